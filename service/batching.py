@@ -1,0 +1,77 @@
+"""A micro-batcher that never waits for company: what arrives while a batch runs forms the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from service.core.errors import Overloaded
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class MicroBatcher(Generic[Job, Result]):
+    """Turns many `submit(job)` into few `run(jobs)`.
+
+    `run` gets at most `max_batch` jobs in order of arrival and returns one result for each, in that order; an
+    exception instance among the results fails its own job alone, an exception raised fails the whole batch.
+    One batch runs at a time. More than `max_queue` waiting jobs raise `Overloaded` at once.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Job]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        max_batch: int,
+        max_queue: int,
+        on_batch: Callable[[int, float], None],
+    ) -> None:
+        self._run = run
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._on_batch = on_batch
+        self._waiting: deque[tuple[Job, asyncio.Future[Result]]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def submit(self, job: Job) -> Result:
+        """The result of `job`, from whichever batch takes it."""
+        if len(self._waiting) >= self._max_queue:
+            raise Overloaded("the service is at its limit; try again shortly")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((job, future))
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+        return await future
+
+    async def close(self) -> None:
+        """Return when every job that was submitted has its answer."""
+        if self._worker is not None:
+            await self._worker
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+                await self._run_batch(batch)
+        finally:
+            self._worker = None
+
+    async def _run_batch(self, batch: list[tuple[Job, asyncio.Future[Result]]]) -> None:
+        started = time.perf_counter()
+        results: Sequence[Result | Exception]
+        try:
+            results = await self._run([job for job, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever failed, every waiting request must hear of it
+            results = [error] * len(batch)
+        self._on_batch(len(batch), time.perf_counter() - started)
+        for (_, future), result in zip(batch, results, strict=True):
+            if future.done():  # the caller has gone away; its work is done all the same
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

@@ -1,0 +1,96 @@
+"""The one error tree of the service. `api/errors.py` gives each class its HTTP status."""
+
+from __future__ import annotations
+
+
+class ServiceError(Exception):
+    """Base of every error that reaches a client.
+
+    `code` is the stable, machine-readable name in the answer; the message is for people and must never carry
+    secrets or another user's data.
+    """
+
+    code = "internal_error"
+
+    def __init__(self, message: str, *, details: list[dict[str, object]] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class InvalidRequest(ServiceError):
+    """The request does not follow the contract; nothing was changed."""
+
+    code = "invalid_request"
+
+
+class PayloadTooLarge(ServiceError):
+    """The body is larger than the service reads."""
+
+    code = "payload_too_large"
+
+
+class Unauthorized(ServiceError):
+    """No API key, or one the service does not know."""
+
+    code = "unauthorized"
+
+
+class Forbidden(ServiceError):
+    """The caller may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(ServiceError):
+    """There is no such thing."""
+
+    code = "not_found"
+
+
+class UserNotFound(NotFound):
+    """The log holds no such user."""
+
+    code = "user_not_found"
+
+
+class EventNotFound(NotFound):
+    """The user's log keeps no such event."""
+
+    code = "event_not_found"
+
+
+class ItemNotFound(NotFound):
+    """The live model does not know the item."""
+
+    code = "item_not_found"
+
+
+class ModelVersionNotFound(NotFound):
+    """The bundle folder holds no such version."""
+
+    code = "model_version_not_found"
+
+
+class EventConflict(ServiceError):
+    """An event_id came again with another payload."""
+
+    code = "event_conflict"
+
+
+class ReloadRefused(ServiceError):
+    """The bundle failed its check, or this process cannot swap models; the live model stays."""
+
+    code = "reload_refused"
+
+
+class Overloaded(ServiceError):
+    """The queue is full; the request was not started."""
+
+    code = "overloaded"
+
+
+class StoreUnavailable(ServiceError):
+    """The event log did not answer in time; for a write the outcome is unknown, so retry with an event_id."""
+
+    code = "store_unavailable"

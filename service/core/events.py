@@ -1,0 +1,114 @@
+"""What the event log holds and what crosses the store's boundary."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+# An event without an id of its own is still addressable: its id is made of its sequence number. Clients may
+# not choose ids of this form.
+RESERVED_EVENT_ID = re.compile(r"seq-[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to append. `timestamp` is in Unix seconds.
+
+    `fingerprint` identifies the payload as the client sent it: the same `event_id` with the same fingerprint is
+    a retry, with another one a conflict.
+    """
+
+    item_id: str
+    timestamp: float
+    event_id: str | None
+    fingerprint: str
+
+    @classmethod
+    def create(cls, item_id: str, timestamp: float | None, event_id: str | None, now: float) -> NewEvent:
+        """An event whose time is `timestamp`, or `now` where the client stated none."""
+        payload = f"{item_id}\0{timestamp!r}"
+        fingerprint = hashlib.blake2b(payload.encode(), digest_size=8).hexdigest()
+        return cls(item_id, now if timestamp is None else timestamp, event_id, fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A committed event. `sequence` counts a user's events from 1, in order of arrival, and is never reused."""
+
+    sequence: int
+    item_id: str
+    timestamp: float
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """The event stands in the log at `sequence`; `duplicate` says that it already stood there."""
+
+    sequence: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The event_id is taken by an event with another payload, at `sequence`; nothing was appended."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One user's call at the store: append `events` (perhaps none), bring back what a fold needs.
+
+    `model_version` names the memo that is wanted. With None no memo is read and all kept events come back.
+    """
+
+    user_id: str
+    model_version: str | None
+    events: tuple[NewEvent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a visit brought back, all of it from one atomic moment.
+
+    generation  token that changes whenever the user's history is edited or begun anew; "" for an unknown user.
+    sequence    the newest sequence given out; 0 for an unknown user.
+    trimmed     the newest sequence that retention has removed; 0 if none.
+    memo        bytes of the wanted model's memo, or None. Undecoded: see `memo.py`.
+    pending     with a memo the events after the memo's cursor, otherwise every kept event; oldest first.
+    appended    one outcome for each event of the visit, in its order.
+    """
+
+    generation: str
+    sequence: int
+    trimmed: int
+    memo: bytes | None
+    pending: tuple[Event, ...]
+    appended: tuple[Appended | Conflict, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MemoPut:
+    """A memo to store: it folds the user's events up to `applied`, as of `generation`.
+
+    `repair` replaces a stored memo that was found damaged, whatever its cursor says.
+    """
+
+    user_id: str
+    generation: str
+    model_version: str
+    applied: int
+    blob: bytes
+    repair: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A page of a user's kept events, oldest first, and the counts of the whole log."""
+
+    sequence: int
+    kept: int
+    trimmed: int
+    events: tuple[Event, ...]

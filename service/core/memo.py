@@ -1,0 +1,52 @@
+"""The memo: a user's state as bytes that can be checked before they are believed."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+_FORMAT = 1
+_HEADER = struct.Struct("<BxxxIQQ")  # format, CRC-32, applied, base
+
+
+class MemoDamaged(Exception):
+    """The bytes are not the memo that was written; the state must be rebuilt from the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """A state and the events it folds: those after `base` up to and including `applied`.
+
+    `base` is the user's retention mark when the fold began: while it still equals the log's, the kept events are
+    exactly the folded ones, and an audit can demand equality.
+    """
+
+    applied: int
+    base: int
+    state: bytes
+
+
+def _checksum(user_id: str, model_version: str, applied: int, base: int, state: bytes) -> int:
+    # The identity is part of the sum: a memo that strays to another user or model is damaged, too.
+    identity = f"{user_id}\0{model_version}\0{applied}\0{base}\0".encode()
+    return zlib.crc32(state, zlib.crc32(identity))
+
+
+def encode_memo(memo: Memo, user_id: str, model_version: str) -> bytes:
+    """`memo` as bytes, bound to this user and model."""
+    checksum = _checksum(user_id, model_version, memo.applied, memo.base, memo.state)
+    return _HEADER.pack(_FORMAT, checksum, memo.applied, memo.base) + memo.state
+
+
+def decode_memo(blob: bytes, user_id: str, model_version: str) -> Memo:
+    """The memo in `blob`; raises `MemoDamaged` unless it is this user's, this model's and whole."""
+    if len(blob) < _HEADER.size:
+        raise MemoDamaged("shorter than its header")
+    layout, checksum, applied, base = _HEADER.unpack_from(blob)
+    state = blob[_HEADER.size :]
+    if layout != _FORMAT:
+        raise MemoDamaged(f"format {layout} is not {_FORMAT}")
+    if checksum != _checksum(user_id, model_version, applied, base, state):
+        raise MemoDamaged("checksum differs")
+    return Memo(applied, base, state)

@@ -1,0 +1,55 @@
+"""Writes memos off the critical path. Losing one costs a later fold, never an event."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from service.core.errors import StoreUnavailable
+from service.core.events import MemoPut
+from service.core.ports import Store
+
+_log = logging.getLogger(__name__)
+
+
+class MemoWriter:
+    """Keeps the newest memo of each user that waits to be stored, and stores them in batches.
+
+    Bounded: beyond `max_waiting` users new memos are dropped, because the next reader can fold the gap.
+    """
+
+    def __init__(self, store: Store, *, max_waiting: int, max_batch: int = 256) -> None:
+        self._store = store
+        self._max_waiting = max_waiting
+        self._max_batch = max_batch
+        self._waiting: dict[tuple[str, str], MemoPut] = {}
+        self._worker: asyncio.Task[None] | None = None
+
+    def offer(self, put: MemoPut) -> None:
+        """Store `put` soon, unless a longer one of the same history is already waiting."""
+        key = (put.user_id, put.model_version)
+        waiting = self._waiting.get(key)
+        if waiting is None and len(self._waiting) >= self._max_waiting:
+            return
+        if waiting is not None and waiting.generation == put.generation and waiting.applied > put.applied:
+            return
+        self._waiting[key] = put
+        if self._worker is None:
+            self._worker = asyncio.create_task(self._work())
+
+    async def close(self) -> None:
+        """Return when every memo that was offered has been tried."""
+        if self._worker is not None:
+            await self._worker
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                keys = list(self._waiting)[: self._max_batch]
+                puts = [self._waiting.pop(key) for key in keys]
+                try:
+                    await self._store.put_memos(puts)
+                except StoreUnavailable as error:
+                    _log.warning("memos not stored", extra={"count": len(puts), "reason": str(error)})
+        finally:
+            self._worker = None

@@ -1,0 +1,197 @@
+"""What the use cases need from the outside, each stated as a contract that any implementation must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from service.core.events import History, MemoPut, Snapshot, Visit
+
+
+class Store(Protocol):
+    """The event log, which is the truth, and the memos, which can be rebuilt from it.
+
+    An append is the one commit point: atomic, ordered per user (sequences exactly 1, 2, 3, …) and idempotent by
+    `event_id` among the user's kept events. The log keeps each user's most recent events up to the store's limit.
+    Every method raises `StoreUnavailable` when the backend does not answer within its budget.
+    """
+
+    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
+        """Run all visits in one round trip, each atomically; those to one user take effect in order.
+
+        Within a visit events are appended in order; one that conflicts is skipped and the others still count.
+        A memo whose cursor lies beyond the log, or before what retention has removed, counts as absent.
+        A visit without events changes nothing.
+        """
+        ...
+
+    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+        """Store memos; says for each whether it was stored.
+
+        Refused: another generation than the log's (the history was edited meanwhile), an unknown user, a cursor
+        beyond the log, a cursor not beyond the stored memo of the same model version (unless `repair`). Memos of
+        different model versions do not touch each other; the two versions first written last are kept.
+        """
+        ...
+
+    async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
+        """The newest `limit` kept events with a sequence below `before`; None for an unknown user."""
+        ...
+
+    async def delete_event(self, user_id: str, event_id: str) -> bool:
+        """Remove an event as if it had never been (its sequence is not reused); False if there is none."""
+        ...
+
+    async def delete_user(self, user_id: str) -> int:
+        """Remove everything under the user, in every place; the number of events removed."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if the backend answers."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections and files."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TopK:
+    """Ask for the `k` best items, without those of the user's history if `exclude_seen`."""
+
+    k: int
+    exclude_seen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """Ask for the scores of these items, best first; unknown ones come last with score None."""
+
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One user's work for the engine: fold `items`, oldest first, into `state` (None: a new history), then answer."""
+
+    state: bytes | None
+    items: tuple[str, ...]
+    ask: TopK | Rank | None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredItem:
+    """An item and its score (a dot product; higher is better; comparable within one answer only)."""
+
+    item_id: str
+    score: float | None
+    title: str | None = None
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The state after a turn, its answer, and whether no known item has ever reached the state."""
+
+    state: bytes
+    cold: bool
+    items: tuple[ScoredItem, ...]
+
+
+class StateDamaged(Exception):
+    """The engine was handed state bytes that cannot be its own."""
+
+
+class Engine(Protocol):
+    """A loaded model. Immutable, thread-safe; every method is CPU-bound and may be called off the event loop."""
+
+    @property
+    def version(self) -> str:
+        """The bundle's version."""
+        ...
+
+    def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+        """Work all turns as one batch. Deterministic to float32 rounding whatever the batch.
+
+        Items the model does not know leave the state as it is.
+        """
+        ...
+
+    def knows(self, item_id: str) -> bool:
+        """Whether the model has an embedding for the item."""
+        ...
+
+    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
+        """The `k` items nearest by cosine, without the item itself; raises `ItemNotFound`."""
+        ...
+
+    def difference(self, state: bytes, expected: bytes) -> float:
+        """max |state - expected| / max |expected| over the recurrent state; raises `StateDamaged`."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Version, config, metrics and training-data summary, ready for JSON."""
+        ...
+
+
+class Models(Protocol):
+    """Where models come from."""
+
+    @property
+    def live(self) -> Engine:
+        """The model that answers now."""
+        ...
+
+    async def reload(self, version: str | None) -> Engine:
+        """Load `version` (None: the newest) beside the live model, then make it the live one.
+
+        Raises `ModelVersionNotFound` or `ReloadRefused`; then the live model stays.
+        """
+        ...
+
+
+class Meter(Protocol):
+    """What the use cases report about themselves."""
+
+    def fold(self, events: int) -> None:
+        """A turn folded so many pending events."""
+        ...
+
+    def cold_start(self) -> None:
+        """An answer came from a history without known items."""
+        ...
+
+    def memo_damaged(self) -> None:
+        """A memo failed its check and is being rebuilt."""
+        ...
+
+    def batch(self, stage: str, size: int, seconds: float) -> None:
+        """The micro-batcher of `stage` ran a batch."""
+        ...
+
+
+@dataclass(slots=True)
+class SilentMeter:
+    """A meter that keeps nothing but counts, for tests and tools."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def _add(self, name: str, amount: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + amount
+
+    def fold(self, events: int) -> None:
+        """Count folded events."""
+        self._add("folded_events", events)
+
+    def cold_start(self) -> None:
+        """Count cold answers."""
+        self._add("cold_starts")
+
+    def memo_damaged(self) -> None:
+        """Count damaged memos."""
+        self._add("memos_damaged")
+
+    def batch(self, stage: str, size: int, seconds: float) -> None:
+        """Count jobs by stage."""
+        self._add(f"{stage}_jobs", size)

@@ -1,0 +1,256 @@
+"""The use cases. Every answer is a fold of the user's committed events under one model.
+
+    visit the log (append, read memo and pending events)  ->  fold and score  ->  answer
+                                                                        `->  store the memo, in the background
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from service.core.errors import EventConflict, EventNotFound, ServiceError, UserNotFound
+from service.core.events import Appended, Conflict, History, MemoPut, NewEvent, Snapshot, Visit
+from service.core.memo import Memo, MemoDamaged, decode_memo, encode_memo
+from service.core.memo_writer import MemoWriter
+from service.core.ports import (
+    Engine,
+    Folded,
+    Meter,
+    Models,
+    Rank,
+    ScoredItem,
+    StateDamaged,
+    Store,
+    TopK,
+    Turn,
+)
+
+_log = logging.getLogger(__name__)
+
+EngineJob = tuple[Engine, Turn]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Scored items and what they were computed from: the fold of the events up to `sequence` by `model_version`."""
+
+    model_version: str
+    sequence: int
+    cold: bool
+    items: tuple[ScoredItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event is in the log. `answer` already reflects it, where one was asked for."""
+
+    sequence: int
+    duplicate: bool
+    known_item: bool
+    answer: Answer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """How far a user's memo is from the fold of the kept events under the same model.
+
+    `exact` is False where retention has removed events that the memo still reflects: then a difference is
+    expected, since a rebuilt state folds the kept events alone.
+    """
+
+    model_version: str
+    sequence: int
+    applied: int
+    kept: int
+    memo_found: bool
+    exact: bool
+    max_relative_error: float
+
+
+class Recommender:
+    """Answers events and questions. `visit` and `fold` are expected to batch what runs at the same time."""
+
+    def __init__(
+        self,
+        store: Store,
+        models: Models,
+        memos: MemoWriter,
+        meter: Meter,
+        *,
+        visit: Callable[[Visit], Awaitable[Snapshot]],
+        fold: Callable[[EngineJob], Awaitable[Folded | StateDamaged]],
+    ) -> None:
+        self._store = store
+        self._models = models
+        self._memos = memos
+        self._meter = meter
+        self._visit = visit
+        self._fold = fold
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def record(self, user_id: str, event: NewEvent, ask: TopK | None) -> Recorded:
+        """Append one event; with `ask` the answer reflects it. Raises `EventConflict`."""
+        engine = self._models.live
+        snapshot = await self._visit(Visit(user_id, engine.version, (event,)))
+        outcome = snapshot.appended[0]
+        if isinstance(outcome, Conflict):
+            raise _conflict(event)
+        answer = None
+        if ask is None:
+            self._fold_in_background(engine, user_id, snapshot)
+        else:
+            answer = await self._answer(engine, user_id, snapshot, ask)
+        return Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), answer)
+
+    async def record_batch(
+        self, events: Sequence[tuple[str, NewEvent]]
+    ) -> list[Recorded | ServiceError]:
+        """Append `(user_id, event)` pairs, each user's in the order given; one outcome for each, in order."""
+        engine = self._models.live
+        by_user: dict[str, list[int]] = {}
+        for position, (user_id, _) in enumerate(events):
+            by_user.setdefault(user_id, []).append(position)
+        visits = [
+            self._visit(Visit(user_id, engine.version, tuple(events[p][1] for p in positions)))
+            for user_id, positions in by_user.items()
+        ]
+        outcomes: list[Recorded | ServiceError] = [ServiceError("not reached")] * len(events)
+        for (user_id, positions), snapshot in zip(
+            by_user.items(), await asyncio.gather(*visits, return_exceptions=True), strict=True
+        ):
+            if isinstance(snapshot, ServiceError):
+                for position in positions:
+                    outcomes[position] = snapshot
+                continue
+            if isinstance(snapshot, BaseException):
+                raise snapshot
+            for position, outcome in zip(positions, snapshot.appended, strict=True):
+                outcomes[position] = _recorded(engine, events[position][1], outcome)
+            self._fold_in_background(engine, user_id, snapshot)
+        return outcomes
+
+    async def recommend(self, user_id: str, ask: TopK | Rank) -> Answer:
+        """Answer from the user's history; a user without one gets what the model says of a new history."""
+        engine = self._models.live
+        snapshot = await self._visit(Visit(user_id, engine.version))
+        return await self._answer(engine, user_id, snapshot, ask)
+
+    async def recommend_for_history(self, history: Sequence[str], ask: TopK) -> Answer:
+        """Answer from `history`, oldest first, without touching the log."""
+        engine = self._models.live
+        folded = await self._run(engine, Turn(None, tuple(history), ask))
+        return Answer(engine.version, len(history), folded.cold, folded.items)
+
+    async def similar(self, item_id: str, k: int) -> tuple[str, tuple[ScoredItem, ...]]:
+        """The model's version and the `k` items nearest to `item_id`; raises `ItemNotFound`."""
+        engine = self._models.live
+        return engine.version, await asyncio.to_thread(engine.similar, item_id, k)
+
+    async def history(self, user_id: str, before: int | None, limit: int) -> History:
+        """A page of the user's kept events; raises `UserNotFound`."""
+        history = await self._store.history(user_id, before, limit)
+        if history is None:
+            raise UserNotFound("no events are known for this user")
+        return history
+
+    async def audit(self, user_id: str) -> Audit:
+        """Fold the kept events anew and compare with the stored memo; raises `UserNotFound`."""
+        engine = self._models.live
+        # The log may grow between the two visits: the full one comes second, so it covers the memo's cursor.
+        stored = await self._visit(Visit(user_id, engine.version))
+        whole = await self._visit(Visit(user_id, None))
+        if not stored.generation or stored.generation != whole.generation:
+            raise UserNotFound("no events are known for this user")
+        audit = Audit(engine.version, whole.sequence, 0, len(whole.pending), False, True, 0.0)
+        if stored.memo is None:
+            return audit
+        try:
+            memo = decode_memo(stored.memo, user_id, engine.version)
+            items = tuple(e.item_id for e in whole.pending if e.sequence <= memo.applied)
+            expected = await self._run(engine, Turn(None, items, None))
+            error = engine.difference(memo.state, expected.state)
+        except (MemoDamaged, StateDamaged):
+            self._meter.memo_damaged()
+            return Audit(engine.version, whole.sequence, 0, len(whole.pending), True, True, float("inf"))
+        exact = memo.base == whole.trimmed
+        return Audit(engine.version, whole.sequence, memo.applied, len(whole.pending), True, exact, error)
+
+    async def delete_user(self, user_id: str) -> int:
+        """Remove everything about the user; the number of events that were removed."""
+        return await self._store.delete_user(user_id)
+
+    async def delete_event(self, user_id: str, event_id: str) -> None:
+        """Remove one event as if it had never been; raises `EventNotFound`."""
+        if not await self._store.delete_event(user_id, event_id):
+            raise EventNotFound("the user's log keeps no event of this id")
+
+    async def close(self) -> None:
+        """Return when background folds and memo writes are through."""
+        while self._background:
+            await asyncio.gather(*self._background)
+        await self._memos.close()
+
+    async def _answer(
+        self, engine: Engine, user_id: str, snapshot: Snapshot, ask: TopK | Rank | None
+    ) -> Answer:
+        memo: Memo | None = None
+        repair = False
+        folded: Folded | None = None
+        if snapshot.memo is not None:
+            try:
+                memo = decode_memo(snapshot.memo, user_id, engine.version)
+                folded = await self._run(engine, Turn(memo.state, _items(snapshot), ask))
+            except (MemoDamaged, StateDamaged) as error:
+                _log.warning("memo damaged, rebuilding", extra={"reason": str(error)})
+                self._meter.memo_damaged()
+                memo, repair = None, True
+                snapshot = await self._visit(Visit(user_id, None))
+        if folded is None:
+            folded = await self._run(engine, Turn(None, _items(snapshot), ask))
+        self._meter.fold(len(snapshot.pending))
+        if snapshot.pending or repair:
+            base = snapshot.trimmed if memo is None else memo.base
+            fresh = Memo(snapshot.sequence, base, folded.state)
+            blob = encode_memo(fresh, user_id, engine.version)
+            self._memos.offer(
+                MemoPut(user_id, snapshot.generation, engine.version, snapshot.sequence, blob, repair)
+            )
+        if ask is not None and folded.cold:
+            self._meter.cold_start()
+        return Answer(engine.version, snapshot.sequence, folded.cold, folded.items)
+
+    async def _run(self, engine: Engine, turn: Turn) -> Folded:
+        folded = await self._fold((engine, turn))
+        if isinstance(folded, StateDamaged):
+            raise folded
+        return folded
+
+    def _fold_in_background(self, engine: Engine, user_id: str, snapshot: Snapshot) -> None:
+        """Keep the memo close to the log for events that nobody asked an answer for."""
+        task = asyncio.create_task(self._fold_quietly(engine, user_id, snapshot))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _fold_quietly(self, engine: Engine, user_id: str, snapshot: Snapshot) -> None:
+        try:
+            await self._answer(engine, user_id, snapshot, None)
+        except ServiceError as error:
+            # The event is committed; the next reader folds the gap.
+            _log.info("background fold given up", extra={"reason": error.code})
+
+
+def _items(snapshot: Snapshot) -> tuple[str, ...]:
+    return tuple(event.item_id for event in snapshot.pending)
+
+
+def _conflict(event: NewEvent) -> EventConflict:
+    return EventConflict(f"event_id {event.event_id!r} was already used with another payload")
+
+
+def _recorded(engine: Engine, event: NewEvent, outcome: Appended | Conflict) -> Recorded | ServiceError:
+    if isinstance(outcome, Conflict):
+        return _conflict(event)
+    return Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), None)
