@@ -65,7 +65,7 @@ class MicroBatcher(Generic[Job, Result]):
         results: Sequence[Result | Exception]
         try:
             results = await self._run([job for job, _ in batch])
-        except Exception as error:  # noqa: BLE001 - whatever failed, every waiting request must hear of it
+        except Exception as error:
             results = [error] * len(batch)
         self._on_batch(len(batch), time.perf_counter() - started)
         for (_, future), result in zip(batch, results, strict=True):

@@ -1,7 +1,7 @@
 """The use cases. Every answer is a fold of the user's committed events under one model.
 
-    visit the log (append, read memo and pending events)  ->  fold and score  ->  answer
-                                                                        `->  store the memo, in the background
+visit the log (append, read memo and pending events)  ->  fold and score  ->  answer
+                                                                    `->  store the memo, in the background
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from service.core.errors import EventConflict, EventNotFound, ServiceError, UserNotFound
 from service.core.events import Appended, Conflict, History, MemoPut, NewEvent, Snapshot, Visit
@@ -57,6 +58,9 @@ class Recorded:
 class Audit:
     """How far a user's memo is from the fold of the kept events under the same model.
 
+    Without a memo nothing can differ: the error is 0. A damaged memo has no error to state (None): it is never
+    served, the next answer rebuilds it.
+
     `exact` is False where retention has removed events that the memo still reflects: then a difference is
     expected, since a rebuilt state folds the kept events alone.
     """
@@ -65,13 +69,17 @@ class Audit:
     sequence: int
     applied: int
     kept: int
-    memo_found: bool
+    memo: Literal["found", "absent", "damaged"]
     exact: bool
-    max_relative_error: float
+    max_relative_error: float | None
 
 
 class Recommender:
-    """Answers events and questions. `visit` and `fold` are expected to batch what runs at the same time."""
+    """Answers events and questions.
+
+    `visit` (one `Store.visit`) and `fold` (one `Engine.run`; raises `StateDamaged`) are expected to batch what
+    arrives at the same time.
+    """
 
     def __init__(
         self,
@@ -81,7 +89,7 @@ class Recommender:
         meter: Meter,
         *,
         visit: Callable[[Visit], Awaitable[Snapshot]],
-        fold: Callable[[EngineJob], Awaitable[Folded | StateDamaged]],
+        fold: Callable[[EngineJob], Awaitable[Folded]],
     ) -> None:
         self._store = store
         self._models = models
@@ -105,9 +113,7 @@ class Recommender:
             answer = await self._answer(engine, user_id, snapshot, ask)
         return Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), answer)
 
-    async def record_batch(
-        self, events: Sequence[tuple[str, NewEvent]]
-    ) -> list[Recorded | ServiceError]:
+    async def record_batch(self, events: Sequence[tuple[str, NewEvent]]) -> list[Recorded | ServiceError]:
         """Append `(user_id, event)` pairs, each user's in the order given; one outcome for each, in order."""
         engine = self._models.live
         by_user: dict[str, list[int]] = {}
@@ -141,7 +147,7 @@ class Recommender:
     async def recommend_for_history(self, history: Sequence[str], ask: TopK) -> Answer:
         """Answer from `history`, oldest first, without touching the log."""
         engine = self._models.live
-        folded = await self._run(engine, Turn(None, tuple(history), ask))
+        folded = await self._fold((engine, Turn(None, tuple(history), ask)))
         return Answer(engine.version, len(history), folded.cold, folded.items)
 
     async def similar(self, item_id: str, k: int) -> tuple[str, tuple[ScoredItem, ...]]:
@@ -164,19 +170,19 @@ class Recommender:
         whole = await self._visit(Visit(user_id, None))
         if not stored.generation or stored.generation != whole.generation:
             raise UserNotFound("no events are known for this user")
-        audit = Audit(engine.version, whole.sequence, 0, len(whole.pending), False, True, 0.0)
+        audit = Audit(engine.version, whole.sequence, 0, len(whole.pending), "absent", True, 0.0)
         if stored.memo is None:
             return audit
         try:
             memo = decode_memo(stored.memo, user_id, engine.version)
             items = tuple(e.item_id for e in whole.pending if e.sequence <= memo.applied)
-            expected = await self._run(engine, Turn(None, items, None))
+            expected = await self._fold((engine, Turn(None, items, None)))
             error = engine.difference(memo.state, expected.state)
         except (MemoDamaged, StateDamaged):
             self._meter.memo_damaged()
-            return Audit(engine.version, whole.sequence, 0, len(whole.pending), True, True, float("inf"))
+            return Audit(engine.version, whole.sequence, 0, len(whole.pending), "damaged", True, None)
         exact = memo.base == whole.trimmed
-        return Audit(engine.version, whole.sequence, memo.applied, len(whole.pending), True, exact, error)
+        return Audit(engine.version, whole.sequence, memo.applied, len(whole.pending), "found", exact, error)
 
     async def delete_user(self, user_id: str) -> int:
         """Remove everything about the user; the number of events that were removed."""
@@ -193,40 +199,30 @@ class Recommender:
             await asyncio.gather(*self._background)
         await self._memos.close()
 
-    async def _answer(
-        self, engine: Engine, user_id: str, snapshot: Snapshot, ask: TopK | Rank | None
-    ) -> Answer:
+    async def _answer(self, engine: Engine, user_id: str, snapshot: Snapshot, ask: TopK | Rank | None) -> Answer:
         memo: Memo | None = None
         repair = False
         folded: Folded | None = None
         if snapshot.memo is not None:
             try:
                 memo = decode_memo(snapshot.memo, user_id, engine.version)
-                folded = await self._run(engine, Turn(memo.state, _items(snapshot), ask))
+                folded = await self._fold((engine, Turn(memo.state, _items(snapshot), ask)))
             except (MemoDamaged, StateDamaged) as error:
                 _log.warning("memo damaged, rebuilding", extra={"reason": str(error)})
                 self._meter.memo_damaged()
                 memo, repair = None, True
                 snapshot = await self._visit(Visit(user_id, None))
         if folded is None:
-            folded = await self._run(engine, Turn(None, _items(snapshot), ask))
+            folded = await self._fold((engine, Turn(None, _items(snapshot), ask)))
         self._meter.fold(len(snapshot.pending))
         if snapshot.pending or repair:
             base = snapshot.trimmed if memo is None else memo.base
             fresh = Memo(snapshot.sequence, base, folded.state)
             blob = encode_memo(fresh, user_id, engine.version)
-            self._memos.offer(
-                MemoPut(user_id, snapshot.generation, engine.version, snapshot.sequence, blob, repair)
-            )
+            self._memos.offer(MemoPut(user_id, snapshot.generation, engine.version, snapshot.sequence, blob, repair))
         if ask is not None and folded.cold:
             self._meter.cold_start()
         return Answer(engine.version, snapshot.sequence, folded.cold, folded.items)
-
-    async def _run(self, engine: Engine, turn: Turn) -> Folded:
-        folded = await self._fold((engine, turn))
-        if isinstance(folded, StateDamaged):
-            raise folded
-        return folded
 
     def _fold_in_background(self, engine: Engine, user_id: str, snapshot: Snapshot) -> None:
         """Keep the memo close to the log for events that nobody asked an answer for."""
