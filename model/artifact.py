@@ -1,0 +1,269 @@
+"""The bundle: the folder that crosses from training to serving (design section 6).
+
+    manifest.json          format, version, config, metrics, training data, size and SHA-256 of each other file
+    weights.safetensors    float32 arrays by the parameter names of the published code, and `initial_state`
+    items.jsonl            one object a line, row 1 first: item_id, popularity, optional title and categories
+
+Nothing in it is executed or unpickled. A reader checks names, sizes and checksums before it parses a byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from model.config import ConfigError, ModelConfig
+
+FORMAT = 1
+MANIFEST, WEIGHTS, ITEMS = "manifest.json", "weights.safetensors", "items.jsonl"
+_MANIFEST_LIMIT = 1 << 20
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+class BundleError(Exception):
+    """The bundle cannot be used; the message says what is wrong with which file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A catalogue entry. `popularity` counts its training events."""
+
+    item_id: str
+    popularity: int = 0
+    title: str | None = None
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified model. `items[r - 1]` describes embedding row r."""
+
+    version: str
+    created: str
+    config: ModelConfig
+    weights: Weights
+    items: Sequence[Item]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    training_data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every array in the weights file."""
+    D, H, K = config.dim, config.hidden, config.conv_width
+    shapes: dict[str, tuple[int, ...]] = {
+        "item_embedding.weight": (config.items + 1, D),
+        "layer_norm.weight": (D,),
+        "layer_norm.bias": (D,),
+        "initial_state": config.state_shape,
+    }
+    layer: dict[str, tuple[int, ...]] = {
+        "behavior_modeling.input.weight": (2 * H, D),
+        "behavior_modeling.conv1d.weight": (H, 1, K),
+        "behavior_modeling.conv1d.bias": (H,),
+        "behavior_modeling.gates.weight": (2 * H, H),
+        "behavior_modeling.gates.bias": (2 * H,),
+        "behavior_modeling.Lambda": (H,),
+        "behavior_modeling.output.weight": (D, H),
+        "layer_norm.weight": (D,),
+        "layer_norm.bias": (D,),
+        "ffn.w_1.weight": (4 * D, D),
+        "ffn.w_1.bias": (4 * D,),
+        "ffn.w_2.weight": (D, 4 * D),
+        "ffn.w_2.bias": (D,),
+        "ffn.layer_norm.weight": (D,),
+        "ffn.layer_norm.bias": (D,),
+    }
+    for index in range(config.layers):
+        shapes.update({f"recurrent_layers.{index}.{name}": shape for name, shape in layer.items()})
+    return shapes
+
+
+def new_version(weights: Weights, created: datetime) -> str:
+    """A version that sorts by time of creation and differs with the weights."""
+    digest = hashlib.sha256(save_tensors(dict(weights))).hexdigest()[:8]
+    return f"{created.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest}"
+
+
+def write_bundle(folder: Path, bundle: Bundle) -> None:
+    """Write `bundle` as `folder`, which must not exist yet: aside first, then renamed, so no reader sees half."""
+    _check_weights(bundle.weights, bundle.config)
+    _check_items(bundle.items, bundle.config)
+    files = {WEIGHTS: save_tensors(dict(bundle.weights)), ITEMS: _encode_items(bundle.items)}
+    manifest = {
+        "format": FORMAT,
+        "version": bundle.version,
+        "created": bundle.created,
+        "config": bundle.config.to_dict(),
+        "metrics": dict(bundle.metrics),
+        "training_data": dict(bundle.training_data),
+        "files": {
+            name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
+        },
+    }
+    if folder.exists():
+        raise BundleError(f"{folder} exists already; choose another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+        for name, data in files.items():
+            with (aside / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        aside.chmod(0o755)
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Verify and read the bundle in `folder`; raises `BundleError`."""
+    manifest = read_manifest(folder)
+    try:
+        config = ModelConfig.from_dict(manifest["config"])
+    except ConfigError as error:
+        raise BundleError(f"{folder / MANIFEST}: {error}") from None
+    weights = _parse_weights(folder / WEIGHTS, _verified(folder, WEIGHTS, manifest))
+    items = _parse_items(folder / ITEMS, _verified(folder, ITEMS, manifest))
+    _check_weights(weights, config)
+    _check_items(items, config)
+    return Bundle(
+        version=manifest["version"],
+        created=manifest["created"],
+        config=config,
+        weights=weights,
+        items=items,
+        metrics=manifest["metrics"],
+        training_data=manifest["training_data"],
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the bundle in `folder`, its entries checked for kind; raises `BundleError`."""
+    path = folder / MANIFEST
+    try:
+        if path.stat().st_size > _MANIFEST_LIMIT:
+            raise BundleError(f"{path} is larger than a manifest can be")
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{folder} holds no bundle: there is no {MANIFEST}") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BundleError(f"{path} is not of bundle format {FORMAT}")
+    kinds = {"version": str, "created": str, "config": dict, "metrics": dict, "training_data": dict, "files": dict}
+    for name, kind in kinds.items():
+        if not isinstance(manifest.get(name), kind):
+            raise BundleError(f"{path}: entry {name!r} is missing or not a {kind.__name__}")
+    if not _VERSION.fullmatch(manifest["version"]):
+        raise BundleError(f"{path}: the version may hold letters, digits, '.', '_' and '-' only")
+    if set(manifest["files"]) != {WEIGHTS, ITEMS}:
+        raise BundleError(f"{path}: 'files' must name {WEIGHTS} and {ITEMS} and nothing else")
+    return manifest
+
+
+def find_bundles(root: Path) -> dict[str, Path]:
+    """The bundles at `root` by version, oldest first: `root` itself, or the folders in it that hold a manifest.
+
+    Their manifests are read, their other files not yet. Raises `BundleError` when there is none.
+    """
+    if (root / MANIFEST).exists():
+        return {read_manifest(root)["version"]: root}
+    if not root.is_dir():
+        raise BundleError(f"{root} does not exist; train a model, or name a bundle")
+    folders = [path for path in root.iterdir() if not path.name.startswith(".") and (path / MANIFEST).exists()]
+    manifests = [(read_manifest(path), path) for path in folders]
+    manifests.sort(key=lambda entry: (entry[0]["created"], entry[0]["version"]))
+    if not manifests:
+        raise BundleError(f"{root} holds no bundle; train a model, or name a bundle")
+    return {manifest["version"]: path for manifest, path in manifests}
+
+
+def _verified(folder: Path, name: str, manifest: dict[str, Any]) -> bytes:
+    path, entry = folder / name, manifest["files"][name]
+    try:
+        if path.is_symlink() or path.stat().st_size != entry["bytes"]:
+            raise BundleError(f"{path} is not the file of {entry['bytes']} bytes that the manifest names")
+        data = path.read_bytes()
+        expected = entry["sha256"]
+    except (OSError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} cannot be verified: {error}") from None
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise BundleError(f"{path} is damaged: its SHA-256 is not the manifest's")
+    return data
+
+
+def _parse_weights(path: Path, data: bytes) -> dict[str, NDArray[np.float32]]:
+    try:
+        return load_tensors(data)
+    except Exception as error:  # the parser has its own tree of errors; each means the same here
+        raise BundleError(f"{path} is not a safetensors file: {error}") from None
+
+
+def _parse_items(path: Path, data: bytes) -> list[Item]:
+    items = []
+    try:
+        for line in data.decode().splitlines():
+            entry = json.loads(line)
+            item = Item(entry["item_id"], entry["popularity"], entry.get("title"), tuple(entry.get("categories", ())))
+            items.append(item)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path}, line {len(items) + 1}: not an item ({error!r})") from None
+    return items
+
+
+def _encode_items(items: Sequence[Item]) -> bytes:
+    lines = []
+    for item in items:
+        entry: dict[str, Any] = {"item_id": item.item_id, "popularity": item.popularity}
+        if item.title is not None:
+            entry["title"] = item.title
+        if item.categories:
+            entry["categories"] = list(item.categories)
+        lines.append(json.dumps(entry, ensure_ascii=True, separators=(",", ":")) + "\n")
+    return "".join(lines).encode()
+
+
+def _check_weights(weights: Weights, config: ModelConfig) -> None:
+    shapes = parameter_shapes(config)
+    if set(weights) != set(shapes):
+        odd = sorted(set(weights) ^ set(shapes))
+        raise BundleError(f"{WEIGHTS} lacks or has beyond the config: {', '.join(odd[:4])}")
+    for name, shape in shapes.items():
+        array = weights[name]
+        if array.dtype != np.float32 or array.shape != shape:
+            raise BundleError(f"{WEIGHTS}: {name} must be float32 {shape}, not {array.dtype} {array.shape}")
+        if not np.isfinite(array).all():
+            raise BundleError(f"{WEIGHTS}: {name} holds NaN or infinite values")
+
+
+def _check_items(items: Sequence[Item], config: ModelConfig) -> None:
+    if len(items) != config.items:
+        raise BundleError(f"{ITEMS} has {len(items)} items, the config says {config.items}")
+    for row, item in enumerate(items, start=1):
+        if not isinstance(item.item_id, str) or not 1 <= len(item.item_id) <= 256:
+            raise BundleError(f"{ITEMS}, line {row}: item_id must be a string of 1 to 256 characters")
+        if type(item.popularity) is not int or not isinstance(item.title, str | None):
+            raise BundleError(f"{ITEMS}, line {row}: popularity must be a whole number, title a string")
+        if not all(isinstance(category, str) for category in item.categories):
+            raise BundleError(f"{ITEMS}, line {row}: categories must be strings")
+    if len({item.item_id for item in items}) != len(items):
+        raise BundleError(f"{ITEMS} names an item twice")

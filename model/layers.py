@@ -1,0 +1,103 @@
+"""The layers of RecBLR (design section 2). Attribute names are the parameter names of the published code.
+
+Axes: B batch, T time, D model width, H = E * D channels of the recurrence, K conv taps.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.config import LAYER_NORM_EPS, ModelConfig
+from model.ops import gated_scan
+from model.ops.reference import decay
+
+
+class BehaviorModeling(nn.Module):
+    """Gated linear recurrence between two projections (paper section 3.3)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        D, H, K = config.dim, config.hidden, config.conv_width
+        self.input = nn.Linear(D, 2 * H, bias=False)
+        self.conv1d = nn.Conv1d(H, H, K, groups=H)
+        self.gates = nn.Linear(H, 2 * H)
+        # exp(-softplus(Lambda)) spans [0.9, 0.999]; the inverse of softplus(v) = s is log(expm1(s)).
+        low, high = (math.log(math.expm1(-math.log(a))) for a in (0.9, 0.999))
+        self.Lambda = nn.Parameter(torch.linspace(low, high, H))
+        self.output = nn.Linear(H, D, bias=False)
+
+    def forward(self, u: Tensor, state: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """u (B, T, D), state (B, K, H), lengths (B,) or None -> output (B, T, D), state (B, K, H)."""
+        K = self.conv1d.kernel_size[0]
+        x, z = self.input(u).chunk(2, dim=-1)
+        inputs = torch.cat([state[:, :-1].to(x.dtype), x], dim=1)  # (B, K - 1 + T, H)
+        x = F.silu(self.conv1d(inputs.transpose(1, 2)).transpose(1, 2))
+        h, final = gated_scan(x, self.gates(x), self.Lambda, state[:, -1], lengths)
+        y = self.output(F.silu(z) * h)
+        return y, torch.cat([_last_inputs(inputs, K - 1, lengths), final[:, None]], dim=1)
+
+    def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """u (B, D), state (B, K, H) -> output (B, D), state (B, K, H): one event, no loop over time."""
+        x, z = self.input(u).chunk(2, dim=-1)
+        inputs = torch.cat([state[:, :-1], x[:, None]], dim=1)  # (B, K, H)
+        taps = F.conv1d(inputs.transpose(1, 2), self.conv1d.weight, self.conv1d.bias, groups=inputs.shape[2])
+        x = F.silu(taps[:, :, 0])
+        r, i = self.gates(x).chunk(2, dim=-1)
+        a, scale = decay(r, self.Lambda)
+        h = a * state[:, -1] + scale * torch.sigmoid(i) * x
+        return self.output(F.silu(z) * h), torch.cat([inputs[:, 1:], h[:, None]], dim=1)
+
+
+def _last_inputs(inputs: Tensor, count: int, lengths: Tensor | None) -> Tensor:
+    """The last `count` valid rows of `inputs` (B, count + T, H), as float32 (float64 stays)."""
+    kind = torch.float64 if inputs.dtype == torch.float64 else torch.float32
+    if lengths is None:
+        return inputs[:, inputs.shape[1] - count :].to(kind)
+    index = lengths[:, None] + torch.arange(count, device=inputs.device)
+    return inputs.gather(1, index[:, :, None].expand(-1, -1, inputs.shape[2])).to(kind)
+
+
+class FeedForward(nn.Module):
+    """Position-wise feed-forward network with its residual and norm (paper section 3.4)."""
+
+    def __init__(self, config: ModelConfig, dropout: float) -> None:
+        super().__init__()
+        self.w_1 = nn.Linear(config.dim, 4 * config.dim)
+        self.w_2 = nn.Linear(4 * config.dim, config.dim)
+        self.dropout = nn.Dropout(dropout)
+        self.layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """y (..., D) -> (..., D)."""
+        inner = self.dropout(F.silu(self.w_1(y)))
+        out: Tensor = self.layer_norm(self.dropout(self.w_2(inner)) + y)
+        return out
+
+
+class RecurrentLayer(nn.Module):
+    """One layer: recurrence, residual and norm, feed-forward network."""
+
+    def __init__(self, config: ModelConfig, dropout: float) -> None:
+        super().__init__()
+        self.behavior_modeling = BehaviorModeling(config)
+        self.dropout = nn.Dropout(dropout)
+        self.layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
+        self.ffn = FeedForward(config, dropout)
+
+    def forward(self, u: Tensor, state: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+        """u (B, T, D), state (B, K, H), lengths (B,) or None -> u of the next layer, state."""
+        out, state = self.behavior_modeling(u, state, lengths)
+        return self._mix(out, u), state
+
+    def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """u (B, D), state (B, K, H) -> u of the next layer, state."""
+        out, state = self.behavior_modeling.step(u, state)
+        return self._mix(out, u), state
+
+    def _mix(self, out: Tensor, u: Tensor) -> Tensor:
+        mixed: Tensor = self.ffn(self.layer_norm(self.dropout(out) + u))
+        return mixed

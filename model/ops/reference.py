@@ -1,0 +1,45 @@
+"""The specification of the gated scan: the paper's equations, one time step after the other.
+
+    a_t = exp(-softplus(Lambda) * sigmoid(r_t))
+    h_t = a_t * h_{t-1} + sqrt(1 - a_t^2) * sigmoid(i_t) * x_t          (Liu et al. 2024, BD-LRU)
+
+Axes: B batch, T time, H channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def decay(r: Tensor, Lambda: Tensor) -> tuple[Tensor, Tensor]:
+    """`a` and `sqrt(1 - a^2)` for gate pre-activations `r` (..., H) and `Lambda` (H,).
+
+    1 - a^2 cancels for a near 1, so it is computed as -expm1(2 log a).
+    """
+    log_a = -F.softplus(Lambda) * torch.sigmoid(r)
+    return torch.exp(log_a), torch.sqrt(-torch.expm1(2 * log_a))
+
+
+def gated_scan_reference(
+    x: Tensor, gates: Tensor, Lambda: Tensor, initial: Tensor, lengths: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """h at every step, and the final h.
+
+    x (B, T, H); gates (B, T, 2H), r then i, before their sigmoids; Lambda (H,); initial (B, H); lengths (B,) whole
+    numbers, None meaning T. Any floating dtype; the arithmetic is float32, or float64 where the inputs are.
+    Returns h (B, T, H) and final (B, H), which is h after each sequence's last valid step. Steps at or after
+    `lengths` leave h as it is and take no gradient.
+    """
+    kind = torch.float64 if x.dtype == torch.float64 else torch.float32
+    x, gates, Lambda, h = x.to(kind), gates.to(kind), Lambda.to(kind), initial.to(kind)
+    r, i = gates.chunk(2, dim=-1)
+    a, scale = decay(r, Lambda)
+    b = scale * torch.sigmoid(i) * x
+    steps = []
+    for t in range(x.shape[1]):
+        following = a[:, t] * h + b[:, t]
+        h = following if lengths is None else torch.where((t < lengths)[:, None], following, h)
+        steps.append(h)
+    return torch.stack(steps, dim=1), h

@@ -1,0 +1,1 @@
+"""The training job: data in, a published bundle out."""
