@@ -1,0 +1,29 @@
+-- Remove one event as if it had never been. Returns 1 if there was one.
+-- KEYS  user hash, log list, shard stream
+-- ARGV  new generation, event id, sequence that the id names if it has the reserved form, else ""
+-- The sequence stays as it is. Every memo may reflect the event, so all of them go, and the new generation keeps
+-- those out that are being computed now.
+local user, log, stream = KEYS[1], KEYS[2], KEYS[3]
+local reserved = ARGV[3] ~= ''
+local sequence = tonumber(ARGV[3])
+if not reserved then
+  local known = redis.call('HGET', user, 'e:' .. ARGV[2])
+  sequence = known and tonumber(string.match(known, '^%d+'))
+end
+local entry = sequence and redis.call('LINDEX', log, position(log, sequence))
+if not entry then
+  return 0
+end
+local number, _, item_size, id_size, start = struct.unpack('<ddHH', entry)
+if number ~= sequence or (reserved and id_size > 0) then
+  return 0
+end
+redis.call('LREM', log, 1, entry)
+redis.call('XDEL', stream, string.sub(entry, start + item_size + id_size))
+local versions = redis.call('HGET', user, 'v')
+for _, version in ipairs(versions and cmsgpack.unpack(versions) or {}) do
+  redis.call('HDEL', user, 'a:' .. version, 'm:' .. version)
+end
+redis.call('HDEL', user, 'v', 'e:' .. ARGV[2])
+redis.call('HSET', user, 'gen', ARGV[1])
+return 1

@@ -1,0 +1,212 @@
+"""The store on one Redis: a script for each operation, all visits of a batch in one pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from service.core.errors import StoreUnavailable
+from service.core.events import RESERVED_EVENT_ID, History, MemoPut, Snapshot, Visit
+from service.store import redis_layout as layout
+from service.store.redis_layout import Script
+from service.store.refused import StoreRefused
+
+BUDGET_SECONDS = 1.0
+MAX_CONNECTIONS = 16
+
+# Answers by which Redis says "not now" rather than "not so".
+_PASSING = ("MISCONF", "NOREPLICAS", "BUSY")
+
+_Call = list[str | bytes | int]
+
+
+async def open_redis(url: str, keep: int) -> RedisStore:
+    """The store on the Redis at `url`; raises `StoreRefused` where it is unreachable or could evict events."""
+    try:
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=MAX_CONNECTIONS,
+            # By itself the client would repeat even scripts, ten times: an append without an event_id must not be.
+            retry=Retry(NoBackoff(), 0),
+            retry_on_error=[],
+            # The budget is one timer around a whole batch; the client's own would be set anew for every reply.
+            socket_timeout=None,
+            socket_connect_timeout=BUDGET_SECONDS,
+            timeout=None,
+            decode_responses=False,
+            protocol=2,
+        )
+    except ValueError:
+        raise StoreRefused("the Redis URL is malformed; write redis://[user:password@]host:port/0.") from None
+    store = RedisStore(Redis(connection_pool=pool), keep)
+    try:
+        await store.check()
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+class RedisStore:
+    """See `service.core.ports.Store`; safe to share between tasks of one event loop."""
+
+    def __init__(self, client: Redis, keep: int) -> None:
+        self._client = client
+        self._keep = keep
+        target = client.connection_pool.connection_kwargs
+        self._place = f"{target.get('host', 'localhost')}:{target.get('port', 6379)}"
+
+    async def check(self) -> None:
+        """Raise `StoreRefused` unless Redis answers and never evicts."""
+        try:
+            async with asyncio.timeout(BUDGET_SECONDS):
+                policy = await self._eviction_policy()
+        except AuthenticationError:
+            raise StoreRefused(
+                f"Redis at {self._place} refuses the credentials; correct user and password in the state URL."
+            ) from None
+        except ResponseError as error:
+            raise StoreRefused(
+                f"Redis at {self._place} will not tell its eviction policy ({error}); allow CONFIG GET or INFO."
+            ) from None
+        except (RedisError, OSError):  # a timer's TimeoutError is an OSError
+            raise StoreRefused(
+                f"Redis at {self._place} cannot be reached; start it or correct the state URL."
+            ) from None
+        if policy != "noeviction":
+            raise StoreRefused(
+                f"Redis at {self._place} may evict events (maxmemory-policy is {policy}); set it to noeviction."
+            )
+
+    async def _eviction_policy(self) -> str:
+        try:
+            answer = await self._client.config_get("maxmemory-policy")
+            [policy] = answer.values()
+        except ResponseError:  # managed services forbid CONFIG
+            policy = (await self._client.info("memory"))["maxmemory_policy"]
+        return policy.decode() if isinstance(policy, bytes) else str(policy)
+
+    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
+        """See `Store.visit`."""
+        calls = [self._visit_call(visit) for visit in visits]
+        # Were the script unknown, a user's second visit might still find it loaded by another process and overtake
+        # the first. Where that matters the script travels along.
+        repeated = len({visit.user_id for visit in visits}) < len(visits)
+        replies = await self._run(layout.VISIT, calls, load=repeated)
+        return [layout.snapshot(reply) for reply in replies]
+
+    def _visit_call(self, visit: Visit) -> _Call:
+        user_id = visit.user_id
+        call: _Call = [3, *layout.keys(user_id), user_id, self._keep, _new_generation(), visit.model_version or ""]
+        for event in visit.events:
+            call += (event.item_id, repr(event.timestamp), event.event_id or "", event.fingerprint)
+        return call
+
+    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+        """See `Store.put_memos`."""
+        calls: list[_Call] = [
+            [
+                1,
+                layout.keys(put.user_id)[0],
+                put.generation,
+                put.model_version,
+                put.applied,
+                put.blob,
+                int(put.repair),
+            ]
+            for put in puts
+        ]
+        return [stored == 1 for stored in await self._run(layout.PUT_MEMO, calls)]
+
+    async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
+        """See `Store.history`."""
+        call: _Call = [2, *layout.keys(user_id)[:2], limit, "" if before is None else before]
+        [reply] = await self._run(layout.HISTORY, [call])
+        if reply is None:
+            return None
+        sequence, trimmed, kept, entries = reply
+        return History(sequence, kept, trimmed, layout.events_after(entries, 0))
+
+    async def delete_event(self, user_id: str, event_id: str) -> bool:
+        """See `Store.delete_event`."""
+        named = event_id.removeprefix("seq-") if RESERVED_EVENT_ID.fullmatch(event_id) else ""
+        call: _Call = [3, *layout.keys(user_id), _new_generation(), event_id, named]
+        return await self._run(layout.DELETE_EVENT, [call]) == [1]
+
+    async def delete_user(self, user_id: str) -> int:
+        """See `Store.delete_user`."""
+        [removed] = await self._run(layout.DELETE_USER, [[3, *layout.keys(user_id)]])
+        return int(removed)
+
+    async def ping(self) -> None:
+        """See `Store.ping`."""
+        await self._pipeline([("PING",)])
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._client.aclose()
+        await self._client.connection_pool.disconnect()
+
+    async def _run(self, script: Script, calls: Sequence[_Call], *, load: bool = False) -> list[Any]:
+        """Run `script` once for each of `calls`, in order and in one round trip."""
+        replies = await self._scripted(script, calls, load=load)
+        # NOSCRIPT (Redis was restarted, or a replica took over) says that this call did nothing.
+        missed = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missed:
+            again = await self._scripted(script, [calls[index] for index in missed], load=True)
+            for index, reply in zip(missed, again, strict=True):
+                replies[index] = reply
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise self._translated(reply)
+        return replies
+
+    async def _scripted(self, script: Script, calls: Sequence[_Call], *, load: bool) -> list[Any]:
+        commands: list[Sequence[Any]] = [("EVALSHA", script.digest, *call) for call in calls]
+        if not load:
+            return await self._pipeline(commands)
+        return (await self._pipeline([("SCRIPT LOAD", script.source), *commands]))[1:]
+
+    async def _pipeline(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The replies to `commands`, errors that Redis answered among them, within the budget."""
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        try:
+            async with asyncio.timeout(BUDGET_SECONDS):
+                return await pipeline.execute(raise_on_error=False)
+        except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+            raise self._translated(error) from error
+
+    def _translated(self, error: Exception) -> Exception:
+        """`error` as the use cases know it; what cannot be a passing state of Redis stays as it is, for the log."""
+        if isinstance(error, OutOfMemoryError):
+            return StoreUnavailable(f"Redis at {self._place} has no memory left for events")
+        if isinstance(error, ReadOnlyError | MasterDownError) or str(error).startswith(_PASSING):
+            return StoreUnavailable(f"Redis at {self._place} takes no events at the moment")
+        if isinstance(error, RedisTimeoutError | TimeoutError):
+            return StoreUnavailable(f"Redis at {self._place} did not answer in time")
+        if isinstance(error, RedisConnectionError | NoScriptError | OSError):
+            return StoreUnavailable(f"Redis at {self._place} cannot be reached or is not ready")
+        return error
+
+
+def _new_generation() -> str:
+    return secrets.token_hex(8)

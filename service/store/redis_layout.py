@@ -1,0 +1,76 @@
+"""How the Redis store lays out its keys and entries, and the scripts that write them.
+
+The keys of one user and the stream of the shard it belongs to share a hash tag, so that a script touches one slot:
+
+    {12}:user:<id>  hash: gen, seq, trimmed; `e:<event_id>` -> "sequence fingerprint" for each kept event with an id;
+                    `a:<version>` and `m:<version>`, a memo's cursor and bytes; `v`, the versions of the memos
+    {12}:log:<id>   list of the kept events, packed: see visit.lua
+    {12}:stream     the kept events of all users of the shard; it holds exactly what their logs hold
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from hashlib import sha1
+from importlib import resources
+from typing import Any
+
+from service.core.events import Appended, Conflict, Event, Snapshot
+
+SHARDS = 64  # part of the stored format: another number would look for users under other keys
+
+_ENTRY = struct.Struct("<ddHH")  # sequence, timestamp, sizes of item id and event id; see visit.lua
+_DUPLICATE, _CONFLICT = 1, 2
+
+
+class Script:
+    """A Lua script, of one or several files, and the digest by which Redis knows it."""
+
+    def __init__(self, *files: str) -> None:
+        folder = resources.files("service.store")
+        self.source = "\n".join(folder.joinpath(file).read_text("utf-8") for file in files)
+        self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+VISIT = Script("visit.lua")
+PUT_MEMO = Script("put_memo.lua")
+HISTORY = Script("position.lua", "history.lua")
+DELETE_EVENT = Script("position.lua", "delete_event.lua")
+DELETE_USER = Script("delete_user.lua")
+
+
+def keys(user_id: str) -> tuple[str, str, str]:
+    """The keys of the user's hash, its log and its shard's stream."""
+    shard = zlib.crc32(user_id.encode()) % SHARDS
+    return f"{{{shard}}}:user:{user_id}", f"{{{shard}}}:log:{user_id}", f"{{{shard}}}:stream"
+
+
+def snapshot(reply: list[Any]) -> Snapshot:
+    """What visit.lua answered."""
+    generation, sequence, trimmed, memo, applied, entries, outcomes = reply
+    return Snapshot(
+        "" if generation is None else generation.decode(),
+        sequence,
+        trimmed,
+        memo,
+        events_after(entries, applied),
+        tuple(
+            Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes
+        ),
+    )
+
+
+def events_after(entries: list[bytes], applied: int) -> tuple[Event, ...]:
+    """The events after `applied` among `entries`, which are in order."""
+    found = []
+    for entry in entries:
+        number, timestamp, item_size, id_size = _ENTRY.unpack_from(entry)
+        sequence = int(number)
+        if sequence <= applied:
+            continue
+        item_end = _ENTRY.size + item_size
+        item_id = entry[_ENTRY.size : item_end].decode()
+        event_id = entry[item_end : item_end + id_size].decode() if id_size else f"seq-{sequence}"
+        found.append(Event(sequence, item_id, timestamp, event_id))
+    return tuple(found)

@@ -1,0 +1,128 @@
+"""The embedded store: one SQLite file, durable at each commit, usable by several processes at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from service.core.errors import StoreUnavailable
+from service.core.events import History, MemoPut, Snapshot, Visit
+from service.store import sqlite_log
+from service.store.refused import StoreRefused
+from service.store.sqlite_file import open_file
+
+Result = TypeVar("Result")
+
+
+async def open_sqlite(url: str, keep: int) -> SqliteStore:
+    """The store in the file that `url` names, made if it does not exist; raises `StoreRefused`."""
+    if not url.startswith("sqlite:///") or url == "sqlite:///":
+        raise StoreRefused("write the state URL as sqlite:///relative/path or sqlite:////absolute/path.")
+    path = Path(url.removeprefix("sqlite:///"))
+    # All connections live in one thread: SQLite takes one writer at a time anyway, and the event loop never waits.
+    executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite-store")
+    try:
+        log, memos = await asyncio.get_running_loop().run_in_executor(executor, open_file, path)
+    except BaseException:
+        executor.shutdown(wait=False)
+        raise
+    return SqliteStore(executor, log, memos, keep)
+
+
+class SqliteStore:
+    """See `service.core.ports.Store`. A batch of visits is one transaction, so it costs one fsync at most."""
+
+    def __init__(
+        self, executor: ThreadPoolExecutor, log: sqlite3.Connection, memos: sqlite3.Connection, keep: int
+    ) -> None:
+        self._executor = executor
+        self._log = log
+        self._memos = memos
+        self._keep = keep
+
+    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
+        """See `Store.visit`."""
+        return await self._in_thread(lambda: self._visit_all(visits))
+
+    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+        """See `Store.put_memos`."""
+
+        def work() -> list[bool]:
+            with _transaction(self._memos, "IMMEDIATE"):
+                return [sqlite_log.put_memo(self._memos, put) for put in puts]
+
+        return await self._in_thread(work)
+
+    async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
+        """See `Store.history`."""
+
+        def work() -> History | None:
+            with _transaction(self._log, "DEFERRED"):
+                return sqlite_log.history(self._log, user_id, before, limit)
+
+        return await self._in_thread(work)
+
+    async def delete_event(self, user_id: str, event_id: str) -> bool:
+        """See `Store.delete_event`."""
+
+        def work() -> bool:
+            with _transaction(self._log, "IMMEDIATE"):
+                return sqlite_log.delete_event(self._log, user_id, event_id)
+
+        return await self._in_thread(work)
+
+    async def delete_user(self, user_id: str) -> int:
+        """See `Store.delete_user`."""
+
+        def work() -> int:
+            with _transaction(self._log, "IMMEDIATE"):
+                return sqlite_log.delete_user(self._log, user_id)
+
+        return await self._in_thread(work)
+
+    async def ping(self) -> None:
+        """See `Store.ping`."""
+        await self._in_thread(lambda: self._log.execute("SELECT count(*) FROM sqlite_schema").fetchone())
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+
+        def work() -> None:
+            self._memos.close()
+            self._log.close()
+
+        await self._in_thread(work)
+        self._executor.shutdown(wait=False)
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except sqlite3.DatabaseError as error:
+            # Locked beyond the budget, full disk, failed read: these two classes. Their other subclasses are
+            # faults of ours.
+            if type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError):
+                raise StoreUnavailable(f"the event log's file did not serve: {error}") from error
+            raise
+
+    def _visit_all(self, visits: Sequence[Visit]) -> list[Snapshot]:
+        # The write lock is taken at the start: a reader that becomes a writer midway could only fail.
+        appends = any(visit.events for visit in visits)
+        with _transaction(self._log, "IMMEDIATE" if appends else "DEFERRED"):
+            return [sqlite_log.visit(self._log, visit, self._keep) for visit in visits]
+
+
+@contextmanager
+def _transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
+    db.execute(f"BEGIN {kind}")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise

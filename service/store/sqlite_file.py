@@ -1,0 +1,94 @@
+"""The SQLite file behind the embedded store: its format, and how it is opened."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from typing import Literal
+
+from service.store.refused import StoreRefused
+
+FORMAT = 1
+BUSY_SECONDS = 2.0  # how long a write waits for another process's
+
+# `events.id` is one order over all users, never reused: what reads the log incrementally goes by it.
+# `memos.first_write` orders a user's model versions by their first write.
+_SCHEMA = """
+CREATE TABLE users (
+    user_id TEXT PRIMARY KEY,
+    generation TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    trimmed INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    user_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    item_id TEXT NOT NULL,
+    timestamp REAL NOT NULL,
+    event_id TEXT,
+    fingerprint TEXT NOT NULL
+);
+CREATE UNIQUE INDEX events_by_sequence ON events (user_id, sequence);
+CREATE UNIQUE INDEX events_by_id ON events (user_id, event_id) WHERE event_id IS NOT NULL;
+CREATE TABLE memos (
+    first_write INTEGER PRIMARY KEY AUTOINCREMENT,
+    user_id TEXT NOT NULL,
+    model_version TEXT NOT NULL,
+    applied INTEGER NOT NULL,
+    blob BLOB NOT NULL,
+    UNIQUE (user_id, model_version)
+);
+"""
+
+
+def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    """Connections for the log and for the memos, to be used in the calling thread; they begin no transaction alone.
+
+    Memos can be rebuilt, so commits on their connection do not wait for the disk. A new file is made if there is
+    none; raises `StoreRefused` unless an existing one is ours and of this format.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise StoreRefused(f"the folder {folder} does not exist; create it or correct the state URL.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreRefused(f"the folder {folder} is not writable; change its permissions or the state URL.")
+    opened: list[sqlite3.Connection] = []
+    try:
+        opened.append(_connect(path, "FULL"))
+        _prepare(opened[0], path)
+        opened.append(_connect(path, "NORMAL"))
+    except BaseException as error:
+        for db in opened:
+            db.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise StoreRefused(f"the data file {path} cannot be used ({error}); correct the state URL.") from error
+        raise
+    return opened[0], opened[1]
+
+
+def _connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:
+    db = sqlite3.connect(path.absolute(), timeout=BUSY_SECONDS, isolation_level=None)
+    db.execute(f"PRAGMA synchronous={synchronous}")
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    # Another process may be at the same point; the second to get the lock finds the work done.
+    db.execute("BEGIN IMMEDIATE")
+    [existing] = db.execute("PRAGMA user_version").fetchone()
+    if existing == 0:
+        if db.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            raise StoreRefused(f"the data file {path} belongs to another program; name another file.")
+        for statement in _SCHEMA.split(";\n"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version={FORMAT}")
+    elif existing != FORMAT:
+        raise StoreRefused(
+            f"the data file {path} has format {existing} and this release reads {FORMAT};"
+            " run the release that wrote it or name another file."
+        )
+    db.execute("COMMIT")
+    # Readers then never wait for the writer. The mode stays in the file, so only the first opening changes it.
+    db.execute("PRAGMA journal_mode=WAL")
