@@ -1,0 +1,127 @@
+"""What the contract's tests need of a backend beside the contract: to look and to reach behind it."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from redis import Redis
+
+from service.core.ports import Store
+from service.store import open_store
+from service.store.redis_layout import SHARDS, events_after, keys
+from tests.servers import RedisServer
+
+_ENTRY = struct.Struct("<ddHH")
+
+
+class Backend(Protocol):
+    url: str
+
+    async def open(self, keep: int = 1000) -> Store: ...
+
+    def contents(self) -> str:
+        """Everything that is stored, under whatever name, as text."""
+        ...
+
+    def plant_cursor(self, user_id: str, version: str, applied: int) -> None:
+        """Make a stored memo claim another cursor."""
+        ...
+
+    def check(self) -> None:
+        """Fail unless what is stored agrees with itself."""
+        ...
+
+
+class SqliteBackend:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.url = f"sqlite:///{path}"
+
+    async def open(self, keep: int = 1000) -> Store:
+        return await open_store(self.url, keep)
+
+    def contents(self) -> str:
+        with closing(sqlite3.connect(self.path)) as db:
+            return repr([db.execute(f"SELECT * FROM {table}").fetchall() for table in ("users", "events", "memos")])
+
+    def plant_cursor(self, user_id: str, version: str, applied: int) -> None:
+        with closing(sqlite3.connect(self.path)) as db, db:
+            changed = db.execute(
+                "UPDATE memos SET applied = ? WHERE user_id = ? AND model_version = ?", (applied, user_id, version)
+            )
+            assert changed.rowcount == 1
+
+    def check(self) -> None:
+        with closing(sqlite3.connect(self.path)) as db:
+            assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+            strays = "SELECT user_id FROM {} WHERE user_id NOT IN (SELECT user_id FROM users)"
+            for table in ("events", "memos"):
+                assert db.execute(strays.format(table)).fetchall() == []
+
+
+class RedisBackend:
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+        self.url = server.url
+
+    async def open(self, keep: int = 1000) -> Store:
+        return await open_store(self.url, keep)
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        with Redis.from_url(self.url) as client:
+            yield client
+
+    def contents(self) -> str:
+        with self.client() as client:
+            return repr([(key, _value(client, key)) for key in sorted(client.scan_iter())])
+
+    def plant_cursor(self, user_id: str, version: str, applied: int) -> None:
+        with self.client() as client:
+            assert client.hset(keys(user_id)[0], f"a:{version}", applied) == 0
+
+    def check(self) -> None:
+        """The streams hold exactly what the logs hold, and the hashes no event id more."""
+        with self.client() as client:
+            logged, streamed, named = set(), set(), set()
+            for key in client.scan_iter(match="*:log:*"):
+                user_id = key.decode().split(":", 2)[2]
+                entries = client.lrange(key, 0, -1)
+                for event, entry in zip(events_after(entries, 0), entries, strict=True):
+                    *_, item_size, id_size = _ENTRY.unpack_from(entry)
+                    stream_id = entry[_ENTRY.size + item_size + id_size :]
+                    logged.add((user_id, event.sequence, event.item_id, event.timestamp, event.event_id, stream_id))
+                    assert key.decode() == keys(user_id)[1]
+            for shard in range(SHARDS):
+                for stream_id, f in client.xrange(f"{{{shard}}}:stream"):
+                    sequence, event_id = int(f[b"seq"]), f[b"event_id"].decode()
+                    streamed.add(
+                        (
+                            f[b"user"].decode(),
+                            sequence,
+                            f[b"item"].decode(),
+                            float(f[b"ts"]),
+                            event_id or f"seq-{sequence}",
+                            stream_id,
+                        )
+                    )
+            assert streamed == logged
+            for key in client.scan_iter(match="*:user:*"):
+                user_id = key.decode().split(":", 2)[2]
+                named |= {(user_id, f[2:].decode()) for f in client.hkeys(key) if f.startswith(b"e:")}
+            assert named == {(e[0], e[4]) for e in logged if e[4] != f"seq-{e[1]}"}
+
+
+def _value(client: Any, key: bytes) -> object:
+    kind = client.type(key)
+    if kind == b"hash":
+        return client.hgetall(key)
+    if kind == b"list":
+        return client.lrange(key, 0, -1)
+    assert kind == b"stream", kind
+    return client.xrange(key)

@@ -1,0 +1,130 @@
+"""What every store must do when events go: by retention, one by one, or with their user."""
+
+from __future__ import annotations
+
+from service.core.events import Appended, Snapshot
+from service.core.ports import Store
+from tests.store.backends import Backend
+from tests.store.calls import append, new, put, read, sequences
+
+
+class RemovalContract:
+    async def test_retention_keeps_the_newest(self, backend: Backend) -> None:
+        store = await backend.open(keep=3)
+        await append(store, "u", new("a", "id-1"), new("b"), new("c"))
+        assert (await read(store, "u")).trimmed == 0
+        snapshot = await append(store, "u", new("d"), new("e"))
+        assert (snapshot.sequence, snapshot.trimmed) == (5, 2)
+        assert sequences(snapshot.pending) == [3, 4, 5]
+        # The id of a removed event is forgotten with it, and names a new event from now on.
+        assert (await append(store, "u", new("z", "id-1"))).appended == (Appended(6, False),)
+        assert await store.delete_event("u", "id-1")
+        assert not await store.delete_event("u", "seq-2")
+        backend.check()
+        await store.close()
+
+    async def test_a_visit_larger_than_what_is_kept(self, backend: Backend) -> None:
+        store = await backend.open(keep=3)
+        snapshot = await append(store, "u", *(new(f"i{n}", f"id-{n}") for n in range(10)), new("i0", "id-0"))
+        # What a visit brings is trimmed at its end, so a repetition within it is still seen.
+        assert snapshot.appended == (*(Appended(n, False) for n in range(1, 11)), Appended(1, True))
+        assert (sequences(snapshot.pending), snapshot.trimmed) == ([8, 9, 10], 7)
+        backend.check()
+        await store.close()
+
+    async def test_a_smaller_limit_takes_effect_at_the_next_append(self, store: Store, backend: Backend) -> None:
+        await append(store, "u", *(new(f"i{n}") for n in range(30)))
+        smaller = await backend.open(keep=2)
+        assert len((await read(smaller, "u")).pending) == 30
+        snapshot = await append(smaller, "u", new("last"))
+        assert (sequences(snapshot.pending), snapshot.trimmed) == ([30, 31], 29)
+        backend.check()
+        await smaller.close()
+
+    async def test_deleted_events_leave_room_before_retention(self, backend: Backend) -> None:
+        store = await backend.open(keep=3)
+        await append(store, "u", new("a"), new("b"), new("c"))
+        assert await store.delete_event("u", "seq-2")
+        snapshot = await append(store, "u", new("d"))
+        assert (sequences(snapshot.pending), snapshot.trimmed) == ([1, 3, 4], 0)
+        snapshot = await append(store, "u", new("e"))
+        assert (sequences(snapshot.pending), snapshot.trimmed) == ([3, 4, 5], 1)
+        await store.close()
+
+    async def test_a_memo_that_retention_overtook_is_absent(self, backend: Backend) -> None:
+        store = await backend.open(keep=3)
+        await append(store, "u", new("a"), new("b"), new("c"))
+        assert await put(store, "u", 1)
+        snapshot = await append(store, "u", new("d"))  # removes 1: nothing is missing yet
+        assert (snapshot.memo, sequences(snapshot.pending)) == (b"memo", [2, 3, 4])
+        snapshot = await append(store, "u", new("e"))  # removes 2, which the memo lacks
+        assert (snapshot.memo, sequences(snapshot.pending)) == (None, [3, 4, 5])
+        assert await put(store, "u", 5, b"rebuilt")
+        snapshot = await read(store, "u")
+        assert (snapshot.memo, snapshot.pending) == (b"rebuilt", ())
+        await store.close()
+
+    async def test_deleting_an_event_by_its_own_id(self, store: Store, backend: Backend) -> None:
+        first = await append(store, "u", new("a", "x"), new("b", "y"), new("c"))
+        assert await put(store, "u", 3)
+        assert await put(store, "u", 3, version="other")
+        assert await store.delete_event("u", "y")
+        snapshot = await read(store, "u")
+        assert snapshot.generation not in ("", first.generation)
+        assert (snapshot.memo, sequences(snapshot.pending), snapshot.sequence) == (None, [1, 3], 3)
+        assert (await read(store, "u", "other")).memo is None
+        assert not await store.delete_event("u", "y")
+        assert not await put(store, "u", 3, generation=first.generation)
+        # The id is free again, the sequence is not.
+        assert (await append(store, "u", new("z", "y"))).appended == (Appended(4, False),)
+        backend.check()
+
+    async def test_deleting_an_event_by_its_sequence(self, store: Store, backend: Backend) -> None:
+        await append(store, "u", new("a", "x"), new("b"), new("c"))
+        assert not await store.delete_event("u", "seq-1")  # has an id of its own
+        for absent in ("seq-0", "seq-4", "seq-99999999999999999999", "seq-", "seq-2x", "nothing"):
+            assert not await store.delete_event("u", absent)
+        assert await store.delete_event("u", "seq-2")
+        assert not await store.delete_event("u", "seq-2")
+        assert sequences((await read(store, "u")).pending) == [1, 3]
+        backend.check()
+
+    async def test_deleting_the_only_event(self, store: Store) -> None:
+        await append(store, "u", new("a"))
+        assert await store.delete_event("u", "seq-1")
+        snapshot = await read(store, "u")
+        assert (snapshot.sequence, snapshot.pending) == (1, ())
+        assert (await append(store, "u", new("b"))).appended == (Appended(2, False),)
+
+    async def test_pending_after_a_memo_steps_over_gaps(self, store: Store) -> None:
+        await append(store, "u", *(new(f"i{n}") for n in range(1, 9)))
+        for sequence in (2, 4, 5, 7):
+            assert await store.delete_event("u", f"seq-{sequence}")
+        for applied, pending in ((1, [3, 6, 8]), (2, [3, 6, 8]), (3, [6, 8]), (5, [6, 8]), (7, [8]), (8, [])):
+            assert await put(store, "u", applied, str(applied).encode())
+            snapshot = await read(store, "u")
+            assert (snapshot.memo, sequences(snapshot.pending)) == (str(applied).encode(), pending)
+
+    async def test_deleting_a_user_leaves_nothing(self, store: Store, backend: Backend) -> None:
+        await append(store, "gone-user", new("gone-item", "gone-id"), new("gone-item"), new("a", "gone-id-2"))
+        await append(store, "other", new("a", "x"))
+        assert await put(store, "gone-user", 2, b"gone-memo", version="gone-version")
+        assert "gone" in backend.contents()
+        assert await store.delete_event("gone-user", "gone-id-2")
+        assert await put(store, "gone-user", 2, b"gone-memo", version="gone-version")
+        assert await store.delete_user("gone-user") == 2
+        assert "gone" not in backend.contents()
+        assert await read(store, "gone-user") == Snapshot("", 0, 0, None, ())
+        assert sequences((await read(store, "other")).pending) == [1]
+        backend.check()
+
+    async def test_a_user_begun_anew_takes_no_memo_of_the_old(self, store: Store) -> None:
+        old = await append(store, "u", new("a", "x"), new("b"))
+        assert await store.delete_user("u") == 2
+        assert not await put(store, "u", 1, generation=old.generation)
+        fresh = await append(store, "u", new("c", "x"), new("d"))
+        assert fresh.appended == (Appended(1, False), Appended(2, False))
+        assert fresh.generation not in ("", old.generation)
+        assert not await put(store, "u", 2, generation=old.generation)
+        assert not await put(store, "u", 2, generation=old.generation, repair=True)
+        assert (await read(store, "u")).memo is None

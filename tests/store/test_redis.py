@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+from redis.crc import key_slot
+
+from service.core.events import Appended, Visit
+from service.store.redis_layout import keys
+from tests.servers import RedisServer
+from tests.store.backends import RedisBackend
+from tests.store.calls import V, append, new, put
+from tests.store.contract import StoreContract
+from tests.store.random_operations import compare_with_model
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def backend(shared_redis: RedisServer) -> RedisBackend:
+    backend = RedisBackend(shared_redis)
+    with backend.client() as client:
+        client.flushall()
+    return backend
+
+
+class TestRedis(StoreContract):
+    pass
+
+
+def test_random_operations_agree_with_the_model(backend: RedisBackend) -> None:
+    compare_with_model(backend, examples=150)
+
+
+async def test_the_keys_of_a_user_share_a_slot(backend: RedisBackend) -> None:
+    store = await backend.open()
+    with backend.client() as client:
+        for user_id in ("u", "{x}", "}{", "{}", "a:b"):
+            await append(store, user_id, new("a", "x"))
+            assert len({key_slot(key.encode()) for key in keys(user_id)}) == 1
+            assert all(client.exists(key) for key in keys(user_id))
+    await store.close()
+
+
+async def test_scripts_survive_a_flush(backend: RedisBackend) -> None:
+    store = await backend.open()
+    with backend.client() as client:
+
+        def forget() -> None:
+            client.script_flush()
+
+        forget()
+        visits = [Visit("u", V, (new(f"i{n}"),)) for n in range(5)]
+        snapshots = await store.visit(visits)
+        assert [s.appended for s in snapshots] == [(Appended(n, False),) for n in range(1, 6)]
+        forget()
+        snapshots = await store.visit([Visit(f"u{n}", V, (new("a"),)) for n in range(5)])
+        assert [s.appended for s in snapshots] == [(Appended(1, False),)] * 5
+        forget()
+        assert await put(store, "u", 5)
+        forget()
+        assert (await store.history("u", None, 2)) is not None
+        forget()
+        assert await store.delete_event("u", "seq-1")
+        forget()
+        assert await store.delete_user("u") == 4
+    backend.check()
+    await store.close()
