@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from service.core.errors import Overloaded
@@ -44,12 +45,13 @@ class MicroBatcher(Generic[Job, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, future))
         if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+            # A batch belongs to no single request, so its logs must not carry the first one's request id.
+            self._worker = asyncio.create_task(self._work(), context=Context())
         return await future
 
     async def close(self) -> None:
         """Return when every job that was submitted has its answer."""
-        if self._worker is not None:
+        while self._worker is not None:
             await self._worker
 
     async def _work(self) -> None:
@@ -65,6 +67,12 @@ class MicroBatcher(Generic[Job, Result]):
         results: Sequence[Result | Exception]
         try:
             results = await self._run([job for job, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"a batch of {len(batch)} jobs came back with {len(results)} results")
+        except asyncio.CancelledError:
+            for _, future in batch:
+                future.cancel()
+            raise
         except Exception as error:
             results = [error] * len(batch)
         self._on_batch(len(batch), time.perf_counter() - started)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import Context
+from dataclasses import replace
 
-from service.core.errors import StoreUnavailable
+from service.core.errors import ServiceError
 from service.core.events import MemoPut
 from service.core.ports import Store
 
@@ -31,15 +33,18 @@ class MemoWriter:
         waiting = self._waiting.get(key)
         if waiting is None and len(self._waiting) >= self._max_waiting:
             return
-        if waiting is not None and waiting.generation == put.generation and waiting.applied > put.applied:
-            return
+        if waiting is not None and waiting.generation == put.generation:
+            newest = waiting if waiting.applied > put.applied else put
+            # A repair that is still owed stays owed, or the damaged memo could refuse its successor.
+            put = replace(newest, repair=waiting.repair or put.repair)
         self._waiting[key] = put
         if self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+            # The writes of many requests: their logs must not carry the first one's request id.
+            self._worker = asyncio.create_task(self._work(), context=Context())
 
     async def close(self) -> None:
         """Return when every memo that was offered has been tried."""
-        if self._worker is not None:
+        while self._worker is not None:
             await self._worker
 
     async def _work(self) -> None:
@@ -49,7 +54,10 @@ class MemoWriter:
                 puts = [self._waiting.pop(key) for key in keys]
                 try:
                     await self._store.put_memos(puts)
-                except StoreUnavailable as error:
-                    _log.warning("memos not stored", extra={"count": len(puts), "reason": str(error)})
+                except ServiceError as error:
+                    _log.warning("memos not stored", extra={"count": len(puts), "reason": error.code})
+                except Exception:
+                    # A fault must neither end the writer nor make close() fail: a memo can always be rebuilt.
+                    _log.exception("memos not stored", extra={"count": len(puts)})
         finally:
             self._worker = None

@@ -46,7 +46,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An event is in the log. `answer` already reflects it, where one was asked for."""
+    """An event is in the log. `answer` already reflects it.
+
+    It is None where none was asked for, or where none could be computed: the event counts all the same.
+    """
 
     sequence: int
     duplicate: bool
@@ -100,7 +103,11 @@ class Recommender:
         self._background: set[asyncio.Task[None]] = set()
 
     async def record(self, user_id: str, event: NewEvent, ask: TopK | None) -> Recorded:
-        """Append one event; with `ask` the answer reflects it. Raises `EventConflict`."""
+        """Append one event; with `ask` the answer reflects it. Raises `EventConflict`.
+
+        Every error means that this call is not known to have appended: what fails after the commit costs the
+        answer, never the acknowledgement, or a client without an event_id would send the event twice.
+        """
         engine = self._models.live
         snapshot = await self._visit(Visit(user_id, engine.version, (event,)))
         outcome = snapshot.appended[0]
@@ -110,7 +117,10 @@ class Recommender:
         if ask is None:
             self._fold_in_background(engine, user_id, snapshot)
         else:
-            answer = await self._answer(engine, user_id, snapshot, ask)
+            try:
+                answer = await self._answer(engine, user_id, snapshot, ask)
+            except ServiceError as error:
+                _log.warning("event stored, recommendations given up", extra={"reason": error.code})
         return Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), answer)
 
     async def record_batch(self, events: Sequence[tuple[str, NewEvent]]) -> list[Recorded | ServiceError]:
@@ -155,6 +165,15 @@ class Recommender:
         engine = self._models.live
         return engine.version, await asyncio.to_thread(engine.similar, item_id, k)
 
+    @property
+    def model(self) -> Engine:
+        """The model that answers now."""
+        return self._models.live
+
+    async def reload_model(self, version: str | None) -> Engine:
+        """Make `version` (None: the newest) the live model; raises `ModelVersionNotFound` or `ReloadRefused`."""
+        return await self._models.reload(version)
+
     async def history(self, user_id: str, before: int | None, limit: int) -> History:
         """A page of the user's kept events; raises `UserNotFound`."""
         history = await self._store.history(user_id, before, limit)
@@ -168,11 +187,11 @@ class Recommender:
         # The log may grow between the two visits: the full one comes second, so it covers the memo's cursor.
         stored = await self._visit(Visit(user_id, engine.version))
         whole = await self._visit(Visit(user_id, None))
-        if not stored.generation or stored.generation != whole.generation:
+        if not whole.generation:
             raise UserNotFound("no events are known for this user")
-        audit = Audit(engine.version, whole.sequence, 0, len(whole.pending), "absent", True, 0.0)
-        if stored.memo is None:
-            return audit
+        if stored.memo is None or stored.generation != whole.generation:
+            # Another generation: the history was edited in between, and with it went the memo.
+            return Audit(engine.version, whole.sequence, 0, len(whole.pending), "absent", True, 0.0)
         try:
             memo = decode_memo(stored.memo, user_id, engine.version)
             items = tuple(e.item_id for e in whole.pending if e.sequence <= memo.applied)
@@ -226,6 +245,8 @@ class Recommender:
 
     def _fold_in_background(self, engine: Engine, user_id: str, snapshot: Snapshot) -> None:
         """Keep the memo close to the log for events that nobody asked an answer for."""
+        if not snapshot.pending:
+            return
         task = asyncio.create_task(self._fold_quietly(engine, user_id, snapshot))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
@@ -236,6 +257,8 @@ class Recommender:
         except ServiceError as error:
             # The event is committed; the next reader folds the gap.
             _log.info("background fold given up", extra={"reason": error.code})
+        except Exception:
+            _log.exception("background fold failed")
 
 
 def _items(snapshot: Snapshot) -> tuple[str, ...]:

@@ -1,0 +1,179 @@
+"""An engine and a store that keep their contracts in plain Python, and can be made to fail on request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.core.errors import ItemNotFound, ModelVersionNotFound, StoreUnavailable
+from service.core.events import Appended, Conflict, Event, History, MemoPut, Snapshot, Visit
+from service.core.ports import Engine, Folded, Rank, ScoredItem, StateDamaged, TopK, Turn
+
+CATALOGUE = tuple(str(number) for number in range(1, 51))
+
+
+class FakeEngine:
+    """Its state is the list of known items it has folded; an item scores by how near its number is to the last."""
+
+    def __init__(self, version: str = "v1") -> None:
+        self.version = version
+        self.batches: list[int] = []
+
+    def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+        self.batches.append(len(turns))
+        return [self._turn(turn) for turn in turns]
+
+    def _turn(self, turn: Turn) -> Folded | StateDamaged:
+        try:
+            folded: list[str] = [] if turn.state is None else json.loads(turn.state)
+        except ValueError:
+            return StateDamaged("not a list of items")
+        folded = folded + [item for item in turn.items if self.knows(item)]
+        return Folded(json.dumps(folded).encode(), not folded, self._answer(folded, turn.ask))
+
+    def _answer(self, folded: list[str], ask: TopK | Rank | None) -> tuple[ScoredItem, ...]:
+        if ask is None:
+            return ()
+        last = int(folded[-1]) if folded else 0
+        if isinstance(ask, TopK):
+            wanted = [item for item in CATALOGUE if not (ask.exclude_seen and item in folded)]
+            return tuple(sorted((self._scored(item, last) for item in wanted), key=_best_first)[: ask.k])
+        return tuple(sorted((self._scored(item, last) for item in ask.candidates), key=_best_first))
+
+    def _scored(self, item: str, last: int) -> ScoredItem:
+        if not self.knows(item):
+            return ScoredItem(item, None)
+        title = f"Title {item}" if int(item) % 2 == 0 else None
+        return ScoredItem(item, -float(abs(int(item) - last)), title, ("even",) if title else ())
+
+    def knows(self, item_id: str) -> bool:
+        return item_id in CATALOGUE
+
+    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
+        if not self.knows(item_id):
+            raise ItemNotFound("the live model does not know this item")
+        others = [self._scored(item, int(item_id)) for item in CATALOGUE if item != item_id]
+        return tuple(sorted(others, key=_best_first)[:k])
+
+    def difference(self, state: bytes, expected: bytes) -> float:
+        return 0.0 if state == expected else 1.0
+
+    def describe(self) -> dict[str, Any]:
+        return {"version": self.version, "config": {"dimension": 64}, "metrics": {"ndcg@10": 0.17}}
+
+
+def _best_first(item: ScoredItem) -> tuple[bool, float, str]:
+    return item.score is None, -(item.score or 0.0), item.item_id
+
+
+class FakeModels:
+    def __init__(self, live: Engine) -> None:
+        self.live = live
+
+    async def reload(self, version: str | None) -> Engine:
+        if version == "missing":
+            raise ModelVersionNotFound("the bundle folder holds no such version")
+        self.live = FakeEngine(version or "v2")
+        return self.live
+
+
+@dataclass
+class _Log:
+    generation: int
+    sequence: int = 0
+    events: list[Event] = field(default_factory=list)
+    fingerprints: dict[str, tuple[str, int]] = field(default_factory=dict)
+    memos: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+
+
+class MemoryStore:
+    def __init__(self) -> None:
+        self.logs: dict[str, _Log] = {}
+        self.generations = 0
+        self.puts: list[list[MemoPut]] = []
+        self.visits: list[int] = []
+        self.down = False
+        self.put_error: Exception | None = None
+
+    def memo(self, user_id: str, version: str) -> bytes | None:
+        stored = self.logs[user_id].memos.get(version)
+        return None if stored is None else stored[1]
+
+    def damage(self, user_id: str, version: str, blob: bytes) -> None:
+        applied, _ = self.logs[user_id].memos[version]
+        self.logs[user_id].memos[version] = (applied, blob)
+
+    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
+        if self.down:
+            raise StoreUnavailable("the event log does not answer")
+        self.visits.append(len(visits))
+        return [self._one(visit) for visit in visits]
+
+    def _one(self, visit: Visit) -> Snapshot:
+        log = self.logs.get(visit.user_id)
+        if log is None:
+            if not visit.events:
+                return Snapshot("", 0, 0, None, ())
+            self.generations += 1
+            log = self.logs[visit.user_id] = _Log(self.generations)
+        outcomes: list[Appended | Conflict] = []
+        for new in visit.events:
+            known = log.fingerprints.get(new.event_id or "")
+            if known is not None:
+                same = known[0] == new.fingerprint
+                outcomes.append(Appended(known[1], True) if same else Conflict(known[1]))
+                continue
+            log.sequence += 1
+            event_id = new.event_id or f"seq-{log.sequence}"
+            log.events.append(Event(log.sequence, new.item_id, new.timestamp, event_id))
+            log.fingerprints[event_id] = (new.fingerprint, log.sequence)
+            outcomes.append(Appended(log.sequence, False))
+        applied, memo = log.memos.get(visit.model_version or "", (0, None))
+        pending = tuple(event for event in log.events if event.sequence > applied)
+        return Snapshot(str(log.generation), log.sequence, 0, memo, pending, tuple(outcomes))
+
+    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+        self.puts.append(list(puts))
+        if self.put_error is not None:
+            raise self.put_error
+        return [self._put(put) for put in puts]
+
+    def _put(self, put: MemoPut) -> bool:
+        log = self.logs.get(put.user_id)
+        if log is None or str(log.generation) != put.generation or put.applied > log.sequence:
+            return False
+        if not put.repair and log.memos.get(put.model_version, (0, b""))[0] >= put.applied:
+            return False
+        log.memos[put.model_version] = (put.applied, put.blob)
+        return True
+
+    async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
+        log = self.logs.get(user_id)
+        if log is None:
+            return None
+        events = [event for event in log.events if before is None or event.sequence < before]
+        return History(log.sequence, len(log.events), 0, tuple(events[-limit:]))
+
+    async def delete_event(self, user_id: str, event_id: str) -> bool:
+        log = self.logs.get(user_id)
+        if log is None or event_id not in log.fingerprints:
+            return False
+        log.events = [event for event in log.events if event.event_id != event_id]
+        del log.fingerprints[event_id]
+        log.memos.clear()
+        self.generations += 1
+        log.generation = self.generations
+        return True
+
+    async def delete_user(self, user_id: str) -> int:
+        log = self.logs.pop(user_id, None)
+        return 0 if log is None else len(log.events)
+
+    async def ping(self) -> None:
+        if self.down:
+            raise StoreUnavailable("the event log does not answer")
+
+    async def close(self) -> None:
+        self.down = True

@@ -1,0 +1,215 @@
+"""The use cases over an in-memory log and a fake engine: every answer is the fold of the committed events."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from service.core.errors import EventConflict, EventNotFound, Overloaded, ServiceError, StoreUnavailable, UserNotFound
+from service.core.events import NewEvent, Snapshot, Visit
+from service.core.memo import Memo, decode_memo, encode_memo
+from service.core.memo_writer import MemoWriter
+from service.core.ports import Folded, Rank, SilentMeter, TopK
+from service.core.recommender import EngineJob, Recommender
+from tests.core.fakes import FakeEngine, FakeModels, MemoryStore
+
+ASK = TopK(3, True)
+
+
+@dataclass
+class House:
+    store: MemoryStore
+    engine: FakeEngine
+    models: FakeModels
+    meter: SilentMeter
+    recommender: Recommender
+    overloaded: bool = False
+
+
+def build(store: MemoryStore | None = None) -> House:
+    store = store or MemoryStore()
+    engine = FakeEngine()
+    meter = SilentMeter()
+    models = FakeModels(engine)
+
+    async def visit(visit: Visit) -> Snapshot:
+        return (await store.visit([visit]))[0]
+
+    async def fold(job: EngineJob) -> Folded:
+        await asyncio.sleep(0)
+        if house.overloaded:
+            raise Overloaded("full")
+        result = job[0].run([job[1]])[0]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    recommender = Recommender(store, models, MemoWriter(store, max_waiting=100), meter, visit=visit, fold=fold)
+    house = House(store, engine, models, meter, recommender)
+    return house
+
+
+def run(scenario: Callable[[House], Awaitable[None]]) -> House:
+    house = build()
+
+    async def whole() -> None:
+        await scenario(house)
+        await house.recommender.close()
+
+    asyncio.run(whole())
+    return house
+
+
+def event(item_id: str, event_id: str | None = None) -> NewEvent:
+    return NewEvent.create(item_id, None, event_id, now=1.0)
+
+
+def stored(house: House, user_id: str = "u") -> Memo:
+    blob = house.store.memo(user_id, "v1")
+    assert blob is not None
+    return decode_memo(blob, user_id, "v1")
+
+
+def test_the_answer_reflects_the_event_and_the_memo_follows() -> None:
+    async def scenario(house: House) -> None:
+        first = await house.recommender.record("u", event("10"), ASK)
+        assert (first.sequence, first.duplicate, first.known_item) == (1, False, True)
+        assert first.answer is not None and {item.item_id for item in first.answer.items} == {"9", "11", "12"}
+        second = await house.recommender.record("u", event("no such item"), ASK)
+        assert (second.sequence, second.known_item) == (2, False)
+
+    house = run(scenario)
+    memo = stored(house)
+    assert (memo.applied, json.loads(memo.state)) == (2, ["10"])
+
+
+def test_an_event_without_a_question_is_folded_in_the_background() -> None:
+    async def scenario(house: House) -> None:
+        recorded = await house.recommender.record("u", event("10"), None)
+        assert recorded.answer is None
+        assert house.store.memo("u", "v1") is None
+
+    assert stored(run(scenario)).applied == 1
+
+
+def test_what_fails_after_the_commit_costs_the_answer_alone() -> None:
+    async def scenario(house: House) -> None:
+        house.overloaded = True
+        recorded = await house.recommender.record("u", event("10"), ASK)
+        assert (recorded.sequence, recorded.answer) == (1, None)
+        await house.recommender.record("u", event("11"), None)
+
+    assert run(scenario).store.logs["u"].sequence == 2
+
+
+def test_a_store_that_is_down_is_an_error() -> None:
+    async def scenario(house: House) -> None:
+        house.store.down = True
+        with pytest.raises(StoreUnavailable):
+            await house.recommender.record("u", event("10"), ASK)
+
+    run(scenario)
+
+
+def test_retries_and_conflicts() -> None:
+    async def scenario(house: House) -> None:
+        await house.recommender.record("u", event("10", "e"), None)
+        again = await house.recommender.record("u", event("10", "e"), ASK)
+        assert (again.sequence, again.duplicate) == (1, True)
+        with pytest.raises(EventConflict):
+            await house.recommender.record("u", event("11", "e"), ASK)
+        outcomes = await house.recommender.record_batch(
+            [("u", event("11", "e")), ("w", event("1")), ("u", event("12", "f"))]
+        )
+        assert isinstance(outcomes[0], EventConflict)
+        assert [getattr(outcome, "sequence", None) for outcome in outcomes] == [None, 1, 2]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("state", [b"no header", None])
+def test_a_damaged_memo_is_rebuilt_and_repaired(state: bytes | None) -> None:
+    async def scenario(house: House) -> None:
+        await house.recommender.record("u", event("10"), ASK)
+        await house.recommender.record("u", event("20"), ASK)
+        await house.recommender.close()
+        # Bytes that are no memo at all, or a memo that is whole but whose state the engine cannot read.
+        blob = state or encode_memo(Memo(2, 0, b"\xff"), "u", "v1")
+        house.store.damage("u", "v1", blob)
+        answer = await house.recommender.recommend("u", ASK)
+        assert {item.item_id for item in answer.items} == {"19", "21", "18"}
+
+    house = run(scenario)
+    assert house.meter.counts["memos_damaged"] == 1
+    assert json.loads(stored(house).state) == ["10", "20"]
+
+
+def test_a_new_model_folds_the_history_anew() -> None:
+    async def scenario(house: House) -> None:
+        await house.recommender.record("u", event("10"), ASK)
+        await house.recommender.reload_model(None)
+        answer = await house.recommender.recommend("u", ASK)
+        assert (answer.model_version, answer.sequence, answer.cold) == ("v2", 1, False)
+
+    run(scenario)
+
+
+def test_cold_starts_are_counted_and_change_nothing() -> None:
+    async def scenario(house: House) -> None:
+        answer = await house.recommender.recommend("nobody", Rank(("3", "x", "1")))
+        assert answer.cold
+        assert [item.item_id for item in answer.items] == ["1", "3", "x"]
+
+    house = run(scenario)
+    assert house.meter.counts["cold_starts"] == 1
+    assert house.store.logs == {}
+    assert house.store.puts == []
+
+
+def test_audit_says_found_absent_and_damaged() -> None:
+    async def scenario(house: House) -> None:
+        with pytest.raises(UserNotFound):
+            await house.recommender.audit("u")
+        await house.recommender.record("u", event("10", "e"), ASK)
+        assert (await house.recommender.audit("u")).memo == "absent"
+        await house.recommender.close()
+        found = await house.recommender.audit("u")
+        assert (found.memo, found.max_relative_error, found.exact, found.kept) == ("found", 0.0, True, 1)
+        house.store.damage("u", "v1", b"?")
+        assert (await house.recommender.audit("u")).max_relative_error is None
+        await house.recommender.delete_event("u", "e")
+        with pytest.raises(EventNotFound):
+            await house.recommender.delete_event("u", "e")
+
+    run(scenario)
+
+
+def test_an_edit_between_the_two_visits_of_an_audit_is_not_an_unknown_user() -> None:
+    class EditedMeanwhile(MemoryStore):
+        async def visit(self, visits: list[Visit]) -> list[Snapshot]:  # type: ignore[override]
+            snapshots = await super().visit(visits)
+            if visits[0].model_version is not None and not visits[0].events and "u" in self.logs:
+                await self.delete_event("u", "e")
+            return snapshots
+
+    async def scenario() -> None:
+        house = build(EditedMeanwhile())
+        await house.recommender.record("u", event("10", "e"), None)
+        await house.recommender.record("u", event("11", "f"), None)
+        await house.recommender.close()
+        assert (await house.recommender.audit("u")).memo == "absent"
+
+    asyncio.run(scenario())
+
+
+def test_a_batch_answers_each_event_when_the_store_is_down() -> None:
+    async def scenario(house: House) -> None:
+        house.store.down = True
+        outcomes = await house.recommender.record_batch([("u", event("1")), ("w", event("2"))])
+        assert all(isinstance(outcome, ServiceError) for outcome in outcomes)
+
+    run(scenario)

@@ -1,0 +1,142 @@
+"""The micro-batcher: what arrives while a batch runs forms the next one, and every caller gets its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from service.batching import MicroBatcher
+from service.core.errors import Overloaded
+
+
+class Doubler:
+    """Doubles numbers, one batch at a time, when it is let; fails negative ones, and a batch with 999 in it."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.seconds: list[float] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def run(self, jobs: Sequence[int]) -> list[int | Exception]:
+        self.batches.append(list(jobs))
+        await self.gate.wait()
+        if 999 in jobs:
+            raise RuntimeError("the whole batch")
+        if 998 in jobs:
+            return []
+        return [ValueError(str(job)) if job < 0 else job * 2 for job in jobs]
+
+    def batcher(self, max_batch: int = 100, max_queue: int = 100) -> MicroBatcher[int, int]:
+        return MicroBatcher(
+            self.run,
+            max_batch=max_batch,
+            max_queue=max_queue,
+            on_batch=lambda _, seconds: self.seconds.append(seconds),
+        )
+
+
+def test_a_job_alone_does_not_wait_for_company() -> None:
+    async def scenario() -> None:
+        doubler = Doubler()
+        assert await asyncio.wait_for(doubler.batcher().submit(4), 1) == 8
+        assert doubler.batches == [[4]]
+        assert len(doubler.seconds) == 1
+
+    asyncio.run(scenario())
+
+
+def test_what_arrives_meanwhile_is_one_batch_in_order() -> None:
+    async def scenario() -> None:
+        doubler = Doubler()
+        doubler.gate.clear()
+        batcher = doubler.batcher(max_batch=3)
+        tasks = [asyncio.create_task(batcher.submit(0))]
+        await asyncio.sleep(0.01)
+        tasks += [asyncio.create_task(batcher.submit(job)) for job in range(1, 6)]
+        await asyncio.sleep(0.01)
+        doubler.gate.set()
+        assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
+        assert doubler.batches == [[0], [1, 2, 3], [4, 5]]
+
+    asyncio.run(scenario())
+
+
+def test_errors_reach_their_own_callers() -> None:
+    async def scenario() -> None:
+        doubler = Doubler()
+        batcher = doubler.batcher()
+        mixed = await asyncio.gather(*(batcher.submit(job) for job in (1, -1, 2)), return_exceptions=True)
+        assert [type(result) for result in mixed] == [int, ValueError, int]
+        for poison in (999, 998):
+            whole = await asyncio.gather(*(batcher.submit(job) for job in (1, poison)), return_exceptions=True)
+            assert [type(result) for result in whole] == [RuntimeError, RuntimeError]
+        assert await batcher.submit(5) == 10
+
+    asyncio.run(scenario())
+
+
+def test_beyond_the_queue_callers_are_turned_away_at_once() -> None:
+    async def scenario() -> None:
+        doubler = Doubler()
+        doubler.gate.clear()
+        batcher = doubler.batcher(max_queue=2)
+        running = asyncio.create_task(batcher.submit(0))
+        await asyncio.sleep(0.01)
+        waiting = [asyncio.create_task(batcher.submit(job)) for job in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await batcher.submit(3)
+        doubler.gate.set()
+        assert await asyncio.gather(running, *waiting) == [0, 2, 4]
+
+    asyncio.run(scenario())
+
+
+def test_a_caller_that_goes_away_disturbs_nobody() -> None:
+    async def scenario() -> None:
+        doubler = Doubler()
+        doubler.gate.clear()
+        batcher = doubler.batcher()
+        gone = asyncio.create_task(batcher.submit(0))
+        await asyncio.sleep(0.01)
+        also_gone, stays = (asyncio.create_task(batcher.submit(job)) for job in (1, 2))
+        await asyncio.sleep(0)
+        gone.cancel()
+        also_gone.cancel()
+        doubler.gate.set()
+        assert await stays == 4
+
+    asyncio.run(scenario())
+
+
+def test_close_returns_when_everything_is_answered() -> None:
+    async def scenario() -> None:
+        doubler = Doubler()
+        batcher = doubler.batcher(max_batch=1)
+        tasks = [asyncio.create_task(batcher.submit(job)) for job in range(3)]
+        await asyncio.sleep(0)
+        await batcher.close()
+        await asyncio.sleep(0)
+        assert all(task.done() for task in tasks)
+
+    asyncio.run(scenario())
+
+
+def test_a_batcher_that_is_cancelled_leaves_no_caller_waiting() -> None:
+    async def scenario() -> None:
+        doubler = Doubler()
+        doubler.gate.clear()
+        batcher = doubler.batcher()
+        caller = asyncio.create_task(batcher.submit(1))
+        await asyncio.sleep(0.01)
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        closing.cancel()  # the server's patience is over
+        await asyncio.gather(closing, return_exceptions=True)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(caller, 1)
+
+    asyncio.run(scenario())
