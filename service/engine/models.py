@@ -1,0 +1,58 @@
+"""Loads bundles and holds the live one: core.ports.Models."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from model.artifact import BundleError, find_bundles, load_bundle
+from service.core.errors import ModelVersionNotFound, ReloadRefused
+from service.core.ports import Engine, TopK, Turn
+from service.engine.cpu import CpuEngine
+
+
+class BundleRefused(Exception):
+    """The service cannot start with this bundle; the message says why in one sentence."""
+
+
+class BundleModels:
+    """The bundles at `path`: one bundle, or a folder of versions of which the newest is loaded first."""
+
+    def __init__(self, path: Path, seen_limit: int) -> None:
+        self._path = path
+        self._seen_limit = seen_limit
+        self._live: Engine | None = None
+        self._swap = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Load and warm the newest bundle; raises `BundleRefused`."""
+        try:
+            self._live = await asyncio.to_thread(self._load, None)
+        except BundleError as error:
+            raise BundleRefused(f"RECBLR_BUNDLE: {error}") from None
+
+    @property
+    def live(self) -> Engine:
+        """The model that answers now; `start` must have returned."""
+        if self._live is None:
+            raise RuntimeError("no model is loaded yet")
+        return self._live
+
+    async def reload(self, version: str | None) -> Engine:
+        """Load `version` (None: the newest) beside the live model, then swap; see core.ports.Models."""
+        async with self._swap:
+            try:
+                self._live = await asyncio.to_thread(self._load, version)
+            except BundleError as error:
+                raise ReloadRefused(f"the live model stays: {error}") from None
+            return self.live
+
+    def _load(self, version: str | None) -> Engine:
+        found = find_bundles(self._path)
+        if version is None:
+            version = next(reversed(found))
+        if version not in found:
+            raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(found)}")
+        engine = CpuEngine(load_bundle(found[version]), self._seen_limit)
+        engine.run([Turn(None, (), TopK(10, exclude_seen=True))])  # touches every array once
+        return engine
