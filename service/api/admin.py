@@ -1,0 +1,28 @@
+"""The live model: what it is, and how to replace it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from service.api.schemas import NoQuery, ReloadedOut, ReloadIn
+from service.api.serving import Serving
+
+router = APIRouter(prefix="/v1", tags=["model"])
+
+
+@router.get("/model")
+async def model(query: Annotated[NoQuery, Query()], recommender: Serving) -> dict[str, Any]:
+    """Version, config, metrics and training data of the live model."""
+    return recommender.model.describe()
+
+
+@router.post("/admin/reload")
+async def reload(
+    query: Annotated[NoQuery, Query()], recommender: Serving, body: ReloadIn | None = None
+) -> ReloadedOut:
+    """Load a bundle beside the live one, then switch to it; needs an API key. If it is refused the live one stays."""
+    previous = recommender.model.version
+    engine = await recommender.reload_model(None if body is None else body.version)
+    return ReloadedOut(model_version=engine.version, previous_version=previous)

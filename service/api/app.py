@@ -1,0 +1,88 @@
+"""Assembles the HTTP application.
+
+A request passes, from outside to inside:
+
+    Edge        request id, metrics, log line, the answer to faults
+    ApiKeys     who may call
+    BodyLimit   at most 4 MiB
+    a route     validation (schemas, fields), one use case of the Recommender, the answer
+    errors      whatever was raised becomes {"error": …}
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from service.api import admin, events, health, items, recommendations, users
+from service.api.auth import SECURITY_SCHEMES, ApiKeys
+from service.api.console import console_router
+from service.api.edge import Edge
+from service.api.errors import install_error_handlers
+from service.api.limits import BodyLimit
+from service.api.metrics import PrometheusMeter
+from service.api.schemas import ErrorOut
+from service.api.serving import Services
+
+OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorOut, "description": "The request was refused; the message says what to do."},
+    "422": {
+        "model": ErrorOut,
+        "description": "The request does not follow the contract; `details` names the fields.",
+    },
+    "5XX": {"model": ErrorOut, "description": "The service failed, or is not available now."},
+}
+
+
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The schema, with the keys that `ApiKeys` asks for outside of the framework's sight."""
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            schema.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+            for path, operations in schema["paths"].items():
+                if path.startswith("/v1/") or path == "/metrics":
+                    for operation in operations.values():
+                        # An empty choice: a server without keys asks for none.
+                        needed: list[dict[str, list[str]]] = [{name: []} for name in SECURITY_SCHEMES]
+                        operation["security"] = needed if path.startswith("/v1/admin/") else [*needed, {}]
+        assert self.openapi_schema is not None  # noqa: S101 - super() has set it
+        return self.openapi_schema
+
+
+def build_api(open_services: OpenServices, meter: PrometheusMeter, keys: Sequence[str], console: Path) -> FastAPI:
+    """The application; `open_services` is entered at start and left at the end of the process."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_services() as services:
+            app.state.services = services
+            try:
+                yield
+            finally:
+                app.state.services = None
+
+    app = _Api(
+        title="recblr-service",
+        description="What next? Sequential recommendations that reflect the event of a moment ago.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        responses=_ERRORS,
+        middleware=[Middleware(Edge, meter=meter), Middleware(ApiKeys, keys=keys), Middleware(BodyLimit)],
+    )
+    app.state.services = None
+    app.state.meter = meter
+    install_error_handlers(app)
+    for module in (events, recommendations, users, items, admin, health):
+        app.include_router(module.router)
+    app.include_router(console_router(console))
+    return app

@@ -1,0 +1,46 @@
+"""For orchestrators and monitors: alive, ready, measured."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.api.errors import NotReady
+from service.api.metrics import PrometheusMeter
+from service.api.serving import Services
+from service.core.errors import ServiceError
+
+router = APIRouter(tags=["health"])
+
+_PING_SECONDS = 1.0
+
+
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def readyz(request: Request) -> dict[str, str]:
+    """The model is warm and the event log answers within a second; otherwise 503."""
+    services: Services | None = request.app.state.services
+    if services is None:
+        raise NotReady("the service is starting or stopping; send traffic elsewhere")
+    try:
+        async with asyncio.timeout(_PING_SECONDS):
+            await services.store.ping()
+    except (TimeoutError, ServiceError) as error:
+        raise NotReady("the event log does not answer; send traffic elsewhere and check RECBLR_STATE_URL") from error
+    return {"status": "ready"}
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(request: Request) -> Response:
+    """The metrics of all workers, in Prometheus' text format."""
+    meter: PrometheusMeter = request.app.state.meter
+    services: Services | None = request.app.state.services
+    version = None if services is None else services.recommender.model.version
+    return Response(meter.page(version), media_type=CONTENT_TYPE_LATEST)

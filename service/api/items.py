@@ -1,0 +1,21 @@
+"""Items as the model sees them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from service.api.answers import items_out
+from service.api.fields import PathId
+from service.api.schemas import SimilarOut, SimilarQuery
+from service.api.serving import Serving
+
+router = APIRouter(prefix="/v1/items", tags=["items"])
+
+
+@router.get("/{item_id}/similar", response_model_exclude_unset=True)
+async def similar(item_id: PathId, query: Annotated[SimilarQuery, Query()], recommender: Serving) -> SimilarOut:
+    """The `k` items nearest to this one, without itself."""
+    model_version, items = await recommender.similar(item_id, query.k)
+    return SimilarOut(item_id=item_id, model_version=model_version, items=items_out(items))

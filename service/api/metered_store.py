@@ -1,0 +1,51 @@
+"""Any store, measured: each call is one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from service.api.metrics import PrometheusMeter
+from service.core.events import History, MemoPut, Snapshot, Visit
+from service.core.ports import Store
+
+
+class MeteredStore:
+    """Keeps the contract of `core.ports.Store` by handing every call on."""
+
+    def __init__(self, store: Store, meter: PrometheusMeter) -> None:
+        self._store = store
+        self._meter = meter
+
+    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
+        """See `Store`."""
+        with self._meter.store_round_trip("visit"):
+            return await self._store.visit(visits)
+
+    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+        """See `Store`."""
+        with self._meter.store_round_trip("put_memos"):
+            return await self._store.put_memos(puts)
+
+    async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
+        """See `Store`."""
+        with self._meter.store_round_trip("history"):
+            return await self._store.history(user_id, before, limit)
+
+    async def delete_event(self, user_id: str, event_id: str) -> bool:
+        """See `Store`."""
+        with self._meter.store_round_trip("delete_event"):
+            return await self._store.delete_event(user_id, event_id)
+
+    async def delete_user(self, user_id: str) -> int:
+        """See `Store`."""
+        with self._meter.store_round_trip("delete_user"):
+            return await self._store.delete_user(user_id)
+
+    async def ping(self) -> None:
+        """See `Store`."""
+        with self._meter.store_round_trip("ping"):
+            await self._store.ping()
+
+    async def close(self) -> None:
+        """See `Store`."""
+        await self._store.close()

@@ -1,0 +1,125 @@
+"""What the service measures about itself, for Prometheus. Every label takes few values: none comes from a client."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it once, when it is imported
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_FOLDS = (0, 1, 2, 5, 10, 50, 100, 500, 1000, 10_000)
+_METHODS = frozenset(("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"))
+
+
+class PrometheusMeter:
+    """The meter of one process; `core.ports.Meter` and what HTTP and the store report besides."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Histogram(
+            "recblr_http_request_seconds",
+            "Time from request to end of answer",
+            ["route", "method", "status"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._in_progress = Gauge(
+            "recblr_http_requests_in_progress",
+            "Requests being answered",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._batch_sizes = Histogram(
+            "recblr_batch_size", "Jobs in a micro-batch", ["stage"], buckets=_SIZES, registry=registry
+        )
+        self._batch_seconds = Histogram(
+            "recblr_batch_seconds", "Time of a micro-batch", ["stage"], buckets=_SECONDS, registry=registry
+        )
+        self._folds = Histogram(
+            "recblr_fold_events", "Pending events folded for an answer", buckets=_FOLDS, registry=registry
+        )
+        self._store_seconds = Histogram(
+            "recblr_store_seconds", "Time of a store round trip", ["operation"], buckets=_SECONDS, registry=registry
+        )
+        self._store_failures = Counter(
+            "recblr_store_failures", "Store round trips that failed", ["operation"], registry=registry
+        )
+        self._cold_starts = Counter(
+            "recblr_cold_starts", "Answers without a known item in history", registry=registry
+        )
+        self._memos_damaged = Counter("recblr_memos_damaged", "Memos that failed their check", registry=registry)
+        self._model = Gauge(
+            "recblr_model_info", "1 for the live model", ["version"], registry=registry, multiprocess_mode="livemax"
+        )
+        _forget_dead_processes()
+
+    def fold(self, events: int) -> None:
+        """A turn folded so many pending events."""
+        self._folds.observe(events)
+
+    def cold_start(self) -> None:
+        """An answer came from a history without known items."""
+        self._cold_starts.inc()
+
+    def memo_damaged(self) -> None:
+        """A memo failed its check and is being rebuilt."""
+        self._memos_damaged.inc()
+
+    def batch(self, stage: str, size: int, seconds: float) -> None:
+        """The micro-batcher of `stage` ran a batch."""
+        self._batch_sizes.labels(stage).observe(size)
+        self._batch_seconds.labels(stage).observe(seconds)
+
+    def request_began(self) -> None:
+        """A request came in; `request_ended` must follow."""
+        self._in_progress.inc()
+
+    def request_ended(self, route: str, method: str, status: int, seconds: float) -> None:
+        """A request was answered. `route` is the template, never the path itself."""
+        self._in_progress.dec()
+        self._requests.labels(route, method if method in _METHODS else "other", str(status)).observe(seconds)
+
+    @contextmanager
+    def store_round_trip(self, operation: str) -> Iterator[None]:
+        """Measure what happens inside as one round trip."""
+        began = perf_counter()
+        try:
+            yield
+        except Exception:
+            self._store_failures.labels(operation).inc()
+            raise
+        finally:
+            self._store_seconds.labels(operation).observe(perf_counter() - began)
+
+    def page(self, model_version: str | None) -> bytes:
+        """The metrics page: of all workers where there are several."""
+        if model_version is not None:
+            self._model.clear()
+            self._model.labels(model_version).set(1)
+        registry = self._registry
+        if MULTIPROCESS_FOLDER in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+def _forget_dead_processes() -> None:
+    """Drop the gauges of workers that died: a worker started in the place of one would add to its leftovers."""
+    if MULTIPROCESS_FOLDER not in os.environ:
+        return
+    for file in Path(os.environ[MULTIPROCESS_FOLDER]).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        except PermissionError:
+            continue

@@ -1,0 +1,81 @@
+"""What the log holds of a user: to read, to check, to delete."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from service.api.answers import event_out
+from service.api.fields import PathId
+from service.api.schemas import (
+    AuditOut,
+    EventDeletedOut,
+    EventsOut,
+    NoQuery,
+    PageQuery,
+    UserDeletedOut,
+    UserOut,
+)
+from service.api.serving import Serving
+
+router = APIRouter(prefix="/v1/users", tags=["users"])
+
+
+@router.get("/{user_id}")
+async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving) -> UserOut:
+    """Counts, the last event and the live model's version."""
+    history = await recommender.history(user_id, None, 1)
+    return UserOut(
+        user_id=user_id,
+        sequence=history.sequence,
+        events=history.kept,
+        trimmed=history.trimmed,
+        last_event=event_out(history.events[-1]) if history.events else None,
+        model_version=recommender.model.version,
+    )
+
+
+@router.get("/{user_id}/events")
+async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommender: Serving) -> EventsOut:
+    """A page of the kept events, newest last. Begin without `before`, go on with `next_before` until it is null."""
+    # One more than the page shows whether there is another.
+    history = await recommender.history(user_id, query.before, query.limit + 1)
+    page = history.events[-query.limit :]
+    more = len(history.events) > query.limit
+    return EventsOut(
+        user_id=user_id,
+        events=[event_out(event) for event in page],
+        next_before=page[0].sequence if more else None,
+    )
+
+
+@router.get("/{user_id}/audit")
+async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving) -> AuditOut:
+    """Fold the kept events anew and compare the result with the stored memo."""
+    found = await recommender.audit(user_id)
+    return AuditOut(
+        user_id=user_id,
+        model_version=found.model_version,
+        sequence=found.sequence,
+        applied=found.applied,
+        kept_events=found.kept,
+        memo=found.memo,
+        exact=found.exact,
+        max_relative_error=found.max_relative_error,
+    )
+
+
+@router.delete("/{user_id}")
+async def delete_user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving) -> UserDeletedOut:
+    """Remove everything about the user. Doing it again is no error and removes 0 events."""
+    return UserDeletedOut(user_id=user_id, deleted_events=await recommender.delete_user(user_id))
+
+
+@router.delete("/{user_id}/events/{event_id}")
+async def delete_event(
+    user_id: PathId, event_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving
+) -> EventDeletedOut:
+    """Remove one event as if it had never been; an event that came without an id is called seq-<sequence>."""
+    await recommender.delete_event(user_id, event_id)
+    return EventDeletedOut(user_id=user_id, event_id=event_id, deleted=True)

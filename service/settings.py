@@ -1,0 +1,138 @@
+"""The environment as one frozen, validated object. Every variable has the prefix RECBLR_."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "RECBLR_"
+_SHORTEST_KEY = 16
+_STATE_SCHEMES = ("sqlite:///", "redis://", "rediss://", "redis+cluster://")
+
+
+class SettingsRefused(Exception):
+    """A setting is wrong; the message is one sentence that names the variable and says what to do."""
+
+
+def _split_keys(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    keys = [key.strip() for key in value.split(",") if key.strip()]
+    if not keys:
+        raise ValueError("no key in the list")
+    return keys
+
+
+def _usable_key(key: SecretStr) -> SecretStr:
+    text = key.get_secret_value()
+    if len(text) < _SHORTEST_KEY or not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError("not usable as a key")
+    return key
+
+
+def _known_scheme(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(_STATE_SCHEMES):
+        raise ValueError("unknown scheme")
+    return url
+
+
+ApiKey = Annotated[SecretStr, AfterValidator(_usable_key)]
+
+
+class Settings(BaseSettings):
+    """What an operator may choose.
+
+    `title` completes the sentence "RECBLR_X must be …"; `description` is what `--help` prints.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    host: str = Field(
+        default="127.0.0.1", min_length=1, title="an address or host name", description="address to listen on"
+    )
+    port: int = Field(
+        default=8000, ge=1, le=65535, title="a whole number from 1 to 65535", description="port to listen on"
+    )
+    state_url: Annotated[SecretStr, AfterValidator(_known_scheme)] = Field(
+        default=SecretStr("sqlite:///recblr.db"),
+        title="a URL that begins with sqlite:///, redis:// or redis+cluster://",
+        description="where the event log lives: sqlite:///path, redis://host:port/db or redis+cluster://host:port",
+    )
+    bundle: Path = Field(
+        default=Path("bundles/ml-1m-demo"), title="a path", description="model bundle, or a folder of versions of one"
+    )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=256,
+        title="a whole number from 1 to 256",
+        description="server processes that share the port",
+    )
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_split_keys)] = Field(
+        default=(),
+        title=f"a comma-separated list of keys, each at least {_SHORTEST_KEY} printable ASCII characters",
+        description="comma-separated keys to /v1 and /metrics; without any these are open and /v1/admin is closed",
+    )
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", title="cpu or cuda", description="where the model runs: cpu or cuda"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", title="debug, info, warning or error", description="debug, info, warning or error"
+    )
+    events_kept: int = Field(
+        default=1000,
+        ge=10,
+        le=100_000,
+        title="a whole number from 10 to 100000",
+        description="most recent events that the log keeps of each user",
+    )
+
+    def keys(self) -> tuple[str, ...]:
+        """The API keys in clear; keep them out of logs."""
+        return tuple(key.get_secret_value() for key in self.api_keys)
+
+
+def load_settings() -> Settings:
+    """The settings of this process's environment; raises `SettingsRefused` at the first fault."""
+    _refuse_unknown()
+    try:
+        return Settings()
+    except ValidationError as error:
+        name = str(error.errors(include_input=False, include_url=False)[0]["loc"][0])
+    field = Settings.model_fields[name]
+    raise SettingsRefused(
+        f"{PREFIX}{name.upper()} must be {field.title}: correct it, or unset it for the default ({_default(name)})."
+    )
+
+
+def describe_settings() -> str:
+    """A line for each setting: name, default, meaning."""
+    width = max(len(name) for name in Settings.model_fields) + len(PREFIX)
+    lines = [
+        f"  {PREFIX + name.upper():<{width}}  {field.description} (default: {_default(name)})"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(lines)
+
+
+def _default(name: str) -> str:
+    default = Settings.model_fields[name].default
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    return "none" if default == () else str(default)
+
+
+def _refuse_unknown() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in os.environ:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(sorted(known))}."
+            raise SettingsRefused(f"{name} is not a setting of this service; unset it or correct its name: {advice}")

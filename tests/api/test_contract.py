@@ -1,0 +1,180 @@
+"""Each endpoint does what the contract says, over a real log."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.api.house import House
+
+
+def send(house: House, item_id: str, user_id: str = "u", query: str = "", **more: Any) -> dict[str, Any]:
+    response = house.post(f"/v1/events{query}", json={"user_id": user_id, "item_id": item_id, **more})
+    assert response.status_code == 200, response.text
+    body: dict[str, Any] = response.json()
+    return body
+
+
+def test_an_event_alone_and_with_recommendations(house: House) -> None:
+    assert send(house, "10") == {"user_id": "u", "sequence": 1, "duplicate": False, "known_item": True}
+    body = send(house, "unheard of", query="?k=2&exclude_seen=false")
+    assert (body["sequence"], body["known_item"]) == (2, False)
+    assert body["recommendations"] == {
+        "user_id": "u",
+        "model_version": "v1",
+        "sequence": 2,
+        "source": "state",
+        "items": [
+            {"item_id": "10", "score": 0.0, "title": "Title 10", "categories": ["even"]},
+            {"item_id": "11", "score": -1.0},
+        ],
+    }
+
+
+def test_a_retry_answers_as_the_first_time_and_another_payload_conflicts(house: House) -> None:
+    assert send(house, "10", event_id="e", timestamp=5)["duplicate"] is False
+    again = send(house, "10", event_id="e", timestamp="1970-01-01T00:00:05")
+    assert (again["sequence"], again["duplicate"]) == (1, True)
+    response = house.post("/v1/events?k=3", json={"user_id": "u", "item_id": "11", "event_id": "e"})
+    assert house.refused(409, response)["code"] == "event_conflict"
+    assert house.get("/v1/users/u").json()["events"] == 1
+
+
+def test_a_batch_applies_the_good_and_says_what_is_wrong_with_the_bad(house: House) -> None:
+    events: list[Any] = [
+        {"user_id": "u", "item_id": "1"},
+        {"user_id": "u", "item_id": 2},
+        "no event",
+        {"user_id": "w", "item_id": "3", "event_id": "e"},
+        {"user_id": "w", "item_id": "4", "event_id": "e"},
+        {"user_id": "u", "item_id": "5", "surprise": 1},
+        {"user_id": "u", "item_id": "6"},
+    ]
+    response = house.post("/v1/events/batch", json={"events": events})
+    assert response.status_code == 200
+    results = response.json()["results"]
+    assert [result.get("sequence") for result in results] == [1, None, None, 1, None, None, 2]
+    codes = [result["error"]["code"] for result in results if "error" in result]
+    assert codes == ["invalid_request", "invalid_request", "event_conflict", "invalid_request"]
+    assert results[1]["error"]["details"] == [{"field": "item_id", "problem": "must be a string"}]
+    assert results[5]["error"]["details"][0]["field"] == "surprise"
+    assert [event["item_id"] for event in house.get("/v1/users/u/events").json()["events"]] == ["1", "6"]
+
+
+def test_recommendations_for_known_and_unknown_users(house: House) -> None:
+    cold = house.get("/v1/users/nobody/recommendations").json()
+    assert (cold["source"], cold["sequence"], len(cold["items"])) == ("cold_start", 0, 10)
+    send(house, "10")
+    warm = house.get("/v1/users/u/recommendations?k=3&exclude_seen=false").json()
+    assert (warm["source"], warm["items"][0]["item_id"]) == ("state", "10")
+    assert "10" not in [item["item_id"] for item in house.get("/v1/users/u/recommendations?k=50").json()["items"]]
+
+
+def test_recommendations_for_a_history_touch_nothing(house: House) -> None:
+    body = house.post("/v1/recommendations", json={"history": ["4", "20"], "k": 2, "exclude_seen": False}).json()
+    assert set(body) == {"model_version", "source", "items"}
+    assert body["items"][0]["item_id"] == "20"
+    assert house.post("/v1/recommendations", json={"history": []}).json()["source"] == "cold_start"
+
+
+def test_rank_returns_every_candidate_unknown_ones_last(house: House) -> None:
+    send(house, "10")
+    body = house.post("/v1/users/u/rank", json={"candidates": ["x", "30", "11"]}).json()
+    assert [(item["item_id"], item["score"]) for item in body["items"]] == [("11", -1.0), ("30", -20.0), ("x", None)]
+
+
+def test_similar(house: House) -> None:
+    body = house.get("/v1/items/10/similar?k=2").json()
+    assert (body["item_id"], [item["item_id"] for item in body["items"]]) == ("10", ["11", "9"])
+    assert house.refused(404, house.get("/v1/items/x/similar"))["code"] == "item_not_found"
+
+
+def test_a_user_and_pages_of_events(house: House) -> None:
+    assert house.refused(404, house.get("/v1/users/u"))["code"] == "user_not_found"
+    assert house.refused(404, house.get("/v1/users/u/events"))["code"] == "user_not_found"
+    for number in range(1, 6):
+        send(house, str(number), timestamp=number)
+    last = {"sequence": 5, "item_id": "5", "timestamp": 5.0, "event_id": "seq-5"}
+    assert house.get("/v1/users/u").json() == {
+        "user_id": "u",
+        "sequence": 5,
+        "events": 5,
+        "trimmed": 0,
+        "last_event": last,
+        "model_version": "v1",
+    }
+    pages, before = [], ""
+    while True:
+        page = house.get(f"/v1/users/u/events?limit=2{before}").json()
+        pages.append([event["sequence"] for event in page["events"]])
+        if page["next_before"] is None:
+            break
+        before = f"&before={page['next_before']}"
+    assert pages == [[4, 5], [2, 3], [1]]
+    assert house.get("/v1/users/u/events?limit=5").json()["next_before"] is None
+
+
+def test_audit(house: House) -> None:
+    assert house.refused(404, house.get("/v1/users/u/audit"))["code"] == "user_not_found"
+    send(house, "10", query="?k=1")
+    house.get("/healthz")  # lets the background write through
+    body = house.get("/v1/users/u/audit").json()
+    assert body["max_relative_error"] == 0
+    assert body["kept_events"] == 1
+
+
+def test_deleting_an_event_is_as_if_it_had_never_been(house: House) -> None:
+    send(house, "10")
+    send(house, "20", event_id="e/1")
+    deleted = house.delete("/v1/users/u/events/e%2F1")
+    assert deleted.json() == {"user_id": "u", "event_id": "e/1", "deleted": True}
+    best = house.get("/v1/users/u/recommendations?k=1&exclude_seen=false").json()["items"][0]
+    assert best["item_id"] == "10"
+    assert house.refused(404, house.delete("/v1/users/u/events/e%2F1"))["code"] == "event_not_found"
+    assert house.delete("/v1/users/u/events/seq-1").status_code == 200
+
+
+def test_deleting_a_user_can_be_repeated(house: House) -> None:
+    send(house, "10")
+    send(house, "11")
+    assert house.delete("/v1/users/u").json() == {"user_id": "u", "deleted_events": 2}
+    assert house.delete("/v1/users/u").json() == {"user_id": "u", "deleted_events": 0}
+    house.refused(404, house.get("/v1/users/u"))
+
+
+@pytest.mark.parametrize("user_id", ["a/b", "a%2Fb", "ü ?#&", "日本" * 128, "+", "%"])
+def test_any_id_works_in_a_path(house: House, user_id: str) -> None:
+    send(house, "10", user_id=user_id)
+    assert house.get(f"/v1/users/{quote(user_id, safe='')}/recommendations").json()["user_id"] == user_id
+    assert house.delete(f"/v1/users/{quote(user_id, safe='')}").json()["deleted_events"] == 1
+
+
+@pytest.mark.parametrize(
+    ("sent", "seconds"),
+    [
+        (978300760, 978300760.0),
+        (0, 0.0),
+        (1.5, 1.5),
+        ("2001-01-01T00:00:00", datetime(2001, 1, 1, tzinfo=UTC).timestamp()),
+        ("2001-01-01T02:00:00+02:00", datetime(2001, 1, 1, tzinfo=UTC).timestamp()),
+        ("2001-01-01T00:00:00Z", datetime(2001, 1, 1, tzinfo=UTC).timestamp()),
+        ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()),
+    ],
+)
+def test_timestamps_in_both_forms(house: House, sent: Any, seconds: float) -> None:
+    send(house, "1", timestamp=sent)
+    assert house.get("/v1/users/u").json()["last_event"]["timestamp"] == seconds
+
+
+def test_the_model_is_described(house: House) -> None:
+    body = house.get("/v1/model").json()
+    assert (body["version"], body["config"]) == ("v1", {"dimension": 64})
+
+
+def test_answers_are_json_numbers(house: House) -> None:
+    text = house.get("/v1/users/u/recommendations?k=1").text
+    assert isinstance(json.loads(text)["items"][0]["score"], float)
