@@ -1,0 +1,86 @@
+"""Keys, the administration, request ids and what stays open."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.conftest import KEY
+from tests.api.house import House
+
+OPEN = {"/", "/healthz", "/readyz", "/docs", "/openapi.json"}
+BEARER = {"authorization": f"Bearer {KEY}"}
+
+
+def test_without_keys_the_api_is_open_and_the_administration_closed(house: House) -> None:
+    assert house.get("/v1/model").status_code == 200
+    assert house.get("/metrics").status_code == 200
+    assert "RECBLR_API_KEYS" in house.refused(403, house.post("/v1/admin/reload"))["message"]
+
+
+def test_with_keys_every_operation_but_the_open_ones_needs_one(guarded: House) -> None:
+    for path, operations in guarded.app.openapi()["paths"].items():
+        for method in operations:
+            status = guarded.call(method.upper(), path).status_code
+            assert (status != 401) == (path in OPEN), (method, path)
+    for path in OPEN - {"/"}:
+        assert guarded.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": f"Basic {KEY}"},
+        {"authorization": f"Bearer {KEY[:-1]}"},
+        {"authorization": "Bearer"},
+        {"x-api-key": ""},
+        {"x-api-key": KEY + "x"},
+        {"authorization": b"Bearer \xff\xfe"},
+    ],
+)
+def test_a_wrong_key(guarded: House, headers: dict[str, str]) -> None:
+    response = guarded.post("/v1/events", json={"user_id": "u", "item_id": "1"}, headers=headers)
+    assert guarded.refused(401, response)["code"] == "unauthorized"
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert KEY not in response.text
+    assert guarded.get("/v1/users/u", headers=BEARER).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "headers", [BEARER, {"authorization": f"bearer  {KEY}"}, {"x-api-key": KEY}, {"x-api-key": f" {KEY} "}]
+)
+def test_a_right_key(guarded: House, headers: dict[str, str]) -> None:
+    assert guarded.get("/v1/model", headers=headers).status_code == 200
+    assert guarded.get("/metrics", headers=headers).status_code == 200
+
+
+def test_a_path_that_is_spelled_otherwise_is_no_way_in(guarded: House) -> None:
+    for path in ("/%76%31/model", "//v1/model", "/v1%2Fmodel", "/V1/model", "/%6detrics"):
+        assert guarded.get(path).status_code in (401, 404)
+
+
+def test_the_key_is_asked_for_before_the_body_is_read(guarded: House) -> None:
+    assert guarded.post("/v1/events", content=b"{" * 5_000_000).status_code == 401
+
+
+def test_reload(guarded: House) -> None:
+    newest = guarded.post("/v1/admin/reload", headers=BEARER)
+    assert newest.json() == {"model_version": "v2", "previous_version": "v1"}
+    chosen = guarded.post("/v1/admin/reload", headers=BEARER, json={"version": "2026.11-a"})
+    assert chosen.json()["model_version"] == "2026.11-a"
+    missing = guarded.post("/v1/admin/reload", headers=BEARER, json={"version": "missing"})
+    assert guarded.refused(404, missing)["code"] == "model_version_not_found"
+    for version in ("../x", "", "a/b", 3, "x" * 129, ".hidden"):
+        guarded.refused(422, guarded.post("/v1/admin/reload", headers=BEARER, json={"version": version}))
+
+
+def test_request_ids(house: House) -> None:
+    assert house.get("/healthz", headers={"x-request-id": "my id-1"}).headers["x-request-id"] == "my id-1"
+    generated = house.get("/healthz").headers["x-request-id"]
+    assert len(generated) == 32
+    assert house.get("/healthz").headers["x-request-id"] != generated
+    for insane in ("", "x" * 129, b"caf\xc3\xa9", "a\tb"):
+        given = house.get("/healthz", headers={"x-request-id": insane}).headers["x-request-id"]
+        assert len(given) == 32
+    assert house.get("/nowhere", headers={"x-request-id": "abc"}).headers["x-request-id"] == "abc"

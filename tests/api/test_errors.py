@@ -1,0 +1,100 @@
+"""One table, one shape, and nothing of the inside in an answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.api.errors import STATUS, error_response
+from service.core.errors import Overloaded, ReloadRefused, ServiceError, StoreUnavailable
+from service.core.ports import Engine, Folded, StateDamaged, Turn
+from tests.api.house import House
+from tests.core.fakes import FakeEngine, FakeModels, MemoryStore
+
+
+def every_error(root: type[ServiceError] = ServiceError) -> Iterator[type[ServiceError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from every_error(child)
+
+
+def test_every_error_has_a_status_and_no_status_lacks_its_error() -> None:
+    assert set(every_error()) == set(STATUS)
+
+
+def test_every_code_is_its_own_except_the_root() -> None:
+    codes = [error.code for error in every_error()]
+    assert len(codes) == len(set(codes))
+
+
+@pytest.mark.parametrize("error", STATUS, ids=lambda error: error.__name__)
+def test_every_error_has_the_one_shape(error: type[ServiceError]) -> None:
+    response = error_response(error("what to do", details=[{"field": "f", "problem": "p"}]))
+    assert response.status_code == STATUS[error]
+    body = json.loads(bytes(response.body))
+    details = [{"field": "f", "problem": "p"}]
+    assert body == {"error": {"code": error.code, "message": "what to do", "details": details}}
+    assert ("retry-after" in response.headers) == (response.status_code in (429, 503))
+    assert ("www-authenticate" in response.headers) == (response.status_code == 401)
+
+
+class FailingEngine(FakeEngine):
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+        raise self._error
+
+
+def test_a_fault_is_a_500_that_says_nothing_of_the_inside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    house = House(tmp_path, engine=FailingEngine(RuntimeError("secret inside"))).start()
+    response = house.get("/v1/users/u/recommendations")
+    assert house.refused(500, response)["code"] == "internal_error"
+    assert "secret" not in response.text
+    assert response.headers["x-request-id"]
+    records = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(records) == 1
+    assert "secret inside" in str(records[0].exc_info)
+    house.close()
+
+
+def test_too_much_at_once_is_429(tmp_path: Path) -> None:
+    house = House(tmp_path, engine=FailingEngine(Overloaded("full; try again shortly"))).start()
+    response = house.get("/v1/users/u/recommendations")
+    assert house.refused(429, response)["code"] == "overloaded"
+    assert response.headers["retry-after"] == "1"
+    recorded = house.post("/v1/events?k=1", json={"user_id": "u", "item_id": "1"}).json()
+    assert (recorded["sequence"], recorded["recommendations"]) == (1, None)
+    house.close()
+
+
+def test_a_store_that_is_down_is_503(tmp_path: Path) -> None:
+    store = MemoryStore()
+    house = House(tmp_path, store=store).start()
+    store.down = True
+    response = house.post("/v1/events", json={"user_id": "u", "item_id": "1"})
+    assert house.refused(503, response)["code"] == StoreUnavailable.code
+    assert response.headers["retry-after"] == "1"
+    results = house.post("/v1/events/batch", json={"events": [{"user_id": "u", "item_id": "1"}]}).json()["results"]
+    assert results[0]["error"]["code"] == StoreUnavailable.code
+    house.close()
+
+
+class Refusing(FakeModels):
+    async def reload(self, version: str | None) -> Engine:
+        raise ReloadRefused("the weights do not match their checksum; publish the bundle again")
+
+
+def test_a_refused_reload_is_409_and_the_live_model_stays(tmp_path: Path) -> None:
+    key = "k" * 16
+    house = House(tmp_path, keys=(key,), models=Refusing(FakeEngine())).start()
+    headers: dict[str, Any] = {"x-api-key": key}
+    assert house.refused(409, house.post("/v1/admin/reload", headers=headers))["code"] == "reload_refused"
+    assert house.get("/v1/model", headers=headers).json()["version"] == "v1"
+    house.close()

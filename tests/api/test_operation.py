@@ -1,0 +1,151 @@
+"""What operators see: health, metrics, logs, the OpenAPI page and the console."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.api.logs import configure_logging
+from tests.api.house import House
+from tests.core.fakes import MemoryStore
+
+
+def test_ready_only_while_the_service_runs(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    assert house.get("/healthz").status_code == 200
+    assert house.refused(503, house.get("/readyz"))["code"] == "not_ready"
+    assert house.refused(503, house.get("/v1/model"))["code"] == "not_ready"
+    house.start()
+    assert house.get("/readyz").json() == {"status": "ready"}
+    house.stop()
+    response = house.get("/readyz")
+    house.refused(503, response)
+    assert response.headers["retry-after"]
+    assert house.get("/healthz").status_code == 200
+    house.close()
+
+
+class HangingStore(MemoryStore):
+    async def ping(self) -> None:
+        await asyncio.sleep(60)
+
+
+def test_not_ready_when_the_store_is_down_or_hangs(tmp_path: Path) -> None:
+    store = MemoryStore()
+    house = House(tmp_path, store=store).start()
+    store.down = True
+    house.refused(503, house.get("/readyz"))
+    house.close()
+    hanging = House(tmp_path, store=HangingStore()).start()
+    hanging.refused(503, hanging.get("/readyz"))
+    hanging.close()
+
+
+def test_metrics_have_bounded_labels(house: House) -> None:
+    for user in ("alice", "bob"):
+        house.post("/v1/events?k=1", json={"user_id": user, "item_id": "1"})
+        house.get(f"/v1/users/{user}/recommendations")
+    house.get("/nowhere/alice")
+    house.call("BREW", "/v1/events")
+    response = house.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    page = response.text
+    for line in (
+        'recblr_http_request_seconds_count{method="POST",route="/v1/events",status="200"} 2.0',
+        '{method="GET",route="/v1/users/{user_id}/recommendations",status="200"} 2.0',
+        'recblr_http_request_seconds_count{method="GET",route="unmatched",status="404"} 1.0',
+        "recblr_http_requests_in_progress 1.0",
+        'recblr_store_seconds_count{operation="visit"} 4.0',
+        'recblr_model_info{version="v1"} 1.0',
+        "recblr_fold_events_count 4.0",
+        "recblr_cold_starts_total 0.0",
+        "recblr_memos_damaged_total 0.0",
+    ):
+        assert line in page, line
+    assert "alice" not in page
+    assert "BREW" not in page
+
+
+def test_a_reload_replaces_the_version_in_the_metrics(house: House) -> None:
+    house.get("/metrics")
+    asyncio.run(house.models.reload("v9"))
+    page = house.get("/metrics").text
+    assert 'recblr_model_info{version="v9"} 1.0' in page
+    assert 'version="v1"' not in page
+
+
+def test_openapi_is_complete(house: House) -> None:
+    schema = house.get("/openapi.json").json()
+    operations = {f"{method.upper()} {path}" for path, methods in schema["paths"].items() for method in methods}
+    assert operations == {
+        "POST /v1/events",
+        "POST /v1/events/batch",
+        "GET /v1/users/{user_id}/recommendations",
+        "POST /v1/recommendations",
+        "POST /v1/users/{user_id}/rank",
+        "GET /v1/items/{item_id}/similar",
+        "GET /v1/users/{user_id}",
+        "GET /v1/users/{user_id}/events",
+        "GET /v1/users/{user_id}/audit",
+        "DELETE /v1/users/{user_id}",
+        "DELETE /v1/users/{user_id}/events/{event_id}",
+        "GET /v1/model",
+        "POST /v1/admin/reload",
+        "GET /healthz",
+        "GET /readyz",
+        "GET /metrics",
+    }
+    assert set(schema["components"]["securitySchemes"]) == {"bearer", "api_key"}
+    assert "HTTPValidationError" not in schema["components"]["schemas"]
+    batch = schema["components"]["schemas"]["EventBatchIn"]["properties"]["events"]
+    assert batch["items"] == {"$ref": "#/components/schemas/EventIn"}
+    assert (batch["minItems"], batch["maxItems"]) == (1, 1000)
+    for path, methods in schema["paths"].items():
+        for operation in methods.values():
+            assert {"4XX", "5XX"} <= set(operation["responses"])
+            assert operation["description"]
+            assert ("security" in operation) == (path.startswith("/v1/") or path == "/metrics")
+
+
+def test_the_docs_page_is_there(house: House) -> None:
+    assert "swagger" in house.get("/docs").text.lower()
+
+
+def test_the_console_is_served_if_it_exists_and_can_run_only_its_own_code(tmp_path: Path) -> None:
+    bare = House(tmp_path).start()
+    bare.refused(404, bare.get("/"))
+    bare.close()
+    page = '<!doctype html><style>b{}</style><script type="module">go()</script>'
+    (tmp_path / "index.html").write_text(page)
+    house = House(tmp_path).start()
+    response = house.get("/")
+    assert response.text == page
+    assert response.headers["content-type"].startswith("text/html")
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; connect-src 'self';")
+    # printf 'go()' | openssl dgst -sha256 -binary | base64
+    assert "script-src 'sha256-" in policy
+    assert "unsafe" not in policy
+    house.close()
+
+
+def test_logs_are_json_with_the_request_id(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        configure_logging("debug")
+        house.get("/v1/users/alice", headers={"x-request-id": "abc"})
+    finally:
+        root.handlers[:], root.level = before
+        logging.captureWarnings(False)
+    lines: list[dict[str, Any]] = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    access = [line for line in lines if line["message"] == "request"]
+    assert len(access) == 1
+    assert access[0]["request_id"] == "abc"
+    assert (access[0]["level"], access[0]["route"], access[0]["status"]) == ("DEBUG", "/v1/users/{user_id}", 404)
+    assert access[0]["timestamp"]

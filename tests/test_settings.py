@@ -1,0 +1,123 @@
+"""Settings: defaults that work, and one sentence for each way to get them wrong."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings, SettingsRefused, describe_settings, load_settings
+
+ROOT = Path(__file__).parent.parent
+KEYS = "first-key-of-length-20,second-key-of-length"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("RECBLR_"):
+            monkeypatch.delenv(name)
+
+
+def test_defaults() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.workers, settings.events_kept) == ("127.0.0.1", 8000, 1, 1000)
+    assert settings.state_url.get_secret_value() == "sqlite:///recblr.db"
+    assert settings.keys() == ()
+
+
+def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "HOST": "0.0.0.0",
+        "PORT": "80",
+        "STATE_URL": "redis://:pass@db:6379/0",
+        "BUNDLE": "/models",
+        "WORKERS": "2",
+        "API_KEYS": f" {KEYS.replace(',', ' , ')} ,",
+        "DEVICE": "cuda",
+        "LOG_LEVEL": "debug",
+        "EVENTS_KEPT": "10",
+    }.items():
+        monkeypatch.setenv(f"RECBLR_{name}", value)
+    settings = load_settings()
+    assert settings.keys() == tuple(KEYS.split(","))
+    assert settings.bundle == Path("/models")
+    for secret in ("pass", "first-key", "second-key"):
+        assert secret not in repr(settings)
+        assert secret not in str(settings.model_dump())
+    with pytest.raises(ValidationError):
+        settings.port = 1
+
+
+def test_an_empty_variable_means_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECBLR_PORT", "")
+    monkeypatch.setenv("RECBLR_API_KEYS", "")
+    assert (load_settings().port, load_settings().keys()) == (8000, ())
+
+
+WRONG = [
+    ("RECBLR_PORT", "0"),
+    ("RECBLR_PORT", "65536"),
+    ("RECBLR_PORT", "http"),
+    ("RECBLR_STATE_URL", "postgres://user:hunter2hunter2@db"),
+    ("RECBLR_WORKERS", "0"),
+    ("RECBLR_API_KEYS", "hunter2"),
+    ("RECBLR_API_KEYS", f"{KEYS},hunter2"),
+    ("RECBLR_API_KEYS", ","),
+    ("RECBLR_API_KEYS", "hunter2 with spaces in it"),
+    ("RECBLR_DEVICE", "tpu"),
+    ("RECBLR_LOG_LEVEL", "loud"),
+    ("RECBLR_EVENTS_KEPT", "9"),
+    ("RECBLR_EVENTS_KEPT", "100001"),
+    ("RECBLR_API_KEY", KEYS),
+    ("RECBLR_NONSENSE", "1"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsRefused) as refused:
+        load_settings()
+    sentence = str(refused.value)
+    assert name in sentence
+    assert "\n" not in sentence
+    assert "hunter2" not in sentence
+    assert KEYS not in sentence
+
+
+def test_a_near_miss_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECBLR_PORTS", "1")
+    with pytest.raises(SettingsRefused, match=r"did you mean RECBLR_PORT\?"):
+        load_settings()
+
+
+def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_command_refuses_with_one_line_and_exit_code_2() -> None:
+    done = serve(RECBLR_PORT="no")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("recblr-serve: RECBLR_PORT must be a whole number from 1 to 65535")
+
+
+def test_help_names_every_setting() -> None:
+    done = serve("--help")
+    assert done.returncode == 0
+    for name in Settings.model_fields:
+        assert f"RECBLR_{name.upper()} " in done.stdout
+    assert describe_settings() in done.stdout
