@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.training.data import DataError
+from model.training.errors import DataError
 
 _FILE = "checkpoint.safetensors"
 

@@ -16,9 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-
-class DataError(Exception):
-    """The data cannot be read; the message names the file and says what to do."""
+from model.training.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,12 +37,15 @@ def fold(parameters: Parameters, rows: Index, lengths: Index, states: States) ->
     valid = None if (lengths == rows.shape[1]).all() else np.arange(rows.shape[1]) < lengths[:, None]
     h, conv = np.empty_like(states.h), np.empty_like(states.conv)
     for n, layer in enumerate(parameters.layers):
-        x, z = np.split(u @ layer.input, 2, axis=-1)
+        projected: F32 = u @ layer.input
+        x, z = np.split(projected, 2, axis=-1)
         inputs = np.concatenate([states.conv[:, n], x], axis=1)
         conv[:, n] = inputs[users[:, None], lengths[:, None] + np.arange(conv.shape[2])]
         steps = _recur(layer, inputs, states.h[:, n], valid)
         h[:, n] = steps[:, -1]
-        y = _norm((_silu(z) * steps) @ layer.output + u, layer.norm_weight, layer.norm_bias)
+        mixed = _silu(z) * steps
+        residual: F32 = mixed @ layer.output + u
+        y = _norm(residual, layer.norm_weight, layer.norm_bias)
         inner = _silu(y @ layer.w_1 + layer.b_1) @ layer.w_2 + layer.b_2
         u = _norm(inner + y, layer.ffn_norm_weight, layer.ffn_norm_bias)
     return States(u[users, lengths - 1], h, conv)
@@ -68,7 +71,7 @@ def _recur(layer: LayerParameters, inputs: F32, h: F32, valid: NDArray[np.bool_]
     if valid is not None:
         a = np.where(valid[:, :, None], a, np.float32(1))
         b = np.where(valid[:, :, None], b, np.float32(0))
-    steps = np.empty_like(b)
+    steps: F32 = np.empty_like(b)
     for t in range(T):
         h = a[:, t] * h + b[:, t]
         steps[:, t] = h
@@ -89,4 +92,5 @@ def _sigmoid(x: F32) -> F32:
 
 
 def _silu(x: F32) -> F32:
-    return x * _sigmoid(x)
+    product: F32 = x * _sigmoid(x)
+    return product
