@@ -44,7 +44,7 @@ def fold(parameters: Parameters, rows: Index, lengths: Index, states: States) ->
         steps = _recur(layer, inputs, states.h[:, n], valid)
         h[:, n] = steps[:, -1]
         mixed = _silu(z) * steps
-        residual: F32 = mixed @ layer.output + u
+        residual: F32 = np.matmul(mixed, layer.output) + u
         y = _norm(residual, layer.norm_weight, layer.norm_bias)
         inner = _silu(y @ layer.w_1 + layer.b_1) @ layer.w_2 + layer.b_2
         u = _norm(inner + y, layer.ffn_norm_weight, layer.ffn_norm_bias)
