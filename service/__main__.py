@@ -1,0 +1,125 @@
+"""`recblr-serve`: check what can be checked, then serve. A wrong start ends with one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+
+from service.settings import Settings, SettingsRefused, describe_settings, load_settings
+
+_DRAIN_SECONDS = 20
+
+
+class StartRefused(Exception):
+    """The service cannot start; the message is one sentence that says what to do."""
+
+
+def main() -> int:
+    """Run the command; the exit code."""
+    _read_arguments()
+    # A stop that is asked for is a success, before and after uvicorn takes over the signal.
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        settings = load_settings()
+        check_port(settings.host, settings.port)
+        with _shared_metrics(settings.workers):
+            asyncio.run(_preflight(settings))
+            _serve(settings)
+    except (SettingsRefused, StartRefused) as error:
+        print(f"recblr-serve: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise `StartRefused` unless a server can listen there."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn does
+            probe.bind(address)
+            probe.listen(1)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a host name"
+        raise StartRefused(
+            f"cannot listen on {host} port {port} ({reason}): choose others with RECBLR_HOST and RECBLR_PORT, "
+            "or stop what listens there."
+        ) from None
+
+
+def _read_arguments() -> None:
+    parser = argparse.ArgumentParser(
+        prog="recblr-serve",
+        description="Serve recommendations over HTTP. Everything is set through environment variables:",
+        epilog=f"{describe_settings()}\n\nThe API describes itself at /docs of the running server.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+async def _preflight(settings: Settings) -> None:
+    """Open and close the event log and the bundle once, here, where a failure can still be one sentence."""
+    # Imported late: with several workers the metrics library must find its environment first.
+    from service.engine import BundleRefused
+    from service.main import bundle_models
+    from service.store import StoreRefused, open_store
+
+    if settings.device == "cuda":
+        raise StartRefused("RECBLR_DEVICE: this version has no CUDA engine yet: set it to cpu, or unset it.")
+    try:
+        store = await open_store(settings.state_url.get_secret_value(), settings.events_kept)
+        await store.close()
+    except StoreRefused as error:
+        raise StartRefused(f"RECBLR_STATE_URL: {error}") from None
+    try:
+        await bundle_models(settings).start()
+    except BundleRefused as error:
+        raise StartRefused(str(error)) from None
+
+
+def _serve(settings: Settings) -> None:
+    uvicorn.run(
+        "service.main:app_from_environment",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        log_config=None,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+
+
+@contextmanager
+def _shared_metrics(workers: int) -> Iterator[None]:
+    """A folder in which the workers' metrics meet, for as long as there is more than one."""
+    if workers == 1:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="recblr-metrics-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""The composition root: the one place where concrete classes meet.
+
+How `POST /v1/events?k=10` flows:
+
+    uvicorn -> api.edge -> api.auth -> api.limits -> api.events          HTTP becomes a use case
+                                                        |
+                                            core.recommender.record
+                     1. visit the log   |                       |   2. fold and score
+                              batcher "visits"            batcher "turns"
+                                        |                       |
+                        store.visit, one round trip      engine.run, in the engine's own thread
+                        for all that arrived meanwhile   for all that arrived meanwhile
+                                                        |
+                     3. the answer goes out; core.memo_writer stores the new state in the background
+
+Everything before the batchers runs on the event loop and touches one request; the batchers are where requests
+that are under way at the same time share work. `open_services` below builds these parts from left to right and takes
+them down in reverse, so that whatever was accepted is finished before what it needs is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from fastapi import FastAPI
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from service.api.app import build_api
+from service.api.logs import configure_logging
+from service.api.metered_store import MeteredStore
+from service.api.metrics import PrometheusMeter
+from service.api.serving import Services
+from service.batching import MicroBatcher
+from service.core.errors import ReloadRefused
+from service.core.events import Snapshot, Visit
+from service.core.memo_writer import MemoWriter
+from service.core.ports import Engine, Folded, Models, Turn
+from service.core.recommender import EngineJob, Recommender
+from service.engine import BundleModels
+from service.settings import Settings, load_settings
+from service.store import open_store
+
+_log = logging.getLogger(__name__)
+
+CONSOLE = Path(__file__).parent / "console" / "index.html"
+
+# A batch is as large as what arrived while the last one ran; these bound the time one batch may take. The queues
+# hold a full batch request (1,000 users) several times over.
+VISITS_PER_BATCH = 128
+TURNS_PER_BATCH = 64
+LONGEST_QUEUE = 4096
+MEMOS_WAITING = 16_384
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application of one server process. It opens nothing before it is started."""
+    meter = PrometheusMeter()
+    return build_api(partial(open_services, settings, meter), meter, settings.keys(), CONSOLE)
+
+
+def app_from_environment() -> FastAPI:
+    """The factory that uvicorn calls in each worker process."""
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return create_app(settings)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIterator[Services]:
+    """The running service, ready and warm; raises `StoreRefused` or `BundleRefused`."""
+    async with AsyncExitStack() as closing:
+        # Workers share the machine's cores: a BLAS that starts a thread for each core makes them fight.
+        closing.enter_context(threadpool_limits(limits=1, user_api="blas"))
+        store = MeteredStore(await open_store(settings.state_url.get_secret_value(), settings.events_kept), meter)
+        closing.push_async_callback(store.close)
+        models = await _load_models(settings)
+        # One thread: the engine's arithmetic holds a core, and a second one would only take turns with it.
+        thread = closing.enter_context(ThreadPoolExecutor(1, thread_name_prefix="engine"))
+        turns: MicroBatcher[EngineJob, Folded] = MicroBatcher(
+            partial(run_turns, thread),
+            max_batch=TURNS_PER_BATCH,
+            max_queue=LONGEST_QUEUE,
+            on_batch=partial(meter.batch, "turns"),
+        )
+        closing.push_async_callback(turns.close)
+        visits: MicroBatcher[Visit, Snapshot] = MicroBatcher(
+            store.visit,
+            max_batch=VISITS_PER_BATCH,
+            max_queue=LONGEST_QUEUE,
+            on_batch=partial(meter.batch, "visits"),
+        )
+        closing.push_async_callback(visits.close)
+        memos = MemoWriter(store, max_waiting=MEMOS_WAITING)
+        recommender = Recommender(store, models, memos, meter, visit=visits.submit, fold=turns.submit)
+        closing.push_async_callback(recommender.close)
+        _log.info("ready: the API is described at %s", docs_url(settings), extra={"model": models.live.version})
+        yield Services(recommender, store)
+        _log.info("stopping: finishing what was accepted", extra={"pid": os.getpid()})
+
+
+async def run_turns(thread: ThreadPoolExecutor, jobs: Sequence[EngineJob]) -> list[Folded | Exception]:
+    """Run each job on its engine, those of one engine as one batch; results in the order of the jobs.
+
+    There are two engines only while a reload is under way, when turns begun with the old model are still waiting.
+    """
+    by_engine: dict[int, list[int]] = {}
+    for position, (engine, _) in enumerate(jobs):
+        by_engine.setdefault(id(engine), []).append(position)
+    results: dict[int, Folded | Exception] = {}
+    for positions in by_engine.values():
+        engine = jobs[positions[0]][0]
+        turns: list[Turn] = [jobs[position][1] for position in positions]
+        try:
+            folded = await asyncio.get_running_loop().run_in_executor(thread, engine.run, turns)
+            results.update(zip(positions, folded, strict=True))
+        except Exception as error:  # one engine's failure is not the other's
+            results.update(dict.fromkeys(positions, error))
+    return [results[position] for position in range(len(jobs))]
+
+
+def docs_url(settings: Settings) -> str:
+    """Where a person on this machine finds the API's page."""
+    host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/docs"
+
+
+def bundle_models(settings: Settings) -> BundleModels:
+    """The bundles that the settings name, not loaded yet."""
+    return BundleModels(settings.bundle, settings.events_kept)
+
+
+async def _load_models(settings: Settings) -> Models:
+    models = bundle_models(settings)
+    await models.start()
+    return models if settings.workers == 1 else _OneOfSeveral(models)
+
+
+class _OneOfSeveral:
+    """The models of a worker among others: a reload would reach this one alone, so it is refused."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    @property
+    def live(self) -> Engine:
+        return self._models.live
+
+    async def reload(self, version: str | None) -> Engine:
+        raise ReloadRefused(
+            "several workers share this port and a reload would reach one of them; restart the service, "
+            "or run one worker (RECBLR_WORKERS=1) in each process"
+        )

@@ -1,0 +1,170 @@
+"""The composition root: parts that stand alone, and whole server processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.__main__ import StartRefused, check_port
+from service.core.ports import Folded, TopK, Turn
+from service.main import docs_url, run_turns
+from service.settings import Settings
+from tests.core.fakes import FakeEngine
+
+ROOT = Path(__file__).parent.parent.parent
+BUNDLE = ROOT / "bundles" / "ml-1m-demo"
+KEY = "a-key-of-enough-length"
+
+
+def test_turns_of_two_models_keep_their_order() -> None:
+    class Broken(FakeEngine):
+        def run(self, turns: object) -> list[object]:  # type: ignore[override]
+            raise RuntimeError("broken")
+
+    async def scenario() -> None:
+        old, new, broken = FakeEngine("old"), FakeEngine("new"), Broken("broken")
+        jobs = [
+            (engine, Turn(None, (str(n + 1),), TopK(1, False))) for n, engine in enumerate((old, new, broken) * 2)
+        ]
+        with ThreadPoolExecutor(1) as thread:
+            results = await run_turns(thread, jobs)
+        assert [isinstance(result, Folded) for result in results] == [True, True, False] * 2
+        assert [result.items[0].item_id for result in results if isinstance(result, Folded)] == ["1", "2", "4", "5"]
+        assert (old.batches, new.batches) == ([2], [2])
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000/docs"),
+        ("0.0.0.0", "http://localhost:8000/docs"),
+        ("::1", "http://[::1]:8000/docs"),
+    ],
+)
+def test_the_url_that_a_person_can_open(host: str, url: str) -> None:
+    assert docs_url(Settings(host=host)) == url
+
+
+def test_a_port_in_use_and_a_host_that_is_none() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(StartRefused, match="RECBLR_PORT"):
+            check_port("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(StartRefused, match="RECBLR_HOST"):
+        check_port("no such host", 8000)
+    check_port("127.0.0.1", free_port())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    ours = {
+        "RECBLR_PORT": str(free_port()),
+        "RECBLR_STATE_URL": f"sqlite:///{folder}/log.db",
+        "RECBLR_BUNDLE": str(BUNDLE),
+        **settings,
+    }
+    return {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")} | ours
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("RECBLR_BUNDLE", "/nowhere"),
+        ("RECBLR_STATE_URL", "sqlite:////nowhere/at/all/log.db"),
+        ("RECBLR_STATE_URL", "redis://127.0.0.1:1/0"),
+        ("RECBLR_DEVICE", "cuda"),
+    ],
+)
+def test_a_wrong_start_is_one_sentence(tmp_path: Path, variable: str, value: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service"],
+        env=environment(tmp_path, **{variable: value}),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("recblr-serve: ")
+    assert done.stderr.count("\n") == 1
+    assert variable in done.stderr
+
+
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
+    if not BUNDLE.is_dir():
+        pytest.skip("the demo bundle is not in this checkout")
+    environ = environment(folder, **settings)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service"], env=environ, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{environ['RECBLR_PORT']}") as client:
+            deadline = time.monotonic() + 60
+            while True:
+                try:
+                    client.get("/readyz").raise_for_status()
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None, process.stderr and process.stderr.read()
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            yield client, process
+    finally:
+        process.terminate()
+        process.wait(30)
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def test_one_worker_from_start_to_stop(tmp_path: Path) -> None:
+    with serving(tmp_path, RECBLR_API_KEYS=KEY) as (client, process):
+        client.headers["x-api-key"] = KEY
+        body = client.post("/v1/events?k=3", json={"user_id": "a/b", "item_id": "1"}).json()
+        assert len(body["recommendations"]["items"]) == 3
+        assert client.get("/v1/users/a%2Fb").json()["events"] == 1
+        assert client.post("/v1/admin/reload").status_code == 200
+        assert 'recblr_batch_size_count{stage="turns"}' in client.get("/metrics").text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+        assert any("/docs" in line["message"] for line in lines)
+        assert KEY not in str(lines)
+
+
+def test_two_workers_share_the_metrics_and_refuse_a_reload(tmp_path: Path) -> None:
+    with serving(tmp_path, RECBLR_API_KEYS=KEY, RECBLR_WORKERS="2") as (client, process):
+        refused = client.post("/v1/admin/reload", headers={"x-api-key": KEY})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "reload_refused")
+        for number in range(8):
+            # A new connection each time, so that both workers get some.
+            answer = httpx.get(f"{client.base_url}/v1/users/{number}/recommendations", headers={"x-api-key": KEY})
+            assert answer.status_code == 200
+        page = client.get("/metrics", headers={"x-api-key": KEY}).text
+        assert "recblr_cold_starts_total 8.0" in page
+        process.terminate()
+        assert process.wait(30) == 0
