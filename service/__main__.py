@@ -64,8 +64,9 @@ def check_port(host: str, port: int) -> None:
 def _read_arguments() -> None:
     parser = argparse.ArgumentParser(
         prog="recblr-serve",
-        description="Serve recommendations over HTTP. Everything is set through environment variables:",
-        epilog=f"{describe_settings()}\n\nThe API describes itself at /docs of the running server.",
+        description="Serve recommendations over HTTP. Everything is set through environment variables:\n\n"
+        f"{describe_settings()}",
+        epilog="The API describes itself at /docs of the running server.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args()

@@ -141,11 +141,14 @@ class ItemsOut(BaseModel):
     items: list[ItemOut]
 
 
-class RecommendationsOut(ItemsOut):
-    """Items for a user, from the fold of the user's events up to `sequence`."""
+class RecommendationsOut(BaseModel):
+    """Items for a user, best first, from the fold of the user's events up to `sequence`."""
 
     user_id: str
+    model_version: str
     sequence: int
+    source: Literal["state", "cold_start"]
+    items: list[ItemOut]
 
 
 class SimilarOut(BaseModel):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.api.logs import configure_logging
+from service.api.metrics import PrometheusMeter
 from tests.api.house import House
 from tests.core.fakes import MemoryStore
 
@@ -69,6 +73,17 @@ def test_metrics_have_bounded_labels(house: House) -> None:
         assert line in page, line
     assert "alice" not in page
     assert "BREW" not in page
+
+
+def test_gauges_of_workers_that_died_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead, alive = tmp_path / f"gauge_livesum_{gone.pid}.db", tmp_path / f"gauge_livesum_{os.getpid()}.db"
+    dead.touch()
+    alive.touch()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    PrometheusMeter()
+    assert (dead.exists(), alive.exists()) == (False, True)
 
 
 def test_a_reload_replaces_the_version_in_the_metrics(house: House) -> None:
