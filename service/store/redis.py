@@ -43,9 +43,8 @@ async def open_redis(url: str, keep: int) -> RedisStore:
         pool = BlockingConnectionPool.from_url(
             url,
             max_connections=MAX_CONNECTIONS,
-            # By itself the client would repeat even scripts, ten times: an append without an event_id must not be.
+            # Some of the client's defaults repeat even scripts, and nothing recognises an append without an event_id.
             retry=Retry(NoBackoff(), 0),
-            retry_on_error=[],
             # The budget is one timer around a whole batch; the client's own would be set anew for every reply.
             socket_timeout=None,
             socket_connect_timeout=BUDGET_SECONDS,

@@ -110,6 +110,33 @@ async def test_a_paused_server_is_unavailability_within_the_budget(backend: Redi
     await store.close()
 
 
+async def test_an_append_whose_answer_is_lost_is_not_sent_again(backend: RedisBackend) -> None:
+    """Without an event_id nothing would recognise the repetition."""
+    silenced = asyncio.Event()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inward, outward = await asyncio.open_connection("127.0.0.1", backend.server.port)
+        while request := await reader.read(65536):
+            outward.write(request)
+            answer = await inward.read(65536)
+            if silenced.is_set():
+                silenced.clear()  # this answer alone: a repetition would get through
+                break
+            writer.write(answer)
+        for end in (outward, writer):
+            end.close()
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as between:
+        port = between.sockets[0].getsockname()[1]
+        store = await open_store(f"redis://127.0.0.1:{port}", 10)
+        await append(store, "u", new("a"))
+        silenced.set()
+        with pytest.raises(StoreUnavailable, match="cannot be reached"):
+            await append(store, "u", new("b"))
+        assert [event.item_id for event in (await read(store, "u")).pending] == ["a", "b"]
+        await store.close()
+
+
 async def test_a_cancelled_visit_does_not_leave_its_answer_to_another(backend: RedisBackend) -> None:
     store = await backend.open()
     await append(store, "u", new("a"))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+import os
 import sqlite3
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.core.errors import StoreUnavailable
+from service.core.events import Visit
 from service.store import StoreRefused, open_store, sqlite_file
 from tests.store.backends import SqliteBackend
 from tests.store.calls import append, new, put, read, sequences
@@ -137,6 +140,17 @@ async def test_a_full_disk_leaves_no_half_batch(backend: SqliteBackend) -> None:
     await store.close()
 
 
+async def test_a_failure_midway_leaves_no_half_batch(backend: SqliteBackend) -> None:
+    store = await backend.open()
+    await append(store, "u", new("a"))
+    before = backend.contents()
+    with pytest.raises(sqlite3.IntegrityError):  # SQLite has no NaN
+        await store.visit([Visit("u", None, (new("b"),)), Visit("v", None, (new("c", None, math.nan),))])
+    assert backend.contents() == before
+    assert (await append(store, "u", new("b"))).sequence == 2
+    await store.close()
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [
@@ -166,7 +180,7 @@ async def test_a_limit_below_one_is_refused(backend: SqliteBackend) -> None:
 async def test_a_folder_that_is_not_writable_is_refused(
     backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_file.os, "access", lambda path, mode: False)  # root may write anywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(StoreRefused, match="not writable"):
         await backend.open()
     assert not backend.path.exists()
