@@ -1,0 +1,71 @@
+# `make` lists the targets. Each of them installs what it needs into .venv and leaves the system's Python alone.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/pip -qq --disable-pip-version-check install --constraint constraints.txt
+PINS   := pyproject.toml constraints.txt
+# An install has happened if its stamp is newer than the pins; a start then skips pip.
+SERVER := $(VENV)/.installed-server
+DEV    := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test check clean redis
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+run: $(SERVER)  ## start the service with the demo bundle on 127.0.0.1:8000 (RECBLR_* variables change that)
+	@exec $(BIN)/python -m service
+
+test: $(DEV) redis  ## run the tests, against a real Redis server too
+	@$(BIN)/python -m pytest
+
+check: $(DEV)  ## lint, types, import contracts, compose file and Dockerfiles
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	$(BIN)/hadolint docker/*.Dockerfile
+
+# The tests start servers of their own, so Debian must not start one: that is what the policy file says meanwhile.
+redis:  ## see that a redis-server is there; as root on Debian, install it
+	@command -v redis-server >/dev/null && exit; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing redis-server ..."; \
+		policy=/usr/sbin/policy-rc.d; \
+		if [ ! -e $$policy ]; then \
+			trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; \
+		fi; \
+		apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
+	else \
+		echo "The tests need a real Redis server, and there is no redis-server on the PATH. Install it with your" >&2; \
+		echo "system's package manager (sudo apt-get install redis-server, brew install redis), then run this again." >&2; \
+		exit 1; \
+	fi
+
+clean:  ## remove .venv and everything that tools have built or cached; databases stay
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(SERVER): $(PINS) | $(BIN)/pip
+	@echo "Installing the service into $(VENV) ..."
+	@$(PIP) --editable .
+	@touch $@
+
+# The development tools need torch, pinned in constraints.txt. On Linux pip's default build of it is the CUDA one, of
+# several GB. Without a GPU, put the CPU build there first, from the package index that PyTorch's install page names:
+#     python3 -m venv .venv && .venv/bin/pip install --constraint constraints.txt --index-url ADDRESS torch
+$(DEV): $(PINS) | $(BIN)/pip
+	@echo "Installing the service and the development tools into $(VENV) (torch is large) ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(SERVER)
+
+$(BIN)/pip:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON); name a Python: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed and $(PYTHON) is older; name another: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
