@@ -1,0 +1,55 @@
+"""Small models with random weights, as arrays, networks and bundles."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.artifact import Bundle, Item, parameter_shapes
+from model.config import ModelConfig
+from model.network import RecBLR
+
+Arrays = dict[str, NDArray[np.float32]]
+
+CONFIGS = {
+    "default": ModelConfig(items=50),
+    "narrow": ModelConfig(items=30, dim=8, expansion=1, conv_width=2, layers=1),
+    "deep": ModelConfig(items=40, dim=12, expansion=3, conv_width=5, layers=3, start_token=False),
+    "odd": ModelConfig(items=7, dim=33, expansion=1, conv_width=3, layers=2),
+    "two taps": ModelConfig(items=25, dim=16, expansion=2, conv_width=2, layers=3, start_token=False),
+}
+
+
+def random_weights(config: ModelConfig, seed: int = 0) -> Arrays:
+    """Weights with every part at work: norms not one, biases and initial state not zero, a from 0.3 to 0.9997."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in parameter_shapes(config).items():
+        values = rng.standard_normal(shape)
+        if name.endswith("Lambda"):
+            values = rng.uniform(-8.0, 1.0, shape)
+        elif "norm.weight" in name:
+            values = 1.0 + 0.2 * values
+        elif name.endswith("bias") or name == "initial_state":
+            values = 0.3 * values
+        elif "weight" in name:
+            values /= np.sqrt(np.prod(shape[1:]))
+        weights[name] = values.astype(np.float32)
+    return weights
+
+
+def network_of(config: ModelConfig, weights: Arrays) -> RecBLR:
+    """The network with these weights, in evaluation mode."""
+    network = RecBLR(config)
+    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+    return network.eval()
+
+
+def bundle_of(config: ModelConfig, seed: int = 0, version: str = "v1", created: str = "2026-01-01") -> Bundle:
+    """A bundle of random weights; the item of row r is named `i{r}`, popularity falls and rises over the rows."""
+    items = [
+        Item(f"i{row}", 7 * row % 11, f"Title {row}" if row % 2 else None, ("a", "b") if row % 3 else ())
+        for row in range(1, config.items + 1)
+    ]
+    return Bundle(version, created, config, random_weights(config, seed), items, {"ndcg@10": 0.5}, {"users": 3})

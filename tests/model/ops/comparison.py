@@ -1,0 +1,85 @@
+"""A float32 scan held to the float64 reference: every output and every gradient, under random upstream gradients.
+
+Run as a program it compares the Triton kernels on the CPU and prints the errors as JSON: Triton decides between its
+compiler and its interpreter when it is imported, so the interpreter needs a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from model.ops.reference import gated_scan_reference
+
+Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+NAMES = ("h", "final", "dx", "dgates", "dLambda", "dinitial")
+BATCH = 3
+
+
+def inputs(T: int, H: int, seed: int, low: float = -7.0, high: float = 1.0) -> tuple[Tensor, ...]:
+    """x, gates, Lambda, initial, the upstream gradients of both results, and lengths: some full, some shorter."""
+    draw = torch.Generator().manual_seed(seed)
+    tensors = [
+        torch.randn(BATCH, T, H, generator=draw),
+        2 * torch.randn(BATCH, T, 2 * H, generator=draw),
+        low + (high - low) * torch.rand(H, generator=draw),
+        torch.randn(BATCH, H, generator=draw),
+        torch.randn(BATCH, T, H, generator=draw),
+        torch.randn(BATCH, H, generator=draw),
+    ]
+    lengths = torch.randint(1, T + 1, (BATCH,), generator=draw)
+    lengths[0] = T
+    return *tensors, lengths
+
+
+def results(scan: Scan, tensors: tuple[Tensor, ...], ragged: bool) -> list[Tensor]:
+    """What NAMES says, in that order."""
+    *arguments, dh, dfinal, lengths = tensors
+    arguments = [tensor.detach().clone().requires_grad_() for tensor in arguments]
+    h, final = scan(arguments[0], arguments[1], arguments[2], arguments[3], lengths if ragged else None)
+    gradients = torch.autograd.grad((h, final), arguments, (dh.to(h.dtype), dfinal.to(h.dtype)))
+    return [h.detach(), final.detach(), *gradients]
+
+
+def errors(scan: Scan, T: int, H: int, ragged: bool, device: str = "cpu") -> dict[str, float]:
+    """max |scan - float64 reference| / max |float64 reference| of each result."""
+    single = inputs(T, H, seed=T * 1000 + H)
+    double = tuple(tensor.double() if tensor.is_floating_point() else tensor for tensor in single)
+    wanted = results(gated_scan_reference, double, ragged)
+    found = results(scan, tuple(tensor.to(device) for tensor in single), ragged)
+    return {
+        name: float((a.cpu().double() - b).abs().max() / b.abs().max().clamp(min=1e-30))
+        for name, a, b in zip(NAMES, found, wanted, strict=True)
+    }
+
+
+def scale_error(scan: Scan, device: str = "cpu") -> float:
+    """The worst relative error of sqrt(1 - a^2), a down to 1 - 1e-7, seen through one step from zero with x = 1."""
+    Lambda = torch.linspace(-16.0, 2.0, 73, dtype=torch.float64).float()
+    H = len(Lambda)
+    gates = torch.cat([torch.zeros(1, 1, H), torch.full((1, 1, H), 200.0)], dim=2)
+    arguments = [tensor.to(device) for tensor in (torch.ones(1, 1, H), gates, Lambda, torch.zeros(1, H))]
+    _, final = scan(arguments[0], arguments[1], arguments[2], arguments[3], None)
+    wanted = torch.sqrt(-torch.expm1(-torch.log1p(torch.exp(Lambda.double()))))
+    return float(((final[0].cpu().double() - wanted) / wanted).abs().max())
+
+
+def _interpret() -> None:
+    from model.ops.triton_scan import gated_scan_triton
+
+    found: dict[str, dict[str, float] | float] = {
+        f"{T} {H} {ragged}": errors(gated_scan_triton, T, H, ragged)
+        for T in (1, 2, 7, 37)
+        for H in (32, 96, 33)
+        for ragged in (False, True)
+    }
+    found["scale"] = scale_error(gated_scan_triton)
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    _interpret()

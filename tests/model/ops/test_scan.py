@@ -1,0 +1,146 @@
+"""The gated scan: the reference against its own definition, the Triton kernels against the reference."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.ops import gated_scan
+from model.ops.reference import decay, gated_scan_reference
+from tests.model.ops.comparison import NAMES, errors, inputs, results, scale_error
+
+FORWARD, GRADIENT = 1e-5, 5e-5
+HAS_TRITON = importlib.util.find_spec("triton") is not None
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+def assert_close(found: dict[str, float]) -> None:
+    for name in NAMES:
+        assert found[name] <= (GRADIENT if name.startswith("d") else FORWARD), (name, found)
+
+
+def test_the_reference_is_the_papers_recurrence() -> None:
+    x, gates, Lambda, initial, _, _, lengths = (tensor.double().numpy() for tensor in inputs(11, 5, seed=1))
+    tensors = [torch.from_numpy(array) for array in (x, gates, Lambda, initial)]
+    h, final = gated_scan_reference(*tensors, torch.from_numpy(lengths))
+    for user in range(len(x)):
+        state = initial[user].copy()
+        for t in range(int(lengths[user])):
+            r, i = np.split(1 / (1 + np.exp(-gates[user, t])), 2)
+            a = np.exp(-np.log1p(np.exp(Lambda)) * r)
+            state = a * state + np.sqrt(1 - a**2) * i * x[user, t]
+            assert np.allclose(h[user, t].numpy(), state, rtol=1e-9)
+        assert np.allclose(final[user].numpy(), state, rtol=1e-9)
+
+
+@pytest.mark.parametrize("T", [1, 2, 7, 37, 200])
+@pytest.mark.parametrize("ragged", [False, True])
+def test_the_reference_in_float32_agrees_with_float64(T: int, ragged: bool) -> None:
+    assert_close(errors(gated_scan_reference, T, 33, ragged))
+
+
+@pytest.mark.parametrize("T", [1, 2, 5])
+def test_the_references_gradients_are_those_of_its_differences(T: int) -> None:
+    *tensors, _, _, lengths = inputs(T, 3, seed=T)
+    arguments = [tensor.double().requires_grad_() for tensor in tensors]
+    assert torch.autograd.gradcheck(lambda *a: gated_scan_reference(*a, lengths), arguments)
+    assert torch.autograd.gradcheck(lambda *a: gated_scan_reference(*a), arguments)
+
+
+def test_steps_after_the_end_take_no_gradient_and_leave_h() -> None:
+    tensors = inputs(9, 4, seed=3)
+    lengths = torch.tensor([9, 4, 0])
+    h, final, dx, dgates, _, dinitial = results(gated_scan_reference, (*tensors[:-1], lengths), ragged=True)
+    for user, length in enumerate(lengths.tolist()):
+        assert not dx[user, length:].any()
+        assert not dgates[user, length:].any()
+        assert torch.equal(h[user, length:], final[user].expand(9 - length, -1))
+    assert torch.equal(final[2], tensors[3][2])
+    assert torch.allclose(dinitial[2], tensors[4][2].sum(0) + tensors[5][2])
+
+
+def test_half_precision_inputs_are_scanned_in_float32() -> None:
+    tensors = inputs(7, 8, seed=4)
+    halves = [tensor.bfloat16() for tensor in tensors[:4]]
+    h, final = gated_scan_reference(*halves)
+    assert h.dtype == final.dtype == torch.float32
+    assert torch.equal(h, gated_scan_reference(*(half.float() for half in halves))[0])
+
+
+def test_a_cpu_tensor_goes_to_the_reference() -> None:
+    tensors = inputs(7, 8, seed=5)
+    wanted = gated_scan_reference(*tensors[:4], tensors[-1])
+    assert all(torch.equal(a, b) for a, b in zip(gated_scan(*tensors[:4], tensors[-1]), wanted, strict=True))
+
+
+@pytest.mark.parametrize("Lambda", [-15.0, -12.0, -8.0, -4.0, -1.0, 2.0])
+def test_a_near_one_keeps_its_precision(Lambda: float) -> None:
+    r = torch.linspace(-3, 6, 101)
+    a, scale = decay(r, torch.full((101,), Lambda))
+    log_a = -np.log1p(np.exp(Lambda)) / (1 + np.exp(-r.double().numpy()))
+    assert a.numpy() == pytest.approx(np.exp(log_a), rel=1e-6)
+    assert scale.numpy() == pytest.approx(np.sqrt(-np.expm1(2 * log_a)), rel=1e-6)
+
+
+def test_the_references_scale_keeps_its_precision() -> None:
+    assert scale_error(gated_scan_reference) <= 1e-6
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> dict[str, Any]:
+    """What tests/model/ops/comparison.py prints under Triton's interpreter, in a process of its own."""
+    if not HAS_TRITON:
+        pytest.skip("triton is not installed")
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.model.ops.comparison"],
+        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("H", [32, 96, 33])
+@pytest.mark.parametrize("T", [1, 2, 7, 37])
+def test_the_interpreted_kernels_agree_with_float64(
+    interpreted: dict[str, Any], T: int, H: int, ragged: bool
+) -> None:
+    assert_close(interpreted[f"{T} {H} {ragged}"])
+
+
+def test_the_interpreted_kernels_keep_precision_near_one(interpreted: dict[str, Any]) -> None:
+    assert interpreted["scale"] <= 1e-6
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("H", [32, 96, 128, 500])
+@pytest.mark.parametrize("T", [1, 2, 37, 200, 257, 1000])
+def test_the_kernels_agree_with_float64(T: int, H: int, ragged: bool) -> None:
+    from model.ops.triton_scan import gated_scan_triton
+
+    assert_close(errors(gated_scan_triton, T, H, ragged, "cuda"))
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_the_kernels_keep_precision_near_one() -> None:
+    from model.ops.triton_scan import gated_scan_triton
+
+    assert scale_error(gated_scan_triton, "cuda") <= 1e-6

@@ -1,0 +1,145 @@
+"""The network against the equations: forward, step, and state as an argument and a result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from model.config import ModelConfig
+from model.network import RecBLR
+from tests.model.builders import CONFIGS, Arrays, network_of, random_weights
+from tests.model.float64 import Plain, relative
+
+LENGTHS = (1, 2, 3, 4, 5, 37, 200, 257, 513)
+TOLERANCE = 1e-5
+
+
+def histories(config: ModelConfig, lengths: list[int], seed: int) -> list[list[int]]:
+    rng = np.random.default_rng(seed)
+    drawn = [rng.integers(1, config.items + 1, length).tolist() for length in lengths]
+    return [[0, *history] if config.start_token else history for history in drawn]
+
+
+def padded(drawn: list[list[int]], fill: int = 0) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, drawn))
+    rows = [history + [fill] * (longest - len(history)) for history in drawn]
+    return torch.tensor(rows), torch.tensor([len(history) for history in drawn])
+
+
+def build(config: ModelConfig, seed: int = 1) -> tuple[RecBLR, Plain, Arrays]:
+    weights = random_weights(config, seed)
+    return network_of(config, weights), Plain(weights, config.layers, config.conv_width), weights
+
+
+@pytest.fixture(params=CONFIGS.values(), ids=CONFIGS.keys())
+def config(request: pytest.FixtureRequest) -> ModelConfig:
+    chosen: ModelConfig = request.param
+    return chosen
+
+
+@torch.no_grad()
+def test_forward_agrees_with_the_equations_at_ragged_lengths(config: ModelConfig) -> None:
+    network, plain, _ = build(config)
+    drawn = np.random.default_rng(5).integers(1, 514, 3).tolist()
+    each = histories(config, [*LENGTHS, *drawn], seed=2)
+    outputs, state = network(*_with_state(padded(each)))
+    for n, history in enumerate(each):
+        wanted, wanted_state = plain.run(history)
+        assert relative(outputs[n, : len(history)].numpy(), wanted) <= TOLERANCE, len(history)
+        assert relative(state[n].numpy(), wanted_state) <= TOLERANCE, len(history)
+
+
+def _with_state(pair: tuple[Tensor, Tensor], state: Tensor | None = None) -> tuple[Tensor, Tensor | None, Tensor]:
+    return pair[0], state, pair[1]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [1, 2, 5, 37, 257])
+def test_steps_one_by_one_agree_with_the_equations_and_with_forward(config: ModelConfig, length: int) -> None:
+    network, plain, _ = build(config)
+    (history,) = histories(config, [length], seed=length)
+    state = network.begin(1)
+    outputs = []
+    for item in history:
+        output, state = network.step(torch.tensor([item]), state)
+        outputs.append(output[0])
+    wanted, wanted_state = plain.run(history)
+    assert relative(torch.stack(outputs).numpy(), wanted) <= TOLERANCE
+    assert relative(state[0].numpy(), wanted_state) <= TOLERANCE
+    whole, whole_state = network(torch.tensor([history]))
+    assert relative(torch.stack(outputs).numpy(), whole[0].numpy()) <= TOLERANCE
+    assert relative(state.numpy(), whole_state.numpy()) <= TOLERANCE
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 11, 36])
+def test_a_history_in_two_parts_equals_the_whole(config: ModelConfig, cut: int) -> None:
+    network, _, _ = build(config)
+    items = torch.tensor(histories(config, [36, 36], seed=cut))
+    whole, whole_state = network(items)
+    first, middle = network(items[:, :cut])
+    second, end = network(items[:, cut:], middle) if cut < items.shape[1] else (first[:, :0], middle)
+    assert relative(torch.cat([first, second], 1).numpy(), whole.numpy()) <= TOLERANCE
+    assert relative(end.numpy(), whole_state.numpy()) <= TOLERANCE
+
+
+@torch.no_grad()
+def test_ragged_parts_carry_each_users_own_state(config: ModelConfig) -> None:
+    network, plain, _ = build(config)
+    each = histories(config, [9, 20, 31], seed=3)
+    cuts = [1, 4, 30]
+    _, middle = network(*_with_state(padded([h[:cut] for h, cut in zip(each, cuts, strict=True)])))
+    _, state = network(*_with_state(padded([h[cut:] for h, cut in zip(each, cuts, strict=True)]), middle))
+    for n, history in enumerate(each):
+        assert relative(state[n].numpy(), plain.run(history)[1]) <= TOLERANCE
+
+
+@torch.no_grad()
+def test_what_stands_in_the_padding_does_not_matter(config: ModelConfig) -> None:
+    network, _, _ = build(config)
+    each = histories(config, [1, 3, 17, 40], seed=4)
+    results = [network(*_with_state(padded(each, fill))) for fill in (0, 1, config.items)]
+    for outputs, state in results[1:]:
+        assert torch.equal(state, results[0][1])
+        for n, history in enumerate(each):
+            assert torch.equal(outputs[n, : len(history)], results[0][0][n, : len(history)])
+
+
+@torch.no_grad()
+def test_a_history_of_no_items_leaves_its_state_as_it_is(config: ModelConfig) -> None:
+    network, _, weights = build(config)
+    carried = torch.from_numpy(random_weights(config, seed=9)["initial_state"])[None].expand(2, -1, -1, -1)
+    items = torch.ones(2, 6, dtype=torch.long)
+    _, state = network(items, carried, torch.tensor([0, 6]))
+    assert torch.equal(state[0], carried[0])
+    assert not torch.allclose(state[1], carried[1])
+    _, begun = network(items, None, torch.tensor([0, 6]))
+    assert np.array_equal(begun[0].numpy(), weights["initial_state"])
+
+
+@torch.no_grad()
+def test_later_items_do_not_reach_earlier_outputs(config: ModelConfig) -> None:
+    network, _, _ = build(config)
+    items = torch.tensor(histories(config, [25], seed=6))
+    changed = items.clone()
+    changed[:, 12:] = 1 + changed[:, 12:] % config.items
+    assert torch.equal(network(items)[0][:, :12], network(changed)[0][:, :12])
+
+
+def test_the_default_state_has_4096_bytes_and_a_spans_what_the_paper_says() -> None:
+    network = RecBLR(ModelConfig(items=10))
+    assert network.begin(1).numel() * 4 == 4096
+    for layer in network.recurrent_layers:
+        a = torch.exp(-torch.nn.functional.softplus(layer.behavior_modeling.Lambda.detach()))
+        assert (float(a.min()), float(a.max())) == pytest.approx((0.9, 0.999), abs=1e-5)
+    assert float(network.item_embedding.weight.detach().std()) == pytest.approx(0.02, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "entry", [{"items": 0}, {"items": True}, {"conv_width": 1}, {"dim": 1.5}, {"start_token": 1}]
+)
+def test_a_config_that_no_network_can_have_is_refused(entry: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"config.{next(iter(entry))} must be"):
+        ModelConfig.from_dict({"items": 5} | entry)
