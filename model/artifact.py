@@ -165,7 +165,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise BundleError(f"{folder} holds no bundle: there is no {MANIFEST}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"{path} is not of bundle format {FORMAT}")
@@ -223,9 +223,11 @@ def _parse_items(path: Path, data: bytes) -> list[Item]:
     try:
         for line in data.decode().splitlines():
             entry = json.loads(line)
-            item = Item(entry["item_id"], entry["popularity"], entry.get("title"), tuple(entry.get("categories", ())))
-            items.append(item)
-    except (ValueError, KeyError, TypeError) as error:
+            categories = entry.get("categories", [])
+            if not isinstance(categories, list):
+                raise TypeError("categories must be a list")
+            items.append(Item(entry["item_id"], entry["popularity"], entry.get("title"), tuple(categories)))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path}, line {len(items) + 1}: not an item ({error!r})") from None
     return items
 
@@ -246,7 +248,7 @@ def _check_weights(weights: Weights, config: ModelConfig) -> None:
     shapes = parameter_shapes(config)
     if set(weights) != set(shapes):
         odd = sorted(set(weights) ^ set(shapes))
-        raise BundleError(f"{WEIGHTS} lacks or has beyond the config: {', '.join(odd[:4])}")
+        raise BundleError(f"{WEIGHTS} lacks or has beyond the config: {', '.join(map(ascii, odd[:4]))}")
     for name, shape in shapes.items():
         array = weights[name]
         if array.dtype != np.float32 or array.shape != shape:
@@ -261,8 +263,10 @@ def _check_items(items: Sequence[Item], config: ModelConfig) -> None:
     for row, item in enumerate(items, start=1):
         if not isinstance(item.item_id, str) or not 1 <= len(item.item_id) <= 256:
             raise BundleError(f"{ITEMS}, line {row}: item_id must be a string of 1 to 256 characters")
-        if type(item.popularity) is not int or not isinstance(item.title, str | None):
-            raise BundleError(f"{ITEMS}, line {row}: popularity must be a whole number, title a string")
+        if type(item.popularity) is not int or not 0 <= item.popularity < 2**63:
+            raise BundleError(f"{ITEMS}, line {row}: popularity must be a whole number from 0 to 2^63 - 1")
+        if not isinstance(item.title, str | None):
+            raise BundleError(f"{ITEMS}, line {row}: title must be a string")
         if not all(isinstance(category, str) for category in item.categories):
             raise BundleError(f"{ITEMS}, line {row}: categories must be strings")
     if len({item.item_id for item in items}) != len(items):
