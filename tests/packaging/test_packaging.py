@@ -1,0 +1,125 @@
+"""What is shipped: the wheel and the sdist, the images, the compose file and the Makefile's help."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
+BUILD = (
+    "import sys; from setuptools import build_meta as b; out = sys.argv[1]; b.build_wheel(out); b.build_sdist(out)"
+)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the sdist, built from a copy, since setuptools leaves traces where it builds."""
+    folder = tmp_path_factory.mktemp("build")
+    source, out = folder / "source", folder / "out"
+    for package in ("service", "model"):
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in ROOT.iterdir():
+        if path.name in {"pyproject.toml", "README.md", "LICENSE", "NOTICE"}:
+            shutil.copy(path, source)
+    command = [sys.executable, "-c", BUILD, out]
+    run = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return document
+
+
+def package_files() -> set[str]:
+    """Every file of the packages, data included, as a path from the root."""
+    return {
+        str(path.relative_to(ROOT))
+        for package in ("service", "model")
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+def test_the_wheel_holds_every_file_of_the_packages_and_the_licenses(built: Path) -> None:
+    names = set(zipfile.ZipFile(next(built.glob("*.whl"))).namelist())
+    assert any(name.endswith(".lua") for name in names)
+    assert package_files() <= names
+    assert {name.rpartition("/")[2] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
+
+
+def test_the_sdist_holds_every_file_of_the_packages_and_the_licenses(built: Path) -> None:
+    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert package_files() | {"LICENSE", "NOTICE", "pyproject.toml"} <= names
+
+
+def test_redis_keeps_what_was_acknowledged(compose: dict[str, Any]) -> None:
+    redis = compose["services"]["redis"]
+    command = redis["command"]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert options["--appendonly"] == "yes"
+    assert options["--appendfsync"] == "always"
+    assert options["--maxmemory-policy"] == "noeviction"
+    assert "redis:/data" in redis["volumes"]
+    assert compose["services"]["server"]["depends_on"]["redis"]["condition"] == "service_healthy"
+
+
+def test_every_service_of_compose_is_confined(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), name
+    assert compose["services"]["redis"]["user"] == "redis"
+    assert compose["services"]["server"]["read_only"]
+    assert "bundles:/bundles:ro" in compose["services"]["server"]["volumes"]
+
+
+def test_the_trainer_runs_only_when_asked_for(compose: dict[str, Any]) -> None:
+    profiles = {name: service.get("profiles", []) for name, service in compose["services"].items()}
+    assert profiles == {"server": [], "redis": [], "trainer": ["train"]}
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_runs_as_the_same_numbered_user(path: Path) -> None:
+    text = path.read_text()
+    assert "--uid 10001 " in text
+    last_stage = text[text.rindex("\nFROM ") :]
+    assert re.findall(r"^USER (\S+)", last_stage, re.M) == ["10001:10001"]
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_is_made_of_files_that_docker_is_given(path: Path) -> None:
+    given = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copies = re.findall(r"^COPY (?!--from)(?:--chown=\S+ )?(.+) \S+$", path.read_text(), re.M)
+    sources = {source for copy in copies for source in copy.split()}
+    assert sources <= given
+    assert [source for source in sorted(sources) if not (ROOT / source).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["docker/server.Dockerfile", "docker/trainer.Dockerfile", "docker-compose.yml"])
+def test_every_setting_that_is_made_exists(name: str) -> None:
+    known = {PREFIX + field.upper() for field in Settings.model_fields}
+    assert set(re.findall(rf"\b{PREFIX}[A-Z_]+", (ROOT / name).read_text())) <= known
+
+
+def test_make_help_lists_every_target() -> None:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert phony is not None
+    listed = subprocess.run(["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert re.findall(r"^  make (\S+)\t", listed.stdout, re.M) == phony[1].split()
