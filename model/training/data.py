@@ -83,8 +83,13 @@ def read_interactions(path: Path, item_ids: Sequence[str] | None = None) -> Inte
 
 
 def _read_csv(path: Path) -> pa.Table:
+    return pyarrow.csv.read_csv(path, convert_options=_ids_as_text())
+
+
+def _ids_as_text() -> pyarrow.csv.ConvertOptions:
+    """Ids as the file has them; only an empty field has no value ("NA" and "null" are ids like others)."""
     kinds = {"user_id": pa.string(), "item_id": pa.string()}
-    return pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(column_types=kinds))
+    return pyarrow.csv.ConvertOptions(column_types=kinds, null_values=[""], strings_can_be_null=True)
 
 
 def _read_inter(path: Path) -> pa.Table:
@@ -92,12 +97,11 @@ def _read_inter(path: Path) -> pa.Table:
     with path.open(encoding="utf-8") as file:
         header = file.readline().rstrip("\n").split("\t")
     names = [column.split(":")[0] for column in header]
-    kinds = {"user_id": pa.string(), "item_id": pa.string()}
     return pyarrow.csv.read_csv(
         path,
         read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1),
         parse_options=pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False),
-        convert_options=pyarrow.csv.ConvertOptions(column_types=kinds),
+        convert_options=_ids_as_text(),
     )
 
 
@@ -111,6 +115,9 @@ def _from_table(path: Path, table: pa.Table) -> tuple[pa.Array, pa.Array]:
     if "timestamp" in table.column_names:
         if table["timestamp"].null_count:
             raise DataError(f"{path}: {table['timestamp'].null_count} rows have no timestamp; remove them")
+        kind = table["timestamp"].type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):  # as text 1000 comes before 999
+            raise DataError(f"{path}: the timestamps are text; write them as numbers or as ISO 8601")
         order = np.argsort(table["timestamp"].to_numpy(), kind="stable")
         table = table.take(pa.array(order))
     return tuple(table[name].cast(pa.string()).combine_chunks() for name in ("user_id", "item_id"))
@@ -121,7 +128,9 @@ def _sequences(path: Path) -> tuple[pa.Array, pa.Array]:
     items: list[str] = []
     with path.open(encoding="utf-8") as file:
         for line in file:
-            user, *events = line.split()
+            if not (fields := line.split()):
+                continue
+            user, *events = fields
             users.extend([user] * len(events))
             items.extend(events)
     return pa.array(users, pa.string()), pa.array(items, pa.string())

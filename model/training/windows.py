@@ -1,8 +1,9 @@
-"""Training windows: each epoch cuts every history anew, at a random phase, so that each event is a target once.
+"""Training rows: each epoch lays all histories end to end, in a new order, and cuts the stream into rows.
 
 A causal model with the loss at every position sees the same (prefix, target) pairs as one row for each prefix, at
-about 1/200 of the work. A start inside a history shows little context to the first positions; that acts as
-augmentation (design section 2, measured).
+about 1/200 of the work. A row that begins inside a history shows little context to its first positions; that acts
+as augmentation (design section 2, measured). Where a history ends inside a row the next one begins there, from a
+zero state, so that there is no padding and every row costs the same whatever the histories' lengths are.
 """
 
 from __future__ import annotations
@@ -18,68 +19,60 @@ from model.training.data import Interactions
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """inputs (B, T) rows; targets (B, T) rows, 0 where there is none. Padded on the right."""
+    """inputs (B, T) rows; targets (B, T) rows, 0 where there is none; starts (B, T) bool, where histories begin."""
 
     inputs: Tensor
     targets: Tensor
+    starts: Tensor
 
 
 class Windows:
-    """Draws batches of windows of `length` targets, with all data on `device`.
+    """Draws batches of rows of `length` steps, with all data on `device`.
 
-    With `start_token` each window begins with row 0 and that position predicts the window's first event, but only
-    where the window stands at the true beginning of a history: row 0 then learns what people begin with.
+    With `start_token` each history begins with row 0, whose target is the first event; without, its first event
+    is an input only. Apart from that every event is a target exactly once an epoch.
     """
 
     def __init__(self, data: Interactions, length: int, batch: int, start_token: bool, device: torch.device) -> None:
         self._rows = torch.from_numpy(data.rows).to(device)
-        self._starts = torch.from_numpy(data.offsets[:-1]).to(device)
-        self._ends = torch.from_numpy(data.offsets[1:]).to(device)
+        self._first = torch.from_numpy(data.offsets[:-1]).to(device)
         self._length = length
         self._batch = batch
         self._start_token = start_token
-        # Windows of an epoch at the worst phase, so that the number of steps does not change between epochs.
-        count = torch.div(self._ends - self._starts + 2 * length - 1, length, rounding_mode="floor")
-        self._count = count
-        self.steps_per_epoch = max(1, -(-self._total(phase_of=length // 2) // batch))
+        steps = torch.from_numpy(data.lengths).to(device) - (0 if start_token else 1)
+        self._steps = steps.clamp(min=0)
+        self._total = int(self._steps.sum())
+        # The random phase may lengthen the stream by almost one row.
+        self.steps_per_epoch = max(1, -(-(self._total + length - 1) // (length * batch)))
 
     def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
-        """The batches of one epoch, shuffled; the last may be smaller."""
-        begins, histories = self._cut(generator)
-        order = torch.randperm(len(begins), generator=generator, device=begins.device)
-        for chosen in torch.split(order, self._batch):
-            yield self._gather(begins[chosen], histories[chosen])
+        """The batches of one epoch; all have the same shape, what is left over is filled with empty targets."""
+        stream = self._stream(generator)
+        phase = int(torch.randint(0, self._length, (1,), generator=generator, device=self._rows.device))
+        size = self.steps_per_epoch * self._batch * self._length
+        rows = [_fill(part, phase, size).view(-1, self._length) for part in (stream.inputs, stream.targets)]
+        starts = _fill(stream.starts, phase, size).view(-1, self._length)
+        order = torch.randperm(len(starts), generator=generator, device=starts.device)
+        for chosen in order.view(-1, self._batch):
+            yield Batch(rows[0][chosen], rows[1][chosen], starts[chosen])
 
-    def _total(self, phase_of: int) -> int:
-        lengths = self._ends - self._starts
-        return int(torch.div(lengths + phase_of + self._length - 1, self._length, rounding_mode="floor").sum())
-
-    def _cut(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """First target position of every window (it may lie before the history's start), and its history."""
-        users = torch.arange(len(self._starts), device=self._starts.device)
-        phase = torch.randint(0, self._length, users.shape, generator=generator, device=users.device)
-        histories = users.repeat_interleave(self._count)
-        first = self._count.cumsum(0) - self._count
-        nth = torch.arange(len(histories), device=users.device) - first[histories]
-        begins = self._starts[histories] - phase[histories] + nth * self._length
-        inside = (begins < self._ends[histories]) & (begins + self._length > self._starts[histories])
-        return begins[inside], histories[inside]
-
-    def _gather(self, begins: Tensor, histories: Tensor) -> Batch:
-        start, end = self._starts[histories], self._ends[histories]
-        begin = torch.maximum(begins, start)
-        stop = torch.minimum(begins + self._length, end)
-        offset = torch.arange(self._length, device=begins.device)
-        position = begin[:, None] + offset
-        valid = position < stop[:, None]
-        last = len(self._rows) - 1
-        targets = torch.where(valid, self._rows[position.clamp(max=last)], 0).long()
-        previous = self._rows[(position - 1).clamp(min=0, max=last)].long()
+    def _stream(self, generator: torch.Generator) -> Batch:
+        """All histories end to end in a random order, as one row of steps."""
+        device = self._rows.device
+        order = torch.randperm(len(self._steps), generator=generator, device=device)
+        steps, first = self._steps[order], self._first[order]
+        history = torch.arange(len(order), device=device).repeat_interleave(steps, output_size=self._total)
+        begin = steps.cumsum(0) - steps
+        nth = torch.arange(self._total, device=device) - begin[history]
+        event = first[history] + nth
+        starts = nth == 0
         if self._start_token:
-            inputs = torch.where(offset == 0, 0, previous)
-            targets[:, 0] = torch.where(begin == start, targets[:, 0], 0)
-        else:
-            # Without a token the window's first event is an input only.
-            inputs = previous[:, 1:]
-            targets = targets[:, 1:]
-        return Batch(inputs, targets)
+            inputs = torch.where(starts, 0, self._rows[(event - 1).clamp(min=0)])
+            return Batch(inputs.long(), self._rows[event].long(), starts)
+        return Batch(self._rows[event].long(), self._rows[event + 1].long(), starts)
+
+
+def _fill(stream: Tensor, phase: int, size: int) -> Tensor:
+    filled = stream.new_zeros(size)
+    filled[phase : phase + len(stream)] = stream
+    return filled
