@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.api.metrics import PrometheusMeter
+from service.core.errors import StoreUnavailable
 from service.core.events import History, MemoPut, Snapshot, Visit
 from service.core.ports import Store
 
@@ -16,10 +17,13 @@ class MeteredStore:
         self._store = store
         self._meter = meter
 
-    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
+    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
         """See `Store`."""
         with self._meter.store_round_trip("visit"):
-            return await self._store.visit(visits)
+            snapshots = await self._store.visit(visits)
+        if any(isinstance(snapshot, StoreUnavailable) for snapshot in snapshots):
+            self._meter.store_failed("visit")
+        return snapshots
 
     async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
         """See `Store`."""

@@ -50,7 +50,10 @@ class PrometheusMeter:
             "recblr_store_seconds", "Time of a store round trip", ["operation"], buckets=_SECONDS, registry=registry
         )
         self._store_failures = Counter(
-            "recblr_store_failures", "Store round trips that failed", ["operation"], registry=registry
+            "recblr_store_failures",
+            "Store round trips that failed, wholly or in part",
+            ["operation"],
+            registry=registry,
         )
         self._cold_starts = Counter(
             "recblr_cold_starts", "Answers without a known item in history", registry=registry
@@ -94,10 +97,14 @@ class PrometheusMeter:
         try:
             yield
         except Exception:
-            self._store_failures.labels(operation).inc()
+            self.store_failed(operation)
             raise
         finally:
             self._store_seconds.labels(operation).observe(perf_counter() - began)
+
+    def store_failed(self, operation: str) -> None:
+        """A round trip failed, or some part of it."""
+        self._store_failures.labels(operation).inc()
 
     def page(self, model_version: str | None) -> bytes:
         """The metrics page: of all workers where there are several."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from service.core.errors import StoreUnavailable
 from service.core.events import History, MemoPut, Snapshot, Visit
 
 
@@ -14,11 +15,15 @@ class Store(Protocol):
 
     An append is the one commit point: atomic, ordered per user (sequences exactly 1, 2, 3, …) and idempotent by
     `event_id` among the user's kept events. The log keeps each user's most recent events up to the store's limit.
-    Every method raises `StoreUnavailable` when the backend does not answer within its budget.
+    Every method but `visit` raises `StoreUnavailable` when the backend does not answer within its budget.
     """
 
-    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
+    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
         """Run all visits in one round trip, each atomically; those to one user take effect in order.
+
+        One entry for each visit, in order. `StoreUnavailable` stands, unraised, where a visit brought nothing back:
+        an append that the backend refuses fails alone, and the reads beside it are served. A backend that does not
+        answer, or that commits the whole round trip at once, fails every entry.
 
         Within a visit events are appended in order; one that conflicts is skipped and the others still count.
         A memo whose cursor lies beyond the log, or before what retention has removed, counts as absent.

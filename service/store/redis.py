@@ -102,14 +102,17 @@ class RedisStore:
             policy = (await self._client.info("memory"))["maxmemory_policy"]
         return policy.decode() if isinstance(policy, bytes) else str(policy)
 
-    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
+    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
         """See `Store.visit`."""
         calls = [self._visit_call(visit) for visit in visits]
         # Were the script unknown, a user's second visit might still find it loaded by another process and overtake
         # the first. Where that matters the script travels along.
         repeated = len({visit.user_id for visit in visits}) < len(visits)
-        replies = await self._run(layout.VISIT, calls, load=repeated)
-        return [layout.snapshot(reply) for reply in replies]
+        try:
+            replies = await self._replies(layout.VISIT, calls, load=repeated)
+        except StoreUnavailable as error:
+            return [error] * len(visits)
+        return [reply if isinstance(reply, StoreUnavailable) else layout.snapshot(reply) for reply in replies]
 
     def _visit_call(self, visit: Visit) -> _Call:
         user_id = visit.user_id
@@ -163,8 +166,19 @@ class RedisStore:
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
 
-    async def _run(self, script: Script, calls: Sequence[_Call], *, load: bool = False) -> list[Any]:
-        """Run `script` once for each of `calls`, in order and in one round trip."""
+    async def _run(self, script: Script, calls: Sequence[_Call]) -> list[Any]:
+        """Run `script` once for each of `calls`, in order and in one round trip; one that is refused fails all."""
+        replies = await self._replies(script, calls)
+        for reply in replies:
+            if isinstance(reply, StoreUnavailable):
+                raise reply
+        return replies
+
+    async def _replies(self, script: Script, calls: Sequence[_Call], *, load: bool = False) -> list[Any]:
+        """As `_run`, but a call that Redis refused for now leaves a `StoreUnavailable` among the replies.
+
+        Whatever else Redis answers with an error is a fault, of ours or of the data, and is raised.
+        """
         replies = await self._scripted(script, calls, load=load)
         # NOSCRIPT (Redis was restarted, or a replica took over) says that this call did nothing.
         missed = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
@@ -172,10 +186,13 @@ class RedisStore:
             again = await self._scripted(script, [calls[index] for index in missed], load=True)
             for index, reply in zip(missed, again, strict=True):
                 replies[index] = reply
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise self._translated(reply)
-        return replies
+        return [self._refusal(reply) if isinstance(reply, Exception) else reply for reply in replies]
+
+    def _refusal(self, error: Exception) -> StoreUnavailable:
+        translated = self._translated(error)
+        if isinstance(translated, StoreUnavailable):
+            return translated
+        raise translated
 
     async def _scripted(self, script: Script, calls: Sequence[_Call], *, load: bool) -> list[Any]:
         commands: list[Sequence[Any]] = [("EVALSHA", script.digest, *call) for call in calls]

@@ -45,9 +45,12 @@ class SqliteStore:
         self._memos = memos
         self._keep = keep
 
-    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
-        """See `Store.visit`."""
-        return await self._in_thread(lambda: self._visit_all(visits))
+    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
+        """See `Store.visit`. One transaction: it fails as a whole."""
+        try:
+            return [*await self._in_thread(lambda: self._visit_all(visits))]
+        except StoreUnavailable as error:
+            return [error] * len(visits)
 
     async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
         """See `Store.put_memos`."""

@@ -19,7 +19,7 @@ from service.core.memo_writer import MemoWriter
 from service.core.ports import Engine, Folded, Models, Store
 from service.core.recommender import EngineJob, Recommender
 from service.store import open_store
-from tests.core.fakes import FakeEngine, FakeModels
+from tests.core.fakes import FakeEngine, FakeModels, visit_one
 
 
 class House:
@@ -54,7 +54,7 @@ class House:
         )
 
         async def visit(visit: Visit) -> Snapshot:
-            return (await store.visit([visit]))[0]
+            return await visit_one(store, visit)
 
         async def fold(job: EngineJob) -> Folded:
             result = job[0].run([job[1]])[0]

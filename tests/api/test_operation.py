@@ -75,6 +75,18 @@ def test_metrics_have_bounded_labels(house: House) -> None:
     assert "BREW" not in page
 
 
+def test_a_visit_that_fails_is_counted(tmp_path: Path) -> None:
+    store = MemoryStore()
+    house = House(tmp_path, store=store).start()
+    house.get("/v1/users/u/recommendations")
+    store.down = True
+    house.refused(503, house.post("/v1/events", json={"user_id": "u", "item_id": "1"}))
+    page = house.get("/metrics").text
+    assert 'recblr_store_failures_total{operation="visit"} 1.0' in page
+    assert 'recblr_store_seconds_count{operation="visit"} 2.0' in page
+    house.close()
+
+
 def test_gauges_of_workers_that_died_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()

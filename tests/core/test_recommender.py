@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -15,7 +15,7 @@ from service.core.memo import Memo, decode_memo, encode_memo
 from service.core.memo_writer import MemoWriter
 from service.core.ports import Folded, Rank, SilentMeter, TopK
 from service.core.recommender import EngineJob, Recommender
-from tests.core.fakes import FakeEngine, FakeModels, MemoryStore
+from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, visit_one
 
 ASK = TopK(3, True)
 
@@ -37,7 +37,7 @@ def build(store: MemoryStore | None = None) -> House:
     models = FakeModels(engine)
 
     async def visit(visit: Visit) -> Snapshot:
-        return (await store.visit([visit]))[0]
+        return await visit_one(store, visit)
 
     async def fold(job: EngineJob) -> Folded:
         await asyncio.sleep(0)
@@ -190,7 +190,7 @@ def test_audit_says_found_absent_and_damaged() -> None:
 
 def test_an_edit_between_the_two_visits_of_an_audit_is_not_an_unknown_user() -> None:
     class EditedMeanwhile(MemoryStore):
-        async def visit(self, visits: list[Visit]) -> list[Snapshot]:  # type: ignore[override]
+        async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
             snapshots = await super().visit(visits)
             if visits[0].model_version is not None and not visits[0].events and "u" in self.logs:
                 await self.delete_event("u", "e")

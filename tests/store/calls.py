@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from service.core.errors import StoreUnavailable
 from service.core.events import Event, MemoPut, NewEvent, Snapshot, Visit
 from service.core.ports import Store
 
@@ -18,13 +19,23 @@ def sequences(events: Sequence[Event]) -> list[int]:
     return [event.sequence for event in events]
 
 
+async def visit_all(store: Store, visits: Sequence[Visit]) -> list[Snapshot]:
+    """One round trip of which nothing may fail: the first failure is raised."""
+    snapshots: list[Snapshot] = []
+    for found in await store.visit(visits):
+        if isinstance(found, StoreUnavailable):
+            raise found
+        snapshots.append(found)
+    return snapshots
+
+
 async def append(store: Store, user_id: str, *events: NewEvent, version: str | None = V) -> Snapshot:
-    [snapshot] = await store.visit([Visit(user_id, version, events)])
+    [snapshot] = await visit_all(store, [Visit(user_id, version, events)])
     return snapshot
 
 
 async def read(store: Store, user_id: str, version: str | None = V) -> Snapshot:
-    [snapshot] = await store.visit([Visit(user_id, version)])
+    [snapshot] = await visit_all(store, [Visit(user_id, version)])
     return snapshot
 
 

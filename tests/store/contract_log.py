@@ -9,7 +9,7 @@ import pytest
 from service.core.events import Appended, Conflict, Event, Snapshot, Visit
 from service.core.ports import Store
 from tests.store.backends import Backend
-from tests.store.calls import V, append, new, put, read, sequences
+from tests.store.calls import V, append, new, put, read, sequences, visit_all
 
 
 class LogContract:
@@ -38,7 +38,7 @@ class LogContract:
     async def test_a_visit_without_events_changes_nothing(self, store: Store, backend: Backend) -> None:
         await append(store, "u", new("a", "id-1"))
         before = backend.contents()
-        await store.visit([Visit("u", V), Visit("v", V), Visit("u", None)])
+        await visit_all(store, [Visit("u", V), Visit("v", V), Visit("u", None)])
         assert backend.contents() == before
 
     async def test_a_duplicate_answers_as_the_first_time(self, store: Store) -> None:
@@ -70,7 +70,7 @@ class LogContract:
     async def test_visits_to_one_user_in_one_batch_run_in_order(self, store: Store) -> None:
         visits = [Visit(f"u{n % 2}", V, (new(f"i{n}", f"id-{n}"),)) for n in range(20)]
         visits += [Visit("u0", V), Visit("u1", V, (new("again", "id-1"),))]
-        snapshots = await store.visit(visits)
+        snapshots = await visit_all(store, visits)
         for n, snapshot in enumerate(snapshots[:20]):
             assert snapshot.appended == (Appended(n // 2 + 1, False),)
             assert [event.item_id for event in snapshot.pending] == [f"i{m}" for m in range(n % 2, n + 1, 2)]

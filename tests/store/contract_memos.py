@@ -5,7 +5,7 @@ from __future__ import annotations
 from service.core.events import MemoPut, Visit
 from service.core.ports import Store
 from tests.store.backends import Backend
-from tests.store.calls import V, append, new, put, read, sequences
+from tests.store.calls import V, append, new, put, read, sequences, visit_all
 
 
 class MemoContract:
@@ -89,7 +89,7 @@ class MemoContract:
 
     async def test_one_batch_of_memos(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"))
-        [snapshot] = await store.visit([Visit("v", V, (new("a"),))])
+        [snapshot] = await visit_all(store, [Visit("v", V, (new("a"),))])
         token = (await read(store, "u")).generation
         stored = await store.put_memos(
             [

@@ -7,7 +7,7 @@ from service.core.events import Appended, Visit
 from service.store.redis_layout import keys
 from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
-from tests.store.calls import V, append, new, put
+from tests.store.calls import V, append, new, put, visit_all
 from tests.store.contract import StoreContract
 from tests.store.random_operations import compare_with_model
 
@@ -49,10 +49,10 @@ async def test_scripts_survive_a_flush(backend: RedisBackend) -> None:
 
         forget()
         visits = [Visit("u", V, (new(f"i{n}"),)) for n in range(5)]
-        snapshots = await store.visit(visits)
+        snapshots = await visit_all(store, visits)
         assert [s.appended for s in snapshots] == [(Appended(n, False),) for n in range(1, 6)]
         forget()
-        snapshots = await store.visit([Visit(f"u{n}", V, (new("a"),)) for n in range(5)])
+        snapshots = await visit_all(store, [Visit(f"u{n}", V, (new("a"),)) for n in range(5)])
         assert [s.appended for s in snapshots] == [(Appended(1, False),)] * 5
         forget()
         assert await put(store, "u", 5)

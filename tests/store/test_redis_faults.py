@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from service.core.errors import StoreUnavailable
-from service.core.events import Appended
+from service.core.events import Appended, Snapshot, Visit
 from service.core.ports import Store
 from service.store import StoreRefused, open_store
 from service.store.redis_layout import keys
 from tests.servers import RedisServer, free_port
 from tests.store.backends import RedisBackend
-from tests.store.calls import append, new, put, read, sequences
+from tests.store.calls import V, append, new, put, read, sequences
 
 pytestmark = pytest.mark.anyio
 
@@ -212,6 +212,44 @@ async def test_no_memory_left_is_unavailability_and_half_of_nothing(backend: Red
         assert await store.delete_user("u") == 2
     assert (await append(store, "u", new("a", "y"))).sequence == 1
     backend.check()
+    await store.close()
+
+
+async def test_an_append_that_finds_no_memory_does_not_fail_the_reads_beside_it(backend: RedisBackend) -> None:
+    store = await backend.open()
+    await append(store, "u", new("a", "x"), new("b"))
+    assert await put(store, "u", 1)
+    before = await read(store, "u")
+    visits = [
+        Visit("u", V),
+        Visit("u", V, (new("c"),)),
+        Visit("someone new", V, (new("c", "y"),)),
+        Visit("u", V, (new("a", "x"),)),
+        Visit("u", V),
+    ]
+    with backend.client() as client, _no_memory(client):
+        for _ in ("warm", "after a flush"):
+            read_first, refused, also_refused, duplicate, read_last = await store.visit(visits)
+            assert (read_first, read_last) == (before, before)
+            assert isinstance(duplicate, Snapshot)
+            assert duplicate.appended == (Appended(1, True),)
+            for entry in (refused, also_refused):
+                assert isinstance(entry, StoreUnavailable)
+                assert "memory" in entry.message
+            client.script_flush()
+    appended = (await store.visit(visits))[1]
+    assert isinstance(appended, Snapshot)
+    assert appended.appended == (Appended(3, False),)
+    backend.check()
+    await store.close()
+
+
+async def test_a_server_that_does_not_answer_fails_every_visit_of_the_batch(backend: RedisBackend) -> None:
+    store = await backend.open()
+    backend.server.pause()
+    entries = await store.visit([Visit("u", V, (new("a"),)), Visit("v", V)])
+    assert [type(entry) for entry in entries] == [StoreUnavailable, StoreUnavailable]
+    backend.server.resume()
     await store.close()
 
 

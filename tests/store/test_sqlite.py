@@ -121,6 +121,9 @@ async def test_a_lock_that_is_not_released_is_unavailability(
         with pytest.raises(StoreUnavailable):
             await put(store, "u", 1)
         assert len((await read(store, "u")).pending) == 1  # reading goes on
+        # but not in one transaction with a write
+        entries = await store.visit([Visit("u", None), Visit("v", None, (new("a"),))])
+        assert [type(entry) for entry in entries] == [StoreUnavailable, StoreUnavailable]
         other.execute("ROLLBACK")
     assert (await append(store, "u", new("b"))).sequence == 2
     await store.close()
