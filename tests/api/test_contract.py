@@ -74,6 +74,13 @@ def test_recommendations_for_known_and_unknown_users(house: House) -> None:
     assert "10" not in [item["item_id"] for item in house.get("/v1/users/u/recommendations?k=50").json()["items"]]
 
 
+def test_recommendations_have_the_order_of_the_contract(house: House) -> None:
+    order = ["user_id", "model_version", "sequence", "source", "items"]
+    assert list(house.get("/v1/users/u/recommendations").json()) == order
+    assert list(house.post("/v1/users/u/rank", json={"candidates": ["1"]}).json()) == order
+    assert list(send(house, "10", query="?k=1")["recommendations"]) == order
+
+
 def test_recommendations_for_a_history_touch_nothing(house: House) -> None:
     body = house.post("/v1/recommendations", json={"history": ["4", "20"], "k": 2, "exclude_seen": False}).json()
     assert set(body) == {"model_version", "source", "items"}
