@@ -1,9 +1,9 @@
 -- Remove one event as if it had never been. Returns 1 if there was one.
--- KEYS  user hash, log list, shard stream
+-- KEYS  user hash, log list, shard stream, the shard's count of deletions
 -- ARGV  new generation, event id, sequence that the id names if it has the reserved form, else ""
 -- The sequence stays as it is. Every memo may reflect the event, so all of them go, and the new generation keeps
 -- those out that are being computed now.
-local user, log, stream = KEYS[1], KEYS[2], KEYS[3]
+local user, log, stream, deletions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local reserved = ARGV[3] ~= ''
 local sequence = tonumber(ARGV[3])
 if not reserved then
@@ -19,6 +19,8 @@ if number ~= sequence or (reserved and id_size > 0) then
   return 0
 end
 redis.call('LREM', log, 1, entry)
+-- After a write that Redis never refuses (see visit.lua), so that a full instance still deletes.
+redis.call('INCR', deletions)
 redis.call('XDEL', stream, string.sub(entry, start + item_size + id_size))
 local versions = redis.call('HGET', user, 'v')
 for _, version in ipairs(versions and cmsgpack.unpack(versions) or {}) do

@@ -149,12 +149,12 @@ class RedisStore:
     async def delete_event(self, user_id: str, event_id: str) -> bool:
         """See `Store.delete_event`."""
         named = event_id.removeprefix("seq-") if RESERVED_EVENT_ID.fullmatch(event_id) else ""
-        call: _Call = [3, *layout.keys(user_id), _new_generation(), event_id, named]
+        call: _Call = [4, *_removal_keys(user_id), _new_generation(), event_id, named]
         return await self._run(layout.DELETE_EVENT, [call]) == [1]
 
     async def delete_user(self, user_id: str) -> int:
         """See `Store.delete_user`."""
-        [removed] = await self._run(layout.DELETE_USER, [[3, *layout.keys(user_id)]])
+        [removed] = await self._run(layout.DELETE_USER, [[4, *_removal_keys(user_id)]])
         return int(removed)
 
     async def ping(self) -> None:
@@ -222,6 +222,10 @@ class RedisStore:
         if isinstance(error, RedisConnectionError | NoScriptError | OSError):
             return StoreUnavailable(f"Redis at {self._place} cannot be reached or is not ready")
         return error
+
+
+def _removal_keys(user_id: str) -> tuple[str, ...]:
+    return (*layout.keys(user_id), layout.deletions_key(user_id))
 
 
 def _new_generation() -> str:

@@ -6,6 +6,10 @@ The keys of one user and the stream of the shard it belongs to share a hash tag,
                     `a:<version>` and `m:<version>`, a memo's cursor and bytes; `v`, the versions of the memos
     {12}:log:<id>   list of the kept events, packed: see visit.lua
     {12}:stream     the kept events of all users of the shard; it holds exactly what their logs hold
+    {12}:deletions  how often an event or a user of the shard was deleted; it names nobody
+
+The stream (fields user, seq, item, ts, event_id) and the count of deletions are an interface: an export reads the
+stream from where it stopped, and from the beginning when the count has changed (model/training/eventlog.py).
 """
 
 from __future__ import annotations
@@ -44,6 +48,11 @@ def keys(user_id: str) -> tuple[str, str, str]:
     """The keys of the user's hash, its log and its shard's stream."""
     shard = zlib.crc32(user_id.encode()) % SHARDS
     return f"{{{shard}}}:user:{user_id}", f"{{{shard}}}:log:{user_id}", f"{{{shard}}}:stream"
+
+
+def deletions_key(user_id: str) -> str:
+    """The key of the count of deletions in the user's shard."""
+    return keys(user_id)[2].removesuffix("stream") + "deletions"
 
 
 def snapshot(reply: list[Any]) -> Snapshot:

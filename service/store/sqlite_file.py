@@ -13,6 +13,9 @@ FORMAT = 1
 BUSY_SECONDS = 2.0  # how long a write waits for another process's
 
 # `events.id` is one order over all users, never reused: what reads the log incrementally goes by it.
+# `deletions.count` says how often an event or a user was deleted; it names nobody. These two tables are an interface:
+# an export reads `events` by id from where it stopped, and from the beginning when the count has changed
+# (model/training/eventlog.py).
 # `memos.first_write` orders a user's model versions by their first write.
 _SCHEMA = """
 CREATE TABLE users (
@@ -41,6 +44,8 @@ CREATE TABLE memos (
     UNIQUE (user_id, model_version)
 );
 """
+# Apart, for files of this format that are older than the table.
+_DELETIONS = "CREATE TABLE IF NOT EXISTS deletions (one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL)"
 
 
 def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
@@ -89,6 +94,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             f"the data file {path} has format {existing} and this release reads {FORMAT};"
             " run the release that wrote it or name another file."
         )
+    db.execute(_DELETIONS)
     db.execute("COMMIT")
     # Readers then never wait for the writer. The mode stays in the file, so only the first opening changes it.
     db.execute("PRAGMA journal_mode=WAL")

@@ -135,6 +135,7 @@ def delete_event(db: sqlite3.Connection, user_id: str, event_id: str) -> bool:
         removed = db.execute("DELETE FROM events WHERE user_id = ? AND event_id = ?", (user_id, event_id))
     if not removed.rowcount:
         return False
+    _count_deletion(db)
     # Every memo may reflect the event; the new generation keeps those out that are being computed now.
     db.execute("DELETE FROM memos WHERE user_id = ?", (user_id,))
     db.execute("UPDATE users SET generation = ? WHERE user_id = ?", (secrets.token_hex(8), user_id))
@@ -143,9 +144,15 @@ def delete_event(db: sqlite3.Connection, user_id: str, event_id: str) -> bool:
 
 def delete_user(db: sqlite3.Connection, user_id: str) -> int:
     """See `Store.delete_user`."""
-    db.execute("DELETE FROM users WHERE user_id = ?", (user_id,))
+    if db.execute("DELETE FROM users WHERE user_id = ?", (user_id,)).rowcount:
+        # Events that retention removed from here may stand in an export still, so a user without events counts too.
+        _count_deletion(db)
     db.execute("DELETE FROM memos WHERE user_id = ?", (user_id,))
     return db.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
+
+
+def _count_deletion(db: sqlite3.Connection) -> None:
+    db.execute("INSERT INTO deletions VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1")
 
 
 def _events(rows: Iterator[tuple[int, str, float, str | None]]) -> tuple[Event, ...]:

@@ -13,10 +13,11 @@ from redis import Redis
 
 from service.core.ports import Store
 from service.store import open_store
-from service.store.redis_layout import SHARDS, events_after, keys
+from service.store.redis_layout import SHARDS, deletions_key, events_after, keys
 from tests.servers import RedisServer
 
 _ENTRY = struct.Struct("<ddHH")
+TABLES = ("users", "events", "memos", "deletions")
 
 
 class Backend(Protocol):
@@ -26,6 +27,10 @@ class Backend(Protocol):
 
     def contents(self) -> str:
         """Everything that is stored, under whatever name, as text."""
+        ...
+
+    def deletions(self, user_id: str) -> int:
+        """The count of deletions that covers the user."""
         ...
 
     def plant_cursor(self, user_id: str, version: str, applied: int) -> None:
@@ -47,7 +52,11 @@ class SqliteBackend:
 
     def contents(self) -> str:
         with closing(sqlite3.connect(self.path)) as db:
-            return repr([db.execute(f"SELECT * FROM {table}").fetchall() for table in ("users", "events", "memos")])
+            return repr([db.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES])
+
+    def deletions(self, user_id: str) -> int:
+        with closing(sqlite3.connect(self.path)) as db:
+            return int((db.execute("SELECT count FROM deletions").fetchone() or (0,))[0])
 
     def plant_cursor(self, user_id: str, version: str, applied: int) -> None:
         with closing(sqlite3.connect(self.path)) as db, db:
@@ -80,6 +89,10 @@ class RedisBackend:
     def contents(self) -> str:
         with self.client() as client:
             return repr([(key, _value(client, key)) for key in sorted(client.scan_iter())])
+
+    def deletions(self, user_id: str) -> int:
+        with self.client() as client:
+            return int(client.get(deletions_key(user_id)) or 0)
 
     def plant_cursor(self, user_id: str, version: str, applied: int) -> None:
         with self.client() as client:
@@ -123,5 +136,7 @@ def _value(client: Any, key: bytes) -> object:
         return client.hgetall(key)
     if kind == b"list":
         return client.lrange(key, 0, -1)
+    if kind == b"string":
+        return client.get(key)
     assert kind == b"stream", kind
     return client.xrange(key)

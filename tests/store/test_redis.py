@@ -4,7 +4,7 @@ import pytest
 from redis.crc import key_slot
 
 from service.core.events import Appended, Visit
-from service.store.redis_layout import keys
+from service.store.redis_layout import deletions_key, keys
 from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
 from tests.store.calls import V, append, new, put, visit_all
@@ -35,8 +35,9 @@ async def test_the_keys_of_a_user_share_a_slot(backend: RedisBackend) -> None:
     with backend.client() as client:
         for user_id in ("u", "{x}", "}{", "{}", "a:b"):
             await append(store, user_id, new("a", "x"))
-            assert len({key_slot(key.encode()) for key in keys(user_id)}) == 1
             assert all(client.exists(key) for key in keys(user_id))
+            touched = (*keys(user_id), deletions_key(user_id))
+            assert len({key_slot(key.encode()) for key in touched}) == 1
     await store.close()
 
 

@@ -108,6 +108,18 @@ async def test_events_have_one_order_over_all_users(backend: SqliteBackend) -> N
     await store.close()
 
 
+async def test_a_file_from_before_the_count_of_deletions_gets_it(backend: SqliteBackend) -> None:
+    store = await backend.open()
+    await append(store, "u", new("a"))
+    await store.close()
+    with closing(sqlite3.connect(backend.path)) as db:
+        db.execute("DROP TABLE deletions")
+    store = await backend.open()
+    assert await store.delete_event("u", "seq-1")
+    assert backend.deletions("u") == 1
+    await store.close()
+
+
 async def test_a_lock_that_is_not_released_is_unavailability(
     backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
