@@ -121,7 +121,7 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        files[MANIFEST] = (json.dumps(manifest, indent=2) + "\n").encode()
+        files[MANIFEST] = (json.dumps(manifest, indent=2, allow_nan=False) + "\n").encode()
         for name, data in files.items():
             with (aside / name).open("wb") as file:
                 file.write(data)
@@ -162,7 +162,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MANIFEST_LIMIT:
             raise BundleError(f"{path} is larger than a manifest can be")
-        manifest = json.loads(path.read_bytes())
+        manifest = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise BundleError(f"{folder} holds no bundle: there is no {MANIFEST}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -178,6 +178,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if set(manifest["files"]) != {WEIGHTS, ITEMS}:
         raise BundleError(f"{path}: 'files' must name {WEIGHTS} and {ITEMS} and nothing else")
     return manifest
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def find_bundles(root: Path) -> dict[str, Path]:

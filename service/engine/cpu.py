@@ -22,12 +22,13 @@ _STEPS = 8192
 class CpuEngine:
     """A loaded model; see core.ports.Engine.
 
-    A user's state remembers the last `seen_limit` known items: they are what `exclude_seen` leaves out.
+    A user's state remembers the last `seen_limit` known items: they are what `exclude_seen` leaves out. It keeps no
+    fewer than the K - 1 from which the first layer's conv inputs are computed.
     """
 
     def __init__(self, bundle: Bundle, seen_limit: int) -> None:
         self._bundle = bundle
-        self._seen_limit = seen_limit
+        self._kept = max(seen_limit, bundle.config.conv_width - 1)
         self._parameters = prepare(bundle)
         self._layout = StateLayout(bundle.config)
         self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
@@ -124,7 +125,7 @@ class CpuEngine:
                 states.output[n],
                 states.h[n],
                 states.conv[n, 1:],
-                np.concatenate([before[n].rows, new_rows[n]])[-self._seen_limit :],
+                np.concatenate([before[n].rows, new_rows[n]])[-self._kept :],
             )
             for n in range(len(before))
         ]
@@ -181,7 +182,7 @@ class CpuEngine:
         return Folded(self._layout.pack(state), cold, items)
 
     def _rank(self, ask: Rank, state: PackedState) -> tuple[ScoredItem, ...]:
-        rows = np.array([self._rows.get(item, 0) for item in ask.candidates])
+        rows = np.array([self._rows.get(item, 0) for item in ask.candidates], np.int64)
         scores = self._parameters.embedding[rows] @ state.output
         scores[rows == 0] = -np.inf
         order = np.lexsort((rows, -scores)).tolist()
