@@ -97,6 +97,20 @@ def test_ragged_parts_carry_each_users_own_state(config: ModelConfig) -> None:
 
 
 @torch.no_grad()
+def test_histories_that_share_a_row_do_not_see_each_other(config: ModelConfig) -> None:
+    """Each `starts` begins from a zero state: the conv's reach, the recurrence, and the state at the end."""
+    network, _, _ = build(config)
+    lengths = [4, 1, 2, 11, 3]
+    parts = [torch.tensor([items]) for items in histories(config, lengths, seed=7)]
+    row = torch.cat(parts, dim=1)
+    starts = torch.cat([torch.arange(part.shape[1])[None] == 0 for part in parts], dim=1)
+    outputs, state = network(row, torch.zeros(1, *config.state_shape), None, starts)
+    alone = [network(part, torch.zeros(1, *config.state_shape)) for part in parts]
+    assert relative(outputs.numpy(), torch.cat([pair[0] for pair in alone], 1).numpy()) <= TOLERANCE
+    assert relative(state[:, :, -1].numpy(), alone[-1][1][:, :, -1].numpy()) <= TOLERANCE
+
+
+@torch.no_grad()
 def test_what_stands_in_the_padding_does_not_matter(config: ModelConfig) -> None:
     network, _, _ = build(config)
     each = histories(config, [1, 3, 17, 40], seed=4)

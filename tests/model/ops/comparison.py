@@ -15,13 +15,17 @@ from torch import Tensor
 
 from model.ops.reference import gated_scan_reference
 
-Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
 NAMES = ("h", "final", "dx", "dgates", "dLambda", "dinitial")
+# Every step valid; histories that end; histories that begin inside a row.
+MODES = ("whole", "ragged", "starts")
+INTERPRETED = [(T, H, "ragged") for T in (1, 2, 7, 37) for H in (32, 96, 33)]
+INTERPRETED += [(7, 33, "whole"), (37, 32, "whole"), (2, 32, "starts"), (37, 33, "starts")]
 BATCH = 3
 
 
 def inputs(T: int, H: int, seed: int, low: float = -7.0, high: float = 1.0) -> tuple[Tensor, ...]:
-    """x, gates, Lambda, initial, the upstream gradients of both results, and lengths: some full, some shorter."""
+    """x, gates, Lambda, initial, the upstream gradients of both results, lengths (not all T) and starts (some)."""
     draw = torch.Generator().manual_seed(seed)
     tensors = [
         torch.randn(BATCH, T, H, generator=draw),
@@ -33,24 +37,27 @@ def inputs(T: int, H: int, seed: int, low: float = -7.0, high: float = 1.0) -> t
     ]
     lengths = torch.randint(1, T + 1, (BATCH,), generator=draw)
     lengths[0] = T
-    return *tensors, lengths
+    return *tensors, lengths, torch.rand(BATCH, T, generator=draw) < 0.2
 
 
-def results(scan: Scan, tensors: tuple[Tensor, ...], ragged: bool) -> list[Tensor]:
+def results(scan: Scan, tensors: tuple[Tensor, ...], mode: str) -> list[Tensor]:
     """What NAMES says, in that order."""
-    *arguments, dh, dfinal, lengths = tensors
+    *arguments, dh, dfinal, lengths, starts = tensors
     arguments = [tensor.detach().clone().requires_grad_() for tensor in arguments]
-    h, final = scan(arguments[0], arguments[1], arguments[2], arguments[3], lengths if ragged else None)
+    ends = lengths if mode == "ragged" else None
+    h, final = scan(
+        arguments[0], arguments[1], arguments[2], arguments[3], ends, starts if mode == "starts" else None
+    )
     gradients = torch.autograd.grad((h, final), arguments, (dh.to(h.dtype), dfinal.to(h.dtype)))
     return [h.detach(), final.detach(), *gradients]
 
 
-def errors(scan: Scan, T: int, H: int, ragged: bool, device: str = "cpu") -> dict[str, float]:
+def errors(scan: Scan, T: int, H: int, mode: str, device: str = "cpu") -> dict[str, float]:
     """max |scan - float64 reference| / max |float64 reference| of each result."""
     single = inputs(T, H, seed=T * 1000 + H)
     double = tuple(tensor.double() if tensor.is_floating_point() else tensor for tensor in single)
-    wanted = results(gated_scan_reference, double, ragged)
-    found = results(scan, tuple(tensor.to(device) for tensor in single), ragged)
+    wanted = results(gated_scan_reference, double, mode)
+    found = results(scan, tuple(tensor.to(device) for tensor in single), mode)
     return {
         name: float((a.cpu().double() - b).abs().max() / b.abs().max().clamp(min=1e-30))
         for name, a, b in zip(NAMES, found, wanted, strict=True)
@@ -63,19 +70,16 @@ def scale_error(scan: Scan, device: str = "cpu") -> float:
     H = len(Lambda)
     gates = torch.cat([torch.zeros(1, 1, H), torch.full((1, 1, H), 200.0)], dim=2)
     arguments = [tensor.to(device) for tensor in (torch.ones(1, 1, H), gates, Lambda, torch.zeros(1, H))]
-    _, final = scan(arguments[0], arguments[1], arguments[2], arguments[3], None)
+    _, final = scan(arguments[0], arguments[1], arguments[2], arguments[3], None, None)
     wanted = torch.sqrt(-torch.expm1(-torch.log1p(torch.exp(Lambda.double()))))
     return float(((final[0].cpu().double() - wanted) / wanted).abs().max())
 
 
 def _interpret() -> None:
-    from model.ops.triton_scan import gated_scan_triton
+    from model.ops.triton_op import gated_scan_triton
 
     found: dict[str, dict[str, float] | float] = {
-        f"{T} {H} {ragged}": errors(gated_scan_triton, T, H, ragged)
-        for T in (1, 2, 7, 37)
-        for H in (32, 96, 33)
-        for ragged in (False, True)
+        f"{T} {H} {mode}": errors(gated_scan_triton, T, H, mode) for T, H, mode in INTERPRETED
     }
     found["scale"] = scale_error(gated_scan_triton)
     json.dump(found, sys.stdout)

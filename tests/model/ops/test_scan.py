@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 
 from model.ops import gated_scan
 from model.ops.reference import decay, gated_scan_reference
-from tests.model.ops.comparison import NAMES, errors, inputs, results, scale_error
+from tests.model.ops.comparison import INTERPRETED, MODES, NAMES, errors, inputs, results, scale_error
 
 FORWARD, GRADIENT = 1e-5, 5e-5
 HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -29,7 +30,7 @@ def assert_close(found: dict[str, float]) -> None:
 
 
 def test_the_reference_is_the_papers_recurrence() -> None:
-    x, gates, Lambda, initial, _, _, lengths = (tensor.double().numpy() for tensor in inputs(11, 5, seed=1))
+    x, gates, Lambda, initial, _, _, lengths, _ = (tensor.double().numpy() for tensor in inputs(11, 5, seed=1))
     tensors = [torch.from_numpy(array) for array in (x, gates, Lambda, initial)]
     h, final = gated_scan_reference(*tensors, torch.from_numpy(lengths))
     for user in range(len(x)):
@@ -43,23 +44,39 @@ def test_the_reference_is_the_papers_recurrence() -> None:
 
 
 @pytest.mark.parametrize("T", [1, 2, 7, 37, 200])
-@pytest.mark.parametrize("ragged", [False, True])
-def test_the_reference_in_float32_agrees_with_float64(T: int, ragged: bool) -> None:
-    assert_close(errors(gated_scan_reference, T, 33, ragged))
+@pytest.mark.parametrize("mode", MODES)
+def test_the_reference_in_float32_agrees_with_float64(T: int, mode: str) -> None:
+    assert_close(errors(gated_scan_reference, T, 33, mode))
+
+
+def test_a_start_inside_a_row_forgets_what_stood_before() -> None:
+    x, gates, Lambda, initial, *_ = inputs(9, 4, seed=2)
+    starts = torch.zeros(3, 9, dtype=torch.bool)
+    starts[0, 0] = starts[1, 4] = starts[2, 3] = starts[2, 8] = True
+    h, final = gated_scan_reference(x, gates, Lambda, initial, None, starts)
+    for user, cuts in enumerate(([0, 9], [0, 4, 9], [0, 3, 8, 9])):
+        for n, (start, stop) in enumerate(pairwise(cuts)):
+            before = torch.zeros(1, 4) if n or user == 0 else initial[user : user + 1]
+            part = slice(user, user + 1), slice(start, stop)
+            alone, last = gated_scan_reference(x[part], gates[part], Lambda, before)
+            assert torch.equal(h[part], alone)
+        assert torch.equal(final[user], last[0])
 
 
 @pytest.mark.parametrize("T", [1, 2, 5])
 def test_the_references_gradients_are_those_of_its_differences(T: int) -> None:
-    *tensors, _, _, lengths = inputs(T, 3, seed=T)
+    *tensors, _, _, lengths, starts = inputs(T, 3, seed=T)
     arguments = [tensor.double().requires_grad_() for tensor in tensors]
     assert torch.autograd.gradcheck(lambda *a: gated_scan_reference(*a, lengths), arguments)
     assert torch.autograd.gradcheck(gated_scan_reference, arguments)
+    assert torch.autograd.gradcheck(lambda *a: gated_scan_reference(*a, None, starts), arguments)
 
 
 def test_steps_after_the_end_take_no_gradient_and_leave_h() -> None:
     tensors = inputs(9, 4, seed=3)
     lengths = torch.tensor([9, 4, 0])
-    h, final, dx, dgates, _, dinitial = results(gated_scan_reference, (*tensors[:-1], lengths), ragged=True)
+    given = (*tensors[:6], lengths, tensors[7])
+    h, final, dx, dgates, _, dinitial = results(gated_scan_reference, given, "ragged")
     for user, length in enumerate(lengths.tolist()):
         assert not dx[user, length:].any()
         assert not dgates[user, length:].any()
@@ -78,8 +95,8 @@ def test_half_precision_inputs_are_scanned_in_float32() -> None:
 
 def test_a_cpu_tensor_goes_to_the_reference() -> None:
     tensors = inputs(7, 8, seed=5)
-    wanted = gated_scan_reference(*tensors[:4], tensors[-1])
-    assert all(torch.equal(a, b) for a, b in zip(gated_scan(*tensors[:4], tensors[-1]), wanted, strict=True))
+    wanted = gated_scan_reference(*tensors[:4], tensors[6])
+    assert all(torch.equal(a, b) for a, b in zip(gated_scan(*tensors[:4], tensors[6]), wanted, strict=True))
 
 
 @pytest.mark.parametrize("Lambda", [-15.0, -12.0, -8.0, -4.0, -1.0, 2.0])
@@ -102,7 +119,7 @@ def interpreted() -> dict[str, Any]:
         pytest.skip("triton is not installed")
     ran = subprocess.run(
         [sys.executable, "-m", "tests.model.ops.comparison"],
-        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
+        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
@@ -114,13 +131,9 @@ def interpreted() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("ragged", [False, True])
-@pytest.mark.parametrize("H", [32, 96, 33])
-@pytest.mark.parametrize("T", [1, 2, 7, 37])
-def test_the_interpreted_kernels_agree_with_float64(
-    interpreted: dict[str, Any], T: int, H: int, ragged: bool
-) -> None:
-    assert_close(interpreted[f"{T} {H} {ragged}"])
+@pytest.mark.parametrize(("T", "H", "mode"), INTERPRETED)
+def test_the_interpreted_kernels_agree_with_float64(interpreted: dict[str, Any], T: int, H: int, mode: str) -> None:
+    assert_close(interpreted[f"{T} {H} {mode}"])
 
 
 def test_the_interpreted_kernels_keep_precision_near_one(interpreted: dict[str, Any]) -> None:
@@ -129,18 +142,18 @@ def test_the_interpreted_kernels_keep_precision_near_one(interpreted: dict[str, 
 
 @pytest.mark.gpu
 @needs_gpu
-@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("H", [32, 96, 128, 500])
 @pytest.mark.parametrize("T", [1, 2, 37, 200, 257, 1000])
-def test_the_kernels_agree_with_float64(T: int, H: int, ragged: bool) -> None:
-    from model.ops.triton_scan import gated_scan_triton
+def test_the_kernels_agree_with_float64(T: int, H: int, mode: str) -> None:
+    from model.ops.triton_op import gated_scan_triton
 
-    assert_close(errors(gated_scan_triton, T, H, ragged, "cuda"))
+    assert_close(errors(gated_scan_triton, T, H, mode, "cuda"))
 
 
 @pytest.mark.gpu
 @needs_gpu
 def test_the_kernels_keep_precision_near_one() -> None:
-    from model.ops.triton_scan import gated_scan_triton
+    from model.ops.triton_op import gated_scan_triton
 
     assert scale_error(gated_scan_triton, "cuda") <= 1e-6

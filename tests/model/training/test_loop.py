@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ CPU = torch.device("cpu")
 ITEMS = 40
 CONFIG = ModelConfig(items=ITEMS, dim=16, expansion=1, conv_width=3, layers=1)
 SHORT = Recipe(window=10, batch=16, epochs=6, learning_rate=5e-3, warmup_steps=5, evaluate_every=2, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small gain nothing from a second thread, and lose much where cores are shared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def markov(users: int, length: int, seed: int = 0) -> Interactions:

@@ -1,0 +1,77 @@
+"""Event logs as the service writes them, for what reads them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet
+
+from service.core.events import NewEvent, Visit
+from service.core.ports import Store
+from tests.servers import RedisServer
+from tests.store.backends import Backend, RedisBackend, SqliteBackend
+
+# user, item, timestamp, sequence, event id
+Row = tuple[str, str, float, int, str]
+
+
+def backends(kind: str, folder: Path, redis: Callable[[], RedisServer]) -> Iterator[Backend]:
+    """An empty backend of the kind."""
+    if kind == "sqlite":
+        yield SqliteBackend(folder / "events.db")
+        return
+    backend = RedisBackend(redis())
+    with backend.client() as client:
+        client.flushall()
+    yield backend
+
+
+def use(backend: Backend, work: Callable[[Store], Awaitable[object]], keep: int = 1000) -> None:
+    """Do `work` with the opened store."""
+
+    async def run() -> None:
+        store = await backend.open(keep)
+        try:
+            await work(store)
+        finally:
+            await store.close()
+
+    asyncio.run(run())
+
+
+def append(backend: Backend, events: list[tuple[str, str, float]], keep: int = 1000, named: bool = False) -> None:
+    """Append (user, item, timestamp) in this order; with `named` each gets an id of its own."""
+
+    async def work(store: Store) -> None:
+        for user, item, timestamp in events:
+            event_id = f"id-{user}-{item}-{timestamp}" if named else None
+            await store.visit([Visit(user, None, (NewEvent.create(item, timestamp, event_id, 0.0),))])
+
+    use(backend, work, keep)
+
+
+def logged(backend: Backend, users: list[str]) -> list[Row]:
+    """What the service says of these users' events, sorted."""
+    rows: list[Row] = []
+
+    async def work(store: Store) -> None:
+        for user in users:
+            history = await store.history(user, None, 100_000)
+            rows.extend(
+                (user, e.item_id, e.timestamp, e.sequence, e.event_id) for e in (history.events if history else ())
+            )
+
+    use(backend, work)
+    return sorted(rows)
+
+
+def exported(folder: Path) -> list[Row]:
+    """What the parts hold, in the order of the parts."""
+    rows: list[Row] = []
+    for part in sorted(folder.glob("*.parquet")):
+        table = pyarrow.parquet.read_table(part, partitioning=None)
+        assert table.column_names == ["user_id", "item_id", "timestamp", "sequence", "event_id"]
+        rows.extend(tuple(row.values()) for row in table.to_pylist())
+    return rows
