@@ -66,13 +66,15 @@ class Interactions:
 def read_interactions(path: Path, item_ids: Sequence[str] | None = None) -> Interactions:
     """Read `path` by its ending: .inter (RecBole), .csv, .parquet, otherwise `user item item …` lines.
 
-    Tables need the columns user_id and item_id, and timestamp unless their rows are in order of time. With
+    A folder is read as the Parquet parts in it, by name; where these have a column `sequence`, as the export of the
+    service's log has, a user's events are in its order whatever their timestamps say. Tables need the columns user_id
+    and item_id, and timestamp unless their rows are in order of time. With
     `item_ids` (a bundle's, in order of rows) events of other items are left out; without, rows follow the order
     of first appearance. Raises `DataError`.
     """
     try:
         readers = {".inter": _read_inter, ".csv": _read_csv, ".parquet": pyarrow.parquet.read_table}
-        read = readers.get(path.suffix)
+        read = _read_parts if path.is_dir() else readers.get(path.suffix)
         table = _sequences(path) if read is None else _from_table(path, read(path))
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from None
@@ -80,6 +82,18 @@ def read_interactions(path: Path, item_ids: Sequence[str] | None = None) -> Inte
     if not len(users):
         raise DataError(f"{path} holds no events")
     return _assemble(users, items, item_ids)
+
+
+def _read_parts(path: Path) -> pa.Table:
+    columns = ["user_id", "item_id", "timestamp", "sequence"]
+    # A file's path may look like `name=value/…`, which Arrow would take for a column.
+    tables = [
+        pyarrow.parquet.read_table(part, columns=columns, partitioning=None)
+        for part in sorted(path.glob("*.parquet"))
+    ]
+    if not tables:
+        raise DataError(f"{path} holds no Parquet files")
+    return pa.concat_tables(tables)
 
 
 def _read_csv(path: Path) -> pa.Table:
@@ -118,7 +132,8 @@ def _from_table(path: Path, table: pa.Table) -> tuple[pa.Array, pa.Array]:
         kind = table["timestamp"].type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):  # as text 1000 comes before 999
             raise DataError(f"{path}: the timestamps are text; write them as numbers or as ISO 8601")
-        order = np.argsort(table["timestamp"].to_numpy(), kind="stable")
+        by = "sequence" if path.is_dir() and "sequence" in table.column_names else "timestamp"
+        order = np.argsort(table[by].to_numpy(), kind="stable")
         table = table.take(pa.array(order))
     return tuple(table[name].cast(pa.string()).combine_chunks() for name in ("user_id", "item_id"))
 

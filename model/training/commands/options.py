@@ -1,0 +1,70 @@
+"""Options that several subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+    from model.training.loop import Trained
+
+# A command returns its exit code, or None for success.
+Command = Callable[[argparse.Namespace], int | None]
+Commands = Any  # argparse keeps the type of its subparsers to itself
+
+
+def add_command(commands: Commands, name: str, help_text: str, run: Command) -> argparse.ArgumentParser:
+    """A parser for the subcommand, which shows defaults in its help."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=help_text, description=help_text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.set_defaults(command=run)
+    return parser
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device`."""
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"], help="auto takes a GPU if any")
+
+
+def device_of(options: argparse.Namespace) -> torch.device:
+    """The device that the options name."""
+    import torch
+
+    name = options.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The size of the model, and a flag for each number of the recipe."""
+    parser.add_argument("--dim", type=int, default=64, help="model width D")
+    parser.add_argument("--layers", type=int, default=2, help="number of layers L")
+    meanings = dict(re.findall(r"^ {4}(\w+) +(.+)$", Recipe.__doc__ or "", re.MULTILINE))
+    for field in fields(Recipe):
+        parser.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=type(field.default),
+            default=argparse.SUPPRESS,
+            help=f"{meanings.get(field.name, field.name)} (default: {field.default})",
+        )
+
+
+def recipe_of(options: argparse.Namespace) -> Recipe:
+    """The default recipe with the numbers that the options give."""
+    given = {field.name: getattr(options, field.name) for field in fields(Recipe) if hasattr(options, field.name)}
+    return replace(Recipe(), **given)
+
+
+def run_facts(trained: Trained, recipe: Recipe, source: Path | str) -> dict[str, Any]:
+    """What a bundle's training-data summary says of the run."""
+    return {"source": str(source), "recipe": recipe.to_dict(), "best_epoch": trained.best_epoch}

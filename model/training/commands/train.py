@@ -1,0 +1,44 @@
+"""`train`: a file of events becomes a run's folder with metrics, report and bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from model.config import ModelConfig
+from model.training.commands import options as shared
+
+
+def add(commands: shared.Commands) -> None:
+    """Declare the subcommand."""
+    parser = shared.add_command(commands, "train", "train on a file of events, write a bundle and a report", run)
+    parser.add_argument(
+        "data", type=Path, help=".inter, .csv, .parquet, a folder of an export, or lines of `user item item …`"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; a cut-off run in it goes on")
+    shared.add_device(parser)
+    shared.add_model(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train, report, publish to the run's folder."""
+    from model.training.data import read_interactions
+    from model.training.loop import Trainer
+    from model.training.progress import RunLog
+    from model.training.publish import publish
+    from model.training.report import write_report
+
+    data = read_interactions(options.data)
+    recipe = shared.recipe_of(options)
+    config = ModelConfig(items=len(data.item_ids), dim=options.dim, layers=options.layers)
+    options.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(data, config, recipe, options.out, shared.device_of(options))
+    with RunLog(options.out, recipe.epochs) as log:
+        trained = trainer.run(log)
+    facts = {"Recipe": recipe.to_dict(), "Model": config.to_dict(), "Data": data.summary()}
+    report = write_report(options.out, trained.network, data, trained.metrics, facts)
+    extra = shared.run_facts(trained, recipe, options.data.name)
+    bundle = publish(options.out / "bundle", trained.network, data, trained.metrics, extra)
+    done = {"bundle": str(options.out / "bundle"), "version": bundle.version, "report": str(report)}
+    print(json.dumps(done | trained.metrics))
