@@ -25,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("stopped; the same command goes on from where it stood")
     except (DataError, BundleError, ConfigError) as error:
         return _fail(str(error))
+    except OSError as error:  # a full disk, a folder without permission
+        return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
 
 
 def _fail(message: str) -> int:

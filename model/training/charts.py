@@ -15,12 +15,12 @@ INK, GRID, DATA, MARK = "#4b5563", "#e5e7eb", "#0b5cad", "#c2410c"
 def line_chart(
     points: Sequence[tuple[float, float]], x_name: str, y_name: str, *, best: bool = False, zero: bool = False
 ) -> str:
-    """A line through `points`, each with its value as a tooltip; `best` marks the highest, `zero` shows all from 0."""
+    """A line through `points`, values as tooltips; `best` marks the highest, `zero` begins the scale at 0."""
     drawn = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
     if not drawn:
         return _empty()
     xs, ys = [x for x, _ in drawn], [y for _, y in drawn]
-    low, high, ticks = _scale(0.0 if zero else min(ys), max(ys))
+    low, high, ticks = _scale(min(*ys, 0.0) if zero else min(ys), max(ys))
     first, last = min(xs), max(*xs, min(xs) + 1)
 
     def place(x: float, y: float) -> tuple[float, float]:

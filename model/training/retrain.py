@@ -15,14 +15,15 @@ import json
 import math
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from model.artifact import MANIFEST, find_bundles, load_bundle, read_manifest, write_bundle
+from model.artifact import MANIFEST, Bundle, find_bundles, load_bundle, read_manifest, write_bundle
 from model.config import ModelConfig
 from model.training.data import Interactions
 from model.training.errors import DataError
@@ -93,7 +94,7 @@ def retrain(job: Job) -> dict[str, Any]:
         "run": str(folder),
     }
     if reason is None:
-        bundle = load_bundle(candidate)
+        bundle = _newer_than(live, load_bundle(candidate))
         write_bundle(job.bundles / bundle.version, bundle)
         removed = _prune_bundles(job.bundles, job.keep, (bundle.version, result["live_version"]))
         result |= {"version": bundle.version, "bundle": str(job.bundles / bundle.version), "removed": removed}
@@ -196,6 +197,21 @@ def _figures(verdict: Verdict) -> str:
         f"on the {verdict.compared} newest events the new model's NDCG@10 is {verdict.new['ndcg@10']:.4f} "
         f"and the live one's {verdict.live['ndcg@10']:.4f}"
     )
+
+
+def _newer_than(live: Path | None, bundle: Bundle) -> Bundle:
+    """The bundle with a time of creation after the live one's, which another clock may have set in the future.
+
+    The newest bundle is the one that the service loads.
+    """
+    before = "" if live is None else read_manifest(live)["created"]
+    if bundle.created > before:
+        return bundle
+    try:
+        after = datetime.fromisoformat(before) + timedelta(seconds=1)
+    except (ValueError, OverflowError):
+        raise DataError(f"{live} was created at {before!r}, which is no time; remove or correct it") from None
+    return replace(bundle, created=after.isoformat(timespec="seconds"))
 
 
 def _prune_bundles(bundles: Path, keep: int, protected: Iterable[str | None]) -> list[str]:

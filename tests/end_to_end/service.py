@@ -1,0 +1,80 @@
+"""The real service in a process of its own, and its HTTP API."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from tests.servers import free_port
+
+ROOT = Path(__file__).parents[2]
+KEY = "a-key-for-the-tests-alone"
+START_SECONDS = 30.0
+
+
+class RunningService:
+    """`python -m service` on a free port; a context manager that returns once it is ready."""
+
+    def __init__(self, folder: Path, state_url: str, bundles: Path) -> None:
+        port = free_port()
+        self._log = folder / "service.log"
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")},
+            "RECBLR_PORT": str(port),
+            "RECBLR_STATE_URL": state_url,
+            "RECBLR_BUNDLE": str(bundles),
+            "RECBLR_API_KEYS": KEY,
+        }
+        self._client = httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {KEY}"}, timeout=10.0
+        )
+
+    def __enter__(self) -> RunningService:
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "service"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self._process.kill()
+                raise RuntimeError(f"the service did not start:\n{self._log.read_text()}")
+            time.sleep(0.05)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+        self._process.terminate()
+        self._process.wait(timeout=30)
+
+    def _ready(self) -> bool:
+        try:
+            return self._client.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def get(self, path: str, **parameters: object) -> Any:
+        """The JSON answer of a GET that succeeds."""
+        answer = self._client.get(f"/v1{path}", params={name: str(value) for name, value in parameters.items()})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, path: str, body: object) -> Any:
+        """The JSON answer of a POST that succeeds."""
+        answer = self._client.post(f"/v1{path}", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def delete(self, path: str) -> None:
+        """A DELETE that succeeds."""
+        answer = self._client.delete(f"/v1{path}")
+        assert answer.is_success, answer.text

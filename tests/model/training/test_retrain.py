@@ -1,0 +1,301 @@
+"""The nightly job: what it trains on, what it asks, when it publishes, and that it otherwise changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from model.artifact import find_bundles, load_bundle, read_manifest, write_bundle
+from model.config import ModelConfig
+from model.training.__main__ import main
+from model.training.data import Interactions
+from model.training.evaluation import leave_one_out
+from model.training.export import export_log
+from model.training.ranking import MISS, Questions, mean_ndcg, rank_next
+from model.training.temporal import Timeline, judge, read_timeline
+from tests.model.builders import bundle_of, network_of, random_weights
+from tests.model.training.logs import append
+from tests.store.backends import SqliteBackend
+
+ITEMS = 12
+
+
+def circle(users: int, first: int, last: int) -> list[tuple[str, str, float]]:
+    """Everybody goes around the same circle of items, each from a place of their own: easy to learn."""
+    return [
+        (f"user {user}", f"item {(user + n) % ITEMS}", 1000.0 * n + user)
+        for n in range(first, last)
+        for user in range(users)
+    ]
+
+
+def run(folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[int, dict[str, Any], str]:
+    """Run the job on the log of the folder with a tiny recipe; exit code, result and what it said."""
+    arguments = ["retrain", "--state-url", f"sqlite:///{folder}/events.db", "--bundles", str(folder / "bundles")]
+    arguments += ["--work", str(folder / "work"), "--device", "cpu", "--dim", "8", "--layers", "1", "--window", "16"]
+    arguments += ["--batch", "32", "--epochs", "6", "--evaluate-every", "3", "--learning-rate", "0.02"]
+    arguments += ["--min-events", "50", "--min-compared", "10", *more]
+    code = main(arguments)
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    return code, json.loads(lines[-1]) if lines else {}, said.err
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> SqliteBackend:
+    backend = SqliteBackend(tmp_path / "events.db")
+    append(backend, circle(12, 0, 16))
+    return backend
+
+
+def test_the_first_run_publishes_and_the_next_one_compares(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, first, _ = run(tmp_path, capsys)
+    assert (code, first["published"], first["live_version"], first["live"]) == (0, True, None, None)
+    assert "no live model" in first["reason"]
+    bundle = load_bundle(tmp_path / "bundles" / first["version"])
+    # A tenth of 192 events is held out: the newest 19.
+    assert bundle.training_data["events"] == 192 - 19
+    assert bundle.training_data["last_timestamp"] == sorted(e[2] for e in circle(12, 0, 16))[-20]
+    assert first["compared_events"] == 19
+    assert bundle.metrics["temporal_ndcg@10"] == first["new"]["ndcg@10"]
+    run_folder = Path(first["run"])
+    assert {"report.html", "metrics.jsonl", "bundle"} <= {path.name for path in run_folder.iterdir()}
+    assert "Newest events" in (run_folder / "report.html").read_text()
+
+    append(log, circle(12, 16, 20))
+    code, second, _ = run(tmp_path, capsys, "--margin", "1")
+    assert (code, second["published"], second["live_version"]) == (0, True, first["version"])
+    assert second["compared_events"] == 24
+    assert set(second["live"]) == set(second["new"]) == {"ndcg@10", "hr@10", "known_items"}
+    assert list(find_bundles(tmp_path / "bundles"))[-1] == second["version"]
+    assert second["log"] == {"events": 240, "added": 48, "reread": 0}
+
+
+def test_a_worse_model_is_declined_and_everything_stays(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, first, _ = run(tmp_path, capsys, "--epochs", "60", "--patience", "60", "--warmup-steps", "5")
+    assert code == 0
+    assert first["new"]["ndcg@10"] > 0.9  # it has learnt the circle
+    before = contents(tmp_path / "bundles")
+    append(log, circle(12, 16, 20))
+    code, second, _ = run(tmp_path, capsys, "--epochs", "1", "--learning-rate", "0.00001")
+    assert (code, second["published"]) == (3, False)
+    assert second["new"]["ndcg@10"] < second["live"]["ndcg@10"]
+    assert "declined: on the 24 newest events" in second["reason"]
+    assert "more than the margin of 0 lower" in second["reason"]
+    assert "version" not in second
+    assert contents(tmp_path / "bundles") == before
+    # The same is within a wide margin.
+    code, third, _ = run(tmp_path, capsys, "--epochs", "1", "--learning-rate", "0.00001", "--margin", "1")
+    assert (code, third["new"]) == (0, second["new"])
+
+
+def test_only_what_neither_model_has_seen_decides(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, first, _ = run(tmp_path, capsys)
+    live = tmp_path / "bundles" / first["version"] / "manifest.json"
+    manifest = json.loads(live.read_text())
+    newest = sorted(e[2] for e in circle(12, 0, 16))
+    manifest["training_data"]["last_timestamp"] = newest[-12]
+    live.write_text(json.dumps(manifest))
+    code, result, _ = run(tmp_path, capsys, "--seed", "2", "--margin", "1")
+    assert (code, result["compared_events"]) == (0, 11)
+    manifest["training_data"]["last_timestamp"] = newest[-1]
+    live.write_text(json.dumps(manifest))
+    (tmp_path / "bundles" / result["version"]).rename(tmp_path / "elsewhere")
+    before = contents(tmp_path / "bundles")
+    code, result, _ = run(tmp_path, capsys)
+    assert (code, result["compared_events"], result["published"]) == (3, 0, False)
+    assert "declined: 0 events are later than what both models have seen and 10 are needed" in result["reason"]
+    assert contents(tmp_path / "bundles") == before
+
+
+def test_the_new_bundle_is_the_newest_whatever_the_clocks_say(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bundle(tmp_path / "bundles" / "v1", bundle_of(ModelConfig(5), created="2099-12-31T23:59:59+00:00"))
+    code, result, _ = run(tmp_path, capsys)
+    assert (code, result["live_version"]) == (0, "v1")
+    assert list(find_bundles(tmp_path / "bundles")) == ["v1", result["version"]]
+
+
+def test_old_bundles_go_and_the_live_one_never(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(4):
+        bundle = bundle_of(ModelConfig(5), version=f"v{n}", created=f"2026-01-0{n + 1}T00:00:00+00:00")
+        write_bundle(tmp_path / "bundles" / f"v{n}", bundle)
+    (tmp_path / "bundles" / "notes").mkdir()
+    code, result, _ = run(tmp_path, capsys, "--keep", "1")
+    assert code == 0
+    assert result["live_version"] == "v3"
+    assert result["removed"] == ["v0", "v1", "v2"]
+    assert sorted(path.name for path in (tmp_path / "bundles").iterdir()) == sorted(
+        ["v3", result["version"], "notes"]
+    )
+    assert len(list((tmp_path / "work" / "runs").iterdir())) == 1
+
+
+def test_a_killed_job_goes_on(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model.training.retrain.publish", stop)
+        assert run(tmp_path, capsys)[0] == 2
+    assert not (tmp_path / "bundles").exists()
+    [folder] = (tmp_path / "work" / "runs").iterdir()
+    epochs = (folder / "metrics.jsonl").read_text()
+    code, result, _ = run(tmp_path, capsys)
+    assert (code, result["run"]) == (0, str(folder))
+    assert (folder / "metrics.jsonl").read_text() == epochs  # nothing was trained twice
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (
+            ["--min-events", "1000"],
+            "the log has 192 events, 173 of them before the newest, held-out ones; training needs",
+        ),
+        (["--holdout-hours", "1000"], "192 events, 0 of them before"),
+        (["--state-url", "sqlite:////nonexistent/e.db"], "there is no event log"),
+        (["--dim", "0"], "config.dim must be a whole number"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], says: str
+) -> None:
+    code, result, said = run(tmp_path, capsys, *more)
+    assert (code, result) == (2, {})
+    assert says in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_a_log_without_events_and_a_bundle_in_place_of_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append(SqliteBackend(tmp_path / "events.db"), [])
+    assert "the log holds no events" in run(tmp_path, capsys)[2]
+    write_bundle(tmp_path / "bundles", bundle_of(ModelConfig(5)))
+    assert "is one bundle; give --bundles the folder of versions" in run(tmp_path, capsys)[2]
+
+
+# The split.
+
+
+def timeline(tmp_path: Path, events: list[tuple[str, str, float]]) -> Timeline:
+    backend = SqliteBackend(tmp_path / "t.db")
+    append(backend, events)
+    export_log(backend.url, tmp_path / "t")
+    return read_timeline(tmp_path / "t")
+
+
+def test_nothing_later_stands_in_the_training_data(tmp_path: Path) -> None:
+    """The event that arrived last but says it is old counts as of the time of the one before it."""
+    found = timeline(
+        tmp_path,
+        [("a", "x", 1.0), ("a", "y", 9.0), ("b", "x", 2.0), ("a", "z", 3.0), ("b", "q", 8.0), ("c", "w", 9.5)],
+    )
+    by_user = {
+        user: found.times[found.offsets[n] : found.offsets[n + 1]].tolist() for n, user in enumerate(found.user_ids)
+    }
+    assert by_user == {"a": [1, 9, 9], "b": [2, 8], "c": [9.5]}
+    data = found.before(8.5)
+    assert list(data.user_ids) == ["a", "b"]
+    assert [data.item_ids[row - 1] for row in data.rows] == ["x", "x", "q"]
+    assert data.offsets.tolist() == [0, 1, 3]
+    assert data.popularity().tolist() == [0, 2, 1]
+    assert found.last_time_before(8.5) == 8.0
+    assert found.asked_after(8.0, 10).sum() == 3
+    assert found.asked_after(8.0, 1).sum() == 1
+
+
+def test_the_cut(tmp_path: Path) -> None:
+    found = timeline(tmp_path, [("a", f"i{n}", float(3600 * (n // 2))) for n in range(20)])
+    assert (found.times >= found.cut(0.1, None)).sum() == 2
+    assert (found.times >= found.cut(0.25, None)).sum() == 6  # of one time, so together
+    assert (found.times >= found.cut(0.0001, None)).sum() == 2
+    assert (found.times >= found.cut(0.5, 3.0)).sum() == 8
+
+
+# The ranks.
+
+
+@pytest.mark.parametrize("start_token", [True, False])
+def test_ranks_are_those_of_one_history_at_a_time(start_token: bool) -> None:
+    config = ModelConfig(items=20, dim=8, start_token=start_token)
+    network = network_of(config, random_weights(config))
+    rng = np.random.default_rng(3)
+    lengths = [1, 2, 5, 30, 7, 1]
+    rows = rng.integers(0, 21, sum(lengths))  # 0: not known
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    first = np.array([0, 1, 0, 22, 3, 1])  # the last user is asked nothing
+    popularity = np.array([0, *rng.permutation(20)])
+    found = rank_next(network, popularity, Questions(rows, offsets, first))
+    wanted = []
+    for user, begin in enumerate(first):
+        history = rows[offsets[user] : offsets[user + 1]]
+        for t in range(begin, len(history)):
+            known = [int(row) for row in history[:t] if row]
+            inputs = [0, *known] if start_token else known
+            if history[t] == 0:
+                wanted.append(MISS)
+                continue
+            scores = torch.from_numpy(popularity.astype(np.float32))
+            if inputs:
+                with torch.no_grad():
+                    scores = network.item_embedding.weight @ network(torch.tensor([inputs]))[0][0, -1]
+            wanted.append(1 + int((scores[1:] > scores[history[t]]).sum()))
+    assert found.tolist() == wanted
+
+
+def test_the_last_events_ranks_are_the_evaluations() -> None:
+    config = ModelConfig(items=20, dim=8)
+    network = network_of(config, random_weights(config))
+    rng = np.random.default_rng(4)
+    lengths = rng.integers(2, 30, 50)
+    data = Interactions(
+        rng.integers(1, 21, lengths.sum()).astype(np.int32),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        [str(n) for n in range(20)],
+        [str(n) for n in range(50)],
+    )
+    ranks = rank_next(network, data.popularity(), Questions(data.rows.astype(np.int64), data.offsets, lengths - 1))
+    assert mean_ndcg(ranks) == pytest.approx(leave_one_out(network, data).metrics()["ndcg@10"], abs=1e-9)
+
+
+def test_items_unknown_to_a_model_are_misses(tmp_path: Path) -> None:
+    found = timeline(tmp_path, [("a", "i1", 1.0), ("a", "new", 2.0), ("b", "i2", 3.0), ("c", "new", 4.0)])
+    config = ModelConfig(items=2, dim=4)
+    network = network_of(config, random_weights(config))
+    figures = judge(network, ["i1", "i2"], np.array([0, 1, 1]), found, found.asked_after(0.0, 10))
+    assert figures["known_items"] == 0.5
+    assert figures["hr@10"] == 0.5  # with two items every known one is among the first ten
+    assert 0.25 <= figures["ndcg@10"] <= 0.5
+
+
+def test_the_manifest_is_what_the_next_run_reads(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, result, _ = run(tmp_path, capsys, "--holdout-hours", "1")
+    summary = read_manifest(tmp_path / "bundles" / result["version"])["training_data"]
+    times = [time for *_, time in circle(12, 0, 16)]
+    assert summary["last_timestamp"] == max(time for time in times if time < max(times) - 3600)
+    assert summary["source"] == "event log"
