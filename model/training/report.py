@@ -157,9 +157,16 @@ def _grouped(values: NDArray[np.int64], ranks: NDArray[np.int64]) -> Bars:
     for number in np.unique(group):
         inside = values[group == number]
         low, high = int(inside.min()), int(inside.max())
-        label = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+        label = _count(low) if low == high else f"{_count(low)} to {_count(high)}"
         bars.append((label, mean_ndcg(ranks[group == number]), len(inside)))
     return bars
+
+
+def _count(number: int) -> str:
+    """Short, or labels of neighbouring bars would run into each other."""
+    if number < 10_000:
+        return str(number)
+    return f"{number / 1e3:.0f}k" if number < 1_000_000 else f"{number / 1e6:.1f}M"
 
 
 def _panel(title: str, plot: str) -> str:

@@ -21,10 +21,19 @@ Command = Callable[[argparse.Namespace], int | None]
 Commands = Any  # argparse keeps the type of its subparsers to itself
 
 
+class _Defaults(argparse.HelpFormatter):
+    """Shows an option's default where it has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, argparse.SUPPRESS) or not action.option_strings:
+            return action.help
+        return f"{action.help} (default: %(default)s)"
+
+
 def add_command(commands: Commands, name: str, help_text: str, run: Command) -> argparse.ArgumentParser:
     """A parser for the subcommand, which shows defaults in its help."""
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=help_text, description=help_text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        name, help=help_text, description=help_text, formatter_class=_Defaults
     )
     parser.set_defaults(command=run)
     return parser

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -27,9 +29,9 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches a kill."""
 
 
-def events(count: int, seed: int = 0) -> list[tuple[str, str, float]]:
+def events(number: int, seed: int = 0) -> list[tuple[str, str, float]]:
     """In another order than their timestamps."""
-    return [(USERS[(n * n + seed) % 9], f"item {n * 7 % 13}", float(n * 31 % 17)) for n in range(count)]
+    return [(USERS[(n * n + seed) % 9], f"item {n * 7 % 13}", float(n * 31 % 17)) for n in range(number)]
 
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -73,53 +75,58 @@ def test_a_run_adds_what_is_new(backend: Backend, tmp_path: Path) -> None:
     assert in_order_of_each_user(tmp_path / "out")
     sizes = Counter(path.name[:8] for path in (tmp_path / "out").glob("*.parquet"))
     rows = Counter(row[0] for row in exported(tmp_path / "out"))
-    assert sum(sizes.values()) <= sum(-(-count // PART) for count in rows.values())
+    assert sum(sizes.values()) <= sum(-(-held // PART) for held in rows.values())
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_killed_run_goes_on(backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    """Killed at each of its renames and removals, with deletions and news between: nothing is lost or doubled."""
-    append(backend, events(12), named=True)
-    steps = 0
-    real = {"replace": Path.replace, "unlink": Path.unlink}
-    left = [10_000]
+def test_a_run_killed_at_any_step_goes_on(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """At each of its renames and removals, with news and a deletion to bring: nothing is lost, doubled or kept."""
+    append(backend, events(14), named=True)
+    export_log(backend.url, tmp_path / "base", PART)
+    use(backend, partial(delete_event, USERS[0], logged(backend, USERS[:1])[0][4]))
+    append(backend, events(6, seed=4))
+    kill = Kill(monkeypatch, when)
+    for step in count(1):
+        trial = tmp_path / f"killed-{step}"
+        shutil.copytree(tmp_path / "base", trial)
+        kill.at = step
+        try:
+            export_log(backend.url, trial, PART)
+        except Killed:
+            rows = exported(trial)
+            assert len({(user, sequence) for user, *_, sequence, _ in rows}) == len(rows)
+            assert in_order_of_each_user(trial)
+        else:
+            break
+        kill.at = 0
+        export_log(backend.url, trial, PART)
+        assert sorted(exported(trial)) == logged(backend, USERS)
+        assert not list(trial.glob("*.aside"))
+    assert step >= 5
 
-    def step(name: str) -> Callable[..., object]:
+
+class Kill:
+    """Kills at the step `at`, counted in renames and removals, 0 for never."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+        self.at = 0
+        self._when = when
+        for name in ("replace", "unlink"):
+            monkeypatch.setattr(Path, name, self._step(getattr(Path, name)))
+
+    def _step(self, real: Callable[..., object]) -> Callable[..., object]:
         def call(*arguments: object) -> object:
-            left[0] -= 1
-            if left[0] == 0 and when == "before":
+            self.at -= 1
+            if self.at == 0 and self._when == "before":
                 raise Killed
-            result = real[name](*arguments)  # type: ignore[operator]
-            if left[0] == 0:
+            result = real(*arguments)
+            if self.at == 0:
                 raise Killed
             return result
 
         return call
-
-    for name in real:
-        monkeypatch.setattr(Path, name, step(name))
-    for victim in range(1, 12):
-        append(backend, events(3, seed=victim), named=False)
-        user = USERS[victim % 9]
-        event_id = logged(backend, [user])[0][4]
-        use(backend, partial(delete_event, user, event_id))
-        left[0] = victim
-        try:
-            export_log(backend.url, tmp_path / "out", PART)
-        except Killed:
-            steps += 1
-        rows = exported(tmp_path / "out")
-        assert len({(user, sequence) for user, *_, sequence, _ in rows}) == len(rows)
-        assert in_order_of_each_user(tmp_path / "out")
-        if victim % 3 == 0:
-            left[0] = 10_000
-            export_log(backend.url, tmp_path / "out", PART)
-            assert sorted(exported(tmp_path / "out")) == logged(backend, USERS)
-    left[0] = 10_000
-    export_log(backend.url, tmp_path / "out", PART)
-    assert steps >= 4
-    assert sorted(exported(tmp_path / "out")) == logged(backend, USERS)
-    assert not list((tmp_path / "out").glob("*.aside"))
 
 
 async def delete_event(user: str, event_id: str, store: Store) -> None:

@@ -226,6 +226,13 @@ def test_harmful_pickles_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not (tmp_path / "RAN").exists()
 
 
+@pytest.mark.parametrize("name", ["memory by memo", "memory by bytearray", "extension"])
+def test_what_takes_memory_by_its_word_is_not_even_tried(tmp_path: Path, name: str) -> None:
+    with Checkpoint(with_pickle(tmp_path / "a.pth", HARM[name])) as checkpoint:
+        with pytest.raises(DataError, match=r"asks for memory|which no checkpoint needs|damaged pickle: ValueError"):
+            checkpoint.tensors()
+
+
 def describing(storage: object, *tensor: object) -> bytes:
     """A pickle of a state dict in which one tensor is described by hand."""
 

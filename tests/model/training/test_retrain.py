@@ -266,6 +266,17 @@ def test_ranks_are_those_of_one_history_at_a_time(start_token: bool) -> None:
     assert found.tolist() == wanted
 
 
+def test_a_long_history_counts_by_its_newest_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.ranking.CONTEXT", 5)
+    config = ModelConfig(items=20, dim=8)
+    network = network_of(config, random_weights(config))
+    rows = np.random.default_rng(6).integers(1, 21, 30)
+    popularity = np.ones(21, np.int64)
+    whole = rank_next(network, popularity, Questions(rows, np.array([0, 30]), np.array([27])))
+    newest = rank_next(network, popularity, Questions(rows[22:], np.array([0, 8]), np.array([5])))
+    assert whole.tolist() == newest.tolist()
+
+
 def test_the_last_events_ranks_are_the_evaluations() -> None:
     config = ModelConfig(items=20, dim=8)
     network = network_of(config, random_weights(config))
