@@ -228,9 +228,10 @@ def test_harmful_pickles_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("name", ["memory by memo", "memory by bytearray", "extension"])
 def test_what_takes_memory_by_its_word_is_not_even_tried(tmp_path: Path, name: str) -> None:
-    with Checkpoint(with_pickle(tmp_path / "a.pth", HARM[name])) as checkpoint:
-        with pytest.raises(DataError, match=r"asks for memory|which no checkpoint needs|damaged pickle: ValueError"):
-            checkpoint.tensors()
+    path = with_pickle(tmp_path / "a.pth", HARM[name])
+    said = r"asks for memory|which no checkpoint needs|damaged pickle: ValueError"
+    with Checkpoint(path) as checkpoint, pytest.raises(DataError, match=said):
+        checkpoint.tensors()
 
 
 def describing(storage: object, *tensor: object) -> bytes:
