@@ -6,6 +6,7 @@ Axes: B batch, T time, D model width, H = E * D channels of the recurrence, K co
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,32 @@ from torch import Tensor, nn
 from model.config import LAYER_NORM_EPS, ModelConfig
 from model.ops import gated_scan
 from model.ops.reference import decay
+
+# Before any start: more steps than a convolution has taps.
+_LONG_AGO = -(1 << 30)
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """How histories lie in the rows of a batch.
+
+    lengths   (B,) valid steps of each row, padded on the right; None: all T
+    starts    (B, T) bool, True where another history begins inside a row; None: nowhere
+    position  (B, T) whole numbers, steps since the last such start (large before the first); None without starts
+    """
+
+    lengths: Tensor | None = None
+    starts: Tensor | None = None
+    position: Tensor | None = None
+
+    @classmethod
+    def of(cls, lengths: Tensor | None, starts: Tensor | None) -> Segments:
+        """Segments with the positions that follow from `starts`."""
+        if starts is None:
+            return cls(lengths)
+        t = torch.arange(starts.shape[1], device=starts.device)
+        last = torch.where(starts, t, _LONG_AGO).cummax(dim=1).values
+        return cls(lengths, starts, t - last)
 
 
 class BehaviorModeling(nn.Module):
@@ -30,15 +57,28 @@ class BehaviorModeling(nn.Module):
         self.Lambda = nn.Parameter(torch.linspace(low, high, H))
         self.output = nn.Linear(H, D, bias=False)
 
-    def forward(self, u: Tensor, state: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """u (B, T, D), state (B, K, H), lengths (B,) or None -> output (B, T, D), state (B, K, H)."""
-        K = self.conv1d.kernel_size[0]
+    def forward(self, u: Tensor, state: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
+        """u (B, T, D), state (B, K, H) -> output (B, T, D), state (B, K, H)."""
         x, z = self.input(u).chunk(2, dim=-1)
         inputs = torch.cat([state[:, :-1].to(x.dtype), x], dim=1)  # (B, K - 1 + T, H)
-        x = F.silu(self.conv1d(inputs.transpose(1, 2)).transpose(1, 2))
-        h, final = gated_scan(x, self.gates(x), self.Lambda, state[:, -1], lengths)
+        x = F.silu(self._convolve(inputs, segments.position)).to(z.dtype)
+        h, final = gated_scan(x, self.gates(x), self.Lambda, state[:, -1], segments.lengths, segments.starts)
         y = self.output(F.silu(z) * h)
-        return y, torch.cat([_last_inputs(inputs, K - 1, lengths), final[:, None]], dim=1)
+        conv_state = _last_inputs(inputs, state.shape[1] - 1, segments.lengths)
+        return y, torch.cat([conv_state, final[:, None]], dim=1)
+
+    def _convolve(self, inputs: Tensor, position: Tensor | None) -> Tensor:
+        """The causal depthwise convolution of inputs (B, K - 1 + T, H) -> (B, T, H), in `position`'s segments."""
+        K = self.conv1d.kernel_size[0]
+        T = inputs.shape[1] - K + 1
+        total = self.conv1d.bias
+        assert total is not None  # noqa: S101 - the constructor makes it
+        for k in range(K):
+            tap = inputs[:, k : k + T] * self.conv1d.weight[:, 0, k]
+            if position is not None and k < K - 1:
+                tap = torch.where((position >= K - 1 - k)[:, :, None], tap, 0.0)
+            total = total + tap
+        return total
 
     def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """u (B, D), state (B, K, H) -> output (B, D), state (B, K, H): one event, no loop over time."""
@@ -88,9 +128,9 @@ class RecurrentLayer(nn.Module):
         self.layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
         self.ffn = FeedForward(config, dropout)
 
-    def forward(self, u: Tensor, state: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-        """u (B, T, D), state (B, K, H), lengths (B,) or None -> u of the next layer, state."""
-        out, state = self.behavior_modeling(u, state, lengths)
+    def forward(self, u: Tensor, state: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
+        """u (B, T, D), state (B, K, H) -> u of the next layer, state."""
+        out, state = self.behavior_modeling(u, state, segments)
         return self._mix(out, u), state
 
     def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import LAYER_NORM_EPS, ModelConfig
-from model.layers import RecurrentLayer
+from model.layers import RecurrentLayer, Segments
 
 
 class RecBLR(nn.Module):
@@ -32,26 +32,37 @@ class RecBLR(nn.Module):
         """The state (batch, L, K, H) before any item."""
         return self.initial_state.expand(batch, *self.initial_state.shape)
 
+    def embed(self, items: Tensor) -> Tensor:
+        """What the first layer sees of items (...): (..., D)."""
+        u: Tensor = self.layer_norm(self.dropout(self.item_embedding(items)))
+        return u
+
     def forward(
-        self, items: Tensor, state: Tensor | None = None, lengths: Tensor | None = None
+        self,
+        items: Tensor,
+        state: Tensor | None = None,
+        lengths: Tensor | None = None,
+        starts: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Outputs (B, T, D) after every item, and the state (B, L, K, H) after each history's last.
 
         items (B, T) rows of the embedding table, padded on the right with anything; lengths (B,) valid items in
-        each history, None meaning T; state as returned by an earlier call, None meaning `begin`. Outputs at padded
-        positions mean nothing.
+        each history, None meaning T; state as returned by an earlier call, None meaning `begin`; starts (B, T)
+        bool, True where another history begins inside a row, from a zero state; the returned state then belongs to
+        each row's last history if that is at least K - 1 long. Outputs at padded positions mean nothing.
         """
         state = self.begin(items.shape[0]) if state is None else state
-        u = self.layer_norm(self.dropout(self.item_embedding(items)))
+        segments = Segments.of(lengths, starts)
+        u = self.embed(items)
         states = []
         for index, layer in enumerate(self.recurrent_layers):
-            u, layer_state = layer(u, state[:, index], lengths)
+            u, layer_state = layer(u, state[:, index], segments)
             states.append(layer_state)
         return u, torch.stack(states, dim=1)
 
     def step(self, items: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Output (B, D) and state (B, L, K, H) after one more item for each of B users; items (B,)."""
-        u = self.layer_norm(self.dropout(self.item_embedding(items)))
+        u = self.embed(items)
         states = []
         for index, layer in enumerate(self.recurrent_layers):
             assert isinstance(layer, RecurrentLayer)  # noqa: S101 - ModuleList forgets its element type

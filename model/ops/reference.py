@@ -23,12 +23,18 @@ def decay(r: Tensor, Lambda: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gated_scan_reference(
-    x: Tensor, gates: Tensor, Lambda: Tensor, initial: Tensor, lengths: Tensor | None = None
+    x: Tensor,
+    gates: Tensor,
+    Lambda: Tensor,
+    initial: Tensor,
+    lengths: Tensor | None = None,
+    starts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """h at every step, and the final h.
 
     x (B, T, H); gates (B, T, 2H), r then i, before their sigmoids; Lambda (H,); initial (B, H); lengths (B,) whole
-    numbers, None meaning T. Any floating dtype; the arithmetic is float32, or float64 where the inputs are.
+    numbers, None meaning T; starts (B, T) bool, True where another history begins, with h = 0 before it. Any
+    floating dtype; the arithmetic is float32, or float64 where the inputs are.
     Returns h (B, T, H) and final (B, H), which is h after each sequence's last valid step. Steps at or after
     `lengths` leave h as it is and take no gradient.
     """
@@ -37,6 +43,8 @@ def gated_scan_reference(
     r, i = gates.chunk(2, dim=-1)
     a, scale = decay(r, Lambda)
     b = scale * torch.sigmoid(i) * x
+    if starts is not None:
+        a = torch.where(starts[:, :, None], 0.0, a)
     steps = []
     for t in range(x.shape[1]):
         following = a[:, t] * h + b[:, t]

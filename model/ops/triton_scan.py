@@ -1,73 +1,149 @@
 """The gated scan in Triton: forward and backward in one pass each, over (B, T, H) as the layers lay it out.
 
-A program owns one sequence and a block of channels and walks over time with the state in registers, so every
-input is read once and every output written once. Gates, decay and square root are computed on the way; the
-backward pass computes them again rather than reading them.
+A program owns a block of channels of one sequence, one channel a lane, and walks over time in tiles; the loads of
+a whole tile are in flight before its first step is computed. Where batch and channels alone fill the device, a
+program walks from end to end. Where they do not (CHAINED), every tile is a program of its own: it composes its
+steps into one (a product and a sum), waits for the state that the tile before it publishes, publishes its own at
+once, and only then walks. So every input is still read from memory once and every output written once (a chained
+scan; Merrill and Garland 2016). Gates, decay and square root are computed on the way; the backward pass computes
+them again instead of reading them.
 
 Axes: B batch, T time, H channels. Tensors are contiguous; inputs float32 or bfloat16, arithmetic float32.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 
 @triton.jit
-def _gate(r, i, softplus_lambda):
-    """a, sqrt(1 - a^2), sigmoid(r), sigmoid(i); 1 - a^2 without cancellation."""
+def softplus(value):
+    """log(1 + exp(value)), float32, to full relative precision for very negative values too."""
+    e = tl.exp(tl.minimum(value, 20.0))
+    rounded = 1.0 + e
+    # log1p from log: what rounding took from e is given back as a factor (Kahan).
+    log1p = tl.where(rounded == 1.0, e, tl.log(rounded) * (e / tl.where(rounded == 1.0, 1.0, rounded - 1.0)))
+    return tl.where(value > 20.0, value, log1p)
+
+
+@triton.jit
+def decay(r, softplus_lambda):
+    """a, sqrt(1 - a^2) without cancellation for a near 1, and sigmoid(r)."""
     sig_r = tl.sigmoid(r)
-    log_a = -softplus_lambda * sig_r
-    a = tl.exp(log_a)
-    # expm1 by its series where 1 - a^2 would cancel (|v| < 1/8: five terms give float32), else directly.
-    v = 2.0 * log_a
+    # -expm1(v) by its series where 1 - a^2 would cancel (six terms are float32 for |v| < 1/8), else directly.
+    v = -2.0 * softplus_lambda * sig_r
+    a = tl.exp(0.5 * v)
     series = -v * (1.0 + v * (0.5 + v * (1.0 / 6.0 + v * (1.0 / 24.0 + v * (1.0 / 120.0 + v * (1.0 / 720.0))))))
-    scale = tl.sqrt(tl.where(v > -0.125, series, 1.0 - a * a))
-    return a, scale, sig_r, tl.sigmoid(i)
+    return a, tl.sqrt(tl.where(v > -0.125, series, 1.0 - a * a)), sig_r
 
 
 @triton.jit
-def _softplus(value):
-    return tl.where(value > 20.0, value, tl.log(1.0 + tl.exp(tl.minimum(value, 20.0))))
+def _publish(words, state, inside):
+    """Hand `state` to the tile that waits for it: value and a mark in one 64-bit word, so neither comes alone."""
+    bits = state.to(tl.uint32, bitcast=True).to(tl.int64)
+    tl.store(words, bits | (1 << 32), inside)
 
 
 @triton.jit
-def _forward_kernel(
-    x_ptr, gates_ptr, lambda_ptr, initial_ptr, lengths_ptr, h_ptr, final_ptr, T, H, BLOCK: tl.constexpr
-):
-    batch = tl.program_id(0).to(tl.int64)
-    channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = channel < H
-    softplus_lambda = _softplus(tl.load(lambda_ptr + channel, inside, 0.0).to(tl.float32))
-    h = tl.load(initial_ptr + batch * H + channel, inside, 0.0).to(tl.float32)
-    length = tl.load(lengths_ptr + batch)
-    x_row = x_ptr + batch * T * H + channel
-    gates_row = gates_ptr + batch * T * 2 * H + channel
-    h_row = h_ptr + batch * T * H + channel
-    for t in range(T):
-        x = tl.load(x_row, inside, 0.0).to(tl.float32)
-        r = tl.load(gates_row, inside, 0.0).to(tl.float32)
-        i = tl.load(gates_row + H, inside, 0.0).to(tl.float32)
-        a, scale, _, sig_i = _gate(r, i, softplus_lambda)
-        h = tl.where(t < length, a * h + scale * sig_i * x, h)
-        tl.store(h_row, h, inside)
-        x_row += H
-        gates_row += 2 * H
-        h_row += H
-    tl.store(final_ptr + batch * H + channel, h, inside)
+def _await(words, inside):
+    """The state that the neighbouring tile publishes, once all its words carry the mark."""
+    word = tl.load(words, inside, 1 << 32, volatile=True)
+    while tl.min(word >> 32, axis=0) == 0:
+        word = tl.load(words, inside, 1 << 32, volatile=True)
+    return (word & 0xFFFFFFFF).to(tl.uint32).to(tl.float32, bitcast=True)
 
 
 @triton.jit
-def _backward_kernel(
+def _place(ticket_ptr, sequences, H, CHAINED: tl.constexpr, BLOCK: tl.constexpr):
+    """Which tile (0 unless CHAINED), sequence and channels are this program's.
+
+    Chained places are given out by a counter, tiles of the same number first: whoever waits knows that the tile
+    before its own has begun.
+    """
+    blocks = tl.cdiv(H, BLOCK)
+    ticket = tl.atomic_add(ticket_ptr, 1) if CHAINED else tl.program_id(0)
+    tile = ticket // (sequences * blocks)
+    rest = ticket % (sequences * blocks)
+    channel = (rest % blocks) * BLOCK + tl.arange(0, BLOCK)
+    return tile, (rest // blocks).to(tl.int64), channel
+
+
+@triton.jit
+def _reach(t, row, a, length, starts_ptr, STARTS: tl.constexpr):
+    """How much of the state before step t is left after it: a, 0 where a history begins, 1 at padding."""
+    if STARTS:
+        a = tl.where(tl.load(starts_ptr + row, t < length, 0) != 0, 0.0, a)
+    return tl.where(t < length, a, 1.0)
+
+
+@triton.jit
+def forward_kernel(
     x_ptr,
     gates_ptr,
     lambda_ptr,
     initial_ptr,
     lengths_ptr,
+    starts_ptr,
+    h_ptr,
+    final_ptr,
+    ticket_ptr,
+    words_ptr,
+    B,
+    T,
+    H,
+    tiles,
+    STARTS: tl.constexpr,
+    CHAINED: tl.constexpr,
+    TILE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """h (B, T, H) and final (B, H) in `tiles` tiles of TILE steps."""
+    place, batch, channel = _place(ticket_ptr, B, H, CHAINED, BLOCK)
+    inside = channel < H
+    softplus_lambda = softplus(tl.load(lambda_ptr + channel, inside, 0.0).to(tl.float32))
+    length = tl.load(lengths_ptr + batch)
+    state = tl.load(initial_ptr + batch * H + channel, inside, 0.0).to(tl.float32)
+    for n in range(1 if CHAINED else tiles):
+        tile = place + n
+        reach = ()
+        added = ()
+        for step in tl.static_range(TILE):
+            t = tile * TILE + step
+            row = batch * T + t
+            here = inside & (channel * 0 + t < T)
+            x = tl.load(x_ptr + row * H + channel, here, 0.0).to(tl.float32)
+            r = tl.load(gates_ptr + row * 2 * H + channel, here, 0.0).to(tl.float32)
+            i = tl.load(gates_ptr + row * 2 * H + H + channel, here, 0.0).to(tl.float32)
+            a, scale, _ = decay(r, softplus_lambda)
+            reach = reach + (_reach(t, row, a, length, starts_ptr, STARTS),)
+            added = added + (tl.where(t < length, scale * tl.sigmoid(i) * x, 0.0),)
+        if CHAINED:
+            product = tl.full([BLOCK], 1.0, tl.float32)
+            total = tl.zeros([BLOCK], tl.float32)
+            for step in tl.static_range(TILE):
+                product *= reach[step]
+                total = reach[step] * total + added[step]
+            words = words_ptr + (batch * tiles + tile) * H + channel
+            if tile > 0:
+                state = _await(words - H, inside)
+            _publish(words, product * state + total, inside)
+        for step in tl.static_range(TILE):
+            t = tile * TILE + step
+            state = reach[step] * state + added[step]
+            tl.store(h_ptr + (batch * T + t) * H + channel, state, inside & (channel * 0 + t < T))
+        if tile == tiles - 1:
+            tl.store(final_ptr + batch * H + channel, state, inside)
+
+
+@triton.jit
+def backward_kernel(
+    x_ptr,
+    gates_ptr,
+    lambda_ptr,
+    initial_ptr,
+    lengths_ptr,
+    starts_ptr,
     h_ptr,
     dh_ptr,
     dfinal_ptr,
@@ -75,86 +151,87 @@ def _backward_kernel(
     dgates_ptr,
     dlambda_ptr,
     dinitial_ptr,
+    ticket_ptr,
+    words_ptr,
+    B,
     T,
     H,
+    tiles,
+    tile_steps,
+    STARTS: tl.constexpr,
+    CHAINED: tl.constexpr,
+    GROUP: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    batch = tl.program_id(0).to(tl.int64)
-    channel = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    """All gradients, walking back in time through `tiles` tiles of `tile_steps` steps (a multiple of GROUP).
+
+    dlambda is left as one sum for each program, (B, tiles, H). `carry` is what reaches step t from all later ones:
+    a_{t+1} g_{t+1}, where g_t = dL/dh_t in all.
+    """
+    place, batch, channel = _place(ticket_ptr, B, H, CHAINED, BLOCK)
     inside = channel < H
     Lambda = tl.load(lambda_ptr + channel, inside, 0.0).to(tl.float32)
-    softplus_lambda = _softplus(Lambda)
+    softplus_lambda = softplus(Lambda)
     initial = tl.load(initial_ptr + batch * H + channel, inside, 0.0).to(tl.float32)
+    length = tl.load(lengths_ptr + batch)
     carry = tl.load(dfinal_ptr + batch * H + channel, inside, 0.0).to(tl.float32)
     dsoftplus = tl.zeros([BLOCK], tl.float32)
-    length = tl.load(lengths_ptr + batch)
-    for back in range(T):
-        t = T - 1 - back
-        row = (batch * T + t) * H + channel
-        gate_row = (batch * T + t) * 2 * H + channel
-        x = tl.load(x_ptr + row, inside, 0.0).to(tl.float32)
-        r = tl.load(gates_ptr + gate_row, inside, 0.0).to(tl.float32)
-        i = tl.load(gates_ptr + gate_row + H, inside, 0.0).to(tl.float32)
-        first = channel * 0 + t == 0
-        before = tl.where(first, initial, tl.load(h_ptr + row - H, inside & ~first, 0.0))
-        dh = tl.load(dh_ptr + row, inside, 0.0).to(tl.float32) + carry
-        a, scale, sig_r, sig_i = _gate(r, i, softplus_lambda)
-        valid = t < length
-        # d sqrt(1 - a^2) / d log a = -a^2 / sqrt(1 - a^2)
-        dlog_a = dh * a * (before - sig_i * x * a / scale)
-        dlog_a = tl.where(valid, dlog_a, 0.0)
-        db = tl.where(valid, dh * scale, 0.0)
-        dsoftplus -= dlog_a * sig_r
-        tl.store(dx_ptr + row, db * sig_i, inside)
-        tl.store(dgates_ptr + gate_row, -dlog_a * softplus_lambda * sig_r * (1.0 - sig_r), inside)
-        tl.store(dgates_ptr + gate_row + H, db * x * sig_i * (1.0 - sig_i), inside)
-        carry = tl.where(valid, dh * a, dh)
-    tl.store(dlambda_ptr + batch * H + channel, dsoftplus * tl.sigmoid(Lambda), inside)
-    tl.store(dinitial_ptr + batch * H + channel, carry, inside)
-
-
-class _GatedScan(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, gates: Tensor, Lambda: Tensor, initial: Tensor, lengths: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        B, T, H = x.shape
-        h = torch.empty(B, T, H, dtype=torch.float32, device=x.device)
-        final = torch.empty(B, H, dtype=torch.float32, device=x.device)
-        block, grid = _launch(B, H)
-        _forward_kernel[grid](x, gates, Lambda, initial, lengths, h, final, T, H, BLOCK=block)
-        ctx.save_for_backward(x, gates, Lambda, initial, lengths, h)
-        return h, final
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, gates, Lambda, initial, lengths, h = ctx.saved_tensors
-        dh, dfinal = (grad.contiguous() for grad in grads)
-        B, T, H = x.shape
-        dx, dgates = torch.empty_like(x), torch.empty_like(gates)
-        dlambda = torch.empty(B, H, dtype=torch.float32, device=x.device)
-        dinitial = torch.empty(B, H, dtype=torch.float32, device=x.device)
-        block, grid = _launch(B, H)
-        _backward_kernel[grid](
-            x, gates, Lambda, initial, lengths, h, dh, dfinal, dx, dgates, dlambda, dinitial, T, H, BLOCK=block
-        )
-        # Summed over the batch by a plain reduction, so that the result does not depend on scheduling.
-        return dx, dgates, dlambda.sum(0).to(Lambda.dtype), dinitial.to(initial.dtype), None
-
-
-def _launch(B: int, H: int) -> tuple[int, tuple[int, int]]:
-    block = min(128, triton.next_power_of_2(H))
-    return block, (B, triton.cdiv(H, block))
-
-
-def gated_scan_triton(
-    x: Tensor, gates: Tensor, Lambda: Tensor, initial: Tensor, lengths: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """`gated_scan_reference` on a GPU; h and final are float32."""
-    B, T, _ = x.shape
-    if lengths is None:
-        lengths = torch.full((B,), T, dtype=torch.int32, device=x.device)
-    result: tuple[Tensor, Tensor] = _GatedScan.apply(
-        x.contiguous(), gates.contiguous(), Lambda, initial.contiguous(), lengths
-    )
-    return result
+    tile = tiles - 1 - place
+    latest = (tile + 1) * tile_steps - 1
+    if CHAINED:
+        product = tl.full([BLOCK], 1.0, tl.float32)
+        total = tl.zeros([BLOCK], tl.float32)
+        for group in range(tile_steps // GROUP):
+            pairs = ()
+            for step in tl.static_range(GROUP):
+                t = latest - group * GROUP - step
+                row = batch * T + t
+                here = inside & (channel * 0 + t < T)
+                r = tl.load(gates_ptr + row * 2 * H + channel, here, 0.0).to(tl.float32)
+                pairs = pairs + ((r, tl.load(dh_ptr + row * H + channel, here, 0.0).to(tl.float32)),)
+            for step in tl.static_range(GROUP):
+                t = latest - group * GROUP - step
+                r, dh = pairs[step]
+                a, _, _ = decay(r, softplus_lambda)
+                reach = _reach(t, batch * T + t, a, length, starts_ptr, STARTS)
+                product *= reach
+                total = reach * (total + dh)
+        words = words_ptr + (batch * tiles + tile) * H + channel
+        if tile < tiles - 1:
+            carry = _await(words + H, inside)
+        _publish(words, product * carry + total, inside)
+    for group in range(tile_steps // GROUP):
+        loaded = ()
+        for step in tl.static_range(GROUP):
+            t = latest - group * GROUP - step
+            row = batch * T + t
+            here = inside & (channel * 0 + t < T)
+            x = tl.load(x_ptr + row * H + channel, here, 0.0).to(tl.float32)
+            r = tl.load(gates_ptr + row * 2 * H + channel, here, 0.0).to(tl.float32)
+            i = tl.load(gates_ptr + row * 2 * H + H + channel, here, 0.0).to(tl.float32)
+            dh = tl.load(dh_ptr + row * H + channel, here, 0.0).to(tl.float32)
+            before = tl.load(h_ptr + (row - 1) * H + channel, here & (channel * 0 + t > 0), 0.0)
+            loaded = loaded + ((x, r, i, dh, before),)
+        for step in tl.static_range(GROUP):
+            t = latest - group * GROUP - step
+            row = batch * T + t
+            here = inside & (channel * 0 + t < T)
+            x, r, i, dh, before = loaded[step]
+            before = tl.where(t > 0, before, initial)
+            if STARTS:
+                before = tl.where(tl.load(starts_ptr + row, t < T, 0) != 0, 0.0, before)
+            a, scale, sig_r = decay(r, softplus_lambda)
+            sig_i = tl.sigmoid(i)
+            g = dh + carry
+            carry = _reach(t, row, a, length, starts_ptr, STARTS) * g
+            # d sqrt(1 - a^2) / d log a = -a^2 / sqrt(1 - a^2)
+            dlog_a = tl.where(t < length, g * a * (before - sig_i * x * a / scale), 0.0)
+            db = tl.where(t < length, g * scale, 0.0)
+            dsoftplus -= dlog_a * sig_r
+            gate = dgates_ptr + row * 2 * H + channel
+            tl.store(dx_ptr + row * H + channel, db * sig_i, here)
+            tl.store(gate, -dlog_a * softplus_lambda * sig_r * (1.0 - sig_r), here)
+            tl.store(gate + H, db * x * sig_i * (1.0 - sig_i), here)
+    if tile == 0:
+        tl.store(dinitial_ptr + batch * H + channel, carry, inside)
+    tl.store(dlambda_ptr + (batch * tiles + tile) * H + channel, dsoftplus * tl.sigmoid(Lambda), inside)

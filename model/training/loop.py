@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import ModelConfig
 from model.network import RecBLR
 from model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.training.data import Interactions
+from model.training.errors import DataError
 from model.training.evaluation import leave_one_out
 from model.training.recipe import Recipe
-from model.training.windows import Batch, Windows
+from model.training.step import TrainStep
+from model.training.windows import Windows
+
+# Events that leave one to learn from beside the validation and the test target.
+_SHORTEST = 3
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -40,6 +45,8 @@ class Trainer:
     def __init__(
         self, data: Interactions, config: ModelConfig, recipe: Recipe, folder: Path, device: torch.device
     ) -> None:
+        if int(data.lengths.max(initial=0)) < _SHORTEST:
+            raise DataError(f"no user has {_SHORTEST} events: one to learn from, one to validate and one to test")
         torch.manual_seed(recipe.seed)
         self._data = data
         self._recipe = recipe
@@ -48,9 +55,13 @@ class Trainer:
         self.network = RecBLR(config, recipe.dropout).to(device)
         self._windows = Windows(data.without_last(2), recipe.window, recipe.batch, config.start_token, device)
         self.steps = recipe.epochs * self._windows.steps_per_epoch
-        self._adam = torch.optim.Adam(self.network.parameters(), lr=recipe.learning_rate, fused=device.type == "cuda")
+        self._step = TrainStep(self.network, device)
         self._numbers: dict[str, Any] = {
-            "run": {"config": config.to_dict(), "recipe": recipe.to_dict(), "data": data.summary()},
+            "run": {
+                "config": config.to_dict(),
+                "recipe": recipe.to_dict(),
+                "data": data.summary() | {"crc32": zlib.crc32(data.rows.tobytes())},
+            },
             "epoch": 0,
             "step": 0,
             "best": -1.0,
@@ -84,25 +95,15 @@ class Trainer:
         torch.manual_seed(seed)
         generator = torch.Generator(self._device).manual_seed(seed)
         started = time.perf_counter()
-        losses = [self._step(batch) for batch in self._windows.epoch(generator)]
+        self.network.train()
+        losses = []
+        for batch in self._windows.epoch(generator):
+            losses.append(self._step(batch, self._recipe.learning_rate * self._rate(self._numbers["step"])))
+            self._numbers["step"] += 1
         loss = float(torch.stack(losses).mean())  # waits for the device
         seconds = time.perf_counter() - started
         self._numbers["seconds"] += seconds
-        return {"epoch": epoch, "loss": loss, "seconds": seconds}
-
-    def _step(self, batch: Batch) -> Tensor:
-        self.network.train()
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
-            outputs, _ = self.network(batch.inputs)
-            logits = outputs @ self.network.item_embedding.weight.T
-        # Row 0 is no item and no target; it stays among the logits, where it does no harm.
-        loss = F.cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=0)
-        self._adam.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        self._adam.param_groups[0]["lr"] = self._recipe.learning_rate * self._rate(self._numbers["step"])
-        self._adam.step()
-        self._numbers["step"] += 1
-        return loss.detach()
+        return {"epoch": epoch, "loss": loss, "seconds": seconds, "events": self._windows.targets}
 
     def _validate(self) -> dict[str, Any]:
         numbers = self._numbers
@@ -124,8 +125,7 @@ class Trainer:
     def _save(self) -> None:
         tensors = {f"model.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in self._best.items()}
-        for index, state in self._adam.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+        tensors |= {f"adam.{name}": value for name, value in self._step.adam_state().items()}
         save_checkpoint(self._folder, Checkpoint(self._numbers, tensors))
 
     def _resume(self) -> None:
@@ -135,11 +135,7 @@ class Trainer:
         self._numbers = found.numbers
         self.network.load_state_dict(_under("model.", found.tensors))
         self._best = _under("best.", found.tensors)
-        adam: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in _under("adam.", found.tensors).items():
-            index, entry = name.split(".")
-            adam.setdefault(int(index), {})[entry] = tensor
-        self._adam.load_state_dict({"state": adam, "param_groups": self._adam.state_dict()["param_groups"]})
+        self._step.load_adam_state(_under("adam.", found.tensors))
 
 
 def _copy(network: RecBLR) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ class Windows:
     """Draws batches of rows of `length` steps, with all data on `device`.
 
     With `start_token` each history begins with row 0, whose target is the first event; without, its first event
-    is an input only. Apart from that every event is a target exactly once an epoch.
+    is an input only. Apart from that every event is a target exactly once an epoch: `targets` in all.
     """
 
     def __init__(self, data: Interactions, length: int, batch: int, start_token: bool, device: torch.device) -> None:
@@ -41,9 +41,9 @@ class Windows:
         self._start_token = start_token
         steps = torch.from_numpy(data.lengths).to(device) - (0 if start_token else 1)
         self._steps = steps.clamp(min=0)
-        self._total = int(self._steps.sum())
+        self.targets = int(self._steps.sum())
         # The random phase may lengthen the stream by almost one row.
-        self.steps_per_epoch = max(1, -(-(self._total + length - 1) // (length * batch)))
+        self.steps_per_epoch = max(1, -(-(self.targets + length - 1) // (length * batch)))
 
     def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
         """The batches of one epoch; all have the same shape, what is left over is filled with empty targets."""
@@ -61,9 +61,9 @@ class Windows:
         device = self._rows.device
         order = torch.randperm(len(self._steps), generator=generator, device=device)
         steps, first = self._steps[order], self._first[order]
-        history = torch.arange(len(order), device=device).repeat_interleave(steps, output_size=self._total)
+        history = torch.arange(len(order), device=device).repeat_interleave(steps, output_size=self.targets)
         begin = steps.cumsum(0) - steps
-        nth = torch.arange(self._total, device=device) - begin[history]
+        nth = torch.arange(self.targets, device=device) - begin[history]
         event = first[history] + nth
         starts = nth == 0
         if self._start_token:

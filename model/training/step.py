@@ -1,0 +1,117 @@
+"""One optimisation step, as few launches as the device allows.
+
+On a GPU the network is compiled, and the whole step (forward, loss, backward, Adam) is captured once as a CUDA
+graph and replayed: a step of this small network is otherwise bound by launches, not by arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from model.layers import Segments
+from model.network import RecBLR
+from model.ops.softmax_loss import softmax_loss
+from model.training.windows import Batch
+
+# Steps run eagerly before the capture: they compile kernels and create Adam's buffers.
+_WARM_UP = 3
+
+
+class TrainStep:
+    """Runs steps on batches of one shape.
+
+    On a GPU matrix products run in bfloat16 (autocast); weights, norms, the recurrence and Adam stay in float32.
+    """
+
+    def __init__(self, network: RecBLR, device: torch.device) -> None:
+        self._network = network
+        self._device = device
+        self._on_gpu = device.type == "cuda"
+        self._rate = torch.zeros((), device=device)
+        self._adam = torch.optim.Adam(
+            network.parameters(), lr=self._rate if self._on_gpu else 0.0, fused=self._on_gpu, capturable=self._on_gpu
+        )
+        # Layer by layer: they share one compiled program, so the compiler's time does not grow with their number.
+        self._layers = [
+            torch.compile(layer, dynamic=False) if self._on_gpu else layer for layer in network.recurrent_layers
+        ]
+        self._calls = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._batch: Batch | None = None
+        self._loss = torch.zeros((), device=device)
+
+    def __call__(self, batch: Batch, learning_rate: float) -> Tensor:
+        """The loss before the step, a scalar on the device (a new tensor each time)."""
+        self._calls += 1
+        if not self._on_gpu:
+            self._adam.param_groups[0]["lr"] = learning_rate
+            return self._step(batch)
+        self._rate.fill_(learning_rate)
+        if self._batch is None:
+            self._batch = Batch(batch.inputs.clone(), batch.targets.clone(), batch.starts.clone())
+        for mine, given in zip(_parts(self._batch), _parts(batch), strict=True):
+            mine.copy_(given)
+        if self._graph is not None:
+            self._graph.replay()
+        elif self._calls <= _WARM_UP:
+            self._loss = self._on_side_stream(self._batch)
+        else:
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self._loss = self._step(self._batch)
+            self._graph.replay()
+        return self._loss.clone()
+
+    def adam_state(self) -> dict[str, Tensor]:
+        """Adam's buffers by name, `<parameter's index>.<buffer>`."""
+        return {
+            f"{index}.{name}": torch.as_tensor(value)
+            for index, buffers in self._adam.state_dict()["state"].items()
+            for name, value in buffers.items()
+        }
+
+    def load_adam_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `adam_state`, before the first step."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            index, name = key.split(".")
+            state.setdefault(int(index), {})[name] = tensor
+        self._adam.load_state_dict({"state": state, "param_groups": self._adam.state_dict()["param_groups"]})
+        if self._on_gpu:
+            self._adam.param_groups[0]["lr"] = self._rate  # loading has put a copy in its place
+
+    def _on_side_stream(self, batch: Batch) -> Tensor:
+        """Warm-up as capturing demands it: on another stream than the default one."""
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            loss = self._step(batch)
+        torch.cuda.current_stream().wait_stream(stream)
+        return loss
+
+    def _step(self, batch: Batch) -> Tensor:
+        kind = torch.bfloat16 if self._on_gpu else torch.float32
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._on_gpu, cache_enabled=False):
+            outputs = self._outputs(batch.inputs, batch.starts)
+        table = self._network.item_embedding.weight
+        loss = softmax_loss(outputs.flatten(0, 1).to(kind), table.to(kind), batch.targets.flatten())
+        self._adam.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self._adam.step()
+        return loss.detach()
+
+    def _outputs(self, items: Tensor, starts: Tensor) -> Tensor:
+        """What `RecBLR.forward` gives, without the states."""
+        segments = Segments.of(None, starts)
+        state = self._network.begin(items.shape[0])
+        u = self._network.embed(items)
+        for index, layer in enumerate(self._layers):
+            u, _ = layer(u, state[:, index], segments)
+        return u
+
+
+def _parts(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    return batch.inputs, batch.targets, batch.starts
