@@ -81,9 +81,10 @@ async def replay(url: str, api_key: str | None, histories: list[list[str]], conc
             async with gate:
                 return await _replay_user(client, f"replay-{run}-{number}", items)
 
-        tasks = [asyncio.create_task(one(number, items)) for number, items in enumerate(histories)]
-        for task in track(tasks, "replaying", console=Console(stderr=True)):
-            await task
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(number, items)) for number, items in enumerate(histories)]
+            for task in track(tasks, "replaying", console=Console(stderr=True)):
+                await asyncio.wait([task])
     return [task.result() for task in tasks]
 
 
@@ -115,8 +116,11 @@ def main() -> int:
         started = time.perf_counter()
         replayed = asyncio.run(replay(options.url, options.api_key, lists, options.concurrency))
         seconds = time.perf_counter() - started
-    except (DataError, BundleError, httpx.HTTPError) as error:
-        sys.stderr.write(f"error: {error or type(error).__name__}\n")
+    except (DataError, BundleError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except ExceptionGroup as failed:
+        sys.stderr.write(f"error: {failed.exceptions[0]!r}; is the server at {options.url} up?\n")
         return 2
     online = Ranks(np.array([r.kept for r in replayed]), np.array([r.masked for r in replayed])).metrics()
     offline = leave_one_out(network, histories).metrics()

@@ -1,0 +1,130 @@
+"""Store, protocol and engine together: every answer is the fold of the log at the sequence it names."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from model.artifact import load_bundle, write_bundle
+from model.config import ModelConfig
+from service.api.metrics import PrometheusMeter
+from service.api.serving import Services
+from service.core.events import MemoPut, NewEvent, Visit
+from service.core.ports import Engine, Folded, TopK, Turn
+from service.core.recommender import Answer
+from service.engine import BundleModels
+from service.main import open_services
+from service.settings import Settings
+from tests.model.builders import bundle_of
+from tests.servers import RedisServer
+
+pytestmark = pytest.mark.anyio
+
+WRITERS, EACH, ITEMS = 32, 6, 40
+ASK = TopK(5, exclude_seen=False)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisServer) -> Settings:
+    write_bundle(tmp_path / "bundle", bundle_of(ModelConfig(items=ITEMS, dim=8), seed=5))
+    url = f"sqlite:///{tmp_path}/log.db" if request.param == "sqlite" else redis.url
+    return Settings(state_url=url, bundle=tmp_path / "bundle")  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[tuple[Services, Engine]]:
+    models = BundleModels(settings.bundle, settings.events_kept)
+    await models.start()
+    async with open_services(settings, PrometheusMeter()) as services:
+        yield services, models.live
+
+
+def event(item_id: str) -> NewEvent:
+    return NewEvent.create(item_id, None, None, now=1.0)
+
+
+def assert_is_fold(answer: Answer, items: list[str], engine: Engine) -> None:
+    """The answer is what the engine says of the first `answer.sequence` items, folded anew from nothing."""
+    (expected,) = engine.run([Turn(None, tuple(items[: answer.sequence]), ASK)])
+    assert isinstance(expected, Folded)
+    assert [item.item_id for item in answer.items] == [item.item_id for item in expected.items]
+    for found, wanted in zip(answer.items, expected.items, strict=True):
+        assert found.score == pytest.approx(wanted.score, rel=1e-4, abs=1e-5)
+
+
+async def test_every_answer_of_concurrent_writers_is_the_fold_at_its_sequence(settings: Settings) -> None:
+    async with running(settings) as (one, engine), open_services(settings, PrometheusMeter()) as other:
+
+        async def write(writer: int) -> list[tuple[int, Answer]]:
+            recommender = (one if writer % 2 else other).recommender
+            answers = []
+            for n in range(EACH):
+                item_id = engine_items[(writer * 7 + n * 3) % ITEMS]
+                recorded = await recommender.record("written by many", event(item_id), ASK)
+                assert recorded.answer is not None
+                answers.append((recorded.sequence, recorded.answer))
+            return answers
+
+        engine_items = [item.item_id for item in load_bundle(settings.bundle).items]
+        written = [pair for pairs in await asyncio.gather(*map(write, range(WRITERS))) for pair in pairs]
+        assert sorted(sequence for sequence, _ in written) == list(range(1, WRITERS * EACH + 1))
+        log = await one.recommender.history("written by many", None, 1000)
+        items = [entry.item_id for entry in log.events]
+        for sequence, answer in written:
+            assert answer.sequence >= sequence
+            assert_is_fold(answer, items, engine)
+
+
+async def test_a_damaged_memo_is_rebuilt_and_never_served(settings: Settings) -> None:
+    async with running(settings) as (services, engine):
+        recommender, store = services.recommender, services.store
+        items = [item.item_id for item in load_bundle(settings.bundle).items][:9]
+        for item_id in items:
+            await recommender.record("damaged", event(item_id), None)
+        await recommender.close()
+        (snapshot,) = await store.visit([Visit("damaged", engine.version)])
+        assert not isinstance(snapshot, Exception)
+        assert snapshot.memo is not None
+        for position in (0, 5, 30, len(snapshot.memo) - 1):
+            blob = bytearray(snapshot.memo)
+            blob[position] ^= 4
+            damaged = MemoPut("damaged", snapshot.generation, engine.version, 9, bytes(blob), repair=True)
+            assert await store.put_memos([damaged]) == [True]
+            assert (await recommender.audit("damaged")).memo == "damaged"
+            assert_is_fold(await recommender.recommend("damaged", ASK), items, engine)
+            await recommender.close()
+            audit = await recommender.audit("damaged")
+            assert (audit.memo, audit.exact) == ("found", True)
+            assert audit.max_relative_error is not None
+            assert audit.max_relative_error <= 1e-5
+
+
+async def test_an_undone_event_leaves_the_state_as_if_it_had_never_been(settings: Settings) -> None:
+    async with running(settings) as (services, engine):
+        recommender = services.recommender
+        items = [item.item_id for item in load_bundle(settings.bundle).items][:6]
+        for item_id in items:
+            await recommender.record("undone", event(item_id), ASK)
+        await recommender.delete_event("undone", "seq-3")
+        answer = await recommender.recommend("undone", ASK)
+        assert answer.sequence == 6
+        assert_is_fold(answer, items[:2] + items[3:], engine)
+        await recommender.delete_user("undone")
+        cold = await recommender.recommend("undone", ASK)
+        assert (cold.cold, cold.sequence) == (True, 0)
+        assert_is_fold(cold, [], engine)
