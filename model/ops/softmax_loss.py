@@ -17,9 +17,9 @@ CHUNK = 1 << 28
 
 class _SoftmaxLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, outputs: Tensor, table: Tensor, targets: Tensor, chunk: int) -> Tensor:
+    def forward(ctx: Any, outputs: Tensor, table: Tensor, targets: Tensor, count: Tensor, chunk: int) -> Tensor:
         kind = torch.float64 if outputs.dtype == torch.float64 else torch.float32
-        scale = 1.0 / targets.count_nonzero().clamp(min=1).to(kind)
+        scale = 1.0 / count.clamp(min=1).to(kind)
         rows = max(1, chunk // table.shape[0])
         dtable = torch.zeros_like(table, dtype=kind)
         doutputs, losses = [], []
@@ -34,7 +34,7 @@ class _SoftmaxLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         doutputs, dtable = ctx.saved_tensors
-        return doutputs * grads[0], dtable * grads[0], None, None
+        return doutputs * grads[0], dtable * grads[0], None, None, None
 
 
 def _loss_and_gradient(logits: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
@@ -52,11 +52,15 @@ def _loss_and_gradient(logits: Tensor, targets: Tensor, scale: Tensor) -> Tensor
     return (losses * counted).sum() * scale
 
 
-def softmax_loss(outputs: Tensor, table: Tensor, targets: Tensor, chunk: int = CHUNK) -> Tensor:
+def softmax_loss(
+    outputs: Tensor, table: Tensor, targets: Tensor, count: Tensor | None = None, chunk: int = CHUNK
+) -> Tensor:
     """Mean cross-entropy over the positions that have a target.
 
-    outputs (N, D), table (V, D), targets (N,) rows of the table, 0 meaning no target; a scalar float32. Equal to
+    outputs (N, D), table (V, D), targets (N,) rows of the table, 0 meaning no target; a scalar float32. `count` is
+    what the sum is divided by, None meaning the number of targets. Equal to
     `F.cross_entropy(outputs @ table.T, targets, ignore_index=0)` to the rounding of the logits' dtype.
     """
-    result: Tensor = _SoftmaxLoss.apply(outputs, table, targets, chunk)  # type: ignore[no-untyped-call]
+    count = targets.count_nonzero() if count is None else count
+    result: Tensor = _SoftmaxLoss.apply(outputs, table, targets, count, chunk)  # type: ignore[no-untyped-call]
     return result

@@ -19,12 +19,15 @@ from model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from model.training.data import Interactions
 from model.training.errors import DataError
 from model.training.evaluation import leave_one_out
+from model.training.parallel import Crew
 from model.training.recipe import Recipe
 from model.training.step import TrainStep
 from model.training.windows import Windows
 
 # Events that leave one to learn from beside the validation and the test target.
 _SHORTEST = 3
+
+ALONE = Crew()
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -43,11 +46,20 @@ class Trainer:
     """One run over `data`, whose last event of each user is the test and last but one the validation target."""
 
     def __init__(
-        self, data: Interactions, config: ModelConfig, recipe: Recipe, folder: Path, device: torch.device
+        self,
+        data: Interactions,
+        config: ModelConfig,
+        recipe: Recipe,
+        folder: Path,
+        device: torch.device,
+        crew: Crew = ALONE,
     ) -> None:
         if int(data.lengths.max(initial=0)) < _SHORTEST:
             raise DataError(f"no user has {_SHORTEST} events: one to learn from, one to validate and one to test")
+        if recipe.batch < crew.size:
+            raise DataError(f"a batch of {recipe.batch} rows cannot be shared by {crew.size} processes; give more")
         torch.manual_seed(recipe.seed)
+        self._crew = crew
         self._data = data
         self._recipe = recipe
         self._folder = folder
@@ -55,7 +67,7 @@ class Trainer:
         self.network = RecBLR(config, recipe.dropout).to(device)
         self._windows = Windows(data.without_last(2), recipe.window, recipe.batch, config.start_token, device)
         self.steps = recipe.epochs * self._windows.steps_per_epoch
-        self._step = TrainStep(self.network, device)
+        self._step = TrainStep(self.network, device, crew)
         self._numbers: dict[str, Any] = {
             "run": {
                 "config": config.to_dict(),
@@ -92,7 +104,7 @@ class Trainer:
     def _epoch(self, epoch: int) -> dict[str, Any]:
         # Seeded by the epoch, so that a resumed run draws what the whole one would have drawn.
         seed = self._recipe.seed * 1_000_003 + epoch
-        torch.manual_seed(seed)
+        torch.manual_seed(seed + 500_009 * self._crew.rank)
         generator = torch.Generator(self._device).manual_seed(seed)
         started = time.perf_counter()
         self.network.train()
@@ -100,7 +112,9 @@ class Trainer:
         for batch in self._windows.epoch(generator):
             losses.append(self._step(batch, self._recipe.learning_rate * self._rate(self._numbers["step"])))
             self._numbers["step"] += 1
-        loss = float(torch.stack(losses).mean())  # waits for the device
+        mean = torch.stack(losses).mean()
+        self._crew.sum([mean])
+        loss = float(mean)  # waits for the device
         seconds = time.perf_counter() - started
         self._numbers["seconds"] += seconds
         return {"epoch": epoch, "loss": loss, "seconds": seconds, "events": self._windows.targets}
@@ -108,11 +122,13 @@ class Trainer:
     def _validate(self) -> dict[str, Any]:
         numbers = self._numbers
         ndcg = leave_one_out(self.network, self._data.without_last(1)).metrics()["ndcg@10"]
+        ndcg = self._crew.agree(ndcg, self._device)  # rounding may differ, decisions must not
         numbers["stale"] += 1
         if ndcg > numbers["best"]:
             numbers.update(best=ndcg, best_epoch=numbers["epoch"], stale=0)
             self._best = _copy(self.network)
-        self._save()
+        if self._crew.rank == 0:
+            self._save()
         return {"validation_ndcg@10": ndcg, "best": numbers["best"]}
 
     def _rate(self, step: int) -> float:

@@ -14,6 +14,7 @@ from torch import Tensor
 from model.layers import Segments
 from model.network import RecBLR
 from model.ops.softmax_loss import softmax_loss
+from model.training.parallel import Crew
 from model.training.windows import Batch
 
 # Steps run eagerly before the capture: they compile kernels and create Adam's buffers.
@@ -26,11 +27,13 @@ class TrainStep:
     On a GPU matrix products run in bfloat16 (autocast); weights, norms, the recurrence and Adam stay in float32.
     """
 
-    def __init__(self, network: RecBLR, device: torch.device) -> None:
+    def __init__(self, network: RecBLR, device: torch.device, crew: Crew) -> None:
         self._network = network
         self._device = device
+        self._crew = crew
         self._on_gpu = device.type == "cuda"
         self._rate = torch.zeros((), device=device)
+        self._targets = torch.zeros((), device=device)
         self._adam = torch.optim.Adam(
             network.parameters(), lr=self._rate if self._on_gpu else 0.0, fused=self._on_gpu, capturable=self._on_gpu
         )
@@ -44,8 +47,13 @@ class TrainStep:
         self._loss = torch.zeros((), device=device)
 
     def __call__(self, batch: Batch, learning_rate: float) -> Tensor:
-        """The loss before the step, a scalar on the device (a new tensor each time)."""
+        """This process' part of the loss before the step, a scalar on the device (a new tensor each time).
+
+        `batch` is the whole crew's; the parts' sum is the mean over its targets.
+        """
         self._calls += 1
+        self._targets.copy_(batch.targets.count_nonzero())
+        batch = self._crew.share(batch)
         if not self._on_gpu:
             self._adam.param_groups[0]["lr"] = learning_rate
             return self._step(batch)
@@ -97,9 +105,10 @@ class TrainStep:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._on_gpu, cache_enabled=False):
             outputs = self._outputs(batch.inputs, batch.starts)
         table = self._network.item_embedding.weight
-        loss = softmax_loss(outputs.flatten(0, 1).to(kind), table.to(kind), batch.targets.flatten())
+        loss = softmax_loss(outputs.flatten(0, 1).to(kind), table.to(kind), batch.targets.flatten(), self._targets)
         self._adam.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        self._crew.sum([parameter.grad for parameter in self._network.parameters() if parameter.grad is not None])
         self._adam.step()
         return loss.detach()
 

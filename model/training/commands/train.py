@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> None:
     """Train, report, publish to the run's folder."""
     from model.training.data import read_interactions
     from model.training.loop import Trainer
+    from model.training.parallel import join, leave
     from model.training.progress import RunLog
     from model.training.publish import publish
     from model.training.report import write_report
@@ -33,9 +34,15 @@ def run(options: argparse.Namespace) -> None:
     recipe = shared.recipe_of(options)
     config = ModelConfig(items=len(data.item_ids), dim=options.dim, layers=options.layers)
     options.out.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(data, config, recipe, options.out, shared.device_of(options))
+    crew, device = join(shared.device_of(options))
+    trainer = Trainer(data, config, recipe, options.out, device, crew)
+    if crew.rank > 0:  # the first process reports and publishes for all
+        trainer.run(lambda line: None)
+        leave(crew)
+        return
     with RunLog(options.out, recipe.epochs) as log:
         trained = trainer.run(log)
+    leave(crew)
     facts = {"Recipe": recipe.to_dict(), "Model": config.to_dict(), "Data": data.summary()}
     report = write_report(options.out, trained.network, data, trained.metrics, facts)
     extra = shared.run_facts(trained, recipe, options.data.name)

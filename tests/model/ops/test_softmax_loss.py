@@ -26,7 +26,7 @@ def test_loss_and_gradients_are_those_of_cross_entropy(chunk: int, positions: in
 
     expected = F.cross_entropy(outputs @ table.T, targets, ignore_index=0)
     wanted = torch.autograd.grad(expected, (outputs, table), upstream)
-    loss = softmax_loss(outputs, table, targets, chunk)
+    loss = softmax_loss(outputs, table, targets, chunk=chunk)
     found = torch.autograd.grad(loss, (outputs, table), upstream)
 
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
