@@ -1,0 +1,1 @@
+"""Load tests: generator, floors, peers and growth, each a measurement against servers that the run starts itself."""

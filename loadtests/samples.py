@@ -1,0 +1,100 @@
+"""What a run observed, and its summary in numbers."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Statuses of requests that got no answer at all: the socket broke, or the run ended first.
+BROKEN, UNANSWERED = -1, -2
+_NAMES = {BROKEN: "connection broke", UNANSWERED: "unanswered"}
+PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
+
+
+class Samples:
+    """A row for each request: when it was due, sent and answered (seconds of one clock), its status and kind."""
+
+    def __init__(self, kinds: Sequence[str]) -> None:
+        self.kinds = list(kinds)
+        self.origin = 0.0
+        self.seconds = 0.0
+        self._due, self._sent, self._answered = array("d"), array("d"), array("d")
+        self._status, self._kind = array("h"), array("h")
+
+    def add(self, due: float, sent: float, answered: float, status: int, kind: int) -> None:
+        """One request is over; what never was answered counts as long as it was waited for."""
+        self._due.append(due)
+        self._sent.append(sent)
+        self._answered.append(answered)
+        self._status.append(status)
+        self._kind.append(kind)
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    @property
+    def latencies(self) -> NDArray[np.float64]:
+        """Seconds from due to answered, in the order of the answers."""
+        return np.array(self._answered) - np.array(self._due)
+
+    @property
+    def good(self) -> NDArray[np.bool_]:
+        """Which answers were 2xx."""
+        status = np.array(self._status)
+        return (status >= 200) & (status < 300)
+
+    def summary(self) -> dict[str, Any]:
+        """Rates per second over the run's scheduled seconds, errors by status, latencies in milliseconds."""
+        latencies, good, kind = self.latencies, self.good, np.array(self._kind)
+        answered = np.array(self._answered)
+        in_time = good & (answered <= self.origin + self.seconds)
+        return {
+            "seconds": round(self.seconds, 3),
+            "requests": len(self),
+            "achieved_per_s": round(float(in_time.sum()) / self.seconds, 2) if self.seconds else 0.0,
+            "errors": self._errors(),
+            "latency_ms": percentiles(latencies),
+            "late_sending_ms": percentiles(np.array(self._sent) - np.array(self._due)),
+            "by_kind": {
+                name: {"requests": int((kind == n).sum()), "latency_ms": percentiles(latencies[kind == n])}
+                for n, name in enumerate(self.kinds)
+            },
+        }
+
+    def over_time(self, windows: int = 30) -> list[tuple[float, float, float]]:
+        """(seconds since the start, p50 ms, p99 ms) of requests by when they were due, in equal windows."""
+        if not len(self):
+            return []
+        due, latencies = np.array(self._due) - self.origin, self.latencies * 1e3
+        edges = np.linspace(0, max(self.seconds, 1e-9), windows + 1)
+        rows = []
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            window = latencies[(due >= low) & (due < high)]
+            if len(window):
+                p50, p99 = np.percentile(window, [50, 99])
+                rows.append((round(float(low + high) / 2, 2), round(float(p50), 3), round(float(p99), 3)))
+        return rows
+
+    def distribution(self) -> list[tuple[float, float]]:
+        """(percentile, milliseconds) at enough places to draw the distribution with its tail."""
+        places = [1, 5, *range(10, 91, 10), 95, 97, 98, 99, 99.5, 99.9]
+        if not len(self):
+            return []
+        values = np.percentile(self.latencies * 1e3, places)
+        return [(float(p), round(float(v), 3)) for p, v in zip(places, values, strict=True)]
+
+    def _errors(self) -> dict[str, int]:
+        status, counts = np.unique(np.array(self._status, np.int64)[~self.good], return_counts=True)
+        return {_NAMES.get(int(s), str(int(s))): int(n) for s, n in zip(status, counts, strict=True)}
+
+
+def percentiles(seconds: NDArray[np.float64]) -> dict[str, float]:
+    """Milliseconds at the percentiles that every table has; empty without samples."""
+    if not len(seconds):
+        return {}
+    values = np.percentile(seconds * 1e3, list(PERCENTILES.values()))
+    return {name: round(float(value), 3) for name, value in zip(PERCENTILES, values, strict=True)}
