@@ -132,6 +132,8 @@ def _from_table(path: Path, table: pa.Table) -> tuple[pa.Array, pa.Array]:
         kind = table["timestamp"].type
         if pa.types.is_string(kind) or pa.types.is_large_string(kind):  # as text 1000 comes before 999
             raise DataError(f"{path}: the timestamps are text; write them as numbers or as ISO 8601")
+        if pa.types.is_floating(kind) and not np.isfinite(table["timestamp"].to_numpy()).all():
+            raise DataError(f"{path}: some timestamps are NaN or infinite; correct or remove these rows")
         by = "sequence" if path.is_dir() and "sequence" in table.column_names else "timestamp"
         order = np.argsort(table[by].to_numpy(), kind="stable")
         table = table.take(pa.array(order))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from model.network import RecBLR
 from model.training.data import Interactions
+from model.training.errors import DataError
 
 CUTOFFS = (10, 20)
 # Tokens in one forward pass: bounds memory whatever the longest history is.
@@ -44,9 +45,14 @@ class Ranks:
 
 @torch.no_grad()
 def leave_one_out(network: RecBLR, data: Interactions) -> Ranks:
-    """Rank the last event of every history of at least two events, given all before it."""
+    """Rank the last event of every history of at least two events, given all before it.
+
+    Raises `DataError` where there is no such history.
+    """
     lengths = data.lengths
     users = np.flatnonzero(lengths >= 2)
+    if not len(users):
+        raise DataError("no user has 2 events of items that the model knows: one to start from and one to predict")
     users = users[np.argsort(lengths[users], kind="stable")]
     was_training = network.training
     network.eval()
@@ -87,7 +93,9 @@ def _rank(network: RecBLR, data: Interactions, users: NDArray[np.int64]) -> tupl
     scores = last.float() @ network.item_embedding.weight.float().T
     scores[:, 0] = -torch.inf
     wanted = scores.gather(1, target)
-    before = (scores > wanted) | ((scores == wanted) & (torch.arange(scores.shape[1], device=device)[None] < target))
+    row = torch.arange(scores.shape[1], device=device)
+    # Said the other way round, so that a network that has diverged (NaN is below nothing) ranks last, not first.
+    before = ~((scores < wanted) | ((scores == wanted) & (row >= target)))
     kept = before.sum(1) + 1
     seen = torch.zeros_like(before).scatter_(1, histories, True)
     masked = (before & ~seen).sum(1) + 1

@@ -118,7 +118,8 @@ def _ranks(network: RecBLR, outputs: Tensor, targets: Tensor) -> NDArray[np.int6
     scores[:, 0] = -torch.inf
     wanted = scores.gather(1, targets[:, None])
     row = torch.arange(scores.shape[1], device=scores.device)
-    before = (scores > wanted) | ((scores == wanted) & (row < targets[:, None]))
+    # Said the other way round, so that a network that has diverged (NaN is below nothing) ranks last, not first.
+    before = ~((scores < wanted) | ((scores == wanted) & (row >= targets[:, None])))
     result: NDArray[np.int64] = (before.sum(1) + 1).cpu().numpy()
     return result
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from model.training.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One run's settings. The defaults measured best on MovieLens-1M: see DECISIONS.md.
+    """One run's settings; raises `DataError` for those that no run can have.
+
+    The defaults measured best on MovieLens-1M: see DECISIONS.md.
 
     window         steps in a training row
     batch          rows in an optimisation step
@@ -30,6 +35,24 @@ class Recipe:
     evaluate_every: int = 20
     patience: int = 6
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        fewest = {
+            "window": 1,
+            "batch": 1,
+            "epochs": 1,
+            "warmup_steps": 0,
+            "evaluate_every": 1,
+            "patience": 1,
+            "seed": 0,
+        }
+        for name, low in fewest.items():
+            if (value := getattr(self, name)) < low:
+                raise DataError(f"{name} must be a whole number from {low}, not {value}")
+        if not (self.learning_rate > 0.0 and math.isfinite(self.learning_rate)):
+            raise DataError(f"learning_rate must be a number above 0, not {self.learning_rate}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise DataError(f"dropout must be at least 0 and below 1, not {self.dropout}")
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""

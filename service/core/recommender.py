@@ -121,10 +121,15 @@ class Recommender:
                 answer = await self._answer(engine, user_id, snapshot, ask)
             except ServiceError as error:
                 _log.warning("event stored, recommendations given up", extra={"reason": error.code})
+            except Exception:
+                _log.exception("event stored, recommendations failed")
         return Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), answer)
 
     async def record_batch(self, events: Sequence[tuple[str, NewEvent]]) -> list[Recorded | ServiceError]:
-        """Append `(user_id, event)` pairs, each user's in the order given; one outcome for each, in order."""
+        """Append `(user_id, event)` pairs, each user's in the order given; one outcome for each, in order.
+
+        A fault at one user's events is the outcome of these alone: the others may be in the log.
+        """
         engine = self._models.live
         by_user: dict[str, list[int]] = {}
         for position, (user_id, _) in enumerate(events):
@@ -137,9 +142,9 @@ class Recommender:
         for (user_id, positions), snapshot in zip(
             by_user.items(), await asyncio.gather(*visits, return_exceptions=True), strict=True
         ):
-            if isinstance(snapshot, ServiceError):
+            if isinstance(snapshot, Exception):
                 for position in positions:
-                    outcomes[position] = snapshot
+                    outcomes[position] = _failure(snapshot)
                 continue
             if isinstance(snapshot, BaseException):
                 raise snapshot
@@ -263,6 +268,13 @@ class Recommender:
 
 def _items(snapshot: Snapshot) -> tuple[str, ...]:
     return tuple(event.item_id for event in snapshot.pending)
+
+
+def _failure(error: Exception) -> ServiceError:
+    if isinstance(error, ServiceError):
+        return error
+    _log.error("events of a batch failed", exc_info=error)
+    return ServiceError("the service failed on this event; report it with the X-Request-ID of this answer")
 
 
 def _conflict(event: NewEvent) -> EventConflict:

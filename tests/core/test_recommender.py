@@ -13,8 +13,8 @@ from service.core.errors import EventConflict, EventNotFound, Overloaded, Servic
 from service.core.events import NewEvent, Snapshot, Visit
 from service.core.memo import Memo, decode_memo, encode_memo
 from service.core.memo_writer import MemoWriter
-from service.core.ports import Folded, Rank, SilentMeter, TopK
-from service.core.recommender import EngineJob, Recommender
+from service.core.ports import Folded, Rank, SilentMeter, StateDamaged, TopK, Turn
+from service.core.recommender import EngineJob, Recommender, Recorded
 from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, visit_one
 
 ASK = TopK(3, True)
@@ -104,6 +104,37 @@ def test_what_fails_after_the_commit_costs_the_answer_alone() -> None:
         await house.recommender.record("u", event("11"), None)
 
     assert run(scenario).store.logs["u"].sequence == 2
+
+
+def test_a_fault_after_the_commit_costs_the_answer_alone(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+        raise RuntimeError("a fault of ours")
+
+    async def scenario(house: House) -> None:
+        house.engine.run = fail  # type: ignore[method-assign]
+        recorded = await house.recommender.record("u", event("10"), ASK)
+        assert (recorded.sequence, recorded.answer) == (1, None)
+
+    assert run(scenario).store.logs["u"].sequence == 1
+    assert "a fault of ours" in caplog.text
+
+
+def test_a_fault_at_one_user_of_a_batch_is_not_the_others() -> None:
+    class Faulty(MemoryStore):
+        async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
+            if visits[0].user_id == "faulty":
+                raise RuntimeError("a fault of ours")
+            return await super().visit(visits)
+
+    async def scenario() -> None:
+        house = build(Faulty())
+        faulty, good = await house.recommender.record_batch([("faulty", event("1")), ("u", event("2"))])
+        assert type(faulty) is ServiceError
+        assert "ours" not in faulty.message
+        assert isinstance(good, Recorded)
+        await house.recommender.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_store_that_is_down_is_an_error() -> None:

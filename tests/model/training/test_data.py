@@ -181,3 +181,11 @@ def test_taking_the_last_events_away(tmp_path: Path) -> None:
     assert not len(data.without_last(9).rows)
     assert data.popularity().tolist() == [0, 2, 3, 1, 2]
     assert data.summary() == {"users": 3, "items": 4, "events": 8, "median_history": 3.0, "longest_history": 4}
+
+
+@pytest.mark.parametrize("time", ["nan", "inf", "-inf"])
+def test_a_time_that_is_no_moment_is_refused(tmp_path: Path, time: str) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text(f"user_id,item_id,timestamp\na,1,{time}\na,2,5\n")
+    with pytest.raises(DataError, match="NaN or infinite"):
+        read_interactions(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from model.config import ModelConfig
 from model.network import RecBLR
 from model.training import evaluation
 from model.training.data import Interactions, read_interactions
+from model.training.errors import DataError
 from model.training.evaluation import Ranks, last_outputs, leave_one_out
 from model.training.publish import load_network
 from tests.model.builders import CONFIGS, network_of, random_weights
@@ -82,6 +84,16 @@ def test_histories_of_one_event_have_nothing_to_rank_and_batches_do_not_matter(
     monkeypatch.setattr(evaluation, "_TOKENS", 1)
     small = leave_one_out(LastItem(TABLE), data)
     assert (small.kept.tolist(), small.masked.tolist()) == (whole.kept.tolist(), whole.masked.tolist())
+
+
+def test_a_network_that_has_diverged_ranks_last() -> None:
+    ranks = leave_one_out(LastItem([[math.nan] * 6] * 6), histories([1, 2], [3, 1], items=5))
+    assert ranks.kept.min() > 5
+
+
+def test_nobody_to_ask_is_refused() -> None:
+    with pytest.raises(DataError, match="2 events"):
+        leave_one_out(LastItem(TABLE), histories([1], [], items=5))
 
 
 def test_metrics_by_their_formulas() -> None:

@@ -310,3 +310,12 @@ def test_the_manifest_is_what_the_next_run_reads(
     times = [time for *_, time in circle(12, 0, 16)]
     assert summary["last_timestamp"] == max(time for time in times if time < max(times) - 3600)
     assert summary["source"] == "event log"
+
+
+def test_a_network_that_has_diverged_predicts_nothing() -> None:
+    config = ModelConfig(items=5, dim=8)
+    network = network_of(config, random_weights(config))
+    with torch.no_grad():
+        network.item_embedding.weight.fill_(float("nan"))
+    questions = Questions(np.array([1, 2, 3]), np.array([0, 3]), np.array([1]))
+    assert rank_next(network, np.zeros(6, np.int64), questions).min() > 5
