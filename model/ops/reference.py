@@ -46,8 +46,9 @@ def gated_scan_reference(
     if starts is not None:
         a = torch.where(starts[:, :, None], 0.0, a)
     steps = []
-    for t in range(x.shape[1]):
-        following = a[:, t] * h + b[:, t]
+    # Unbound, not indexed: the gradient of a[:, t] is a whole (B, T, H) of zeros but for one step, T times over.
+    for t, (a_t, b_t) in enumerate(zip(a.unbind(1), b.unbind(1), strict=True)):
+        following = a_t * h + b_t
         h = following if lengths is None else torch.where((t < lengths)[:, None], following, h)
         steps.append(h)
     return torch.stack(steps, dim=1), h

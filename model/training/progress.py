@@ -1,20 +1,29 @@
-"""What a person sees while a model trains: a bar on a terminal, a line for each validation elsewhere."""
+"""What a person sees while a model trains: a bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from model.training.data import Interactions
+
+# Without a terminal: no longer than this without a word, in seconds.
+_SILENCE = 30.0
+
 
 class RunLog:
-    """Writes every epoch to `metrics.jsonl` in the run's folder and shows it."""
+    """Writes every epoch to `metrics.jsonl` in the run's folder and shows it; `task` is said once, at the start."""
 
-    def __init__(self, folder: Path, epochs: int) -> None:
+    def __init__(self, folder: Path, epochs: int, task: str) -> None:
+        self._epochs = epochs
+        self._said = 0.0
         self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._console = Console(stderr=True)
         self._bar = Progress(
@@ -27,8 +36,10 @@ class RunLog:
         )
         self._task = self._bar.add_task("", total=epochs)
         self._validation = ""
+        self._opening = task
 
     def __enter__(self) -> Self:
+        self._console.print(self._opening, highlight=False)
         self._bar.start()
         return self
 
@@ -44,7 +55,22 @@ class RunLog:
         self._file.flush()
         if "validation_ndcg@10" in line:
             self._validation = f"validation NDCG@10 {line['validation_ndcg@10']:.4f} (best {line['best']:.4f})"
-            if not self._console.is_terminal:
-                self._console.print(f"epoch {line['epoch']}: loss {line['loss']:.4f}, {self._validation}")
+        if not self._console.is_terminal and ("best" in line or time.monotonic() - self._said > _SILENCE):
+            self._said = time.monotonic()
+            left = line["seconds"] * (self._epochs - line["epoch"]) / 60
+            self._console.print(
+                f"epoch {line['epoch']}/{self._epochs}: loss {line['loss']:.4f} {self._validation} "
+                f"(at this rate at most {left:.0f} more minutes)",
+                highlight=False,
+                soft_wrap=True,
+            )
         description = f"loss {line['loss']:.4f}  {self._validation}"
         self._bar.update(self._task, completed=line["epoch"], description=description)
+
+
+def opening(data: Interactions, epochs: int, device: torch.device) -> str:
+    """What is about to happen, in one sentence."""
+    return (
+        f"training on {device}: {len(data.rows):,} events of {len(data.user_ids):,} users, "
+        f"{len(data.item_ids):,} items, at most {epochs} epochs"
+    )

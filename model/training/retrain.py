@@ -29,7 +29,7 @@ from model.training.data import Interactions
 from model.training.errors import DataError
 from model.training.export import export_log
 from model.training.loop import Trained, Trainer
-from model.training.progress import RunLog
+from model.training.progress import RunLog, opening
 from model.training.publish import load_network, publish
 from model.training.recipe import Recipe
 from model.training.report import write_report
@@ -77,7 +77,7 @@ def retrain(job: Job) -> dict[str, Any]:
     data = _training_data(timeline, cut, job.min_events)
     config = ModelConfig(items=len(data.item_ids), dim=job.dim, layers=job.layers)
     folder = _run_folder(job, config, data, cut)
-    with RunLog(folder, job.recipe.epochs) as log:
+    with RunLog(folder, job.recipe.epochs, opening(data, job.recipe.epochs, job.device)) as log:
         trained = Trainer(data, config, job.recipe, folder, job.device).run(log)
     last = timeline.last_time_before(cut)
     verdict = _compare(job, timeline, data, trained, live, last)

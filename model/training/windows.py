@@ -27,7 +27,7 @@ class Batch:
 
 
 class Windows:
-    """Draws batches of rows of `length` steps, with all data on `device`.
+    """Draws batches of at most `batch` rows of `length` steps, with all data on `device`.
 
     With `start_token` each history begins with row 0, whose target is the first event; without, its first event
     is an input only. Apart from that every event is a target exactly once an epoch: `targets` in all.
@@ -37,13 +37,15 @@ class Windows:
         self._rows = torch.from_numpy(data.rows).to(device)
         self._first = torch.from_numpy(data.offsets[:-1]).to(device)
         self._length = length
-        self._batch = batch
         self._start_token = start_token
         steps = torch.from_numpy(data.lengths).to(device) - (0 if start_token else 1)
         self._steps = steps.clamp(min=0)
         self.targets = int(self._steps.sum())
         # The random phase may lengthen the stream by almost one row.
-        self.steps_per_epoch = max(1, -(-(self.targets + length - 1) // (length * batch)))
+        rows = -(-(self.targets + length - 1) // length)
+        self.steps_per_epoch = -(-rows // batch)
+        # As many steps with as few rows as it takes: empty rows would cost as much as full ones.
+        self._batch = -(-rows // self.steps_per_epoch)
 
     def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
         """The batches of one epoch; all have the same shape, what is left over is filled with empty targets."""

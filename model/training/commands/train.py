@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     from model.training.data import read_interactions
     from model.training.loop import Trainer
     from model.training.parallel import join, leave
-    from model.training.progress import RunLog
+    from model.training.progress import RunLog, opening
     from model.training.publish import publish
     from model.training.report import write_report
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         trainer.run(lambda line: None)
         leave(crew)
         return
-    with RunLog(options.out, recipe.epochs) as log:
+    with RunLog(options.out, recipe.epochs, opening(data, recipe.epochs, device)) as log:
         trained = trainer.run(log)
     leave(crew)
     facts = {"Recipe": recipe.to_dict(), "Model": config.to_dict(), "Data": data.summary()}

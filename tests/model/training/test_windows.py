@@ -62,8 +62,13 @@ def test_a_target_follows_the_event_before_it_or_the_start_token(token: bool, le
 @pytest.mark.parametrize(("token", "length", "batch"), CASES)
 def test_within_a_row_steps_follow_each_other(token: bool, length: int, batch: int) -> None:
     """What stands before a step in its row is its own past, or is cut off by a start."""
-    for found in epoch(numbered(), token, length, batch, seed=4):
-        assert found.inputs.shape == found.targets.shape == found.starts.shape == (batch, length)
+    batches = epoch(numbered(), token, length, batch, seed=4)
+    rows = len(batches[0].inputs)
+    assert rows <= batch
+    empty = sum(not line.any() for found in batches for line in found.targets)
+    assert empty <= len(batches) + 1  # padding of the last step, and a row that the phase did not need
+    for found in batches:
+        assert found.inputs.shape == found.targets.shape == found.starts.shape == (rows, length)
         for targets, starts in zip(found.targets.tolist(), found.starts.tolist(), strict=True):
             for (before, target), begins in zip(pairwise(targets), starts[1:], strict=True):
                 assert begins or target in (0, before + 1)
