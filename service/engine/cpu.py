@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from model.artifact import Bundle
-from model.state import F32, PackedState, Rows, StateLayout
+from model.state import F32
 from service.core.errors import ItemNotFound
 from service.core.ports import Folded, Rank, ScoredItem, StateDamaged, TopK, Turn
-from service.engine.fold import States, fold, item_inputs
+from service.engine.packing import Index
 from service.engine.parameters import prepare
-from service.engine.retrieval import top_k
-
-# Steps in one call of `fold`: bounds its temporaries to some tens of megabytes.
-_STEPS = 8192
+from service.engine.retrieval import Queries, exact
+from service.engine.states import Folder, join
 
 
 class CpuEngine:
@@ -28,15 +26,15 @@ class CpuEngine:
 
     def __init__(self, bundle: Bundle, seen_limit: int) -> None:
         self._bundle = bundle
-        self._kept = max(seen_limit, bundle.config.conv_width - 1)
-        self._parameters = prepare(bundle)
-        self._layout = StateLayout(bundle.config)
+        parameters = prepare(bundle)
+        self._folder = Folder(bundle, parameters, max(seen_limit, bundle.config.conv_width - 1))
         self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
-        embedding = self._parameters.embedding
-        norms = np.linalg.norm(embedding, axis=1, keepdims=True)
-        self._directions = embedding / np.maximum(norms, np.finfo(np.float32).tiny)
-        self._popularity = np.array([0, *(item.popularity for item in bundle.items)], np.float32)
-        self._begin = self._new_history()
+        self._embedding = parameters.embedding
+        norms = np.linalg.norm(self._embedding, axis=1)
+        self._per_norm = (1 / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float32)
+        # What a model without a start token says before the first item.
+        self._popularity = np.array([item.popularity for item in bundle.items], np.float32)
+        self._popular = 1 + np.argsort(-self._popularity, kind="stable")
 
     @property
     def version(self) -> str:
@@ -59,150 +57,96 @@ class CpuEngine:
 
     def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
         """Fold and answer all turns as one batch; see core.ports.Engine."""
-        before: list[PackedState | StateDamaged] = [self._unpack(turn.state) for turn in turns]
-        after = list(before)
-        new_rows = [self._known_rows(turn.items) for turn in turns]
-        pending = [n for n, rows in enumerate(new_rows) if rows.size and not isinstance(before[n], StateDamaged)]
-        for group in _groups(pending, [rows.size for rows in new_rows]):
-            states = [state for n in group if isinstance(state := before[n], PackedState)]
-            for n, state in zip(group, self._fold(states, [new_rows[n] for n in group]), strict=True):
-                after[n] = state
-        return self._answers(turns, after)
+        states = [self._folder.new_history if turn.state is None else turn.state for turn in turns]
+        batch = join([state if len(state) % 4 == 0 else b"" for state in states])
+        sound: list[bool] = self._folder.sound(batch).tolist()
+        known = self._rows
+        rows = [[row for item in turn.items if (row := known.get(item))] for turn in turns]
+        pending = [n for n in range(len(turns)) if rows[n] and sound[n]]
+        if pending:
+            for n, state in zip(pending, self._folder.fold(batch, pending, [rows[n] for n in pending]), strict=True):
+                states[n] = state
+        return self._answers(turns, states, sound)
 
     def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
         """The `k` items nearest by cosine; see core.ports.Engine."""
         row = self._rows.get(item_id)
         if row is None:
             raise ItemNotFound("the live model does not know this item")
-        cosine = self._directions @ self._directions[row]
-        cosine[[0, row]] = -np.inf
-        return tuple(self._scored(n, cosine[n]) for n in top_k(cosine, k).tolist())
+        direction = (self._embedding[row] * self._per_norm[row])[None]
+        itself = np.array([row], np.uint32)
+        only = Queries(direction, np.array([k]), itself, np.zeros(1, np.int64), np.ones(1, np.int64))
+        best = exact(self._embedding, only, self._per_norm)
+        return self._scored(best.rows[0], best.scores[0], int(best.found[0]))
 
     def difference(self, state: bytes, expected: bytes) -> float:
         """max |state - expected| / max |expected| over the recurrent state; see core.ports.Engine."""
-        found, wanted = (self._recurrent(self._unpack(data)) for data in (state, expected))
+        for data in (state, expected):
+            if len(data) % 4 or not self._folder.sound(join([data]))[0]:
+                raise self._damaged(data)
+        found, wanted = self._folder.recurrent(state), self._folder.recurrent(expected)
         return float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
 
-    def _recurrent(self, state: PackedState | StateDamaged) -> F32:
-        """Every number of the recurrent state, (L * K * H,)."""
-        if isinstance(state, StateDamaged):
-            raise state
-        states = self._stack([state])
-        return np.concatenate([states.h.ravel(), states.conv.ravel()])
-
-    def _new_history(self) -> PackedState:
-        initial = self._parameters.initial_state
-        states = States(
-            output=np.zeros((1, self._bundle.config.dim), np.float32),
-            h=np.ascontiguousarray(initial[None, :, -1]),
-            conv=np.ascontiguousarray(initial[None, :, :-1]),
-        )
-        if self._bundle.config.start_token:
-            states = fold(self._parameters, np.zeros((1, 1), np.int64), np.ones(1, np.int64), states)
-        self._begin_conv = states.conv[0, 0]
-        return PackedState(states.output[0], states.h[0], states.conv[0, 1:], np.empty(0, np.uint32))
-
-    def _unpack(self, data: bytes | None) -> PackedState | StateDamaged:
-        if data is None:
-            return self._begin
-        try:
-            return self._layout.unpack(data)
-        except ValueError as error:
-            return StateDamaged(str(error))
-
-    def _known_rows(self, items: Sequence[str]) -> Rows:
-        rows = (self._rows.get(item, 0) for item in items)
-        return np.array([row for row in rows if row], np.uint32)
-
-    def _fold(self, before: list[PackedState], new_rows: list[Rows]) -> list[PackedState]:
-        lengths = np.array([rows.size for rows in new_rows])
-        padded = np.zeros((len(before), int(lengths.max())), np.int64)
-        for line, rows in zip(padded, new_rows, strict=True):
-            line[: rows.size] = rows
-        states = fold(self._parameters, padded, lengths, self._stack(before))
-        return [
-            PackedState(
-                states.output[n],
-                states.h[n],
-                states.conv[n, 1:],
-                np.concatenate([before[n].rows, new_rows[n]])[-self._kept :],
-            )
-            for n in range(len(before))
-        ]
-
-    def _stack(self, states: Sequence[PackedState]) -> States:
-        """Packed states side by side, the first layer's conv inputs computed from the last K - 1 items."""
-        taps = self._bundle.config.conv_width - 1
-        recent = np.zeros((len(states), taps), np.int64)
-        conv = np.empty((len(states), *self._parameters.initial_state[:, :-1].shape), np.float32)
-        for n, state in enumerate(states):
-            tail = state.rows[-taps:]
-            recent[n, taps - tail.size :] = tail
-            conv[n, 1:] = state.conv
-        H = self._bundle.config.hidden
-        conv[:, 0] = item_inputs(self._parameters, recent) @ self._parameters.layers[0].input[:, :H]
-        for n, state in enumerate(states):
-            if (count := state.rows.size) < taps:
-                conv[n, 0, : taps - count] = self._begin_conv[count:]
-        return States(
-            output=np.stack([state.output for state in states]),
-            h=np.stack([state.h for state in states]),
-            conv=conv,
-        )
+    def _damaged(self, data: bytes) -> StateDamaged:
+        return StateDamaged(f"these {len(data)} bytes are no state of {4 * self._folder.floats} bytes and rows")
 
     def _answers(
-        self, turns: Sequence[Turn], states: Sequence[PackedState | StateDamaged]
+        self, turns: Sequence[Turn], states: Sequence[bytes], sound: Sequence[bool]
     ) -> list[Folded | StateDamaged]:
-        asked = [
-            n
-            for n, (turn, state) in enumerate(zip(turns, states, strict=True))
-            if isinstance(turn.ask, TopK) and isinstance(state, PackedState)
-        ]
-        scores: dict[int, F32] = {}
+        best = self._best(turns, states, [n for n in range(len(turns)) if sound[n]])
+        answers: list[Folded | StateDamaged] = []
+        for n, (turn, state) in enumerate(zip(turns, states, strict=True)):
+            if sound[n]:
+                items = self._rank(turn.ask, state) if isinstance(turn.ask, Rank) else best.get(n, ())
+                answers.append(Folded(state, self._is_cold(state), items))
+            else:
+                answers.append(self._damaged(state))
+        return answers
+
+    def _is_cold(self, state: bytes) -> bool:
+        return len(state) == 4 * self._folder.floats
+
+    def _best(
+        self, turns: Sequence[Turn], states: Sequence[bytes], sound: Sequence[int]
+    ) -> dict[int, tuple[ScoredItem, ...]]:
+        """What those turns hear that ask for the best items."""
+        answers, asked, counts, excluding = {}, [], [], []
+        for n in sound:
+            if isinstance(ask := turns[n].ask, TopK):
+                if self._is_cold(states[n]) and not self._bundle.config.start_token:
+                    rows = self._popular[: ask.k]
+                    answers[n] = self._scored(rows, self._popularity[rows - 1], len(rows))
+                else:
+                    asked.append(n)
+                    counts.append(ask.k)
+                    excluding.append(ask.exclude_seen)
         if asked:
-            outputs = np.stack([state.output for n in asked if isinstance(state := states[n], PackedState)])
-            scores = dict(zip(asked, outputs @ self._parameters.embedding.T, strict=True))
-        return [
-            state if isinstance(state, StateDamaged) else self._answer(turn, state, scores.get(n))
-            for n, (turn, state) in enumerate(zip(turns, states, strict=True))
-        ]
+            batch = join([states[n] for n in asked])
+            outputs = batch.starts[:-1, None] + np.arange(self._embedding.shape[1])
+            end = batch.starts[1:]
+            begin = np.where(excluding, batch.starts[:-1] + self._folder.floats, end)
+            best = exact(self._embedding, Queries(batch.numbers[outputs], np.array(counts), batch.words, begin, end))
+            for n, rows, scores, found in zip(asked, best.rows, best.scores, best.found.tolist(), strict=True):
+                answers[n] = self._scored(rows, scores, found)
+        return answers
 
-    def _answer(self, turn: Turn, state: PackedState, scores: F32 | None) -> Folded:
-        cold = state.rows.size == 0
-        items: tuple[ScoredItem, ...] = ()
-        if isinstance(turn.ask, Rank):
-            items = self._rank(turn.ask, state)
-        elif isinstance(turn.ask, TopK) and scores is not None:
-            if cold and not self._bundle.config.start_token:
-                scores = self._popularity.copy()  # such a model says nothing before the first item
-            scores[0] = -np.inf
-            if turn.ask.exclude_seen:
-                scores[state.rows] = -np.inf
-            items = tuple(self._scored(row, scores[row]) for row in top_k(scores, turn.ask.k).tolist())
-        return Folded(self._layout.pack(state), cold, items)
-
-    def _rank(self, ask: Rank, state: PackedState) -> tuple[ScoredItem, ...]:
+    def _rank(self, ask: Rank, state: bytes) -> tuple[ScoredItem, ...]:
+        output = np.frombuffer(state, np.float32, self._embedding.shape[1])
         rows = np.array([self._rows.get(item, 0) for item in ask.candidates], np.int64)
-        scores = self._parameters.embedding[rows] @ state.output
+        scores = self._embedding[rows] @ output
         scores[rows == 0] = -np.inf
         order = np.lexsort((rows, -scores)).tolist()
+        items = self._bundle.items
         return tuple(
-            self._scored(int(rows[n]), scores[n]) if rows[n] else ScoredItem(ask.candidates[n], None) for n in order
+            ScoredItem(ask.candidates[n], float(scores[n]), items[row - 1].title, items[row - 1].categories)
+            if (row := int(rows[n]))
+            else ScoredItem(ask.candidates[n], None)
+            for n in order
         )
 
-    def _scored(self, row: int, score: np.float32) -> ScoredItem:
-        item = self._bundle.items[row - 1]
-        return ScoredItem(item.item_id, float(score), item.title, item.categories)
-
-
-def _groups(members: list[int], sizes: list[int]) -> Iterator[list[int]]:
-    """Members with similar sizes together, so that little of a padded batch is padding."""
-    group: list[int] = []
-    for member in sorted(members, key=lambda n: sizes[n]):
-        grown = sizes[member] * (len(group) + 1)
-        if group and (grown > _STEPS or sizes[member] > 2 * sizes[group[0]]):
-            yield group
-            group = []
-        group.append(member)
-    if group:
-        yield group
+    def _scored(self, rows: Index, scores: F32, found: int) -> tuple[ScoredItem, ...]:
+        items, answer = self._bundle.items, []
+        for row, score in zip(rows[:found].tolist(), scores[:found].tolist(), strict=True):
+            item = items[row - 1]
+            answer.append(ScoredItem(item.item_id, score, item.title, item.categories))
+        return tuple(answer)

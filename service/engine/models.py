@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 from model.artifact import BundleError, find_bundles, load_bundle
 from service.core.errors import ModelVersionNotFound, ReloadRefused
-from service.core.ports import Engine, TopK, Turn
+from service.core.ports import Engine, Folded, Rank, StateDamaged, TopK, Turn
+from service.engine.compiled import log_compilation
 from service.engine.cpu import CpuEngine
 
 
@@ -53,6 +55,24 @@ class BundleModels:
             version = next(reversed(found))
         if version not in found:
             raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(found)}")
+        began = time.monotonic()
         engine = CpuEngine(load_bundle(found[version]), self._seen_limit)
-        engine.run([Turn(None, (), TopK(10, exclude_seen=True))])  # touches every array once
+        warm(engine)
+        log_compilation(time.monotonic() - began)
         return engine
+
+
+def warm(engine: Engine) -> None:
+    """Run all that a request can reach once, so that none of them waits for a compiler or a cold page."""
+    items = [found.item_id for found in _one(engine, Turn(None, (), TopK(2, exclude_seen=True))).items]
+    state = _one(engine, Turn(None, tuple(items), Rank(tuple(items)))).state
+    engine.run([Turn(state, tuple(items), TopK(10, exclude_seen=True))] * 5)  # four queries and one go different ways
+    engine.similar(items[0], 1)
+    engine.difference(state, state)
+
+
+def _one(engine: Engine, turn: Turn) -> Folded:
+    (answer,) = engine.run([turn])
+    if isinstance(answer, StateDamaged):
+        raise answer
+    return answer

@@ -11,7 +11,7 @@ from model.config import ModelConfig
 from service.core.errors import ItemNotFound
 from service.core.ports import Rank, StateDamaged, TopK, Turn
 from service.engine.cpu import CpuEngine
-from service.engine.retrieval import top_k
+from service.engine.retrieval import Queries, exact
 from tests.engine.conftest import House, build, ids, run
 from tests.model.builders import CONFIGS, bundle_of
 
@@ -28,7 +28,11 @@ from tests.model.builders import CONFIGS, bundle_of
 def test_top_k_is_the_head_of_a_sort(values: list[float], k: int) -> None:
     scores = np.array(values, np.float32)
     wanted = sorted((n for n in range(len(values)) if values[n] != -np.inf), key=lambda n: (-scores[n], n))[:k]
-    assert top_k(scores, k).tolist() == wanted
+    table = np.concatenate([[0], scores])[:, None].astype(np.float32)
+    none = np.empty(0, np.uint32)
+    asked = Queries(np.ones((1, 1), np.float32), np.array([k]), none, np.zeros(1, np.int64), np.zeros(1, np.int64))
+    best = exact(table, asked)
+    assert (best.rows[0, : best.found[0]] - 1).tolist() == wanted
 
 
 def test_seen_items_are_left_out_on_request_only(small: House) -> None:
