@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -27,6 +28,8 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from model.config import ConfigError, ModelConfig
+
+_log = logging.getLogger(__name__)
 
 FORMAT = 1
 MANIFEST, WEIGHTS, ITEMS = "manifest.json", "weights.safetensors", "items.jsonl"
@@ -187,17 +190,25 @@ def _refuse_constant(name: str) -> None:
 def find_bundles(root: Path) -> dict[str, Path]:
     """The bundles at `root` by version, oldest first: `root` itself, or the folders in it that hold a manifest.
 
-    Their manifests are read, their other files not yet. Raises `BundleError` when there is none.
+    Their manifests are read, their other files not yet. A folder with a damaged manifest is left out with a warning,
+    so that it cannot keep the good ones from being served. Raises `BundleError` when there is no good one.
     """
     if (root / MANIFEST).exists():
         return {read_manifest(root)["version"]: root}
     if not root.is_dir():
         raise BundleError(f"{root} does not exist; train a model, or name a bundle")
-    folders = [path for path in root.iterdir() if not path.name.startswith(".") and (path / MANIFEST).exists()]
-    manifests = [(read_manifest(path), path) for path in folders]
+    manifests, damaged = [], None
+    for path in root.iterdir():
+        if path.name.startswith(".") or not (path / MANIFEST).exists():
+            continue
+        try:
+            manifests.append((read_manifest(path), path))
+        except BundleError as error:
+            _log.warning("bundle left out: %s", error)
+            damaged = error
     manifests.sort(key=lambda entry: (entry[0]["created"], entry[0]["version"]))
     if not manifests:
-        raise BundleError(f"{root} holds no bundle; train a model, or name a bundle")
+        raise damaged or BundleError(f"{root} holds no bundle; train a model, or name a bundle")
     return {manifest["version"]: path for manifest, path in manifests}
 
 

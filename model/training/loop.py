@@ -72,7 +72,8 @@ class Trainer:
             "run": {
                 "config": config.to_dict(),
                 "recipe": recipe.to_dict(),
-                "data": data.summary() | {"crc32": zlib.crc32(data.rows.tobytes())},
+                "data": data.summary()
+                | {"crc32": zlib.crc32(data.offsets.tobytes(), zlib.crc32(data.rows.tobytes()))},
             },
             "epoch": 0,
             "step": 0,
@@ -115,6 +116,8 @@ class Trainer:
         mean = torch.stack(losses).mean()
         self._crew.sum([mean])
         loss = float(mean)  # waits for the device
+        if not math.isfinite(loss):
+            raise DataError(f"the loss is not finite in epoch {epoch}; give a smaller --learning-rate")
         seconds = time.perf_counter() - started
         self._numbers["seconds"] += seconds
         return {"epoch": epoch, "loss": loss, "seconds": seconds, "events": self._windows.targets}

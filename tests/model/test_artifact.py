@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,3 +117,14 @@ def test_a_place_without_bundles_is_refused(tmp_path: Path, kind: str) -> None:
     with pytest.raises(BundleError) as refused:
         find_bundles(root)
     assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_neighbour_does_not_hide_the_good_bundles(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_bundle(tmp_path / "good", bundle_of(ModelConfig(items=3, dim=4)))
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / MANIFEST).write_text("{")
+    assert list(find_bundles(tmp_path)) == ["v1"]
+    assert "bad" in caplog.text
+    shutil.rmtree(tmp_path / "good")
+    with pytest.raises(BundleError, match="bad"):
+        find_bundles(tmp_path)

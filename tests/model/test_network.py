@@ -56,7 +56,7 @@ def _with_state(pair: tuple[Tensor, Tensor], state: Tensor | None = None) -> tup
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("length", [1, 2, 5, 37, 257])
+@pytest.mark.parametrize("length", [1, 2, 5, 37, 257, 513])
 def test_steps_one_by_one_agree_with_the_equations_and_with_forward(config: ModelConfig, length: int) -> None:
     network, plain, _ = build(config)
     (history,) = histories(config, [length], seed=length)

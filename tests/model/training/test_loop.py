@@ -186,3 +186,9 @@ def test_what_is_published_loads_as_the_same_network(tmp_path: Path) -> None:
     assert [item.popularity for item in read.items] == data.popularity()[1:].tolist()
     with pytest.raises(BundleError, match="exists already"):
         publish(tmp_path / "v1", network, data, {}, {})
+
+
+def test_a_run_that_diverges_says_so_and_leaves_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="smaller --learning-rate"):
+        train(tmp_path / "run", markov(40, 12), replace(SHORT, learning_rate=1e30))
+    assert not list((tmp_path / "run").glob("*.safetensors"))
