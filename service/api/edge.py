@@ -9,7 +9,7 @@ from uuid import uuid4
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response, internal_error
-from service.api.logs import current_request_id
+from service.api.logs import current_request_id, route_of
 from service.api.metrics import PrometheusMeter
 
 _log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Edge:
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
-            _log.exception("request failed", extra={"method": scope["method"], "route": _route(scope)})
+            _log.exception("request failed", extra={"method": scope["method"], "route": route_of(scope)})
             if status:
                 raise  # half an answer cannot be taken back; the server closes the connection
             await error_response(internal_error())(scope, receive, send_with_id)
@@ -59,17 +59,13 @@ class Edge:
             current_request_id.reset(token)
 
     def _finish(self, scope: Scope, status: int, seconds: float) -> None:
-        route = _route(scope)
+        route = route_of(scope)
         self._meter.request_ended(route, scope["method"], status, seconds)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug(
                 "request",
                 extra={"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 6)},
             )
-
-
-def _route(scope: Scope) -> str:
-    return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 def _request_id(scope: Scope) -> str:

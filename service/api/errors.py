@@ -12,10 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from service.api.logs import route_of
 from service.api.problems import problems_of
 from service.core import errors
+from service.core.seldom import SeldomWarnings
 
 _log = logging.getLogger(__name__)
+_outages = SeldomWarnings(_log)
 
 
 class NotReady(errors.ServiceError):
@@ -87,10 +90,13 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_framework_error)
 
 
-async def _on_service_error(_: Request, error: Exception) -> Response:
+async def _on_service_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.ServiceError)  # noqa: S101 - what the handler is registered for
-    if STATUS[type(error)] >= 500:
-        _log.error("request failed", exc_info=error, extra={"code": error.code})
+    status = STATUS[type(error)]
+    if status == 500:
+        _log.error("request failed", exc_info=error, extra={"code": error.code, "route": route_of(request.scope)})
+    elif status in (429, 503):
+        _outages.warn(error.code, "request refused", route=route_of(request.scope), reason=error.message)
     return error_response(error)
 
 

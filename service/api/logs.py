@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
+from typing import Any
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
+
+
+def route_of(scope: Mapping[str, Any]) -> str:
+    """The template of the route that took the request, so that no log line and no metric has a client's text."""
+    return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 class _WithRequestId(logging.Filter):

@@ -28,8 +28,10 @@ from service.core.ports import (
     TopK,
     Turn,
 )
+from service.core.seldom import SeldomWarnings
 
 _log = logging.getLogger(__name__)
+_outages = SeldomWarnings(_log)
 
 EngineJob = tuple[Engine, Turn]
 
@@ -120,7 +122,7 @@ class Recommender:
             try:
                 answer = await self._answer(engine, user_id, snapshot, ask)
             except ServiceError as error:
-                _log.warning("event stored, recommendations given up", extra={"reason": error.code})
+                _outages.warn(error.code, "event stored, recommendations given up", reason=error.message)
             except Exception:
                 _log.exception("event stored, recommendations failed")
         return Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), answer)
@@ -261,7 +263,7 @@ class Recommender:
             await self._answer(engine, user_id, snapshot, None)
         except ServiceError as error:
             # The event is committed; the next reader folds the gap.
-            _log.info("background fold given up", extra={"reason": error.code})
+            _log.debug("background fold given up", extra={"code": error.code})
         except Exception:
             _log.exception("background fold failed")
 

@@ -13,6 +13,7 @@ import pytest
 from service.api.errors import STATUS, error_response
 from service.core.errors import Overloaded, ReloadRefused, ServiceError, StoreUnavailable
 from service.core.ports import Engine, Folded, StateDamaged, Turn
+from service.core.seldom import SeldomWarnings
 from tests.api.house import House
 from tests.core.fakes import FakeEngine, FakeModels, MemoryStore
 
@@ -84,6 +85,37 @@ def test_a_store_that_is_down_is_503(tmp_path: Path) -> None:
     results = house.post("/v1/events/batch", json={"events": [{"user_id": "u", "item_id": "1"}]}).json()["results"]
     assert results[0]["error"]["code"] == StoreUnavailable.code
     house.close()
+
+
+def test_an_outage_is_one_warning_a_second_and_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    log = logging.getLogger("service.api.errors")
+    monkeypatch.setattr("service.api.errors._outages", SeldomWarnings(log, clock=lambda: now))
+    store = MemoryStore()
+    house = House(tmp_path, store=store, engine=FailingEngine(Overloaded("full; try again shortly"))).start()
+    house.refused(429, house.get("/v1/users/u/recommendations"))
+    store.down = True
+    for _ in range(5):
+        house.refused(503, house.get("/v1/users/alice/recommendations"))
+    now += 1.0
+    house.refused(503, house.get("/v1/users/alice/recommendations"))
+    house.refused(503, house.get("/readyz"))
+    house.close()
+    records = [vars(record) for record in caplog.records if record.name == log.name]
+    assert [(record["levelname"], record["exc_info"]) for record in records] == [("WARNING", None)] * 4
+    route = "/v1/users/{user_id}/recommendations"
+    assert [(record["code"], record["route"], record["held_back_since_last"]) for record in records] == [
+        ("overloaded", route, 0),
+        ("store_unavailable", route, 0),
+        ("store_unavailable", route, 4),
+        ("not_ready", "/readyz", 0),
+    ]
+    assert [record["reason"] for record in records[:2]] == [
+        "full; try again shortly",
+        "the event log does not answer",
+    ]
 
 
 class Refusing(FakeModels):
