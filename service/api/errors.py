@@ -96,7 +96,7 @@ async def _on_service_error(request: Request, error: Exception) -> Response:
     if status == 500:
         _log.error("request failed", exc_info=error, extra={"code": error.code, "route": route_of(request.scope)})
     elif status in (429, 503):
-        _outages.warn(error.code, "request refused", route=route_of(request.scope), reason=error.message)
+        _outages.warn(error.code, "request refused", route=route_of(request.scope), reason=error.for_log)
     return error_response(error)
 
 

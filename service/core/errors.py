@@ -7,15 +7,19 @@ class ServiceError(Exception):
     """Base of every error that reaches a client.
 
     `code` is the stable, machine-readable name in the answer; the message is for people and must never carry
-    secrets or another user's data.
+    secrets, another user's data or where the service's parts run. `for_log` says the same to the operator, who may
+    know that.
     """
 
     code = "internal_error"
 
-    def __init__(self, message: str, *, details: list[dict[str, object]] | None = None) -> None:
+    def __init__(
+        self, message: str, *, details: list[dict[str, object]] | None = None, for_log: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
+        self.for_log = for_log or message
 
 
 class InvalidRequest(ServiceError):

@@ -55,7 +55,7 @@ class MemoWriter:
                 try:
                     await self._store.put_memos(puts)
                 except ServiceError as error:
-                    _log.warning("memos not stored", extra={"count": len(puts), "reason": error.code})
+                    _log.warning("memos not stored", extra={"count": len(puts), "reason": error.for_log})
                 except Exception:
                     # A fault must neither end the writer nor make close() fail: a memo can always be rebuilt.
                     _log.exception("memos not stored", extra={"count": len(puts)})

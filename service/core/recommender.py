@@ -122,7 +122,7 @@ class Recommender:
             try:
                 answer = await self._answer(engine, user_id, snapshot, ask)
             except ServiceError as error:
-                _outages.warn(error.code, "event stored, recommendations given up", reason=error.message)
+                _outages.warn(error.code, "event stored, recommendations given up", reason=error.for_log)
             except Exception:
                 _log.exception("event stored, recommendations failed")
         return Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), answer)

@@ -214,14 +214,17 @@ class RedisStore:
     def _translated(self, error: Exception) -> Exception:
         """`error` as the use cases know it; what cannot be a passing state of Redis stays as it is, for the log."""
         if isinstance(error, OutOfMemoryError):
-            return StoreUnavailable(f"Redis at {self._place} has no memory left for events")
+            return self._unavailable("has no memory left for events")
         if isinstance(error, ReadOnlyError | MasterDownError) or str(error).startswith(_PASSING):
-            return StoreUnavailable(f"Redis at {self._place} takes no events at the moment")
+            return self._unavailable("takes no events at the moment")
         if isinstance(error, RedisTimeoutError | TimeoutError):
-            return StoreUnavailable(f"Redis at {self._place} did not answer in time")
+            return self._unavailable("did not answer in time")
         if isinstance(error, RedisConnectionError | NoScriptError | OSError):
-            return StoreUnavailable(f"Redis at {self._place} cannot be reached or is not ready")
+            return self._unavailable("cannot be reached or is not ready")
         return error
+
+    def _unavailable(self, what: str) -> StoreUnavailable:
+        return StoreUnavailable(f"the event log {what}", for_log=f"Redis at {self._place} {what}")
 
 
 def _removal_keys(user_id: str) -> tuple[str, ...]:

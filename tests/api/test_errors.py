@@ -44,6 +44,17 @@ def test_every_error_has_the_one_shape(error: type[ServiceError]) -> None:
     assert ("www-authenticate" in response.headers) == (response.status_code == 401)
 
 
+def test_what_is_for_the_log_is_not_in_the_answer(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    error = StoreUnavailable(
+        "the event log did not answer in time", for_log="Redis at db:6379 did not answer in time"
+    )
+    house = House(tmp_path, engine=FailingEngine(error)).start()
+    response = house.get("/v1/users/u/recommendations")
+    assert house.refused(503, response)["message"] == "the event log did not answer in time"
+    assert "db:6379" not in response.text
+    house.close()
+
+
 class FailingEngine(FakeEngine):
     def __init__(self, error: Exception) -> None:
         super().__init__()
