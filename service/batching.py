@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,6 +11,8 @@ from contextvars import Context
 from typing import Generic, TypeVar
 
 from service.core.errors import Overloaded
+
+_log = logging.getLogger(__name__)
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -44,23 +47,28 @@ class MicroBatcher(Generic[Job, Result]):
             raise Overloaded("the service is at its limit; try again shortly")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((job, future))
-        if self._worker is None:
+        if self._worker is None or self._worker.done():
             # A batch belongs to no single request, so its logs must not carry the first one's request id.
             self._worker = asyncio.create_task(self._work(), context=Context())
+            self._worker.add_done_callback(self._ended)
         return await future
 
     async def close(self) -> None:
         """Return when every job that was submitted has its answer."""
-        while self._worker is not None:
+        while self._worker is not None and not self._worker.done():
             await self._worker
 
     async def _work(self) -> None:
-        try:
-            while self._waiting:
-                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
-                await self._run_batch(batch)
-        finally:
-            self._worker = None
+        while self._waiting:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+            await self._run_batch(batch)
+
+    def _ended(self, worker: asyncio.Task[None]) -> None:
+        """Leave no caller waiting for a worker that was stopped, even one that was stopped before it began."""
+        if worker.cancelled() or worker.exception() is not None:
+            for _, future in self._waiting:
+                future.cancel()
+            self._waiting.clear()
 
     async def _run_batch(self, batch: list[tuple[Job, asyncio.Future[Result]]]) -> None:
         started = time.perf_counter()
@@ -75,7 +83,7 @@ class MicroBatcher(Generic[Job, Result]):
             raise
         except Exception as error:
             results = [error] * len(batch)
-        self._on_batch(len(batch), time.perf_counter() - started)
+        seconds = time.perf_counter() - started
         for (_, future), result in zip(batch, results, strict=True):
             if future.done():  # the caller has gone away; its work is done all the same
                 continue
@@ -83,3 +91,7 @@ class MicroBatcher(Generic[Job, Result]):
                 future.set_exception(result)
             else:
                 future.set_result(result)
+        try:
+            self._on_batch(len(batch), seconds)
+        except Exception:
+            _log.exception("a batch could not be metered")

@@ -140,3 +140,40 @@ def test_a_batcher_that_is_cancelled_leaves_no_caller_waiting() -> None:
             await asyncio.wait_for(caller, 1)
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_jobs_that_wait_for_a_worker_that_is_cancelled_are_answered_too(begun: bool) -> None:
+    async def scenario() -> None:
+        doubler = Doubler()
+        doubler.gate.clear()
+        batcher = doubler.batcher(max_batch=1)
+        callers = [asyncio.create_task(batcher.submit(job)) for job in range(3)]
+        await asyncio.sleep(0.01 if begun else 0)
+        assert bool(doubler.batches) == begun
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0)
+        if begun:
+            closing.cancel()
+        else:
+            batcher._worker.cancel()  # type: ignore[union-attr]
+        outcomes = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 1)
+        assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 3
+        doubler.gate.set()
+        assert await asyncio.wait_for(batcher.submit(4), 1) == 8
+        await batcher.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_meter_that_fails_costs_no_caller_its_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(size: int, seconds: float) -> None:
+        raise RuntimeError("no room for a number")
+
+    async def scenario() -> None:
+        batcher: MicroBatcher[int, int] = MicroBatcher(Doubler().run, max_batch=1, max_queue=9, on_batch=fail)
+        answers = asyncio.gather(*(batcher.submit(job) for job in range(3)))
+        assert await asyncio.wait_for(answers, 1) == [0, 2, 4]
+
+    asyncio.run(scenario())
+    assert "no room for a number" in caplog.text
