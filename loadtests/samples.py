@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Samples:
     @property
     def latencies(self) -> NDArray[np.float64]:
         """Seconds from due to answered, in the order of the answers."""
-        return np.array(self._answered) - np.array(self._due)
+        return np.subtract(self._answered, self._due, dtype=np.float64)
 
     @property
     def good(self) -> NDArray[np.bool_]:
@@ -72,7 +73,7 @@ class Samples:
         due, latencies = np.array(self._due) - self.origin, self.latencies * 1e3
         edges = np.linspace(0, max(self.seconds, 1e-9), windows + 1)
         rows = []
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             window = latencies[(due >= low) & (due < high)]
             if len(window):
                 p50, p99 = np.percentile(window, [50, 99])

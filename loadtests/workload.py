@@ -13,7 +13,14 @@ from loadtests.wire import SERIAL, Request, make_request
 # How many items an anonymous session has when it asks without being stored.
 SESSION = 8
 # Share of each kind of request in mixed traffic. Heavy users are the hundredth of users with the longest histories.
-MIX = {"event": 0.55, "read": 0.2, "event of heavy user": 0.1, "first event": 0.05, "cold read": 0.05, "session": 0.05}
+MIX = {
+    "event": 0.55,
+    "read": 0.2,
+    "event of heavy user": 0.1,
+    "first event": 0.05,
+    "cold read": 0.05,
+    "session": 0.05,
+}
 
 
 @dataclass(frozen=True, slots=True)

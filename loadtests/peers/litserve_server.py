@@ -1,6 +1,7 @@
-"""LitServe: one worker process, dynamic batches."""
+"""LitServe: one worker process, dynamic batches.
 
-from __future__ import annotations
+Its route takes the annotations below for the bodies' schemas, so they must be types and not text.
+"""
 
 import os
 
@@ -42,7 +43,11 @@ def main() -> None:
     api = NextItems(max_batch_size=MAX_BATCH, batch_timeout=BATCH_WAIT)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=60)
     server.run(
-        host="127.0.0.1", port=int(os.environ[PORT]), num_api_servers=1, log_level="warning", generate_client_file=False
+        host="127.0.0.1",
+        port=int(os.environ[PORT]),
+        num_api_servers=1,
+        log_level="warning",
+        generate_client_file=False,
     )
 
 

@@ -29,7 +29,9 @@ class Recompute:
         torch.set_num_threads(int(os.environ.get(THREADS, "1")))
         bundle = load_bundle(Path(os.environ[BUNDLE]))
         self._network = RecBLR(bundle.config)
-        self._network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})
+        self._network.load_state_dict(
+            {name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()}
+        )
         self._network.eval()
         self._ids = [item.item_id for item in bundle.items]
         self._row = {item_id: row for row, item_id in enumerate(self._ids, start=1)}

@@ -1,0 +1,151 @@
+"""Run a load test against servers that it starts itself, on this machine, and stops again (Linux).
+
+    python -m loadtests.run --scenario short            about 45 seconds; what `make loadtest` does
+    python -m loadtests.run --scenario rate --rate 1000 --seconds 30 --rounds 5
+
+A run writes SCENARIO.json and SCENARIO.html into --out; the last line printed is JSON with the summary.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from loadtests import floors, growth, locust_run, traffic
+from loadtests.lab import Options
+from loadtests.peers import compare
+from loadtests.report import write_results
+from loadtests.servers import ROOT, RedisSettings, ServerFailed
+from loadtests.workload import read_histories, zipf_histories
+from model.artifact import BundleError, load_bundle
+
+SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
+    "short": traffic.short,
+    "rate": traffic.rate,
+    "mixed": traffic.mixed,
+    "soak": traffic.soak,
+    "locust": locust_run.locust,
+    "floors": floors.floors,
+    "peers": compare.peers,
+    "history": growth.history,
+    "catalogue": growth.catalogue,
+    "users": growth.users,
+    "workers": growth.workers,
+}
+
+
+def main() -> int:
+    """The command; returns its exit code."""
+    chosen = _arguments()
+    try:
+        options = _options(chosen)
+        started = time.time()
+        outcome = SCENARIOS[chosen.scenario](options)
+    except (ServerFailed, BundleError, OSError, subprocess.SubprocessError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    result = {
+        "scenario": chosen.scenario,
+        "command": "python -m loadtests.run " + shlex.join(sys.argv[1:]),
+        "summary": outcome["summary"],
+        "conditions": conditions(options) | {"began": round(started), "took_s": round(time.time() - started, 1)},
+        **{name: value for name, value in outcome.items() if name != "summary"},
+    }
+    as_json, as_html = write_results(chosen.out, chosen.scenario, result)
+    last = {"scenario": chosen.scenario, "summary": outcome["summary"], "json": str(as_json), "report": str(as_html)}
+    print(json.dumps(last))
+    return 0
+
+
+def conditions(options: Options) -> dict[str, Any]:
+    """What a reader must know to compare this run with another."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "cpu": _cpu(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "redis": _first_line(["redis-server", "--version"]),
+        "redis_settings": options.redis.options(),
+        "commit": _first_line(["git", "describe", "--always", "--dirty"]),
+        "bundle": options.bundle.name,
+        "items": len(options.item_ids),
+        "histories": len(options.histories.of_user),
+        "service_settings": dict(options.service),
+        "load_average_at_end": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def _options(chosen: argparse.Namespace) -> Options:
+    bundle = chosen.bundle.resolve()
+    ids = [item.item_id for item in load_bundle(bundle).items]
+    histories = read_histories(chosen.data, ids) if chosen.data else zipf_histories(ids, 2_000, chosen.seed)
+    return Options(
+        bundle=bundle,
+        item_ids=ids,
+        histories=histories,
+        redis=RedisSettings(chosen.fsync),
+        rate=chosen.rate,
+        seconds=chosen.seconds,
+        warmup=chosen.warmup,
+        rounds=chosen.rounds,
+        connections=chosen.connections,
+        saturating=chosen.saturating,
+        poisson=chosen.arrivals == "poisson",
+        seed=chosen.seed,
+        peers_python=chosen.peers_python,
+        peer_threads=chosen.peer_threads,
+        sizes=tuple(chosen.sizes),
+        service=dict(setting.split("=", 1) for setting in chosen.set),
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    kinds = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0], formatter_class=kinds)
+    add = parser.add_argument
+    add("--scenario", choices=SCENARIOS, default="short", help="what to measure")
+    add("--out", type=Path, default=Path("runs/loadtests"), help="folder of the JSON and the report")
+    add("--bundle", type=Path, default=ROOT / "bundles" / "ml-1m-demo", help="the model to serve")
+    add("--data", type=Path, help="real histories (`user item item …` lines); without: synthetic, Zipf")
+    add("--rate", type=float, default=1000.0, help="requests per second in open loop")
+    add("--seconds", type=float, default=20.0, help="length of one measurement")
+    add("--warmup", type=float, default=3.0, help="seconds of the same load before it, not counted")
+    add("--rounds", type=int, default=5, help="measurements of each thing, in turns where there are several")
+    add("--connections", type=int, default=256, help="most sockets in open loop")
+    add("--saturating", type=int, default=32, help="requests under way in closed loop")
+    add("--arrivals", choices=("poisson", "even"), default="poisson", help="independent users, or even steps")
+    add("--fsync", choices=("always", "everysec", "no"), default="always", help="of Redis' log")
+    add("--sizes", type=int, nargs="*", default=[], help="sizes for a growth scenario, instead of its own")
+    add("--set", nargs="*", default=[], metavar="RECBLR_X=Y", help="settings of the service")
+    add("--peers-python", help="a Python that has the extra `peers` (default: this one)")
+    add("--peer-threads", type=int, default=1, help="torch threads of a peer's worker")
+    add("--seed", type=int, default=1, help="of users, items and arrivals")
+    return parser.parse_args()
+
+
+def _first_line(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return (done.stdout.splitlines() or ["unknown"])[0]
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
