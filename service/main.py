@@ -98,7 +98,9 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         )
         closing.push_async_callback(visits.close)
         memos = MemoWriter(store, max_waiting=MEMOS_WAITING)
-        recommender = Recommender(store, models, memos, meter, visit=visits.submit, fold=turns.submit)
+        recommender = Recommender(
+            store, models, memos, meter, visit=visits.submit, fold=turns.submit, fold_aside=turns.submit_aside
+        )
         closing.push_async_callback(recommender.close)
         _log.info("ready: the API is described at %s", docs_url(settings), extra={"model": models.live.version})
         yield Services(recommender, store)

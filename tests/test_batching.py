@@ -142,13 +142,34 @@ def test_a_batcher_that_is_cancelled_leaves_no_caller_waiting() -> None:
     asyncio.run(scenario())
 
 
+def test_jobs_aside_give_way_and_take_no_place_from_the_others() -> None:
+    async def scenario() -> None:
+        doubler = Doubler()
+        doubler.gate.clear()
+        batcher = doubler.batcher(max_batch=3, max_queue=8)
+        tasks = [asyncio.create_task(batcher.submit(0))]
+        await asyncio.sleep(0.01)
+        tasks += [asyncio.create_task(batcher.submit_aside(job)) for job in (1, 2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded):
+            await batcher.submit_aside(3)
+        tasks += [asyncio.create_task(batcher.submit(job)) for job in range(10, 18)]
+        await asyncio.sleep(0)
+        doubler.gate.set()
+        await asyncio.gather(*tasks)
+        assert doubler.batches == [[0], [10, 11, 12], [13, 14, 15], [16, 17, 1], [2]]
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("begun", [True, False])
 def test_jobs_that_wait_for_a_worker_that_is_cancelled_are_answered_too(begun: bool) -> None:
     async def scenario() -> None:
         doubler = Doubler()
         doubler.gate.clear()
         batcher = doubler.batcher(max_batch=1)
-        callers = [asyncio.create_task(batcher.submit(job)) for job in range(3)]
+        callers = [asyncio.create_task(batcher.submit(job)) for job in range(2)]
+        callers.append(asyncio.create_task(batcher.submit_aside(2)))
         await asyncio.sleep(0.01 if begun else 0)
         assert bool(doubler.batches) == begun
         closing = asyncio.create_task(batcher.close())

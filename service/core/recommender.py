@@ -83,7 +83,7 @@ class Recommender:
     """Answers events and questions.
 
     `visit` (one `Store.visit`) and `fold` (one `Engine.run`; raises `StateDamaged`) are expected to batch what
-    arrives at the same time.
+    arrives at the same time. `fold_aside` is a `fold` that gives way to the others.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class Recommender:
         *,
         visit: Callable[[Visit], Awaitable[Snapshot]],
         fold: Callable[[EngineJob], Awaitable[Folded]],
+        fold_aside: Callable[[EngineJob], Awaitable[Folded]],
     ) -> None:
         self._store = store
         self._models = models
@@ -102,6 +103,7 @@ class Recommender:
         self._meter = meter
         self._visit = visit
         self._fold = fold
+        self._fold_aside = fold_aside
         self._background: set[asyncio.Task[None]] = set()
 
     async def record(self, user_id: str, event: NewEvent, ask: TopK | None) -> Recorded:
@@ -226,20 +228,21 @@ class Recommender:
         await self._memos.close()
 
     async def _answer(self, engine: Engine, user_id: str, snapshot: Snapshot, ask: TopK | Rank | None) -> Answer:
+        fold = self._fold_aside if ask is None else self._fold  # who asks nothing is not waiting
         memo: Memo | None = None
         repair = False
         folded: Folded | None = None
         if snapshot.memo is not None:
             try:
                 memo = decode_memo(snapshot.memo, user_id, engine.version)
-                folded = await self._fold((engine, Turn(memo.state, _items(snapshot), ask)))
+                folded = await fold((engine, Turn(memo.state, _items(snapshot), ask)))
             except (MemoDamaged, StateDamaged) as error:
                 _log.warning("memo damaged, rebuilding", extra={"reason": str(error)})
                 self._meter.memo_damaged()
                 memo, repair = None, True
                 snapshot = await self._visit(Visit(user_id, None))
         if folded is None:
-            folded = await self._fold((engine, Turn(None, _items(snapshot), ask)))
+            folded = await fold((engine, Turn(None, _items(snapshot), ask)))
         self._meter.fold(len(snapshot.pending))
         if snapshot.pending or repair:
             base = snapshot.trimmed if memo is None else memo.base

@@ -63,7 +63,7 @@ class House:
             return result
 
         memos = MemoWriter(store, max_waiting=100)
-        recommender = Recommender(store, self.models, memos, self.meter, visit=visit, fold=fold)
+        recommender = Recommender(store, self.models, memos, self.meter, visit=visit, fold=fold, fold_aside=fold)
         yield Services(recommender, store)
         await recommender.close()
         await store.close()

@@ -48,7 +48,8 @@ def build(store: MemoryStore | None = None) -> House:
             raise result
         return result
 
-    recommender = Recommender(store, models, MemoWriter(store, max_waiting=100), meter, visit=visit, fold=fold)
+    memos = MemoWriter(store, max_waiting=100)
+    recommender = Recommender(store, models, memos, meter, visit=visit, fold=fold, fold_aside=fold)
     house = House(store, engine, models, meter, recommender)
     return house
 
