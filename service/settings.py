@@ -93,6 +93,14 @@ class Settings(BaseSettings):
         title="a whole number from 10 to 100000",
         description="most recent events that the log keeps of each user",
     )
+    min_recall: float = Field(
+        default=0.99,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        title="a number above 0 and up to 1",
+        description="least recall@10 of a large catalogue's index; one that measures less is not used",
+    )
 
     def keys(self) -> tuple[str, ...]:
         """The API keys in clear; keep them out of logs."""

@@ -20,8 +20,9 @@ class BundleRefused(Exception):
 class BundleModels:
     """The bundles at `path`: one bundle, or a folder of versions of which the newest is loaded first."""
 
-    def __init__(self, path: Path, seen_limit: int) -> None:
+    def __init__(self, path: Path, seen_limit: int, min_recall: float = 0.99) -> None:
         self._path = path
+        self._min_recall = min_recall
         self._seen_limit = seen_limit
         self._live: Engine | None = None
         self._swap = asyncio.Lock()
@@ -56,7 +57,7 @@ class BundleModels:
         if version not in found:
             raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(found)}")
         began = time.monotonic()
-        engine = CpuEngine(load_bundle(found[version]), self._seen_limit)
+        engine = CpuEngine(load_bundle(found[version]), self._seen_limit, self._min_recall)
         warm(engine)
         log_compilation(time.monotonic() - began)
         return engine

@@ -39,14 +39,23 @@ class Queries:
     begin: Index
     end: Index
 
+    def only(self, which: Index) -> Queries:
+        """Some of the queries."""
+        return Queries(self.vectors[which], self.counts[which], self.rows, self.begin[which], self.end[which])
+
+
+def empty(queries: Queries, items: int) -> Best:
+    """Room for the answers out of a catalogue of so many items."""
+    shape = (len(queries.counts), min(int(queries.counts.max(initial=0)), items))
+    return Best(np.empty(shape, np.int64), np.full(shape, _LEAST, np.float32), np.zeros(shape[0], np.int64))
+
 
 def exact(table: F32, queries: Queries, scale: F32 = _NO_SCALE) -> Best:
     """The rows of `table` (V + 1, D) of the highest scores, best first; equal scores in order of row.
 
     A score is the product of the query and the row, times scale[row] (V + 1,) if given. -inf is no answer.
     """
-    shape = (len(queries.counts), min(int(queries.counts.max(initial=0)), len(table) - 1))
-    best = Best(np.empty(shape, np.int64), np.empty(shape, np.float32), np.zeros(shape[0], np.int64))
+    best = empty(queries, len(table) - 1)
     _search(
         table,
         scale,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,11 +54,11 @@ class Folder:
         packing.check(states.words, states.starts, self.floats, self._items, sound)
         return sound
 
-    def fold(self, states: Batch, picked: Sequence[int], rows: Sequence[Sequence[int]]) -> list[bytes]:
+    def fold(self, states: Batch, picked: Sequence[int], rows: Sequence[Sequence[int] | Index]) -> list[bytes]:
         """The picked states, which must be sound, after their items' rows: at least one each."""
         p, which = self._parameters, np.array(picked, np.int64)
         lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        new_rows = np.array([row for of_one in rows for row in of_one], np.int64)
+        new_rows = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
         h, conv = self._unpack(states, which)
         output = np.empty((len(which), p.norm.shape[1]), np.float32)
         owners = np.repeat(np.arange(len(which)), lengths)
