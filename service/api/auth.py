@@ -40,12 +40,11 @@ class ApiKeys:
             return None
         if not (path.startswith("/v1/") or path == "/metrics"):
             return None
-        presented = _presented(scope)
-        if presented is None:
-            return Unauthorized("send an API key as Authorization: Bearer <key>")
-        digest = _digest(presented)
-        # Every key is compared, and hashes of equal length: the time says nothing about any key.
-        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        presented = [_digest(key) for key in _presented(scope)]
+        if not presented:
+            return Unauthorized("send an API key as Authorization: Bearer <key> or as X-API-Key: <key>")
+        # All are compared with all, and hashes of equal length: the time says nothing about any key.
+        matches = [hmac.compare_digest(digest, known) for digest in presented for known in self._digests]
         return None if any(matches) else Unauthorized("the API key is not known; send one that this server was given")
 
 
@@ -53,12 +52,14 @@ def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def _presented(scope: Scope) -> bytes | None:
+def _presented(scope: Scope) -> list[bytes]:
+    """Every key of the request: a proxy or a browser may add credentials of its own to the client's."""
+    keys = []
     for name, value in scope["headers"]:
         if name == b"x-api-key":
-            return bytes(value).strip()
-        if name == b"authorization":
+            keys.append(bytes(value).strip())
+        elif name == b"authorization":
             scheme, _, key = bytes(value).partition(b" ")
             if scheme.lower() == b"bearer":
-                return key.strip()
-    return None
+                keys.append(key.strip())
+    return keys

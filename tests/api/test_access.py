@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.api.conftest import KEY
@@ -37,6 +39,7 @@ def test_with_keys_every_operation_but_the_open_ones_needs_one(guarded: House) -
         {"x-api-key": ""},
         {"x-api-key": KEY + "x"},
         {"authorization": b"Bearer \xff\xfe"},
+        {"authorization": "Bearer wrong", "x-api-key": "wrong, too"},
     ],
 )
 def test_a_wrong_key(guarded: House, headers: dict[str, str]) -> None:
@@ -48,9 +51,19 @@ def test_a_wrong_key(guarded: House, headers: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [BEARER, {"authorization": f"bearer  {KEY}"}, {"x-api-key": KEY}, {"x-api-key": f" {KEY} "}]
+    "headers",
+    [
+        BEARER,
+        {"authorization": f"bearer  {KEY}"},
+        {"x-api-key": KEY},
+        {"x-api-key": f" {KEY} "},
+        {"authorization": "Bearer wrong", "x-api-key": KEY},
+        {"x-api-key": KEY, "authorization": "Bearer wrong"},
+        {"x-api-key": "wrong", "authorization": f"Bearer {KEY}"},
+        [("x-api-key", "wrong"), ("x-api-key", KEY)],
+    ],
 )
-def test_a_right_key(guarded: House, headers: dict[str, str]) -> None:
+def test_a_right_key(guarded: House, headers: Any) -> None:
     assert guarded.get("/v1/model", headers=headers).status_code == 200
     assert guarded.get("/metrics", headers=headers).status_code == 200
 
