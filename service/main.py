@@ -41,8 +41,8 @@ from service.batching import MicroBatcher
 from service.core.errors import ReloadRefused
 from service.core.events import Snapshot, Visit
 from service.core.memo_writer import MemoWriter
-from service.core.ports import Engine, Folded, Models, Turn
-from service.core.recommender import EngineJob, Recommender
+from service.core.ports import Engine, Folded, Models, ScoredItem, Turn
+from service.core.recommender import EngineJob, Recommender, SimilarJob
 from service.engine import BundleModels
 from service.settings import Settings, load_settings
 from service.store import open_store
@@ -55,6 +55,7 @@ CONSOLE = Path(__file__).parent / "console" / "index.html"
 # hold a full batch request (1,000 users) several times over.
 VISITS_PER_BATCH = 128
 TURNS_PER_BATCH = 64
+SIMILAR_PER_BATCH = 8
 LONGEST_QUEUE = 4096
 MEMOS_WAITING = 16_384
 
@@ -90,6 +91,13 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
             on_batch=partial(meter.batch, "turns"),
         )
         closing.push_async_callback(turns.close)
+        similar: MicroBatcher[SimilarJob, tuple[ScoredItem, ...]] = MicroBatcher(
+            partial(run_similar, thread),
+            max_batch=SIMILAR_PER_BATCH,
+            max_queue=LONGEST_QUEUE,
+            on_batch=partial(meter.batch, "similar"),
+        )
+        closing.push_async_callback(similar.close)
         visits: MicroBatcher[Visit, Snapshot] = MicroBatcher(
             store.visit,
             max_batch=VISITS_PER_BATCH,
@@ -99,7 +107,14 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         closing.push_async_callback(visits.close)
         memos = MemoWriter(store, max_waiting=MEMOS_WAITING)
         recommender = Recommender(
-            store, models, memos, meter, visit=visits.submit, fold=turns.submit, fold_aside=turns.submit_aside
+            store,
+            models,
+            memos,
+            meter,
+            visit=visits.submit,
+            fold=turns.submit,
+            fold_aside=turns.submit_aside,
+            similar=similar.submit,
         )
         closing.push_async_callback(recommender.close)
         _log.info("ready: the API is described at %s", docs_url(settings), extra={"model": models.live.version})
@@ -125,6 +140,25 @@ async def run_turns(thread: ThreadPoolExecutor, jobs: Sequence[EngineJob]) -> li
         except Exception as error:  # one engine's failure is not the other's
             results.update(dict.fromkeys(positions, error))
     return [results[position] for position in range(len(jobs))]
+
+
+async def run_similar(
+    thread: ThreadPoolExecutor, jobs: Sequence[SimilarJob]
+) -> list[tuple[ScoredItem, ...] | Exception]:
+    """Look up one after the other in the engine's own thread; between two batches of these the turns get theirs."""
+
+    def work() -> list[tuple[ScoredItem, ...] | Exception]:
+        return [_similar_or_error(job) for job in jobs]
+
+    return await asyncio.get_running_loop().run_in_executor(thread, work)
+
+
+def _similar_or_error(job: SimilarJob) -> tuple[ScoredItem, ...] | Exception:
+    engine, item_id, k = job
+    try:
+        return engine.similar(item_id, k)
+    except Exception as error:  # one item's failure is not the others'
+        return error
 
 
 def docs_url(settings: Settings) -> str:

@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 _outages = SeldomWarnings(_log)
 
 EngineJob = tuple[Engine, Turn]
+SimilarJob = tuple[Engine, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Recommender:
     """Answers events and questions.
 
     `visit` (one `Store.visit`) and `fold` (one `Engine.run`; raises `StateDamaged`) are expected to batch what
-    arrives at the same time. `fold_aside` is a `fold` that gives way to the others.
+    arrives at the same time. `fold_aside` is a `fold` that gives way to the others, `similar` one `Engine.similar`.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Recommender:
         visit: Callable[[Visit], Awaitable[Snapshot]],
         fold: Callable[[EngineJob], Awaitable[Folded]],
         fold_aside: Callable[[EngineJob], Awaitable[Folded]],
+        similar: Callable[[SimilarJob], Awaitable[tuple[ScoredItem, ...]]],
     ) -> None:
         self._store = store
         self._models = models
@@ -104,6 +106,7 @@ class Recommender:
         self._visit = visit
         self._fold = fold
         self._fold_aside = fold_aside
+        self._similar = similar
         self._background: set[asyncio.Task[None]] = set()
 
     async def record(self, user_id: str, event: NewEvent, ask: TopK | None) -> Recorded:
@@ -172,7 +175,7 @@ class Recommender:
     async def similar(self, item_id: str, k: int) -> tuple[str, tuple[ScoredItem, ...]]:
         """The model's version and the `k` items nearest to `item_id`; raises `ItemNotFound`."""
         engine = self._models.live
-        return engine.version, await asyncio.to_thread(engine.similar, item_id, k)
+        return engine.version, await self._similar((engine, item_id, k))
 
     @property
     def model(self) -> Engine:

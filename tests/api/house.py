@@ -19,7 +19,7 @@ from service.core.memo_writer import MemoWriter
 from service.core.ports import Engine, Folded, Models, Store
 from service.core.recommender import EngineJob, Recommender
 from service.store import open_store
-from tests.core.fakes import FakeEngine, FakeModels, visit_one
+from tests.core.fakes import FakeEngine, FakeModels, similar_one, visit_one
 
 
 class House:
@@ -63,7 +63,9 @@ class House:
             return result
 
         memos = MemoWriter(store, max_waiting=100)
-        recommender = Recommender(store, self.models, memos, self.meter, visit=visit, fold=fold, fold_aside=fold)
+        recommender = Recommender(
+            store, self.models, memos, self.meter, visit=visit, fold=fold, fold_aside=fold, similar=similar_one
+        )
         yield Services(recommender, store)
         await recommender.close()
         await store.close()

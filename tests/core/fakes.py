@@ -10,6 +10,7 @@ from typing import Any
 from service.core.errors import ItemNotFound, ModelVersionNotFound, StoreUnavailable
 from service.core.events import Appended, Conflict, Event, History, MemoPut, Snapshot, Visit
 from service.core.ports import Engine, Folded, Rank, ScoredItem, StateDamaged, Store, TopK, Turn
+from service.core.recommender import SimilarJob
 
 CATALOGUE = tuple(str(number) for number in range(1, 51))
 
@@ -66,6 +67,12 @@ class FakeEngine:
 
 def _best_first(item: ScoredItem) -> tuple[bool, float, str]:
     return item.score is None, -(item.score or 0.0), item.item_id
+
+
+async def similar_one(job: SimilarJob) -> tuple[ScoredItem, ...]:
+    """As `Recommender` wants it, without a thread."""
+    engine, item_id, k = job
+    return engine.similar(item_id, k)
 
 
 class FakeModels:

@@ -10,7 +10,7 @@ from service.core.events import NewEvent, Snapshot, Visit
 from service.core.memo_writer import MemoWriter
 from service.core.ports import Folded, SilentMeter, TopK
 from service.core.recommender import EngineJob, Recommender
-from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, visit_one
+from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, similar_one, visit_one
 
 QUEUE = 64
 BATCH = 8
@@ -42,6 +42,7 @@ def test_who_asks_is_not_refused_and_not_kept_waiting_while_imports_flood() -> N
             visit=visit,
             fold=turns.submit,
             fold_aside=turns.submit_aside,
+            similar=similar_one,
         )
         event = NewEvent.create("10", None, None, now=1.0)
         for wave in range(3):

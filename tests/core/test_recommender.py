@@ -15,7 +15,7 @@ from service.core.memo import Memo, decode_memo, encode_memo
 from service.core.memo_writer import MemoWriter
 from service.core.ports import Folded, Rank, SilentMeter, StateDamaged, TopK, Turn
 from service.core.recommender import EngineJob, Recommender, Recorded
-from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, visit_one
+from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, similar_one, visit_one
 
 ASK = TopK(3, True)
 
@@ -49,7 +49,9 @@ def build(store: MemoryStore | None = None) -> House:
         return result
 
     memos = MemoWriter(store, max_waiting=100)
-    recommender = Recommender(store, models, memos, meter, visit=visit, fold=fold, fold_aside=fold)
+    recommender = Recommender(
+        store, models, memos, meter, visit=visit, fold=fold, fold_aside=fold, similar=similar_one
+    )
     house = House(store, engine, models, meter, recommender)
     return house
 
