@@ -18,11 +18,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from model.artifact import WEIGHTS, write_bundle
+from model.config import ModelConfig
 from service.__main__ import StartRefused, check_port
 from service.core.ports import Folded, TopK, Turn
 from service.main import docs_url, run_turns
 from service.settings import Settings
 from tests.core.fakes import FakeEngine
+from tests.model.builders import bundle_of
 
 ROOT = Path(__file__).parent.parent.parent
 BUNDLE = ROOT / "bundles" / "ml-1m-demo"
@@ -89,28 +92,39 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    ("variable", "value", "named"),
     [
-        ("RECBLR_BUNDLE", "/nowhere"),
-        ("RECBLR_STATE_URL", "sqlite:////nowhere/at/all/log.db"),
-        ("RECBLR_STATE_URL", "redis://127.0.0.1:1/0"),
-        ("RECBLR_DEVICE", "cuda"),
+        ("RECBLR_BUNDLE", "/nowhere", "/nowhere"),
+        ("RECBLR_BUNDLE", "{folder}/damaged", "{folder}/damaged/weights.safetensors is damaged"),
+        ("RECBLR_STATE_URL", "sqlite:////nowhere/at/all/log.db", "/nowhere/at/all"),
+        ("RECBLR_STATE_URL", "redis://127.0.0.1:1/0", "127.0.0.1:1"),
+        ("RECBLR_DEVICE", "cuda", "CUDA"),
     ],
 )
-def test_a_wrong_start_is_one_sentence(tmp_path: Path, variable: str, value: str) -> None:
+def test_a_wrong_start_is_one_sentence(tmp_path: Path, variable: str, value: str, named: str) -> None:
+    damaged_bundle(tmp_path / "damaged")
     done = subprocess.run(
         [sys.executable, "-m", "service"],
-        env=environment(tmp_path, **{variable: value}),
+        env=environment(tmp_path, **{variable: value.format(folder=tmp_path)}),
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 2
     assert done.stderr.startswith("recblr-serve: ")
     assert done.stderr.count("\n") == 1
     assert variable in done.stderr
+    assert named.format(folder=tmp_path) in done.stderr
+
+
+def damaged_bundle(folder: Path) -> None:
+    """A bundle with one bit of its weights flipped."""
+    write_bundle(folder, bundle_of(ModelConfig(items=5, dim=8)))
+    weights = bytearray((folder / WEIGHTS).read_bytes())
+    weights[-3] ^= 1
+    (folder / WEIGHTS).write_bytes(weights)
 
 
 @contextmanager
