@@ -128,3 +128,40 @@ async def test_an_undone_event_leaves_the_state_as_if_it_had_never_been(settings
         cold = await recommender.recommend("undone", ASK)
         assert (cold.cold, cold.sequence) == (True, 0)
         assert_is_fold(cold, [], engine)
+
+
+async def test_an_unknown_item_counts_once_a_model_knows_it(settings: Settings, tmp_path: Path) -> None:
+    bundles, newcomer = tmp_path / "bundles", f"i{ITEMS + 1}"
+    write_bundle(bundles / "v1", bundle_of(ModelConfig(items=ITEMS, dim=8), seed=5, version="v1"))
+    async with running(settings.model_copy(update={"bundle": bundles})) as (services, old):
+        recommender = services.recommender
+        before = await recommender.record("early", event("i3"), ASK)
+        unknown = await recommender.record("early", event(newcomer), ASK)
+        assert (before.known_item, unknown.known_item) == (True, False)
+        assert before.answer is not None
+        assert unknown.answer is not None
+        assert (unknown.answer.sequence, unknown.answer.items) == (2, before.answer.items)
+        await recommender.record("early", event("i7"), ASK)
+        await recommender.record("only unknown", event(newcomer), ASK)
+        assert (await recommender.recommend("only unknown", ASK)).cold
+
+        write_bundle(
+            bundles / "v2", bundle_of(ModelConfig(items=ITEMS + 1, dim=8), seed=6, version="v2", created="2026-02-01")
+        )
+        new = await recommender.reload_model(None)
+        assert (old.version, new.version) == ("v1", "v2")
+        answer = await recommender.recommend("early", ASK)
+        assert (answer.model_version, answer.sequence) == ("v2", 3)
+        assert_is_fold(answer, ["i3", newcomer, "i7"], new)
+        (without,) = new.run([Turn(None, ("i3", "i7"), ASK)])
+        assert isinstance(without, Folded)
+        assert [item.score for item in answer.items] != pytest.approx(
+            [item.score for item in without.items], rel=1e-3
+        )
+        again = await recommender.record("early", event(newcomer), ASK)
+        assert (again.known_item, again.sequence) == (True, 4)
+        assert again.answer is not None
+        assert_is_fold(again.answer, ["i3", newcomer, "i7", newcomer], new)
+        warm = await recommender.recommend("only unknown", ASK)
+        assert (warm.cold, warm.sequence) == (False, 1)
+        assert_is_fold(warm, [newcomer], new)
