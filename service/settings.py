@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "RECBLR_"
 _SHORTEST_KEY = 16
+_NEAR = 0.75  # how alike a wrong name and a setting's must be for the one to be taken for the other
 _STATE_SCHEMES = ("sqlite:///", "redis://", "rediss://", "redis+cluster://")
 
 
@@ -62,8 +63,8 @@ class Settings(BaseSettings):
     )
     state_url: Annotated[SecretStr, AfterValidator(_known_scheme)] = Field(
         default=SecretStr("sqlite:///recblr.db"),
-        title="a URL that begins with sqlite:///, redis:// or redis+cluster://",
-        description="where the event log lives: sqlite:///path, redis://host:port/db or redis+cluster://host:port",
+        title="a URL that begins with sqlite:///, redis:// or rediss://",
+        description="where the event log lives: sqlite:///path, redis://host:port/db or, with TLS, rediss://",
     )
     bundle: Path = Field(
         default=Path("bundles/ml-1m-demo"), title="a path", description="model bundle, or a folder of versions of one"
@@ -81,7 +82,7 @@ class Settings(BaseSettings):
         description="comma-separated keys to /v1 and /metrics; without any these are open and /v1/admin is closed",
     )
     device: Literal["cpu", "cuda"] = Field(
-        default="cpu", title="cpu or cuda", description="where the model runs: cpu or cuda"
+        default="cpu", title="cpu", description="where the model runs; only cpu is supported yet"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", title="debug, info, warning or error", description="debug, info, warning or error"
@@ -141,6 +142,8 @@ def _refuse_unknown() -> None:
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
-            advice = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(sorted(known))}."
+            # Compared without the prefix, which would make any two names look alike.
+            typed, names = name.upper().removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known]
+            near = difflib.get_close_matches(typed, names, n=1, cutoff=_NEAR)
+            advice = f"did you mean {PREFIX}{near[0]}?" if near else f"the settings are {', '.join(sorted(known))}."
             raise SettingsRefused(f"{name} is not a setting of this service; unset it or correct its name: {advice}")

@@ -90,9 +90,26 @@ def test_a_wrong_setting_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: 
     assert KEYS not in sentence
 
 
-def test_a_near_miss_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RECBLR_PORTS", "1")
-    with pytest.raises(SettingsRefused, match=r"did you mean RECBLR_PORT\?"):
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("RECBLR_PORTS", "RECBLR_PORT"),
+        ("recblr_api_key", "RECBLR_API_KEYS"),
+        ("RECBLR_LOGLEVEL", "RECBLR_LOG_LEVEL"),
+        ("RECBLR_STATEURL", "RECBLR_STATE_URL"),
+        ("RECBLR_BUNDEL", "RECBLR_BUNDLE"),
+    ],
+)
+def test_a_near_miss_is_named(monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsRefused, match=rf"did you mean {meant}\?"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["RECBLR_REDIS_URL", "RECBLR_TIMEOUT", "RECBLR_MODEL", "RECBLR_DEBUG", "RECBLR_X"])
+def test_another_name_is_not_taken_for_a_near_miss(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsRefused, match=rf"{name} is not a setting.*the settings are RECBLR_API_KEYS, "):
         load_settings()
 
 
@@ -121,3 +138,5 @@ def test_help_names_every_setting() -> None:
     for name in Settings.model_fields:
         assert f"RECBLR_{name.upper()} " in done.stdout
     assert describe_settings() in done.stdout
+    assert "only cpu is supported yet" in done.stdout
+    assert "cluster" not in done.stdout

@@ -13,7 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from service.core.events import RESERVED_EVENT_ID
 
 _END_OF_9999 = 253_402_300_800.0  # 10000-01-01T00:00:00Z
-_NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f]*$"
+_MILLISECONDS = 1000.0
+NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f]*$"
+VERSION_FORM = r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$"
 _LONGEST_DATE = 64
 
 
@@ -41,9 +43,15 @@ def _seconds(value: object) -> float | None:
         raise ValueError("must be an ISO 8601 string or Unix seconds as a number")
     try:
         seconds = _from_iso(value) if isinstance(value, str) else float(value)
-    except (ValueError, OverflowError):
-        raise ValueError("must be an ISO 8601 string or Unix seconds as a finite number") from None
-    if not (math.isfinite(seconds) and 0 <= seconds < _END_OF_9999):
+    except ValueError:
+        raise ValueError("must be an ISO 8601 string or Unix seconds as a number") from None
+    except OverflowError:  # an integer of hundreds of digits, or a date whose offset leads out of the calendar
+        raise ValueError("must lie between 1970-01-01 and 9999-12-31") from None
+    if not math.isfinite(seconds):
+        raise ValueError("must be a finite number")
+    if _END_OF_9999 <= seconds < _END_OF_9999 * _MILLISECONDS:
+        raise ValueError("looks like milliseconds; send Unix seconds")
+    if not 0 <= seconds < _END_OF_9999:
         raise ValueError("must lie between 1970-01-01 and 9999-12-31")
     return seconds + 0.0  # -0.0 becomes 0.0, so that both are one payload
 
@@ -55,11 +63,11 @@ def _from_iso(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_NO_CONTROL_CHARACTERS)]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=NO_CONTROL_CHARACTERS)]
 NewEventId = Annotated[Identifier, AfterValidator(_not_reserved)]
 Seconds = Annotated[float | None, BeforeValidator(_seconds, json_schema_input_type=float | str | None)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
-Version = Annotated[str, StringConstraints(max_length=128, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$")]
+Version = Annotated[str, StringConstraints(max_length=128, pattern=VERSION_FORM)]
 
 PathId = Annotated[
     Identifier,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from service.api.fields import NO_CONTROL_CHARACTERS, VERSION_FORM
+
 _MOST_PROBLEMS = 20
 _LONGEST_NAME = 64
 
@@ -16,7 +18,6 @@ _SENTENCES: Mapping[str, str] = {
     "string_unicode": "must be valid Unicode, without lone surrogates",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
-    "string_pattern_mismatch": "has characters or a form that are not allowed here",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -31,6 +32,11 @@ _SENTENCES: Mapping[str, str] = {
     "json_invalid": "is not valid JSON",
     "model_type": "must be a JSON object",
     "model_attributes_type": "must be a JSON object",
+}
+
+_PATTERNS: Mapping[str, str] = {
+    NO_CONTROL_CHARACTERS: "must not contain control characters, such as line breaks or tabs",
+    VERSION_FORM: "must begin with a letter or digit and continue with letters, digits and any of . _ + : -",
 }
 
 
@@ -64,9 +70,8 @@ def _sentence(error: Mapping[str, Any], content_type: str) -> str:
         return "must be a JSON object, sent with the header Content-Type: application/json"
     if kind == "value_error":  # from our own validators, whose messages follow the same rules
         return str(error["ctx"]["error"])
-    template = _SENTENCES.get(kind)
-    return (
-        "is not acceptable here; /docs shows the contract"
-        if template is None
-        else template.format(**error.get("ctx", {}))
-    )
+    template = _PATTERNS.get(error["ctx"]["pattern"]) if kind == "string_pattern_mismatch" else _SENTENCES.get(kind)
+    if template is None:
+        return "is not acceptable here; /docs shows the contract"
+    sentence = template.format(**error.get("ctx", {}))
+    return sentence.replace(" 1 characters", " 1 character").replace(" 1 entries", " 1 entry")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.conftest import KEY
 from tests.api.house import House
 
 GOOD = {"user_id": "u", "item_id": "1"}
@@ -144,6 +145,44 @@ def test_details_name_the_place_and_never_the_input(house: House) -> None:
     error = house.refused(422, response)
     assert {"field": "history.2", "problem": "must have at most 256 characters"} in error["details"]
     assert secret not in response.text
+
+
+FINITE = "must be a finite number"
+RANGE = "must lie between 1970-01-01 and 9999-12-31"
+MILLISECONDS = "looks like milliseconds; send Unix seconds"
+CONTROL = "must not contain control characters, such as line breaks or tabs"
+
+
+@pytest.mark.parametrize(
+    ("field", "sent", "problem"),
+    [
+        ("timestamp", "NaN", FINITE),
+        ("timestamp", "-Infinity", FINITE),
+        ("timestamp", "1e999", FINITE),
+        ("timestamp", "1700000000000", MILLISECONDS),
+        ("timestamp", "1700000000000000", RANGE),
+        ("timestamp", "-1", RANGE),
+        ("timestamp", "9" * 400, RANGE),
+        ("timestamp", '"0001-01-01T00:00:00+20:00"', RANGE),
+        ("timestamp", '"nan"', "must be an ISO 8601 string or Unix seconds as a number"),
+        ("item_id", '"a\\tb"', CONTROL),
+        ("event_id", '"a\\u0085"', CONTROL),
+        ("item_id", '""', "must have at least 1 character"),
+    ],
+)
+def test_the_sentence_says_what_is_wrong(house: House, field: str, sent: str, problem: str) -> None:
+    event = {name: json.dumps(value) for name, value in GOOD.items()} | {field: sent}
+    body = "{" + ", ".join(f'"{name}": {value}' for name, value in event.items()) + "}"
+    error = house.refused(422, house.post("/v1/events", content=body, headers=JSON))
+    assert error["details"] == [{"field": field, "problem": problem}]
+
+
+def test_sentences_about_lists_and_versions(guarded: House) -> None:
+    headers = {"x-api-key": KEY}
+    empty = guarded.refused(422, guarded.post("/v1/events/batch", json={"events": []}, headers=headers))
+    assert empty["details"] == [{"field": "events", "problem": "must have at least 1 entry"}]
+    version = guarded.refused(422, guarded.post("/v1/admin/reload", json={"version": "../x"}, headers=headers))
+    assert version["details"][0]["problem"].startswith("must begin with a letter or digit")
 
 
 def test_details_are_few(house: House) -> None:
