@@ -74,6 +74,20 @@ def unpack(
 
 
 @kernel
+def plan(
+    old_starts: Index, picked: Index, floats: int, kept: int, new_starts: Index, owners: Index, starts: Index
+) -> None:
+    """Whose each new row is, owners (N,), and where the states begin that remember it, starts (M + 1,)."""
+    starts[0] = 0
+    for m in range(len(picked)):
+        new = new_starts[m + 1] - new_starts[m]
+        known = old_starts[picked[m] + 1] - old_starts[picked[m]] - floats
+        starts[m + 1] = starts[m] + floats + min(known + new, kept)
+        for n in range(new_starts[m], new_starts[m + 1]):
+            owners[n] = m
+
+
+@kernel
 def pack(
     numbers: F32,
     words: Words,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,7 @@ class Batch:
 
 def join(states: Sequence[bytes]) -> Batch:
     """States, each of whole words, as one batch."""
-    starts = np.zeros(len(states) + 1, np.int64)
-    np.cumsum([len(state) >> 2 for state in states], out=starts[1:])
+    starts = np.array([0, *accumulate(len(state) >> 2 for state in states)])
     # A copy in memory of one's own: what is read-only has another type for the kernels.
     return Batch(np.frombuffer(bytearray(b"".join(states)), np.uint32), starts)
 
@@ -57,15 +56,14 @@ class Folder:
     def fold(self, states: Batch, picked: Sequence[int], rows: Sequence[Sequence[int] | Index]) -> list[bytes]:
         """The picked states, which must be sound, after their items' rows: at least one each."""
         p, which = self._parameters, np.array(picked, np.int64)
-        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-        new_rows = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+        new_starts = np.array([0, *accumulate(map(len, rows))])
+        new_rows = np.fromiter(chain.from_iterable(rows), np.int64, int(new_starts[-1]))
+        owners, starts = np.empty_like(new_rows), np.empty_like(new_starts)
+        packing.plan(states.starts, which, self.floats, self._kept, new_starts, owners, starts)
         h, conv = self._unpack(states, which)
         output = np.empty((len(which), p.norm.shape[1]), np.float32)
-        owners = np.repeat(np.arange(len(which)), lengths)
         fold.advance(p.embedding, p.norm, p.layers, p.offsets, p.widths, new_rows, owners, h, conv, output)
-        known = states.starts[which + 1] - states.starts[which] - self.floats
-        after = self._empty(np.minimum(known + lengths, self._kept))
-        new_starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        after = Batch(np.empty(int(starts[-1]), np.uint32), starts)
         packing.pack(
             after.numbers,
             after.words,
@@ -97,10 +95,6 @@ class Folder:
         fold.replay(p.embedding, p.norm, p.layers, p.widths, recent, conv)
         return h, conv
 
-    def _empty(self, rows: Index) -> Batch:
-        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(self.floats + rows)])
-        return Batch(np.empty(int(starts[-1]), np.uint32), starts)
-
     def _first(self, start_token: bool) -> tuple[F32, bytes]:
         """A history without items: the first layer's conv inputs, which it does not pack, and the packed state."""
         p = self._parameters
@@ -109,7 +103,7 @@ class Folder:
         nobody = np.zeros(1, np.int64)
         if start_token:
             fold.advance(p.embedding, p.norm, p.layers, p.offsets, p.widths, nobody, nobody, h, conv, output)
-        after, before = self._empty(nobody), join([b""])
+        after, before = Batch(np.empty(self.floats, np.uint32), np.array([0, self.floats])), join([b""])
         no_rows, starts = np.empty(0, np.int64), np.zeros(2, np.int64)
         packing.pack(
             after.numbers,
