@@ -24,6 +24,7 @@ class RunningService:
 
     def __init__(self, folder: Path, state_url: str, bundles: Path) -> None:
         port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
         self._log = folder / "service.log"
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")},
@@ -32,9 +33,7 @@ class RunningService:
             "RECBLR_BUNDLE": str(bundles),
             "RECBLR_API_KEYS": KEY,
         }
-        self._client = httpx.Client(
-            base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {KEY}"}, timeout=10.0
-        )
+        self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=10.0)
 
     def __enter__(self) -> RunningService:
         with self._log.open("wb") as log:
@@ -53,8 +52,12 @@ class RunningService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+        self.stop()
+
+    def stop(self) -> int:
+        """SIGTERM, as an operator's supervisor sends it; the exit code."""
         self._process.terminate()
-        self._process.wait(timeout=30)
+        return self._process.wait(timeout=60)
 
     def _ready(self) -> bool:
         try:
