@@ -1,0 +1,114 @@
+"""A stop under load: what was acknowledged is in the log, once, and every answer that got out was a whole one."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model.artifact import write_bundle
+from model.config import ModelConfig
+from tests.end_to_end.service import KEY, RunningService
+from tests.model.builders import bundle_of
+from tests.servers import RedisServer
+
+WRITERS, USERS, ITEMS = 16, 4, 40
+BEFORE_THE_STOP = 10  # acknowledgements of each writer
+WAIT_SECONDS = 120.0
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/events.db"
+    else:
+        with RedisServer() as server:
+            yield server.url
+
+
+@dataclass
+class Written:
+    """What one writer sent, and the sequences under which it was acknowledged."""
+
+    acknowledged: dict[str, int] = field(default_factory=dict)
+    sent: int = 0
+    refused: list[str] = field(default_factory=list)
+    ended: Exception | None = None
+
+
+def write(url: str, writer: int, started: threading.Event) -> Written:
+    """Post events one after the other until the server does not answer any more."""
+    written = Written()
+    with httpx.Client(base_url=url, headers={"X-API-Key": KEY}, timeout=WAIT_SECONDS) as client:
+        try:
+            while not written.refused:
+                event_id = f"{writer}-{written.sent}"
+                item_id = f"i{1 + (7 * writer + written.sent) % ITEMS}"
+                written.sent += 1
+                event = {"user_id": f"user {writer % USERS}", "item_id": item_id, "event_id": event_id}
+                answer = client.post("/v1/events", params={"k": 3, "exclude_seen": "false"}, json=event)
+                if answer.status_code != 200:
+                    written.refused.append(f"{answer.status_code} {answer.text}")
+                    break
+                body = answer.json()
+                if len(body["recommendations"]["items"]) != 3:
+                    written.refused.append(answer.text)
+                written.acknowledged[event_id] = body["sequence"]
+                if len(written.acknowledged) == BEFORE_THE_STOP:
+                    started.set()
+        except httpx.TransportError as error:
+            written.ended = error
+        finally:
+            started.set()
+    return written
+
+
+def log_of(service: RunningService, user_id: str) -> list[tuple[str, int]]:
+    """(event_id, sequence) of every event that the log keeps of the user."""
+    found: list[tuple[str, int]] = []
+    page = service.get(f"/users/{user_id}/events", limit=100)
+    while True:
+        found = [(event["event_id"], event["sequence"]) for event in page["events"]] + found
+        if page["next_before"] is None:
+            return found
+        page = service.get(f"/users/{user_id}/events", limit=100, before=page["next_before"])
+
+
+def test_no_acknowledged_event_is_lost_or_doubled_by_a_stop(tmp_path: Path, state_url: str) -> None:
+    write_bundle(tmp_path / "bundle", bundle_of(ModelConfig(items=ITEMS, dim=8)))
+    started = [threading.Event() for _ in range(WRITERS)]
+    with (
+        ThreadPoolExecutor(WRITERS) as threads,
+        RunningService(tmp_path, state_url, tmp_path / "bundle") as service,
+    ):
+        futures = [threads.submit(write, service.url, writer, started[writer]) for writer in range(WRITERS)]
+        assert all(event.wait(WAIT_SECONDS) for event in started)
+        assert service.stop() == 0
+        writers = [future.result(WAIT_SECONDS) for future in futures]
+
+    for written in writers:
+        assert written.refused == []
+        # Refused, or closed before an answer; a timeout would be a request that nobody ended.
+        assert isinstance(written.ended, httpx.NetworkError | httpx.RemoteProtocolError), written.ended
+        assert len(written.acknowledged) >= BEFORE_THE_STOP
+
+    with RunningService(tmp_path, state_url, tmp_path / "bundle") as service:
+        for user in range(USERS):
+            log = log_of(service, f"user {user}")
+            assert [sequence for _, sequence in log] == list(range(1, len(log) + 1))
+            assert max(Counter(event_id for event_id, _ in log).values()) == 1
+            kept, acknowledged = dict(log), {}
+            for writer in range(user, WRITERS, USERS):
+                acknowledged |= writers[writer].acknowledged
+                assert f"{writer}-{writers[writer].sent}" not in kept  # it was never sent
+            assert {event_id: kept.get(event_id) for event_id in acknowledged} == acknowledged
+            audit = service.get(f"/users/user {user}/audit")
+            assert (audit["sequence"], audit["kept_events"]) == (len(log), len(log))
+        repeat = service.post("/events", {"user_id": "user 0", "item_id": "i1", "event_id": "0-0"})
+        assert (repeat["duplicate"], repeat["sequence"]) == (True, writers[0].acknowledged["0-0"])
