@@ -76,6 +76,9 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
 def _connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:
     db = sqlite3.connect(path.absolute(), timeout=BUSY_SECONDS, isolation_level=None)
     db.execute(f"PRAGMA synchronous={synchronous}")
+    db.execute(
+        "PRAGMA secure_delete=ON"
+    )  # what is deleted is overwritten: a user's wish to be forgotten reaches the disk
     return db
 
 

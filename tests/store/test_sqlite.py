@@ -108,6 +108,24 @@ async def test_events_have_one_order_over_all_users(backend: SqliteBackend) -> N
     await store.close()
 
 
+async def test_what_is_deleted_is_not_left_in_the_file(backend: SqliteBackend) -> None:
+    store = await backend.open()
+    for connection in ("_log", "_memos"):
+        pragma = getattr(store, connection).execute
+        assert await store._in_thread(lambda run=pragma: run("PRAGMA secure_delete").fetchone()) == (1,)  # type: ignore[attr-defined]
+    await append(store, "stays", new("a"))
+    await append(store, "leaves", *(new(f"secret-item-{n}") for n in range(100)))
+    await put(store, "leaves", 100, b"secret-memo" * 100)
+    await store.close()
+    assert b"secret-item-50" in backend.path.read_bytes()
+    store = await backend.open()
+    assert await store.delete_user("leaves") == 100
+    await store.close()
+    left = b"".join(file.read_bytes() for file in backend.path.parent.iterdir())
+    assert b"secret" not in left and b"leaves" not in left
+    backend.check()
+
+
 async def test_a_file_from_before_the_count_of_deletions_gets_it(backend: SqliteBackend) -> None:
     store = await backend.open()
     await append(store, "u", new("a"))
