@@ -28,7 +28,7 @@ from service.store import redis_layout as layout
 from service.store.redis_layout import Script
 from service.store.refused import StoreRefused
 
-BUDGET_SECONDS = 1.0
+BUDGET_SECONDS = 1.0  # for one round trip
 MAX_CONNECTIONS = 16
 
 # Answers by which Redis says "not now" rather than "not so".
@@ -37,8 +37,11 @@ _PASSING = ("MISCONF", "NOREPLICAS", "BUSY")
 _Call = list[str | bytes | int]
 
 
-async def open_redis(url: str, keep: int) -> RedisStore:
-    """The store on the Redis at `url`; raises `StoreRefused` where it is unreachable or could evict events."""
+async def open_redis(url: str, keep: int, budget: float = BUDGET_SECONDS) -> RedisStore:
+    """The store on the Redis at `url`; raises `StoreRefused` where it is unreachable or could evict events.
+
+    `budget` is how many seconds one round trip may take.
+    """
     try:
         pool = BlockingConnectionPool.from_url(
             url,
@@ -47,14 +50,14 @@ async def open_redis(url: str, keep: int) -> RedisStore:
             retry=Retry(NoBackoff(), 0),
             # The budget is one timer around a whole batch; the client's own would be set anew for every reply.
             socket_timeout=None,
-            socket_connect_timeout=BUDGET_SECONDS,
+            socket_connect_timeout=budget,
             timeout=None,
             decode_responses=False,
             protocol=2,
         )
     except ValueError:
         raise StoreRefused("the Redis URL is malformed; write redis://[user:password@]host:port/0.") from None
-    store = RedisStore(Redis(connection_pool=pool), keep)
+    store = RedisStore(Redis(connection_pool=pool), keep, budget)
     try:
         await store.check()
     except BaseException:
@@ -66,16 +69,17 @@ async def open_redis(url: str, keep: int) -> RedisStore:
 class RedisStore:
     """See `service.core.ports.Store`; safe to share between tasks of one event loop."""
 
-    def __init__(self, client: Redis, keep: int) -> None:
+    def __init__(self, client: Redis, keep: int, budget: float = BUDGET_SECONDS) -> None:
         self._client = client
         self._keep = keep
+        self._budget = budget
         target = client.connection_pool.connection_kwargs
         self._place = f"{target.get('host', 'localhost')}:{target.get('port', 6379)}"
 
     async def check(self) -> None:
         """Raise `StoreRefused` unless Redis answers and never evicts."""
         try:
-            async with asyncio.timeout(BUDGET_SECONDS):
+            async with asyncio.timeout(self._budget):
                 policy = await self._eviction_policy()
         except AuthenticationError:
             raise StoreRefused(
@@ -206,7 +210,7 @@ class RedisStore:
         for command in commands:
             pipeline.execute_command(*command)
         try:
-            async with asyncio.timeout(BUDGET_SECONDS):
+            async with asyncio.timeout(self._budget):
                 return await pipeline.execute(raise_on_error=False)
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             raise self._translated(error) from error

@@ -13,6 +13,7 @@ from redis import Redis
 
 from service.core.ports import Store
 from service.store import open_store
+from service.store.redis import BUDGET_SECONDS, open_redis
 from service.store.redis_layout import SHARDS, deletions_key, events_after, keys
 from tests.servers import RedisServer
 
@@ -74,12 +75,13 @@ class SqliteBackend:
 
 
 class RedisBackend:
-    def __init__(self, server: RedisServer) -> None:
+    def __init__(self, server: RedisServer, budget: float = BUDGET_SECONDS) -> None:
         self.server = server
         self.url = server.url
+        self._budget = budget
 
     async def open(self, keep: int = 1000) -> Store:
-        return await open_store(self.url, keep)
+        return await open_redis(self.url, keep, self._budget)
 
     @contextmanager
     def client(self) -> Iterator[Any]:

@@ -112,6 +112,15 @@ async def test_a_paused_server_is_unavailability_within_the_budget(backend: Redi
     await store.close()
 
 
+async def test_a_larger_budget_outlasts_a_pause(backend: RedisBackend) -> None:
+    store = await RedisBackend(backend.server, budget=20.0).open()
+    await append(store, "u", new("a"))
+    backend.server.pause()
+    asyncio.get_running_loop().call_later(1.2, backend.server.resume)
+    assert (await append(store, "u", new("b"))).sequence == 2
+    await store.close()
+
+
 async def test_an_append_whose_answer_is_lost_is_not_sent_again(backend: RedisBackend) -> None:
     """Without an event_id nothing would recognise the repetition."""
     silenced = asyncio.Event()
