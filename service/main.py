@@ -41,8 +41,8 @@ from service.batching import MicroBatcher
 from service.core.errors import ReloadRefused
 from service.core.events import Snapshot, Visit
 from service.core.memo_writer import MemoWriter
-from service.core.ports import Engine, Folded, Models, ScoredItem, Turn
-from service.core.recommender import EngineJob, Recommender, SimilarJob
+from service.core.ports import Engine, EngineJob, Folded, Models, ScoredItem, SimilarJob, Turn
+from service.core.recommender import Recommender
 from service.engine import BundleModels
 from service.settings import Settings, load_settings
 from service.store import open_store

@@ -140,6 +140,11 @@ class Engine(Protocol):
         ...
 
 
+# What a batch of the engine's work consists of: the engine comes along, for a reload may exchange the live one.
+EngineJob = tuple[Engine, Turn]
+SimilarJob = tuple[Engine, str, int]
+
+
 class Models(Protocol):
     """Where models come from."""
 

@@ -10,19 +10,22 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from service.core.audit import Audit, audit
+from service.core.background import Background
 from service.core.errors import EventConflict, EventNotFound, ServiceError, UserNotFound
 from service.core.events import Appended, Conflict, History, MemoPut, NewEvent, Snapshot, Visit
 from service.core.memo import Memo, MemoDamaged, decode_memo, encode_memo
 from service.core.memo_writer import MemoWriter
 from service.core.ports import (
     Engine,
+    EngineJob,
     Folded,
     Meter,
     Models,
     Rank,
     ScoredItem,
+    SimilarJob,
     StateDamaged,
     Store,
     TopK,
@@ -32,9 +35,6 @@ from service.core.seldom import SeldomWarnings
 
 _log = logging.getLogger(__name__)
 _outages = SeldomWarnings(_log)
-
-EngineJob = tuple[Engine, Turn]
-SimilarJob = tuple[Engine, str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +58,6 @@ class Recorded:
     duplicate: bool
     known_item: bool
     answer: Answer | None
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """How far a user's memo is from the fold of the kept events under the same model.
-
-    Without a memo nothing can differ: the error is 0. A damaged memo has no error to state (None): it is never
-    served, the next answer rebuilds it.
-
-    `exact` is False where retention has removed events that the memo still reflects: then a difference is
-    expected, since a rebuilt state folds the kept events alone.
-    """
-
-    model_version: str
-    sequence: int
-    applied: int
-    kept: int
-    memo: Literal["found", "absent", "damaged"]
-    exact: bool
-    max_relative_error: float | None
 
 
 class Recommender:
@@ -107,7 +87,7 @@ class Recommender:
         self._fold = fold
         self._fold_aside = fold_aside
         self._similar = similar
-        self._background: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     async def record(self, user_id: str, event: NewEvent, ask: TopK | None) -> Recorded:
         """Append one event; with `ask` the answer reflects it. Raises `EventConflict`.
@@ -195,25 +175,7 @@ class Recommender:
 
     async def audit(self, user_id: str) -> Audit:
         """Fold the kept events anew and compare with the stored memo; raises `UserNotFound`."""
-        engine = self._models.live
-        # The log may grow between the two visits: the full one comes second, so it covers the memo's cursor.
-        stored = await self._visit(Visit(user_id, engine.version))
-        whole = await self._visit(Visit(user_id, None))
-        if not whole.generation:
-            raise UserNotFound("no events are known for this user")
-        if stored.memo is None or stored.generation != whole.generation:
-            # Another generation: the history was edited in between, and with it went the memo.
-            return Audit(engine.version, whole.sequence, 0, len(whole.pending), "absent", True, 0.0)
-        try:
-            memo = decode_memo(stored.memo, user_id, engine.version)
-            items = tuple(e.item_id for e in whole.pending if e.sequence <= memo.applied)
-            expected = await self._fold((engine, Turn(None, items, None)))
-            error = engine.difference(memo.state, expected.state)
-        except (MemoDamaged, StateDamaged):
-            self._meter.memo_damaged()
-            return Audit(engine.version, whole.sequence, 0, len(whole.pending), "damaged", True, None)
-        exact = memo.base == whole.trimmed
-        return Audit(engine.version, whole.sequence, memo.applied, len(whole.pending), "found", exact, error)
+        return await audit(self._models.live, user_id, self._meter, self._visit, self._fold)
 
     async def delete_user(self, user_id: str) -> int:
         """Remove everything about the user; the number of events that were removed."""
@@ -226,8 +188,7 @@ class Recommender:
 
     async def close(self) -> None:
         """Return when background folds and memo writes are through."""
-        while self._background:
-            await asyncio.gather(*self._background)
+        await self._background.close()
         await self._memos.close()
 
     async def _answer(self, engine: Engine, user_id: str, snapshot: Snapshot, ask: TopK | Rank | None) -> Answer:
@@ -258,20 +219,8 @@ class Recommender:
 
     def _fold_in_background(self, engine: Engine, user_id: str, snapshot: Snapshot) -> None:
         """Keep the memo close to the log for events that nobody asked an answer for."""
-        if not snapshot.pending:
-            return
-        task = asyncio.create_task(self._fold_quietly(engine, user_id, snapshot))
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-
-    async def _fold_quietly(self, engine: Engine, user_id: str, snapshot: Snapshot) -> None:
-        try:
-            await self._answer(engine, user_id, snapshot, None)
-        except ServiceError as error:
-            # The event is committed; the next reader folds the gap.
-            _log.debug("background fold given up", extra={"code": error.code})
-        except Exception:
-            _log.exception("background fold failed")
+        if snapshot.pending:
+            self._background.start(self._answer(engine, user_id, snapshot, None))
 
 
 def _items(snapshot: Snapshot) -> tuple[str, ...]:

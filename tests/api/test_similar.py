@@ -11,8 +11,7 @@ import pytest
 
 from service.batching import MicroBatcher
 from service.core.errors import ItemNotFound, Overloaded
-from service.core.ports import ScoredItem
-from service.core.recommender import SimilarJob
+from service.core.ports import ScoredItem, SimilarJob
 from service.main import run_similar
 from tests.core.fakes import FakeEngine
 

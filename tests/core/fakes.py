@@ -9,8 +9,7 @@ from typing import Any
 
 from service.core.errors import ItemNotFound, ModelVersionNotFound, StoreUnavailable
 from service.core.events import Appended, Conflict, Event, History, MemoPut, Snapshot, Visit
-from service.core.ports import Engine, Folded, Rank, ScoredItem, StateDamaged, Store, TopK, Turn
-from service.core.recommender import SimilarJob
+from service.core.ports import Engine, Folded, Rank, ScoredItem, SimilarJob, StateDamaged, Store, TopK, Turn
 
 CATALOGUE = tuple(str(number) for number in range(1, 51))
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from service.batching import MicroBatcher
 from service.core.events import NewEvent, Snapshot, Visit
 from service.core.memo_writer import MemoWriter
-from service.core.ports import Folded, SilentMeter, TopK
-from service.core.recommender import EngineJob, Recommender
+from service.core.ports import EngineJob, Folded, SilentMeter, TopK
+from service.core.recommender import Recommender
 from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, similar_one, visit_one
 
 QUEUE = 64

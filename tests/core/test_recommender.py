@@ -13,8 +13,8 @@ from service.core.errors import EventConflict, EventNotFound, Overloaded, Servic
 from service.core.events import NewEvent, Snapshot, Visit
 from service.core.memo import Memo, decode_memo, encode_memo
 from service.core.memo_writer import MemoWriter
-from service.core.ports import Folded, Rank, SilentMeter, StateDamaged, TopK, Turn
-from service.core.recommender import EngineJob, Recommender, Recorded
+from service.core.ports import EngineJob, Folded, Rank, SilentMeter, StateDamaged, TopK, Turn
+from service.core.recommender import Recommender, Recorded
 from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, similar_one, visit_one
 
 ASK = TopK(3, True)
