@@ -29,7 +29,7 @@ class Options:
     redis: RedisSettings
     rate: float = 1000.0
     seconds: float = 20.0
-    warmup: float = 3.0
+    warmup: float = 5.0
     rounds: int = 5
     connections: int = 256
     saturating: int = 32

@@ -118,7 +118,7 @@ def _arguments() -> argparse.Namespace:
     add("--data", type=Path, help="real histories (`user item item …` lines); without: synthetic, Zipf")
     add("--rate", type=float, default=1000.0, help="requests per second in open loop")
     add("--seconds", type=float, default=20.0, help="length of one measurement")
-    add("--warmup", type=float, default=3.0, help="seconds of the same load before it, not counted")
+    add("--warmup", type=float, default=5.0, help="seconds of the same load before it, not counted")
     add("--rounds", type=int, default=5, help="measurements of each thing, in turns where there are several")
     add("--connections", type=int, default=256, help="most sockets in open loop")
     add("--saturating", type=int, default=32, help="requests under way in closed loop")
