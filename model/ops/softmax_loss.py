@@ -25,7 +25,7 @@ class _SoftmaxLoss(torch.autograd.Function):
         doutputs, losses = [], []
         for o, wanted in zip(torch.split(outputs, rows), torch.split(targets, rows), strict=True):
             logits = o @ table.T
-            losses.append(_loss_and_gradient(logits, wanted, scale))
+            losses.append(loss_and_gradient(logits, wanted, scale))
             doutputs.append(logits @ table)
             dtable += logits.T @ o
         ctx.save_for_backward(torch.cat(doutputs), dtable.to(table.dtype))
@@ -37,12 +37,12 @@ class _SoftmaxLoss(torch.autograd.Function):
         return doutputs * grads[0], dtable * grads[0], None, None, None
 
 
-def _loss_and_gradient(logits: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+def loss_and_gradient(logits: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
     """Sum of the losses times `scale`; `logits` (N, V) becomes its gradient. Targets of 0 count for nothing."""
     if logits.is_cuda:
-        from model.ops.triton_softmax import loss_and_gradient
+        from model.ops.triton_softmax import loss_and_gradient as fused
 
-        return loss_and_gradient(logits, targets, scale)
+        return fused(logits, targets, scale)
     wanted = targets[:, None]
     logits.sub_(logits.logsumexp(1, keepdim=True))
     losses = -logits.gather(1, wanted).squeeze(1)

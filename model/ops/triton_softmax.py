@@ -37,7 +37,7 @@ def _kernel(logits_ptr, targets_ptr, scale_ptr, losses_ptr, V, BLOCK: tl.constex
 
 
 def loss_and_gradient(logits: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
-    """See `softmax_loss._loss_and_gradient`; logits (N, V) contiguous, float32 or bfloat16."""
+    """See `softmax_loss.loss_and_gradient`; logits (N, V) contiguous, float32 or bfloat16."""
     N, V = logits.shape
     losses = torch.empty(N, dtype=torch.float32, device=logits.device)
     block = min(LARGEST_BLOCK, triton.next_power_of_2(V))

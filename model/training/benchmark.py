@@ -25,7 +25,8 @@ from model.config import ModelConfig
 from model.network import RecBLR
 from model.training.data import Interactions
 from model.training.parallel import Crew
-from model.training.step import TrainStep
+from model.training.recipe import Recipe
+from model.training.step import TrainStep, negatives_of
 from model.training.windows import Windows
 
 TIMES = (1, 4, 16)
@@ -54,7 +55,8 @@ class Bench:
         if window not in self._steps:
             torch.manual_seed(1)
             network = RecBLR(self._config, _DROPOUT).to(self._device)
-            self._steps[window] = TrainStep(network, self._device, Crew())
+            negatives = negatives_of(Recipe(), data, self._device)
+            self._steps[window] = TrainStep(network, self._device, Crew(), negatives)
         step = self._steps[window]
         seconds = [self._epoch(windows, step, seed) for seed in range(self._repeats + 1)][1:]
         result = {

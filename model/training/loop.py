@@ -21,7 +21,7 @@ from model.training.errors import DataError
 from model.training.evaluation import leave_one_out
 from model.training.parallel import Crew
 from model.training.recipe import Recipe
-from model.training.step import TrainStep
+from model.training.step import TrainStep, negatives_of
 from model.training.windows import Windows
 
 # Events that leave one to learn from beside the validation and the test target.
@@ -65,9 +65,10 @@ class Trainer:
         self._folder = folder
         self._device = device
         self.network = RecBLR(config, recipe.dropout).to(device)
-        self._windows = Windows(data.without_last(2), recipe.window, recipe.batch, config.start_token, device)
+        past = data.without_last(2)
+        self._windows = Windows(past, recipe.window, recipe.batch, config.start_token, device)
         self.steps = recipe.epochs * self._windows.steps_per_epoch
-        self._step = TrainStep(self.network, device, crew)
+        self._step = TrainStep(self.network, device, crew, negatives_of(recipe, past, device))
         self._numbers: dict[str, Any] = {
             "run": {
                 "config": config.to_dict(),

@@ -21,6 +21,8 @@ class Recipe:
     learning_rate  Adam's, at the end of the warm-up
     warmup_steps   steps of linear warm-up
     dropout        probability
+    full_softmax   largest catalogue for which the loss is over all items; above it negatives are sampled
+    negatives      sampled in a step, half of them among the batch's own targets, half among all items
     evaluate_every epochs between validations (NDCG@10 on the last but one event)
     patience       validations without a better one before the run stops
     seed           of weights, windows and dropout
@@ -32,6 +34,8 @@ class Recipe:
     learning_rate: float = 1.6e-2
     warmup_steps: int = 200
     dropout: float = 0.2
+    full_softmax: int = 100_000
+    negatives: int = 8_191  # with the target's column a power of two
     evaluate_every: int = 20
     patience: int = 6
     seed: int = 1
@@ -42,6 +46,8 @@ class Recipe:
             "batch": 1,
             "epochs": 1,
             "warmup_steps": 0,
+            "full_softmax": 0,
+            "negatives": 2,
             "evaluate_every": 1,
             "patience": 1,
             "seed": 0,

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from model.layers import Segments
 from model.network import RecBLR
+from model.ops.sampled_softmax import Negatives, sampled_softmax_loss
 from model.ops.softmax_loss import softmax_loss
+from model.training.data import Interactions
 from model.training.parallel import Crew
+from model.training.recipe import Recipe
 from model.training.windows import Batch
 
 # Steps run eagerly before the capture: they compile kernels and create Adam's buffers.
@@ -24,11 +27,13 @@ _WARM_UP = 3
 class TrainStep:
     """Runs steps on batches of one shape.
 
-    On a GPU matrix products run in bfloat16 (autocast); weights, norms, the recurrence and Adam stay in float32.
+    On a GPU matrix products run in bfloat16 (autocast); weights, norms, the recurrence and Adam stay in float32. The
+    loss is the full softmax, or with `negatives` the sampled one.
     """
 
-    def __init__(self, network: RecBLR, device: torch.device, crew: Crew) -> None:
+    def __init__(self, network: RecBLR, device: torch.device, crew: Crew, negatives: Negatives | None = None) -> None:
         self._network = network
+        self._negatives = negatives
         self._device = device
         self._crew = crew
         self._on_gpu = device.type == "cuda"
@@ -101,16 +106,21 @@ class TrainStep:
         return loss
 
     def _step(self, batch: Batch) -> Tensor:
-        kind = torch.bfloat16 if self._on_gpu else torch.float32
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._on_gpu, cache_enabled=False):
             outputs = self._outputs(batch.inputs, batch.starts)
-        table = self._network.item_embedding.weight
-        loss = softmax_loss(outputs.flatten(0, 1).to(kind), table.to(kind), batch.targets.flatten(), self._targets)
+        loss = self._softmax(outputs.flatten(0, 1), batch.targets.flatten())
         self._adam.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self._crew.sum([parameter.grad for parameter in self._network.parameters() if parameter.grad is not None])
         self._adam.step()
         return loss.detach()
+
+    def _softmax(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        outputs = outputs.to(torch.bfloat16 if self._on_gpu else torch.float32)
+        table = self._network.item_embedding.weight
+        if self._negatives is None:
+            return softmax_loss(outputs, table.to(outputs.dtype), targets, self._targets)
+        return sampled_softmax_loss(outputs, table, targets, self._negatives.draw(targets), self._targets)
 
     def _outputs(self, items: Tensor, starts: Tensor) -> Tensor:
         """What `RecBLR.forward` gives, without the states."""
@@ -120,6 +130,13 @@ class TrainStep:
         for index, layer in enumerate(self._layers):
             u, _ = layer(u, state[:, index], segments)
         return u
+
+
+def negatives_of(recipe: Recipe, data: Interactions, device: torch.device) -> Negatives | None:
+    """What the recipe says of a catalogue this large, as `TrainStep` takes it."""
+    if len(data.item_ids) <= recipe.full_softmax:
+        return None
+    return Negatives(torch.from_numpy(data.popularity()).to(device), recipe.negatives)
 
 
 def _parts(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

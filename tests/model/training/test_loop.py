@@ -104,6 +104,19 @@ def test_the_loss_falls_and_the_model_beats_popularity(tmp_path: Path, start_tok
     }
 
 
+def test_sampled_negatives_teach_what_the_full_softmax_teaches(tmp_path: Path) -> None:
+    data = markov(users=200, length=20)
+    recipe = replace(SHORT, epochs=20, evaluate_every=10)
+    full, _ = train(tmp_path / "full", data, recipe)
+    sampled, lines = train(tmp_path / "sampled", data, replace(recipe, full_softmax=ITEMS - 1, negatives=31))
+    same, _ = train(tmp_path / "same", data, replace(recipe, full_softmax=ITEMS))
+    assert full is not None and sampled is not None
+    assert equal(full, same)
+    assert not equal(full, sampled)
+    assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
+    assert sampled.metrics["ndcg@10"] > 0.95 * full.metrics["ndcg@10"]
+
+
 def test_a_run_that_was_cut_off_ends_where_the_whole_one_does(tmp_path: Path) -> None:
     """Bit by bit, cut off at a validation or between two, once or twice."""
     data = markov(users=60, length=14)

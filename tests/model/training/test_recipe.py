@@ -20,6 +20,8 @@ from model.training.recipe import Recipe
         ("patience", 0),
         ("warmup_steps", -1),
         ("seed", -1),
+        ("full_softmax", -1),
+        ("negatives", 1),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
         ("learning_rate", float("inf")),
