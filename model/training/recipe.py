@@ -1,9 +1,10 @@
-"""How to train: the numbers of one run."""
+"""How to train: the numbers of one run, and which ones suit a data set."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from model.training.errors import DataError
@@ -13,7 +14,7 @@ from model.training.errors import DataError
 class Recipe:
     """One run's settings; raises `DataError` for those that no run can have.
 
-    The defaults measured best on MovieLens-1M: see DECISIONS.md.
+    The defaults measured best on MovieLens-1M: see DECISIONS.md. `recipe_for` chooses for other data.
 
     window         steps in a training row
     batch          rows in an optimisation step
@@ -63,3 +64,98 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A data set whose recipe was searched."""
+
+    users: int
+    items: int
+    events: int
+    recipe: Recipe
+
+    @property
+    def density(self) -> float:
+        return _density(self.users, self.items, self.events)
+
+    @property
+    def history(self) -> float:
+        return self.events / self.users
+
+    @property
+    def step_events(self) -> int:
+        return self.recipe.batch * self.recipe.window
+
+
+# What `recipe_for` chooses; the other numbers are the same for all data.
+CHOSEN = frozenset({"window", "batch", "epochs", "learning_rate", "dropout", "evaluate_every"})
+_SPARSE = _Known(  # Amazon Beauty
+    users=22_363,
+    items=12_101,
+    events=198_502,
+    recipe=Recipe(window=50, batch=160, epochs=100, learning_rate=4e-3, dropout=0.5),
+)
+_DENSE = _Known(users=6_040, items=3_416, events=999_611, recipe=Recipe())  # MovieLens-1M
+# Bounds on time: about two minutes of one H200 whatever the data, if they can be read a few times in that.
+_MOST_STEPS, _FEWEST_EPOCHS = 40_000, 3
+_FEWEST_STEP_EVENTS = 1_024
+_VALIDATIONS = 20
+
+
+def recipe_for(users: int, items: int, events: int, given: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe for a data set of this size, with the numbers that are `given`; raises `DataError` for these.
+
+    Between Amazon Beauty (short, sparse) and MovieLens-1M (long, dense), whose own recipes it returns, each number is
+    interpolated on a logarithmic scale; beyond either it stays that one's:
+
+    window         by mean history, events / users
+    dropout        by density, events / sqrt(users * items): the geometric mean of a user's and of an item's events;
+                   the fewer there are to learn an embedding from, the more
+    learning_rate  by density
+    epochs         by density, but no more than make 40,000 steps (3 at least)
+    batch          so that a step has the right number of events: that grows with the data, which gives small data
+                   as many steps an epoch as large
+
+    A run is validated 20 times and ends after `patience` of them without a better one; the best weights count. So too
+    many epochs cost time and no accuracy.
+    """
+    given = given or {}
+    fixed = replace(Recipe(), **given)
+    dense = _place(_density(users, items, events), _SPARSE.density, _DENSE.density)
+    sparse_recipe, dense_recipe = _SPARSE.recipe, _DENSE.recipe
+    by_history = _place(events / users, _SPARSE.history, _DENSE.history)
+    window = given.get("window", round(_mix(sparse_recipe.window, dense_recipe.window, by_history)))
+    batch = given.get("batch", max(1, round(_step_events(events) / window)))
+    epochs = given.get("epochs", round(_mix(sparse_recipe.epochs, dense_recipe.epochs, dense)))
+    if "epochs" not in given:
+        steps = math.ceil(events / (batch * window))
+        epochs = min(epochs, max(_FEWEST_EPOCHS, _MOST_STEPS // steps))
+    chosen = {
+        "window": window,
+        "batch": batch,
+        "epochs": epochs,
+        "learning_rate": float(f"{_mix(sparse_recipe.learning_rate, dense_recipe.learning_rate, dense):.3g}"),
+        "dropout": round(sparse_recipe.dropout + (dense_recipe.dropout - sparse_recipe.dropout) * dense, 2),
+        "evaluate_every": max(1, epochs // _VALIDATIONS),
+    }
+    return replace(fixed, **{name: value for name, value in chosen.items() if name not in given})
+
+
+def _density(users: int, items: int, events: int) -> float:
+    return events / math.sqrt(users * items)
+
+
+def _place(value: float, low: float, high: float) -> float:
+    """0 at `low` and below, 1 at `high` and above, on a logarithmic scale between."""
+    return min(1.0, max(0.0, math.log(value / low) / math.log(high / low)))
+
+
+def _mix(low: float, high: float, place: float) -> float:
+    return float(low ** (1.0 - place) * high**place)
+
+
+def _step_events(events: int) -> float:
+    """Events in a step; below the smaller data set in proportion to the data."""
+    between = _mix(_SPARSE.step_events, _DENSE.step_events, _place(events, _SPARSE.events, _DENSE.events))
+    return max(_FEWEST_STEP_EVENTS, between * min(1.0, events / _SPARSE.events))

@@ -31,7 +31,7 @@ from model.training.export import export_log
 from model.training.loop import Trained, Trainer
 from model.training.progress import RunLog, opening
 from model.training.publish import load_network, publish
-from model.training.recipe import Recipe
+from model.training.recipe import Recipe, recipe_for
 from model.training.report import write_report
 from model.training.temporal import Timeline, judge, read_timeline
 
@@ -52,7 +52,7 @@ class Job:
     max_compared: int
     dim: int
     layers: int
-    recipe: Recipe
+    given: dict[str, Any]  # numbers of the recipe that the data do not choose
     device: torch.device
 
 
@@ -76,12 +76,13 @@ def retrain(job: Job) -> dict[str, Any]:
     cut = timeline.cut(job.holdout, job.holdout_hours)
     data = _training_data(timeline, cut, job.min_events)
     config = ModelConfig(items=len(data.item_ids), dim=job.dim, layers=job.layers)
-    folder = _run_folder(job, config, data, cut)
-    with RunLog(folder, job.recipe.epochs, opening(data, job.recipe.epochs, job.device)) as log:
-        trained = Trainer(data, config, job.recipe, folder, job.device).run(log)
+    recipe = recipe_for(len(data.user_ids), len(data.item_ids), len(data.rows), job.given)
+    folder = _run_folder(job, config, recipe, data, cut)
+    with RunLog(folder, recipe.epochs, opening(data, recipe.epochs, job.device)) as log:
+        trained = Trainer(data, config, recipe, folder, job.device).run(log)
     last = timeline.last_time_before(cut)
     verdict = _compare(job, timeline, data, trained, live, last)
-    candidate = _write_run(job, folder, data, trained, verdict, last)
+    candidate = _write_run(folder, recipe, data, trained, verdict, last)
     reason = _why_not(job, verdict)
     result: dict[str, Any] = {
         "published": reason is None,
@@ -122,9 +123,9 @@ def _training_data(timeline: Timeline, cut: float, at_least: int) -> Interaction
     return data
 
 
-def _run_folder(job: Job, config: ModelConfig, data: Interactions, cut: float) -> Path:
+def _run_folder(job: Job, config: ModelConfig, recipe: Recipe, data: Interactions, cut: float) -> Path:
     """The folder of this run; the same data and settings find it again, so that a killed job goes on."""
-    settings = [config.to_dict(), job.recipe.to_dict(), cut, list(data.item_ids)]
+    settings = [config.to_dict(), recipe.to_dict(), cut, list(data.item_ids)]
     identity = json.dumps(settings).encode() + data.rows.tobytes() + data.offsets.tobytes()
     name = hashlib.sha256(identity).hexdigest()[:12]
     folder = job.work / "runs" / name
@@ -153,17 +154,19 @@ def _compare(
     )
 
 
-def _write_run(job: Job, folder: Path, data: Interactions, trained: Trained, verdict: Verdict, last: float) -> Path:
+def _write_run(
+    folder: Path, recipe: Recipe, data: Interactions, trained: Trained, verdict: Verdict, last: float
+) -> Path:
     """The run's report and bundle; the bundle's folder."""
     metrics = trained.metrics | {f"temporal_{name}": value for name, value in verdict.new.items()}
     comparison = {"events": verdict.compared} | {f"new {name}": value for name, value in verdict.new.items()}
     comparison |= {f"live {name}": value for name, value in (verdict.live or {}).items()}
-    facts = {"Recipe": job.recipe.to_dict(), "Data": data.summary(), "Newest events": comparison}
+    facts = {"Recipe": recipe.to_dict(), "Data": data.summary(), "Newest events": comparison}
     write_report(folder, trained.network, data, metrics, facts)
     extra = {
         "source": "event log",
         "last_timestamp": last,
-        "recipe": job.recipe.to_dict(),
+        "recipe": recipe.to_dict(),
         "best_epoch": trained.best_epoch,
     }
     shutil.rmtree(folder / "bundle", ignore_errors=True)

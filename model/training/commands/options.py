@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.training.recipe import Recipe
+from model.training.recipe import CHOSEN, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -64,14 +64,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
             "--" + field.name.replace("_", "-"),
             type=type(field.default),
             default=argparse.SUPPRESS,
-            help=f"{meanings.get(field.name, field.name)} (default: {field.default})",
+            help=f"{meanings.get(field.name, field.name)} (default: {_default(field)})",
         )
 
 
-def recipe_of(options: argparse.Namespace) -> Recipe:
-    """The default recipe with the numbers that the options give."""
+def _default(field: Field[Any]) -> str:
+    return f"by the data, MovieLens-1M: {field.default}" if field.name in CHOSEN else str(field.default)
+
+
+def given_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The numbers of the recipe that the options give; raises `DataError` for those that no run can have."""
     given = {field.name: getattr(options, field.name) for field in fields(Recipe) if hasattr(options, field.name)}
-    return replace(Recipe(), **given)
+    Recipe(**given)
+    return given
 
 
 def run_facts(trained: Trained, recipe: Recipe, source: Path | str) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         max_compared=options.max_compared,
         dim=options.dim,
         layers=options.layers,
-        recipe=shared.recipe_of(options),
+        given=shared.given_of(options),
         device=shared.device_of(options),
     )
     result = retrain(job)

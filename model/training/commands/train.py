@@ -28,10 +28,12 @@ def run(options: argparse.Namespace) -> None:
     from model.training.parallel import join, leave
     from model.training.progress import RunLog, opening
     from model.training.publish import publish
+    from model.training.recipe import recipe_for
     from model.training.report import write_report
 
+    given = shared.given_of(options)
     data = read_interactions(options.data)
-    recipe = shared.recipe_of(options)
+    recipe = recipe_for(len(data.user_ids), len(data.item_ids), len(data.rows), given)
     config = ModelConfig(items=len(data.item_ids), dim=options.dim, layers=options.layers)
     options.out.mkdir(parents=True, exist_ok=True)
     crew, device = join(shared.device_of(options))
