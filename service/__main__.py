@@ -15,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 
+from service.keys import new_key, parse_scopes
 from service.settings import Settings, SettingsRefused, describe_settings, load_settings
 
 _DRAIN_SECONDS = 20
@@ -26,7 +27,9 @@ class StartRefused(Exception):
 
 def main() -> int:
     """Run the command; the exit code."""
-    _read_arguments()
+    arguments = _read_arguments()
+    if arguments.new_key is not None:
+        return _print_new_key(arguments.new_key)
     # A stop that is asked for is a success, before and after uvicorn takes over the signal.
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -61,7 +64,7 @@ def check_port(host: str, port: int) -> None:
         ) from None
 
 
-def _read_arguments() -> None:
+def _read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="recblr-serve",
         description="Serve recommendations over HTTP. Everything is set through environment variables:\n\n"
@@ -69,7 +72,25 @@ def _read_arguments() -> None:
         epilog="The API describes itself at /docs of the running server.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.parse_args()
+    parser.add_argument(
+        "--new-key",
+        metavar="SCOPES",
+        help="make an API key with these scopes (read, write, admin; joined by +), print it and its entry for "
+        "RECBLR_API_KEYS, and stop",
+    )
+    return parser.parse_args()
+
+
+def _print_new_key(scopes: str) -> int:
+    try:
+        key, entry = new_key(parse_scopes(scopes))
+    except ValueError:
+        print(
+            "recblr-serve: --new-key takes scopes of read, write and admin, joined by +: read+write", file=sys.stderr
+        )
+        return 2
+    print(f"give the client:         {key}\nadd to RECBLR_API_KEYS:  {entry}")
+    return 0
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:

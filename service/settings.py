@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.keys import SHORTEST_KEY, ApiKey, parse_key
+
 PREFIX = "RECBLR_"
-_SHORTEST_KEY = 16
 _NEAR = 0.75  # how alike a wrong name and a setting's must be for the one to be taken for the other
 _STATE_SCHEMES = ("sqlite:///", "redis://", "rediss://", "redis+cluster://")
 
@@ -20,29 +21,19 @@ class SettingsRefused(Exception):
     """A setting is wrong; the message is one sentence that names the variable and says what to do."""
 
 
-def _split_keys(value: object) -> object:
+def _parse_keys(value: object) -> object:
     if not isinstance(value, str):
         return value
-    keys = [key.strip() for key in value.split(",") if key.strip()]
+    keys = tuple(parse_key(entry.strip()) for entry in value.split(",") if entry.strip())
     if not keys:
         raise ValueError("no key in the list")
     return keys
-
-
-def _usable_key(key: SecretStr) -> SecretStr:
-    text = key.get_secret_value()
-    if len(text) < _SHORTEST_KEY or not (text.isascii() and text.isprintable()) or " " in text:
-        raise ValueError("not usable as a key")
-    return key
 
 
 def _known_scheme(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(_STATE_SCHEMES):
         raise ValueError("unknown scheme")
     return url
-
-
-ApiKey = Annotated[SecretStr, AfterValidator(_usable_key)]
 
 
 class Settings(BaseSettings):
@@ -76,10 +67,12 @@ class Settings(BaseSettings):
         title="a whole number from 1 to 256",
         description="server processes that share the port",
     )
-    api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_split_keys)] = Field(
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_keys)] = Field(
         default=(),
-        title=f"a comma-separated list of keys, each at least {_SHORTEST_KEY} printable ASCII characters",
-        description="comma-separated keys to /v1 and /metrics; without any these are open and /v1/admin is closed",
+        title=f"a comma-separated list of keys, each at least {SHORTEST_KEY} printable ASCII characters (every "
+        "scope) or <scopes>:sha256:<64 hex digits> with scopes of read, write and admin, joined by +",
+        description="comma-separated keys to /v1 and /metrics, in clear (every scope) or hashed, as --new-key prints "
+        "them; without any these are open and /v1/admin is closed",
     )
     device: Literal["cpu", "cuda"] = Field(
         default="cpu", title="cpu", description="where the model runs; only cpu is supported yet"
@@ -102,10 +95,6 @@ class Settings(BaseSettings):
         title="a number above 0 and up to 1",
         description="least recall@10 of a large catalogue's index; one that measures less is not used",
     )
-
-    def keys(self) -> tuple[str, ...]:
-        """The API keys in clear; keep them out of logs."""
-        return tuple(key.get_secret_value() for key in self.api_keys)
 
 
 def load_settings() -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from service.keys import ALL_SCOPES, KeyScope, parse_key
 from service.settings import Settings, SettingsRefused, describe_settings, load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -27,7 +29,7 @@ def test_defaults() -> None:
     settings = load_settings()
     assert (settings.host, settings.port, settings.workers, settings.events_kept) == ("127.0.0.1", 8000, 1, 1000)
     assert settings.state_url.get_secret_value() == "sqlite:///recblr.db"
-    assert settings.keys() == ()
+    assert settings.api_keys == ()
 
 
 def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +46,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     }.items():
         monkeypatch.setenv(f"RECBLR_{name}", value)
     settings = load_settings()
-    assert settings.keys() == tuple(KEYS.split(","))
+    assert settings.api_keys == tuple(map(parse_key, KEYS.split(",")))
     assert settings.bundle == Path("/models")
     for secret in ("pass", "first-key", "second-key"):
         assert secret not in repr(settings)
@@ -53,10 +55,19 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         settings.port = 1
 
 
+def test_a_key_in_clear_may_do_everything_and_a_hashed_one_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = hashlib.sha256(b"a key of any form").hexdigest()
+    monkeypatch.setenv("RECBLR_API_KEYS", f"clear-key-of:length-20,read+write:sha256:{digest.upper()}")
+    clear, hashed = load_settings().api_keys
+    assert clear.scopes == ALL_SCOPES
+    assert hashed.scopes == {KeyScope.READ, KeyScope.WRITE}
+    assert hashed.digest.hex() == digest
+
+
 def test_an_empty_variable_means_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECBLR_PORT", "")
     monkeypatch.setenv("RECBLR_API_KEYS", "")
-    assert (load_settings().port, load_settings().keys()) == (8000, ())
+    assert (load_settings().port, load_settings().api_keys) == (8000, ())
 
 
 WRONG = [
@@ -69,6 +80,11 @@ WRONG = [
     ("RECBLR_API_KEYS", f"{KEYS},hunter2"),
     ("RECBLR_API_KEYS", ","),
     ("RECBLR_API_KEYS", "hunter2 with spaces in it"),
+    ("RECBLR_API_KEYS", "read:hunter2-of-enough-length"),
+    ("RECBLR_API_KEYS", f"everything:sha256:{'0' * 64}"),
+    ("RECBLR_API_KEYS", f"sha256:{'0' * 64}"),
+    ("RECBLR_API_KEYS", f"read:sha256:{'0' * 63}"),
+    ("RECBLR_API_KEYS", f"read+:sha256:{'0' * 64}"),
     ("RECBLR_DEVICE", "tpu"),
     ("RECBLR_LOG_LEVEL", "loud"),
     ("RECBLR_EVENTS_KEPT", "9"),
@@ -130,6 +146,18 @@ def test_the_command_refuses_with_one_line_and_exit_code_2() -> None:
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("recblr-serve: RECBLR_PORT must be a whole number from 1 to 65535")
+
+
+def test_a_new_key_fits_the_entry_that_is_printed_with_it() -> None:
+    done = serve("--new-key", "write+read")
+    assert (done.returncode, done.stderr) == (0, "")
+    key, entry = (line.split()[-1] for line in done.stdout.splitlines())
+    assert len(key) == 43
+    assert entry == f"read+write:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    assert parse_key(entry).scopes == {KeyScope.READ, KeyScope.WRITE}
+    assert serve("--new-key", "read").stdout != serve("--new-key", "read").stdout
+    wrong = serve("--new-key", "everything")
+    assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
 
 
 def test_help_names_every_setting() -> None:

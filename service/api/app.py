@@ -3,7 +3,7 @@
 A request passes, from outside to inside:
 
     Edge        request id, metrics, log line, the answer to faults
-    ApiKeys     who may call
+    ApiKeys     who may call what
     BodyLimit   at most 4 MiB
     a route     validation (schemas, fields), one use case of the Recommender, the answer
     errors      whatever was raised becomes {"error": …}
@@ -27,7 +27,9 @@ from service.api.errors import install_error_handlers
 from service.api.limits import BodyLimit
 from service.api.metrics import PrometheusMeter
 from service.api.schemas import ErrorOut
+from service.api.scopes import RouteScopes, security_of
 from service.api.serving import Services
+from service.keys import ApiKey
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
@@ -47,17 +49,17 @@ class _Api(FastAPI):
         if self.openapi_schema is None:
             schema = super().openapi()
             schema.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
-            for path, operations in schema["paths"].items():
-                if path.startswith("/v1/") or path == "/metrics":
-                    for operation in operations.values():
-                        # An empty choice: a server without keys asks for none.
-                        needed: list[dict[str, list[str]]] = [{name: []} for name in SECURITY_SCHEMES]
-                        operation["security"] = needed if path.startswith("/v1/admin/") else [*needed, {}]
+            for operations in schema["paths"].values():
+                for operation in operations.values():
+                    operation["security"] = security_of(operation)
         assert self.openapi_schema is not None  # noqa: S101 - super() has set it
         return self.openapi_schema
 
 
-def build_api(open_services: OpenServices, meter: PrometheusMeter, keys: Sequence[str], console: Path) -> FastAPI:
+_ROUTERS = tuple(module.router for module in (events, recommendations, users, items, admin, health))
+
+
+def build_api(open_services: OpenServices, meter: PrometheusMeter, keys: Sequence[ApiKey], console: Path) -> FastAPI:
     """The application; `open_services` is entered at start and left at the end of the process."""
 
     @asynccontextmanager
@@ -77,12 +79,16 @@ def build_api(open_services: OpenServices, meter: PrometheusMeter, keys: Sequenc
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         responses=_ERRORS,
-        middleware=[Middleware(Edge, meter=meter), Middleware(ApiKeys, keys=keys), Middleware(BodyLimit)],
+        middleware=[
+            Middleware(Edge, meter=meter),
+            Middleware(ApiKeys, keys=keys, scopes=RouteScopes(r for router in _ROUTERS for r in router.routes)),
+            Middleware(BodyLimit),
+        ],
     )
     app.state.services = None
     app.state.meter = meter
     install_error_handlers(app)
-    for module in (events, recommendations, users, items, admin, health):
-        app.include_router(module.router)
+    for router in _ROUTERS:
+        app.include_router(router)
     app.include_router(console_router(console))
     return app

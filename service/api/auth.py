@@ -1,28 +1,31 @@
-"""Who may call: API keys, compared in constant time, before anything of the body is read."""
+"""Who may call what: API keys with scopes, compared in constant time, before anything of the body is read."""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.errors import error_response
+from service.api.scopes import RouteScopes
 from service.core.errors import Forbidden, ServiceError, Unauthorized
+from service.keys import ApiKey, KeyScope, digest_of
 
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
+_WITHOUT_KEYS = frozenset((KeyScope.READ, KeyScope.WRITE))
 
 
 class ApiKeys:
-    """Guards /v1 and /metrics if `keys` holds any; without keys these are open and /v1/admin is closed."""
+    """Guards what `scopes` names if `keys` holds any; without keys all is open but what needs the admin scope."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: Sequence[ApiKey], scopes: RouteScopes) -> None:
         self._app = app
-        self._digests = [_digest(key.encode()) for key in keys]
+        self._keys = tuple(keys)
+        self._scopes = scopes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI scope."""
@@ -33,23 +36,26 @@ class ApiKeys:
             await error_response(refusal)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ServiceError | None:
-        path: str = scope["path"]
-        if not self._digests:
-            if path.startswith("/v1/admin/"):
-                return Forbidden("administration is closed until the server is started with RECBLR_API_KEYS set")
+        allowing = self._scopes.allowing(scope["method"], scope["path"])
+        if allowing is None:
             return None
-        if not (path.startswith("/v1/") or path == "/metrics"):
-            return None
-        presented = [_digest(key) for key in _presented(scope)]
+        if not self._keys:
+            if allowing & _WITHOUT_KEYS:
+                return None
+            return Forbidden("administration is closed until the server is started with RECBLR_API_KEYS set")
+        return self._refusal_of_keys(_presented(scope), allowing)
+
+    def _refusal_of_keys(self, presented: Sequence[bytes], allowing: frozenset[KeyScope]) -> ServiceError | None:
         if not presented:
             return Unauthorized("send an API key as Authorization: Bearer <key> or as X-API-Key: <key>")
-        # All are compared with all, and hashes of equal length: the time says nothing about any key.
-        matches = [hmac.compare_digest(digest, known) for digest in presented for known in self._digests]
-        return None if any(matches) else Unauthorized("the API key is not known; send one that this server was given")
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
+        # Every hash is compared with every other, whatever matched before: the time says nothing about any key.
+        digests = [digest_of(key) for key in presented]
+        matches = [known for known in self._keys for digest in digests if hmac.compare_digest(digest, known.digest)]
+        if not matches:
+            return Unauthorized("the API key is not known; send one that this server was given")
+        if not any(allowing & known.scopes for known in matches):
+            return Forbidden(f"this needs a key with the scope {' or '.join(sorted(allowing))}, which this one lacks")
+        return None
 
 
 def _presented(scope: Scope) -> list[bytes]:

@@ -19,16 +19,18 @@ from service.api.schemas import (
     RecordedOut,
     RecordQuery,
 )
+from service.api.scopes import needs
 from service.api.serving import Serving
 from service.core.errors import ServiceError
 from service.core.events import NewEvent
 from service.core.ports import TopK
 from service.core.recommender import Recorded
+from service.keys import KeyScope
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
-@router.post("", response_model_exclude_unset=True)
+@router.post("", openapi_extra=needs(KeyScope.WRITE), response_model_exclude_unset=True)
 async def record_event(event: EventIn, query: Annotated[RecordQuery, Query()], recommender: Serving) -> RecordedOut:
     """Append an event. With `k` the answer holds recommendations that already reflect it."""
     ask = None if query.k is None else TopK(query.k, query.exclude_seen)
@@ -40,7 +42,7 @@ async def record_event(event: EventIn, query: Annotated[RecordQuery, Query()], r
     return out
 
 
-@router.post("/batch", response_model_exclude_unset=True)
+@router.post("/batch", openapi_extra=needs(KeyScope.WRITE), response_model_exclude_unset=True)
 async def record_events(batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: Serving) -> BatchOut:
     """Append up to 1,000 events, each user's in the order given.
 

@@ -9,21 +9,23 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.errors import NotReady
 from service.api.metrics import PrometheusMeter
+from service.api.scopes import OPEN, needs
 from service.api.serving import Services
 from service.core.errors import ServiceError
+from service.keys import KeyScope
 
 router = APIRouter(tags=["health"])
 
 _PING_SECONDS = 1.0
 
 
-@router.get("/healthz")
+@router.get("/healthz", openapi_extra=OPEN)
 async def healthz() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", openapi_extra=OPEN)
 async def readyz(request: Request) -> dict[str, str]:
     """The model is warm and the event log answers within a second; otherwise 503."""
     services: Services | None = request.app.state.services
@@ -37,7 +39,7 @@ async def readyz(request: Request) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", openapi_extra=needs(KeyScope.READ), response_class=Response)
 async def metrics(request: Request) -> Response:
     """The metrics of all workers, in Prometheus' text format."""
     meter: PrometheusMeter = request.app.state.meter

@@ -9,12 +9,14 @@ from fastapi import APIRouter, Query
 from service.api.answers import items_out
 from service.api.fields import PathId
 from service.api.schemas import SimilarOut, SimilarQuery
+from service.api.scopes import needs
 from service.api.serving import Serving
+from service.keys import KeyScope
 
 router = APIRouter(prefix="/v1/items", tags=["items"])
 
 
-@router.get("/{item_id}/similar", response_model_exclude_unset=True)
+@router.get("/{item_id}/similar", openapi_extra=needs(KeyScope.READ), response_model_exclude_unset=True)
 async def similar(item_id: PathId, query: Annotated[SimilarQuery, Query()], recommender: Serving) -> SimilarOut:
     """The `k` items nearest to this one, without itself."""
     model_version, items = await recommender.similar(item_id, query.k)

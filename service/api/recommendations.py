@@ -9,13 +9,15 @@ from fastapi import APIRouter, Query
 from service.api.answers import items_out, recommendations_out, source_of
 from service.api.fields import PathId
 from service.api.schemas import CandidatesIn, HistoryIn, ItemsOut, NoQuery, RecommendationsOut, TopKQuery
+from service.api.scopes import needs
 from service.api.serving import Serving
 from service.core.ports import Rank, TopK
+from service.keys import KeyScope
 
 router = APIRouter(prefix="/v1", tags=["recommendations"])
 
 
-@router.get("/users/{user_id}/recommendations", response_model_exclude_unset=True)
+@router.get("/users/{user_id}/recommendations", openapi_extra=needs(KeyScope.READ), response_model_exclude_unset=True)
 async def recommend(
     user_id: PathId, query: Annotated[TopKQuery, Query()], recommender: Serving
 ) -> RecommendationsOut:
@@ -24,7 +26,7 @@ async def recommend(
     return recommendations_out(user_id, answer)
 
 
-@router.post("/users/{user_id}/rank", response_model_exclude_unset=True)
+@router.post("/users/{user_id}/rank", openapi_extra=needs(KeyScope.READ), response_model_exclude_unset=True)
 async def rank(
     user_id: PathId, body: CandidatesIn, query: Annotated[NoQuery, Query()], recommender: Serving
 ) -> RecommendationsOut:
@@ -33,7 +35,7 @@ async def rank(
     return recommendations_out(user_id, answer)
 
 
-@router.post("/recommendations", response_model_exclude_unset=True)
+@router.post("/recommendations", openapi_extra=needs(KeyScope.READ), response_model_exclude_unset=True)
 async def recommend_for_history(
     body: HistoryIn, query: Annotated[NoQuery, Query()], recommender: Serving
 ) -> ItemsOut:

@@ -17,12 +17,14 @@ from service.api.schemas import (
     UserDeletedOut,
     UserOut,
 )
+from service.api.scopes import needs
 from service.api.serving import Serving
+from service.keys import KeyScope
 
 router = APIRouter(prefix="/v1/users", tags=["users"])
 
 
-@router.get("/{user_id}")
+@router.get("/{user_id}", openapi_extra=needs(KeyScope.READ))
 async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving) -> UserOut:
     """Counts, the last event and the live model's version."""
     history = await recommender.history(user_id, None, 1)
@@ -36,7 +38,7 @@ async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender:
     )
 
 
-@router.get("/{user_id}/events")
+@router.get("/{user_id}/events", openapi_extra=needs(KeyScope.READ))
 async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommender: Serving) -> EventsOut:
     """A page of the kept events, newest last. Begin without `before`, go on with `next_before` until it is null."""
     # One more than the page shows whether there is another.
@@ -50,7 +52,7 @@ async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommen
     )
 
 
-@router.get("/{user_id}/audit")
+@router.get("/{user_id}/audit", openapi_extra=needs(KeyScope.READ))
 async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving) -> AuditOut:
     """Fold the kept events anew and compare the result with the stored memo."""
     found = await recommender.audit(user_id)
@@ -66,13 +68,13 @@ async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender
     )
 
 
-@router.delete("/{user_id}")
+@router.delete("/{user_id}", openapi_extra=needs(KeyScope.WRITE))
 async def delete_user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving) -> UserDeletedOut:
     """Remove everything about the user. Doing it again is no error and removes 0 events."""
     return UserDeletedOut(user_id=user_id, deleted_events=await recommender.delete_user(user_id))
 
 
-@router.delete("/{user_id}/events/{event_id}")
+@router.delete("/{user_id}/events/{event_id}", openapi_extra=needs(KeyScope.WRITE))
 async def delete_event(
     user_id: PathId, event_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving
 ) -> EventDeletedOut:

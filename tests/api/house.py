@@ -18,6 +18,7 @@ from service.core.events import Snapshot, Visit
 from service.core.memo_writer import MemoWriter
 from service.core.ports import Engine, EngineJob, Folded, Models, Store
 from service.core.recommender import Recommender
+from service.keys import parse_key
 from service.store import open_store
 from tests.core.fakes import FakeEngine, FakeModels, similar_one, visit_one
 
@@ -40,7 +41,7 @@ class House:
         self.models = models or FakeModels(self.engine)
         self.meter = PrometheusMeter()
         self.console = folder / "index.html"
-        self.app = build_api(self._open, self.meter, keys, self.console)
+        self.app = build_api(self._open, self.meter, tuple(map(parse_key, keys)), self.console)
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         self._client = httpx.AsyncClient(

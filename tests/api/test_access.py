@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import APIRouter
 
+from service.api.scopes import RouteScopes
 from tests.api.conftest import KEY
 from tests.api.house import House
 
@@ -66,6 +70,44 @@ def test_a_wrong_key(guarded: House, headers: dict[str, str]) -> None:
 def test_a_right_key(guarded: House, headers: Any) -> None:
     assert guarded.get("/v1/model", headers=headers).status_code == 200
     assert guarded.get("/metrics", headers=headers).status_code == 200
+
+
+def _hashed(scopes: str, key: str) -> str:
+    return f"{scopes}:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def test_a_key_does_what_its_scopes_say_and_no_more(tmp_path: Path) -> None:
+    entries = (_hashed("read", "r"), _hashed("write", "w"), _hashed("admin", "a"), _hashed("read+write", "rw"))
+    house = House(tmp_path, keys=entries).start()
+    calls = {
+        "read": ("GET", "/v1/users/u/recommendations"),
+        "write": ("DELETE", "/v1/users/u"),
+        "admin": ("POST", "/v1/admin/reload"),
+    }
+    held = {"r": {"read"}, "w": {"write"}, "a": {"admin"}, "rw": {"read", "write"}}
+    for key, scopes in held.items():
+        for scope, (method, path) in calls.items():
+            response = house.call(method, path, headers={"x-api-key": key})
+            if scope in scopes:
+                assert response.status_code == 200, (key, scope)
+            else:
+                error = house.refused(403, response)
+                assert (error["code"], scope in error["message"]) == ("forbidden", True)
+    # What a key may not do, a second one beside it may.
+    both = [("x-api-key", "r"), ("x-api-key", "w")]
+    assert house.delete("/v1/users/u", headers=both).status_code == 200
+    # A path that is not served asks for a key, and says no more to a key of whatever scope.
+    house.refused(401, house.get("/v1/nothing"))
+    house.refused(404, house.get("/v1/nothing", headers={"x-api-key": "a"}))
+    house.refused(403, house.get("/v1/admin/nothing", headers={"x-api-key": "rw"}))
+    house.close()
+
+
+def test_a_route_without_a_declared_scope_is_a_fault_at_the_start() -> None:
+    router = APIRouter()
+    router.add_api_route("/v1/forgotten", lambda: None)
+    with pytest.raises(TypeError, match="/v1/forgotten declares no scope"):
+        RouteScopes(router.routes)
 
 
 def test_a_path_that_is_spelled_otherwise_is_no_way_in(guarded: House) -> None:

@@ -136,7 +136,11 @@ def test_openapi_is_complete(house: House) -> None:
         for operation in methods.values():
             assert {"4XX", "5XX"} <= set(operation["responses"])
             assert operation["description"]
-            assert ("security" in operation) == (path.startswith("/v1/") or path == "/metrics")
+            scope = operation["x-scope"]
+            assert (scope == "none") == (path in ("/healthz", "/readyz"))
+            assert (scope == "admin") == path.startswith("/v1/admin/")
+            named = [] if scope == "none" else [{"bearer": [scope]}, {"api_key": [scope]}]
+            assert operation["security"] == ([*named, {}] if scope in ("read", "write") else named)
 
 
 def test_the_docs_page_is_there(house: House) -> None:
