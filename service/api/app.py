@@ -5,6 +5,7 @@ A request passes, from outside to inside:
     Edge        request id, metrics, log line, the answer to faults
     ApiKeys     who may call what
     BodyLimit   at most 4 MiB
+    HotPath     an ordinary event or read is answered here; what it does not know goes on
     a route     validation (schemas, fields), one use case of the Recommender, the answer
     errors      whatever was raised becomes {"error": …}
 """
@@ -24,6 +25,7 @@ from service.api.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.console import console_router
 from service.api.edge import Edge
 from service.api.errors import install_error_handlers
+from service.api.hot import HotPath
 from service.api.limits import BodyLimit
 from service.api.metrics import PrometheusMeter
 from service.api.schemas import ErrorOut
@@ -83,6 +85,7 @@ def build_api(open_services: OpenServices, meter: PrometheusMeter, keys: Sequenc
             Middleware(Edge, meter=meter),
             Middleware(ApiKeys, keys=keys, scopes=RouteScopes(r for router in _ROUTERS for r in router.routes)),
             Middleware(BodyLimit),
+            Middleware(HotPath),
         ],
     )
     app.state.services = None

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from service.api.logs import route_of
 from service.api.problems import problems_of
@@ -90,14 +91,19 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_framework_error)
 
 
-async def _on_service_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, errors.ServiceError)  # noqa: S101 - what the handler is registered for
+def logged_error_response(error: errors.ServiceError, scope: Scope) -> Response:
+    """The answer to a request that failed with `error`, which the log hears of where an operator can do something."""
     status = STATUS[type(error)]
     if status == 500:
-        _log.error("request failed", exc_info=error, extra={"code": error.code, "route": route_of(request.scope)})
+        _log.error("request failed", exc_info=error, extra={"code": error.code, "route": route_of(scope)})
     elif status in (429, 503):
-        _outages.warn(error.code, "request refused", route=route_of(request.scope), reason=error.for_log)
+        _outages.warn(error.code, "request refused", route=route_of(scope), reason=error.for_log)
     return error_response(error)
+
+
+async def _on_service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.ServiceError)  # noqa: S101 - what the handler is registered for
+    return logged_error_response(error, request.scope)
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:

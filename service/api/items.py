@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
-from service.api.answers import items_out
+from service.api.answers import encoded, items_out, json_response
 from service.api.fields import PathId
 from service.api.schemas import SimilarOut, SimilarQuery
 from service.api.scopes import needs
@@ -16,8 +16,9 @@ from service.keys import KeyScope
 router = APIRouter(prefix="/v1/items", tags=["items"])
 
 
-@router.get("/{item_id}/similar", openapi_extra=needs(KeyScope.READ), response_model_exclude_unset=True)
-async def similar(item_id: PathId, query: Annotated[SimilarQuery, Query()], recommender: Serving) -> SimilarOut:
+@router.get("/{item_id}/similar", openapi_extra=needs(KeyScope.READ), response_model=SimilarOut)
+async def similar(item_id: PathId, query: Annotated[SimilarQuery, Query()], recommender: Serving) -> Response:
     """The `k` items nearest to this one, without itself."""
     model_version, items = await recommender.similar(item_id, query.k)
-    return SimilarOut(item_id=item_id, model_version=model_version, items=items_out(items))
+    out = {"item_id": item_id, "model_version": model_version, "items": items_out(items)}
+    return json_response(encoded(out))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +11,7 @@ from typing import Any, Self
 import httpx
 
 from service.api.app import build_api
+from service.api.hot import HotPath
 from service.api.metered_store import MeteredStore
 from service.api.metrics import PrometheusMeter
 from service.api.serving import Services
@@ -34,6 +35,7 @@ class House:
         engine: Engine | None = None,
         models: Models | None = None,
         store: Store | None = None,
+        hot: bool = True,
     ) -> None:
         self._folder = folder
         self._given_store = store
@@ -42,6 +44,8 @@ class House:
         self.meter = PrometheusMeter()
         self.console = folder / "index.html"
         self.app = build_api(self._open, self.meter, tuple(map(parse_key, keys)), self.console)
+        if not hot:  # the declared routes alone
+            self.app.user_middleware = [layer for layer in self.app.user_middleware if layer.cls is not HotPath]
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         self._client = httpx.AsyncClient(
@@ -84,7 +88,11 @@ class House:
         self._runner.close()
 
     def call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        return self._runner.run(self._client.request(method, path, **arguments))
+        return self.run(self._client.request(method, path, **arguments))
+
+    def run(self, request: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+        """The outcome of `request` on the application's own event loop."""
+        return self._runner.run(request)
 
     def get(self, path: str, **arguments: Any) -> httpx.Response:
         return self.call("GET", path, **arguments)
