@@ -64,7 +64,14 @@ MEMOS_WAITING = 16_384
 def create_app(settings: Settings) -> FastAPI:
     """The application of one server process. It opens nothing before it is started."""
     meter = PrometheusMeter()
-    return build_api(partial(open_services, settings, meter), meter, settings.api_keys, CONSOLE)
+    return build_api(
+        partial(open_services, settings, meter),
+        meter,
+        CONSOLE,
+        keys=settings.api_keys,
+        rate=settings.requests_per_second,
+        origins=settings.cors_origins,
+    )
 
 
 def app_from_environment() -> FastAPI:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.keys import SHORTEST_KEY, ApiKey, parse_key
@@ -21,19 +21,29 @@ class SettingsRefused(Exception):
     """A setting is wrong; the message is one sentence that names the variable and says what to do."""
 
 
+def _entries(text: str) -> tuple[str, ...]:
+    entries = tuple(entry.strip() for entry in text.split(",") if entry.strip())
+    if not entries:
+        raise ValueError("nothing in the list")
+    return entries
+
+
+def _split(value: object) -> object:
+    return _entries(value) if isinstance(value, str) else value
+
+
 def _parse_keys(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    keys = tuple(parse_key(entry.strip()) for entry in value.split(",") if entry.strip())
-    if not keys:
-        raise ValueError("no key in the list")
-    return keys
+    return tuple(map(parse_key, _entries(value))) if isinstance(value, str) else value
 
 
 def _known_scheme(url: SecretStr) -> SecretStr:
     if not url.get_secret_value().startswith(_STATE_SCHEMES):
         raise ValueError("unknown scheme")
     return url
+
+
+# As a browser writes it: lower case, no path, the port only where it is not the scheme's own.
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$")]
 
 
 class Settings(BaseSettings):
@@ -73,6 +83,18 @@ class Settings(BaseSettings):
         "scope) or <scopes>:sha256:<64 hex digits> with scopes of read, write and admin, joined by +",
         description="comma-separated keys to /v1 and /metrics, in clear (every scope) or hashed, as --new-key prints "
         "them; without any these are open and /v1/admin is closed",
+    )
+    requests_per_second: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        title="a whole number from 1 to 1000000",
+        description="requests a second that each API key may make of each worker process; more are answered 429",
+    )
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = Field(
+        default=(),
+        title="a comma-separated list of origins, each like https://shop.example or http://localhost:3000",
+        description="comma-separated origins whose pages may call from a browser, such as https://shop.example",
     )
     device: Literal["cpu", "cuda"] = Field(
         default="cpu", title="cpu", description="where the model runs; only cpu is supported yet"
@@ -124,7 +146,7 @@ def _default(name: str) -> str:
     default = Settings.model_fields[name].default
     if isinstance(default, SecretStr):
         return default.get_secret_value()
-    return "none" if default == () else str(default)
+    return "none" if default in ((), None) else str(default)
 
 
 def _refuse_unknown() -> None:

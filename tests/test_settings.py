@@ -43,11 +43,15 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "DEVICE": "cuda",
         "LOG_LEVEL": "debug",
         "EVENTS_KEPT": "10",
+        "REQUESTS_PER_SECOND": "50",
+        "CORS_ORIGINS": "https://shop.example, http://localhost:3000,http://[::1]:8080",
     }.items():
         monkeypatch.setenv(f"RECBLR_{name}", value)
     settings = load_settings()
     assert settings.api_keys == tuple(map(parse_key, KEYS.split(",")))
     assert settings.bundle == Path("/models")
+    assert settings.requests_per_second == 50
+    assert settings.cors_origins == ("https://shop.example", "http://localhost:3000", "http://[::1]:8080")
     for secret in ("pass", "first-key", "second-key"):
         assert secret not in repr(settings)
         assert secret not in str(settings.model_dump())
@@ -85,6 +89,13 @@ WRONG = [
     ("RECBLR_API_KEYS", f"sha256:{'0' * 64}"),
     ("RECBLR_API_KEYS", f"read:sha256:{'0' * 63}"),
     ("RECBLR_API_KEYS", f"read+:sha256:{'0' * 64}"),
+    ("RECBLR_REQUESTS_PER_SECOND", "0"),
+    ("RECBLR_REQUESTS_PER_SECOND", "1.5"),
+    ("RECBLR_CORS_ORIGINS", "*"),
+    ("RECBLR_CORS_ORIGINS", "shop.example"),
+    ("RECBLR_CORS_ORIGINS", "https://shop.example/"),
+    ("RECBLR_CORS_ORIGINS", "https://Shop.example"),
+    ("RECBLR_CORS_ORIGINS", "https://shop.example,null"),
     ("RECBLR_DEVICE", "tpu"),
     ("RECBLR_LOG_LEVEL", "loud"),
     ("RECBLR_EVENTS_KEPT", "9"),

@@ -3,7 +3,8 @@
 A request passes, from outside to inside:
 
     Edge        request id, metrics, log line, the answer to faults
-    ApiKeys     who may call what
+    CORS        only where origins are allowed: which pages of other sites may call
+    ApiKeys     who may call what, and how often
     BodyLimit   at most 4 MiB
     HotPath     an ordinary event or read is answered here; what it does not know goes on
     a route     validation (schemas, fields), one use case of the Recommender, the answer
@@ -19,6 +20,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 
 from service.api import admin, events, health, items, recommendations, users
 from service.api.auth import SECURITY_SCHEMES, ApiKeys
@@ -58,11 +60,28 @@ class _Api(FastAPI):
         return self.openapi_schema
 
 
+_CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "POST", "DELETE"],
+    "allow_headers": ["Authorization", "X-API-Key", "Content-Type", "X-Request-ID"],
+    "expose_headers": ["X-Request-ID", "Retry-After"],
+}
+
 _ROUTERS = tuple(module.router for module in (events, recommendations, users, items, admin, health))
 
 
-def build_api(open_services: OpenServices, meter: PrometheusMeter, keys: Sequence[ApiKey], console: Path) -> FastAPI:
-    """The application; `open_services` is entered at start and left at the end of the process."""
+def build_api(
+    open_services: OpenServices,
+    meter: PrometheusMeter,
+    console: Path,
+    *,
+    keys: Sequence[ApiKey] = (),
+    rate: int | None = None,
+    origins: Sequence[str] = (),
+) -> FastAPI:
+    """The application; `open_services` is entered at start and left at the end of the process.
+
+    `rate`: requests a second that each key may make; `origins`: whose pages a browser lets call.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -73,6 +92,7 @@ def build_api(open_services: OpenServices, meter: PrometheusMeter, keys: Sequenc
             finally:
                 app.state.services = None
 
+    scopes = RouteScopes(route for router in _ROUTERS for route in router.routes)
     app = _Api(
         title="recblr-service",
         description="What next? Sequential recommendations that reflect the event of a moment ago.",
@@ -83,7 +103,8 @@ def build_api(open_services: OpenServices, meter: PrometheusMeter, keys: Sequenc
         responses=_ERRORS,
         middleware=[
             Middleware(Edge, meter=meter),
-            Middleware(ApiKeys, keys=keys, scopes=RouteScopes(r for router in _ROUTERS for r in router.routes)),
+            *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
+            Middleware(ApiKeys, keys=keys, scopes=scopes, rate=rate, meter=meter),
             Middleware(BodyLimit),
             Middleware(HotPath),
         ],

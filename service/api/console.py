@@ -21,7 +21,6 @@ def console_router(file: Path) -> APIRouter:
     headers = {
         "Content-Security-Policy": _policy(page),
         "Cache-Control": "no-cache",
-        "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
     }
 

@@ -15,6 +15,8 @@ from service.api.metrics import PrometheusMeter
 _log = logging.getLogger(__name__)
 
 _LONGEST_ID = 128
+_OF_ALL = ((b"x-content-type-options", b"nosniff"),)  # an answer is what it says it is, never a script
+_OF_A_USER = (*_OF_ALL, (b"cache-control", b"no-store"))  # nor kept by a proxy or a browser
 _CLIENT_WENT_AWAY = 499  # no answer was begun: the request was cancelled
 
 
@@ -37,12 +39,17 @@ class Edge:
             # an id may hold a slash.
             scope["path"] = scope["raw_path"].decode("latin-1")
         status = 0
+        private = scope["path"].startswith("/v1/")
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("ascii"))]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode("ascii")),
+                    *(_OF_A_USER if private else _OF_ALL),
+                ]
             await send(message)
 
         began = perf_counter()

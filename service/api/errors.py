@@ -42,6 +42,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.EventConflict: 409,
     errors.ReloadRefused: 409,
     errors.Overloaded: 429,
+    errors.RateLimited: 429,
     errors.StoreUnavailable: 503,
     NotReady: 503,
 }

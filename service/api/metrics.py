@@ -58,6 +58,12 @@ class PrometheusMeter:
         self._cold_starts = Counter(
             "recblr_cold_starts", "Answers without a known item in history", registry=registry
         )
+        self._rate_limited = Counter(
+            "recblr_rate_limited",
+            "Requests refused because their API key makes too many; `key` is its place in RECBLR_API_KEYS",
+            ["key"],
+            registry=registry,
+        )
         self._memos_damaged = Counter("recblr_memos_damaged", "Memos that failed their check", registry=registry)
         self._model = Gauge(
             "recblr_model_info", "1 for the live model", ["version"], registry=registry, multiprocess_mode="livemax"
@@ -80,6 +86,10 @@ class PrometheusMeter:
         """The micro-batcher of `stage` ran a batch."""
         self._batch_sizes.labels(stage).observe(size)
         self._batch_seconds.labels(stage).observe(seconds)
+
+    def rate_limited(self, place: int) -> None:
+        """A request was refused: the key at this place of the setting makes too many."""
+        self._rate_limited.labels(str(place)).inc()
 
     def request_began(self) -> None:
         """A request came in; `request_ended` must follow."""

@@ -94,6 +94,12 @@ class Overloaded(ServiceError):
     code = "overloaded"
 
 
+class RateLimited(ServiceError):
+    """The API key has made as many requests as it may; this one was not started."""
+
+    code = "rate_limited"
+
+
 class StoreUnavailable(ServiceError):
     """The event log did not answer in time; for a write the outcome is unknown, so retry with an event_id."""
 

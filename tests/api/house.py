@@ -32,6 +32,8 @@ class House:
         folder: Path,
         *,
         keys: tuple[str, ...] = (),
+        rate: int | None = None,
+        origins: tuple[str, ...] = (),
         engine: Engine | None = None,
         models: Models | None = None,
         store: Store | None = None,
@@ -43,7 +45,9 @@ class House:
         self.models = models or FakeModels(self.engine)
         self.meter = PrometheusMeter()
         self.console = folder / "index.html"
-        self.app = build_api(self._open, self.meter, tuple(map(parse_key, keys)), self.console)
+        self.app = build_api(
+            self._open, self.meter, self.console, keys=tuple(map(parse_key, keys)), rate=rate, origins=origins
+        )
         if not hot:  # the declared routes alone
             self.app.user_middleware = [layer for layer in self.app.user_middleware if layer.cls is not HotPath]
         self._runner = asyncio.Runner()
