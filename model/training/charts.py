@@ -21,7 +21,9 @@ def line_chart(
         return _empty()
     xs, ys = [x for x, _ in drawn], [y for _, y in drawn]
     low, high, ticks = _scale(min(*ys, 0.0) if zero else min(ys), max(ys))
-    first, last = min(xs), max(*xs, min(xs) + 1)
+    first, last = min(xs), max(xs)
+    if first == last:  # one point stands in the middle
+        first, last = first - 1, last + 1
 
     def place(x: float, y: float) -> tuple[float, float]:
         return (
@@ -39,7 +41,7 @@ def line_chart(
         at, over = place(x, y)
         anchor = "end" if at > WIDTH * 0.8 else "start" if at < WIDTH * 0.2 else "middle"
         body.append(_text(at, max(over - 10, 12), f"best {_number(y)}", anchor, MARK))
-    marks = [(place(x, low)[0], f"{x:g}") for x in _epochs(first, last)]
+    marks = [(place(x, low)[0], f"{x:g}") for x in _epochs(min(xs), max(xs))]
     return _frame(body, [(place(first, tick)[1], tick) for tick in ticks], marks, x_name, y_name)
 
 
@@ -98,6 +100,8 @@ def _scale(low: float, high: float) -> tuple[float, float, list[float]]:
 
 
 def _epochs(first: float, last: float) -> list[float]:
+    if first == last:
+        return [first]
     _, _, ticks = _scale(first, last)
     return [tick for tick in ticks if first <= tick <= last and tick == int(tick)]
 

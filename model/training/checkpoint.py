@@ -15,6 +15,7 @@ from torch import Tensor
 from model.training.errors import DataError
 
 _FILE = "checkpoint.safetensors"
+_RESULT = "result.json"
 
 
 @dataclass(slots=True)
@@ -46,5 +47,30 @@ def load_checkpoint(folder: Path, run: dict[str, Any], device: torch.device) -> 
         numbers = json.loads(file.metadata()["numbers"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     if numbers["run"] != run:
-        raise DataError(f"{folder} holds a run with other settings or data; give --out another folder, or remove it")
+        raise _another(folder)
     return Checkpoint(numbers, tensors)
+
+
+def save_result(folder: Path, run: dict[str, Any], result: dict[str, Any]) -> None:
+    """Note that the run in the folder is finished."""
+    aside = folder / f".{_RESULT}"
+    aside.write_text(json.dumps({"run": run, "result": result}, indent=2) + "\n", encoding="utf-8")
+    aside.replace(folder / _RESULT)
+
+
+def load_result(folder: Path, run: dict[str, Any]) -> dict[str, Any] | None:
+    """The result of the finished run in the folder, or None; raises `DataError` if it is of another run."""
+    try:
+        found = json.loads((folder / _RESULT).read_bytes())
+        result: dict[str, Any] = found["result"]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(f"{folder / _RESULT} is damaged; remove it, and the same command writes it again") from None
+    if found["run"] != run:
+        raise _another(folder)
+    return result
+
+
+def _another(folder: Path) -> DataError:
+    return DataError(f"{folder} holds a run with other settings or data; give --out another folder, or remove it")

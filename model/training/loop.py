@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,20 @@ from model.training.data import Interactions
 from model.training.errors import DataError
 from model.training.evaluation import leave_one_out
 from model.training.parallel import Crew
+from model.training.progress import Report
 from model.training.recipe import Recipe
 from model.training.step import TrainStep, negatives_of
 from model.training.windows import Windows
 
-# Events that leave one to learn from beside the validation and the test target.
-_SHORTEST = 3
-
 ALONE = Crew()
-
-Report = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """The network with its best weights, and what the run measured. `seconds` is time spent on training steps."""
+    """The network with its best weights, and what the run measured. `seconds` is time spent on training steps.
+
+    A final fit has the weights of its end, and no metrics.
+    """
 
     network: RecBLR
     metrics: dict[str, float]
@@ -43,7 +41,11 @@ class Trained:
 
 
 class Trainer:
-    """One run over `data`, whose last event of each user is the test and last but one the validation target."""
+    """One run over `data`, whose last event of each user is the test and last but one the validation target.
+
+    With `refit_epochs` it is a final fit: nothing is held out or validated, and the run ends after so many epochs of
+    the recipe's schedule, the ones that were best where validation was possible.
+    """
 
     def __init__(
         self,
@@ -53,9 +55,10 @@ class Trainer:
         folder: Path,
         device: torch.device,
         crew: Crew = ALONE,
+        refit_epochs: int = 0,
     ) -> None:
-        if int(data.lengths.max(initial=0)) < _SHORTEST:
-            raise DataError(f"no user has {_SHORTEST} events: one to learn from, one to validate and one to test")
+        if int(data.lengths.max(initial=0)) < 3:
+            raise DataError("no user has 3 events: one to learn from, one to validate and one to test")
         if recipe.batch < crew.size:
             raise DataError(f"a batch of {recipe.batch} rows cannot be shared by {crew.size} processes; give more")
         torch.manual_seed(recipe.seed)
@@ -64,18 +67,15 @@ class Trainer:
         self._recipe = recipe
         self._folder = folder
         self._device = device
+        self._validates = not refit_epochs
+        self._last_epoch = refit_epochs or recipe.epochs
         self.network = RecBLR(config, recipe.dropout).to(device)
-        past = data.without_last(2)
+        past = data.without_last(2) if self._validates else data
         self._windows = Windows(past, recipe.window, recipe.batch, config.start_token, device)
         self.steps = recipe.epochs * self._windows.steps_per_epoch
         self._step = TrainStep(self.network, device, crew, negatives_of(recipe, past, device))
         self._numbers: dict[str, Any] = {
-            "run": {
-                "config": config.to_dict(),
-                "recipe": recipe.to_dict(),
-                "data": data.summary()
-                | {"crc32": zlib.crc32(data.offsets.tobytes(), zlib.crc32(data.rows.tobytes()))},
-            },
+            "run": identity(data, config, recipe) | {"refit_epochs": refit_epochs},
             "epoch": 0,
             "step": 0,
             "best": -1.0,
@@ -92,12 +92,16 @@ class Trainer:
         """
         self._resume()
         numbers, recipe = self._numbers, self._recipe
-        while numbers["epoch"] < recipe.epochs and numbers["stale"] < recipe.patience:
+        while numbers["epoch"] < self._last_epoch and numbers["stale"] < recipe.patience:
             numbers["epoch"] += 1
             line = self._epoch(numbers["epoch"])
-            if numbers["epoch"] % recipe.evaluate_every == 0 or numbers["epoch"] == recipe.epochs:
-                line |= self._validate()
+            if numbers["epoch"] % recipe.evaluate_every == 0 or numbers["epoch"] == self._last_epoch:
+                line |= self._validate() if self._validates else {}
+                if self._crew.rank == 0:
+                    self._save()
             report(line)
+        if not self._validates:
+            return Trained(self.network, {}, numbers["epoch"], numbers["seconds"])
         self.network.load_state_dict(self._best)
         metrics = leave_one_out(self.network, self._data).metrics()
         metrics["validation_ndcg@10"] = numbers["best"]
@@ -131,8 +135,6 @@ class Trainer:
         if ndcg > numbers["best"]:
             numbers.update(best=ndcg, best_epoch=numbers["epoch"], stale=0)
             self._best = _copy(self.network)
-        if self._crew.rank == 0:
-            self._save()
         return {"validation_ndcg@10": ndcg, "best": numbers["best"]}
 
     def _rate(self, step: int) -> float:
@@ -156,6 +158,16 @@ class Trainer:
         self.network.load_state_dict(_under("model.", found.tensors))
         self._best = _under("best.", found.tensors)
         self._step.load_adam_state(_under("adam.", found.tensors))
+
+
+def identity(data: Interactions, config: ModelConfig, recipe: Recipe) -> dict[str, Any]:
+    """What makes two runs the same run, ready for JSON."""
+    crc32 = zlib.crc32(data.offsets.tobytes(), zlib.crc32(data.rows.tobytes()))
+    return {
+        "config": config.to_dict(),
+        "recipe": recipe.to_dict(),
+        "data": data.summary() | {"crc32": crc32},
+    }
 
 
 def _copy(network: RecBLR) -> dict[str, Tensor]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.training.data import Interactions
+
+Report = Callable[[dict[str, Any]], None]
 
 # Without a terminal: no longer than this without a word, in seconds.
 _SILENCE = 30.0
@@ -66,6 +70,15 @@ class RunLog:
             )
         description = f"loss {line['loss']:.4f}  {self._validation}"
         self._bar.update(self._task, completed=line["epoch"], description=description)
+
+
+def epoch_log(folder: Path, epochs: int, task: str, speaks: bool) -> AbstractContextManager[Report]:
+    """A `RunLog` for the process that speaks for all, and silence for the others."""
+    return RunLog(folder, epochs, task) if speaks else nullcontext(_nothing)
+
+
+def _nothing(line: dict[str, Any]) -> None:
+    """Said by another process."""
 
 
 def opening(data: Interactions, epochs: int, device: torch.device) -> str:

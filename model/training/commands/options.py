@@ -6,15 +6,12 @@ import argparse
 import re
 from collections.abc import Callable
 from dataclasses import Field, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.training.recipe import CHOSEN, Recipe
 
 if TYPE_CHECKING:
     import torch
-
-    from model.training.loop import Trained
 
 # A command returns its exit code, or None for success.
 Command = Callable[[argparse.Namespace], int | None]
@@ -77,8 +74,3 @@ def given_of(options: argparse.Namespace) -> dict[str, Any]:
     given = {field.name: getattr(options, field.name) for field in fields(Recipe) if hasattr(options, field.name)}
     Recipe(**given)
     return given
-
-
-def run_facts(trained: Trained, recipe: Recipe, source: Path | str) -> dict[str, Any]:
-    """What a bundle's training-data summary says of the run."""
-    return {"source": str(source), "recipe": recipe.to_dict(), "best_epoch": trained.best_epoch}

@@ -18,8 +18,8 @@ def add(commands: shared.Commands) -> None:
     parser = shared.add_command(
         commands,
         "retrain",
-        "export the service's log, train on all but its newest events, and publish a bundle unless it predicts "
-        "events that neither model was trained on worse than the live one",
+        "export the service's log, train on all but its newest events, and unless the live model predicts those "
+        "better, train once more on everything and publish that",
         run,
     )
     parser.epilog = _EPILOG
@@ -27,7 +27,8 @@ def add(commands: shared.Commands) -> None:
     add("--state-url", required=True, help="the service's RECBLR_STATE_URL: sqlite:///path or redis://host:port/db")
     add("--bundles", type=Path, required=True, help="folder of versions (RECBLR_BUNDLE); the newest is the live one")
     add("--work", type=Path, required=True, help="folder of the job: the export, and a folder for each run")
-    add("--margin", type=_not_negative, default=0.0, help="how much lower the new NDCG@10 may be, as a difference")
+    add("--margin", type=_not_negative, default=0.005, help="how much lower the new NDCG@10 may be, as a difference")
+    add("--no-refit", action="store_true", help="publish the model that was compared, without its newest events")
     add("--keep", type=_at_least_one, default=5, help="bundles and runs to keep; the live bundle always stays")
     add("--holdout", type=_share, default=0.1, help="share of the events, the newest, that is not trained on")
     add("--holdout-hours", type=_not_negative, help="hold out the last hours before the newest event instead")
@@ -47,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
         bundles=options.bundles,
         work=options.work,
         margin=options.margin,
+        refit=not options.no_refit,
         keep=options.keep,
         holdout=options.holdout,
         holdout_hours=options.holdout_hours,

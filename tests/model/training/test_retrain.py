@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,12 @@ def test_the_first_run_publishes_and_the_next_one_compares(
     assert (code, first["published"], first["live_version"], first["live"]) == (0, True, None, None)
     assert "no live model" in first["reason"]
     bundle = load_bundle(tmp_path / "bundles" / first["version"])
-    # A tenth of 192 events is held out: the newest 19.
-    assert bundle.training_data["events"] == 192 - 19
-    assert bundle.training_data["last_timestamp"] == sorted(e[2] for e in circle(12, 0, 16))[-20]
+    # A tenth of 192 events is held out, the newest 19, and learnt once the recipe has been judged on them.
+    times = sorted(event[2] for event in circle(12, 0, 16))
+    assert bundle.training_data["events"] == sum(item.popularity for item in bundle.items) == 192
+    assert bundle.training_data["last_timestamp"] == times[-1]
+    assert bundle.training_data["refit"] is first["refit"] is True
+    assert bundle.training_data["evaluated"] == {"events": 192 - 19, "last_timestamp": times[-20]}
     assert first["compared_events"] == 19
     assert bundle.metrics["temporal_ndcg@10"] == first["new"]["ndcg@10"]
     run_folder = Path(first["run"])
@@ -81,6 +85,13 @@ def test_the_first_run_publishes_and_the_next_one_compares(
     assert list(find_bundles(tmp_path / "bundles"))[-1] == second["version"]
     assert second["log"] == {"events": 240, "added": 48, "reread": 0}
 
+    # Less than a tenth is new: both answer from the 240 events that the live one has seen.
+    append(log, circle(12, 20, 21))
+    code, third, _ = run(tmp_path, capsys, "--margin", "1")
+    assert (code, third["compared_events"]) == (0, 12)
+    evaluated = load_bundle(Path(third["bundle"])).training_data["evaluated"]
+    assert evaluated == {"events": 240, "last_timestamp": max(event[2] for event in circle(12, 0, 20))}
+
 
 def test_a_worse_model_is_declined_and_everything_stays(
     log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -94,7 +105,7 @@ def test_a_worse_model_is_declined_and_everything_stays(
     assert (code, second["published"]) == (3, False)
     assert second["new"]["ndcg@10"] < second["live"]["ndcg@10"]
     assert "declined: on the 24 newest events" in second["reason"]
-    assert "more than the margin of 0 lower" in second["reason"]
+    assert "more than the margin of 0.005 lower" in second["reason"]
     assert "version" not in second
     assert contents(tmp_path / "bundles") == before
     # The same is within a wide margin.
@@ -119,7 +130,11 @@ def test_only_what_neither_model_has_seen_decides(
     before = contents(tmp_path / "bundles")
     code, result, _ = run(tmp_path, capsys)
     assert (code, result["compared_events"], result["published"]) == (3, 0, False)
-    assert "declined: 0 events are later than what both models have seen and 10 are needed" in result["reason"]
+    assert "run" not in result
+    assert (
+        "declined before training: 0 events are later than what both models have seen and 10 are needed"
+        in result["reason"]
+    )
     assert contents(tmp_path / "bundles") == before
 
 
@@ -308,8 +323,59 @@ def test_the_manifest_is_what_the_next_run_reads(
     _, result, _ = run(tmp_path, capsys, "--holdout-hours", "1")
     summary = read_manifest(tmp_path / "bundles" / result["version"])["training_data"]
     times = [time for *_, time in circle(12, 0, 16)]
-    assert summary["last_timestamp"] == max(time for time in times if time < max(times) - 3600)
+    assert summary["evaluated"]["last_timestamp"] == max(time for time in times if time < max(times) - 3600)
+    assert summary["last_timestamp"] == max(times)
     assert summary["source"] == "event log"
+
+
+def test_without_a_refit_the_compared_model_is_published(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, first, _ = run(tmp_path, capsys, "--no-refit")
+    assert (code, first["refit"]) == (0, False)
+    bundle = load_bundle(tmp_path / "bundles" / first["version"])
+    assert bundle.training_data["events"] == 192 - 19
+    assert bundle.training_data["last_timestamp"] == sorted(event[2] for event in circle(12, 0, 16))[-20]
+    evaluated = load_bundle(Path(first["run"]) / "bundle")
+    assert all(np.array_equal(evaluated.weights[name], value) for name, value in bundle.weights.items())
+    assert not (Path(first["run"]) / "refit").exists()
+
+
+def test_the_refit_learns_what_was_held_out(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An item of the newest events is in the published catalogue, with its events; the evaluated model has none."""
+    append(log, [(f"user {user}", "brand new", 20_000.0) for user in range(12)])
+    code, result, _ = run(tmp_path, capsys)
+    assert code == 0
+    published = {item.item_id: item.popularity for item in load_bundle(Path(result["bundle"])).items}
+    evaluated = {item.item_id for item in load_bundle(Path(result["run"]) / "bundle").items}
+    assert published["brand new"] == 12
+    assert "brand new" not in evaluated
+    assert result["new"]["known_items"] < 1.0
+
+
+def test_an_event_from_the_future_does_not_end_all_comparisons(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append(log, [("user 0", "item 3", 32_503_680_000.0)])
+    _, first, _ = run(tmp_path, capsys)
+    seen = load_bundle(Path(first["bundle"])).training_data["last_timestamp"]
+    assert seen <= time.time()
+    append(log, [(f"user {user}", f"item {user}", seen + 5.0) for user in range(1, 12)])
+    code, second, _ = run(tmp_path, capsys, "--margin", "1")
+    assert (code, second["compared_events"]) == (0, 12)
+
+
+def test_a_stray_file_among_the_runs_stays(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "work" / "runs" / "old").mkdir(parents=True)
+    (tmp_path / "work" / "runs" / "notes.txt").write_text("mine")
+    assert run(tmp_path, capsys, "--keep", "1")[0] == 0
+    left = sorted(path.name for path in (tmp_path / "work" / "runs").iterdir())
+    assert len(left) == 2
+    assert left[1] == "notes.txt"
 
 
 def test_a_network_that_has_diverged_predicts_nothing() -> None:

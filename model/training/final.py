@@ -1,0 +1,36 @@
+"""The final fit: what is published may learn from the events that the recipe was judged on, the newest of all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from model.config import ModelConfig
+from model.network import RecBLR
+from model.training.data import Interactions
+from model.training.loop import ALONE, Trainer
+from model.training.parallel import Crew
+from model.training.progress import epoch_log
+from model.training.recipe import Recipe
+
+
+def refit(
+    data: Interactions,
+    config: ModelConfig,
+    recipe: Recipe,
+    epochs: int,
+    folder: Path,
+    device: torch.device,
+    crew: Crew = ALONE,
+) -> RecBLR:
+    """A network trained anew on all of `data`, for the first `epochs` of the recipe's schedule; resumes in `folder`.
+
+    `epochs` are the ones that validated best where events were held out. Nothing of this network can be measured, for
+    it has seen everything: its recipe's figures stand for it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    opening = f"final fit on {device}: all {len(data.rows):,} events, {epochs} epochs"
+    trainer = Trainer(data, config, recipe, folder, device, crew, refit_epochs=epochs)
+    with epoch_log(folder, epochs, opening, crew.rank == 0) as log:
+        return trainer.run(log).network
