@@ -3,17 +3,18 @@
     manifest.json          format, version, config, metrics, training data, size and SHA-256 of each other file
     weights.safetensors    float32 arrays by the parameter names of the published code, and `initial_state`
     items.jsonl            one object a line, row 1 first: item_id, popularity, optional title and categories
+    manifest.sig           only where the publisher has a key: the manifest's HMAC-SHA256 (model/signature.py)
 
-Nothing in it is executed or unpickled. A reader checks names, sizes and checksums before it parses a byte.
+Nothing in it is executed or unpickled. A reader checks the signature if it has the key,
+then names, sizes and checksums, before it parses a byte.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
+import math
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -28,19 +29,39 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from model.config import ConfigError, ModelConfig
+from model.manifest import (
+    FORMAT,
+    ITEMS,
+    MANIFEST,
+    WEIGHTS,
+    BundleError,
+    find_bundles,
+    read_manifest,
+    verified_file,
+)
+from model.signature import SIGNATURE, signature_of
 
-_log = logging.getLogger(__name__)
+__all__ = [
+    "FORMAT",
+    "ITEMS",
+    "MANIFEST",
+    "WEIGHTS",
+    "Bundle",
+    "BundleError",
+    "Item",
+    "Weights",
+    "find_bundles",
+    "load_bundle",
+    "new_version",
+    "parameter_shapes",
+    "read_manifest",
+    "write_bundle",
+]
 
-FORMAT = 1
-MANIFEST, WEIGHTS, ITEMS = "manifest.json", "weights.safetensors", "items.jsonl"
-_MANIFEST_LIMIT = 1 << 20
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# The names, shapes and places of the arrays, which the weights file begins with, are far below this.
+_LARGEST_HEADER = 1 << 20
 
 Weights = Mapping[str, NDArray[np.float32]]
-
-
-class BundleError(Exception):
-    """The bundle cannot be used; the message says what is wrong with which file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +124,11 @@ def new_version(weights: Weights, created: datetime) -> str:
     return f"{created.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest}"
 
 
-def write_bundle(folder: Path, bundle: Bundle) -> None:
-    """Write `bundle` as `folder`, which must not exist yet: aside first, then renamed, so no reader sees half."""
+def write_bundle(folder: Path, bundle: Bundle, key: bytes | None = None) -> None:
+    """Write `bundle` as `folder`, which must not exist yet: aside first, then renamed, so no reader sees half.
+
+    With `key` it is signed.
+    """
     _check_weights(bundle.weights, bundle.config)
     _check_items(bundle.items, bundle.config)
     files = {WEIGHTS: save_tensors(dict(bundle.weights)), ITEMS: _encode_items(bundle.items)}
@@ -125,6 +149,8 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         files[MANIFEST] = (json.dumps(manifest, indent=2, allow_nan=False) + "\n").encode()
+        if key is not None:
+            files[SIGNATURE] = (signature_of(files[MANIFEST], key) + "\n").encode()
         for name, data in files.items():
             with (aside / name).open("wb") as file:
                 file.write(data)
@@ -137,15 +163,15 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
         raise
 
 
-def load_bundle(folder: Path) -> Bundle:
-    """Verify and read the bundle in `folder`; raises `BundleError`."""
-    manifest = read_manifest(folder)
+def load_bundle(folder: Path, key: bytes | None = None) -> Bundle:
+    """Verify and read the bundle in `folder`, signed with `key` if one is given; raises `BundleError`."""
+    manifest = read_manifest(folder, key)
     try:
         config = ModelConfig.from_dict(manifest["config"])
     except ConfigError as error:
         raise BundleError(f"{folder / MANIFEST}: {error}") from None
-    weights = _parse_weights(folder / WEIGHTS, _verified(folder, WEIGHTS, manifest))
-    items = _parse_items(folder / ITEMS, _verified(folder, ITEMS, manifest))
+    weights = _parse_weights(folder / WEIGHTS, verified_file(folder, WEIGHTS, manifest, _largest_weights(config)))
+    items = _parse_items(folder / ITEMS, verified_file(folder, ITEMS, manifest))
     _check_weights(weights, config)
     _check_items(items, config)
     return Bundle(
@@ -159,71 +185,8 @@ def load_bundle(folder: Path) -> Bundle:
     )
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of the bundle in `folder`, its entries checked for kind; raises `BundleError`."""
-    path = folder / MANIFEST
-    try:
-        if path.stat().st_size > _MANIFEST_LIMIT:
-            raise BundleError(f"{path} is larger than a manifest can be")
-        manifest = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
-    except FileNotFoundError:
-        raise BundleError(f"{folder} holds no bundle: there is no {MANIFEST}") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise BundleError(f"{path} is not of bundle format {FORMAT}")
-    kinds = {"version": str, "created": str, "config": dict, "metrics": dict, "training_data": dict, "files": dict}
-    for name, kind in kinds.items():
-        if not isinstance(manifest.get(name), kind):
-            raise BundleError(f"{path}: entry {name!r} is missing or not a {kind.__name__}")
-    if not _VERSION.fullmatch(manifest["version"]):
-        raise BundleError(f"{path}: the version may hold letters, digits, '.', '_' and '-' only")
-    if set(manifest["files"]) != {WEIGHTS, ITEMS}:
-        raise BundleError(f"{path}: 'files' must name {WEIGHTS} and {ITEMS} and nothing else")
-    return manifest
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def find_bundles(root: Path) -> dict[str, Path]:
-    """The bundles at `root` by version, oldest first: `root` itself, or the folders in it that hold a manifest.
-
-    Their manifests are read, their other files not yet. A folder with a damaged manifest is left out with a warning,
-    so that it cannot keep the good ones from being served. Raises `BundleError` when there is no good one.
-    """
-    if (root / MANIFEST).exists():
-        return {read_manifest(root)["version"]: root}
-    if not root.is_dir():
-        raise BundleError(f"{root} does not exist; train a model, or name a bundle")
-    manifests, damaged = [], None
-    for path in root.iterdir():
-        if path.name.startswith(".") or not (path / MANIFEST).exists():
-            continue
-        try:
-            manifests.append((read_manifest(path), path))
-        except BundleError as error:
-            _log.warning("bundle left out: %s", error)
-            damaged = error
-    manifests.sort(key=lambda entry: (entry[0]["created"], entry[0]["version"]))
-    if not manifests:
-        raise damaged or BundleError(f"{root} holds no bundle; train a model, or name a bundle")
-    return {manifest["version"]: path for manifest, path in manifests}
-
-
-def _verified(folder: Path, name: str, manifest: dict[str, Any]) -> bytes:
-    path, entry = folder / name, manifest["files"][name]
-    try:
-        if path.is_symlink() or path.stat().st_size != entry["bytes"]:
-            raise BundleError(f"{path} is not the file of {entry['bytes']} bytes that the manifest names")
-        data = path.read_bytes()
-        expected = entry["sha256"]
-    except (OSError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} cannot be verified: {error}") from None
-    if hashlib.sha256(data).hexdigest() != expected:
-        raise BundleError(f"{path} is damaged: its SHA-256 is not the manifest's")
-    return data
+def _largest_weights(config: ModelConfig) -> int:
+    return 4 * sum(math.prod(shape) for shape in parameter_shapes(config).values()) + _LARGEST_HEADER
 
 
 def _parse_weights(path: Path, data: bytes) -> dict[str, NDArray[np.float32]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,6 +43,12 @@ def _known_scheme(url: SecretStr) -> SecretStr:
     return url
 
 
+def _usable_for_signing(key: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]{32,512}", key.get_secret_value()):
+        raise ValueError("not usable as a key")
+    return key
+
+
 # As a browser writes it: lower case, no path, the port only where it is not the scheme's own.
 Origin = Annotated[str, StringConstraints(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$")]
 
@@ -69,6 +76,11 @@ class Settings(BaseSettings):
     )
     bundle: Path = Field(
         default=Path("bundles/ml-1m-demo"), title="a path", description="model bundle, or a folder of versions of one"
+    )
+    bundle_key: Annotated[SecretStr, AfterValidator(_usable_for_signing)] | None = Field(
+        default=None,
+        title="32 to 512 printable ASCII characters without spaces",
+        description="secret by which bundles are signed; with it, one that is not signed is refused",
     )
     workers: int = Field(
         default=1,
@@ -117,6 +129,10 @@ class Settings(BaseSettings):
         title="a number above 0 and up to 1",
         description="least recall@10 of a large catalogue's index; one that measures less is not used",
     )
+
+    def signing_key(self) -> bytes | None:
+        """The bytes of the key that bundles must be signed with, if any."""
+        return None if self.bundle_key is None else self.bundle_key.get_secret_value().encode()
 
 
 def load_settings() -> Settings:

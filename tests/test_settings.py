@@ -43,6 +43,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "DEVICE": "cuda",
         "LOG_LEVEL": "debug",
         "EVENTS_KEPT": "10",
+        "BUNDLE_KEY": "bundle-key-" * 4,
         "REQUESTS_PER_SECOND": "50",
         "CORS_ORIGINS": "https://shop.example, http://localhost:3000,http://[::1]:8080",
     }.items():
@@ -52,7 +53,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.bundle == Path("/models")
     assert settings.requests_per_second == 50
     assert settings.cors_origins == ("https://shop.example", "http://localhost:3000", "http://[::1]:8080")
-    for secret in ("pass", "first-key", "second-key"):
+    for secret in ("pass", "first-key", "second-key", "bundle-key"):
         assert secret not in repr(settings)
         assert secret not in str(settings.model_dump())
     with pytest.raises(ValidationError):
@@ -89,6 +90,8 @@ WRONG = [
     ("RECBLR_API_KEYS", f"sha256:{'0' * 64}"),
     ("RECBLR_API_KEYS", f"read:sha256:{'0' * 63}"),
     ("RECBLR_API_KEYS", f"read+:sha256:{'0' * 64}"),
+    ("RECBLR_BUNDLE_KEY", "hunter2"),
+    ("RECBLR_BUNDLE_KEY", "hunter2 " * 8),
     ("RECBLR_REQUESTS_PER_SECOND", "0"),
     ("RECBLR_REQUESTS_PER_SECOND", "1.5"),
     ("RECBLR_CORS_ORIGINS", "*"),

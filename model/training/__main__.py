@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from model.artifact import BundleError
 from model.config import ConfigError
+from model.signature import KeyUnusable, signing_key
 from model.training.commands import evaluate, export, importing, retrain, titles, train
 from model.training.commands.options import Command
 from model.training.errors import DataError
@@ -18,12 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command: Command = options.command
     try:
+        signing_key()  # a training of hours must not end with a key that cannot sign
         return command(options) or 0
     except ModuleNotFoundError as error:
         return _fail(f"{error.name} is not installed; install the 'train' extra: pip install 'recblr-service[train]'")
     except KeyboardInterrupt:
         return _fail("stopped; the same command goes on from where it stood")
-    except (DataError, BundleError, ConfigError) as error:
+    except (DataError, BundleError, ConfigError, KeyUnusable) as error:
         return _fail(str(error))
     except OSError as error:  # a full disk, a folder without permission
         return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from model.artifact import Bundle, Item, Weights, new_version, parameter_shapes, write_bundle
 from model.config import ModelConfig
+from model.signature import signing_key
 from model.training.errors import DataError
 from model.training.pth import Checkpoint, TensorNote
 
@@ -58,7 +59,7 @@ def import_checkpoint(path: Path, items: Sequence[Item], max_length: int, out: P
         items=items,
         training_data={"source": path.name, "imported": "published code", "max_length": max_length},
     )
-    write_bundle(out, bundle)
+    write_bundle(out, bundle, signing_key())
     return bundle
 
 

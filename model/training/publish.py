@@ -12,6 +12,7 @@ import torch
 
 from model.artifact import Bundle, Item, load_bundle, new_version, write_bundle
 from model.network import RecBLR
+from model.signature import signing_key
 from model.training.data import Interactions
 
 
@@ -32,7 +33,7 @@ def publish(
         metrics=dict(metrics),
         training_data=data.summary() | dict(extra),
     )
-    write_bundle(folder, bundle)
+    write_bundle(folder, bundle, signing_key())
     return bundle
 
 

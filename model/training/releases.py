@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from model.artifact import MANIFEST, Bundle, find_bundles, load_bundle, read_manifest, write_bundle
+from model.signature import signing_key
 from model.training.errors import DataError
 
 
@@ -27,7 +28,7 @@ def release(bundles: Path, candidate: Path) -> Bundle:
     folder = bundles / bundle.version
     if not (folder / MANIFEST).exists():
         bundle = _newer_than(live, bundle)
-        write_bundle(folder, bundle)
+        write_bundle(folder, bundle, signing_key())
     return bundle
 
 

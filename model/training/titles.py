@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from model.artifact import Bundle, load_bundle, write_bundle
+from model.signature import signing_key
 from model.training.errors import DataError
 
 
@@ -22,7 +23,7 @@ def attach_titles(source: Path, movies: Path, out: Path) -> tuple[Bundle, int]:
         title, categories = titles.get(item.item_id, (item.title, item.categories))
         items.append(replace(item, title=title, categories=categories))
     titled = replace(bundle, items=items)
-    write_bundle(out, titled)
+    write_bundle(out, titled, signing_key())
     return titled, sum(item.item_id in titles for item in items)
 
 

@@ -18,12 +18,16 @@ class BundleRefused(Exception):
 
 
 class BundleModels:
-    """The bundles at `path`: one bundle, or a folder of versions of which the newest is loaded first."""
+    """The bundles at `path`: one bundle, or a folder of versions of which the newest is loaded first.
 
-    def __init__(self, path: Path, seen_limit: int, min_recall: float = 0.99) -> None:
+    With `key` only bundles that carry its signature are loaded.
+    """
+
+    def __init__(self, path: Path, seen_limit: int, min_recall: float = 0.99, key: bytes | None = None) -> None:
         self._path = path
         self._min_recall = min_recall
         self._seen_limit = seen_limit
+        self._key = key
         self._live: Engine | None = None
         self._swap = asyncio.Lock()
 
@@ -51,13 +55,13 @@ class BundleModels:
             return self.live
 
     def _load(self, version: str | None) -> Engine:
-        found = find_bundles(self._path)
+        found = find_bundles(self._path, self._key)
         if version is None:
             version = next(reversed(found))
         if version not in found:
             raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(found)}")
         began = time.monotonic()
-        engine = CpuEngine(load_bundle(found[version]), self._seen_limit, self._min_recall)
+        engine = CpuEngine(load_bundle(found[version], self._key), self._seen_limit, self._min_recall)
         warm(engine)
         log_compilation(time.monotonic() - began)
         return engine

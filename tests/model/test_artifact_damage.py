@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import pickle
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def test_a_missing_file_is_refused(folder: Path, name: str) -> None:
     refused(folder)
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, ITEMS])
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, ITEMS])
 def test_a_symlinked_file_is_refused(folder: Path, name: str) -> None:
     (folder / name).rename(folder.parent / name)
     (folder / name).symlink_to(folder.parent / name)
@@ -198,6 +199,14 @@ def test_a_manifest_that_is_none_is_refused(folder: Path, text: str) -> None:
 def test_files_that_do_not_fit_the_config_are_refused(folder: Path, damage: Damage, says: str) -> None:
     damage(folder)
     assert says in refused(folder)
+
+
+@pytest.mark.parametrize("size", [1 << 19, 1 << 21, 1 << 40, 2**64 - 1])
+def test_weights_whose_header_is_none_or_too_large_are_refused(folder: Path, size: int) -> None:
+    """A safetensors file begins with the size of its header, which a reader would otherwise set aside memory for."""
+    (folder / WEIGHTS).write_bytes(struct.pack("<Q", size) + b" " * min(size, 1 << 21))
+    reseal(folder)
+    assert WEIGHTS in refused(folder)
 
 
 class Payload:
