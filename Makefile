@@ -11,7 +11,7 @@ DEV    := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check loadtest redis clean
+.PHONY: help run test check audit loadtest redis clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ check: $(DEV)  ## lint, types, import contracts, compose file and Dockerfiles
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint docker/*.Dockerfile
+
+audit: $(DEV)  ## scan for secrets and, where its database can be reached, for vulnerable packages
+	@$(BIN)/python .ci/audit.py
 
 loadtest: $(SERVER) redis  ## measure for a minute: capacity and latency, on servers of its own (Linux)
 	@$(BIN)/python -m loadtests.run --scenario short

@@ -1,0 +1,74 @@
+"""Refuse secrets in the repository and pinned packages with known vulnerabilities.
+
+The second needs a database on the internet. Where that does not answer, this says so and passes: a commit must not
+fail for what is not in it. Run it from the repository's root, in the environment with the development tools.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+BASELINE = ".secrets.baseline"
+PINS = "constraints.txt"
+LONGEST_SECONDS = 120
+TOOLS = Path(sys.executable).parent
+
+
+def main() -> int:
+    """Run both; the exit code."""
+    return max(scan_for_secrets(), audit_packages())
+
+
+def scan_for_secrets() -> int:
+    """Hold every tracked file against the baseline, which names what only looks like a secret."""
+    files = subprocess.run(["git", "ls-files", "-z"], capture_output=True, check=True).stdout.decode().split("\0")
+    tracked = [name for name in files if name and Path(name).is_file()]
+    command = [TOOLS / "detect-secrets-hook", "--baseline", BASELINE, *tracked]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode == 0:
+        print(f"secrets: none in {len(tracked)} files")
+        return 0
+    print(found.stdout, found.stderr, file=sys.stderr)
+    print(
+        f"secrets: see above. If one is real, replace it everywhere it was valid. If it only looks like one, run\n"
+        f"    {TOOLS / 'detect-secrets'} scan --baseline {BASELINE}\n"
+        f"and commit {BASELINE}.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def audit_packages() -> int:
+    """Look every pin up; findings fail, an unreachable database does not."""
+    command = [TOOLS / "pip-audit", "--requirement", PINS, "--no-deps", "--disable-pip", "--format", "json"]
+    command += ["--progress-spinner", "off", "--timeout", "10"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS)
+        packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
+    except (subprocess.TimeoutExpired, ValueError, KeyError):
+        print("packages: NOT AUDITED: the vulnerability database cannot be reached from here")
+        return 0
+    return verdict(packages)
+
+
+def verdict(packages: list[dict[str, Any]]) -> int:
+    """Print what the database says of `packages`, as pip-audit writes it; 1 if one of them is vulnerable."""
+    audited = [package for package in packages if "vulns" in package]
+    vulnerable = [package for package in audited if package["vulns"]]
+    for package in vulnerable:
+        names = ", ".join(finding["id"] for finding in package["vulns"])
+        print(f"packages: {package['name']} {package['version']}: {names}", file=sys.stderr)
+    unknown = len(packages) - len(audited)
+    if audited:
+        print(f"packages: {len(vulnerable)} of {len(audited)} pins vulnerable, {unknown} unknown to the database")
+    else:
+        print(f"packages: NOT AUDITED: the database that can be reached from here knows none of the {unknown} pins")
+    return 1 if vulnerable else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
