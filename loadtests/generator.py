@@ -12,7 +12,7 @@ import gc
 import select
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import cycle
+from itertools import count, cycle
 from time import perf_counter
 
 import numpy as np
@@ -24,6 +24,9 @@ from loadtests.wire import Connection, Request
 
 # Seconds that answers still under way at the end are waited for; later ones count as errors.
 GRACE = 5.0
+
+# Over all runs of this process: an event id that came again would be answered as a retry, and cost less.
+_SERIALS = count(1)
 
 
 def schedule(rate: float, seconds: float, *, poisson: bool, seed: int) -> NDArray[np.float64]:
@@ -65,7 +68,6 @@ class _Run:
         self._samples = Samples(kinds)
         self._number = {kind: number for number, kind in enumerate(kinds)}
         self._next: Iterator[Request] = cycle(requests)
-        self._serial = 0
         self._port = port
         self._poll = select.epoll()
         self._by_descriptor: dict[int, Connection] = {}
@@ -137,10 +139,9 @@ class _Run:
 
     def _send(self, connection: Connection, due: float) -> None:
         request = next(self._next)
-        self._serial += 1
         connection.due, connection.sent, connection.kind = due, perf_counter(), self._number[request.kind]
         try:
-            connection.start(request.numbered_with(self._serial))
+            connection.start(request.numbered_with(next(_SERIALS)))
         except OSError:
             self._drop(connection)
 

@@ -8,7 +8,7 @@ How `POST /v1/events?k=10` flows:
                      1. visit the log   |                       |   2. fold and score
                               batcher "visits"            batcher "turns"
                                         |                       |
-                        store.visit, one round trip      engine.run, in the engine's own thread
+                        store.visit, one round trip      engine.run; what takes long, in a thread of its own
                         for all that arrived meanwhile   for all that arrived meanwhile
                                                         |
                      3. the answer goes out; core.memo_writer stores the new state in the background
@@ -58,7 +58,12 @@ VISITS_PER_BATCH = 128
 TURNS_PER_BATCH = 64
 SIMILAR_PER_BATCH = 8
 LONGEST_QUEUE = 4096
+# Seconds of the engine's work that the event loop does itself. Handing it to a thread and taking the GIL back after
+# each kernel costs more than a small batch, and a busy loop lets the thread wait 5 ms for the GIL (DECISIONS.md).
+LONGEST_INLINE = 2e-3
 MEMOS_WAITING = 16_384
+# Seconds. A process that is killed has this much more to fold again, and a user's next event one fold more.
+MEMOS_LINGER = 0.01
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -113,7 +118,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
             on_batch=partial(meter.batch, "visits"),
         )
         closing.push_async_callback(visits.close)
-        memos = MemoWriter(store, max_waiting=MEMOS_WAITING)
+        memos = MemoWriter(store, max_waiting=MEMOS_WAITING, linger=MEMOS_LINGER)
         recommender = Recommender(
             store,
             models,
@@ -147,7 +152,10 @@ async def run_turns(thread: ThreadPoolExecutor, jobs: Sequence[EngineJob]) -> li
         engine = jobs[positions[0]][0]
         turns: list[Turn] = [jobs[position][1] for position in positions]
         try:
-            folded = await asyncio.get_running_loop().run_in_executor(thread, engine.run, turns)
+            if engine.cost(turns) <= LONGEST_INLINE:
+                folded = engine.run(turns)
+            else:
+                folded = await asyncio.get_running_loop().run_in_executor(thread, engine.run, turns)
             results.update(zip(positions, folded, strict=True))
         except Exception as error:  # one engine's failure is not the other's
             results.update(dict.fromkeys(positions, error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import replace
 
@@ -17,13 +18,16 @@ _log = logging.getLogger(__name__)
 class MemoWriter:
     """Keeps the newest memo of each user that waits to be stored, and stores them in batches.
 
+    A memo lingers for some seconds, so that a round trip carries many and a user's next event may replace it.
     Bounded: beyond `max_waiting` users new memos are dropped, because the next reader can fold the gap.
     """
 
-    def __init__(self, store: Store, *, max_waiting: int, max_batch: int = 256) -> None:
+    def __init__(self, store: Store, *, max_waiting: int, max_batch: int = 256, linger: float = 0.0) -> None:
         self._store = store
         self._max_waiting = max_waiting
         self._max_batch = max_batch
+        self._linger = linger
+        self._closing = asyncio.Event()
         self._waiting: dict[tuple[str, str], MemoPut] = {}
         self._worker: asyncio.Task[None] | None = None
 
@@ -44,12 +48,16 @@ class MemoWriter:
 
     async def close(self) -> None:
         """Return when every memo that was offered has been tried."""
+        self._closing.set()
         while self._worker is not None:
             await self._worker
 
     async def _work(self) -> None:
         try:
             while self._waiting:
+                if len(self._waiting) < self._max_batch and not self._closing.is_set():
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._closing.wait(), self._linger)
                 keys = list(self._waiting)[: self._max_batch]
                 puts = [self._waiting.pop(key) for key in keys]
                 try:

@@ -123,6 +123,10 @@ class Engine(Protocol):
         """
         ...
 
+    def cost(self, turns: Sequence[Turn]) -> float:
+        """About how many seconds `run` would hold a core; what cannot run on the caller's thread costs infinity."""
+        ...
+
     def knows(self, item_id: str) -> bool:
         """Whether the model has an embedding for the item."""
         ...

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -25,6 +25,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from service.core.errors import StoreUnavailable
 from service.core.events import RESERVED_EVENT_ID, History, MemoPut, Snapshot, Visit
 from service.store import redis_layout as layout
+from service.store.redis_connections import Command, Connections
 from service.store.redis_layout import Script
 from service.store.refused import StoreRefused
 
@@ -43,15 +44,13 @@ async def open_redis(url: str, keep: int, budget: float = BUDGET_SECONDS) -> Red
     `budget` is how many seconds one round trip may take.
     """
     try:
-        pool = BlockingConnectionPool.from_url(
+        pool = ConnectionPool.from_url(
             url,
-            max_connections=MAX_CONNECTIONS,
             # Some of the client's defaults repeat even scripts, and nothing recognises an append without an event_id.
             retry=Retry(NoBackoff(), 0),
             # The budget is one timer around a whole batch; the client's own would be set anew for every reply.
             socket_timeout=None,
             socket_connect_timeout=budget,
-            timeout=None,
             decode_responses=False,
             protocol=2,
         )
@@ -71,6 +70,7 @@ class RedisStore:
 
     def __init__(self, client: Redis, keep: int, budget: float = BUDGET_SECONDS) -> None:
         self._client = client
+        self._connections = Connections(client.connection_pool, MAX_CONNECTIONS)
         self._keep = keep
         self._budget = budget
         target = client.connection_pool.connection_kwargs
@@ -199,19 +199,16 @@ class RedisStore:
         raise translated
 
     async def _scripted(self, script: Script, calls: Sequence[_Call], *, load: bool) -> list[Any]:
-        commands: list[Sequence[Any]] = [("EVALSHA", script.digest, *call) for call in calls]
+        commands: list[Command] = [("EVALSHA", script.digest, *call) for call in calls]
         if not load:
             return await self._pipeline(commands)
-        return (await self._pipeline([("SCRIPT LOAD", script.source), *commands]))[1:]
+        return (await self._pipeline([("SCRIPT", "LOAD", script.source), *commands]))[1:]
 
-    async def _pipeline(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    async def _pipeline(self, commands: Sequence[Command]) -> list[Any]:
         """The replies to `commands`, errors that Redis answered among them, within the budget."""
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
         try:
             async with asyncio.timeout(self._budget):
-                return await pipeline.execute(raise_on_error=False)
+                return await self._connections.exchange(commands)
         except (RedisConnectionError, RedisTimeoutError, OSError) as error:
             raise self._translated(error) from error
 

@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ import pytest
 from model.artifact import WEIGHTS, write_bundle
 from model.config import ModelConfig
 from service.__main__ import StartRefused, check_port
-from service.core.ports import Folded, TopK, Turn
+from service.core.ports import Folded, StateDamaged, TopK, Turn
 from service.main import docs_url, run_turns
 from service.settings import Settings
 from tests.core.fakes import FakeEngine
@@ -47,6 +48,22 @@ def test_turns_of_two_models_keep_their_order() -> None:
         assert [isinstance(result, Folded) for result in results] == [True, True, False] * 2
         assert [result.items[0].item_id for result in results if isinstance(result, Folded)] == ["1", "2", "4", "5"]
         assert (old.batches, new.batches) == ([2], [2])
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("seconds", "where"), [(0.0, "MainThread"), (1.0, "engine_0"), (float("inf"), "engine_0")])
+def test_what_takes_long_runs_in_a_thread_and_the_rest_where_it_is(seconds: float, where: str) -> None:
+    class Placed(FakeEngine):
+        def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+            self.place = threading.current_thread().name
+            return super().run(turns)
+
+    async def scenario() -> None:
+        engine = Placed(seconds=seconds)
+        with ThreadPoolExecutor(1, thread_name_prefix="engine") as thread:
+            await run_turns(thread, [(engine, Turn(None, ("1",), None))] * 2)
+        assert (engine.place, engine.batches) == (where, [2])
 
     asyncio.run(scenario())
 

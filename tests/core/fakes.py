@@ -17,8 +17,9 @@ CATALOGUE = tuple(str(number) for number in range(1, 51))
 class FakeEngine:
     """Its state is the list of known items it has folded; an item scores by how near its number is to the last."""
 
-    def __init__(self, version: str = "v1") -> None:
+    def __init__(self, version: str = "v1", seconds: float = 0.0) -> None:
         self.version = version
+        self.seconds = seconds
         self.batches: list[int] = []
 
     def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
@@ -47,6 +48,9 @@ class FakeEngine:
             return ScoredItem(item, None)
         title = f"Title {item}" if int(item) % 2 == 0 else None
         return ScoredItem(item, -float(abs(int(item) - last)), title, ("even",) if title else ())
+
+    def cost(self, turns: Sequence[Turn]) -> float:
+        return self.seconds * len(turns)
 
     def knows(self, item_id: str) -> bool:
         return item_id in CATALOGUE

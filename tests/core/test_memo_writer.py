@@ -16,7 +16,7 @@ def put(applied: int, user_id: str = "u", generation: str = "1", repair: bool = 
     return MemoPut(user_id, generation, "v1", applied, b"blob", repair)
 
 
-def write(*puts: MemoPut, store: MemoryStore | None = None, **limits: int) -> MemoryStore:
+def write(*puts: MemoPut, store: MemoryStore | None = None, **limits: float) -> MemoryStore:
     store = store or MemoryStore()
 
     async def scenario() -> None:
@@ -48,6 +48,29 @@ def test_a_repair_stays_owed(puts: tuple[MemoPut, ...]) -> None:
 def test_writes_in_batches_and_drops_beyond_its_bound() -> None:
     store = write(*(put(1, user_id=str(number)) for number in range(7)), max_waiting=5, max_batch=2)
     assert [len(puts) for puts in store.puts] == [2, 2, 1]
+
+
+def test_what_lingers_is_written_together_and_a_stop_does_not_wait() -> None:
+    store = MemoryStore()
+
+    async def scenario() -> None:
+        writer = MemoWriter(store, max_waiting=10, linger=0.05)
+        for applied in (1, 2, 3):
+            writer.offer(put(applied))
+            writer.offer(put(applied, user_id="w"))
+            await asyncio.sleep(0)
+        while not store.puts:
+            await asyncio.sleep(0.01)
+        endless = MemoWriter(store, max_waiting=10, linger=1e6)
+        endless.offer(put(4))
+        await asyncio.sleep(0)
+        await endless.close()
+
+    asyncio.run(scenario())
+    assert [[(each.user_id, each.applied) for each in puts] for puts in store.puts] == [
+        [("u", 3), ("w", 3)],
+        [("u", 4)],
+    ]
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("down"), RuntimeError("a fault")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.artifact import write_bundle
-from service.core.ports import Folded, StateDamaged, TopK, Turn
+from service.core.ports import Folded, Rank, StateDamaged, TopK, Turn
 from tests.engine.conftest import DEMO, House, ids, run
 from tests.model.builders import CONFIGS, bundle_of
 
@@ -39,6 +40,21 @@ def test_scores_and_order_are_the_networks(house: House, length: int) -> None:
     top = order(wanted)[:10]
     if np.diff(exact[:11]).max(initial=-1.0) < -1e-4:
         assert [rows[item.item_id] for item in found[:10]] == top
+
+
+def test_the_cost_grows_with_everything_that_is_asked_for(small: House) -> None:
+    def cost(*turns: Turn) -> float:
+        return small.engine.cost(turns)
+
+    turn = Turn(None, ("i1",), TopK(10, exclude_seen=True))
+    more = [
+        cost(turn, turn),
+        cost(replace(turn, items=("i1", "i2"))),
+        cost(replace(turn, ask=TopK(20, exclude_seen=True))),
+        cost(replace(turn, ask=Rank(("i1",) * 100))),
+    ]
+    assert cost() == 0 < cost(replace(turn, ask=None)) < cost(turn) < min(more)
+    assert cost(Turn(None, ("i1",) * 1000, None)) > 5e-3  # a history that is rebuilt must not hold the event loop
 
 
 def test_a_new_user_hears_what_the_start_token_says(small: House) -> None:
