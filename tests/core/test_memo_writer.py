@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -51,7 +52,12 @@ def test_writes_in_batches_and_drops_beyond_its_bound() -> None:
 
 
 def test_what_lingers_is_written_together_and_a_stop_does_not_wait() -> None:
-    store = MemoryStore()
+    class Telling(MemoryStore):
+        async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+            written.set()
+            return await super().put_memos(puts)
+
+    store, written = Telling(), asyncio.Event()
 
     async def scenario() -> None:
         writer = MemoWriter(store, max_waiting=10, linger=0.05)
@@ -59,8 +65,7 @@ def test_what_lingers_is_written_together_and_a_stop_does_not_wait() -> None:
             writer.offer(put(applied))
             writer.offer(put(applied, user_id="w"))
             await asyncio.sleep(0)
-        while not store.puts:
-            await asyncio.sleep(0.01)
+        await asyncio.wait_for(written.wait(), 10)
         endless = MemoWriter(store, max_waiting=10, linger=1e6)
         endless.offer(put(4))
         await asyncio.sleep(0)
