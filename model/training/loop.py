@@ -71,6 +71,7 @@ class Trainer:
         self._last_epoch = refit_epochs or recipe.epochs
         self.network = RecBLR(config, recipe.dropout).to(device)
         past = data.without_last(2) if self._validates else data
+        self._validation = data.without_last(1)
         self._windows = Windows(past, recipe.window, recipe.batch, config.start_token, device)
         self.steps = recipe.epochs * self._windows.steps_per_epoch
         self._step = TrainStep(self.network, device, crew, negatives_of(recipe, past, device))
@@ -129,7 +130,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, Any]:
         numbers = self._numbers
-        ndcg = leave_one_out(self.network, self._data.without_last(1)).metrics()["ndcg@10"]
+        ndcg = leave_one_out(self.network, self._validation).metrics()["ndcg@10"]
         ndcg = self._crew.agree(ndcg, self._device)  # rounding may differ, decisions must not
         numbers["stale"] += 1
         if ndcg > numbers["best"]:
@@ -162,7 +163,7 @@ class Trainer:
 
 def identity(data: Interactions, config: ModelConfig, recipe: Recipe) -> dict[str, Any]:
     """What makes two runs the same run, ready for JSON."""
-    crc32 = zlib.crc32(data.offsets.tobytes(), zlib.crc32(data.rows.tobytes()))
+    crc32 = zlib.crc32(data.offsets.data, zlib.crc32(data.rows.data))
     return {
         "config": config.to_dict(),
         "recipe": recipe.to_dict(),

@@ -125,8 +125,10 @@ def _training_data(timeline: Timeline, cut: float, at_least: int) -> Interaction
 def _run_folder(job: Job, config: ModelConfig, recipe: Recipe, data: Interactions, cut: float) -> Path:
     """The folder of this run; the same data and settings find it again, so that a killed job goes on."""
     settings = [config.to_dict(), recipe.to_dict(), cut, list(data.item_ids)]
-    identity = json.dumps(settings).encode() + data.rows.tobytes() + data.offsets.tobytes()
-    name = hashlib.sha256(identity).hexdigest()[:12]
+    identity = hashlib.sha256(json.dumps(settings).encode())
+    identity.update(data.rows.data)
+    identity.update(data.offsets.data)
+    name = identity.hexdigest()[:12]
     folder = job.work / "runs" / name
     folder.mkdir(parents=True, exist_ok=True)
     return folder

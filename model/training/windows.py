@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from model.training.data import Interactions
+
+# Events that are laid out and shuffled at a time: bounds memory, at about 50 bytes each.
+_PART = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +31,21 @@ class Batch:
 
 
 class Windows:
-    """Draws batches of at most `batch` rows of `length` steps, with all data on `device`.
+    """Draws batches of at most `batch` rows of `length` steps, on `device`, where all data lie if they fit.
 
     With `start_token` each history begins with row 0, whose target is the first event; without, its first event
-    is an input only. Apart from that every event is a target exactly once an epoch: `targets` in all.
+    is an input only. Apart from that every event is a target exactly once an epoch: `targets` in all. Rows are
+    shuffled among those of a part of the histories, which are in random order themselves.
     """
 
     def __init__(self, data: Interactions, length: int, batch: int, start_token: bool, device: torch.device) -> None:
-        self._rows = torch.from_numpy(data.rows).to(device)
-        self._first = torch.from_numpy(data.offsets[:-1]).to(device)
+        self._device = device
+        home = _home(data.rows.nbytes, device)
+        self._rows = torch.from_numpy(data.rows).to(home)
+        self._first = torch.from_numpy(data.offsets[:-1]).to(home)
         self._length = length
         self._start_token = start_token
-        steps = torch.from_numpy(data.lengths).to(device) - (0 if start_token else 1)
+        steps = torch.from_numpy(data.lengths).to(home) - (0 if start_token else 1)
         self._steps = steps.clamp(min=0)
         self.targets = int(self._steps.sum())
         # The random phase may lengthen the stream by almost one row.
@@ -49,32 +56,64 @@ class Windows:
 
     def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
         """The batches of one epoch; all have the same shape, what is left over is filled with empty targets."""
-        stream = self._stream(generator)
-        phase = int(torch.randint(0, self._length, (1,), generator=generator, device=self._rows.device))
-        size = self.steps_per_epoch * self._batch * self._length
-        rows = [_fill(part, phase, size).view(-1, self._length) for part in (stream.inputs, stream.targets)]
-        starts = _fill(stream.starts, phase, size).view(-1, self._length)
-        order = torch.randperm(len(starts), generator=generator, device=starts.device)
-        for chosen in order.view(-1, self._batch):
-            yield Batch(rows[0][chosen], rows[1][chosen], starts[chosen])
+        order = torch.randperm(len(self._steps), generator=generator, device=self._device)
+        phase = int(torch.randint(0, self._length, (1,), generator=generator, device=self._device))
+        nothing = torch.zeros(phase, dtype=torch.int32, device=self._device)
+        rest = Batch(nothing, nothing, nothing.bool())
+        size = self._batch * self._length
+        missing = self.steps_per_epoch * size
+        for users, last in self._parts(order.to(self._rows.device)):
+            new = self._stream(users)
+            whole = missing if last else (len(rest.inputs) + len(new.inputs)) // size * size
+            (inputs, targets, starts), rest = _cut(rest, new, whole)
+            missing -= whole
+            rows = torch.randperm(whole // self._length, generator=generator, device=self._device)
+            for chosen in rows.view(-1, self._batch):
+                yield Batch(
+                    inputs.view(-1, self._length)[chosen].long(),
+                    targets.view(-1, self._length)[chosen].long(),
+                    starts.view(-1, self._length)[chosen],
+                )
 
-    def _stream(self, generator: torch.Generator) -> Batch:
-        """All histories end to end in a random order, as one row of steps."""
-        device = self._rows.device
-        order = torch.randperm(len(self._steps), generator=generator, device=device)
+    def _parts(self, order: Tensor) -> Iterator[tuple[Tensor, bool]]:
+        """Users of about `_PART` events, and whether they are the last."""
+        ends = [len(order)]
+        if self.targets > _PART:
+            marks = torch.arange(_PART, self.targets, _PART, device=order.device)
+            cuts = torch.searchsorted(self._steps[order].cumsum(0), marks) + 1
+            ends = sorted({*cuts.tolist(), *ends})
+        for begin, end in pairwise([0, *ends]):
+            yield order[begin:end], end == len(order)
+
+    def _stream(self, order: Tensor) -> Batch:
+        """The histories of these users end to end, as one row of steps."""
+        home = order.device
         steps, first = self._steps[order], self._first[order]
-        history = torch.arange(len(order), device=device).repeat_interleave(steps, output_size=self.targets)
+        total = self.targets if len(order) == len(self._steps) else int(steps.sum())
+        history = torch.arange(len(order), device=home).repeat_interleave(steps, output_size=total)
         begin = steps.cumsum(0) - steps
-        nth = torch.arange(self.targets, device=device) - begin[history]
+        nth = torch.arange(total, device=home) - begin[history]
         event = first[history] + nth
         starts = nth == 0
         if self._start_token:
-            inputs = torch.where(starts, 0, self._rows[(event - 1).clamp(min=0)])
-            return Batch(inputs.long(), self._rows[event].long(), starts)
-        return Batch(self._rows[event].long(), self._rows[event + 1].long(), starts)
+            inputs, targets = torch.where(starts, 0, self._rows[(event - 1).clamp(min=0)]), self._rows[event]
+        else:
+            inputs, targets = self._rows[event], self._rows[event + 1]
+        return Batch(inputs.to(self._device), targets.to(self._device), starts.to(self._device))
 
 
-def _fill(stream: Tensor, phase: int, size: int) -> Tensor:
-    filled = stream.new_zeros(size)
-    filled[phase : phase + len(stream)] = stream
-    return filled
+def _home(size: int, device: torch.device) -> torch.device:
+    """Where data of so many bytes lie: on the device if they leave most of its memory to the network."""
+    if device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] // 4:
+        return torch.device("cpu")
+    return device
+
+
+def _cut(rest: Batch, new: Batch, whole: int) -> tuple[tuple[Tensor, Tensor, Tensor], Batch]:
+    """The first `whole` steps of `rest` and `new` together, filled up if there are fewer, and what is left over."""
+    used, left = [], []
+    for one, other in ((rest.inputs, new.inputs), (rest.targets, new.targets), (rest.starts, new.starts)):
+        stream = torch.cat([one, other])
+        used.append(torch.nn.functional.pad(stream[:whole], (0, max(0, whole - len(stream)))))
+        left.append(stream[whole:])
+    return (used[0], used[1], used[2]), Batch(*left)

@@ -136,7 +136,7 @@ def test_a_row_without_a_value_is_refused(tmp_path: Path, suffix: str, column: s
         lines = zip(*rows.values(), strict=True)
         text = [separator.join("" if value is None else str(value) for value in line) for line in lines]
         path.write_text("\n".join([separator.join(name + kind for name in rows), *text]) + "\n")
-    with pytest.raises(DataError, match=f"1 rows have no {column}; remove them"):
+    with pytest.raises(DataError, match=rf"{path.name}:\d has no {column}; correct"):
         read_interactions(path)
 
 

@@ -13,6 +13,14 @@ from model.training.data import Interactions
 from model.training.windows import Batch, Windows
 
 LENGTHS = [0, 1, 2, 9, 10, 11, 25, 40, 0, 3]
+
+
+@pytest.fixture(params=[1 << 22, 16], ids=["one part", "parts"], autouse=True)
+def part(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small data in parts, as large data are."""
+    monkeypatch.setattr("model.training.windows._PART", request.param)
+
+
 CASES = [(token, length, batch) for token in (True, False) for length in (2, 5, 10, 100) for batch in (1, 3, 64)]
 
 
