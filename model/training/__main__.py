@@ -11,7 +11,12 @@ from model.config import ConfigError
 from model.signature import KeyUnusable, signing_key
 from model.training.commands import evaluate, export, importing, retrain, titles, train
 from model.training.commands.options import Command
-from model.training.errors import DataError
+from model.training.errors import DataError, out_of_memory
+
+_OUT_OF_MEMORY = (
+    "the memory of the device is not enough; a training step takes less with a smaller --batch or --window, a large "
+    "catalogue with a lower --full-softmax, everything with a smaller --dim; --device cpu takes none of the GPU's"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("stopped; the same command goes on from where it stood")
     except (DataError, BundleError, ConfigError, KeyUnusable) as error:
         return _fail(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        return _fail(_OUT_OF_MEMORY)
     except OSError as error:  # a full disk, a folder without permission
         return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
 

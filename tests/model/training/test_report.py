@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from model.artifact import find_bundles, load_bundle
 from model.config import ModelConfig
 from model.network import RecBLR
 from model.training.__main__ import main
@@ -165,64 +164,3 @@ def test_training_leaves_report_metrics_and_bundle(tmp_path: Path, capsys: pytes
     text = read(tmp_path / "run" / "report.html")
     assert "240 events of 20 users on 9 items; 4 epochs" in text
     assert f"{said['ndcg@10']:.4f}" in text
-
-
-SMALL = "--dim 8 --layers 1 --epochs 4 --evaluate-every 2 --window 8 --batch 16 --device cpu"
-
-
-@pytest.fixture
-def circle(tmp_path: Path) -> Path:
-    source = tmp_path / "events.txt"
-    source.write_text("".join(f"u{u} " + " ".join(f"i{(u + n) % 9}" for n in range(12)) + "\n" for u in range(20)))
-    return source
-
-
-def test_a_finished_run_says_so_and_changes_nothing(
-    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = ["train", str(circle), "--out", str(tmp_path / "run"), *SMALL.split()]
-    assert main(command) == 0
-    first = json.loads(capsys.readouterr().out)
-    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "bundle").rglob("*")}
-    assert main(command) == 0
-    again = capsys.readouterr()
-    assert json.loads(again.out) == first
-    assert "is finished" in again.err
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "bundle").rglob("*")} == files
-    assert main([*command, "--dropout", "0.3"]) == 2
-    assert "give --out another folder" in capsys.readouterr().err
-    # Cut off after the bundle was written and before that was noted.
-    (tmp_path / "run" / "result.json").unlink()
-    assert main(command) == 0
-    assert json.loads(capsys.readouterr().out)["ndcg@10"] == first["ndcg@10"]
-
-
-def test_runs_share_a_folder_of_versions(tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    versions = []
-    for seed in ("1", "2", "2"):
-        out = ["--out", str(tmp_path / f"run-{seed}"), "--bundles", str(tmp_path / "bundles"), "--seed", seed]
-        assert main(["train", str(circle), *out, *SMALL.split()]) == 0
-        said = json.loads(capsys.readouterr().out)
-        versions.append(said["version"])
-        assert said["bundle"] == str(tmp_path / "bundles" / said["version"])
-    assert list(find_bundles(tmp_path / "bundles")) == versions[:2]
-    assert versions[2] == versions[1]
-
-
-def test_a_refit_is_another_model_with_the_evaluated_ones_figures(
-    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    said, bundles = [], []
-    for name, more in (("plain", []), ("refit", ["--refit"])):
-        assert main(["train", str(circle), "--out", str(tmp_path / name), *SMALL.split(), *more]) == 0
-        said.append(json.loads(capsys.readouterr().out))
-        bundles.append(load_bundle(tmp_path / name / "bundle"))
-        assert main(["evaluate", str(tmp_path / name / "bundle"), str(circle), "--device", "cpu"]) == 0
-        assert json.loads(capsys.readouterr().out)["refit"] is bool(more)
-    plain, refit = bundles
-    assert said[0]["ndcg@10"] == said[1]["ndcg@10"] == refit.metrics["ndcg@10"]
-    assert not np.array_equal(plain.weights["item_embedding.weight"], refit.weights["item_embedding.weight"])
-    assert [bundle.training_data["refit"] for bundle in bundles] == [False, True]
-    epochs = read_epochs(tmp_path / "refit" / "refit" / "metrics.jsonl")
-    assert len(epochs) == refit.training_data["best_epoch"]
-    assert epochs[0]["events"] == 240
