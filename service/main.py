@@ -101,21 +101,21 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
             partial(run_turns, thread),
             max_batch=TURNS_PER_BATCH,
             max_queue=LONGEST_QUEUE,
-            on_batch=partial(meter.batch, "turns"),
+            meter=meter.stage("turns"),
         )
         closing.push_async_callback(turns.close)
         similar: MicroBatcher[SimilarJob, tuple[ScoredItem, ...]] = MicroBatcher(
             partial(run_similar, thread),
             max_batch=SIMILAR_PER_BATCH,
             max_queue=LONGEST_QUEUE,
-            on_batch=partial(meter.batch, "similar"),
+            meter=meter.stage("similar"),
         )
         closing.push_async_callback(similar.close)
         visits: MicroBatcher[Visit, Snapshot] = MicroBatcher(
             store.visit,
             max_batch=VISITS_PER_BATCH,
             max_queue=LONGEST_QUEUE,
-            on_batch=partial(meter.batch, "visits"),
+            meter=meter.stage("visits"),
         )
         closing.push_async_callback(visits.close)
         memos = MemoWriter(store, max_waiting=MEMOS_WAITING, linger=MEMOS_LINGER)
@@ -128,6 +128,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
             fold=turns.submit,
             fold_aside=turns.submit_aside,
             similar=similar.submit,
+            patience=settings.deadline,
         )
         closing.push_async_callback(recommender.close)
         # What is alive now lives as long as the process. Left to the collector, a full pass over it holds every

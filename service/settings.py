@@ -121,6 +121,14 @@ class Settings(BaseSettings):
         title="a whole number from 10 to 100000",
         description="most recent events that the log keeps of each user",
     )
+    deadline: float = Field(
+        default=2.0,
+        gt=0,
+        le=60,
+        allow_inf_nan=False,
+        title="a number of seconds above 0 and up to 60",
+        description="seconds after which a request that still waits for its turn is answered 503 and not begun",
+    )
     min_recall: float = Field(
         default=0.99,
         gt=0,

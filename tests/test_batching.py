@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from service.batching import MicroBatcher
-from service.core.errors import Overloaded
+from service.core.errors import DeadlineExceeded, Overloaded
 
 
 class Doubler:
@@ -17,8 +19,20 @@ class Doubler:
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self.seconds: list[float] = []
+        self.left: list[int] = []
+        self.refused = self.late = 0
         self.gate = asyncio.Event()
         self.gate.set()
+
+    def batch(self, size: int, seconds: float, left: int) -> None:
+        self.seconds.append(seconds)
+        self.left.append(left)
+
+    def shed(self) -> None:
+        self.refused += 1
+
+    def expired(self, jobs: int) -> None:
+        self.late += jobs
 
     async def run(self, jobs: Sequence[int]) -> list[int | Exception]:
         self.batches.append(list(jobs))
@@ -34,7 +48,7 @@ class Doubler:
             self.run,
             max_batch=max_batch,
             max_queue=max_queue,
-            on_batch=lambda _, seconds: self.seconds.append(seconds),
+            meter=self,
         )
 
 
@@ -91,6 +105,38 @@ def test_beyond_the_queue_callers_are_turned_away_at_once() -> None:
             await batcher.submit(3)
         doubler.gate.set()
         assert await asyncio.gather(running, *waiting) == [0, 2, 4]
+        assert (doubler.refused, doubler.left) == (1, [2, 0])
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_beyond_its_deadline_is_not_begun() -> None:
+    async def scenario() -> None:
+        doubler = Doubler()
+        doubler.gate.clear()
+        batcher = doubler.batcher(max_batch=2)
+        now = time.monotonic()
+        running = asyncio.create_task(batcher.submit(0, now + 1e-3))
+        await asyncio.sleep(0.01)  # it has begun, and so it is finished
+        deadlines = [(1, now), (2, math.inf), (3, now), (4, now), (5, now + 1e6)]
+        waiting = [asyncio.create_task(batcher.submit(job, deadline)) for job, deadline in deadlines]
+        gone = asyncio.create_task(batcher.submit(6, now))
+        await asyncio.sleep(0)
+        gone.cancel()
+        doubler.gate.set()
+        outcomes = await asyncio.gather(running, *waiting, return_exceptions=True)
+        assert [type(o) if isinstance(o, Exception) else o for o in outcomes] == [
+            0,
+            DeadlineExceeded,
+            4,
+            DeadlineExceeded,
+            DeadlineExceeded,
+            10,
+        ]
+        await batcher.close()
+        assert (doubler.batches, doubler.late) == ([[0], [2, 5]], 4)
+        with pytest.raises(DeadlineExceeded):  # nobody else waits, and still it comes too late
+            await batcher.submit(7, now)
 
     asyncio.run(scenario())
 
@@ -188,11 +234,12 @@ def test_jobs_that_wait_for_a_worker_that_is_cancelled_are_answered_too(begun: b
 
 
 def test_a_meter_that_fails_costs_no_caller_its_answer(caplog: pytest.LogCaptureFixture) -> None:
-    def fail(size: int, seconds: float) -> None:
-        raise RuntimeError("no room for a number")
+    class Failing(Doubler):
+        def batch(self, size: int, seconds: float, left: int) -> None:
+            raise RuntimeError("no room for a number")
 
     async def scenario() -> None:
-        batcher: MicroBatcher[int, int] = MicroBatcher(Doubler().run, max_batch=1, max_queue=9, on_batch=fail)
+        batcher = Failing().batcher(max_batch=1)
         answers = asyncio.gather(*(batcher.submit(job) for job in range(3)))
         assert await asyncio.wait_for(answers, 1) == [0, 2, 4]
 

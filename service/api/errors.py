@@ -43,6 +43,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.ReloadRefused: 409,
     errors.Overloaded: 429,
     errors.RateLimited: 429,
+    errors.DeadlineExceeded: 503,
     errors.StoreUnavailable: 503,
     NotReady: 503,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -43,6 +44,22 @@ class PrometheusMeter:
         self._batch_seconds = Histogram(
             "recblr_batch_seconds", "Time of a micro-batch", ["stage"], buckets=_SECONDS, registry=registry
         )
+        self._queue = Gauge(
+            "recblr_queue_length",
+            "Jobs that waited when the last micro-batch ended",
+            ["stage"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._shed = Counter(
+            "recblr_shed", "Jobs refused because the queue was full (429)", ["stage"], registry=registry
+        )
+        self._expired = Counter(
+            "recblr_deadline_exceeded",
+            "Jobs not begun because their request's deadline had passed (503)",
+            ["stage"],
+            registry=registry,
+        )
         self._folds = Histogram(
             "recblr_fold_events", "Pending events folded for an answer", buckets=_FOLDS, registry=registry
         )
@@ -68,6 +85,7 @@ class PrometheusMeter:
         self._model = Gauge(
             "recblr_model_info", "1 for the live model", ["version"], registry=registry, multiprocess_mode="livemax"
         )
+        self._by_labels: dict[tuple[str, str, int], Histogram] = {}
         _forget_dead_processes()
 
     def fold(self, events: int) -> None:
@@ -82,10 +100,15 @@ class PrometheusMeter:
         """A memo failed its check and is being rebuilt."""
         self._memos_damaged.inc()
 
-    def batch(self, stage: str, size: int, seconds: float) -> None:
-        """The micro-batcher of `stage` ran a batch."""
-        self._batch_sizes.labels(stage).observe(size)
-        self._batch_seconds.labels(stage).observe(seconds)
+    def stage(self, stage: str) -> StageMeter:
+        """What the micro-batcher of `stage` reports to."""
+        return StageMeter(
+            self._batch_sizes.labels(stage),
+            self._batch_seconds.labels(stage),
+            self._queue.labels(stage),
+            self._shed.labels(stage),
+            self._expired.labels(stage),
+        )
 
     def rate_limited(self, place: int) -> None:
         """A request was refused: the key at this place of the setting makes too many."""
@@ -98,7 +121,11 @@ class PrometheusMeter:
     def request_ended(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request was answered. `route` is the template, never the path itself."""
         self._in_progress.dec()
-        self._requests.labels(route, method if method in _METHODS else "other", str(status)).observe(seconds)
+        labels = (route, method if method in _METHODS else "other", status)
+        histogram = self._by_labels.get(labels)
+        if histogram is None:  # looking labels up in the library costs as much as the observation
+            histogram = self._by_labels[labels] = self._requests.labels(*map(str, labels))
+        histogram.observe(seconds)
 
     @contextmanager
     def store_round_trip(self, operation: str) -> Iterator[None]:
@@ -126,6 +153,31 @@ class PrometheusMeter:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
+
+
+@dataclass(frozen=True, slots=True)
+class StageMeter:
+    """The metrics of one micro-batcher; `batching.BatchMeter`."""
+
+    _sizes: Histogram
+    _seconds: Histogram
+    _queue: Gauge
+    _shed: Counter
+    _expired: Counter
+
+    def batch(self, size: int, seconds: float, left: int) -> None:
+        """A batch ran."""
+        self._sizes.observe(size)
+        self._seconds.observe(seconds)
+        self._queue.set(left)
+
+    def shed(self) -> None:
+        """A job was refused."""
+        self._shed.inc()
+
+    def expired(self, jobs: int) -> None:
+        """Jobs were not begun in time."""
+        self._expired.inc(jobs)
 
 
 def _forget_dead_processes() -> None:

@@ -36,13 +36,14 @@ async def audit(
     engine: Engine,
     user_id: str,
     meter: Meter,
-    visit: Callable[[Visit], Awaitable[Snapshot]],
-    fold: Callable[[EngineJob], Awaitable[Folded]],
+    visit: Callable[[Visit, float], Awaitable[Snapshot]],
+    fold: Callable[[EngineJob, float], Awaitable[Folded]],
+    deadline: float,
 ) -> Audit:
     """Fold the kept events anew and compare with the stored memo; raises `UserNotFound`."""
     # The log may grow between the two visits: the full one comes second, so it covers the memo's cursor.
-    stored = await visit(Visit(user_id, engine.version))
-    whole = await visit(Visit(user_id, None))
+    stored = await visit(Visit(user_id, engine.version), deadline)
+    whole = await visit(Visit(user_id, None), deadline)
     if not whole.generation:
         raise UserNotFound("no events are known for this user")
     if stored.memo is None or stored.generation != whole.generation:
@@ -51,7 +52,7 @@ async def audit(
     try:
         memo = decode_memo(stored.memo, user_id, engine.version)
         items = tuple(e.item_id for e in whole.pending if e.sequence <= memo.applied)
-        expected = await fold((engine, Turn(None, items, None)))
+        expected = await fold((engine, Turn(None, items, None)), deadline)
         error = engine.difference(memo.state, expected.state)
     except (MemoDamaged, StateDamaged):
         meter.memo_damaged()

@@ -100,6 +100,12 @@ class RateLimited(ServiceError):
     code = "rate_limited"
 
 
+class DeadlineExceeded(ServiceError):
+    """The request's time was over before its work was begun; nothing was changed."""
+
+    code = "deadline_exceeded"
+
+
 class StoreUnavailable(ServiceError):
     """The event log did not answer in time; for a write the outcome is unknown, so retry with an event_id."""
 

@@ -180,10 +180,6 @@ class Meter(Protocol):
         """A memo failed its check and is being rebuilt."""
         ...
 
-    def batch(self, stage: str, size: int, seconds: float) -> None:
-        """The micro-batcher of `stage` ran a batch."""
-        ...
-
 
 @dataclass(slots=True)
 class SilentMeter:
@@ -205,7 +201,3 @@ class SilentMeter:
     def memo_damaged(self) -> None:
         """Count damaged memos."""
         self._add("memos_damaged")
-
-    def batch(self, stage: str, size: int, seconds: float) -> None:
-        """Count jobs by stage."""
-        self._add(f"{stage}_jobs", size)

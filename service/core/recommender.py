@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -63,8 +65,10 @@ class Recorded:
 class Recommender:
     """Answers events and questions.
 
-    `visit` (one `Store.visit`) and `fold` (one `Engine.run`; raises `StateDamaged`) are expected to batch what
-    arrives at the same time. `fold_aside` is a `fold` that gives way to the others, `similar` one `Engine.similar`.
+    `visit` (one `Store.visit`), `fold` (one `Engine.run`; raises `StateDamaged`) and `similar` (one `Engine.similar`)
+    are expected to batch what arrives at the same time, and not to begin what they come to only after its deadline,
+    a time of `time.monotonic`: `patience` seconds after the use case began. `fold_aside` is a `fold` that gives way
+    to the others.
     """
 
     def __init__(
@@ -74,10 +78,11 @@ class Recommender:
         memos: MemoWriter,
         meter: Meter,
         *,
-        visit: Callable[[Visit], Awaitable[Snapshot]],
-        fold: Callable[[EngineJob], Awaitable[Folded]],
+        visit: Callable[[Visit, float], Awaitable[Snapshot]],
+        fold: Callable[[EngineJob, float], Awaitable[Folded]],
         fold_aside: Callable[[EngineJob], Awaitable[Folded]],
-        similar: Callable[[SimilarJob], Awaitable[tuple[ScoredItem, ...]]],
+        similar: Callable[[SimilarJob, float], Awaitable[tuple[ScoredItem, ...]]],
+        patience: float = math.inf,
     ) -> None:
         self._store = store
         self._models = models
@@ -87,6 +92,7 @@ class Recommender:
         self._fold = fold
         self._fold_aside = fold_aside
         self._similar = similar
+        self._patience = patience
         self._background = Background()
 
     async def record(self, user_id: str, event: NewEvent, ask: TopK | None) -> Recorded:
@@ -95,8 +101,8 @@ class Recommender:
         Every error means that this call is not known to have appended: what fails after the commit costs the
         answer, never the acknowledgement, or a client without an event_id would send the event twice.
         """
-        engine = self._models.live
-        snapshot = await self._visit(Visit(user_id, engine.version, (event,)))
+        engine, deadline = self._models.live, self._deadline()
+        snapshot = await self._visit(Visit(user_id, engine.version, (event,)), deadline)
         outcome = snapshot.appended[0]
         if isinstance(outcome, Conflict):
             raise _conflict(event)
@@ -105,7 +111,7 @@ class Recommender:
             self._fold_in_background(engine, user_id, snapshot)
         else:
             try:
-                answer = await self._answer(engine, user_id, snapshot, ask)
+                answer = await self._answer(engine, user_id, snapshot, ask, deadline)
             except ServiceError as error:
                 _outages.warn(error.code, "event stored, recommendations given up", reason=error.for_log)
             except Exception:
@@ -117,12 +123,12 @@ class Recommender:
 
         A fault at one user's events is the outcome of these alone: the others may be in the log.
         """
-        engine = self._models.live
+        engine, deadline = self._models.live, self._deadline()
         by_user: dict[str, list[int]] = {}
         for position, (user_id, _) in enumerate(events):
             by_user.setdefault(user_id, []).append(position)
         visits = [
-            self._visit(Visit(user_id, engine.version, tuple(events[p][1] for p in positions)))
+            self._visit(Visit(user_id, engine.version, tuple(events[p][1] for p in positions)), deadline)
             for user_id, positions in by_user.items()
         ]
         outcomes: list[Recorded | ServiceError] = [ServiceError("not reached")] * len(events)
@@ -142,20 +148,20 @@ class Recommender:
 
     async def recommend(self, user_id: str, ask: TopK | Rank) -> Answer:
         """Answer from the user's history; a user without one gets what the model says of a new history."""
-        engine = self._models.live
-        snapshot = await self._visit(Visit(user_id, engine.version))
-        return await self._answer(engine, user_id, snapshot, ask)
+        engine, deadline = self._models.live, self._deadline()
+        snapshot = await self._visit(Visit(user_id, engine.version), deadline)
+        return await self._answer(engine, user_id, snapshot, ask, deadline)
 
     async def recommend_for_history(self, history: Sequence[str], ask: TopK) -> Answer:
         """Answer from `history`, oldest first, without touching the log."""
         engine = self._models.live
-        folded = await self._fold((engine, Turn(None, tuple(history), ask)))
+        folded = await self._fold((engine, Turn(None, tuple(history), ask)), self._deadline())
         return Answer(engine.version, len(history), folded.cold, folded.items)
 
     async def similar(self, item_id: str, k: int) -> tuple[str, tuple[ScoredItem, ...]]:
         """The model's version and the `k` items nearest to `item_id`; raises `ItemNotFound`."""
         engine = self._models.live
-        return engine.version, await self._similar((engine, item_id, k))
+        return engine.version, await self._similar((engine, item_id, k), self._deadline())
 
     @property
     def model(self) -> Engine:
@@ -175,7 +181,7 @@ class Recommender:
 
     async def audit(self, user_id: str) -> Audit:
         """Fold the kept events anew and compare with the stored memo; raises `UserNotFound`."""
-        return await audit(self._models.live, user_id, self._meter, self._visit, self._fold)
+        return await audit(self._models.live, user_id, self._meter, self._visit, self._fold, self._deadline())
 
     async def delete_user(self, user_id: str) -> int:
         """Remove everything about the user; the number of events that were removed."""
@@ -191,8 +197,14 @@ class Recommender:
         await self._background.close()
         await self._memos.close()
 
-    async def _answer(self, engine: Engine, user_id: str, snapshot: Snapshot, ask: TopK | Rank | None) -> Answer:
-        fold = self._fold_aside if ask is None else self._fold  # who asks nothing is not waiting
+    def _deadline(self) -> float:
+        return time.monotonic() + self._patience
+
+    async def _answer(
+        self, engine: Engine, user_id: str, snapshot: Snapshot, ask: TopK | Rank | None, deadline: float
+    ) -> Answer:
+        # Who asks nothing is not waiting.
+        fold = self._fold_aside if ask is None else lambda job: self._fold(job, deadline)
         memo: Memo | None = None
         repair = False
         folded: Folded | None = None
@@ -204,7 +216,7 @@ class Recommender:
                 _log.warning("memo damaged, rebuilding", extra={"reason": str(error)})
                 self._meter.memo_damaged()
                 memo, repair = None, True
-                snapshot = await self._visit(Visit(user_id, None))
+                snapshot = await self._visit(Visit(user_id, None), deadline)
         if folded is None:
             folded = await fold((engine, Turn(None, _items(snapshot), ask)))
         self._meter.fold(len(snapshot.pending))
@@ -220,7 +232,7 @@ class Recommender:
     def _fold_in_background(self, engine: Engine, user_id: str, snapshot: Snapshot) -> None:
         """Keep the memo close to the log for events that nobody asked an answer for."""
         if snapshot.pending:
-            self._background.start(self._answer(engine, user_id, snapshot, None))
+            self._background.start(self._answer(engine, user_id, snapshot, None, math.inf))
 
 
 def _items(snapshot: Snapshot) -> tuple[str, ...]:

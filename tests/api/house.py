@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -62,10 +63,10 @@ class House:
             self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000), self.meter
         )
 
-        async def visit(visit: Visit) -> Snapshot:
+        async def visit(visit: Visit, deadline: float) -> Snapshot:
             return await visit_one(store, visit)
 
-        async def fold(job: EngineJob) -> Folded:
+        async def fold(job: EngineJob, deadline: float = math.inf) -> Folded:
             result = job[0].run([job[1]])[0]
             if isinstance(result, Exception):
                 raise result

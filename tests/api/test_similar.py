@@ -13,7 +13,7 @@ from service.batching import MicroBatcher
 from service.core.errors import ItemNotFound, Overloaded
 from service.core.ports import ScoredItem, SimilarJob
 from service.main import run_similar
-from tests.core.fakes import FakeEngine
+from tests.core.fakes import FakeEngine, NoMeter
 
 
 class Watched(FakeEngine):
@@ -35,7 +35,7 @@ def test_they_run_in_the_engines_thread_and_a_bounded_number_waits() -> None:
         engine = Watched()
         with ThreadPoolExecutor(1, thread_name_prefix="engine") as thread:
             batcher: MicroBatcher[SimilarJob, tuple[ScoredItem, ...]] = MicroBatcher(
-                partial(run_similar, thread), max_batch=2, max_queue=3, on_batch=lambda size, seconds: None
+                partial(run_similar, thread), max_batch=2, max_queue=3, meter=NoMeter()
             )
             running = asyncio.create_task(batcher.submit((engine, "1", 1)))
             await asyncio.sleep(0.01)

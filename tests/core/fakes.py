@@ -72,7 +72,7 @@ def _best_first(item: ScoredItem) -> tuple[bool, float, str]:
     return item.score is None, -(item.score or 0.0), item.item_id
 
 
-async def similar_one(job: SimilarJob) -> tuple[ScoredItem, ...]:
+async def similar_one(job: SimilarJob, deadline: float) -> tuple[ScoredItem, ...]:
     """As `Recommender` wants it, without a thread."""
     engine, item_id, k = job
     return engine.similar(item_id, k)
@@ -96,6 +96,16 @@ class _Log:
     events: list[Event] = field(default_factory=list)
     fingerprints: dict[str, tuple[str, int]] = field(default_factory=dict)
     memos: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+
+
+class NoMeter:
+    """A micro-batcher's meter that keeps nothing."""
+
+    def batch(self, size: int, seconds: float, left: int) -> None: ...
+
+    def shed(self) -> None: ...
+
+    def expired(self, jobs: int) -> None: ...
 
 
 async def visit_one(store: Store, visit: Visit) -> Snapshot:

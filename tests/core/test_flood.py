@@ -10,7 +10,7 @@ from service.core.events import NewEvent, Snapshot, Visit
 from service.core.memo_writer import MemoWriter
 from service.core.ports import EngineJob, Folded, SilentMeter, TopK
 from service.core.recommender import Recommender
-from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, similar_one, visit_one
+from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, NoMeter, similar_one, visit_one
 
 QUEUE = 64
 BATCH = 8
@@ -28,12 +28,10 @@ def test_who_asks_is_not_refused_and_not_kept_waiting_while_imports_flood() -> N
     async def scenario() -> None:
         store, meter = MemoryStore(), SilentMeter()
 
-        async def visit(visit: Visit) -> Snapshot:
+        async def visit(visit: Visit, deadline: float) -> Snapshot:
             return await visit_one(store, visit)
 
-        turns: MicroBatcher[EngineJob, Folded] = MicroBatcher(
-            run, max_batch=BATCH, max_queue=QUEUE, on_batch=lambda size, seconds: None
-        )
+        turns: MicroBatcher[EngineJob, Folded] = MicroBatcher(run, max_batch=BATCH, max_queue=QUEUE, meter=NoMeter())
         recommender = Recommender(
             store,
             FakeModels(FakeEngine()),

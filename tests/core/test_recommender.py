@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
 
-from service.core.errors import EventConflict, EventNotFound, Overloaded, ServiceError, StoreUnavailable, UserNotFound
+from service.core.errors import (
+    DeadlineExceeded,
+    EventConflict,
+    EventNotFound,
+    Overloaded,
+    ServiceError,
+    StoreUnavailable,
+    UserNotFound,
+)
 from service.core.events import NewEvent, Snapshot, Visit
 from service.core.memo import Memo, decode_memo, encode_memo
 from service.core.memo_writer import MemoWriter
@@ -36,10 +46,10 @@ def build(store: MemoryStore | None = None) -> House:
     meter = SilentMeter()
     models = FakeModels(engine)
 
-    async def visit(visit: Visit) -> Snapshot:
+    async def visit(visit: Visit, deadline: float) -> Snapshot:
         return await visit_one(store, visit)
 
-    async def fold(job: EngineJob) -> Folded:
+    async def fold(job: EngineJob, deadline: float = math.inf) -> Folded:
         await asyncio.sleep(0)
         if house.overloaded:
             raise Overloaded("full")
@@ -97,6 +107,47 @@ def test_an_event_without_a_question_is_folded_in_the_background() -> None:
         assert house.store.memo("u", "v1") is None
 
     assert stored(run(scenario)).applied == 1
+
+
+def test_all_of_a_request_has_one_deadline() -> None:
+    deadlines: list[float] = []
+
+    async def scenario() -> None:
+        store, engine, patience = MemoryStore(), FakeEngine(), 60.0
+
+        async def visit(visit: Visit, deadline: float) -> Snapshot:
+            deadlines.append(deadline)
+            return await visit_one(store, visit)
+
+        async def fold(job: EngineJob, deadline: float = math.inf) -> Folded:
+            deadlines.append(deadline)
+            raise DeadlineExceeded("too late")
+
+        memos = MemoWriter(store, max_waiting=100)
+        recommender = Recommender(
+            store,
+            FakeModels(engine),
+            memos,
+            SilentMeter(),
+            visit=visit,
+            fold=fold,
+            fold_aside=fold,
+            similar=similar_one,
+            patience=patience,
+        )
+        began = time.monotonic()
+        recorded = await recommender.record("u", event("10"), ASK)
+        assert (recorded.sequence, recorded.answer) == (1, None)  # too late for an answer, not for the event
+        with pytest.raises(DeadlineExceeded):
+            await recommender.recommend("u", ASK)
+        assert began + patience <= min(deadlines) <= max(deadlines) <= time.monotonic() + patience
+        assert [deadlines[0], deadlines[2]] == [deadlines[1], deadlines[3]]
+        assert deadlines[0] < deadlines[2]
+        await recommender.record("u", event("11"), None)
+        await recommender.close()
+        assert deadlines[-1] == math.inf  # nobody waits for this fold
+
+    asyncio.run(scenario())
 
 
 def test_what_fails_after_the_commit_costs_the_answer_alone() -> None:

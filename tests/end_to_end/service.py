@@ -22,7 +22,7 @@ START_SECONDS = 30.0
 class RunningService:
     """`python -m service` on a free port; a context manager that returns once it is ready."""
 
-    def __init__(self, folder: Path, state_url: str, bundles: Path) -> None:
+    def __init__(self, folder: Path, state_url: str, bundles: Path, **settings: str) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._log = folder / "service.log"
@@ -32,6 +32,7 @@ class RunningService:
             "RECBLR_STATE_URL": state_url,
             "RECBLR_BUNDLE": str(bundles),
             "RECBLR_API_KEYS": KEY,
+            **settings,
         }
         self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=10.0)
 
