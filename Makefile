@@ -11,7 +11,7 @@ DEV    := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test check audit loadtest redis clean
+.PHONY: help run test faults check audit loadtest redis clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ run: $(SERVER)  ## start the service with the demo bundle on 127.0.0.1:8000 (REC
 
 test: $(DEV) redis  ## run the tests, against a real Redis server too
 	@$(BIN)/python -m pytest
+
+faults: $(DEV) redis  ## break everything that can break, the long form of the fault tests; a line of JSON for each
+	@FAULTS=long $(BIN)/python -m pytest -rA --capture=tee-sys tests/faults
 
 check: $(DEV)  ## lint, types, import contracts, compose file and Dockerfiles
 	$(BIN)/ruff check .

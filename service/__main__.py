@@ -102,7 +102,7 @@ async def _preflight(settings: Settings) -> None:
     # Imported late: with several workers the metrics library must find its environment first.
     from service.engine import BundleRefused
     from service.main import bundle_models
-    from service.store import StoreRefused, open_store
+    from service.store import StoreRefused, open_store, open_stream
 
     if settings.device == "cuda":
         raise StartRefused("RECBLR_DEVICE: this version has no CUDA engine yet: set it to cpu, or unset it.")
@@ -111,6 +111,13 @@ async def _preflight(settings: Settings) -> None:
         await store.close()
     except StoreRefused as error:
         raise StartRefused(f"RECBLR_STATE_URL: {error}") from None
+    if settings.stream_url is not None:
+        try:
+            address = settings.stream_url
+            source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
+            await source.close()
+        except StoreRefused as error:
+            raise StartRefused(f"RECBLR_STREAM_URL: {error}") from None
     try:
         await bundle_models(settings).start()
     except BundleRefused as error:

@@ -38,15 +38,17 @@ from service.api.logs import configure_logging
 from service.api.metered_store import MeteredStore
 from service.api.metrics import PrometheusMeter
 from service.api.serving import Services
+from service.api.stream_entries import parse_entry
 from service.batching import MicroBatcher
+from service.core.consumer import Consumer
 from service.core.errors import ReloadRefused
 from service.core.events import Snapshot, Visit
 from service.core.memo_writer import MemoWriter
 from service.core.ports import Engine, EngineJob, Folded, Models, ScoredItem, SimilarJob, Turn
 from service.core.recommender import Recommender
 from service.engine import BundleModels
-from service.settings import Settings, load_settings
-from service.store import open_store
+from service.settings import Settings, StreamAddress, load_settings
+from service.store import open_store, open_stream
 
 _log = logging.getLogger(__name__)
 
@@ -131,6 +133,10 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
             patience=settings.deadline,
         )
         closing.push_async_callback(recommender.close)
+        if settings.stream_url is not None:
+            consumer = await _open_consumer(settings.stream_url, recommender, meter)
+            closing.push_async_callback(consumer.close)
+            consumer.start()
         # What is alive now lives as long as the process. Left to the collector, a full pass over it holds every
         # request up for 65 to 250 ms, again and again.
         gc.collect()
@@ -138,6 +144,11 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         _log.info("ready: the API is described at %s", docs_url(settings), extra={"model": models.live.version})
         yield Services(recommender, store)
         _log.info("stopping: finishing what was accepted", extra={"pid": os.getpid()})
+
+
+async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: PrometheusMeter) -> Consumer:
+    source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
+    return Consumer(source, partial(parse_entry, address.stream), recommender.record_batch, meter)
 
 
 async def run_turns(thread: ThreadPoolExecutor, jobs: Sequence[EngineJob]) -> list[Folded | Exception]:

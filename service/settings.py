@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -49,6 +51,28 @@ def _usable_for_signing(key: SecretStr) -> SecretStr:
     return key
 
 
+@dataclass(frozen=True, slots=True)
+class StreamAddress:
+    """A stream, the consumer group that reads it, and the URL of its Redis, which may hold a password."""
+
+    url: SecretStr
+    stream: str
+    group: str
+
+
+def _parse_stream(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    parts = urlsplit(value)
+    asked = dict(parse_qsl(parts.query, strict_parsing=True))
+    names = [asked.get("stream", ""), asked.get("group", "recblr")]
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname or not asked.keys() <= {"stream", "group"}:
+        raise ValueError("not a stream's URL")
+    if not all(re.fullmatch(r"[!-~]{1,128}", name) for name in names):
+        raise ValueError("not the name of a stream or a group")
+    return StreamAddress(SecretStr(urlunsplit(parts._replace(query=""))), *names)
+
+
 # As a browser writes it: lower case, no path, the port only where it is not the scheme's own.
 Origin = Annotated[str, StringConstraints(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$")]
 
@@ -81,6 +105,11 @@ class Settings(BaseSettings):
         default=None,
         title="32 to 512 printable ASCII characters without spaces",
         description="secret by which bundles are signed; with it, one that is not signed is refused",
+    )
+    stream_url: Annotated[StreamAddress | None, NoDecode, BeforeValidator(_parse_stream)] = Field(
+        default=None,
+        title="a URL like redis://host:port/0?stream=events&group=recblr (the group may be left out)",
+        description="Redis stream to take events from, besides HTTP: redis://host:port/db?stream=name&group=recblr",
     )
     workers: int = Field(
         default=1,

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from service.keys import ALL_SCOPES, KeyScope, parse_key
-from service.settings import Settings, SettingsRefused, describe_settings, load_settings
+from service.settings import Settings, SettingsRefused, StreamAddress, describe_settings, load_settings
 
 ROOT = Path(__file__).parent.parent
 KEYS = "first-key-of-length-20,second-key-of-length"
@@ -69,6 +69,17 @@ def test_a_key_in_clear_may_do_everything_and_a_hashed_one_what_it_says(monkeypa
     assert hashed.digest.hex() == digest
 
 
+def test_a_stream_and_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECBLR_STREAM_URL", "rediss://user:hunter2@db:6380/1?stream=clicks&group=shop")
+    address = load_settings().stream_url
+    assert address is not None
+    assert (address.stream, address.group) == ("clicks", "shop")
+    assert address.url.get_secret_value() == "rediss://user:hunter2@db:6380/1"
+    assert "hunter2" not in repr(load_settings())
+    monkeypatch.setenv("RECBLR_STREAM_URL", "redis://db?stream=clicks")
+    assert load_settings().stream_url == StreamAddress(SecretStr("redis://db"), "clicks", "recblr")
+
+
 def test_an_empty_variable_means_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECBLR_PORT", "")
     monkeypatch.setenv("RECBLR_API_KEYS", "")
@@ -90,6 +101,12 @@ WRONG = [
     ("RECBLR_API_KEYS", f"sha256:{'0' * 64}"),
     ("RECBLR_API_KEYS", f"read:sha256:{'0' * 63}"),
     ("RECBLR_API_KEYS", f"read+:sha256:{'0' * 64}"),
+    ("RECBLR_STREAM_URL", "redis://:hunter2hunter2@db/0"),
+    ("RECBLR_STREAM_URL", "sqlite:///hunter2?stream=events"),
+    ("RECBLR_STREAM_URL", "redis://db/0?stream=events&grup=hunter2"),
+    ("RECBLR_STREAM_URL", "redis://db/0?stream="),
+    ("RECBLR_STREAM_URL", "redis://db/0?stream=a%20b"),
+    ("RECBLR_STREAM_URL", "redis://?stream=events"),
     ("RECBLR_BUNDLE_KEY", "hunter2"),
     ("RECBLR_BUNDLE_KEY", "hunter2 " * 8),
     ("RECBLR_REQUESTS_PER_SECOND", "0"),

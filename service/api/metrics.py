@@ -81,6 +81,18 @@ class PrometheusMeter:
             ["key"],
             registry=registry,
         )
+        self._stream_entries = Counter(
+            "recblr_stream_entries",
+            "Entries of the stream that were finished",
+            ["outcome"],
+            registry=registry,
+        )
+        self._stream_lag = Gauge(
+            "recblr_stream_lag",
+            "Entries of the stream that are not finished; NaN if Redis cannot tell",
+            registry=registry,
+            multiprocess_mode="livemax",  # all but one worker say 0
+        )
         self._memos_damaged = Counter("recblr_memos_damaged", "Memos that failed their check", registry=registry)
         self._model = Gauge(
             "recblr_model_info", "1 for the live model", ["version"], registry=registry, multiprocess_mode="livemax"
@@ -113,6 +125,14 @@ class PrometheusMeter:
     def rate_limited(self, place: int) -> None:
         """A request was refused: the key at this place of the setting makes too many."""
         self._rate_limited.labels(str(place)).inc()
+
+    def stream_entries(self, outcome: str, count: int) -> None:
+        """So many entries of the stream were finished, with this outcome."""
+        self._stream_entries.labels(outcome).inc(count)
+
+    def stream_lag(self, entries: int | None) -> None:
+        """So many entries of the stream are not finished."""
+        self._stream_lag.set(float("nan") if entries is None else entries)
 
     def request_began(self) -> None:
         """A request came in; `request_ended` must follow."""

@@ -33,7 +33,7 @@ class EventIn(_Body):
 _EVENT: TypeAdapter[EventIn] = TypeAdapter(EventIn)
 
 
-def _event_or_error(value: object) -> EventIn | InvalidRequest:
+def event_or_error(value: object) -> EventIn | InvalidRequest:
     """Each event of a batch stands for itself: a bad one does not take the others with it."""
     try:
         return _EVENT.validate_python(value)
@@ -48,7 +48,7 @@ class EventBatchIn(_Body):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     events: list[
-        Annotated[EventIn | InvalidRequest, PlainValidator(_event_or_error, json_schema_input_type=EventIn)]
+        Annotated[EventIn | InvalidRequest, PlainValidator(event_or_error, json_schema_input_type=EventIn)]
     ] = Field(min_length=1, max_length=1000)
 
 

@@ -6,8 +6,9 @@ from service.core.ports import Store
 from service.store.redis import open_redis
 from service.store.refused import StoreRefused
 from service.store.sqlite import open_sqlite
+from service.store.stream import open_stream
 
-__all__ = ["StoreRefused", "open_store"]
+__all__ = ["StoreRefused", "open_store", "open_stream"]
 
 
 async def open_store(url: str, keep: int) -> Store:

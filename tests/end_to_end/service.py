@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -39,7 +40,12 @@ class RunningService:
     def __enter__(self) -> RunningService:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "service"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", "service"],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._ready():
@@ -59,6 +65,11 @@ class RunningService:
         """SIGTERM, as an operator's supervisor sends it; the exit code."""
         self._process.terminate()
         return self._process.wait(timeout=60)
+
+    def kill(self) -> None:
+        """kill -9 of the process and of its workers, at once."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(timeout=60)
 
     def _ready(self) -> bool:
         try:
