@@ -53,9 +53,8 @@ class Interactions:
         kept = np.maximum(self.lengths - count, 0)
         offsets = np.concatenate([[0], np.cumsum(kept)])
         rows = roomy(np.dtype(np.int32), int(offsets[-1]))
-        for users in blocks(self.offsets):
+        for users, mine in blocks(self.offsets):
             lengths = self.lengths[users]
-            mine = slice(int(self.offsets[users.start]), int(self.offsets[users.stop]))
             position = np.arange(mine.start, mine.stop) - np.repeat(self.offsets[users], lengths)
             keep = position < np.repeat(kept[users], lengths)
             rows[offsets[users.start] : offsets[users.stop]] = self.rows[mine][keep]
@@ -99,4 +98,5 @@ def _collect(path: Path, item_ids: Sequence[str] | None, time_type: pa.DataType 
         histories.add(chunk.users, chunk.items, chunk.order)
     if not histories.events:
         raise DataError(f"{path} holds no events")
-    return Interactions(*histories.grouped())
+    found = histories.grouped()
+    return Interactions(found.rows, found.offsets, found.item_ids, found.user_ids)

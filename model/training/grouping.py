@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -85,8 +85,10 @@ class _Column:
     def __init__(self, dtype: np.dtype[Any]) -> None:
         self._dtype = dtype
         self._file = _temporary()
+        self.filled = False
 
     def append(self, values: NDArray[Any]) -> None:
+        self.filled = True
         try:
             self._file.write(np.ascontiguousarray(values, self._dtype).data)
         except OSError as error:
@@ -96,6 +98,16 @@ class _Column:
         self._file.seek(0)
         while len(chunk := np.fromfile(self._file, self._dtype, _EVENTS)):
             yield chunk
+
+
+class Grouped(NamedTuple):
+    """The first four as `Interactions` has them; times (N,) in the order of rows, if they were given."""
+
+    rows: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    item_ids: Sequence[str]
+    user_ids: Sequence[str]
+    times: NDArray[np.float64] | None
 
 
 class Histories:
@@ -111,12 +123,22 @@ class Histories:
         self._users, self._items = _Ids.empty(), _Ids.empty()
         self._codes, self._rows = _Column(_INT32), _Column(_INT32)
         self._order: _Column | None = None
+        self._times = _Column(np.dtype(np.float64))
         self._kind: np.dtype[Any] | None = None
         self.events = 0
         self._counts = np.zeros(0, np.int64)
 
-    def add(self, users: pa.StringArray, items: pa.StringArray, order: NDArray[Any] | None) -> None:
-        """Take events, and numbers that order each user's events, None if they are in order."""
+    def add(
+        self,
+        users: pa.StringArray,
+        items: pa.StringArray,
+        order: NDArray[Any] | None,
+        times: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Take events, and numbers that order each user's events, None if they are in order.
+
+        `times` are kept if they are given with every chunk and an order.
+        """
         kind = None if order is None else order.dtype
         if self.events and kind != self._kind:
             raise DataError("the timestamps change their type between files; write all of them alike")
@@ -133,6 +155,8 @@ class Histories:
             if self._row_of is None:
                 self._items.note(rows - 1, order, self.events)
             self._order.append(order[rows > 0])
+        if times is not None:
+            self._times.append(times[rows > 0])
         self._kind = kind
         self.events += len(codes)
         codes, rows = codes[rows > 0], rows[rows > 0]
@@ -141,8 +165,8 @@ class Histories:
         self._counts = _grown(self._counts, len(self._users.code_of))
         np.add.at(self._counts, codes, 1)
 
-    def grouped(self) -> tuple[NDArray[np.int32], NDArray[np.int64], Sequence[str], list[str]]:
-        """rows, offsets, item ids and user ids, as `Interactions` has them."""
+    def grouped(self) -> Grouped:
+        """All events, once."""
         user_rank, item_rank = self._users.rank(), self._items.rank()
         counts = np.zeros(len(user_rank), np.int64)
         counts[user_rank] = self._counts[: len(user_rank)]
@@ -150,16 +174,20 @@ class Histories:
         rows = roomy(_INT32, int(offsets[-1]))
         order = None if self._order is None or self._kind is None else roomy(self._kind, int(offsets[-1]))
         orders = iter(()) if self._order is None else self._order.chunks()
+        times = roomy(np.dtype(np.float64), int(offsets[-1])) if self._times.filled else None
+        moments = self._times.chunks()
         free = offsets[:-1].copy()
         for codes, found in zip(self._codes.chunks(), self._rows.chunks(), strict=True):
             places = _places(user_rank[codes], free)
             rows[places] = found if self._row_of is not None else item_rank[found - 1] + 1
             if order is not None:
                 order[places] = next(orders)
+            if times is not None:
+                times[places] = next(moments)
         if order is not None:
-            _sort_each(rows, order, offsets)
+            _sort_each(order, offsets, [rows] if times is None else [rows, times])
         item_ids = self._items.sorted(item_rank) if self._item_ids is None else self._item_ids
-        return rows, offsets, item_ids, self._users.sorted(user_rank)
+        return Grouped(rows, offsets, item_ids, self._users.sorted(user_rank), times)
 
 
 def _places(users: NDArray[np.int32], free: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -172,20 +200,21 @@ def _places(users: NDArray[np.int32], free: NDArray[np.int64]) -> NDArray[np.int
     return places
 
 
-def _sort_each(rows: NDArray[np.int32], order: NDArray[Any], offsets: NDArray[np.int64]) -> None:
+def _sort_each(order: NDArray[Any], offsets: NDArray[np.int64], columns: list[NDArray[Any]]) -> None:
     """Sort each history by `order`, stable, in place."""
-    for users in blocks(offsets):
-        part = slice(int(offsets[users.start]), int(offsets[users.stop]))
+    for users, part in blocks(offsets):
         owners = np.repeat(np.arange(users.stop - users.start), np.diff(offsets[users.start : users.stop + 1]))
-        rows[part] = rows[part][np.lexsort((order[part], owners))]
+        by = np.lexsort((order[part], owners))
+        for column in columns:
+            column[part] = column[part][by]
 
 
-def blocks(offsets: NDArray[np.int64]) -> Iterator[slice]:
-    """All users in order, as many at a time as have no more than a chunk of events, but one at least."""
+def blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
+    """All users in order, as many at a time as have no more than a chunk of events, but one at least; and theirs."""
     first = 0
     while first < len(offsets) - 1:
         last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + _EVENTS, side="right")) - 1)
-        yield slice(first, last)
+        yield slice(first, last), slice(int(offsets[first]), int(offsets[last]))
         first = last
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,13 @@ class Chunk:
 
     users, items  (n,) ids, none of them null
     order         (n,) what a user's events are in order of, int64 or float64; None: they are in order
+    times         (n,) float64 Unix seconds; only in what `read_export` gives
     """
 
     users: pa.StringArray
     items: pa.StringArray
     order: NDArray[Any] | None
+    times: NDArray[np.float64] | None = None
 
 
 def read_chunks(path: Path, time_type: pa.DataType | None = None) -> Iterator[Chunk]:
@@ -41,7 +43,7 @@ def read_chunks(path: Path, time_type: pa.DataType | None = None) -> Iterator[Ch
     Raises `DataError`, `OSError`, and `pa.ArrowException` for a damaged file; see `bad_row`.
     """
     if path.is_dir():
-        return _parquet_parts(path)
+        return read_export(path, times=False)
     if path.suffix == ".parquet":
         return _parquet(path, "timestamp")
     if path.suffix in (".csv", ".inter"):
@@ -95,23 +97,26 @@ def _text_table(path: Path, time_type: pa.DataType | None) -> Iterator[Chunk]:
         begin += len(batch)
 
 
-def _parquet_parts(folder: Path) -> Iterator[Chunk]:
-    """The parts of an export, whose order is that of `sequence` whatever the timestamps say."""
+def read_export(folder: Path, times: bool) -> Iterator[Chunk]:
+    """Chunks of the parts of an export, whose order is that of `sequence` whatever the timestamps say."""
     parts = sorted(folder.glob("*.parquet"))
     if not parts:
         raise DataError(f"{folder} holds no Parquet files")
     for part in parts:
-        yield from _parquet(part, "sequence")
+        yield from _parquet(part, "sequence", times)
 
 
-def _parquet(path: Path, order: str) -> Iterator[Chunk]:
-    with path.open("rb") as opened, pyarrow.parquet.ParquetFile(opened, buffer_size=1 << 20) as file:
+def _parquet(path: Path, order: str, times: bool = False) -> Iterator[Chunk]:
+    # Arrow would otherwise read ahead and keep what it has read until the end of the file.
+    with pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
         names = file.schema_arrow.names
         _check_columns(path, names)
         order = order if order in names else "timestamp"
+        columns = [name for name in (*_IDS, order) if name in names] + ["timestamp"] * times
         begin = 1
-        for batch in file.iter_batches(_ROWS, columns=[name for name in (*_IDS, order) if name in names]):
-            yield _chunk(path, batch, begin, order)
+        for batch in file.iter_batches(_ROWS, columns=columns):
+            chunk = _chunk(path, batch, begin, order)
+            yield replace(chunk, times=batch["timestamp"].to_numpy()) if times else chunk
             begin += len(batch)
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from numpy.typing import NDArray
 
 from model.network import RecBLR
 from model.training.data import Interactions
 from model.training.errors import DataError
+from model.training.grouping import Histories, blocks, roomy
 from model.training.ranking import Questions, mean_hit, mean_ndcg, rank_next
+from model.training.readers import read_export
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Timeline:
     offsets  (U + 1,)
     """
 
-    items: NDArray[np.int64]
+    items: NDArray[np.int32]
     times: NDArray[np.float64]
     offsets: NDArray[np.int64]
     item_ids: Sequence[str]
@@ -42,22 +43,29 @@ class Timeline:
 
         Events of one time stay together, so a little more than the fraction may be held out.
         """
-        newest = np.sort(self.times)
         if hours is not None:
-            return float(newest[-1] - hours * 3600.0)
-        return float(newest[len(newest) - max(1, round(len(newest) * fraction))])
+            return float(self.times.max() - hours * 3600.0)
+        place = len(self.times) - max(1, round(len(self.times) * fraction))
+        return float(np.partition(self.times, place)[place])
 
     def before(self, moment: float) -> Interactions:
         """The histories up to `moment` (exclusive), of the users and items that have any."""
         kept = self.times < moment
         per_user = np.add.reduceat(np.append(kept, False), self.offsets[:-1], dtype=np.int64)
         per_user[np.diff(self.offsets) == 0] = 0
-        appearing = np.unique(self.items[kept])
+        appears = np.zeros(len(self.item_ids), bool)
+        for _, events in blocks(self.offsets):
+            appears[self.items[events][kept[events]]] = True
+        appearing = np.flatnonzero(appears)
         row_of = np.zeros(len(self.item_ids), np.int32)
         row_of[appearing] = np.arange(1, len(appearing) + 1)
         users = np.flatnonzero(per_user)
+        ends = np.concatenate([[0], np.cumsum(per_user)])
+        rows = roomy(np.dtype(np.int32), int(ends[-1]))
+        for some, events in blocks(self.offsets):
+            rows[ends[some.start] : ends[some.stop]] = row_of[self.items[events][kept[events]]]
         return Interactions(
-            rows=row_of[self.items[kept]],
+            rows=rows,
             offsets=np.concatenate([[0], np.cumsum(per_user[users])]),
             item_ids=[self.item_ids[item] for item in appearing.tolist()],
             user_ids=[self.user_ids[user] for user in users.tolist()],
@@ -77,28 +85,23 @@ class Timeline:
 
 
 def read_timeline(folder: Path) -> Timeline:
-    """The histories of an exported log; raises `DataError`."""
-    columns = ["user_id", "item_id", "timestamp", "sequence"]
+    """The histories of an exported log, which need not fit in memory: see `grouping`; raises `DataError`."""
+    histories = Histories(None)
     try:
-        parts = sorted(folder.glob("*.parquet"))
-        tables = [pyarrow.parquet.read_table(part, columns=columns, partitioning=None) for part in parts]
+        for chunk in read_export(folder, times=True) if any(folder.glob("*.parquet")) else ():
+            histories.add(chunk.users, chunk.items, chunk.order, chunk.times)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{folder} cannot be read: {error}") from None
-    if not sum(len(table) for table in tables):
+    if not histories.events:
         raise DataError("the log holds no events; there is nothing to train on")
-    table = pa.concat_tables(tables)
-    users, items = (table[name].combine_chunks().dictionary_encode() for name in columns[:2])
-    codes = users.indices.to_numpy()
-    order = np.lexsort((table["sequence"].to_numpy(), codes))
-    codes = codes[order]
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(users.dictionary)))])
-    return Timeline(
-        items=items.indices.to_numpy()[order].astype(np.int64),
-        times=_running_maximum(table["timestamp"].to_numpy()[order], codes),
-        offsets=offsets.astype(np.int64),
-        item_ids=items.dictionary.to_pylist(),
-        user_ids=users.dictionary.to_pylist(),
-    )
+    found = histories.grouped()
+    items, times = found.rows, found.times
+    assert times is not None  # noqa: S101 - they were given
+    items -= 1
+    for users, events in blocks(found.offsets):
+        codes = np.repeat(np.arange(users.stop - users.start), np.diff(found.offsets[users.start : users.stop + 1]))
+        times[events] = _running_maximum(times[events], codes)
+    return Timeline(items, times, found.offsets, found.item_ids, found.user_ids)
 
 
 def _running_maximum(times: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -124,7 +127,7 @@ def judge(
     is asked too.
     """
     row_of = {item_id: row for row, item_id in enumerate(item_ids, start=1)}
-    rows = np.array([row_of.get(item_id, 0) for item_id in timeline.item_ids], np.int64)[timeline.items]
+    rows = np.array([row_of.get(item_id, 0) for item_id in timeline.item_ids], np.int64)
     asked_of = np.add.reduceat(np.append(asked, False), timeline.offsets[:-1], dtype=np.int64)
     lengths = np.diff(timeline.offsets)
     asked_of[lengths == 0] = 0
@@ -132,9 +135,13 @@ def judge(
     chosen = np.zeros(len(lengths), bool)
     chosen[users] = True
     questions = Questions(
-        rows=rows[np.repeat(chosen, lengths)],
+        rows=rows[timeline.items[np.repeat(chosen, lengths)]],
         offsets=np.concatenate([[0], np.cumsum(lengths[users])]),
         first=lengths[users] - asked_of[users],
     )
     ranks = rank_next(network, popularity, questions)
-    return {"ndcg@10": mean_ndcg(ranks), "hr@10": mean_hit(ranks), "known_items": float((rows[asked] > 0).mean())}
+    return {
+        "ndcg@10": mean_ndcg(ranks),
+        "hr@10": mean_hit(ranks),
+        "known_items": float((rows[timeline.items[asked]] > 0).mean()),
+    }

@@ -16,6 +16,7 @@ import pytest
 
 from model.training.data import Interactions, read_interactions
 from model.training.errors import DataError
+from model.training.temporal import read_timeline
 
 ROOT = Path(__file__).parents[3]
 
@@ -183,3 +184,27 @@ def test_memory_is_bounded_whatever_the_file(tmp_path: Path, suffix: str) -> Non
     if suffix == ".csv":
         assert (tmp_path / "large.csv").stat().st_size > 300 << 20
     assert measured["mib"] < 100
+
+
+@pytest.mark.usefixtures("chunk")
+def test_a_log_in_time_is_the_same_in_chunks(tmp_path: Path) -> None:
+    """Against the running maximum and the split done user by user."""
+    events = table(1000, seed=4).append_column("sequence", pa.array(np.random.default_rng(4).permutation(1000)))
+    times = pa.array(np.random.default_rng(5).integers(0, 500, 1000).astype(np.float64))
+    events = events.set_column(2, "timestamp", times)
+    pyarrow.parquet.write_table(events, tmp_path / "part.parquet")
+    found = read_timeline(tmp_path)
+    wanted: dict[str, list[tuple[str, float]]] = {}
+    for row in sorted(events.to_pylist(), key=lambda row: row["sequence"]):
+        history = wanted.setdefault(row["user_id"], [])
+        history.append((row["item_id"], max([row["timestamp"], *(time for _, time in history)])))
+    for n, user in enumerate(found.user_ids):
+        mine = slice(found.offsets[n], found.offsets[n + 1])
+        items = [found.item_ids[item] for item in found.items[mine]]
+        assert list(zip(items, found.times[mine].tolist(), strict=True)) == wanted[user]
+    assert len(found.user_ids) == len(wanted)
+    newest = sorted(time for history in wanted.values() for _, time in history)
+    assert found.cut(0.3, None) == newest[700]
+    assert found.cut(0.3, 0.01) == newest[-1] - 36
+    past = {user: [item for item, time in history if time < 400] for user, history in wanted.items()}
+    assert named(found.before(400)) == {user: items for user, items in past.items() if items}
