@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def steps(bundle: Bundle) -> dict[str, float | None]:
     for B in (1, 8, 32, 128):
         for name, ask in (("fold", None), ("fold + top-10", TopK(10, exclude_seen=True))):
             turns = [Turn(state, history(1), ask) for state in users[:B]]
-            found[f"{name}, batch of {B}: us/event"] = microseconds(lambda turns=turns: engine.run(turns)) / B
+            found[f"{name}, batch of {B}: us/event"] = microseconds(partial(engine.run, turns)) / B
     turns = [Turn(None, history(int(n)), None) for n in rng.integers(20, 400, 64)]
     events = sum(len(turn.items) for turn in turns)
     found["rebuild of 64 histories: events/s"] = events / microseconds(lambda: engine.run(turns)) * 1e6
@@ -121,13 +122,11 @@ def retrieval(items: int) -> dict[str, float | None]:
     found["index: CPU seconds to build, recall measured"] = time.process_time() - began
     found["index: recall@10"] = None if index is None else recall(index, table, vectors[128:])
     for B in (1, 16):
-        found[f"exact, batch of {B}: us/query"] = microseconds(lambda B=B: exact(table, asking(vectors[:B]))) / B
+        found[f"exact, batch of {B}: us/query"] = microseconds(partial(exact, table, asking(vectors[:B]))) / B
         for seen in (0, 1000):
             name = f"approximate, {seen} seen, batch of {B}: us/query"
-            timed = (
-                None if index is None else microseconds(lambda B=B, s=seen: index.search(asking(vectors[:B], s))) / B
-            )
-            found[name] = timed
+            search = None if index is None else partial(index.search, asking(vectors[:B], seen))
+            found[name] = None if search is None else microseconds(search) / B
         found[f"torch matmul + topk, batch of {B}: us/query"] = torch_top_k(table, vectors[:B])
     return {f"{items} items, {name}": value for name, value in found.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,59 +16,73 @@ from loadtests.workload import event_request, event_requests, zipf_histories
 
 # Events posted at a time while a store is filled: the API's largest batch.
 BATCH = 1000
+# Requests per second of a measurement that compares single requests rather than loads the machine.
+MODERATE = 100.0
 
 
 def history(options: Options) -> dict[str, Any]:
-    """One user with 10, 1,000 or 100,000 events: the step must cost the same, so the latency must not grow.
+    """Users with 10, 1,000 or 100,000 events: the step must cost the same, so the latency must not grow.
 
     The log keeps the newest RECBLR_EVENTS_KEPT of them (1,000 unless the run sets it); the state has folded all.
-    The sizes take turns, so that whatever else the machine does meets all of them.
+    There are as many users as keep a history's length what it is while the run adds to it. The sizes take turns, so
+    that whatever else the machine does meets all of them.
     """
     sizes = options.sizes or (10, 1_000, 100_000)
+    rate = min(options.rate, MODERATE)
     runs = []
     with redis_server(options.redis) as redis, recblr(redis, options.bundle, settings=options.service) as service:
         target = Target.of("recblr", service, redis)
-        requests = {}
+        requests: dict[int, list[Request]] = {size: [] for size in sizes}
         for size in sizes:
-            user = f"user-of-{size}"
-            _fill(service, [(user, options.item_ids[n % len(options.item_ids)]) for n in range(size)])
-            items = [options.item_ids[(7 * n) % len(options.item_ids)] for n in range(500)]
-            requests[size] = [event_request("event", user, item, f"h{size}") for item in items]
+            users = [f"user-{n}-of-{size}" for n in range(max(4, min(2_000, 100_000 // size)))]
+            _fill(
+                service, [(user, options.item_ids[n % len(options.item_ids)]) for user in users for n in range(size)]
+            )
+            _touch(service, users)
+            for n in range(2_000):
+                item = options.item_ids[(7 * n) % len(options.item_ids)]
+                requests[size].append(event_request("event", users[n % len(users)], item, f"h{size}"))
         for _ in range(options.rounds):
             for size in sizes:
-                runs.append(open_loop(target, requests[size], options, options.rate, f"{size} events") | {"x": size})
-    return _grown(runs, "events of the user before the run", log_x=True)
+                runs.append(open_loop(target, requests[size], options, rate, f"{size} events") | {"x": size})
+    grown = _grown(runs, "events of the user before the run", log_x=True)
+    p50 = grown["summary"]["p50_ms"]
+    grown["summary"]["p50_of_largest_to_smallest"] = round(p50[str(sizes[-1])] / p50[str(sizes[0])], 3)
+    return grown
 
 
 def catalogue(options: Options) -> dict[str, Any]:
-    """Catalogues of 3,000, 100,000 and 1,000,000 items (and more if asked for), each served in turn."""
-    runs = []
+    """Catalogues of 3,000, 100,000 and 1,000,000 items, each served in turn; 10,000,000 too where memory permits."""
+    runs, recall = [], {}
     for size in options.sizes or (3_000, 100_000, 1_000_000):
         with tempfile.TemporaryDirectory(prefix="loadtest-bundle-") as folder:
             bundle = Path(folder) / "bundle"
             ids = write_catalogue(bundle, options.bundle, size, options.seed)
             requests = event_requests(zipf_histories(ids, 2_000, options.seed), 20_000, "catalogue", options.seed)
+            del ids  # ten million of them take a gigabyte
             with redis_server(options.redis) as redis, recblr(redis, bundle, settings=options.service) as service:
                 target = Target.of("recblr", service, redis)
+                recall[str(size)] = _model_metrics(service).get("retrieval_recall@10", 1.0)
                 runs += _at_rate_and_full(target, requests, options, f"{size} items", size)
-    return _grown(runs, "items in the catalogue", log_x=True)
+    grown = _grown(runs, "items in the catalogue", log_x=True)
+    grown["summary"]["recall@10"] = recall
+    return grown
 
 
 def users(options: Options) -> dict[str, Any]:
-    """A store with 0, 10,000 (or as many as asked for) other users, who have five events each."""
+    """A store with 10,000 and with 1,000,000 other users, who have two events each."""
     runs = []
     requests = event_requests(options.histories, 20_000, "new", options.seed)
     with redis_server(options.redis) as redis, recblr(redis, options.bundle, settings=options.service) as service:
         target = Target.of("recblr", service, redis)
-        present = 0
-        for size in options.sizes or (0, 10_000):
-            ids = options.item_ids
+        present, ids = 0, options.item_ids
+        for size in options.sizes or (10_000, 1_000_000):
             for low in range(present, size, 10_000):
                 names = range(low, min(low + 10_000, size))
-                _fill(service, [(f"old-{n}", ids[(n + 31 * e) % len(ids)]) for n in names for e in range(5)])
+                _fill(service, [(f"old-{n}", ids[(n + 31 * e) % len(ids)]) for n in names for e in range(2)])
             present = max(present, size)
             runs += _at_rate_and_full(target, requests, options, f"{size} users", size)
-    return _grown(runs, "users in the store before the run")
+    return _grown(runs, "users in the store before the run", log_x=True)
 
 
 def workers(options: Options) -> dict[str, Any]:
@@ -84,11 +99,26 @@ def workers(options: Options) -> dict[str, Any]:
     return _grown(runs, "workers")
 
 
+def everything(options: Options) -> dict[str, Any]:
+    """All of the above, each with its own sizes."""
+    parts = {"history": history, "catalogue": catalogue, "users": users, "workers": workers}
+    results = {name: measure(options) for name, measure in parts.items()}
+    return {
+        "runs": [run for result in results.values() for run in result["runs"]],
+        "charts": [
+            {**chart, "title": f"{chart['title']} by {name}"}
+            for name, result in results.items()
+            for chart in result["charts"]
+        ],
+        "summary": {name: result["summary"] for name, result in results.items()},
+    }
+
+
 def _at_rate_and_full(
     target: Target, requests: Sequence[Request], options: Options, label: str, x: int
 ) -> list[dict[str, Any]]:
-    full = closed_loop(target, requests, options, min(options.seconds, 10.0), label) | {"x": x}
-    return [open_loop(target, requests, options, options.rate, label) | {"x": x}, full]
+    runs = [open_loop(target, requests, options, options.rate, label) | {"x": x} for _ in range(options.rounds)]
+    return [*runs, closed_loop(target, requests, options, min(options.seconds, 10.0), label) | {"x": x}]
 
 
 def _grown(runs: list[dict[str, Any]], x_name: str, *, log_x: bool = False) -> dict[str, Any]:
@@ -117,7 +147,7 @@ def _middle(values: Sequence[float]) -> float:
 
 
 def _fill(service: Server, events: Sequence[tuple[str, str]]) -> None:
-    """Post `events`, (user, item) pairs, in batches, and have the last user's state folded."""
+    """Post `events`, (user, item) pairs, in batches."""
     connection = Connection(service.port, keep_body=True)
     connection.socket.settimeout(60)
     for low in range(0, len(events), BATCH):
@@ -125,7 +155,20 @@ def _fill(service: Server, events: Sequence[tuple[str, str]]) -> None:
         status, body = connection.ask(make_request("fill", "POST", "/v1/events/batch", {"events": batch}).raw)
         if status != 200 or b'"error"' in body:
             raise ServerFailed(f"the store could not be filled: {status} {body[:300].decode(errors='replace')}")
-    if events:
-        path = f"/v1/users/{events[-1][0]}/recommendations"
-        connection.ask(make_request("fill", "GET", path).raw)
     connection.close()
+
+
+def _touch(service: Server, users: Sequence[str]) -> None:
+    """Have every user's state folded: imports leave that to who asks first."""
+    connection = Connection(service.port)
+    for user in users:
+        connection.ask(make_request("fill", "GET", f"/v1/users/{user}/recommendations").raw)
+    connection.close()
+
+
+def _model_metrics(service: Server) -> dict[str, float]:
+    connection = Connection(service.port, keep_body=True)
+    _, body = connection.ask(make_request("model", "GET", "/v1/model").raw)
+    connection.close()
+    metrics: dict[str, float] = json.loads(body)["metrics"]
+    return metrics

@@ -33,6 +33,7 @@ class Options:
     rounds: int = 5
     connections: int = 256
     saturating: int = 32
+    share: float = 0.7
     poisson: bool = True
     seed: int = 1
     peers_python: str | None = None

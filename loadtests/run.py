@@ -1,7 +1,12 @@
 """Run a load test against servers that it starts itself, on this machine, and stops again (Linux).
 
-    python -m loadtests.run --scenario short            about 45 seconds; what `make loadtest` does
-    python -m loadtests.run --scenario rate --rate 1000 --seconds 30 --rounds 5
+    python -m loadtests.run --scenario short                            about 45 seconds; what `make loadtest` does
+    python -m loadtests.run --scenario floors                           throughput beside an empty FastAPI handler
+    python -m loadtests.run --scenario peers --peers-python PYTHON      beside LitServe and BentoML
+    python -m loadtests.run --scenario rate --rate 1000 --seconds 30    latency at a steady rate
+    python -m loadtests.run --scenario catalogue --sizes 1000000 --rate 500
+    python -m loadtests.run --scenario growth                           history, catalogue, users and workers
+    python -m loadtests.run --scenario soak --seconds 1800              70 % of capacity for half an hour
 
 A run writes SCENARIO.json and SCENARIO.html into --out; the last line printed is JSON with the summary.
 """
@@ -36,6 +41,7 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "locust": locust_run.locust,
     "floors": floors.floors,
     "peers": compare.peers,
+    "growth": growth.everything,
     "history": growth.history,
     "catalogue": growth.catalogue,
     "users": growth.users,
@@ -46,6 +52,9 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
 def main() -> int:
     """The command; returns its exit code."""
     chosen = _arguments()
+    if sys.platform != "linux":
+        sys.stderr.write("error: the load tests read /proc and wait on a timerfd; run them on Linux\n")
+        return 2
     try:
         options = _options(chosen)
         started = time.time()
@@ -99,6 +108,7 @@ def _options(chosen: argparse.Namespace) -> Options:
         rounds=chosen.rounds,
         connections=chosen.connections,
         saturating=chosen.saturating,
+        share=chosen.share,
         poisson=chosen.arrivals == "poisson",
         seed=chosen.seed,
         peers_python=chosen.peers_python,
@@ -122,6 +132,7 @@ def _arguments() -> argparse.Namespace:
     add("--rounds", type=int, default=5, help="measurements of each thing, in turns where there are several")
     add("--connections", type=int, default=256, help="most sockets in open loop")
     add("--saturating", type=int, default=32, help="requests under way in closed loop")
+    add("--share", type=float, default=0.7, help="of its capacity that a soak loads the service with")
     add("--arrivals", choices=("poisson", "even"), default="poisson", help="independent users, or even steps")
     add("--fsync", choices=("always", "everysec", "no"), default="always", help="of Redis' log")
     add("--sizes", type=int, nargs="*", default=[], help="sizes for a growth scenario, instead of its own")

@@ -49,31 +49,37 @@ def mixed(options: Options) -> dict[str, Any]:
 
 
 def soak(options: Options) -> dict[str, Any]:
-    """One long run of mixed traffic: errors, memory, and the latency of the last sixth beside the first."""
+    """One long run of mixed traffic at a share of capacity: errors, memory, and the last sixth beside the first."""
     requests = mixed_requests(options.histories, 40_000, "soak", options.seed)
     with redis_server(options.redis) as redis, recblr(redis, options.bundle, settings=options.service) as service:
         target = Target.of("recblr", service, redis)
+        full = closed_loop(target, requests, options, min(15.0, options.seconds / 6), "capacity")
+        rate = round(options.share * full["achieved_per_s"])
         # In slices, so that memory is seen over time; the pauses between them are milliseconds.
         part = replace(options, seconds=options.seconds / 6)
         runs = []
         for n in range(6):
             seeded = replace(part, seed=options.seed + n, warmup=options.warmup if n == 0 else 0.1)
-            runs.append(open_loop(target, requests, seeded, options.rate, f"sixth {n + 1}"))
+            runs.append(open_loop(target, requests, seeded, rate, f"sixth {n + 1}"))
     p99 = [run["latency_ms"]["p99"] for run in runs]
     memory = [run["memory_mb"]["server"]["pss"] for run in runs]
     minutes = [round((n + 0.5) * part.seconds / 60, 2) for n in range(6)]
     summary = {
+        "capacity_per_s": full["achieved_per_s"],
+        "at_per_s": rate,
+        "requests": sum(run["requests"] for run in runs),
         "errors": [run["errors"] for run in runs if run["errors"]],
         "p99_ms": p99,
         "last_to_first_p99": round(p99[-1] / p99[0], 3),
         "server_pss_mb": memory,
+        "redis_pss_mb": [run["memory_mb"]["redis"]["pss"] for run in runs],
         "achieved_per_s": [run["achieved_per_s"] for run in runs],
     }
     charts = [
         {"title": "Memory of the server", "x": "minutes", "y": "MB", "lines": {"": _pairs(minutes, memory)}},
         {"title": "p99 over time", "x": "minutes", "y": "ms", "lines": {"": _pairs(minutes, p99)}},
     ]
-    return {"runs": runs, "summary": summary, "charts": charts}
+    return {"runs": [full, *runs], "summary": summary, "charts": charts}
 
 
 def _steady(options: Options, *, mixed: bool) -> dict[str, Any]:
