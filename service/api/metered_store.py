@@ -45,6 +45,21 @@ class MeteredStore:
         with self._meter.store_round_trip("delete_user"):
             return await self._store.delete_user(user_id)
 
+    async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
+        """See `Store`."""
+        with self._meter.store_round_trip("users"):
+            return await self._store.users(cursor, limit)
+
+    async def notes(self) -> dict[str, str]:
+        """See `Store`."""
+        with self._meter.store_round_trip("notes"):
+            return await self._store.notes()
+
+    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
+        """See `Store`."""
+        with self._meter.store_round_trip("swap_note"):
+            return await self._store.swap_note(name, expected, text)
+
     async def ping(self) -> None:
         """See `Store`."""
         with self._meter.store_round_trip("ping"):

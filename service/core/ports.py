@@ -52,6 +52,21 @@ class Store(Protocol):
         """Remove everything under the user, in every place; the number of events removed."""
         ...
 
+    async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
+        """About `limit` users of the log from `cursor` on ("": the first), and where to go on ("": nowhere).
+
+        Who is there all the while comes at least once, perhaps twice. A page may be empty and not the last.
+        """
+        ...
+
+    async def notes(self) -> dict[str, str]:
+        """Every note: short texts by name that the processes on this store leave each other."""
+        ...
+
+    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
+        """Replace the note if it is `expected`, atomically; None is no note. Says whether it was."""
+        ...
+
     async def ping(self) -> None:
         """Return if the backend answers."""
         ...

@@ -161,6 +161,28 @@ class RedisStore:
         [removed] = await self._run(layout.DELETE_USER, [[4, *_removal_keys(user_id)]])
         return int(removed)
 
+    async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
+        """See `Store.users`. A user has two keys, and a page counts those it looked at."""
+        [reply] = await self._pipeline([("SCAN", cursor or "0", "MATCH", layout.USERS, "COUNT", 2 * limit)])
+        if isinstance(reply, Exception):
+            raise self._translated(reply)
+        following = reply[0].decode()
+        found = (layout.user_of(key) for key in reply[1])
+        return [user_id for user_id in found if user_id is not None], "" if following == "0" else following
+
+    async def notes(self) -> dict[str, str]:
+        """See `Store.notes`."""
+        [reply] = await self._pipeline([("HGETALL", layout.NOTES)])
+        if isinstance(reply, Exception):
+            raise self._translated(reply)
+        texts = [text.decode() for text in reply]
+        return dict(zip(texts[::2], texts[1::2], strict=True))
+
+    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
+        """See `Store.swap_note`."""
+        # A note is a text of at least one character, so "" is free to say that there is none.
+        return await self._run(layout.SWAP_NOTE, [[1, layout.NOTES, name, expected or "", text or ""]]) == [1]
+
     async def ping(self) -> None:
         """See `Store.ping`."""
         await self._pipeline([("PING",)])

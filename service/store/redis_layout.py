@@ -8,6 +8,8 @@ The keys of one user and the stream of the shard it belongs to share a hash tag,
     {12}:stream     the kept events of all users of the shard; it holds exactly what their logs hold
     {12}:deletions  how often an event or a user of the shard was deleted; it names nobody
 
+One key is no user's: `{notes}:notes`, a hash of what the processes tell each other (which model is live).
+
 The stream (fields user, seq, item, ts, event_id) and the count of deletions are an interface: an export reads the
 stream from where it stopped, and from the beginning when the count has changed (model/training/eventlog.py).
 """
@@ -42,12 +44,22 @@ PUT_MEMO = Script("put_memo.lua")
 HISTORY = Script("position.lua", "history.lua")
 DELETE_EVENT = Script("position.lua", "delete_event.lua")
 DELETE_USER = Script("delete_user.lua")
+SWAP_NOTE = Script("swap_note.lua")
+
+NOTES = "{notes}:notes"
+USERS = "{*}:user:*"  # may match a log whose user's id looks like this: `user_of` knows
 
 
 def keys(user_id: str) -> tuple[str, str, str]:
     """The keys of the user's hash, its log and its shard's stream."""
     shard = zlib.crc32(user_id.encode()) % SHARDS
     return f"{{{shard}}}:user:{user_id}", f"{{{shard}}}:log:{user_id}", f"{{{shard}}}:stream"
+
+
+def user_of(key: bytes) -> str | None:
+    """Whose hash this is; None for another key."""
+    user_id = key.decode().split(":", 2)[-1]
+    return user_id if keys(user_id)[0].encode() == key else None
 
 
 def deletions_key(user_id: str) -> str:

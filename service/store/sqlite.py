@@ -88,6 +88,23 @@ class SqliteStore:
 
         return await self._in_thread(work)
 
+    async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
+        """See `Store.users`."""
+        return await self._in_thread(lambda: sqlite_log.users(self._log, cursor, limit))
+
+    async def notes(self) -> dict[str, str]:
+        """See `Store.notes`."""
+        return await self._in_thread(lambda: dict(self._memos.execute("SELECT name, text FROM notes")))
+
+    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
+        """See `Store.swap_note`."""
+
+        def work() -> bool:
+            with _transaction(self._memos, "IMMEDIATE"):
+                return sqlite_log.swap_note(self._memos, name, expected, text)
+
+        return await self._in_thread(work)
+
     async def ping(self) -> None:
         """See `Store.ping`."""
         await self._in_thread(lambda: self._log.execute("SELECT count(*) FROM sqlite_schema").fetchone())

@@ -44,7 +44,8 @@ CREATE TABLE memos (
     UNIQUE (user_id, model_version)
 );
 """
-# Apart, for files of this format that are older than the table.
+# Apart, for files of this format that are older than these tables.
+_NOTES = "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
 _DELETIONS = "CREATE TABLE IF NOT EXISTS deletions (one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL)"
 
 
@@ -98,6 +99,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             " run the release that wrote it or name another file."
         )
     db.execute(_DELETIONS)
+    db.execute(_NOTES)
     db.execute("COMMIT")
     # Readers then never wait for the writer. The mode stays in the file, so only the first opening changes it.
     db.execute("PRAGMA journal_mode=WAL")

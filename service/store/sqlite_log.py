@@ -160,3 +160,24 @@ def _events(rows: Iterator[tuple[int, str, float, str | None]]) -> tuple[Event, 
         Event(sequence, item_id, timestamp, event_id or f"seq-{sequence}")
         for sequence, item_id, timestamp, event_id in rows
     )
+
+
+def users(db: sqlite3.Connection, cursor: str, limit: int) -> tuple[list[str], str]:
+    """See `Store.users`; a cursor is the last user of the page before, after a letter that keeps it from being ""."""
+    rows = db.execute(
+        "SELECT user_id FROM users WHERE ? = '' OR user_id > ? ORDER BY user_id LIMIT ?", (cursor, cursor[1:], limit)
+    )
+    found = [user_id for (user_id,) in rows]
+    return found, f">{found[-1]}" if len(found) == limit else ""
+
+
+def swap_note(db: sqlite3.Connection, name: str, expected: str | None, text: str | None) -> bool:
+    """See `Store.swap_note`."""
+    row = db.execute("SELECT text FROM notes WHERE name = ?", (name,)).fetchone()
+    if (None if row is None else row[0]) != expected:
+        return False
+    if text is None:
+        db.execute("DELETE FROM notes WHERE name = ?", (name,))
+    else:
+        db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
+    return True

@@ -123,6 +123,7 @@ class MemoryStore:
         self.puts: list[list[MemoPut]] = []
         self.visits: list[int] = []
         self.down = False
+        self.written: dict[str, str] = {}
         self.put_error: Exception | None = None
 
     def memo(self, user_id: str, version: str) -> bytes | None:
@@ -198,6 +199,25 @@ class MemoryStore:
     async def delete_user(self, user_id: str) -> int:
         log = self.logs.pop(user_id, None)
         return 0 if log is None else len(log.events)
+
+    async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
+        found = sorted(user for user in self.logs if user > cursor)[:limit]
+        return found, found[-1] if len(found) == limit else ""
+
+    async def notes(self) -> dict[str, str]:
+        if self.down:
+            raise StoreUnavailable("the event log does not answer")
+        return dict(self.written)
+
+    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
+        if self.down:
+            raise StoreUnavailable("the event log does not answer")
+        if self.written.get(name) != expected:
+            return False
+        self.written.pop(name, None)
+        if text is not None:
+            self.written[name] = text
+        return True
 
     async def ping(self) -> None:
         if self.down:

@@ -1,0 +1,46 @@
+"""What every store must do with what belongs to no user: the list of users, and the notes."""
+
+from __future__ import annotations
+
+from service.core.ports import Store
+from tests.store.backends import Backend
+from tests.store.calls import append, new
+
+
+class NotesContract:
+    async def test_every_user_is_listed(self, store: Store) -> None:
+        users = {f"user {n}" for n in range(50)} | {"", "a:user:b", "{3}:user:x", "Zoë", ">"}
+        for user in users:
+            await append(store, user, new("a"), new("b"))
+        await append(store, "gone", new("a"))
+        await store.delete_user("gone")
+        for limit in (1, 7, 1000):
+            found, cursor = await store.users("", limit)
+            pages = 1
+            while cursor:
+                more, cursor = await store.users(cursor, limit)
+                found += more
+                pages += 1
+                assert pages < 2000
+            assert set(found) == users
+
+    async def test_a_store_without_users_lists_none(self, store: Store) -> None:
+        assert await store.users("", 10) == ([], "")
+
+    async def test_a_note_is_replaced_by_whoever_knows_it(self, store: Store, backend: Backend) -> None:
+        other = await backend.open()
+        assert await store.notes() == {}
+        assert await store.swap_note("a", None, "one")
+        assert not await other.swap_note("a", None, "two")
+        assert not await other.swap_note("a", "another", "two")
+        assert await other.swap_note("a", "one", "zwei, drei ✓")
+        assert await store.swap_note("b", None, "more")
+        assert await store.notes() == {"a": "zwei, drei ✓", "b": "more"}
+        assert not await store.swap_note("a", "one", None)
+        assert await store.swap_note("a", "zwei, drei ✓", None)
+        assert await other.notes() == {"b": "more"}
+        await other.close()
+
+    async def test_notes_are_no_users(self, store: Store) -> None:
+        await store.swap_note("user", None, "text")
+        assert await store.users("", 10) == ([], "")
