@@ -71,6 +71,17 @@ class RunningService:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=60)
 
+    def connections(self) -> int:
+        """How many connections the service holds with its clients, those included that a client has left (Linux)."""
+        port = f":{int(self.url.rpartition(':')[2]):04X}"
+        lines = Path(f"/proc/{self._process.pid}/net/tcp").read_text().splitlines()[1:]
+        states = [state for _, local, _, state, *_ in map(str.split, lines) if local.endswith(port)]
+        return sum(state in ("01", "08") for state in states)  # ESTABLISHED, CLOSE_WAIT
+
+    def metrics(self) -> str:
+        """The metrics page."""
+        return self._client.get("/metrics").text
+
     def _ready(self) -> bool:
         try:
             return self._client.get("/readyz").status_code == 200
