@@ -14,14 +14,14 @@ from model.ops.triton_scan import backward_kernel, forward_kernel
 # registers, so a chained tile is short; the backward pass walks through longer tiles in groups.
 BLOCK, WARPS = 128, 2
 FORWARD_TILE, FORWARD_CHAINED_TILE = 4, 16
-BACKWARD_CHAINED_TILE, BACKWARD_GROUP = 16, 2
+BACKWARD_CHAINED_TILE, BACKWARD_GROUP = 32, 2
 # Sequences times blocks of channels that fill the device; with fewer, tiles are chained.
 ENOUGH = 1024
 
 
 def chained(B: int, T: int, H: int) -> bool:
     """Whether time is cut into tiles that run at the same time."""
-    return T > BACKWARD_CHAINED_TILE and B * triton.cdiv(H, _block(H)) < ENOUGH
+    return T > FORWARD_CHAINED_TILE and B * triton.cdiv(H, _block(H)) < ENOUGH
 
 
 def _block(H: int) -> int:
@@ -114,10 +114,12 @@ _forward.register_autograd(_gradients, setup_context=_save)
 
 
 def _scratch(x: Tensor, chained_tiles: int) -> tuple[Tensor, Tensor]:
-    """The counter that gives out places, and the words that tiles hand on: both begin at zero."""
-    ticket = torch.zeros(1, dtype=torch.int32, device=x.device)
-    words = torch.zeros(max(1, x.shape[0] * chained_tiles * x.shape[2]), dtype=torch.int64, device=x.device)
-    return ticket, words
+    """The counter that gives out places, and the words that tiles hand on: both begin at zero, in one launch."""
+    if not chained_tiles:
+        nothing = torch.empty(1, dtype=torch.int64, device=x.device)
+        return nothing, nothing
+    words = torch.zeros(1 + x.shape[0] * chained_tiles * x.shape[2], dtype=torch.int64, device=x.device)
+    return words[:1], words[1:]
 
 
 def gated_scan_triton(

@@ -3,10 +3,9 @@
 A program owns a block of channels of one sequence, one channel a lane, and walks over time in tiles; the loads of
 a whole tile are in flight before its first step is computed. Where batch and channels alone fill the device, a
 program walks from end to end. Where they do not (CHAINED), every tile is a program of its own: it composes its
-steps into one (a product and a sum), waits for the state that the tile before it publishes, publishes its own at
-once, and only then walks. So every input is still read from memory once and every output written once (a chained
-scan; Merrill and Garland 2016). Gates, decay and square root are computed on the way; the backward pass computes
-them again instead of reading them.
+steps into one (a product and a sum), finds the state before them, and only then walks. So every input is still read
+from memory once and every output written once (a chained scan with look-back; Merrill and Garland 2016). Gates,
+decay and square root are computed on the way; the backward pass computes them again instead of reading them.
 
 Axes: B batch, T time, H channels. Tensors are contiguous; inputs float32 or bfloat16, arithmetic float32.
 """
@@ -39,19 +38,46 @@ def decay(r, softplus_lambda):
 
 
 @triton.jit
-def _publish(words, state, inside):
-    """Hand `state` to the tile that waits for it: value and a mark in one 64-bit word, so neither comes alone."""
-    bits = state.to(tl.uint32, bitcast=True).to(tl.int64)
-    tl.store(words, bits | (1 << 32), inside)
+def _publish(words, product, total, inside):
+    """Hand (product, total) to the tiles that wait: one 64-bit word, so that neither comes alone.
+
+    A product of decays is not negative, so its sign is free to mark that the word has been written.
+    """
+    high = (product.to(tl.int32, bitcast=True) | -0x80000000).to(tl.int64) << 32
+    tl.store(words, high | total.to(tl.uint32, bitcast=True).to(tl.int64), inside)
 
 
 @triton.jit
 def _await(words, inside):
-    """The state that the neighbouring tile publishes, once all its words carry the mark."""
-    word = tl.load(words, inside, 1 << 32, volatile=True)
-    while tl.min(word >> 32, axis=0) == 0:
-        word = tl.load(words, inside, 1 << 32, volatile=True)
-    return (word & 0xFFFFFFFF).to(tl.uint32).to(tl.float32, bitcast=True)
+    """The (product, total) that another tile publishes, once all its words carry the mark."""
+    word = tl.load(words, inside, -1, volatile=True)
+    while tl.max(word, axis=0) >= 0:
+        word = tl.load(words, inside, -1, volatile=True)
+    product = ((word >> 32) & 0x7FFFFFFF).to(tl.int32).to(tl.float32, bitcast=True)
+    return product, (word & 0xFFFFFFFF).to(tl.uint32).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _hand_over(words, before, place, product, total, first, inside):
+    """The state before the tile at `place` of its chain, whose own steps compose to (product, total).
+
+    A tile at an even place publishes the state after it, one at an odd place only what its steps compose to, which
+    needs no waiting. So an even tile waits for the even one before it, and the chain of tiles that wait for each
+    other is half as long as that of the tiles. `first` is the state before the first tile; `words + before` are those
+    of the tile before.
+    """
+    even = place % 2 == 0
+    state = first
+    if even:
+        if place > 0:
+            reach, added = _await(words + before, inside)
+            _, published = _await(words + 2 * before, inside)
+            state = reach * published + added
+        _publish(words, tl.zeros(first.shape, tl.float32), product * state + total, inside)
+    else:
+        _publish(words, product, total, inside)
+        _, state = _await(words + before, inside)
+    return state
 
 
 @triton.jit
@@ -62,7 +88,7 @@ def _place(ticket_ptr, sequences, H, CHAINED: tl.constexpr, BLOCK: tl.constexpr)
     before its own has begun.
     """
     blocks = tl.cdiv(H, BLOCK)
-    ticket = tl.atomic_add(ticket_ptr, 1) if CHAINED else tl.program_id(0)
+    ticket = tl.atomic_add(ticket_ptr, 1).to(tl.int32) if CHAINED else tl.program_id(0)
     tile = ticket // (sequences * blocks)
     rest = ticket % (sequences * blocks)
     channel = (rest % blocks) * BLOCK + tl.arange(0, BLOCK)
@@ -125,9 +151,7 @@ def forward_kernel(
                 product *= reach[step]
                 total = reach[step] * total + added[step]
             words = words_ptr + (batch * tiles + tile) * H + channel
-            if tile > 0:
-                state = _await(words - H, inside)
-            _publish(words, product * state + total, inside)
+            state = _hand_over(words, -H, place, product, total, state, inside)
         for step in tl.static_range(TILE):
             t = tile * TILE + step
             state = reach[step] * state + added[step]
@@ -197,9 +221,7 @@ def backward_kernel(
                 product *= reach
                 total = reach * (total + dh)
         words = words_ptr + (batch * tiles + tile) * H + channel
-        if tile < tiles - 1:
-            carry = _await(words + H, inside)
-        _publish(words, product * carry + total, inside)
+        carry = _hand_over(words, H, place, product, total, carry, inside)
     for group in range(tile_steps // GROUP):
         loaded = ()
         for step in tl.static_range(GROUP):

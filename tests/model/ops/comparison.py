@@ -21,6 +21,7 @@ NAMES = ("h", "final", "dx", "dgates", "dLambda", "dinitial")
 MODES = ("whole", "ragged", "starts")
 INTERPRETED = [(T, H, "ragged") for T in (1, 2, 7, 37) for H in (32, 96, 33)]
 INTERPRETED += [(7, 33, "whole"), (37, 32, "whole"), (2, 32, "starts"), (37, 33, "starts")]
+INTERPRETED += [(130, 33, "ragged"), (130, 32, "starts")]  # several chained tiles
 BATCH = 3
 
 

@@ -144,7 +144,7 @@ def test_the_interpreted_kernels_keep_precision_near_one(interpreted: dict[str, 
 @needs_gpu
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("H", [32, 96, 128, 500])
-@pytest.mark.parametrize("T", [1, 2, 37, 200, 257, 1000])
+@pytest.mark.parametrize("T", [1, 2, 37, 200, 257, 1000, 8192])
 def test_the_kernels_agree_with_float64(T: int, H: int, mode: str) -> None:
     from model.ops.triton_op import gated_scan_triton
 
