@@ -15,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 
+from service.api.protocol import BoundedHeads
 from service.keys import new_key, parse_scopes
 from service.settings import Settings, SettingsRefused, describe_settings, load_settings
 
@@ -128,6 +129,7 @@ def _serve(settings: Settings) -> None:
     uvicorn.run(
         "service.main:app_from_environment",
         factory=True,
+        http=BoundedHeads,
         host=settings.host,
         port=settings.port,
         workers=settings.workers,

@@ -91,6 +91,31 @@ def test_a_port_in_use_and_a_host_that_is_none() -> None:
     check_port("127.0.0.1", free_port())
 
 
+def test_a_head_without_end_is_refused_and_a_large_one_is_read(tmp_path: Path) -> None:
+    with serving(tmp_path) as (client, _):
+        assert client.get("/healthz", headers={"x-large": "a" * 60_000}).status_code == 200
+        batch = {"events": [{"user_id": "u", "item_id": "x" * 256}] * 1000}  # a body is bounded elsewhere
+        for _ in range(3):  # on one connection
+            assert client.post("/v1/events/batch", json=batch).status_code == 200
+        for start in (
+            b"GET /v1/users/",
+            b"GET /healthz HTTP/1.1\r\nX-Large: ",
+            b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 99,
+        ):
+            with socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as connection:
+                answer, sent = b"", 0
+                try:
+                    connection.sendall(start)
+                    while sent < 50_000_000:
+                        sent += connection.send(b"A: b\r\n" * 10_000 if start.endswith(b"\n") else b"a" * 60_000)
+                    answer = connection.recv(1000)
+                except ConnectionError:  # it was closed while we sent
+                    pass
+                assert sent < 50_000_000
+                assert not answer or b" 431 " in answer
+        assert client.get("/healthz").status_code == 200
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
