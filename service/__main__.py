@@ -15,7 +15,7 @@ from types import FrameType
 
 import uvicorn
 
-from service.api.protocol import BoundedHeads
+from service.api.writes import OneWriteProtocol
 from service.keys import new_key, parse_scopes
 from service.settings import Settings, SettingsRefused, describe_settings, load_settings
 
@@ -129,12 +129,12 @@ def _serve(settings: Settings) -> None:
     uvicorn.run(
         "service.main:app_from_environment",
         factory=True,
-        http=BoundedHeads,
         host=settings.host,
         port=settings.port,
         workers=settings.workers,
         log_config=None,
         log_level=settings.log_level,
+        http=OneWriteProtocol,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
