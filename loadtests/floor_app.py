@@ -1,7 +1,7 @@
 """The floor: FastAPI with the service's own bodies and a handler that does nothing.
 
 Same request model, same response model, ten recommendations that never change: what is left is what the framework
-costs. `python -m loadtests.floor_app PORT` serves it with the settings of `service.__main__`, one worker.
+costs to who uses it as its manual says. `python -m loadtests.floor_app PORT` serves it with uvicorn, one worker.
 """
 
 from __future__ import annotations

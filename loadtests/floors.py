@@ -1,4 +1,4 @@
-"""Floors: what no implementation on this framework and this store could fall below, measured beside the service."""
+"""Floors: the framework with a handler that does nothing, and the store by itself, measured beside the service."""
 
 from __future__ import annotations
 
