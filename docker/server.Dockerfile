@@ -18,17 +18,19 @@ COPY --from=build /opt/recblr /opt/recblr
 # A new volume that is mounted on /bundles starts as a copy of this, so there is a model before the first training.
 COPY --chown=recblr:recblr bundles/ml-1m-demo /bundles/ml-1m-demo
 COPY LICENSE NOTICE /usr/share/doc/recblr-service/
+# The engine compiles itself for this machine's processor at the first start, and keeps the result in the volume.
 # In a container the port is published from outside, so the server listens on every address.
 ENV PATH=/opt/recblr/bin:$PATH \
     RECBLR_HOST=0.0.0.0 \
     RECBLR_PORT=8000 \
     RECBLR_BUNDLE=/bundles \
-    RECBLR_STATE_URL=sqlite:////data/recblr.db
+    RECBLR_STATE_URL=sqlite:////data/recblr.db \
+    NUMBA_CACHE_DIR=/data/compiled
 USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=5s --timeout=3s --start-period=20s \
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['RECBLR_PORT'] + '/healthz', timeout=2)"]
 ENTRYPOINT ["recblr-serve"]

@@ -43,6 +43,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "DEVICE": "cuda",
         "LOG_LEVEL": "debug",
         "EVENTS_KEPT": "10",
+        "MIN_RECALL": "0.95",
         "BUNDLE_KEY": "bundle-key-" * 4,
         "REQUESTS_PER_SECOND": "50",
         "CORS_ORIGINS": "https://shop.example, http://localhost:3000,http://[::1]:8080",
@@ -52,6 +53,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.api_keys == tuple(map(parse_key, KEYS.split(",")))
     assert settings.bundle == Path("/models")
     assert settings.requests_per_second == 50
+    assert settings.min_recall == 0.95
     assert settings.cors_origins == ("https://shop.example", "http://localhost:3000", "http://[::1]:8080")
     for secret in ("pass", "first-key", "second-key", "bundle-key"):
         assert secret not in repr(settings)
@@ -120,6 +122,9 @@ WRONG = [
     ("RECBLR_LOG_LEVEL", "loud"),
     ("RECBLR_EVENTS_KEPT", "9"),
     ("RECBLR_EVENTS_KEPT", "100001"),
+    ("RECBLR_MIN_RECALL", "0"),
+    ("RECBLR_MIN_RECALL", "1.01"),
+    ("RECBLR_MIN_RECALL", "nan"),
     ("RECBLR_API_KEY", KEYS),
     ("RECBLR_NONSENSE", "1"),
 ]

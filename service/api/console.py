@@ -13,7 +13,7 @@ _INLINE = re.compile(rb"<(script|style)\b[^>]*>(.*?)</\1\s*>", re.DOTALL | re.IG
 
 
 def console_router(file: Path) -> APIRouter:
-    """GET / answers with `file`, read once; without the file there is no such route."""
+    """GET (and HEAD) / answers with `file`, read once; without the file there is no such route."""
     router = APIRouter(include_in_schema=False)
     if not file.is_file():
         return router
@@ -24,7 +24,7 @@ def console_router(file: Path) -> APIRouter:
         "Referrer-Policy": "no-referrer",
     }
 
-    @router.get("/")
+    @router.api_route("/", methods=["GET", "HEAD"])
     async def console() -> Response:
         return Response(page, media_type="text/html; charset=utf-8", headers=headers)
 

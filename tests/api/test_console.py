@@ -64,6 +64,7 @@ def test_it_is_served_without_a_key_and_its_own_code_may_run(serving: House, sou
     response = serving.get("/")
     assert response.status_code == 200
     assert response.text == source
+    assert serving.call("HEAD", "/").status_code == 200
     policy = dict(part.split(" ", 1) for part in response.headers["content-security-policy"].split("; "))
     for element, directive in (("script", "script-src"), ("style", "style-src")):
         [content] = page.inline[element]
