@@ -1,6 +1,7 @@
 """The engine by itself, on one core: steps, batches, rebuilds and top-k, each beside its reference in the same run.
 
     python -m loadtests.bench_engine [--items 1000000] [--bundle FOLDER]
+    python -m loadtests.bench_engine --device cuda          # the torch engine: see loadtests/bench_torch.py
 
 Prints a table, and the same as JSON in the last line. Times are CPU times, medians of RUNS runs. Catalogues are
 random: directions in clusters, log-normal lengths, queries from the clusters.
@@ -16,7 +17,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 for _library in ("OMP", "OPENBLAS", "MKL"):
     os.environ[f"{_library}_NUM_THREADS"] = "1"
@@ -152,15 +152,33 @@ def torch_top_k(table: F32, vectors: F32) -> float | None:
 def main() -> None:
     """Run all of it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, nargs="*", default=[3416, 20_000, 50_000, 100_000])
+    parser.add_argument("--items", type=int, nargs="*", help="catalogue sizes")
     parser.add_argument("--bundle", type=Path, default=DEMO)
+    parser.add_argument("--device", choices=["cuda", "torch-cpu"], help="measure the torch engine there instead")
+    parser.add_argument(
+        "--users", type=int, default=20_000, help="histories of 200 events that the torch engine rebuilds"
+    )
     arguments = parser.parse_args()
-    result: dict[str, Any] = steps(load_bundle(arguments.bundle))
-    for items in arguments.items:
-        result |= retrieval(items)
+    bundle = load_bundle(arguments.bundle)
+    if arguments.device:
+        from loadtests import bench_torch
+
+        device, items = arguments.device.removeprefix("torch-"), arguments.items or [1_000_000, 10_000_000]
+        result = bench_torch.measure(bundle, device, items, arguments.users, 200)
+    else:
+        result = dict(steps(bundle))
+        for items in arguments.items or [3416, 20_000, 50_000, 100_000]:
+            result |= retrieval(items)
     for name, value in result.items():
-        print(f"{name:<70} {'-' if value is None else f'{value:,.4g}' if value < 10 else f'{value:,.1f}':>14}")
+        print(f"{name:<70} {as_text(value):>14}")
     print(json.dumps(result))
+
+
+def as_text(value: float | str | None) -> str:
+    """A figure as a person reads it."""
+    if isinstance(value, float):
+        return f"{value:,.4g}" if value < 10 else f"{value:,.1f}"
+    return "-" if value is None else str(value)
 
 
 if __name__ == "__main__":

@@ -84,8 +84,8 @@ class BehaviorModeling(nn.Module):
         """u (B, D), state (B, K, H) -> output (B, D), state (B, K, H): one event, no loop over time."""
         x, z = self.input(u).chunk(2, dim=-1)
         inputs = torch.cat([state[:, :-1], x[:, None]], dim=1)  # (B, K, H)
-        taps = F.conv1d(inputs.transpose(1, 2), self.conv1d.weight, self.conv1d.bias, groups=inputs.shape[2])
-        x = F.silu(taps[:, :, 0])
+        assert self.conv1d.bias is not None  # noqa: S101 - the constructor makes it
+        x = F.silu((inputs * self.conv1d.weight[:, 0].T).sum(dim=1) + self.conv1d.bias)
         r, i = self.gates(x).chunk(2, dim=-1)
         a, scale = decay(r, self.Lambda)
         h = a * state[:, -1] + scale * torch.sigmoid(i) * x

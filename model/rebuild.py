@@ -15,18 +15,25 @@ STEPS = 1 << 18
 
 
 @torch.no_grad()
-def rebuild(network: RecBLR, histories: Sequence[NDArray[np.integer]], steps: int = STEPS) -> tuple[Tensor, Tensor]:
+def rebuild(
+    network: RecBLR,
+    histories: Sequence[NDArray[np.integer]],
+    steps: int = STEPS,
+    begin: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """States (N, L, K, H) and outputs (N, D) after each of N histories, on the network's device and in its dtype.
 
     A history is an array of embedding rows, oldest first, without start token: where the model has one, it is put
-    before each. An empty history of a model without one gives `initial_state` and an output of zeros. Dropout is
-    off meanwhile. One pass takes at most `steps` padded steps (or one history), which bounds its memory.
+    before each. An empty history of a model without one gives `initial_state` and an output of zeros. With `begin`
+    (N, L, K, H) the histories continue these states instead; where there is nothing to continue with, the state stays
+    and the output is zeros. Dropout is off meanwhile. One pass takes at most `steps` padded steps (or one history),
+    which bounds its memory.
     """
     device = network.item_embedding.weight.device
-    token = int(network.config.start_token)
+    token = int(network.config.start_token and begin is None)
     lengths = np.array([len(history) for history in histories], np.int64) + token
     order = np.argsort(lengths, kind="stable")
-    states = network.begin(len(histories)).clone()
+    states = (network.begin(len(histories)) if begin is None else begin).clone()
     outputs = states.new_zeros(len(histories), network.config.dim)
     was_training = network.training
     network.eval()
@@ -36,7 +43,7 @@ def rebuild(network: RecBLR, histories: Sequence[NDArray[np.integer]], steps: in
             line[token : lengths[user]] = histories[user]
         index = torch.from_numpy(chosen).to(device)
         valid = torch.from_numpy(lengths[chosen]).to(device)
-        out, final = network(torch.from_numpy(padded).to(device), None, valid)
+        out, final = network(torch.from_numpy(padded).to(device), states[index], valid)
         states[index] = final
         outputs[index] = out[torch.arange(len(chosen), device=device), valid - 1]
     network.train(was_training)

@@ -101,12 +101,10 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 async def _preflight(settings: Settings) -> None:
     """Open and close the event log and the bundle once, here, where a failure can still be one sentence."""
     # Imported late: with several workers the metrics library must find its environment first.
-    from service.engine import BundleRefused
+    from service.engine import BundleRefused, DeviceRefused
     from service.main import bundle_models
     from service.store import StoreRefused, open_store, open_stream
 
-    if settings.device == "cuda":
-        raise StartRefused("RECBLR_DEVICE: this version has no CUDA engine yet: set it to cpu, or unset it.")
     try:
         store = await open_store(settings.state_url.get_secret_value(), settings.events_kept)
         await store.close()
@@ -121,7 +119,7 @@ async def _preflight(settings: Settings) -> None:
             raise StartRefused(f"RECBLR_STREAM_URL: {error}") from None
     try:
         await bundle_models(settings).start()
-    except BundleRefused as error:
+    except (BundleRefused, DeviceRefused) as error:
         raise StartRefused(str(error)) from None
 
 

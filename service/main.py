@@ -201,7 +201,9 @@ def docs_url(settings: Settings) -> str:
 
 def bundle_models(settings: Settings) -> BundleModels:
     """The bundles that the settings name, not loaded yet."""
-    return BundleModels(settings.bundle, settings.events_kept, settings.min_recall, settings.signing_key())
+    return BundleModels(
+        settings.bundle, settings.events_kept, settings.min_recall, settings.signing_key(), settings.device
+    )
 
 
 async def _load_models(settings: Settings) -> Models:

@@ -138,7 +138,9 @@ class Settings(BaseSettings):
         description="comma-separated origins whose pages may call from a browser, such as https://shop.example",
     )
     device: Literal["cpu", "cuda"] = Field(
-        default="cpu", title="cpu", description="where the model runs; only cpu is supported yet"
+        default="cpu",
+        title="cpu or cuda",
+        description="where the model runs: cpu, or cuda for an NVIDIA GPU (needs the extra recblr-service[gpu])",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", title="debug, info, warning or error", description="debug, info, warning or error"

@@ -202,5 +202,5 @@ def test_help_names_every_setting() -> None:
     for name in Settings.model_fields:
         assert f"RECBLR_{name.upper()} " in done.stdout
     assert describe_settings() in done.stdout
-    assert "only cpu is supported yet" in done.stdout
+    assert "recblr-service[gpu]" in done.stdout
     assert "cluster" not in done.stdout

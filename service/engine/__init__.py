@@ -1,5 +1,5 @@
-"""Turns (state, items) into (state, scores). The only part of the service that knows the model; no torch here."""
+"""Turns (state, items) into (state, scores). The only part of the service that knows the model."""
 
-from service.engine.models import BundleModels, BundleRefused
+from service.engine.models import BundleModels, BundleRefused, DeviceRefused
 
-__all__ = ["BundleModels", "BundleRefused"]
+__all__ = ["BundleModels", "BundleRefused", "DeviceRefused"]

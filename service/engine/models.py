@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Literal
 
-from model.artifact import BundleError, find_bundles, load_bundle
+from model.artifact import Bundle, BundleError, find_bundles, load_bundle
 from service.core.errors import ModelVersionNotFound, ReloadRefused
 from service.core.ports import Engine, Folded, Rank, StateDamaged, TopK, Turn
 from service.engine.compiled import log_compilation
@@ -17,14 +18,26 @@ class BundleRefused(Exception):
     """The service cannot start with this bundle; the message says why in one sentence."""
 
 
+class DeviceRefused(Exception):
+    """The service cannot start on this device; the message says why in one sentence."""
+
+
 class BundleModels:
     """The bundles at `path`: one bundle, or a folder of versions of which the newest is loaded first.
 
     With `key` only bundles that carry its signature are loaded.
     """
 
-    def __init__(self, path: Path, seen_limit: int, min_recall: float = 0.99, key: bytes | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        seen_limit: int,
+        min_recall: float = 0.99,
+        key: bytes | None = None,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:
         self._path = path
+        self._device = device
         self._min_recall = min_recall
         self._seen_limit = seen_limit
         self._key = key
@@ -32,7 +45,7 @@ class BundleModels:
         self._swap = asyncio.Lock()
 
     async def start(self) -> None:
-        """Load and warm the newest bundle; raises `BundleRefused`."""
+        """Load and warm the newest bundle; raises `BundleRefused` and `DeviceRefused`."""
         try:
             self._live = await asyncio.to_thread(self._load, None)
         except BundleError as error:
@@ -61,10 +74,23 @@ class BundleModels:
         if version not in found:
             raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(found)}")
         began = time.monotonic()
-        engine = CpuEngine(load_bundle(found[version], self._key), self._seen_limit, self._min_recall)
+        engine = self._engine(load_bundle(found[version], self._key))
         warm(engine)
         log_compilation(time.monotonic() - began)
         return engine
+
+    def _engine(self, bundle: Bundle) -> Engine:
+        if self._device == "cpu":
+            return CpuEngine(bundle, self._seen_limit, self._min_recall)
+        try:  # here, for the default server is installed without torch
+            from service.engine.torch_engine import TorchEngine, missing
+        except ImportError:
+            raise DeviceRefused(
+                "RECBLR_DEVICE: cuda (an NVIDIA GPU) needs PyTorch: install recblr-service[gpu], or set it to cpu."
+            ) from None
+        if reason := missing():
+            raise DeviceRefused(f"RECBLR_DEVICE: {reason}, or set it to cpu.")
+        return TorchEngine(bundle, self._seen_limit)
 
 
 def warm(engine: Engine) -> None:

@@ -128,6 +128,7 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
         "RECBLR_PORT": str(free_port()),
         "RECBLR_STATE_URL": f"sqlite:///{folder}/log.db",
         "RECBLR_BUNDLE": str(BUNDLE),
+        "CUDA_VISIBLE_DEVICES": "",  # a test machine's own GPU is no part of this
         **settings,
     }
     return {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")} | ours

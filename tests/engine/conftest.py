@@ -1,9 +1,10 @@
-"""Engines over small random models, and the plain float64 network beside them."""
+"""Engines of every kind over small random models, and the plain float64 network beside them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from numpy.typing import NDArray
 from model.artifact import Bundle, load_bundle
 from model.config import ModelConfig
 from model.network import RecBLR
-from service.core.ports import Folded, Rank, ScoredItem, TopK, Turn
+from service.core.ports import Engine, Folded, Rank, ScoredItem, TopK, Turn
 from service.engine.cpu import CpuEngine
+from service.engine.torch_engine import TorchEngine
 from tests.model.builders import CONFIGS, bundle_of
 
 DEMO = Path(__file__).parents[2] / "bundles" / "ml-1m-demo"
@@ -25,7 +27,7 @@ class House:
     """An engine and the torch network in float64 that it must agree with."""
 
     bundle: Bundle
-    engine: CpuEngine
+    engine: Engine
     network: RecBLR
 
     def scores(self, items: tuple[str, ...]) -> NDArray[np.float64]:
@@ -43,15 +45,23 @@ class House:
         return tuple(self.bundle.items[n].item_id for n in drawn)
 
 
-def build(bundle: Bundle, seen_limit: int = 1000) -> House:
+Kind = Literal["cpu", "torch", "cuda"]
+
+
+def engine_of(kind: Kind, bundle: Bundle, seen_limit: int = 1000) -> Engine:
+    """The compiled engine, or the torch engine on the CPU or on a GPU."""
+    if kind == "cpu":
+        return CpuEngine(bundle, seen_limit)
+    return TorchEngine(bundle, seen_limit, "cuda" if kind == "cuda" else "cpu")
+
+
+def build(kind: Kind, bundle: Bundle, seen_limit: int = 1000) -> House:
     network = RecBLR(bundle.config).double()
     network.load_state_dict({name: torch.from_numpy(a.astype(np.float64)) for name, a in bundle.weights.items()})
-    return House(bundle, CpuEngine(bundle, seen_limit), network.eval())
+    return House(bundle, engine_of(kind, bundle, seen_limit), network.eval())
 
 
-def run(
-    engine: CpuEngine, items: tuple[str, ...], ask: TopK | Rank | None = None, state: bytes | None = None
-) -> Folded:
+def run(engine: Engine, items: tuple[str, ...], ask: TopK | Rank | None = None, state: bytes | None = None) -> Folded:
     """One turn, which must not be refused."""
     (folded,) = engine.run([Turn(state, items, ask)])
     assert isinstance(folded, Folded), folded
@@ -67,20 +77,30 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+_no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+
+
+@pytest.fixture(scope="session", params=["cpu", "torch", pytest.param("cuda", marks=[pytest.mark.gpu, _no_gpu])])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Each kind of engine in turn: all of them keep one contract."""
+    found: Kind = request.param
+    return found
+
+
 @pytest.fixture(scope="session", params=[*CONFIGS, "demo"])
-def house(request: pytest.FixtureRequest) -> House:
+def house(kind: Kind, request: pytest.FixtureRequest) -> House:
     """Each configuration in turn, and the demo bundle."""
     name: str = request.param
-    return build(load_bundle(DEMO) if name == "demo" else bundle_of(CONFIGS[name], seed=4))
+    return build(kind, load_bundle(DEMO) if name == "demo" else bundle_of(CONFIGS[name], seed=4))
 
 
 @pytest.fixture(scope="session")
-def small() -> House:
+def small(kind: Kind) -> House:
     """The default configuration with 50 items and a start token."""
-    return build(bundle_of(CONFIGS["default"], seed=4))
+    return build(kind, bundle_of(CONFIGS["default"], seed=4))
 
 
 @pytest.fixture(scope="session")
-def without_token() -> House:
+def without_token(kind: Kind) -> House:
     """A model that says nothing before the first item."""
-    return build(bundle_of(ModelConfig(items=40, dim=12, start_token=False), seed=4))
+    return build(kind, bundle_of(ModelConfig(items=40, dim=12, start_token=False), seed=4))

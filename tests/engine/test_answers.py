@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import ModelConfig
+from model.state import F32
 from service.core.errors import ItemNotFound
-from service.core.ports import Rank, StateDamaged, TopK, Turn
-from service.engine.cpu import CpuEngine
-from service.engine.retrieval import Queries, exact
-from tests.engine.conftest import House, build, ids, run
+from service.core.ports import Engine, Rank, StateDamaged, TopK, Turn
+from service.engine.retrieval import Best, Queries, exact
+from service.engine.torch_search import TorchSearch
+from tests.engine.conftest import House, Kind, build, engine_of, ids, run
 from tests.model.builders import CONFIGS, bundle_of
 
 
@@ -25,13 +29,14 @@ from tests.model.builders import CONFIGS, bundle_of
     st.integers(0, 70),
 )
 @settings(max_examples=300, deadline=None)
-def test_top_k_is_the_head_of_a_sort(values: list[float], k: int) -> None:
+@pytest.mark.parametrize("search", [exact, lambda table, asked: TorchSearch(torch.from_numpy(table)).best(asked)])
+def test_top_k_is_the_head_of_a_sort(search: Callable[[F32, Queries], Best], values: list[float], k: int) -> None:
     scores = np.array(values, np.float32)
     wanted = sorted((n for n in range(len(values)) if values[n] != -np.inf), key=lambda n: (-scores[n], n))[:k]
     table = np.concatenate([[0], scores])[:, None].astype(np.float32)
     none = np.empty(0, np.uint32)
     asked = Queries(np.ones((1, 1), np.float32), np.array([k]), none, np.zeros(1, np.int64), np.zeros(1, np.int64))
-    best = exact(table, asked)
+    best = search(table, asked)
     assert (best.rows[0, : best.found[0]] - 1).tolist() == wanted
 
 
@@ -58,16 +63,16 @@ def test_titles_and_categories_come_along(small: House) -> None:
 
 
 @pytest.fixture
-def twins() -> CpuEngine:
+def twins(kind: Kind) -> Engine:
     """A model in which the odd rows have one embedding, and the even rows another."""
     bundle = bundle_of(CONFIGS["default"])
     table = bundle.weights["item_embedding.weight"]
     table[1::2] = table[1]
     table[2::2] = table[2]
-    return CpuEngine(bundle, 1000)
+    return engine_of(kind, bundle)
 
 
-def test_ties_are_in_the_order_of_rows(twins: CpuEngine) -> None:
+def test_ties_are_in_the_order_of_rows(twins: Engine) -> None:
     rows = [int(item[1:]) for item in ids(run(twins, ("i5",), TopK(50, exclude_seen=False)).items)]
     odd, even = list(range(1, 51, 2)), list(range(2, 51, 2))
     assert rows in (odd + even, even + odd)
@@ -130,8 +135,8 @@ def test_differences_are_of_the_whole_recurrent_state(house: House) -> None:
 
 
 @pytest.mark.parametrize("limit", [3, 5, 20])
-def test_the_last_items_are_remembered_up_to_the_limit(limit: int) -> None:
-    house = build(bundle_of(CONFIGS["default"]), seen_limit=limit)
+def test_the_last_items_are_remembered_up_to_the_limit(kind: Kind, limit: int) -> None:
+    house = build(kind, bundle_of(CONFIGS["default"]), seen_limit=limit)
     items = tuple(f"i{n}" for n in range(1, 13))
     whole = run(house.engine, items, TopK(50, exclude_seen=True))
     assert set(ids(whole.items)) == {item.item_id for item in house.bundle.items} - set(items[-limit:])
@@ -143,9 +148,9 @@ def test_the_last_items_are_remembered_up_to_the_limit(limit: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2])
-def test_a_limit_below_the_convs_reach_does_not_change_the_fold(limit: int) -> None:
+def test_a_limit_below_the_convs_reach_does_not_change_the_fold(kind: Kind, limit: int) -> None:
     bundle = bundle_of(ModelConfig(items=20, dim=8, conv_width=6))
-    short, long = CpuEngine(bundle, limit), CpuEngine(bundle, 1000)
+    short, long = engine_of(kind, bundle, limit), engine_of(kind, bundle)
     state = longer = None
     for item in ("i1", "i2", "i3", "i4", "i5", "i6", "i7", "i8"):
         state = run(short, (item,), None, state).state
@@ -158,7 +163,7 @@ def test_a_limit_below_the_convs_reach_does_not_change_the_fold(limit: int) -> N
 
 
 def test_a_state_of_another_shape_is_damaged(small: House) -> None:
-    other = build(bundle_of(CONFIGS["deep"]))
+    other = build("cpu", bundle_of(CONFIGS["deep"]))
     state = run(small.engine, ("i1",)).state
     (answer,) = other.engine.run([Turn(state, (), None)])
     assert isinstance(answer, StateDamaged)

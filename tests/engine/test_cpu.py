@@ -1,4 +1,4 @@
-"""The CPU engine against the torch network in float64: scores, order, folding and batches."""
+"""What is the CPU engine's own: it needs no torch, and it knows what its work costs."""
 
 from __future__ import annotations
 
@@ -7,44 +7,20 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from model.artifact import write_bundle
-from service.core.ports import Folded, Rank, StateDamaged, TopK, Turn
-from tests.engine.conftest import DEMO, House, ids, run
+from service.core.ports import Rank, TopK, Turn
+from service.engine.cpu import CpuEngine
+from tests.engine.conftest import DEMO
 from tests.model.builders import CONFIGS, bundle_of
 
-EVERYTHING = TopK(10_000, exclude_seen=False)
 
+def test_the_cost_grows_with_everything_that_is_asked_for() -> None:
+    engine = CpuEngine(bundle_of(CONFIGS["default"]), 1000)
 
-def order(scores: NDArray[np.floating]) -> list[int]:
-    """Rows, best first, equal ones in order; without row 0, which comes last."""
-    return np.lexsort((np.arange(len(scores)), -scores))[:-1].tolist()
-
-
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 37, 300])
-def test_scores_and_order_are_the_networks(house: House, length: int) -> None:
-    items = house.history(length, seed=length)
-    found = run(house.engine, items, EVERYTHING).items
-    wanted = house.scores(items)
-    rows = {item.item_id: row for row, item in enumerate(house.bundle.items, start=1)}
-    given = np.array([item.score for item in found])
-    assert len(found) == len(rows)
-    assert np.abs(given - wanted[[rows[item.item_id] for item in found]]).max() <= 1e-4
-    # Where float64 tells two items apart by more than float32 can blur, the order is the same.
-    exact = wanted[order(wanted)]
-    assert np.abs(wanted[[rows[item.item_id] for item in found]] - exact).max() <= 1e-4
-    assert (np.diff(given) <= 0).all()
-    top = order(wanted)[:10]
-    if np.diff(exact[:11]).max(initial=-1.0) < -1e-4:
-        assert [rows[item.item_id] for item in found[:10]] == top
-
-
-def test_the_cost_grows_with_everything_that_is_asked_for(small: House) -> None:
     def cost(*turns: Turn) -> float:
-        return small.engine.cost(turns)
+        return engine.cost(turns)
 
     turn = Turn(None, ("i1",), TopK(10, exclude_seen=True))
     more = [
@@ -55,90 +31,6 @@ def test_the_cost_grows_with_everything_that_is_asked_for(small: House) -> None:
     ]
     assert cost() == 0 < cost(replace(turn, ask=None)) < cost(turn) < min(more)
     assert cost(Turn(None, ("i1",) * 1000, None)) > 5e-3  # a history that is rebuilt must not hold the event loop
-
-
-def test_a_new_user_hears_what_the_start_token_says(small: House) -> None:
-    folded = run(small.engine, (), EVERYTHING)
-    assert folded.cold
-    wanted = small.scores(())
-    assert ids(folded.items) == [f"i{row}" for row in order(wanted)]
-    assert [item.score for item in folded.items] == pytest.approx(wanted[order(wanted)].tolist(), abs=1e-4)
-
-
-def test_without_a_start_token_a_new_user_hears_what_is_popular(without_token: House) -> None:
-    folded = run(without_token.engine, (), TopK(8, exclude_seen=True))
-    popularity = np.array([-1, *(item.popularity for item in without_token.bundle.items)])
-    assert folded.cold
-    assert ids(folded.items) == [f"i{row}" for row in order(popularity)[:8]]
-    after = run(without_token.engine, ("i3",), TopK(8, exclude_seen=False), folded.state)
-    assert not after.cold
-    assert ids(after.items) == [f"i{row}" for row in order(without_token.scores(("i3",)))[:8]]
-
-
-@pytest.mark.parametrize("cuts", [(1,), (2, 3), (1, 2, 3, 4, 5), (30,), (10, 39), tuple(range(1, 40))])
-def test_folding_in_parts_equals_folding_the_whole(house: House, cuts: tuple[int, ...]) -> None:
-    items = house.history(40, seed=8)
-    whole = run(house.engine, items).state
-    state = None
-    for start, stop in zip((0, *cuts), (*cuts, 40), strict=True):
-        state = run(house.engine, items[start:stop], None, state).state
-    assert state is not None
-    assert house.engine.difference(state, whole) <= 1e-5
-    asked = [run(house.engine, (), EVERYTHING, data).items for data in (state, whole)]
-    scores = [{item.item_id: item.score for item in items} for items in asked]
-    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
-
-
-def test_a_batch_of_everything_equals_one_by_one(house: House) -> None:
-    engine = house.engine
-    carried = [run(engine, house.history(n, seed=n)).state for n in (1, 2, 3, 50)]
-    ask = TopK(10, exclude_seen=True)
-    turns = [
-        Turn(None, (), ask),
-        Turn(None, (), None),
-        Turn(carried[0], (), ask),
-        Turn(carried[1], house.history(1, seed=11), ask),
-        Turn(b"damaged", house.history(3, seed=12), ask),
-        Turn(carried[2], house.history(700, seed=13), ask),
-        Turn(None, house.history(700, seed=14), None),
-        Turn(None, ("unknown", *house.history(2, seed=15), "unknown too"), ask),
-        Turn(carried[3], ("unknown",), ask),
-        Turn(carried[3][:-3], (), ask),
-        *(Turn(carried[n % 4], house.history(n, seed=n), ask) for n in range(40)),
-    ]
-    together = engine.run(turns)
-    assert len(together) == len(turns)
-    for turn, found in zip(turns, together, strict=True):
-        (alone,) = engine.run([turn])
-        if isinstance(alone, StateDamaged):
-            assert isinstance(found, StateDamaged)
-            continue
-        assert isinstance(found, Folded)
-        assert found.cold == alone.cold
-        assert engine.difference(found.state, alone.state) <= 1e-5
-        assert [a.score for a in found.items] == pytest.approx([b.score for b in alone.items], abs=1e-4)
-    assert [n for n, found in enumerate(together) if isinstance(found, StateDamaged)] == [4, 9]
-
-
-def test_no_turns_have_no_answers(small: House) -> None:
-    assert small.engine.run([]) == []
-
-
-def test_unknown_items_leave_the_state_as_it_is(small: House) -> None:
-    engine = small.engine
-    known = small.history(9)
-    state = run(engine, known).state
-    assert run(engine, ("x", "y"), None, state).state == state
-    mixed = run(engine, ("x", *known[:4], "y", *known[4:], "z")).state
-    assert engine.difference(mixed, state) <= 1e-6
-    new = run(engine, ("x", "y"), TopK(3, exclude_seen=True))
-    assert new.cold
-    assert new == run(engine, (), TopK(3, exclude_seen=True))
-
-
-def test_a_state_is_handed_on_byte_for_byte(house: House) -> None:
-    state = run(house.engine, house.history(5)).state
-    assert run(house.engine, (), TopK(3, exclude_seen=False), state).state == state
 
 
 @pytest.mark.parametrize("start", ["default", "two taps"])

@@ -31,6 +31,23 @@ def test_each_state_is_that_of_its_own_history(start_token: bool) -> None:
         torch.testing.assert_close(outputs[n], output[0], rtol=1e-9, atol=1e-12)
 
 
+def test_histories_that_continue_states_equal_whole_ones() -> None:
+    network = RecBLR(ModelConfig(items=30, dim=8, start_token=True)).double().eval()
+    generator = np.random.default_rng(5)
+    cuts = [(3, 9), (1, 1), (20, 0), (0, 7), (40, 33)]
+    whole = [generator.integers(1, 31, first + second) for first, second in cuts]
+    begun, _ = rebuild(network, [history[:first] for history, (first, _) in zip(whole, cuts, strict=True)])
+    rest = [history[first:] for history, (first, _) in zip(whole, cuts, strict=True)]
+    before = begun.clone()
+    states, outputs = rebuild(network, rest, steps=20, begin=begun)
+    wanted, last = rebuild(network, whole)
+    torch.testing.assert_close(states, wanted, rtol=1e-9, atol=1e-12)
+    moved = [n for n, (_, second) in enumerate(cuts) if second]
+    torch.testing.assert_close(outputs[moved], last[moved], rtol=1e-9, atol=1e-12)
+    assert not outputs[2].any()
+    assert torch.equal(begun, before)
+
+
 def test_no_histories_give_no_states() -> None:
     network = RecBLR(ModelConfig(items=3, dim=4))
     states, outputs = rebuild(network, [])

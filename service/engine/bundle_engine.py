@@ -1,0 +1,183 @@
+"""core.ports.Engine over a bundle: turns become folds and searches. Where these are computed is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.artifact import Bundle
+from model.state import F32
+from service.core.errors import ItemNotFound
+from service.core.ports import Folded, Rank, ScoredItem, StateDamaged, TopK, Turn
+from service.engine.packed import Batch, join
+from service.engine.packing import Index
+from service.engine.retrieval import Best, Queries
+
+
+class Folder(Protocol):
+    """Folds items into packed states (model.state) of one model.
+
+    floats: how many 4-byte words of a state are numbers; new_history: the state before any item.
+    """
+
+    floats: int
+    new_history: bytes
+
+    def sound(self, states: Batch) -> NDArray[np.bool_]:
+        """Which states can have come from a fold."""
+        ...
+
+    def fold(self, states: Batch, picked: Sequence[int], rows: Sequence[Sequence[int] | Index]) -> list[bytes]:
+        """The picked states, which must be sound, after their items' rows: at least one each."""
+        ...
+
+    def recurrent(self, state: bytes) -> F32:
+        """Every number of a sound state's recurrence, the first layer's conv inputs computed."""
+        ...
+
+
+class Search(Protocol):
+    """Finds rows of the embedding table (V + 1, D). Equal scores are in order of row; row 0 is no answer."""
+
+    def best(self, queries: Queries) -> Best:
+        """The rows of the highest products."""
+        ...
+
+    def nearest(self, row: int, k: int) -> Best:
+        """The rows nearest to this one by cosine, without itself; one query's answer."""
+        ...
+
+    def scores(self, rows: Index, output: F32) -> F32:
+        """The products of `output` (D,) with these rows (N,)."""
+        ...
+
+    def measured(self) -> dict[str, float]:
+        """What the search has found out about itself, for `Engine.describe`."""
+        ...
+
+
+class BundleEngine:
+    """A loaded model; see core.ports.Engine, of which a subclass adds `cost`."""
+
+    def __init__(self, bundle: Bundle, folder: Folder, search: Search) -> None:
+        self._bundle = replace(bundle, weights={})  # folder and search have theirs; a large table is not kept twice
+        self._folder, self._search = folder, search
+        self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
+        # What a model without a start token says before the first item.
+        self._popularity = np.array([item.popularity for item in bundle.items], np.float32)
+        self._popular = 1 + np.argsort(-self._popularity, kind="stable")
+
+    @property
+    def version(self) -> str:
+        """The bundle's version."""
+        return self._bundle.version
+
+    def knows(self, item_id: str) -> bool:
+        """Whether the model has an embedding for the item."""
+        return item_id in self._rows
+
+    def describe(self) -> dict[str, Any]:
+        """Version, config, metrics and training-data summary, ready for JSON."""
+        return {
+            "version": self._bundle.version,
+            "created": self._bundle.created,
+            "config": self._bundle.config.to_dict(),
+            "metrics": dict(self._bundle.metrics) | self._search.measured(),
+            "training_data": dict(self._bundle.training_data),
+        }
+
+    def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+        """Fold and answer all turns as one batch; see core.ports.Engine."""
+        states = [self._folder.new_history if turn.state is None else turn.state for turn in turns]
+        batch = join([state if len(state) % 4 == 0 else b"" for state in states])
+        sound: list[bool] = self._folder.sound(batch).tolist()
+        known = self._rows
+        rows = [[row for item in turn.items if (row := known.get(item))] for turn in turns]
+        pending = [n for n in range(len(turns)) if rows[n] and sound[n]]
+        if pending:
+            for n, state in zip(pending, self._folder.fold(batch, pending, [rows[n] for n in pending]), strict=True):
+                states[n] = state
+        return self._answers(turns, states, sound)
+
+    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
+        """The `k` items nearest by cosine; see core.ports.Engine."""
+        row = self._rows.get(item_id)
+        if row is None:
+            raise ItemNotFound("the live model does not know this item")
+        best = self._search.nearest(row, k)
+        return self._scored(best.rows[0], best.scores[0], int(best.found[0]))
+
+    def difference(self, state: bytes, expected: bytes) -> float:
+        """max |state - expected| / max |expected| over the recurrent state; see core.ports.Engine."""
+        for data in (state, expected):
+            if len(data) % 4 or not self._folder.sound(join([data]))[0]:
+                raise self._damaged(data)
+        found, wanted = self._folder.recurrent(state), self._folder.recurrent(expected)
+        return float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
+
+    def _damaged(self, data: bytes) -> StateDamaged:
+        return StateDamaged(f"these {len(data)} bytes are no state of {4 * self._folder.floats} bytes and rows")
+
+    def _answers(
+        self, turns: Sequence[Turn], states: Sequence[bytes], sound: Sequence[bool]
+    ) -> list[Folded | StateDamaged]:
+        best = self._best(turns, states, [n for n in range(len(turns)) if sound[n]])
+        answers: list[Folded | StateDamaged] = []
+        for n, (turn, state) in enumerate(zip(turns, states, strict=True)):
+            if sound[n]:
+                items = self._rank(turn.ask, state) if isinstance(turn.ask, Rank) else best.get(n, ())
+                answers.append(Folded(state, self._is_cold(state), items))
+            else:
+                answers.append(self._damaged(state))
+        return answers
+
+    def _is_cold(self, state: bytes) -> bool:
+        return len(state) == 4 * self._folder.floats
+
+    def _best(
+        self, turns: Sequence[Turn], states: Sequence[bytes], sound: Sequence[int]
+    ) -> dict[int, tuple[ScoredItem, ...]]:
+        """What those turns hear that ask for the best items."""
+        answers, asked, counts, excluding = {}, [], [], []
+        for n in sound:
+            if isinstance(ask := turns[n].ask, TopK):
+                if self._is_cold(states[n]) and not self._bundle.config.start_token:
+                    rows = self._popular[: ask.k]
+                    answers[n] = self._scored(rows, self._popularity[rows - 1], len(rows))
+                else:
+                    asked.append(n)
+                    counts.append(ask.k)
+                    excluding.append(ask.exclude_seen)
+        if asked:
+            batch = join([states[n] for n in asked])
+            outputs = batch.starts[:-1, None] + np.arange(self._bundle.config.dim)
+            end = batch.starts[1:]
+            begin = np.where(excluding, batch.starts[:-1] + self._folder.floats, end)
+            best = self._search.best(Queries(batch.numbers[outputs], np.array(counts), batch.words, begin, end))
+            for n, rows, scores, found in zip(asked, best.rows, best.scores, best.found.tolist(), strict=True):
+                answers[n] = self._scored(rows, scores, found)
+        return answers
+
+    def _rank(self, ask: Rank, state: bytes) -> tuple[ScoredItem, ...]:
+        rows = np.array([self._rows.get(item, 0) for item in ask.candidates], np.int64)
+        scores = self._search.scores(rows, np.frombuffer(state, np.float32, self._bundle.config.dim))
+        scores[rows == 0] = -np.inf
+        order = np.lexsort((rows, -scores)).tolist()
+        items = self._bundle.items
+        return tuple(
+            ScoredItem(ask.candidates[n], float(scores[n]), items[row - 1].title, items[row - 1].categories)
+            if (row := int(rows[n]))
+            else ScoredItem(ask.candidates[n], None)
+            for n in order
+        )
+
+    def _scored(self, rows: Index, scores: F32, found: int) -> tuple[ScoredItem, ...]:
+        items, answer = self._bundle.items, []
+        for row, score in zip(rows[:found].tolist(), scores[:found].tolist(), strict=True):
+            item = items[row - 1]
+            answer.append(ScoredItem(item.item_id, score, item.title, item.categories))
+        return tuple(answer)
