@@ -27,11 +27,13 @@ class RedisServer:
     It keeps its port and its folder over `kill` and `start`, so that a restart meets its own data.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, **options: str) -> None:
+        """`options` are lines of redis.conf, with _ for each -."""
         executable = shutil.which("redis-server")
         if executable is None:
             raise RuntimeError("redis-server is not installed, and the store's tests need a real one")
         self._executable = executable
+        self._options = {name.replace("_", "-"): value for name, value in options.items()}
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.port = free_port()
@@ -52,6 +54,11 @@ class RedisServer:
 
     def start(self) -> None:
         """Return once the server answers and has loaded its data."""
+        self.launch()
+        self.await_start()
+
+    def launch(self) -> None:
+        """Start the process, and do not wait for it."""
         options = {
             "port": self.port,
             "bind": "127.0.0.1",
@@ -61,11 +68,16 @@ class RedisServer:
             "appendfsync": "always",
             "save": "",
             "maxmemory-policy": "noeviction",
+            **self._options,
         }
         command = [self._executable]
         for name, value in options.items():
             command += [f"--{name}", str(value)]
         self._process = subprocess.Popen(command)
+
+    def await_start(self) -> None:
+        """Return once the server answers."""
+        assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:

@@ -1,6 +1,6 @@
 -- Remove one event as if it had never been. Returns 1 if there was one.
 -- KEYS  user hash, log list, shard stream, the shard's count of deletions
--- ARGV  new generation, event id, sequence that the id names if it has the reserved form, else ""
+-- ARGV  new generation, event id, sequence that the id names if it has the reserved form, else "", 1 if it must write
 -- The sequence stays as it is. Every memo may reflect the event, so all of them go, and the new generation keeps
 -- those out that are being computed now.
 local user, log, stream, deletions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -11,11 +11,15 @@ if not reserved then
   sequence = known and tonumber(string.match(known, '^%d+'))
 end
 local entry = sequence and redis.call('LINDEX', log, position(log, sequence))
-if not entry then
-  return 0
+local number, _, item_size, id_size, start
+if entry then
+  number, _, item_size, id_size, start = struct.unpack('<ddHH', entry)
 end
-local number, _, item_size, id_size, start = struct.unpack('<ddHH', entry)
-if number ~= sequence or (reserved and id_size > 0) then
+if not entry or number ~= sequence or (reserved and id_size > 0) then
+  if ARGV[4] == '1' then
+    -- It may have been removed by a call whose acknowledgement is missing; WAIT covers what its connection wrote.
+    redis.call('INCRBY', deletions, 0)
+  end
   return 0
 end
 redis.call('LREM', log, 1, entry)

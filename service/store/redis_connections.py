@@ -40,8 +40,20 @@ class Connections:
                 packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]
                 await connection.send_packed_command(b"".join(packed))
                 return [await _reply(connection) for _ in commands]
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
             finally:
                 self._free.append(connection)
+
+    async def drop_idle(self) -> None:
+        """Close what nobody uses at the moment: the next exchange opens a connection, perhaps to another server."""
+        idle, self._free = self._free, []
+        try:
+            for connection in idle:
+                await connection.disconnect(nowait=True)
+        finally:
+            self._free += idle
 
     async def _take(self) -> AbstractConnection:
         """A connection that is open and has nothing unread."""

@@ -44,16 +44,19 @@ PUT_MEMO = Script("put_memo.lua")
 HISTORY = Script("position.lua", "history.lua")
 DELETE_EVENT = Script("position.lua", "delete_event.lua")
 DELETE_USER = Script("delete_user.lua")
+NOTES = Script("notes.lua")
 SWAP_NOTE = Script("swap_note.lua")
+SCRIPTS = (VISIT, PUT_MEMO, HISTORY, DELETE_EVENT, DELETE_USER, NOTES, SWAP_NOTE)
 
-NOTES = "{notes}:notes"
+NOTES_KEY = "{notes}:notes"
 USERS = "{*}:user:*"  # may match a log whose user's id looks like this: `user_of` knows
+TAGS = (*(f"{{{shard}}}" for shard in range(SHARDS)), "{notes}")  # all that decides on a key's slot in a cluster
 
 
 def keys(user_id: str) -> tuple[str, str, str]:
     """The keys of the user's hash, its log and its shard's stream."""
-    shard = zlib.crc32(user_id.encode()) % SHARDS
-    return f"{{{shard}}}:user:{user_id}", f"{{{shard}}}:log:{user_id}", f"{{{shard}}}:stream"
+    tag = TAGS[zlib.crc32(user_id.encode()) % SHARDS]
+    return f"{tag}:user:{user_id}", f"{tag}:log:{user_id}", f"{tag}:stream"
 
 
 def user_of(key: bytes) -> str | None:

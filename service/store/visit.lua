@@ -1,6 +1,6 @@
 -- One user's visit: append events, then bring back the memo and what a fold still needs.
 -- KEYS  user hash, log list, shard stream
--- ARGV  user id, keep, generation for a new user, model version or "",
+-- ARGV  user id, keep, generation for a new user, model version or "", 1 if duplicates must write,
 --       then for each event: item id, timestamp, event id or "", fingerprint
 -- Returns generation, sequence, trimmed, memo or nil, applied, entries, {sequence, kind} for each event
 --         where kind is 0 appended, 1 duplicate, 2 conflict.
@@ -20,12 +20,18 @@ local applied = tonumber(found[4])
 local memo = found[5]
 
 local sequence, kept, outcomes = before, 0, {}
-for i = 5, #ARGV, 4 do
+for i = 6, #ARGV, 4 do
   local item, timestamp, event_id, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local known = event_id ~= '' and redis.call('HGET', user, 'e:' .. event_id)
   if known then
     local first, stored = string.match(known, '^(%d+) (.*)$')
     outcomes[#outcomes + 1] = { tonumber(first), stored == fingerprint and 1 or 2 }
+    if ARGV[5] == '1' then
+      -- WAIT covers what its connection wrote. Whoever answers for the first write must write as well; put back what
+      -- was there, beginning with a removal, which a full instance takes.
+      redis.call('HDEL', user, 'e:' .. event_id)
+      redis.call('HSET', user, 'e:' .. event_id, known)
+    end
   else
     sequence = sequence + 1
     generation = generation or ARGV[3]

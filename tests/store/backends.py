@@ -9,12 +9,13 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from redis import Redis
+from redis import Redis, RedisCluster
 
 from service.core.ports import Store
 from service.store import open_store
 from service.store.redis import BUDGET_SECONDS, open_redis
 from service.store.redis_layout import SHARDS, deletions_key, events_after, keys
+from tests.deployments import ClusterServers
 from tests.servers import RedisServer
 
 _ENTRY = struct.Struct("<ddHH")
@@ -75,17 +76,22 @@ class SqliteBackend:
 
 
 class RedisBackend:
-    def __init__(self, server: RedisServer, budget: float = BUDGET_SECONDS) -> None:
+    """`url` is how the store reaches the server, if not by its own address."""
+
+    def __init__(
+        self, server: RedisServer, budget: float = BUDGET_SECONDS, url: str | None = None, wait: int = 0
+    ) -> None:
         self.server = server
-        self.url = server.url
+        self.url = url or server.url
         self._budget = budget
+        self._wait = wait
 
     async def open(self, keep: int = 1000) -> Store:
-        return await open_redis(self.url, keep, self._budget)
+        return await open_redis(self.url, keep, self._budget, self._wait)
 
     @contextmanager
     def client(self) -> Iterator[Any]:
-        with Redis.from_url(self.url) as client:
+        with Redis(port=self.server.port) as client:
             yield client
 
     def contents(self) -> str:
@@ -130,6 +136,19 @@ class RedisBackend:
                 user_id = key.decode().split(":", 2)[2]
                 named |= {(user_id, f[2:].decode()) for f in client.hkeys(key) if f.startswith(b"e:")}
             assert named == {(e[0], e[4]) for e in logged if e[4] != f"seq-{e[1]}"}
+
+
+class ClusterBackend(RedisBackend):
+    def __init__(self, cluster: ClusterServers, budget: float = BUDGET_SECONDS, wait: int = 0) -> None:
+        super().__init__(cluster.nodes[0], budget, cluster.url, wait)
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        client = RedisCluster(host="127.0.0.1", port=self.server.port)
+        try:
+            yield client
+        finally:
+            client.close()
 
 
 def _value(client: Any, key: bytes) -> object:

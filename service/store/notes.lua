@@ -1,0 +1,3 @@
+-- Every note: name, text, name, text, …
+-- KEYS  hash of the notes
+return redis.call('HGETALL', KEYS[1])

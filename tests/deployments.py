@@ -1,0 +1,194 @@
+"""More than one Redis: a cluster, and a primary with a replica that sentinels watch. All of them real servers."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from redis import Redis
+
+from tests.servers import START_SECONDS, RedisServer, free_port
+
+SLOTS = 16384
+
+
+def wait_for(what: str, holds: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+    """Return once `holds`, or fail with `what` was waited for."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited {seconds} s in vain: {what}")
+        time.sleep(0.02)
+
+
+def info(server: RedisServer, section: str) -> dict[str, Any]:
+    with Redis(port=server.port) as client:
+        return client.info(section)
+
+
+class ClusterServers:
+    """Three primaries, each with a replica; a context manager. Every write is synced to disk."""
+
+    def __init__(self, node_timeout_ms: int = 2000) -> None:
+        self.node_timeout_ms = node_timeout_ms
+        self.nodes: list[RedisServer] = []
+        self._bus: dict[int, int] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> ClusterServers:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def url(self) -> str:
+        # Two of them: a client must find the others, and must not depend on the first.
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
+
+    def add(self) -> RedisServer:
+        """One more server, which is of no cluster yet."""
+        bus = free_port()
+        node = RedisServer(
+            cluster_enabled="yes",
+            cluster_config_file="nodes.conf",
+            cluster_port=str(bus),
+            cluster_node_timeout=str(self.node_timeout_ms),
+            repl_diskless_sync_delay="0",
+            repl_ping_replica_period="1",
+        )
+        self._bus[node.port] = bus
+        self._stack.callback(node.__exit__, None, None, None)
+        node.launch()
+        self.nodes.append(node)
+        return node
+
+    def meet(self, node: RedisServer) -> None:
+        """Make `node` a member."""
+        with Redis(port=node.port) as client:
+            first = self.nodes[0].port
+            client.execute_command("CLUSTER", "MEET", "127.0.0.1", first, self._bus[first])
+
+    def node_id(self, node: RedisServer) -> str:
+        with Redis(port=node.port, decode_responses=True) as client:
+            return str(client.execute_command("CLUSTER", "MYID"))
+
+    def _start(self) -> None:
+        for _ in range(6):
+            self.add()
+        for node in self.nodes:
+            node.await_start()
+        primaries, replicas = self.nodes[:3], self.nodes[3:]
+        for number, node in enumerate(primaries):
+            with Redis(port=node.port) as client:
+                first, last = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for node in self.nodes[1:]:
+            self.meet(node)
+        wait_for("every node to know every other", lambda: all(self._knows(node) == 6 for node in self.nodes))
+        for primary, replica in zip(primaries, replicas, strict=True):
+            with Redis(port=replica.port) as client:
+                client.execute_command("CLUSTER", "REPLICATE", self.node_id(primary))
+        self.await_whole()
+
+    def await_whole(self) -> None:
+        """Return once every node serves, and every replica is in step with a primary."""
+        wait_for("the cluster to be whole", lambda: all(self._is_well(node) for node in self.nodes))
+        primaries = [node for node in self.nodes if info(node, "replication")["role"] == "master"]
+        wait_for(
+            "replicas to be in step",
+            lambda: all(info(node, "replication")["connected_slaves"] == 1 for node in primaries),
+        )
+
+    def _knows(self, node: RedisServer) -> int:
+        with Redis(port=node.port, decode_responses=True) as client:
+            return int(client.cluster("INFO")["cluster_known_nodes"])
+
+    def _is_well(self, node: RedisServer) -> bool:
+        with Redis(port=node.port, decode_responses=True) as client:
+            state = client.cluster("INFO")
+            replication = client.info("replication")
+        linked = replication["role"] == "master" or replication["master_link_status"] == "up"
+        return bool(state["cluster_state"] == "ok" and state["cluster_slots_ok"] == str(SLOTS) and linked)
+
+    def clear(self) -> None:
+        """Empty every primary, and the scripts with them."""
+        for node in self.nodes:
+            with Redis(port=node.port) as client:
+                if client.info("replication")["role"] == "master":
+                    client.flushall()
+
+
+class SentinelServers:
+    """A primary, a replica and three sentinels that watch them; a context manager."""
+
+    SERVICE = "mymaster"
+
+    def __init__(self, down_after_ms: int = 1000) -> None:
+        self._down_after_ms = down_after_ms
+        self._stack = ExitStack()
+        self._ports: list[int] = []
+
+    def __enter__(self) -> SentinelServers:
+        try:
+            self.primary = self._stack.enter_context(RedisServer())
+            self.replica = self._stack.enter_context(
+                RedisServer(replicaof=f"127.0.0.1 {self.primary.port}", repl_diskless_sync_delay="0")
+            )
+            wait_for("the replica's link", lambda: info(self.primary, "replication")["connected_slaves"] == 1)
+            for _ in range(3):
+                self._ports.append(self._sentinel())
+            wait_for("the sentinels to agree", lambda: all(map(self._ready, self._ports)))
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self._ports)
+        return f"redis+sentinel://{hosts}/{self.SERVICE}"
+
+    def _sentinel(self) -> int:
+        folder = Path(tempfile.mkdtemp(prefix="sentinel-"))
+        self._stack.callback(shutil.rmtree, folder)
+        port = free_port()
+        name = self.SERVICE
+        (folder / "sentinel.conf").write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\nlogfile {folder}/log\n"
+            f"sentinel monitor {name} 127.0.0.1 {self.primary.port} 2\n"
+            f"sentinel down-after-milliseconds {name} {self._down_after_ms}\n"
+            f"sentinel failover-timeout {name} 5000\n"
+        )
+        process = subprocess.Popen(["redis-server", str(folder / "sentinel.conf"), "--sentinel"])
+        self._stack.callback(process.wait)
+        self._stack.callback(process.kill)
+        return port
+
+    def _ready(self, port: int) -> bool:
+        try:
+            with Redis(port=port, decode_responses=True) as client:
+                state: Any = client.sentinel_master(self.SERVICE)
+                return int(state["num-other-sentinels"]) == 2 and int(state["num-slaves"]) == 1
+        except (OSError, KeyError):
+            return False
