@@ -102,11 +102,11 @@ async def _preflight(settings: Settings) -> None:
     """Open and close the event log and the bundle once, here, where a failure can still be one sentence."""
     # Imported late: with several workers the metrics library must find its environment first.
     from service.engine import BundleRefused, DeviceRefused
-    from service.main import bundle_models
-    from service.store import StoreRefused, open_store, open_stream
+    from service.main import bundle_models, open_log
+    from service.store import StoreRefused, open_stream
 
     try:
-        store = await open_store(settings.state_url.get_secret_value(), settings.events_kept)
+        store = await open_log(settings)
         await store.close()
     except StoreRefused as error:
         raise StartRefused(f"RECBLR_STATE_URL: {error}") from None

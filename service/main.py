@@ -44,7 +44,7 @@ from service.core.consumer import Consumer
 from service.core.errors import ReloadRefused
 from service.core.events import Snapshot, Visit
 from service.core.memo_writer import MemoWriter
-from service.core.ports import Engine, EngineJob, Folded, Models, ScoredItem, SimilarJob, Turn
+from service.core.ports import Engine, EngineJob, Folded, Models, ScoredItem, SimilarJob, Store, Turn
 from service.core.recommender import Recommender
 from service.engine import BundleModels
 from service.settings import Settings, StreamAddress, load_settings
@@ -94,7 +94,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
     async with AsyncExitStack() as closing:
         # Workers share the machine's cores: a BLAS that starts a thread for each core makes them fight.
         closing.enter_context(threadpool_limits(limits=1, user_api="blas"))
-        store = MeteredStore(await open_store(settings.state_url.get_secret_value(), settings.events_kept), meter)
+        store = MeteredStore(await open_log(settings), meter)
         closing.push_async_callback(store.close)
         models = await _load_models(settings)
         # One thread: the engine's arithmetic holds a core, and a second one would only take turns with it.
@@ -197,6 +197,11 @@ def docs_url(settings: Settings) -> str:
     """Where a person on this machine finds the API's page."""
     host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/docs"
+
+
+async def open_log(settings: Settings) -> Store:
+    """The store that the settings name; raises `StoreRefused`."""
+    return await open_store(settings.state_url.get_secret_value(), settings.events_kept, settings.redis_wait)
 
 
 def bundle_models(settings: Settings) -> BundleModels:

@@ -17,7 +17,10 @@ from service.keys import SHORTEST_KEY, ApiKey, parse_key
 
 PREFIX = "RECBLR_"
 _NEAR = 0.75  # how alike a wrong name and a setting's must be for the one to be taken for the other
-_STATE_SCHEMES = ("sqlite:///", "redis://", "rediss://", "redis+cluster://")
+_STATE_SCHEMES = (
+    "sqlite:///",
+    *(f"redis{tls}{kind}://" for tls in ("", "s") for kind in ("", "+sentinel", "+cluster")),
+)
 
 
 class SettingsRefused(Exception):
@@ -95,8 +98,16 @@ class Settings(BaseSettings):
     )
     state_url: Annotated[SecretStr, AfterValidator(_known_scheme)] = Field(
         default=SecretStr("sqlite:///recblr.db"),
-        title="a URL that begins with sqlite:///, redis:// or rediss://",
-        description="where the event log lives: sqlite:///path, redis://host:port/db or, with TLS, rediss://",
+        title="a URL that begins with sqlite:///, redis://, redis+sentinel:// or redis+cluster:// (rediss for TLS)",
+        description="where the event log lives: sqlite:///path, redis://host:port/db, redis+cluster://host:port,… or "
+        "redis+sentinel://host:port,…/primary; with TLS rediss://, rediss+cluster://, rediss+sentinel://",
+    )
+    redis_wait: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        title="a whole number from 0 to 16",
+        description="replicas that must have a write before it is acknowledged; with fewer it is answered 503",
     )
     bundle: Path = Field(
         default=Path("bundles/ml-1m-demo"), title="a path", description="model bundle, or a folder of versions of one"

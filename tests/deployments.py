@@ -14,18 +14,25 @@ from typing import Any
 
 from redis import Redis
 
-from tests.servers import START_SECONDS, RedisServer, free_port
+from tests.servers import RedisServer, free_port
 
 SLOTS = 16384
 
 
-def wait_for(what: str, holds: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+def wait_for(what: str, holds: Callable[[], bool], seconds: float = 60.0) -> None:
     """Return once `holds`, or fail with `what` was waited for."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
             raise RuntimeError(f"waited {seconds} s in vain: {what}")
         time.sleep(0.02)
+
+
+def in_step(primary: RedisServer) -> bool:
+    """Whether a replica has everything that the primary has, and answers at once."""
+    with Redis(port=primary.port) as client:
+        state = client.info("replication").get("slave0", {})
+        return state.get("state") == "online" and int(client.wait(1, 500)) >= 1
 
 
 def info(server: RedisServer, section: str) -> dict[str, Any]:
@@ -98,9 +105,7 @@ class ClusterServers:
                 first, last = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for node in self.nodes[1:]:
-            self.meet(node)
-        wait_for("every node to know every other", lambda: all(self._knows(node) == 6 for node in self.nodes))
+        wait_for("every node to know every other", self._acquainted)
         for primary, replica in zip(primaries, replicas, strict=True):
             with Redis(port=replica.port) as client:
                 client.execute_command("CLUSTER", "REPLICATE", self.node_id(primary))
@@ -110,10 +115,15 @@ class ClusterServers:
         """Return once every node serves, and every replica is in step with a primary."""
         wait_for("the cluster to be whole", lambda: all(self._is_well(node) for node in self.nodes))
         primaries = [node for node in self.nodes if info(node, "replication")["role"] == "master"]
-        wait_for(
-            "replicas to be in step",
-            lambda: all(info(node, "replication")["connected_slaves"] == 1 for node in primaries),
-        )
+        wait_for("replicas to be in step", lambda: all(map(in_step, primaries)))
+
+    def _acquainted(self) -> bool:
+        # On a busy machine a handshake may time out, and it is not repeated by itself.
+        strangers = [node for node in self.nodes[1:] if self._knows(node) < 2]
+        for node in strangers:
+            self.meet(node)
+        time.sleep(0.2)
+        return not strangers and all(self._knows(node) == len(self.nodes) for node in self.nodes)
 
     def _knows(self, node: RedisServer) -> int:
         with Redis(port=node.port, decode_responses=True) as client:
@@ -150,7 +160,7 @@ class SentinelServers:
             self.replica = self._stack.enter_context(
                 RedisServer(replicaof=f"127.0.0.1 {self.primary.port}", repl_diskless_sync_delay="0")
             )
-            wait_for("the replica's link", lambda: info(self.primary, "replication")["connected_slaves"] == 1)
+            wait_for("the replica to be in step", lambda: in_step(self.primary))
             for _ in range(3):
                 self._ports.append(self._sentinel())
             wait_for("the sentinels to agree", lambda: all(map(self._ready, self._ports)))

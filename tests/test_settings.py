@@ -36,7 +36,8 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "HOST": "0.0.0.0",
         "PORT": "80",
-        "STATE_URL": "redis://:pass@db:6379/0",
+        "STATE_URL": "rediss+sentinel://:pass@a,b/db",
+        "REDIS_WAIT": "1",
         "BUNDLE": "/models",
         "WORKERS": "2",
         "API_KEYS": f" {KEYS.replace(',', ' , ')} ,",
@@ -93,6 +94,8 @@ WRONG = [
     ("RECBLR_PORT", "65536"),
     ("RECBLR_PORT", "http"),
     ("RECBLR_STATE_URL", "postgres://user:hunter2hunter2@db"),
+    ("RECBLR_STATE_URL", "redis+other://user:hunter2hunter2@db"),
+    ("RECBLR_REDIS_WAIT", "-1"),
     ("RECBLR_WORKERS", "0"),
     ("RECBLR_API_KEYS", "hunter2"),
     ("RECBLR_API_KEYS", f"{KEYS},hunter2"),
@@ -203,4 +206,3 @@ def test_help_names_every_setting() -> None:
         assert f"RECBLR_{name.upper()} " in done.stdout
     assert describe_settings() in done.stdout
     assert "recblr-service[gpu]" in done.stdout
-    assert "cluster" not in done.stdout

@@ -134,11 +134,14 @@ class Cluster:
         layout = str(crc32(repr(sorted(self._owners.items())).encode()))
         begun, _, rest = cursor.partition("/")
         place, _, within = rest.partition("/") if begun == layout else ("0", "", "")
-        keys, following = await primaries[int(place)].scan(within, pattern, count)
-        if following:
-            return keys, f"{layout}/{place}/{following}"
-        last = int(place) + 1 == len(primaries)
-        return keys, "" if last else f"{layout}/{int(place) + 1}/"
+        number = int(place)
+        while True:
+            keys, following = await primaries[number].scan(within, pattern, count)
+            if following:
+                return keys, f"{layout}/{number}/{following}"
+            number, within = number + 1, ""
+            if keys or number == len(primaries):
+                return keys, f"{layout}/{number}/" if number < len(primaries) else ""
 
     async def ping(self) -> None:
         """See `Deployment.ping`. A cluster is up while one primary answers: its users can be served."""

@@ -43,15 +43,6 @@ class TestRedisCluster(StoreContract):
     pass
 
 
-class TestRedisClusterThatWaits(StoreContract):
-    """With WAIT every acknowledgement stands on the replica; nothing else changes."""
-
-    @pytest.fixture
-    def backend(self, shared_cluster: ClusterServers) -> ClusterBackend:
-        shared_cluster.clear()
-        return ClusterBackend(shared_cluster, PATIENT, wait=1)
-
-
 def test_random_operations_agree_with_the_model(backend: ClusterBackend) -> None:
     compare_with_model(backend, examples=60)
 

@@ -194,7 +194,7 @@ async def test_a_failure_midway_leaves_no_half_batch(backend: SqliteBackend) -> 
         ("sqlite:////dev/null/events.db", "does not exist"),
         ("sqlite:////", "cannot be used"),
         ("postgres://me:secret@host/db", "must begin with"),
-        ("redis+cluster://me:secret@host", "not supported yet"),
+        ("redis+other://me:secret@host", "must begin with"),
         ("events.db", "must begin with"),
         ("", "must begin with"),
     ],
@@ -203,6 +203,11 @@ async def test_a_wrong_url_is_refused(url: str, says: str) -> None:
     with pytest.raises(StoreRefused, match=says) as refusal:
         await open_store(url, 10)
     assert "secret" not in str(refusal.value)
+
+
+async def test_waiting_for_replicas_is_refused(backend: SqliteBackend) -> None:
+    with pytest.raises(StoreRefused, match="no replicas"):
+        await open_store(backend.url, 10, wait=1)
 
 
 async def test_a_limit_below_one_is_refused(backend: SqliteBackend) -> None:

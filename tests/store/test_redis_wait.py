@@ -1,0 +1,103 @@
+"""RECBLR_REDIS_WAIT: what is acknowledged is on so many replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from service.core.errors import StoreUnavailable
+from service.core.events import Appended, Snapshot, Visit
+from tests.deployments import in_step, wait_for
+from tests.servers import RedisServer
+from tests.store.backends import RedisBackend
+from tests.store.calls import V, append, new, put, read, sequences
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[RedisServer, RedisServer]]:
+    """A primary and its replica."""
+    with (
+        RedisServer() as primary,
+        RedisServer(replicaof=f"127.0.0.1 {primary.port}", repl_diskless_sync_delay="0") as replica,
+    ):
+        wait_for("the replica to be in step", lambda: in_step(primary))
+        yield primary, replica
+
+
+async def test_nothing_is_acknowledged_that_the_replica_lacks(servers: tuple[RedisServer, RedisServer]) -> None:
+    primary, replica = servers
+    store = await RedisBackend(primary, wait=1).open()
+    await append(store, "u", new("a", "e1"), new("b", "e2"))
+    replica.pause()
+    entries = await store.visit([Visit("v", V), Visit("u", V, (new("c", "e3"),)), Visit("u", V)])
+    # Reads are served; what they see may be lost by a failover, and is acknowledged to nobody.
+    assert [type(entry) for entry in entries] == [Snapshot, StoreUnavailable, Snapshot]
+    # A repetition has nothing new to write, and is no more acknowledged than the first was.
+    with pytest.raises(StoreUnavailable, match="has not got the write onto enough replicas"):
+        await append(store, "u", new("c", "e3"))
+    with pytest.raises(StoreUnavailable, match="replicas"):
+        await store.delete_event("u", "e1")
+    with pytest.raises(StoreUnavailable, match="replicas"):
+        await store.delete_event("u", "e1")
+    with pytest.raises(StoreUnavailable, match="replicas"):
+        await store.delete_user("nobody")
+    assert await put(store, "u", 3)  # a memo can be rebuilt: nobody waits for it
+    replica.resume()
+    wait_for("the replica to be in step", lambda: in_step(primary))
+    assert (await append(store, "u", new("c", "e3"))).appended == (Appended(3, True),)
+    assert not await store.delete_event("u", "e1")
+    assert sequences((await read(store, "u", None)).pending) == [2, 3]
+    await store.close()
+
+
+async def test_a_repetition_is_acknowledged_on_a_full_server_too(servers: tuple[RedisServer, RedisServer]) -> None:
+    primary, _ = servers
+    backend = RedisBackend(primary, wait=1)
+    store = await backend.open()
+    await append(store, "u", new("a", "e1"))
+    before = backend.contents()
+    with Redis(port=primary.port) as client:
+        client.config_set("maxmemory", 1)
+        assert (await append(store, "u", new("a", "e1"))).appended == (Appended(1, True),)
+        client.config_set("maxmemory", 0)
+    assert backend.contents() == before
+    await store.close()
+
+
+async def test_what_is_acknowledged_is_there_when_the_replica_takes_over(
+    servers: tuple[RedisServer, RedisServer],
+) -> None:
+    primary, replica = servers
+    store = await RedisBackend(primary, wait=1).open()
+    acknowledged: dict[str, int] = {}
+    enough = asyncio.Event()
+
+    async def write(writer: int) -> None:
+        for n in range(1000):
+            try:
+                snapshot = await append(store, f"u{writer}", new("a", f"{writer}-{n}"))
+            except StoreUnavailable:
+                return
+            acknowledged[f"{writer}-{n}"] = snapshot.sequence
+            if len(acknowledged) > 100:
+                enough.set()
+
+    writers = [asyncio.create_task(write(n)) for n in range(8)]
+    async with asyncio.timeout(20):
+        await enough.wait()
+    primary.kill()
+    await asyncio.gather(*writers)
+    with Redis(port=replica.port) as client:
+        client.replicaof("NO", "ONE")
+    promoted = await RedisBackend(replica).open()
+    found = {
+        event.event_id: event.sequence for n in range(8) for event in (await read(promoted, f"u{n}", None)).pending
+    }
+    assert {event_id: found.get(event_id) for event_id in acknowledged} == acknowledged
+    await promoted.close()
+    await store.close()
