@@ -43,7 +43,8 @@ class RedisSettings:
     def options(self) -> dict[str, str]:
         """The server's options but for port and folder."""
         log = {"appendonly": "no"} if self.fsync == "no" else {"appendonly": "yes", "appendfsync": self.fsync}
-        return {"bind": "127.0.0.1", "save": "", "maxmemory-policy": "noeviction", **log}
+        as_composed = {"maxmemory-policy": "noeviction", "auto-aof-rewrite-min-size": "1gb"}
+        return {"bind": "127.0.0.1", "save": "", **as_composed, **log}
 
 
 def free_port() -> int:

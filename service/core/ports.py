@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from service.core.errors import StoreUnavailable
 from service.core.events import History, MemoPut, Snapshot, Visit
@@ -100,8 +100,7 @@ class Turn:
     ask: TopK | Rank | None
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredItem:
+class ScoredItem(NamedTuple):
     """An item and its score (a dot product; higher is better; comparable within one answer only)."""
 
     item_id: str
