@@ -2,8 +2,7 @@
 
     python -m model.ops.benchmark
 
-Prints a line for each shape, and JSON as the last line. Times are medians of runs replayed from a CUDA graph, in
-milliseconds. The byte limit counts each input read once and each output written once, at the rate of a large copy
+Prints a line for each shape, and JSON as the last line. Times are medians of runs, in milliseconds. The byte limit counts each input read once and each output written once, at the rate of a large copy
 measured in the same run: forward 4 numbers a step and channel (x, two gates, h), backward 8 (dh, x, two gates, h; dx,
 two dgates).
 """
@@ -18,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from triton.testing import do_bench_cudagraph
+from triton.testing import do_bench
 
 from model.ops.dispatch import gated_scan
 from model.ops.published import gated_scan_published
@@ -71,8 +70,7 @@ def measure(shape: tuple[int, int, int], rate: float) -> dict[str, Any]:
 
 
 def _median(function: Callable[[], object]) -> float:
-    # Replayed from a CUDA graph, as training steps are: else the host's time to launch would count.
-    time: float = do_bench_cudagraph(function, rep=60, return_mode="median")
+    time: float = do_bench(function, warmup=10, rep=60, return_mode="median")
     return time
 
 
