@@ -2,9 +2,10 @@
 
     python -m model.ops.benchmark
 
-Prints a line for each shape, and JSON as the last line. Times are medians of runs, in milliseconds. The byte limit counts each input read once and each output written once, at the rate of a large copy
-measured in the same run: forward 4 numbers a step and channel (x, two gates, h), backward 8 (dh, x, two gates, h; dx,
-two dgates).
+Prints a line for each shape, and JSON as the last line. Times are medians of runs, in milliseconds; with gradients
+they hold the host's time to launch where that is longer than the device's. The byte limit counts each input read once
+and each output written once, at the rate of a large copy measured in the same run: forward 4 numbers a step and
+channel (x, two gates, h), backward 8 (dh, x, two gates, h; dx, two dgates).
 """
 
 from __future__ import annotations

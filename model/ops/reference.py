@@ -12,6 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Below it 1 - a^2 counts as this much: the square root's slope at 0 is infinite, and times 0 no number. Training does
+# go there, at Lambda = -86.
+SMALLEST = 1e-37
+
 
 def decay(r: Tensor, Lambda: Tensor) -> tuple[Tensor, Tensor]:
     """`a` and `sqrt(1 - a^2)` for gate pre-activations `r` (..., H) and `Lambda` (H,).
@@ -19,7 +23,7 @@ def decay(r: Tensor, Lambda: Tensor) -> tuple[Tensor, Tensor]:
     1 - a^2 cancels for a near 1, so it is computed as -expm1(2 log a).
     """
     log_a = -F.softplus(Lambda) * torch.sigmoid(r)
-    return torch.exp(log_a), torch.sqrt(-torch.expm1(2 * log_a))
+    return torch.exp(log_a), torch.sqrt((-torch.expm1(2 * log_a)).clamp(min=SMALLEST))
 
 
 def gated_scan_reference(

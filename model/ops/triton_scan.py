@@ -34,7 +34,8 @@ def decay(r, softplus_lambda):
     v = -2.0 * softplus_lambda * sig_r
     a = tl.exp(0.5 * v)
     series = -v * (1.0 + v * (0.5 + v * (1.0 / 6.0 + v * (1.0 / 24.0 + v * (1.0 / 120.0 + v * (1.0 / 720.0))))))
-    return a, tl.sqrt(tl.where(v > -0.125, series, 1.0 - a * a)), sig_r
+    # Not below 1e-37, as in the reference.
+    return a, tl.sqrt(tl.maximum(tl.where(v > -0.125, series, 1.0 - a * a), 1e-37)), sig_r
 
 
 @triton.jit

@@ -25,6 +25,8 @@ from model.training.step import TrainStep, negatives_of
 from model.training.windows import Windows
 
 ALONE = Crew()
+# How often a run that diverges begins again, each time at half the learning rate.
+_MOST_HALVINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +85,25 @@ class Trainer:
             "best_epoch": 0,
             "stale": 0,
             "seconds": 0.0,
+            "halvings": 0,
         }
-        self._best = _copy(self.network)
+        self._initial = _copy(self.network)
+        self._best = self._initial
 
     def run(self, report: Report) -> Trained:
         """Train to the end, or until validation has stopped improving; resumes a run that was cut off.
 
-        `report` receives one flat dictionary an epoch.
+        `report` receives one flat dictionary an epoch. If the loss is no longer a number, training begins again at
+        half the learning rate; `DataError` when that has not helped 3 times.
         """
         self._resume()
         numbers, recipe = self._numbers, self._recipe
         while numbers["epoch"] < self._last_epoch and numbers["stale"] < recipe.patience:
             numbers["epoch"] += 1
             line = self._epoch(numbers["epoch"])
+            if not math.isfinite(line["loss"]):
+                report(self._begin_again(numbers["epoch"]))
+                continue
             if numbers["epoch"] % recipe.evaluate_every == 0 or numbers["epoch"] == self._last_epoch:
                 line |= self._validate() if self._validates else {}
                 if self._crew.rank == 0:
@@ -117,16 +125,31 @@ class Trainer:
         self.network.train()
         losses = []
         for batch in self._windows.epoch(generator):
-            losses.append(self._step(batch, self._recipe.learning_rate * self._rate(self._numbers["step"])))
+            losses.append(self._step(batch, self._peak() * self._rate(self._numbers["step"])))
             self._numbers["step"] += 1
         mean = torch.stack(losses).mean()
         self._crew.sum([mean])
         loss = float(mean)  # waits for the device
-        if not math.isfinite(loss):
-            raise DataError(f"the loss is not finite in epoch {epoch}; give a smaller --learning-rate")
         seconds = time.perf_counter() - started
         self._numbers["seconds"] += seconds
         return {"epoch": epoch, "loss": loss, "seconds": seconds, "events": self._windows.targets}
+
+    def _begin_again(self, epoch: int) -> dict[str, Any]:
+        """Back to the first weights with half the learning rate; the line that says so."""
+        numbers = self._numbers
+        if numbers["halvings"] == _MOST_HALVINGS:
+            raise DataError(
+                f"the loss is not finite in epoch {epoch}, at a learning rate of {self._peak():.3g}; "
+                "give a smaller --learning-rate"
+            )
+        numbers.update(epoch=0, step=0, best=-1.0, best_epoch=0, stale=0, halvings=numbers["halvings"] + 1)
+        self.network.load_state_dict(self._initial)
+        self._best = self._initial
+        self._step.forget()
+        return {"epoch": epoch, "diverged": True, "learning_rate": self._peak()}
+
+    def _peak(self) -> float:
+        return float(self._recipe.learning_rate * 0.5 ** self._numbers["halvings"])
 
     def _validate(self) -> dict[str, Any]:
         numbers = self._numbers

@@ -57,6 +57,14 @@ class RunLog:
         """Take one epoch's figures."""
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
+        if "diverged" in line:
+            self._console.print(
+                f"the loss is not a number in epoch {line['epoch']}; beginning again at half the learning rate, "
+                f"{line['learning_rate']:.3g}",
+                highlight=False,
+                soft_wrap=True,
+            )
+            return
         if "validation_ndcg@10" in line:
             self._validation = f"validation NDCG@10 {line['validation_ndcg@10']:.4f} (best {line['best']:.4f})"
         if not self._console.is_terminal and ("best" in line or time.monotonic() - self._said > _SILENCE):

@@ -96,6 +96,12 @@ class TrainStep:
         if self._on_gpu:
             self._adam.param_groups[0]["lr"] = self._rate  # loading has put a copy in its place
 
+    def forget(self) -> None:
+        """Adam begins anew. In place, for a captured graph writes to these very buffers."""
+        for buffers in self._adam.state.values():
+            for value in buffers.values():
+                value.zero_()
+
     def _on_side_stream(self, batch: Batch) -> Tensor:
         """Warm-up as capturing demands it: on another stream than the default one."""
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -76,6 +76,15 @@ def scale_error(scan: Scan, device: str = "cpu") -> float:
     return float(((final[0].cpu().double() - wanted) / wanted).abs().max())
 
 
+def finite_where_nothing_decays(scan: Scan, device: str = "cpu") -> bool:
+    """Whether outputs and gradients are numbers where 1 - a^2 is not: its square root's slope is infinite there."""
+    *tensors, dh, dfinal, lengths, starts = (tensor.to(device) for tensor in inputs(5, 8, seed=1))
+    tensors[2] = torch.tensor([-80.0, -86.0, -88.0, -95.0, -103.0, -104.0, -120.0, -1e4], device=device)
+    return all(
+        bool(tensor.isfinite().all()) for tensor in results(scan, (*tensors, dh, dfinal, lengths, starts), "whole")
+    )
+
+
 def _interpret() -> None:
     from model.ops.triton_op import gated_scan_triton
 
@@ -83,6 +92,7 @@ def _interpret() -> None:
         f"{T} {H} {mode}": errors(gated_scan_triton, T, H, mode) for T, H, mode in INTERPRETED
     }
     found["scale"] = scale_error(gated_scan_triton)
+    found["finite"] = finite_where_nothing_decays(gated_scan_triton)
     json.dump(found, sys.stdout)
 
 

@@ -17,7 +17,16 @@ import torch
 
 from model.ops import gated_scan
 from model.ops.reference import decay, gated_scan_reference
-from tests.model.ops.comparison import INTERPRETED, MODES, NAMES, errors, inputs, results, scale_error
+from tests.model.ops.comparison import (
+    INTERPRETED,
+    MODES,
+    NAMES,
+    errors,
+    finite_where_nothing_decays,
+    inputs,
+    results,
+    scale_error,
+)
 
 FORWARD, GRADIENT = 1e-5, 5e-5
 HAS_TRITON = importlib.util.find_spec("triton") is not None
@@ -112,6 +121,10 @@ def test_the_references_scale_keeps_its_precision() -> None:
     assert scale_error(gated_scan_reference) <= 1e-6
 
 
+def test_the_references_gradients_are_numbers_where_nothing_decays() -> None:
+    assert finite_where_nothing_decays(gated_scan_reference)
+
+
 @pytest.fixture(scope="module")
 def interpreted() -> dict[str, Any]:
     """What tests/model/ops/comparison.py prints under Triton's interpreter, in a process of its own."""
@@ -140,6 +153,10 @@ def test_the_interpreted_kernels_keep_precision_near_one(interpreted: dict[str, 
     assert interpreted["scale"] <= 1e-6
 
 
+def test_the_interpreted_kernels_gradients_are_numbers_where_nothing_decays(interpreted: dict[str, Any]) -> None:
+    assert interpreted["finite"]
+
+
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("mode", MODES)
@@ -157,3 +174,4 @@ def test_the_kernels_keep_precision_near_one() -> None:
     from model.ops.triton_op import gated_scan_triton
 
     assert scale_error(gated_scan_triton, "cuda") <= 1e-6
+    assert finite_where_nothing_decays(gated_scan_triton, "cuda")

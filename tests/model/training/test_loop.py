@@ -104,6 +104,19 @@ def test_the_loss_falls_and_the_model_beats_popularity(tmp_path: Path, start_tok
     }
 
 
+def test_a_run_that_diverges_begins_again_at_half_the_learning_rate(tmp_path: Path) -> None:
+    data, recipe = markov(users=50, length=12), replace(SHORT, epochs=4)
+    diverged, lines = train(tmp_path / "diverges", data, replace(recipe, learning_rate=200.0))
+    assert [line["learning_rate"] for line in lines if "diverged" in line] == [100.0]
+    calm, _ = train(tmp_path / "calm", data, replace(recipe, learning_rate=100.0))
+    assert equal(diverged, calm)
+
+
+def test_a_run_that_keeps_diverging_is_given_up(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"give a smaller --learning-rate"):
+        train(tmp_path / "run", markov(users=50, length=12), replace(SHORT, learning_rate=1e6))
+
+
 def test_sampled_negatives_teach_what_the_full_softmax_teaches(tmp_path: Path) -> None:
     data = markov(users=200, length=20)
     recipe = replace(SHORT, epochs=20, evaluate_every=10)
