@@ -13,22 +13,24 @@ RUN pip install --no-cache-dir --constraint constraints.txt .
 FROM python:3.12-slim
 # A fixed number, so that whoever mounts a volume knows whose it must be. The trainer's image has the same.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin recblr \
-    && install --directory --owner=recblr --group=recblr /data /bundles
+    && install --directory --owner=recblr --group=recblr /data /bundles /var/cache/recblr
 COPY --from=build /opt/recblr /opt/recblr
 # A new volume that is mounted on /bundles starts as a copy of this, so there is a model before the first training.
 COPY --chown=recblr:recblr bundles/ml-1m-demo /bundles/ml-1m-demo
 COPY LICENSE NOTICE /usr/share/doc/recblr-service/
-# The engine compiles itself for this machine's processor at the first start, and keeps the result in the volume.
 # In a container the port is published from outside, so the server listens on every address.
 ENV PATH=/opt/recblr/bin:$PATH \
     RECBLR_HOST=0.0.0.0 \
     RECBLR_PORT=8000 \
     RECBLR_BUNDLE=/bundles \
     RECBLR_STATE_URL=sqlite:////data/recblr.db \
-    NUMBA_CACHE_DIR=/data/compiled
+    NUMBA_CACHE_DIR=/var/cache/recblr
 USER 10001:10001
 WORKDIR /data
-VOLUME /data
+# The engine's machine code is made here, so that a container does not spend its first half minute on it. A processor
+# of another kind than this one makes its own; that is why the folder is a volume, writable in a read-only container.
+RUN python -c "import asyncio, service.main as m; asyncio.run(m.bundle_models(m.load_settings()).start())"
+VOLUME ["/data", "/var/cache/recblr"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s \

@@ -128,6 +128,7 @@ WRONG = [
     ("RECBLR_MIN_RECALL", "0"),
     ("RECBLR_MIN_RECALL", "1.01"),
     ("RECBLR_MIN_RECALL", "nan"),
+    ("RECBLR_MIN_RECALL", "high"),
     ("RECBLR_API_KEY", KEYS),
     ("RECBLR_NONSENSE", "1"),
 ]

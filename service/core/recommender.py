@@ -241,6 +241,7 @@ def _items(snapshot: Snapshot) -> tuple[str, ...]:
 
 def _failure(error: Exception) -> ServiceError:
     if isinstance(error, ServiceError):
+        _outages.warn(error.code, "events of a batch refused", reason=error.for_log)
         return error
     _log.error("events of a batch failed", exc_info=error)
     return ServiceError("the service failed on this event; report it with the X-Request-ID of this answer")

@@ -72,6 +72,7 @@ def test_it_is_served_without_a_key_and_its_own_code_may_run(serving: House, sou
         assert policy[directive] == f"'sha256-{digest}'"
     assert policy["default-src"] == "'none'"
     assert policy["connect-src"] == "'self'"
+    assert serving.call("HEAD", "/").status_code == 200
 
 
 def test_it_is_one_small_file_that_needs_no_other(source: str, page: Page) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,7 @@ from service.core.memo import Memo, decode_memo, encode_memo
 from service.core.memo_writer import MemoWriter
 from service.core.ports import EngineJob, Folded, Rank, SilentMeter, StateDamaged, TopK, Turn
 from service.core.recommender import Recommender, Recorded
+from service.core.seldom import SeldomWarnings
 from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, similar_one, visit_one
 
 ASK = TopK(3, True)
@@ -291,10 +293,16 @@ def test_an_edit_between_the_two_visits_of_an_audit_is_not_an_unknown_user() -> 
     asyncio.run(scenario())
 
 
-def test_a_batch_answers_each_event_when_the_store_is_down() -> None:
+def test_a_batch_answers_each_event_when_the_store_is_down(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = logging.getLogger("service.core.recommender")
+    monkeypatch.setattr("service.core.recommender._outages", SeldomWarnings(log))  # none held back by another test
+
     async def scenario(house: House) -> None:
         house.store.down = True
         outcomes = await house.recommender.record_batch([("u", event("1")), ("w", event("2"))])
         assert all(isinstance(outcome, ServiceError) for outcome in outcomes)
 
     run(scenario)
+    assert "events of a batch refused" in caplog.text
