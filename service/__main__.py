@@ -15,6 +15,7 @@ from types import FrameType
 
 import uvicorn
 
+from service.api.logs import configure_logging
 from service.api.writes import OneWriteProtocol
 from service.keys import new_key, parse_scopes
 from service.settings import Settings, SettingsRefused, describe_settings, load_settings
@@ -35,6 +36,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
         settings = load_settings()
+        configure_logging(settings.log_level)
         check_port(settings.host, settings.port)
         with _shared_metrics(settings.workers):
             asyncio.run(_preflight(settings))

@@ -54,17 +54,21 @@ def statistics() -> dict[str, tuple[int, int]]:
     return found
 
 
-def log_compilation(seconds: float) -> None:
-    """Say how the warm-up went, and what to do where each start compiles anew."""
+def compilations() -> int:
+    """How many signatures this process has compiled so far."""
+    return sum(built for _, built in statistics().values())
+
+
+def log_compilation(seconds: float, built: int) -> None:
+    """Say how a warm-up went that compiled `built` signatures, and what to do where each start compiles anew."""
     folder = next((d.stats.cache_path for d in _compiled if d.stats.cache_path), None)
-    built = sum(count for _, count in statistics().values())
-    if folder is None:
+    if not built:
+        _log.info("the engine is warm after %.1f s; nothing was left to compile", seconds)
+    elif folder is None:
         _log.warning(
             "the engine was compiled in %.1f s, and will be at each start: no folder for its code is writable; "
             "set NUMBA_CACHE_DIR to one that outlives the process",
             seconds,
         )
-    elif built:
-        _log.info("the engine was compiled in %.1f s; its machine code is kept in %s", seconds, folder)
     else:
-        _log.info("the engine is warm after %.1f s; its machine code was read from %s", seconds, folder)
+        _log.info("the engine was compiled in %.1f s; its machine code is kept in %s", seconds, folder)

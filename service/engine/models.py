@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from pathlib import Path
 from typing import Literal
@@ -10,8 +11,10 @@ from typing import Literal
 from model.artifact import Bundle, BundleError, find_bundles, load_bundle
 from service.core.errors import ModelVersionNotFound, ReloadRefused
 from service.core.ports import Engine, Folded, Rank, StateDamaged, TopK, Turn
-from service.engine.compiled import log_compilation
+from service.engine.compiled import compilations, log_compilation, statistics
 from service.engine.cpu import CpuEngine
+
+_log = logging.getLogger(__name__)
 
 
 class BundleRefused(Exception):
@@ -73,10 +76,12 @@ class BundleModels:
             version = next(reversed(found))
         if version not in found:
             raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(found)}")
-        began = time.monotonic()
+        began, compiled = time.monotonic(), compilations()
         engine = self._engine(load_bundle(found[version], self._key))
+        if not statistics():  # no kernel has run in this process
+            _log.info("warming the engine up; a first start compiles it, for about half a minute")
         warm(engine)
-        log_compilation(time.monotonic() - began)
+        log_compilation(time.monotonic() - began, compilations() - compiled)
         return engine
 
     def _engine(self, bundle: Bundle) -> Engine:
