@@ -18,11 +18,12 @@ ASK = TopK(1, False)
 
 
 def test_who_asks_is_not_refused_and_not_kept_waiting_while_imports_flood() -> None:
-    asked_in_batch: list[int] = []
+    asked_in_batch: list[int] = []  # in the order in which the batches began
+    begun_at_ask: list[int] = []
 
     async def run(jobs: Sequence[EngineJob]) -> list[Folded | Exception]:
-        await asyncio.sleep(0.001)
         asked_in_batch.append(sum(turn.ask is not None for _, turn in jobs))
+        await asyncio.sleep(0.001)
         return [engine.run([turn])[0] for engine, turn in jobs]
 
     async def scenario() -> None:
@@ -32,13 +33,18 @@ def test_who_asks_is_not_refused_and_not_kept_waiting_while_imports_flood() -> N
             return await visit_one(store, visit)
 
         turns: MicroBatcher[EngineJob, Folded] = MicroBatcher(run, max_batch=BATCH, max_queue=QUEUE, meter=NoMeter())
+
+        async def fold(job: EngineJob, deadline: float) -> Folded:
+            begun_at_ask.append(len(asked_in_batch))
+            return await turns.submit(job, deadline)
+
         recommender = Recommender(
             store,
             FakeModels(FakeEngine()),
             MemoWriter(store, max_waiting=1000),
             meter,
             visit=visit,
-            fold=turns.submit,
+            fold=fold,
             fold_aside=turns.submit_aside,
             similar=similar_one,
         )
@@ -46,12 +52,14 @@ def test_who_asks_is_not_refused_and_not_kept_waiting_while_imports_flood() -> N
         for wave in range(3):
             await recommender.record_batch([(f"{wave}-{number}", event) for number in range(10 * QUEUE)])
         await asyncio.sleep(0)  # the folds of the import stand in the queue, or were given up
-        begun = len(asked_in_batch)
         answers = await asyncio.gather(*(recommender.recommend(f"0-{number}", ASK) for number in range(QUEUE)))
         assert [answer.items[0].item_id for answer in answers] == ["10"] * QUEUE
-        # One batch was under way; the next ones are theirs.
-        assert asked_in_batch[begun + 1 :] == [BATCH] * (QUEUE // BATCH)
+        # One batch was under way when the asks were queued; the next ones are theirs, and the import's come after.
+        [begun] = set(begun_at_ask)
+        ended = begun + QUEUE // BATCH
+        assert asked_in_batch[begun:ended] == [BATCH] * (QUEUE // BATCH)
         await recommender.close()
+        assert asked_in_batch[ended:] == [0] * len(asked_in_batch[ended:]) != []
         # What was given up is folded by who asks next.
         assert (await recommender.recommend("2-639", ASK)).items[0].item_id == "10"
         await recommender.close()
