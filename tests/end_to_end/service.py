@@ -71,6 +71,13 @@ class RunningService:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=60)
 
+    def workers(self) -> list[int]:
+        """The process ids of the workers, where there are several (Linux)."""
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        commands = {int(child): Path(f"/proc/{child}/cmdline") for child in children}
+        return [child for child, command in commands.items() if b"spawn_main" in _read(command)]
+
     def connections(self) -> int:
         """How many connections the service holds with its clients, those included that a client has left (Linux)."""
         port = f":{int(self.url.rpartition(':')[2]):04X}"
@@ -104,3 +111,10 @@ class RunningService:
         """A DELETE that succeeds."""
         answer = self._client.delete(f"/v1{path}")
         assert answer.is_success, answer.text
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # the process is gone
+        return b""

@@ -1,0 +1,60 @@
+"""A light HTTP client: many of them in one process leave the cores to the service that they load."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.end_to_end.service import KEY
+
+LONGEST_SECONDS = 60.0
+
+
+class Unanswered(Exception):
+    """The connection was refused, or ended before the answer: nobody knows what became of the request."""
+
+
+class Client:
+    """One connection to the service, opened when it is needed and again after it broke."""
+
+    def __init__(self, url: str) -> None:
+        self._address = urlsplit(url)
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """The status and the JSON of the answer; raises `Unanswered`. A server that is silent fails the test."""
+        content = b"" if body is None else json.dumps(body).encode()
+        head = (
+            f"{method} /v1{path} HTTP/1.1\r\nHost: test\r\nX-API-Key: {KEY}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        try:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                return await self._exchange(head.encode() + content)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError | EOFError) and not isinstance(error, TimeoutError):
+                raise Unanswered from error
+            raise
+
+    async def _exchange(self, request: bytes) -> tuple[int, Any]:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(self._address.hostname, self._address.port)
+        reader, writer = self._streams
+        writer.write(request)
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        size = re.search(r"content-length: (\d+)", head)
+        assert size is not None, head
+        body = await reader.readexactly(int(size[1]))
+        if "connection: close" in head:
+            self.close()
+        return int(head.split(" ", 2)[1]), json.loads(body)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None

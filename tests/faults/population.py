@@ -1,0 +1,117 @@
+"""A store with many users: filled through the API, and audited user by user."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.store import open_store
+from tests.faults.client import Client
+
+LONGEST_HISTORY = 200
+BATCH = 1000
+CONNECTIONS = 8
+
+
+class Population:
+    """Users with histories, the same ones for the same seed; most are short, a few long, and few items popular."""
+
+    def __init__(self, users: int, items: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        lengths = np.minimum(rng.zipf(1.8, users), LONGEST_HISTORY)
+        drawn = (rng.zipf(1.3, lengths.sum()) - 1) % items + 1
+        ends = np.cumsum(lengths)
+        self.histories = {
+            f"user{n}": [f"i{row}" for row in drawn[end - length : end]]
+            for n, (end, length) in enumerate(zip(ends, lengths, strict=True))
+        }
+
+    @property
+    def events(self) -> int:
+        return sum(map(len, self.histories.values()))
+
+    async def fill(self, url: str) -> None:
+        """Post every history, in batches that no history is divided between; all events have the timestamp 0."""
+        batches = self._batches()
+
+        async def post() -> None:
+            client = Client(url)
+            for batch in batches:
+                status, body = await client.call("POST", "/events/batch", {"events": batch})
+                assert status == 200, body
+                assert not [result for result in body["results"] if "error" in result], body
+            client.close()
+
+        await asyncio.gather(*(post() for _ in range(CONNECTIONS // 2)))
+
+    def _batches(self) -> Iterator[list[dict[str, object]]]:
+        batch: list[dict[str, object]] = []
+        for user, items in self.histories.items():
+            if len(batch) + len(items) > BATCH:
+                yield batch
+                batch = []
+            batch += [{"user_id": user, "item_id": item, "timestamp": 0} for item in items]
+        yield batch
+
+
+@dataclass
+class Audited:
+    """What the audit endpoint said of every user."""
+
+    sequences: dict[str, int]
+    events: int = 0
+    memos: int = 0
+    damaged: int = 0
+    inexact: int = 0  # memos that hold an echo of what retention has removed, which a rebuilt state cannot
+    max_relative_error: float = 0.0
+
+    def figures(self) -> dict[str, object]:
+        """For the report."""
+        return {
+            "audited_users": len(self.sequences),
+            "audited_events": self.events,
+            "audited_memos": self.memos,
+            "damaged_memos": self.damaged,
+            "max_relative_error": self.max_relative_error,
+        }
+
+
+async def audit_everyone(url: str, state_url: str) -> Audited:
+    """Ask the service at `url` for the audit of each user whom the store at `state_url` has."""
+    waiting = await _users(state_url)
+    audited = Audited(dict.fromkeys(waiting, 0))
+
+    async def ask() -> None:
+        client = Client(url)
+        while waiting:
+            user = waiting.pop()
+            status, found = await client.call("GET", f"/users/{user}/audit")
+            assert status == 200, found
+            audited.sequences[user] = found["sequence"]
+            audited.events += found["kept_events"]
+            audited.memos += found["memo"] == "found"
+            audited.damaged += found["memo"] == "damaged"
+            if found["exact"]:
+                audited.max_relative_error = max(audited.max_relative_error, found["max_relative_error"] or 0.0)
+            else:
+                audited.inexact += 1
+        client.close()
+
+    await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
+    return audited
+
+
+async def _users(state_url: str) -> list[str]:
+    store = await open_store(state_url, 100_000)
+    found: dict[str, None] = {}
+    cursor = ""
+    while True:
+        page, cursor = await store.users(cursor, 1000)
+        found.update(dict.fromkeys(page))
+        if not cursor:
+            break
+    await store.close()
+    return list(found)

@@ -1,0 +1,142 @@
+"""Writers that load the service while it is broken, and remember every word it says."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from tests.faults.client import Client, Unanswered
+
+K = 5
+PAUSE_SECONDS = 0.02  # before what failed is tried again
+PATIENCE_SECONDS = 120.0  # for one event to be acknowledged at last
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Recommendations as they came: for which user, at which sequence, by which model."""
+
+    user: str
+    sequence: int
+    version: str
+    items: tuple[tuple[str, float], ...]
+
+
+class Load:
+    """Writers, each of which posts one event after the other and repeats each until it is acknowledged.
+
+    An event is named by its timestamp, a whole number, and its event_id is made of it. A share of the events
+    (`twice`) is sent a second time, at the same moment or after the answer. With `named=False` events have no
+    event_id: then repeating them counts them twice, and a test that cannot see that sees nothing.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        users: Sequence[str],
+        items: Sequence[str],
+        seed: int,
+        *,
+        writers: int = 16,
+        twice: float = 0.2,
+        named: bool = True,
+    ) -> None:
+        self.url, self.users, self.items = url, users, items
+        self.sent: dict[int, tuple[str, str]] = {}  # name -> (user, item)
+        self.acknowledged: dict[int, int] = {}  # name -> sequence
+        self.answers: list[Told] = []
+        self.contradictions: list[str] = []  # what no answer may say
+        self.statuses: Counter[str] = Counter()  # of every request, "none" where no answer came
+        self.seen_late = 0  # acknowledged first as a duplicate: it had counted, and the answer was lost
+        self.without_answer = 0  # acknowledged without the recommendations that were asked for
+        self.acknowledged_at: list[float] = []  # times of `time.monotonic`, in order
+        self._dice = [random.Random(f"{seed} {writer}") for writer in range(writers)]
+        self._twice, self._named = twice, named
+        self._stop, self._another = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Load]:
+        """Under load inside; on the way out each writer's last event is acknowledged too."""
+        async with asyncio.TaskGroup() as group:
+            for writer in range(len(self._dice)):
+                group.create_task(self._write(writer, None))
+            try:
+                yield self
+            finally:
+                self._stop.set()
+
+    async def write(self, each: int) -> None:
+        """Let each writer post so many events."""
+        async with asyncio.TaskGroup() as group:
+            for writer in range(len(self._dice)):
+                group.create_task(self._write(writer, each))
+
+    async def acknowledged_more(self, count: int) -> None:
+        """Return once `count` more events are acknowledged."""
+        wanted = len(self.acknowledged) + count
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while len(self.acknowledged) < wanted:
+                self._another.clear()
+                await self._another.wait()
+
+    async def _write(self, writer: int, each: int | None) -> None:
+        dice, own, second = self._dice[writer], Client(self.url), Client(self.url)
+        done = 0
+        while not self._stop.is_set() and done != each:
+            name = 1 + writer + len(self._dice) * done
+            done += 1
+            self.sent[name] = dice.choice(self.users), dice.choice(self.items)
+            again = dice.random() < self._twice
+            at_once = again and dice.random() < 0.5
+            if at_once:
+                await asyncio.gather(self._post(own, name), self._post(second, name))
+            else:
+                await self._post(own, name)
+                if again:
+                    await self._post(second, name)
+        own.close()
+        second.close()
+
+    async def _post(self, client: Client, name: int) -> None:
+        user, item = self.sent[name]
+        event: dict[str, object] = {"user_id": user, "item_id": item, "timestamp": name}
+        if self._named:
+            event["event_id"] = f"e{name}"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while True:
+                try:
+                    status, body = await client.call("POST", f"/events?k={K}&exclude_seen=false", event)
+                except Unanswered:
+                    self.statuses["none"] += 1
+                else:
+                    self.statuses[str(status)] += 1
+                    if status == 200:
+                        return self._hear(name, body)
+                    if status not in (429, 503):
+                        self.contradictions.append(f"{status} {body}")
+                        return None
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    def _hear(self, name: int, body: Any) -> None:
+        user, sequence = self.sent[name][0], body["sequence"]
+        if name not in self.acknowledged:
+            self.seen_late += body["duplicate"]
+            self.acknowledged_at.append(time.monotonic())
+        if body["user_id"] != user or (self._named and self.acknowledged.setdefault(name, sequence) != sequence):
+            self.contradictions.append(f"event {name} of {user} stood at {self.acknowledged.get(name)}, now {body}")
+        self.acknowledged[name] = sequence
+        self._another.set()
+        found = body["recommendations"]
+        if found is None:
+            self.without_answer += 1
+            return
+        if found["user_id"] != user or found["sequence"] < sequence:
+            self.contradictions.append(f"an answer that does not reflect its event: {body}")
+        items = tuple((item["item_id"], item["score"]) for item in found["items"])
+        self.answers.append(Told(user, found["sequence"], found["model_version"], items))
