@@ -227,6 +227,13 @@ class _OneOfSeveral:
     def live(self) -> Engine:
         return self._models.live
 
+    @property
+    def served(self) -> tuple[Engine, ...]:
+        return self._models.served
+
+    def for_user(self, user_id: str) -> Engine:
+        return self._models.for_user(user_id)
+
     async def reload(self, version: str | None) -> Engine:
         raise ReloadRefused(
             "several workers share this port and a reload would reach one of them; restart the service, "

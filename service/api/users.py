@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/users", tags=["users"])
 
 @router.get("/{user_id}", openapi_extra=needs(KeyScope.READ))
 async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving) -> UserOut:
-    """Counts, the last event and the live model's version."""
+    """Counts, the last event and the version of the model that answers the user."""
     history = await recommender.history(user_id, None, 1)
     return UserOut(
         user_id=user_id,
@@ -34,7 +34,7 @@ async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender:
         events=history.kept,
         trimmed=history.trimmed,
         last_event=event_out(history.events[-1]) if history.events else None,
-        model_version=recommender.model.version,
+        model_version=recommender.model_for(user_id).version,
     )
 
 

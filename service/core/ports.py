@@ -168,7 +168,16 @@ class Models(Protocol):
 
     @property
     def live(self) -> Engine:
-        """The model that answers now."""
+        """The model that answers whoever is in no test."""
+        ...
+
+    @property
+    def served(self) -> tuple[Engine, ...]:
+        """The models that answer now, the live one first; a second one while an A/B test runs."""
+        ...
+
+    def for_user(self, user_id: str) -> Engine:
+        """The model that answers this user: the same one in every process, for as long as `served` stays."""
         ...
 
     async def reload(self, version: str | None) -> Engine:

@@ -101,7 +101,7 @@ class Recommender:
         Every error means that this call is not known to have appended: what fails after the commit costs the
         answer, never the acknowledgement, or a client without an event_id would send the event twice.
         """
-        engine, deadline = self._models.live, self._deadline()
+        engine, deadline = self._models.for_user(user_id), self._deadline()
         snapshot = await self._visit(Visit(user_id, engine.version, (event,)), deadline)
         outcome = snapshot.appended[0]
         if isinstance(outcome, Conflict):
@@ -123,17 +123,18 @@ class Recommender:
 
         A fault at one user's events is the outcome of these alone: the others may be in the log.
         """
-        engine, deadline = self._models.live, self._deadline()
+        deadline = self._deadline()
         by_user: dict[str, list[int]] = {}
         for position, (user_id, _) in enumerate(events):
             by_user.setdefault(user_id, []).append(position)
+        engines = [self._models.for_user(user_id) for user_id in by_user]
         visits = [
             self._visit(Visit(user_id, engine.version, tuple(events[p][1] for p in positions)), deadline)
-            for user_id, positions in by_user.items()
+            for (user_id, positions), engine in zip(by_user.items(), engines, strict=True)
         ]
         outcomes: list[Recorded | ServiceError] = [ServiceError("not reached")] * len(events)
-        for (user_id, positions), snapshot in zip(
-            by_user.items(), await asyncio.gather(*visits, return_exceptions=True), strict=True
+        for (user_id, positions), engine, snapshot in zip(
+            by_user.items(), engines, await asyncio.gather(*visits, return_exceptions=True), strict=True
         ):
             if isinstance(snapshot, Exception):
                 for position in positions:
@@ -148,7 +149,7 @@ class Recommender:
 
     async def recommend(self, user_id: str, ask: TopK | Rank) -> Answer:
         """Answer from the user's history; a user without one gets what the model says of a new history."""
-        engine, deadline = self._models.live, self._deadline()
+        engine, deadline = self._models.for_user(user_id), self._deadline()
         snapshot = await self._visit(Visit(user_id, engine.version), deadline)
         return await self._answer(engine, user_id, snapshot, ask, deadline)
 
@@ -165,8 +166,12 @@ class Recommender:
 
     @property
     def model(self) -> Engine:
-        """The model that answers now."""
+        """The model that answers whoever is in no test."""
         return self._models.live
+
+    def model_for(self, user_id: str) -> Engine:
+        """The model that answers this user."""
+        return self._models.for_user(user_id)
 
     async def reload_model(self, version: str | None) -> Engine:
         """Make `version` (None: the newest) the live model; raises `ModelVersionNotFound` or `ReloadRefused`."""
@@ -181,7 +186,8 @@ class Recommender:
 
     async def audit(self, user_id: str) -> Audit:
         """Fold the kept events anew and compare with the stored memo; raises `UserNotFound`."""
-        return await audit(self._models.live, user_id, self._meter, self._visit, self._fold, self._deadline())
+        engine = self._models.for_user(user_id)
+        return await audit(engine, user_id, self._meter, self._visit, self._fold, self._deadline())
 
     async def delete_user(self, user_id: str) -> int:
         """Remove everything about the user; the number of events that were removed."""

@@ -61,6 +61,15 @@ class BundleModels:
             raise RuntimeError("no model is loaded yet")
         return self._live
 
+    @property
+    def served(self) -> tuple[Engine, ...]:
+        """The models that answer now."""
+        return (self.live,)
+
+    def for_user(self, user_id: str) -> Engine:
+        """The model that answers this user."""
+        return self.live
+
     async def reload(self, version: str | None) -> Engine:
         """Load `version` (None: the newest) beside the live model, then swap; see core.ports.Models."""
         async with self._swap:

@@ -81,6 +81,15 @@ async def similar_one(job: SimilarJob, deadline: float) -> tuple[ScoredItem, ...
 class FakeModels:
     def __init__(self, live: Engine) -> None:
         self.live = live
+        self.tested: Engine | None = None
+        self.in_test: set[str] = set()
+
+    @property
+    def served(self) -> tuple[Engine, ...]:
+        return (self.live,) if self.tested is None else (self.live, self.tested)
+
+    def for_user(self, user_id: str) -> Engine:
+        return self.tested if self.tested is not None and user_id in self.in_test else self.live
 
     async def reload(self, version: str | None) -> Engine:
         if version == "missing":

@@ -245,6 +245,27 @@ def test_a_new_model_folds_the_history_anew() -> None:
     run(scenario)
 
 
+def test_in_a_test_each_user_is_answered_by_their_own_model_everywhere() -> None:
+    async def scenario(house: House) -> None:
+        house.models.tested, house.models.in_test = FakeEngine("v2"), {"b"}
+        for user, version in (("a", "v1"), ("b", "v2")):
+            recorded = await house.recommender.record(user, event("10"), ASK)
+            assert recorded.answer is not None
+            assert recorded.answer.model_version == version
+            assert (await house.recommender.recommend(user, ASK)).model_version == version
+            assert house.recommender.model_for(user).version == version
+        await house.recommender.record_batch([("a", event("11")), ("b", event("12"))])
+        await house.recommender.close()
+        for user, version, other in (("a", "v1", "v2"), ("b", "v2", "v1")):
+            assert house.store.memo(user, version) is not None
+            assert house.store.memo(user, other) is None
+            audit = await house.recommender.audit(user)
+            assert (audit.model_version, audit.memo, audit.applied) == (version, "found", 2)
+        assert (await house.recommender.recommend_for_history(("1",), ASK)).model_version == "v1"
+
+    run(scenario)
+
+
 def test_cold_starts_are_counted_and_change_nothing() -> None:
     async def scenario(house: House) -> None:
         answer = await house.recommender.recommend("nobody", Rank(("3", "x", "1")))
