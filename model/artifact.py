@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from model.config import ConfigError, ModelConfig
@@ -40,6 +39,7 @@ from model.manifest import (
     verified_file,
 )
 from model.signature import SIGNATURE, signature_of
+from model.tensors import LARGEST_HEADER, FileBytes, parse_tensors
 
 __all__ = [
     "FORMAT",
@@ -57,9 +57,6 @@ __all__ = [
     "read_manifest",
     "write_bundle",
 ]
-
-# The names, shapes and places of the arrays, which the weights file begins with, are far below this.
-_LARGEST_HEADER = 1 << 20
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -186,20 +183,20 @@ def load_bundle(folder: Path, key: bytes | None = None) -> Bundle:
 
 
 def _largest_weights(config: ModelConfig) -> int:
-    return 4 * sum(math.prod(shape) for shape in parameter_shapes(config).values()) + _LARGEST_HEADER
+    return 4 * sum(math.prod(shape) for shape in parameter_shapes(config).values()) + LARGEST_HEADER
 
 
-def _parse_weights(path: Path, data: bytes) -> dict[str, NDArray[np.float32]]:
+def _parse_weights(path: Path, data: FileBytes) -> dict[str, NDArray[np.float32]]:
     try:
-        return load_tensors(data)
-    except Exception as error:  # the parser has its own tree of errors; each means the same here
+        return parse_tensors(data)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path} is not a safetensors file: {error}") from None
 
 
-def _parse_items(path: Path, data: bytes) -> list[Item]:
+def _parse_items(path: Path, data: FileBytes) -> list[Item]:
     items = []
     try:
-        for line in data.decode().splitlines():
+        for line in str(data, "utf-8").splitlines():
             entry = json.loads(line)
             categories = entry.get("categories", [])
             if not isinstance(categories, list):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from model.signature import KEY_VARIABLE, is_signed
+from model.tensors import FileBytes, read_file
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def find_bundles(root: Path, key: bytes | None = None) -> dict[str, Path]:
     return {manifest["version"]: path for manifest, path in manifests}
 
 
-def verified_file(folder: Path, name: str, manifest: dict[str, Any], largest: int | None = None) -> bytes:
+def verified_file(folder: Path, name: str, manifest: dict[str, Any], largest: int | None = None) -> FileBytes:
     """The bytes of a file that the manifest names, as it names them; raises `BundleError`.
 
     A file of more than `largest` bytes is refused before it is read.
@@ -94,7 +95,7 @@ def verified_file(folder: Path, name: str, manifest: dict[str, Any], largest: in
             raise BundleError(f"{path} is not the file of {entry['bytes']} bytes that the manifest names")
         if largest is not None and entry["bytes"] > largest:
             raise BundleError(f"{path} is larger than the config allows ({largest} bytes)")
-        data = path.read_bytes()
+        data = read_file(path)
         expected = entry["sha256"]
     except (OSError, KeyError, TypeError) as error:
         raise BundleError(f"{path} cannot be verified: {error}") from None

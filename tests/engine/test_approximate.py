@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from model.artifact import Bundle
 from model.config import ModelConfig
@@ -40,6 +42,13 @@ def asking(vectors: F32, k: int, without: list[list[int]] | None = None) -> Quer
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
     rows = np.array([row for rows in lists for row in rows], np.uint32)
     return Queries(vectors, np.full(len(vectors), k), rows, starts, ends)
+
+
+def test_the_libraries_that_multiply_matrices_know_the_processor_alike() -> None:
+    ApproximateIndex.build(*catalogue(), 0.9)
+    cores = {library["architecture"] for library in threadpool_info() if library["internal_api"] == "openblas"}
+    assert len({approximate._BLAS_CORES.get(core, core) for core in cores}) <= 1, cores
+    assert approximate._BLAS_VARIABLE not in os.environ
 
 
 def rows_of(best: Best) -> list[list[int]]:
