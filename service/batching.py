@@ -47,7 +47,7 @@ class MicroBatcher(Generic[Job, Result]):
     `run` gets at most `max_batch` jobs in order of arrival and returns one result for each, in that order; an
     exception instance among the results fails its own job alone, an exception raised fails the whole batch.
     One batch runs at a time. More than `max_queue` waiting jobs raise `Overloaded` at once. A job that is still
-    waiting at its deadline, a time of `time.monotonic`, is never begun and raises `DeadlineExceeded`.
+    waiting at its deadline, a time of `clock`, is never begun and raises `DeadlineExceeded`.
 
     Jobs of `submit_aside` give way: a batch takes them where it has room left, and they wait in a queue of their own,
     a quarter as long, so that they never take a place from the others.
@@ -60,11 +60,13 @@ class MicroBatcher(Generic[Job, Result]):
         max_batch: int,
         max_queue: int,
         meter: BatchMeter,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._meter = meter
+        self._clock = clock
         self._waiting: deque[_Waiting[Job, Result]] = deque()
         self._aside: deque[_Waiting[Job, Result]] = deque()
         self._worker: asyncio.Task[None] | None = None
@@ -100,7 +102,7 @@ class MicroBatcher(Generic[Job, Result]):
                 await self._run_batch(batch)
 
     def _next_batch(self) -> list[_Waiting[Job, Result]]:
-        now = time.monotonic()
+        now = self._clock()
         batch: list[_Waiting[Job, Result]] = []
         late = 0
         while len(batch) < self._max_batch and (queue := self._waiting or self._aside):

@@ -67,7 +67,7 @@ class Recommender:
 
     `visit` (one `Store.visit`), `fold` (one `Engine.run`; raises `StateDamaged`) and `similar` (one `Engine.similar`)
     are expected to batch what arrives at the same time, and not to begin what they come to only after its deadline,
-    a time of `time.monotonic`: `patience` seconds after the use case began. `fold_aside` is a `fold` that gives way
+    a time of `clock`: `patience` seconds after the use case began. `fold_aside` is a `fold` that gives way
     to the others.
     """
 
@@ -83,6 +83,7 @@ class Recommender:
         fold_aside: Callable[[EngineJob], Awaitable[Folded]],
         similar: Callable[[SimilarJob, float], Awaitable[tuple[ScoredItem, ...]]],
         patience: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._models = models
@@ -93,6 +94,7 @@ class Recommender:
         self._fold_aside = fold_aside
         self._similar = similar
         self._patience = patience
+        self._clock = clock
         self._background = Background()
 
     async def record(self, user_id: str, event: NewEvent, ask: TopK | None) -> Recorded:
@@ -204,7 +206,7 @@ class Recommender:
         await self._memos.close()
 
     def _deadline(self) -> float:
-        return time.monotonic() + self._patience
+        return self._clock() + self._patience
 
     async def _answer(
         self, engine: Engine, user_id: str, snapshot: Snapshot, ask: TopK | Rank | None, deadline: float

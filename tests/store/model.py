@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from service.core.events import Appended, Conflict, Event, History, MemoPut, NewEvent, Snapshot, Visit
@@ -19,7 +19,10 @@ class _User:
 
 
 class ModelStore:
-    """Generations are named `g1`, `g2`, …; a real store's are random, so a comparison goes by where they change."""
+    """Generations are named `g1`, `g2`, …; a real store's are random, so a comparison goes by where they change.
+
+    What keeps a wrong event or memo out stands in methods of its own, so that a test can show what comes of its lack.
+    """
 
     def __init__(self, keep: int) -> None:
         self._keep = keep
@@ -36,9 +39,9 @@ class ModelStore:
         user = self._users.get(visit.user_id) or _User("")
         before, outcomes = user.sequence, []
         for event in visit.events:
-            first = [(s, e) for s, e in user.log if event.event_id is not None and e.event_id == event.event_id]
-            if first:
-                [(sequence, known)] = first
+            first = self._first(user, event)
+            if first is not None:
+                sequence, known = first
                 same = known.fingerprint == event.fingerprint
                 outcomes.append(Appended(sequence, True) if same else Conflict(sequence))
                 continue
@@ -51,7 +54,7 @@ class ModelStore:
         if user.sequence > before and len(user.log) > self._keep:
             user.trimmed = user.log[-self._keep - 1][0]
             user.log = user.log[-self._keep :]
-        applied, memo = user.memos.get(visit.model_version or "", (0, None))
+        applied, memo = user.memos.get(self._slot(visit.model_version), (0, None))
         if memo is not None and not user.trimmed <= applied <= before:
             applied, memo = 0, None
         pending = tuple(e for e in _events(user) if e.sequence > applied)
@@ -62,14 +65,40 @@ class ModelStore:
 
     def _put(self, put: MemoPut) -> bool:
         user = self._users.get(put.user_id)
-        if user is None or put.generation != user.generation or put.applied > user.sequence:
+        if user is None or self._edited(user, put) or self._shorter(user, put):
             return False
-        stored = user.memos.get(put.model_version)
-        if stored is not None and put.applied <= stored[0] and not put.repair:
-            return False
-        user.memos[put.model_version] = (put.applied, put.blob)
+        user.memos[self._slot(put.model_version)] = (put.applied, put.blob)
         user.memos = dict(list(user.memos.items())[-2:])
         return True
+
+    def _first(self, user: _User, event: NewEvent) -> tuple[int, NewEvent] | None:
+        """Where the event's id stands already, and what stands there."""
+        found = [(s, e) for s, e in user.log if event.event_id is not None and e.event_id == event.event_id]
+        return found[0] if found else None
+
+    def _edited(self, user: _User, put: MemoPut) -> bool:
+        """Whether the history is another than the one that was folded."""
+        return put.generation != user.generation
+
+    def _shorter(self, user: _User, put: MemoPut) -> bool:
+        """Whether the cursor speaks against the memo: beyond the log, or not beyond the one that is stored."""
+        stored = user.memos.get(self._slot(put.model_version))
+        return put.applied > user.sequence or (stored is not None and put.applied <= stored[0] and not put.repair)
+
+    def _slot(self, model_version: str | None) -> str:
+        """Under what a model's memo is kept."""
+        return model_version or ""
+
+    def record(self, user_id: str) -> _User | None:
+        """A copy of everything about the user, as a replica gets it."""
+        user = self._users.get(user_id)
+        return user and replace(user, log=list(user.log), memos=dict(user.memos))
+
+    def restore(self, user_id: str, record: _User | None) -> None:
+        """Put the user back to what a replica has."""
+        self._users.pop(user_id, None)
+        if record is not None:
+            self._users[user_id] = replace(record, log=list(record.log), memos=dict(record.memos))
 
     def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         user = self._users.get(user_id)

@@ -1,0 +1,188 @@
+"""Sees every call that the log's server executes and every answer that a client gets, and knows what must hold."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from service.core.errors import EventConflict
+from service.core.events import Event, History, MemoPut, Snapshot, Visit
+from service.core.memo import MemoDamaged, decode_memo
+from service.core.recommender import Answer, Recorded
+from tests.faults.simulation.engine import fold
+from tests.store.model import ModelStore
+
+ALL = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A user's log from `since` on.
+
+    `whole` are the events of this generation, also those that retention has removed since it began; `marks` are all
+    of its retention marks: a memo may reflect everything after any of them.
+    """
+
+    since: float
+    generation: str
+    history: History
+    whole: tuple[Event, ...]
+    marks: tuple[int, ...]
+
+    def folds(self, version: str) -> set[str]:
+        """The states that an answer at this moment may name."""
+        return {
+            fold(version, None, tuple(e.item_id for e in self.whole if e.sequence > mark)).hex()
+            for mark in self.marks
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    user_id: str
+    event_id: str
+    item_id: str
+    sequence: int
+    first_try: float
+
+
+_NOBODY = State(0.0, "", History(0, 0, 0, ()), (), (0,))
+
+
+class Judge:
+    """Collects what is wrong; `clock` is the simulated time."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.wrong: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self._clock = clock
+        self._states: dict[str, list[State]] = {}
+        self._acknowledged: list[Acknowledged] = []
+        self._newest: dict[tuple[str, str], tuple[float, int]] = {}
+        self._deletions: dict[tuple[str, str | None], list[float]] = {}
+        self._cursors: dict[tuple[str, str, str], int] = {}
+
+    def count(self, what: str) -> None:
+        self.counts[what] += 1
+
+    def accuse(self, what: str) -> None:
+        self.wrong.append(f"at {self._clock():.4f}: {what}")
+
+    # What the server did.
+
+    def observe(self, user_id: str, model: ModelStore, failed_over: bool = False) -> None:
+        """Note the user's log if it has changed."""
+        states = self._states.setdefault(user_id, [_NOBODY])
+        history = model.history(user_id, None, ALL) or _NOBODY.history
+        generation = model.visit([Visit(user_id, None)])[0].generation
+        last = states[-1]
+        if failed_over:
+            self._cursors = {key: cursor for key, cursor in self._cursors.items() if key[0] != user_id}
+        if (generation, history) == (last.generation, last.history):
+            return
+        # A failover may also undo a deletion, and with it bring the generation before back.
+        same = next((state for state in reversed(states) if state.generation == generation), None)
+        if same is not None:
+            first = history.events[0].sequence if history.events else 0
+            whole = tuple(e for e in same.whole if e.sequence < first) + history.events
+            marks = tuple(mark for mark in same.marks if mark < history.trimmed) + (history.trimmed,)
+        else:
+            whole, marks = history.events, (history.trimmed,)
+        states.append(State(self._clock(), generation, history, whole, marks))
+        ids = [event.event_id for event in history.events]
+        if len(set(ids)) < len(ids):
+            self.accuse(f"duplicated: {user_id} holds an event twice: {ids}")
+        sequences = [event.sequence for event in history.events]
+        if sequences != sorted(set(sequences)) or (sequences and sequences[-1] > history.sequence):
+            self.accuse(f"disordered: {user_id} has sequences {sequences}")
+
+    def visited(self, visit: Visit, snapshot: Snapshot) -> None:
+        """A memo that was stored must not give way to a shorter one, nor be another's."""
+        key = (visit.user_id, snapshot.generation, visit.model_version or "")
+        if snapshot.memo is None:
+            self._cursors.pop(key, None)
+            return
+        self.count("memos read")
+        try:
+            applied = decode_memo(snapshot.memo, visit.user_id, visit.model_version or "").applied
+        except MemoDamaged as error:
+            self.accuse(f"another's memo: {visit.user_id} and model {visit.model_version}: {error}")
+            return
+        if applied < self._cursors.get(key, 0):
+            self.accuse(f"shorter memo: {visit.user_id} had one up to {self._cursors[key]}, now {applied}")
+        self._cursors[key] = applied
+
+    def put(self, put: MemoPut, stored: bool) -> None:
+        self.count("memos stored" if stored else "memos refused")
+        if stored and put.repair:
+            self._cursors.pop((put.user_id, put.generation, put.model_version), None)
+
+    def deleted(self, user_id: str, event_id: str | None) -> None:
+        self.count("events deleted" if event_id else "users deleted")
+        self._deletions.setdefault((user_id, event_id), []).append(self._clock())
+
+    # What a client was told.
+
+    def acknowledged(self, client: str, told: Acknowledged) -> None:
+        """A client that waits for one acknowledgement before it sends the next event finds its order in the log."""
+        self.count("events acknowledged")
+        self._acknowledged.append(told)
+        since, newest = self._newest.get((client, told.user_id), (0.0, 0))
+        # An id that retention has removed before its event came again is a new one.
+        complete = self._log(told.user_id).history.trimmed == 0
+        if complete and told.sequence <= newest and not self._gone(told.user_id, None, since):
+            self.accuse(f"disordered: {client} was told {told.sequence} after {newest} for {told.user_id}")
+        self._newest[client, told.user_id] = (told.first_try, told.sequence)
+
+    def repeated(self, told: Acknowledged, again: Recorded | EventConflict) -> None:
+        """An acknowledged event came once more and was answered."""
+        known = isinstance(again, Recorded) and again.duplicate and again.sequence == told.sequence
+        if not known and self._kept(told):
+            self.accuse(f"duplicated: {told} came again and was told {again!r}")
+
+    def answered(self, user_id: str, answer: Answer, begun: float) -> None:
+        """The answer must be the fold at its sequence of what the log held at some moment since `begun`."""
+        self.count("answers")
+        said = answer.items[0].item_id
+        for state in self._during(user_id, begun):
+            if state.history.sequence == answer.sequence and said in state.folds(answer.model_version):
+                if answer.cold != said.startswith("00"):
+                    self.accuse(f"wrong answer: {user_id} at {answer.sequence} is said to be cold: {answer.cold}")
+                return
+        self.accuse(
+            f"wrong answer: {user_id} at {answer.sequence} by model {answer.model_version} is no fold of the log"
+        )
+
+    def listed(self, user_id: str, history: History, begun: float) -> None:
+        if history not in [state.history for state in self._during(user_id, begun)]:
+            self.accuse(f"wrong list: {user_id} never had {history}")
+
+    def finish(self) -> None:
+        """Every acknowledged event is in the log exactly once, unless somebody has deleted it."""
+        for told in self._acknowledged:
+            if not self._kept(told):
+                continue
+            log = self._log(told.user_id).history.events
+            found = [(e.sequence, e.item_id) for e in log if e.event_id == told.event_id]
+            if found != [(told.sequence, told.item_id)]:
+                self.accuse(f"lost or duplicated: {told} stands in the log as {found}")
+
+    def _log(self, user_id: str) -> State:
+        return self._states.get(user_id, [_NOBODY])[-1]
+
+    def _kept(self, told: Acknowledged) -> bool:
+        """Whether neither a deletion nor retention can have taken the event."""
+        return (
+            told.sequence > self._log(told.user_id).history.trimmed
+            and not self._gone(told.user_id, None, told.first_try)
+            and not self._gone(told.user_id, told.event_id, told.first_try)
+        )
+
+    def _gone(self, user_id: str, event_id: str | None, since: float) -> bool:
+        return any(when >= since for when in self._deletions.get((user_id, event_id), ()))
+
+    def _during(self, user_id: str, begun: float) -> list[State]:
+        states = self._states.get(user_id, [_NOBODY])
+        ends = [state.since for state in states[1:]] + [self._clock()]
+        return [state for state, end in zip(states, ends, strict=True) if end >= begun]

@@ -1,0 +1,107 @@
+"""Simulated time, and processes that live in it: each an event loop of its own, all of them on one queue.
+
+Nothing here waits, reads a clock or draws a number: what happens, and in which order, follows from what is scheduled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Coroutine
+from itertools import count
+from typing import Any
+
+MOST_STEPS = 100_000
+
+
+class Timeline:
+    """Runs what is due, the earliest first and in order of scheduling among equals."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.faults: list[str] = []
+        self._due: list[tuple[float, int, Process, asyncio.Handle]] = []
+        self._numbers = count()
+
+    def at(self, when: float, process: Process, handle: asyncio.Handle) -> None:
+        heapq.heappush(self._due, (max(when, self.now), next(self._numbers), process, handle))
+
+    def run(self) -> None:
+        """Return when nothing is left to do; after very many steps that is a fault."""
+        try:
+            for _ in range(MOST_STEPS):
+                if not self._due:
+                    return
+                self.now, _, process, handle = heapq.heappop(self._due)
+                if process.stopped_until > self.now:
+                    self.at(process.stopped_until, process, handle)
+                elif process.alive and not handle.cancelled():
+                    asyncio._set_running_loop(process)
+                    handle._run()
+            self.faults.append(f"after {MOST_STEPS} steps there is still something to do")
+        finally:
+            asyncio._set_running_loop(None)
+
+
+class Process(asyncio.AbstractEventLoop):
+    """The event loop of one process. Of a killed one nothing runs any more: no step, no callback, no `finally`."""
+
+    def __init__(self, timeline: Timeline, seconds_of_thread: Callable[[], float] = lambda: 0.0) -> None:
+        self.alive = True
+        self.stopped_until = 0.0  # what is due meanwhile is done then
+        self._timeline = timeline
+        self._seconds_of_thread = seconds_of_thread
+        # Held, so that the garbage collector finishes no task of a killed process while the others go on.
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def kill(self) -> None:
+        self.alive = False
+
+    def time(self) -> float:
+        return self._timeline.now
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._timeline.at(self._timeline.now, self, handle)
+        return handle
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        return self.call_at(self._timeline.now + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+        self._timeline.at(when, self, handle)
+        return handle
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(coro, loop=self, **options)
+        self._tasks.append(task)
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """Run `func` in one go, some time from now; `executor` is not asked."""
+        future = self.create_future()
+
+        def work() -> None:
+            try:
+                result = func(*args)
+            except Exception as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self.call_later(self._seconds_of_thread(), work)
+        return future
+
+    def get_debug(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if self.alive:
+            self._timeline.faults.append(f"{context['message']}: {context.get('exception')!r}")
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """It stays in the queue, and is passed over there."""

@@ -1,0 +1,90 @@
+"""A worker process: the service's own parts, put together as `service.main` does it, on simulated time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from random import Random
+from typing import Any
+
+from service.batching import MicroBatcher
+from service.core.events import Snapshot, Visit
+from service.core.memo_writer import MemoWriter
+from service.core.ports import EngineJob, Folded, SilentMeter
+from service.core.recommender import Recommender
+from service.main import run_turns
+from tests.core.fakes import NoMeter, similar_one
+from tests.faults.simulation.engine import SimulatedModels
+from tests.faults.simulation.server import StoreLink
+from tests.faults.simulation.timeline import Process
+
+NO_THREAD = ThreadPoolExecutor(
+    1
+)  # the simulated loop runs its work itself, and an executor without work has no thread
+
+
+class ConnectionLost(Exception):
+    """The worker died, or was not there."""
+
+
+class Worker:
+    """One incarnation. Once killed it says and does nothing more; who waits for it learns that it is gone."""
+
+    def __init__(self, process: Process, store: StoreLink, models: SimulatedModels, random: Random) -> None:
+        self.process = process
+        self.models = models
+        self.meter = SilentMeter()
+        self._random = random
+        self._callers: list[tuple[Process, asyncio.Future[Any]]] = []
+        clock = process.time
+        turns: MicroBatcher[EngineJob, Folded] = MicroBatcher(
+            partial(run_turns, NO_THREAD), max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
+        )
+        visits: MicroBatcher[Visit, Snapshot] = MicroBatcher(
+            store.visit, max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
+        )
+        self.recommender = Recommender(
+            store,
+            models,
+            MemoWriter(store, max_waiting=8, max_batch=3, linger=random.choice([0.0, 0.01])),
+            self.meter,
+            visit=visits.submit,
+            fold=turns.submit,
+            fold_aside=turns.submit_aside,
+            similar=similar_one,
+            patience=random.choice([0.02, 1.0]),
+            clock=clock,
+        )
+
+    def call(self, caller: Process, use: Callable[[Worker], Coroutine[Any, Any, Any]]) -> asyncio.Future[Any]:
+        """What `use` returns or raises here, brought to `caller`; raises `ConnectionLost`."""
+        reply = caller.create_future()
+        if not self.process.alive:
+            reply.set_exception(ConnectionLost())
+            return reply
+        self._callers.append((caller, reply))
+
+        def arrive() -> None:
+            self.process.create_task(use(self)).add_done_callback(leave)
+
+        def leave(task: asyncio.Task[Any]) -> None:
+            caller.call_later(self._random.random() * 0.001, _settle, reply, task.exception() or task.result())
+
+        self.process.call_later(self._random.random() * 0.001, arrive)
+        return reply
+
+    def kill(self) -> None:
+        self.process.kill()
+        for caller, reply in self._callers:
+            caller.call_later(self._random.random() * 0.001, _settle, reply, ConnectionLost())
+
+
+def _settle(reply: asyncio.Future[Any], result: Any) -> None:
+    if reply.done():
+        return
+    if isinstance(result, Exception):
+        reply.set_exception(result)
+    else:
+        reply.set_result(result)
