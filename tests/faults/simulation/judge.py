@@ -86,7 +86,7 @@ class Judge:
         if same is not None:
             first = history.events[0].sequence if history.events else 0
             whole = tuple(e for e in same.whole if e.sequence < first) + history.events
-            marks = tuple(mark for mark in same.marks if mark < history.trimmed) + (history.trimmed,)
+            marks = (*(mark for mark in same.marks if mark < history.trimmed), history.trimmed)
         else:
             whole, marks = history.events, (history.trimmed,)
         states.append(State(self._clock(), generation, history, whole, marks))
