@@ -46,6 +46,7 @@ from service.core.events import Snapshot, Visit
 from service.core.memo_writer import MemoWriter
 from service.core.ports import Engine, EngineJob, Folded, Models, ScoredItem, SimilarJob, Store, Turn
 from service.core.recommender import Recommender
+from service.core.warmer import Warmer
 from service.engine import BundleModels
 from service.settings import Settings, StreamAddress, load_settings
 from service.store import open_store, open_stream
@@ -137,6 +138,10 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
             consumer = await _open_consumer(settings.stream_url, recommender, meter)
             closing.push_async_callback(consumer.close)
             consumer.start()
+        if settings.rebuild_share:
+            warmer = Warmer(store, lambda: models.served, meter, share=settings.rebuild_share)
+            closing.push_async_callback(warmer.close)
+            warmer.start()
         # What is alive now lives as long as the process. Left to the collector, a full pass over it holds every
         # request up for 65 to 250 ms, again and again.
         gc.collect()

@@ -171,6 +171,15 @@ class Settings(BaseSettings):
         title="a number of seconds above 0 and up to 60",
         description="seconds after which a request that still waits for its turn is answered 503 and not begun",
     )
+    rebuild_share: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        title="a number from 0 to 1",
+        description="share of its time, on one core, that each worker may rebuild memos for after a change of model; "
+        "0 leaves it to each user's next request",
+    )
     min_recall: float = Field(
         default=0.99,
         gt=0,

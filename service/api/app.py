@@ -22,7 +22,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service.api import admin, events, health, items, recommendations, users
+from service.api import admin, events, health, items, rebuilds, recommendations, users
 from service.api.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.console import console_router
 from service.api.edge import Edge
@@ -66,7 +66,7 @@ _CORS: dict[str, Any] = {
     "expose_headers": ["X-Request-ID", "Retry-After"],
 }
 
-_ROUTERS = tuple(module.router for module in (events, recommendations, users, items, admin, health))
+_ROUTERS = tuple(module.router for module in (events, recommendations, users, items, admin, rebuilds, health))
 
 
 def build_api(

@@ -12,6 +12,8 @@ from time import perf_counter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from service.core.rebuild import Work
+
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it once, when it is imported
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -93,6 +95,20 @@ class PrometheusMeter:
             registry=registry,
             multiprocess_mode="livemax",  # all but one worker say 0
         )
+        self._rebuilt_users = Counter(
+            "recblr_rebuild_users", "Users whose memos a rebuild has looked at", registry=registry
+        )
+        self._rebuilt_memos = Counter("recblr_rebuild_memos", "Memos that a rebuild has stored", registry=registry)
+        self._rebuilt_events = Counter("recblr_rebuild_events", "Events that a rebuild has folded", registry=registry)
+        self._rebuild_share = Gauge(
+            "recblr_rebuild_share",
+            "Share of the users that the last rebuild has looked at, by all workers; 1 when it has ended",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self._rebuild_running = Gauge(
+            "recblr_rebuild_running", "Workers that rebuild memos", registry=registry, multiprocess_mode="livesum"
+        )
         self._memos_damaged = Counter("recblr_memos_damaged", "Memos that failed their check", registry=registry)
         self._model = Gauge(
             "recblr_model_info", "1 for the live model", ["version"], registry=registry, multiprocess_mode="livemax"
@@ -133,6 +149,18 @@ class PrometheusMeter:
     def stream_lag(self, entries: int | None) -> None:
         """So many entries of the stream are not finished."""
         self._stream_lag.set(float("nan") if entries is None else entries)
+
+    def rebuilt(self, work: Work) -> None:
+        """A rebuild of memos has done so much."""
+        self._rebuilt_users.inc(work.users)
+        self._rebuilt_memos.inc(work.memos)
+        self._rebuilt_events.inc(work.events)
+
+    def rebuild_stands(self, share: float | None) -> None:
+        """A rebuild has looked at so much of the users; None: this worker rebuilds nothing."""
+        self._rebuild_running.set(share is not None)
+        if share is not None:
+            self._rebuild_share.set(share)
 
     def request_began(self) -> None:
         """A request came in; `request_ended` must follow."""

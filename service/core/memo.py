@@ -6,6 +6,8 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from service.core.events import MemoPut, Snapshot
+
 _FORMAT = 1
 _HEADER = struct.Struct("<BxxxIQQ")  # format, CRC-32, applied, base
 
@@ -50,3 +52,12 @@ def decode_memo(blob: bytes, user_id: str, model_version: str) -> Memo:
     if checksum != _checksum(user_id, model_version, applied, base, state):
         raise MemoDamaged("checksum differs")
     return Memo(applied, base, state)
+
+
+def memo_after(
+    user_id: str, model_version: str, snapshot: Snapshot, begun: Memo | None, state: bytes, *, repair: bool = False
+) -> MemoPut:
+    """What to store once `state` folds the snapshot's pending events after `begun`, the memo that came with it."""
+    base = snapshot.trimmed if begun is None else begun.base
+    blob = encode_memo(Memo(snapshot.sequence, base, state), user_id, model_version)
+    return MemoPut(user_id, snapshot.generation, model_version, snapshot.sequence, blob, repair)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from service.core.audit import Audit, audit
 from service.core.background import Background
 from service.core.errors import EventConflict, EventNotFound, ServiceError, UserNotFound
-from service.core.events import Appended, Conflict, History, MemoPut, NewEvent, Snapshot, Visit
-from service.core.memo import Memo, MemoDamaged, decode_memo, encode_memo
+from service.core.events import Appended, Conflict, History, NewEvent, Snapshot, Visit
+from service.core.memo import Memo, MemoDamaged, decode_memo, memo_after
 from service.core.memo_writer import MemoWriter
 from service.core.ports import (
     Engine,
@@ -33,6 +33,7 @@ from service.core.ports import (
     TopK,
     Turn,
 )
+from service.core.rebuild import Progress, rebuilds
 from service.core.seldom import SeldomWarnings
 
 _log = logging.getLogger(__name__)
@@ -179,6 +180,10 @@ class Recommender:
         """Make `version` (None: the newest) the live model; raises `ModelVersionNotFound` or `ReloadRefused`."""
         return await self._models.reload(version)
 
+    async def rebuilds(self) -> dict[str, Progress]:
+        """Where the rebuild of each model's memos stands, by version, the one begun last first."""
+        return await rebuilds(self._store)
+
     async def history(self, user_id: str, before: int | None, limit: int) -> History:
         """A page of the user's kept events; raises `UserNotFound`."""
         history = await self._store.history(user_id, before, limit)
@@ -229,10 +234,7 @@ class Recommender:
             folded = await fold((engine, Turn(None, _items(snapshot), ask)))
         self._meter.fold(len(snapshot.pending))
         if snapshot.pending or repair:
-            base = snapshot.trimmed if memo is None else memo.base
-            fresh = Memo(snapshot.sequence, base, folded.state)
-            blob = encode_memo(fresh, user_id, engine.version)
-            self._memos.offer(MemoPut(user_id, snapshot.generation, engine.version, snapshot.sequence, blob, repair))
+            self._memos.offer(memo_after(user_id, engine.version, snapshot, memo, folded.state, repair=repair))
         if ask is not None and folded.cold:
             self._meter.cold_start()
         return Answer(engine.version, snapshot.sequence, folded.cold, folded.items)

@@ -123,6 +123,7 @@ def test_openapi_is_complete(house: House) -> None:
         "DELETE /v1/users/{user_id}/events/{event_id}",
         "GET /v1/model",
         "POST /v1/admin/reload",
+        "GET /v1/admin/rebuilds",
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",

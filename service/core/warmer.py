@@ -1,0 +1,156 @@
+"""The rebuild of memos in the background: after a change of model nobody's first request has to fold a whole log.
+
+Every worker walks the users of the store, each its own pages (see `rebuild`), and brings their memos under each
+served model up to their logs, as each user's next reader would. It is therefore never needed, only kind: a worker may
+die at any point, and an edit of a history refuses the memo that was folded from it before.
+
+It gives way to requests: reads and writes of the store are a millisecond or so each, folds run in a thread of their
+own without the GIL, and after each batch it rests, so that it works for no more than its share of the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from service.core.errors import StoreUnavailable
+from service.core.ports import Engine, Store
+from service.core.rebuild import Ledger, Progress, Work
+from service.core.refold import Refolder, RefoldMeter
+from service.core.seldom import SeldomWarnings
+
+_log = logging.getLogger(__name__)
+_outages = SeldomWarnings(_log)
+
+LOOK_SECONDS = 1.0  # between two looks at what is served
+PATIENCE_SECONDS = 60.0
+
+
+class RebuildMeter(RefoldMeter, Protocol):
+    """What a warmer reports."""
+
+    def rebuild_stands(self, share: float | None) -> None:
+        """So much of the users is looked at, by all workers; None: this worker rebuilds nothing now."""
+        ...
+
+
+class Warmer:
+    """Rebuilds until it is closed. It may work for `share` of the time, above 0 and up to 1.
+
+    `served` are the engines that answer now.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        served: Callable[[], Sequence[Engine]],
+        meter: RebuildMeter,
+        *,
+        share: float,
+        look: float = LOOK_SECONDS,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        self._store = store
+        self._served = served
+        self._meter = meter
+        self._share = share
+        self._look = look
+        self._patience = patience
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._refolder = Refolder(store, meter)
+        # Versions that were served at the last look, those whose rebuild has ended, and those to be rebuilt again
+        # even so: they have come back, and while another model answered nobody kept their memos up.
+        self._known: set[str] | None = None
+        self._ended: set[str] = set()
+        self._again: set[str] = set()
+
+    def start(self) -> None:
+        """Begin, in the background."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Return when the batch at hand is stored; others may go on with the rest."""
+        self._stopping.set()
+        if self._task is not None:
+            await self._task
+        self._refolder.close()
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self._look_around()
+            except StoreUnavailable as error:
+                _outages.warn(error.code, "the rebuild of memos waits for the log", reason=error.for_log)
+            except Exception:
+                _log.exception("the rebuild of memos failed, and is tried again")
+            self._meter.rebuild_stands(None)
+            await self._pause(self._look)
+
+    async def _look_around(self) -> None:
+        engines = {engine.version: engine for engine in self._served()}
+        if self._known is not None:
+            self._again |= engines.keys() - self._known
+        self._known = set(engines)
+        self._ended &= self._known - self._again
+        for version, engine in engines.items():
+            if version not in self._ended and not self._stopping.is_set():
+                await self._rebuild(engine)
+
+    def _serves(self, engine: Engine) -> bool:
+        return any(served.version == engine.version for served in self._served())
+
+    async def _rebuild(self, engine: Engine) -> None:
+        """Until it has ended, for all workers, or is no more this one's to do."""
+        version = engine.version
+        ledger = Ledger(self._store, version, self._patience)
+        progress = await ledger.open(again=version in self._again, serving=self._known or ())
+        self._again.discard(version)
+        began, total = time.monotonic(), Work()
+        if progress.ended is None:
+            _log.info("rebuilding memos of %d users", progress.total, extra={"model": version})
+        while progress.ended is None and self._serves(engine) and not self._stopping.is_set():
+            page, progress = await ledger.claim()
+            self._meter.rebuild_stands(progress.share)
+            if page:
+                work = await self._bring_up(engine, page)
+                total += work
+                ledger.did(work)
+            elif progress.ended is None:  # others have the last pages
+                await self._pause(self._look)
+        if progress.ended is not None:
+            self._ended.add(version)
+        if total.users:
+            _say(version, progress, total, time.monotonic() - began)
+
+    async def _bring_up(self, engine: Engine, users: Sequence[str]) -> Work:
+        """Look at these users, and store memos for those who have none or one that is behind."""
+        waiting, work = deque(users), Work()
+        while waiting and not self._stopping.is_set():
+            began = time.monotonic()
+            work += await self._refolder.batch(engine, waiting)
+            await self._pause((time.monotonic() - began) * (1 / self._share - 1))
+        return work
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+
+def _say(version: str, progress: Progress, work: Work, seconds: float) -> None:
+    _log.info(
+        "%s: this worker looked at %d users and folded %d events into %d memos, %.0f events/s",
+        "left the rebuild of memos" if progress.ended is None else "memos are rebuilt",
+        work.users,
+        work.events,
+        work.memos,
+        work.events / max(seconds, 1e-9),
+        extra={"model": version, "walks": progress.walk, "all_memos": progress.memos, "all_events": progress.events},
+    )

@@ -1,0 +1,87 @@
+"""Memos rebuilt in the background by the real service, over real stores: after a reload and after a new start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.artifact import write_bundle
+from model.config import ModelConfig
+from tests.deployments import wait_for
+from tests.end_to_end.service import RunningService
+from tests.model.builders import bundle_of
+from tests.servers import RedisServer
+
+USERS, ITEMS = 150, 40
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/events.db"
+    else:
+        with RedisServer() as server:
+            yield server.url
+
+
+def publish(folder: Path, version: str, seed: int) -> None:
+    write_bundle(folder / version, bundle_of(ModelConfig(items=ITEMS, dim=8), seed=seed, version=version))
+
+
+def rebuilt(service: RunningService, version: str) -> dict[str, Any]:
+    """What the service says of the rebuild once it has ended."""
+
+    def found() -> dict[str, Any]:
+        rebuilds = service.get("/admin/rebuilds")["rebuilds"]
+        return next((each for each in rebuilds if each["model_version"] == version and not each["running"]), {})
+
+    wait_for(f"the rebuild of {version}", lambda: bool(found()), seconds=30)
+    return found()
+
+
+def hold(service: RunningService, version: str, events: dict[str, int]) -> None:
+    """Every user has a memo of `version` over the whole log, and it is the log's fold."""
+    for user, count in events.items():
+        audit = service.get(f"/users/{user}/audit")
+        assert (audit["model_version"], audit["memo"], audit["applied"]) == (version, "found", count), user
+        assert audit["max_relative_error"] <= 1e-5
+
+
+def test_after_a_reload_and_after_a_start_everybody_has_a_memo(tmp_path: Path, state_url: str) -> None:
+    rng = np.random.default_rng(5)
+    events = {f"u{user}": int(rng.integers(1, 30)) for user in range(USERS)}
+    batch = [
+        {"user_id": user, "item_id": f"i{rng.integers(1, ITEMS + 1)}"} for user, n in events.items() for _ in range(n)
+    ]
+    bundles = tmp_path / "bundles"
+    publish(bundles, "v1", 1)
+    with RunningService(tmp_path, state_url, bundles, RECBLR_REBUILD_SHARE="1") as service:
+        for start in range(0, len(batch), 1000):
+            service.post("/events/batch", {"events": batch[start : start + 1000]})
+        publish(bundles, "v2", 2)
+        assert service.post("/admin/reload", {})["model_version"] == "v2"
+        found = rebuilt(service, "v2")
+        assert (found["users"], found["share"]) == (USERS, 1.0)
+        assert (found["memos"], found["events"]) == (USERS, len(batch))
+        hold(service, "v2", events)
+        metrics = service.metrics()
+        assert f"recblr_rebuild_memos_total {float(USERS)}" in metrics
+        assert "recblr_rebuild_share 1.0" in metrics
+    publish(bundles, "v3", 3)
+    with RunningService(tmp_path, state_url, bundles, RECBLR_WORKERS="2") as service:
+        found = rebuilt(service, "v3")
+        assert (found["memos"], found["events"]) == (USERS, len(batch))
+        hold(service, "v3", events)
+    assert "memos are rebuilt" in (tmp_path / "service.log").read_text()
+
+
+def test_with_a_share_of_nothing_memos_wait_for_their_users(tmp_path: Path) -> None:
+    publish(tmp_path / "bundles", "v1", 1)
+    url = f"sqlite:///{tmp_path}/events.db"
+    with RunningService(tmp_path, url, tmp_path / "bundles", RECBLR_REBUILD_SHARE="0") as service:
+        service.post("/events", {"user_id": "ann", "item_id": "i1"})
+        assert service.get("/admin/rebuilds") == {"rebuilds": []}
