@@ -85,6 +85,10 @@ class RunningService:
         states = [state for _, local, _, state, *_ in map(str.split, lines) if local.endswith(port)]
         return sum(state in ("01", "08") for state in states)  # ESTABLISHED, CLOSE_WAIT
 
+    def log(self) -> str:
+        """What the service has written since its start."""
+        return self._log.read_text()
+
     def metrics(self) -> str:
         """The metrics page."""
         return self._client.get("/metrics").text

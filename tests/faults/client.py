@@ -17,6 +17,10 @@ class Unanswered(Exception):
     """The connection was refused, or ended before the answer: nobody knows what became of the request."""
 
 
+class Refused(Unanswered):
+    """Nobody listens: the request was not sent."""
+
+
 class Client:
     """One connection to the service, opened when it is needed and again after it broke."""
 
@@ -42,7 +46,10 @@ class Client:
 
     async def _exchange(self, request: bytes) -> tuple[int, Any]:
         if self._streams is None:
-            self._streams = await asyncio.open_connection(self._address.hostname, self._address.port)
+            try:
+                self._streams = await asyncio.open_connection(self._address.hostname, self._address.port)
+            except ConnectionRefusedError as error:
+                raise Refused from error
         reader, writer = self._streams
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()

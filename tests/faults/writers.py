@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.faults.client import Client, Unanswered
+from tests.faults.client import Client, Refused, Unanswered
 
 K = 5
 PAUSE_SECONDS = 0.02  # before what failed is tried again
@@ -32,8 +32,11 @@ class Load:
     """Writers, each of which posts one event after the other and repeats each until it is acknowledged.
 
     An event is named by its timestamp, a whole number, and its event_id is made of it. A share of the events
-    (`twice`) is sent a second time, at the same moment or after the answer. With `named=False` events have no
-    event_id: then repeating them counts them twice, and a test that cannot see that sees nothing.
+    (`twice`) is sent a second time, at the same moment or after the answer. Between two events a writer rests for
+    `pause` seconds. With `named=False` events have no
+    event_id: then repeating them counts them twice, and a test that cannot see that sees nothing. With
+    `repeat=False` an event without an answer is given up, and a writer ends where nobody listens any more.
+    `second` is another address of the service: half of the writers use it, and what is sent again goes to the other.
     """
 
     def __init__(
@@ -43,21 +46,26 @@ class Load:
         items: Sequence[str],
         seed: int,
         *,
+        second: str | None = None,
         writers: int = 16,
         twice: float = 0.2,
+        pause: float = 0.0,
         named: bool = True,
+        repeat: bool = True,
     ) -> None:
         self.url, self.users, self.items = url, users, items
         self.sent: dict[int, tuple[str, str]] = {}  # name -> (user, item)
         self.acknowledged: dict[int, int] = {}  # name -> sequence
+        self.unanswered: set[int] = set()  # given up
         self.answers: list[Told] = []
         self.contradictions: list[str] = []  # what no answer may say
         self.statuses: Counter[str] = Counter()  # of every request, "none" where no answer came
-        self.seen_late = 0  # acknowledged first as a duplicate: it had counted, and the answer was lost
+        self.seen_late = 0  # acknowledged first as a duplicate: it had counted, and the answer was lost or overtaken
         self.without_answer = 0  # acknowledged without the recommendations that were asked for
         self.acknowledged_at: list[float] = []  # times of `time.monotonic`, in order
+        self._urls = (url, second or url)
         self._dice = [random.Random(f"{seed} {writer}") for writer in range(writers)]
-        self._twice, self._named = twice, named
+        self._twice, self._pause, self._named, self._repeat = twice, pause, named, repeat
         self._stop, self._another = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
@@ -86,24 +94,25 @@ class Load:
                 await self._another.wait()
 
     async def _write(self, writer: int, each: int | None) -> None:
-        dice, own, second = self._dice[writer], Client(self.url), Client(self.url)
+        dice, own, second = self._dice[writer], Client(self._urls[writer % 2]), Client(self._urls[1 - writer % 2])
         done = 0
         while not self._stop.is_set() and done != each:
             name = 1 + writer + len(self._dice) * done
             done += 1
             self.sent[name] = dice.choice(self.users), dice.choice(self.items)
             again = dice.random() < self._twice
-            at_once = again and dice.random() < 0.5
-            if at_once:
-                await asyncio.gather(self._post(own, name), self._post(second, name))
+            if again and dice.random() < 0.5:
+                ends = any(await asyncio.gather(self._post(own, name), self._post(second, name)))
             else:
-                await self._post(own, name)
-                if again:
-                    await self._post(second, name)
+                ends = await self._post(own, name) or (again and await self._post(second, name))
+            if ends:
+                break
+            await asyncio.sleep(self._pause)
         own.close()
         second.close()
 
-    async def _post(self, client: Client, name: int) -> None:
+    async def _post(self, client: Client, name: int) -> bool:
+        """Whether nobody listens any more, where that is the end."""
         user, item = self.sent[name]
         event: dict[str, object] = {"user_id": user, "item_id": item, "timestamp": name}
         if self._named:
@@ -112,15 +121,19 @@ class Load:
             while True:
                 try:
                     status, body = await client.call("POST", f"/events?k={K}&exclude_seen=false", event)
-                except Unanswered:
+                except Unanswered as error:
                     self.statuses["none"] += 1
+                    if not self._repeat:
+                        self.unanswered.add(name)
+                        return isinstance(error, Refused)
                 else:
                     self.statuses[str(status)] += 1
                     if status == 200:
-                        return self._hear(name, body)
-                    if status not in (429, 503):
+                        self._hear(name, body)
+                        return False
+                    if not self._repeat or status not in (429, 503):
                         self.contradictions.append(f"{status} {body}")
-                        return None
+                        return False
                 await asyncio.sleep(PAUSE_SECONDS)
 
     def _hear(self, name: int, body: Any) -> None:

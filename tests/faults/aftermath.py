@@ -1,0 +1,26 @@
+"""When the faults are over: the verdict on a load, and the audit of everyone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from model.artifact import Bundle
+from tests.faults.oracle import Oracle, Verdict, judge, logs_of
+from tests.faults.population import Audited, Population, audit_everyone
+from tests.faults.writers import Load
+
+
+async def judged(load: Load, bundles: Sequence[Bundle], population: Population | None = None) -> Verdict:
+    """What is wrong with the load's answers and its users' logs; `population` is what the store held before."""
+    before: Mapping[str, Sequence[str]] = {} if population is None else population.histories
+    return judge(load, await logs_of(load.url, load.users), Oracle(*bundles), before)
+
+
+async def audited(load: Load, state_url: str, population: Population) -> Audited:
+    """The audit of everyone; whom the load left alone must have what `population` gave them."""
+    found = await audit_everyone(load.url, state_url)
+    written = set(load.users)
+    before = {user: len(items) for user, items in population.histories.items() if user not in written}
+    now = {user: sequence for user, sequence in found.sequences.items() if user not in written}
+    assert now == before
+    return found
