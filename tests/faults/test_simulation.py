@@ -11,15 +11,15 @@ import pytest
 
 from tests.faults.form import report, times
 from tests.faults.simulation.__main__ import main
-from tests.faults.simulation.mutants import (
+from tests.faults.simulation.run import simulate
+from tests.store.model import ModelStore
+from tests.store.mutants import (
     NoDedupe,
     NoGenerationComparison,
     NoModelComparison,
     NoModelComparisonAtAll,
     NoSequenceComparison,
 )
-from tests.faults.simulation.run import simulate
-from tests.store.model import ModelStore
 
 pytestmark = pytest.mark.faults
 

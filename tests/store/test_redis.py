@@ -28,7 +28,7 @@ class TestRedis(StoreContract):
 
 
 def test_random_operations_agree_with_the_model(backend: RedisBackend) -> None:
-    compare_with_model(backend, examples=150)
+    compare_with_model(backend, examples=100)
 
 
 async def test_the_keys_of_a_user_share_a_slot(backend: RedisBackend) -> None:

@@ -12,19 +12,27 @@ from tests.deployments import SentinelServers
 from tests.store.backends import RedisBackend
 from tests.store.calls import append, new, read
 from tests.store.contract import StoreContract
+from tests.store.random_operations import compare_with_model
 
 pytestmark = pytest.mark.anyio
 
 PATIENT = 30.0
 
 
+@pytest.fixture
+def backend(shared_sentinels: SentinelServers) -> RedisBackend:
+    backend = RedisBackend(shared_sentinels.primary, PATIENT, shared_sentinels.url, wait=1)
+    with backend.client() as client:
+        client.flushall()
+    return backend
+
+
 class TestRedisWithSentinels(StoreContract):
-    @pytest.fixture
-    def backend(self, shared_sentinels: SentinelServers) -> RedisBackend:
-        backend = RedisBackend(shared_sentinels.primary, PATIENT, shared_sentinels.url, wait=1)
-        with backend.client() as client:
-            client.flushall()
-        return backend
+    pass
+
+
+def test_random_operations_agree_with_the_model(backend: RedisBackend) -> None:
+    compare_with_model(backend, examples=30)
 
 
 async def test_a_primary_that_no_sentinel_knows_is_refused(shared_sentinels: SentinelServers) -> None:
