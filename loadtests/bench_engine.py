@@ -1,10 +1,11 @@
 """The engine by itself, on one core: steps, batches, rebuilds and top-k, each beside its reference in the same run.
 
-    python -m loadtests.bench_engine [--items 1000000] [--bundle FOLDER]
+    python -m loadtests.bench_engine [--items 3416 1000000] [--out FOLDER] [--bundle FOLDER]
     python -m loadtests.bench_engine --device cuda          # the torch engine: see loadtests/bench_torch.py
 
-Prints a table, and the same as JSON in the last line. Times are CPU times, medians of RUNS runs. Catalogues are
-random: directions in clusters, log-normal lengths, queries from the clusters.
+Prints a table, and the same as JSON in the last line; with --out also writes engine.json. Times are CPU times,
+medians of RUNS rounds in which all that is compared takes its turn; a ratio is the median of the rounds' ratios.
+Catalogues are random: directions in clusters, log-normal lengths, queries from the clusters.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 for _library in ("OMP", "OPENBLAS", "MKL"):
     os.environ[f"{_library}_NUM_THREADS"] = "1"
@@ -24,35 +28,24 @@ for _library in ("OMP", "OPENBLAS", "MKL"):
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from loadtests.conditions import machine  # noqa: E402
+from loadtests.turns import RUNS, Call, Rounds, in_turns  # noqa: E402
 from model.artifact import Bundle, load_bundle  # noqa: E402
 from service.core.ports import Folded, TopK, Turn  # noqa: E402
 from service.engine.approximate import ApproximateIndex  # noqa: E402
 from service.engine.cpu import CpuEngine  # noqa: E402
+from service.engine.fold import advance  # noqa: E402
 from service.engine.models import warm  # noqa: E402
+from service.engine.parameters import prepare  # noqa: E402
 from service.engine.retrieval import Queries, exact  # noqa: E402
 
-RUNS = 7
+TORCH_STEP, TORCH_SEARCH = "torch eager, batch of 1: us/event", "torch matmul + topk"
 DEMO = Path(__file__).parents[1] / "bundles" / "ml-1m-demo"
 F32 = NDArray[np.float32]
 
 
-def microseconds(call: Callable[[], object], at_least: float = 0.05) -> float:
-    """CPU time of one call: the median of RUNS runs, each of as many calls as `at_least` seconds hold."""
-    call()
-    began = time.process_time()
-    call()
-    calls = max(1, int(at_least / max(time.process_time() - began, 1e-6)))
-    runs = []
-    for _ in range(RUNS):
-        began = time.process_time()
-        for _ in range(calls):
-            call()
-        runs.append((time.process_time() - began) / calls * 1e6)
-    return statistics.median(runs)
-
-
-def steps(bundle: Bundle) -> dict[str, float | None]:
-    """One event for each of B users, without and with an answer; whole histories; and torch's step."""
+def steps(bundle: Bundle) -> Rounds:
+    """One event for each of B users: the step, the fold of packed states, and with an answer; and torch's step."""
     engine, rng = CpuEngine(bundle, 1000), np.random.default_rng(0)
     warm(engine)
     names = [item.item_id for item in bundle.items]
@@ -63,19 +56,27 @@ def steps(bundle: Bundle) -> dict[str, float | None]:
     users = [
         answer.state for answer in engine.run([Turn(None, history(200), None)] * 128) if isinstance(answer, Folded)
     ]
-    found: dict[str, float | None] = {}
+    calls: dict[str, tuple[Call | None, int]] = {TORCH_STEP: (torch_step(bundle), 1)}
     for B in (1, 8, 32, 128):
+        calls[f"step, batch of {B}: us/event"] = step(bundle, B), B
         for name, ask in (("fold", None), ("fold + top-10", TopK(10, exclude_seen=True))):
             turns = [Turn(state, history(1), ask) for state in users[:B]]
-            found[f"{name}, batch of {B}: us/event"] = microseconds(partial(engine.run, turns)) / B
+            calls[f"{name}, batch of {B}: us/event"] = partial(engine.run, turns), B
     turns = [Turn(None, history(int(n)), None) for n in rng.integers(20, 400, 64)]
-    events = sum(len(turn.items) for turn in turns)
-    found["rebuild of 64 histories: events/s"] = events / microseconds(lambda: engine.run(turns)) * 1e6
-    found["torch eager, batch of 1: us/event"] = torch_step(bundle)
-    return found
+    calls["rebuild of 64 histories: us/event"] = partial(engine.run, turns), sum(len(turn.items) for turn in turns)
+    return in_turns(calls)
 
 
-def torch_step(bundle: Bundle) -> float | None:
+def step(bundle: Bundle, users: int) -> Call:
+    """What torch's step does, no more: one event for each user, from state arrays to state arrays and outputs."""
+    p = prepare(bundle)
+    h, conv = np.repeat(p.initial_h[None], users, 0), np.repeat(p.initial_conv[None], users, 0)
+    rows, owners = np.arange(1, users + 1), np.arange(users)
+    output = np.empty((users, p.norm.shape[1]), np.float32)
+    return lambda: advance(p.embedding, p.norm, p.layers, p.offsets, p.widths, rows, owners, h, conv, output)
+
+
+def torch_step(bundle: Bundle) -> Call | None:
     """The reference: the network's own step in PyTorch; None where there is none."""
     try:
         import torch
@@ -90,7 +91,12 @@ def torch_step(bundle: Bundle) -> float | None:
     item, history = torch.tensor([1]), torch.tensor([[1, 2, 3]])
     with torch.inference_mode():
         _, state = network(history)
-        return microseconds(lambda: network.step(item, state))
+
+    def call() -> None:
+        with torch.inference_mode():
+            network.step(item, state)
+
+    return call
 
 
 def catalogue(items: int, dim: int = 64) -> tuple[F32, F32]:
@@ -113,22 +119,23 @@ def asking(vectors: F32, seen: int = 0) -> Queries:
     return Queries(vectors, np.full(n, 10), rows, np.zeros(n, np.int64), np.full(n, seen))
 
 
-def retrieval(items: int) -> dict[str, float | None]:
-    """Exact and approximate top-10 out of so many items, for each query; torch's matmul and topk beside them."""
+def retrieval(items: int) -> tuple[Rounds, dict[str, float]]:
+    """Exact and approximate top-10 out of so many items, torch's matmul and topk beside them; the index' figures."""
     table, vectors = catalogue(items)
-    found: dict[str, float | None] = {}
     began = time.process_time()
     index = ApproximateIndex.build(table, vectors[:128], 0.99)
-    found["index: CPU seconds to build, recall measured"] = time.process_time() - began
-    found["index: recall@10"] = None if index is None else recall(index, table, vectors[128:])
+    found = {"index: CPU seconds to build": time.process_time() - began}
+    if index is not None:
+        found["index: recall@10"] = recall(index, table, vectors[128:])
+    calls: dict[str, tuple[Call | None, int]] = {}
     for B in (1, 16):
-        found[f"exact, batch of {B}: us/query"] = microseconds(partial(exact, table, asking(vectors[:B]))) / B
+        calls[f"{TORCH_SEARCH}, batch of {B}: us/query"] = torch_top_k(table, vectors[:B]), B
+        calls[f"exact, batch of {B}: us/query"] = partial(exact, table, asking(vectors[:B])), B
         for seen in (0, 1000):
-            name = f"approximate, {seen} seen, batch of {B}: us/query"
             search = None if index is None else partial(index.search, asking(vectors[:B], seen))
-            found[name] = None if search is None else microseconds(search) / B
-        found[f"torch matmul + topk, batch of {B}: us/query"] = torch_top_k(table, vectors[:B])
-    return {f"{items} items, {name}": value for name, value in found.items()}
+            calls[f"approximate, {seen} seen, batch of {B}: us/query"] = search, B
+    rounds = {f"{items} items, {name}": values for name, values in in_turns(calls).items()}
+    return rounds, {f"{items} items, {name}": value for name, value in found.items()}
 
 
 def recall(index: ApproximateIndex, table: F32, vectors: F32) -> float:
@@ -137,7 +144,7 @@ def recall(index: ApproximateIndex, table: F32, vectors: F32) -> float:
     return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(wanted.tolist(), given.tolist(), strict=True)]))
 
 
-def torch_top_k(table: F32, vectors: F32) -> float | None:
+def torch_top_k(table: F32, vectors: F32) -> Call | None:
     """The reference; None where there is no torch."""
     try:
         import torch
@@ -145,8 +152,46 @@ def torch_top_k(table: F32, vectors: F32) -> float | None:
         return None
     torch.set_num_threads(1)
     items, queries = torch.from_numpy(table), torch.from_numpy(vectors)
-    with torch.inference_mode():
-        return microseconds(lambda: torch.topk(queries @ items.T, 10)) / len(vectors)
+
+    def search() -> None:
+        with torch.inference_mode():
+            torch.topk(queries @ items.T, 10)
+
+    return search
+
+
+def ratios(rounds: Rounds) -> dict[str, float]:
+    """How many times faster than its reference each thing is: the median over the rounds."""
+    found = {}
+    for name, values in rounds.items():
+        of, _, what = name.rpartition(" items, ")
+        if what.startswith(("exact", "approximate")):
+            reference = f"{of} items, {TORCH_SEARCH}, {what.rpartition(', ')[2]}"
+        else:
+            reference = TORCH_STEP
+        if reference in rounds and name != reference and TORCH_SEARCH not in name:
+            found[name.partition(":")[0]] = statistics.median(
+                a / b for a, b in zip(rounds[reference], values, strict=True)
+            )
+    return found
+
+
+def measure(bundle: Bundle, sizes: Sequence[int]) -> dict[str, Any]:
+    """All of the CPU engine's figures, ready for JSON."""
+    rounds, figures = steps(bundle), dict[str, float]()
+    for items in sizes:
+        more, about = retrieval(items)
+        rounds |= more
+        figures |= about
+    medians = {name: round(statistics.median(values), 2) for name, values in rounds.items()}
+    return {
+        "scenario": "engine",
+        "command": "python -m loadtests.bench_engine " + shlex.join(sys.argv[1:]),
+        "summary": medians | {name: round(value, 4) for name, value in figures.items()},
+        "times_faster_than_torch": {name: round(value, 1) for name, value in ratios(rounds).items()},
+        "rounds": {name: [round(value, 2) for value in values] for name, values in rounds.items()},
+        "conditions": machine() | {"bundle": bundle.version, "numpy": np.__version__, "rounds": RUNS},
+    }
 
 
 def main() -> None:
@@ -154,23 +199,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, nargs="*", help="catalogue sizes")
     parser.add_argument("--bundle", type=Path, default=DEMO)
+    parser.add_argument("--out", type=Path, help="folder for engine.json")
     parser.add_argument("--device", choices=["cuda", "torch-cpu"], help="measure the torch engine there instead")
     parser.add_argument(
         "--users", type=int, default=20_000, help="histories of 200 events that the torch engine rebuilds"
     )
     arguments = parser.parse_args()
     bundle = load_bundle(arguments.bundle)
+    result: dict[str, Any]
     if arguments.device:
         from loadtests import bench_torch
 
         device, items = arguments.device.removeprefix("torch-"), arguments.items or [1_000_000, 10_000_000]
         result = bench_torch.measure(bundle, device, items, arguments.users, 200)
+        table = result
     else:
-        result = dict(steps(bundle))
-        for items in arguments.items or [3416, 20_000, 50_000, 100_000]:
-            result |= retrieval(items)
-    for name, value in result.items():
+        result = measure(bundle, arguments.items or [3416, 20_000, 50_000, 100_000])
+        table = result["summary"]
+    for name, value in table.items():
         print(f"{name:<70} {as_text(value):>14}")
+    if arguments.out is not None:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "engine.json").write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 

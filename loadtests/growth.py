@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.catalogue import write_catalogue
+from loadtests.filling import fill
 from loadtests.lab import Options, Target, closed_loop, open_loop
-from loadtests.servers import Server, ServerFailed, recblr, redis_server
+from loadtests.servers import Server, recblr, redis_server, start_seconds
 from loadtests.wire import Connection, Request, make_request
 from loadtests.workload import event_request, event_requests, zipf_histories
 
-# Events posted at a time while a store is filled: the API's largest batch.
-BATCH = 1000
 # Requests per second of a measurement that compares single requests rather than loads the machine.
 MODERATE = 100.0
 
@@ -23,7 +22,7 @@ MODERATE = 100.0
 def history(options: Options) -> dict[str, Any]:
     """Users with 10, 1,000 or 100,000 events: the step must cost the same, so the latency must not grow.
 
-    The log keeps the newest RECBLR_EVENTS_KEPT of them (1,000 unless the run sets it); the state has folded all.
+    The log keeps the newest RECBLR_EVENTS_KEPT (1,000 unless the run sets it), and the state has folded those.
     There are as many users as keep a history's length what it is while the run adds to it. The sizes take turns, so
     that whatever else the machine does meets all of them.
     """
@@ -35,9 +34,7 @@ def history(options: Options) -> dict[str, Any]:
         requests: dict[int, list[Request]] = {size: [] for size in sizes}
         for size in sizes:
             users = [f"user-{n}-of-{size}" for n in range(max(4, min(2_000, 100_000 // size)))]
-            _fill(
-                service, [(user, options.item_ids[n % len(options.item_ids)]) for user in users for n in range(size)]
-            )
+            fill(redis, users, options.item_ids, size, options.service)
             _touch(service, users)
             for n in range(2_000):
                 item = options.item_ids[(7 * n) % len(options.item_ids)]
@@ -52,7 +49,10 @@ def history(options: Options) -> dict[str, Any]:
 
 
 def catalogue(options: Options) -> dict[str, Any]:
-    """Catalogues of 3,000, 100,000 and 1,000,000 items, each served in turn; 10,000,000 too where memory permits."""
+    """Catalogues of 3,000, 100,000 and 1,000,000 items, each served in turn.
+
+    10,000,000 have to be asked for: they take 10 GB of memory and some ten minutes to write and to index.
+    """
     runs = []
     recall: dict[str, float | str] = {}
     for size in options.sizes or (3_000, 100_000, 1_000_000):
@@ -61,9 +61,12 @@ def catalogue(options: Options) -> dict[str, Any]:
             ids = write_catalogue(bundle, options.bundle, size, options.seed)
             requests = event_requests(zipf_histories(ids, 2_000, options.seed), 20_000, "catalogue", options.seed)
             del ids  # ten million of them take a gigabyte
-            with redis_server(options.redis) as redis, recblr(redis, bundle, settings=options.service) as service:
+            with (
+                redis_server(options.redis) as redis,
+                recblr(redis, bundle, settings=options.service, seconds=start_seconds(size)) as service,
+            ):
                 target = Target.of("recblr", service, redis)
-                recall[str(size)] = _model_metrics(service).get("retrieval_recall@10", "exact search")
+                recall[str(size)] = model_metrics(service).get("retrieval_recall@10", "exact search")
                 runs += _at_rate_and_full(target, requests, options, f"{size} items", size)
     grown = _grown(runs, "items in the catalogue", log_x=True)
     grown["summary"]["recall@10"] = recall
@@ -71,16 +74,14 @@ def catalogue(options: Options) -> dict[str, Any]:
 
 
 def users(options: Options) -> dict[str, Any]:
-    """A store with 10,000 and with 1,000,000 other users, who have two events each."""
+    """A store with 10,000 and with 1,000,000 other users, who have one event each."""
     runs = []
     requests = event_requests(options.histories, 20_000, "new", options.seed)
     with redis_server(options.redis) as redis, recblr(redis, options.bundle, settings=options.service) as service:
         target = Target.of("recblr", service, redis)
-        present, ids = 0, options.item_ids
+        present = 0
         for size in options.sizes or (10_000, 1_000_000):
-            for low in range(present, size, 10_000):
-                names = range(low, min(low + 10_000, size))
-                _fill(service, [(f"old-{n}", ids[(n + 31 * e) % len(ids)]) for n in names for e in range(2)])
+            fill(redis, [f"old-{n}" for n in range(present, size)], options.item_ids, 1, options.service)
             present = max(present, size)
             runs += _at_rate_and_full(target, requests, options, f"{size} users", size)
     return _grown(runs, "users in the store before the run", log_x=True)
@@ -147,18 +148,6 @@ def _middle(values: Sequence[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def _fill(service: Server, events: Sequence[tuple[str, str]]) -> None:
-    """Post `events`, (user, item) pairs, in batches."""
-    connection = Connection(service.port, keep_body=True)
-    connection.socket.settimeout(60)
-    for low in range(0, len(events), BATCH):
-        batch = [{"user_id": user, "item_id": item} for user, item in events[low : low + BATCH]]
-        status, body = connection.ask(make_request("fill", "POST", "/v1/events/batch", {"events": batch}).raw)
-        if status != 200 or b'"error"' in body:
-            raise ServerFailed(f"the store could not be filled: {status} {body[:300].decode(errors='replace')}")
-    connection.close()
-
-
 def _touch(service: Server, users: Sequence[str]) -> None:
     """Have every user's state folded: imports leave that to who asks first."""
     connection = Connection(service.port)
@@ -167,7 +156,8 @@ def _touch(service: Server, users: Sequence[str]) -> None:
     connection.close()
 
 
-def _model_metrics(service: Server) -> dict[str, float]:
+def model_metrics(service: Server) -> dict[str, float]:
+    """The live model's, among them what was measured when it was loaded."""
     connection = Connection(service.port, keep_body=True)
     _, body = connection.ask(make_request("model", "GET", "/v1/model").raw)
     connection.close()

@@ -48,6 +48,19 @@ def memory_mb(pids: Iterable[int]) -> dict[str, float]:
     return {"rss": round(totals["Rss"] / 1024, 1), "pss": round(totals["Pss"] / 1024, 1)}
 
 
+def mapped_mb(pid: int, name: str) -> dict[str, float]:
+    """A process' memory as `memory_mb`, and as `mapped_…` what of it are mappings of files called `name`."""
+    own = {"Rss": 0, "Pss": 0}
+    within = False
+    for line in (_PROC / str(pid) / "smaps").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if "-" in line.split(maxsplit=1)[0]:
+            within = line.removesuffix(" (deleted)").endswith(f"/{name}")
+        elif within and key in own:
+            own[key] += int(value.split()[0])
+    return memory_mb([pid]) | {f"mapped_{key.lower()}": round(size / 1024, 1) for key, size in own.items()}
+
+
 class CpuMeter:
     """CPU seconds of named groups of processes, and of all others, between its making and `read`."""
 

@@ -4,19 +4,18 @@
     python -m loadtests.run --scenario floors                           throughput beside an empty FastAPI handler
     python -m loadtests.run --scenario peers --peers-python PYTHON      beside LitServe and BentoML
     python -m loadtests.run --scenario rate --rate 1000 --seconds 30    latency at a steady rate
-    python -m loadtests.run --scenario catalogue --sizes 1000000 --rate 500
+    python -m loadtests.run --scenario million --rate 500               a large catalogue, one worker and two
     python -m loadtests.run --scenario growth                           history, catalogue, users and workers
     python -m loadtests.run --scenario soak --seconds 1800              70 % of capacity for half an hour
 
 A run writes SCENARIO.json and SCENARIO.html into --out; the last line printed is JSON with the summary.
+`python -m loadtests.measure` runs all that the README's figures come from.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import shlex
 import subprocess
 import sys
@@ -25,7 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from loadtests import floors, growth, locust_run, traffic
+from loadtests import floors, growth, locust_run, million, traffic
+from loadtests.conditions import machine
 from loadtests.lab import Options
 from loadtests.peers import compare
 from loadtests.report import write_results
@@ -44,6 +44,7 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "growth": growth.everything,
     "history": growth.history,
     "catalogue": growth.catalogue,
+    "million": million.million,
     "users": growth.users,
     "workers": growth.workers,
 }
@@ -69,7 +70,7 @@ def main() -> int:
         "conditions": conditions(options) | {"began": round(started), "took_s": round(time.time() - started, 1)},
         **{name: value for name, value in outcome.items() if name != "summary"},
     }
-    as_json, as_html = write_results(chosen.out, chosen.scenario, result)
+    as_json, as_html = write_results(chosen.out, chosen.name or chosen.scenario, result)
     last = {"scenario": chosen.scenario, "summary": outcome["summary"], "json": str(as_json), "report": str(as_html)}
     print(json.dumps(last))
     return 0
@@ -77,19 +78,12 @@ def main() -> int:
 
 def conditions(options: Options) -> dict[str, Any]:
     """What a reader must know to compare this run with another."""
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "cpu": _cpu(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "redis": _first_line(["redis-server", "--version"]),
+    return machine() | {
         "redis_settings": options.redis.options(),
-        "commit": _first_line(["git", "describe", "--always", "--dirty"]),
         "bundle": options.bundle.name,
         "items": len(options.item_ids),
         "histories": len(options.histories.of_user),
         "service_settings": dict(options.service),
-        "load_average_at_end": [round(load, 2) for load in os.getloadavg()],
     }
 
 
@@ -124,6 +118,7 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--scenario", choices=SCENARIOS, default="short", help="what to measure")
     add("--out", type=Path, default=Path("runs/loadtests"), help="folder of the JSON and the report")
+    add("--name", help="of the JSON and the report, instead of the scenario's")
     add("--bundle", type=Path, default=ROOT / "bundles" / "ml-1m-demo", help="the model to serve")
     add("--data", type=Path, help="real histories (`user item item …` lines); without: synthetic, Zipf")
     add("--rate", type=float, default=1000.0, help="requests per second in open loop")
@@ -141,21 +136,6 @@ def _arguments() -> argparse.Namespace:
     add("--peer-threads", type=int, default=1, help="torch threads of a peer's worker")
     add("--seed", type=int, default=1, help="of users, items and arrivals")
     return parser.parse_args()
-
-
-def _first_line(command: list[str]) -> str:
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return (done.stdout.splitlines() or ["unknown"])[0]
-
-
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 if __name__ == "__main__":

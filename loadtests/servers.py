@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtests.processes import descendants
+from loadtests.processes import cpu_seconds, descendants
 from loadtests.wire import Connection, make_request
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +47,11 @@ class RedisSettings:
         return {"bind": "127.0.0.1", "save": "", **as_composed, **log}
 
 
+def start_seconds(items: int) -> float:
+    """How long a start with so many items may take: they are indexed to check the bundle, then to serve it."""
+    return START_SECONDS + 1e-4 * items
+
+
 def free_port() -> int:
     """A TCP port that nobody listens on."""
     with socket.socket() as probe:
@@ -71,9 +76,14 @@ def redis_server(settings: RedisSettings) -> Iterator[Server]:
 
 @contextmanager
 def recblr(
-    redis: Server, bundle: Path, *, workers: int = 1, settings: Mapping[str, str] | None = None
+    redis: Server,
+    bundle: Path,
+    *,
+    workers: int = 1,
+    settings: Mapping[str, str] | None = None,
+    seconds: float = START_SECONDS,
 ) -> Iterator[Server]:
-    """`python -m service` on `redis`, ready."""
+    """`python -m service` on `redis`, ready within so many seconds."""
     port = free_port()
     environment = {
         "RECBLR_PORT": str(port),
@@ -83,17 +93,37 @@ def recblr(
         "RECBLR_LOG_LEVEL": "warning",
         **(settings or {}),
     }
-    with http_server("recblr", [sys.executable, "-m", "service"], environment, port, "/readyz") as server:
+    command = [sys.executable, "-m", "service"]
+    with http_server("recblr", command, environment, port, "/readyz", seconds) as server:
+        if workers > 1:  # the first that was ready has answered for all
+            _settle(server, seconds)
         yield server
+
+
+def _settle(server: Server, seconds: float) -> None:
+    """Wait until the server's processes are at rest: each loads the model for itself."""
+    deadline = time.monotonic() + seconds
+    spent = cpu_seconds(descendants(server.pid))
+    while time.monotonic() < deadline:
+        time.sleep(1.0)
+        before, spent = spent, cpu_seconds(descendants(server.pid))
+        if spent - before < 0.1:
+            return
+    raise ServerFailed("the workers did not come to rest")
 
 
 @contextmanager
 def http_server(
-    name: str, command: Sequence[str], environment: Mapping[str, str], port: int, ready: str
+    name: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    port: int,
+    ready: str,
+    seconds: float = START_SECONDS,
 ) -> Iterator[Server]:
     """Any HTTP server, once GET `ready` answers 200."""
     with _process(name, command, environment, port) as process:
-        _await(process, lambda: _get(port, ready) == 200)
+        _await(process, lambda: _get(port, ready) == 200, seconds)
         yield Server(port, process.process.pid)
 
 
@@ -134,8 +164,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _await(started: _Started, ready: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + START_SECONDS
+def _await(started: _Started, ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
     while not ready():
         if started.process.poll() is not None or time.monotonic() > deadline:
             end = started.log.read_text(errors="replace")[-3000:]

@@ -72,6 +72,7 @@ def soak(options: Options) -> dict[str, Any]:
         "p99_ms": p99,
         "last_to_first_p99": round(p99[-1] / p99[0], 3),
         "server_pss_mb": memory,
+        "last_to_first_pss": round(memory[-1] / memory[0], 3),
         "redis_pss_mb": [run["memory_mb"]["redis"]["pss"] for run in runs],
         "achieved_per_s": [run["achieved_per_s"] for run in runs],
     }

@@ -33,6 +33,8 @@ _PER_WANTED = 4
 # Where more would have to be proposed, the pass over the table costs no more.
 _MOST = 4096
 _RECALL_AT = 10
+# Every item is compared with every list's centre when an index is built: with more, ten million would start slowly.
+_MOST_LISTS = 4096
 _PROBES = (16, 32, 64, 128, 256)
 # Processors by OpenBLAS' names today, as the one in faiss' wheel calls what it has for them.
 _BLAS_CORES = {
@@ -62,7 +64,7 @@ class ApproximateIndex:
         self._apart_rows = np.sort(by_length[:apart])
         self._apart = np.ascontiguousarray(table[self._apart_rows])
         rows = np.sort(by_length[apart:])
-        lists = max(1, min(2 * int(np.sqrt(len(table))), len(rows) // 8))
+        lists = max(1, min(2 * int(np.sqrt(len(table))), _MOST_LISTS, len(rows) // 8))
         width, byte = table.shape[1], faiss.ScalarQuantizer.QT_8bit
         self._centres = faiss.IndexFlatIP(width)
         index: Any = faiss.IndexIVFScalarQuantizer(self._centres, width, lists, byte, faiss.METRIC_INNER_PRODUCT)

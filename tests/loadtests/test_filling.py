@@ -1,0 +1,31 @@
+"""A store that is filled for a measurement holds what the service would have put there."""
+
+from __future__ import annotations
+
+import asyncio
+
+from loadtests.filling import fill
+from loadtests.servers import RedisSettings, redis_server
+from service.core.events import Snapshot, Visit
+from service.store import open_store
+
+
+def test_every_user_has_so_many_events_and_the_log_keeps_the_newest() -> None:
+    users = [f"u{n}" for n in range(7)]
+    items = [f"i{n}" for n in range(13)]
+    with redis_server(RedisSettings("no")) as redis:
+        fill(redis, users, items, 600, {"RECBLR_EVENTS_KEPT": "500"})
+        fill(redis, ["other"], items, 1, {})
+        snapshots = asyncio.run(visited(redis.port, [*users, "other"]))
+    assert [snapshot.sequence for snapshot in snapshots] == [600] * 7 + [1]
+    for n, snapshot in enumerate(snapshots[:-1]):
+        assert [event.sequence for event in snapshot.pending] == list(range(101, 601))
+        assert [event.item_id for event in snapshot.pending] == [items[(31 * n + e) % 13] for e in range(100, 600)]
+
+
+async def visited(port: int, users: list[str]) -> list[Snapshot]:
+    store = await open_store(f"redis://127.0.0.1:{port}/0", 500)
+    found = await store.visit([Visit(user, None) for user in users])
+    await store.close()
+    assert all(isinstance(snapshot, Snapshot) for snapshot in found)
+    return [snapshot for snapshot in found if isinstance(snapshot, Snapshot)]
