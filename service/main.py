@@ -43,6 +43,7 @@ from service.batching import MicroBatcher
 from service.core.consumer import Consumer
 from service.core.errors import ReloadRefused
 from service.core.events import Snapshot, Visit
+from service.core.housekeeper import Housekeeper
 from service.core.memo_writer import MemoWriter
 from service.core.ports import Engine, EngineJob, Folded, Models, ScoredItem, SimilarJob, Store, Turn
 from service.core.recommender import Recommender
@@ -134,6 +135,9 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
             patience=settings.deadline,
         )
         closing.push_async_callback(recommender.close)
+        housekeeper = Housekeeper(store)
+        closing.push_async_callback(housekeeper.close)
+        housekeeper.start()
         if settings.stream_url is not None:
             consumer = await _open_consumer(settings.stream_url, recommender, meter)
             closing.push_async_callback(consumer.close)

@@ -13,8 +13,10 @@ Redis (`redis://…`), 64 shards, a user's events all in one of them:
                                 ("": the client gave none)
     {n}:deletions               count; absent means 0
 
-Events of a user stand in order of `sequence`. Retention removes the oldest without a trace; a deletion by a person
-raises the shard's count. `service/store/sqlite_file.py` and `service/store/redis_layout.py` write what is read here.
+Events of a user stand in order of `sequence`. Retention removes the oldest without a trace. A deletion by a person
+raises the shard's count. So does a merge of two users, in the shards of both: what stood under the one is removed,
+and what that displaces under the other is removed and appended anew. `service/store/sqlite_file.py` and
+`service/store/redis_layout.py` write what is read here.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class EventLog(Protocol):
     shards: int
 
     def deletions(self, shard: int) -> int:
-        """How often an event or a user of the shard was deleted."""
+        """How often an event or a user of the shard was deleted, or a user merged."""
         ...
 
     def newest(self, shard: int) -> Position:

@@ -7,9 +7,10 @@ A part carries the log's position after its last event in its own metadata and r
 events and position change in one step, so an export that is killed goes on where it stood and duplicates nothing, and
 the folder can be read at any time. A run that finds nothing new writes nothing.
 
-What retention has trimmed from the log stays in the export. What a person deleted does not: when a shard's count of
-deletions has changed, or the log is not the one that was read (its positions end before ours), the shard's parts are
-removed and it is read from the start, so that it holds exactly what the log holds.
+What retention has trimmed from the log stays in the export. What a person deleted does not, and what a merge moved
+stands there once: when a shard's count of deletions has changed, or the log is not the one that was read (its
+positions end before ours), the shard's parts are removed and it is read from the start, so that it holds exactly what
+the log holds. At the end of a run the counts are looked at again.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from model.training.eventlog import EventLog, LoggedEvent, Position, open_log
 PART_EVENTS = 1 << 17  # bounds memory: no more than this many events are held at a time
 _FORMAT = 1
 _BATCH = 10_000
+_PASSES = (
+    3  # with the second, a log that is edited while it is read; those who edit it all the time wait for a next run
+)
 _STATE = "export.json"
 _POSITION = b"recblr.position"
 _SCHEMA = pa.schema(
@@ -63,16 +67,22 @@ def export_log(url: str, folder: Path, part_events: int = PART_EVENTS) -> Export
     with _alone(folder), open_log(url) as log:
         state = _load_state(folder, log)
         added = reread = 0
-        for shard in range(log.shards):
-            writer = _Shard(folder, shard, part_events)
-            # Counted before reading: a deletion that happens meanwhile changes what the next run compares with.
-            count, key = log.deletions(shard), str(shard)
-            position = writer.position
-            if count != state["deletions"].get(key, 0) or log.newest(shard) < position:
-                reread += bool(position)
-                writer.remove_all()
-                _save_state(folder, state, key, count)
-            added += writer.follow(log)
+        shards = list(range(log.shards))
+        for _ in range(_PASSES):
+            for shard in shards:
+                writer = _Shard(folder, shard, part_events)
+                # Counted before reading: a deletion that happens meanwhile changes what is compared next.
+                count, key = log.deletions(shard), str(shard)
+                position = writer.position
+                if count != state["deletions"].get(key, 0) or log.newest(shard) < position:
+                    reread += bool(position)
+                    writer.remove_all()
+                    _save_state(folder, state, key, count)
+                added += writer.follow(log)
+            # A merge that came meanwhile may have moved events to where they were read a second time.
+            shards = [n for n in range(log.shards) if log.deletions(n) != state["deletions"].get(str(n), 0)]
+            if not shards:
+                break
     return Exported(sum(_rows(path) for path in folder.glob("*.parquet")), added, reread)
 
 

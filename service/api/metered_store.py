@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from service.api.metrics import PrometheusMeter
 from service.core.errors import StoreUnavailable
-from service.core.events import History, MemoPut, Snapshot, Visit
+from service.core.events import History, MemoPut, Merged, Snapshot, Visit
 from service.core.ports import Store
 
 
@@ -44,6 +44,16 @@ class MeteredStore:
         """See `Store`."""
         with self._meter.store_round_trip("delete_user"):
             return await self._store.delete_user(user_id)
+
+    async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
+        """See `Store`."""
+        with self._meter.store_round_trip("merge"):
+            return await self._store.merge(user_id, from_user_id)
+
+    async def finish_merges(self) -> int:
+        """See `Store`."""
+        with self._meter.store_round_trip("finish_merges"):
+            return await self._store.finish_merges()
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store`."""

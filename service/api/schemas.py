@@ -66,6 +66,12 @@ class CandidatesIn(_Body):
     candidates: list[Identifier] = Field(min_length=1, max_length=1000)
 
 
+class MergeIn(_Body):
+    """The user to merge into the one in the path, such as an anonymous visitor who has signed in."""
+
+    from_user_id: Identifier
+
+
 class ReloadIn(_Body):
     """Which bundle to make live; without a version the newest."""
 
@@ -227,6 +233,18 @@ class UserDeletedOut(BaseModel):
 
     user_id: str
     deleted_events: int
+
+
+class MergedOut(BaseModel):
+    """The other user's events are in this user's log, in order of their timestamps, and the other user is gone."""
+
+    user_id: str
+    from_user_id: str
+    moved_events: int
+    duplicate_events: int = Field(description="left out: the same event_id with the same payload was there already")
+    conflicting_events: int = Field(description="left out: their event_id was taken by an event with another payload")
+    sequence: int = Field(description="newest sequence number after the merge")
+    repeated: bool = Field(description="whether this merge was done before; then the counts are those of that time")
 
 
 class EventDeletedOut(BaseModel):

@@ -12,6 +12,8 @@ from service.api.schemas import (
     AuditOut,
     EventDeletedOut,
     EventsOut,
+    MergedOut,
+    MergeIn,
     NoQuery,
     PageQuery,
     UserDeletedOut,
@@ -65,6 +67,27 @@ async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender
         memo=found.memo,
         exact=found.exact,
         max_relative_error=found.max_relative_error,
+    )
+
+
+@router.post("/{user_id}/merge", openapi_extra=needs(KeyScope.WRITE))
+async def merge_user(
+    user_id: PathId, merge: MergeIn, query: Annotated[NoQuery, Query()], recommender: Serving
+) -> MergedOut:
+    """Move another user's events into this user's log, in order of their timestamps; the other user is gone then.
+
+    Both histories count from now on as if they had been one. Events that get another place get new sequence numbers.
+    Doing it again is no error. After a 503 repeat it: until then the other user's events may be in neither log.
+    """
+    merged = await recommender.merge_user(user_id, merge.from_user_id)
+    return MergedOut(
+        user_id=user_id,
+        from_user_id=merge.from_user_id,
+        moved_events=merged.moved,
+        duplicate_events=merged.duplicates,
+        conflicting_events=merged.conflicts,
+        sequence=merged.sequence,
+        repeated=merged.repeated,
     )
 
 

@@ -112,3 +112,21 @@ class History:
     kept: int
     trimmed: int
     events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What became of the events of a user that was merged into another.
+
+    moved       events that came into the other's log.
+    duplicates  events that stood there already: the same event_id with the same payload.
+    conflicts   events left out because their event_id stood there with another payload.
+    sequence    the newest sequence of the other's log after the merge.
+    repeated    whether this merge was done before; then the counts are those of that time.
+    """
+
+    moved: int
+    duplicates: int
+    conflicts: int
+    sequence: int
+    repeated: bool = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from service.core.errors import StoreUnavailable
-from service.core.events import History, MemoPut, Snapshot, Visit
+from service.core.events import History, MemoPut, Merged, Snapshot, Visit
 
 
 class Store(Protocol):
@@ -50,6 +50,27 @@ class Store(Protocol):
 
     async def delete_user(self, user_id: str) -> int:
         """Remove everything under the user, in every place; the number of events removed."""
+        ...
+
+    async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
+        """Move all of another user's events into the log of `user_id`, which is made if there is none.
+
+        The log is then in order of the timestamps; equal ones stand with `user_id`'s own first, and each user's in
+        order of arrival. Events before the first that this displaces keep their sequences; those from there on get
+        new ones above the newest, so that no sequence ever names another event than before. Then retention by count
+        applies. Ids of both stay known; of two events with one id that of `user_id` stays. All memos go, and the
+        generation is new. The other user is gone, as after `delete_user`, and may begin anew.
+
+        None for another user without a log, unless it was merged before (the newest 32 such merges are known): then
+        the answer is that of the first time. The two must not be the same.
+
+        An error leaves the merge not begun, done, or begun: then the events are in neither log, and only there, until
+        the call is repeated or `finish_merges` comes by. They never stand in both logs, nor twice in one.
+        """
+        ...
+
+    async def finish_merges(self) -> int:
+        """Finish merges that were begun and cut off; how many there were."""
         ...
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from service.core.audit import Audit, audit
 from service.core.background import Background
-from service.core.errors import EventConflict, EventNotFound, ServiceError, UserNotFound
-from service.core.events import Appended, Conflict, History, NewEvent, Snapshot, Visit
+from service.core.errors import EventConflict, EventNotFound, InvalidRequest, ServiceError, UserNotFound
+from service.core.events import Appended, Conflict, History, Merged, NewEvent, Snapshot, Visit
 from service.core.memo import Memo, MemoDamaged, decode_memo, memo_after
 from service.core.memo_writer import MemoWriter
 from service.core.ports import (
@@ -199,6 +199,16 @@ class Recommender:
     async def delete_user(self, user_id: str) -> int:
         """Remove everything about the user; the number of events that were removed."""
         return await self._store.delete_user(user_id)
+
+    async def merge_user(self, user_id: str, from_user_id: str) -> Merged:
+        """Move another user's events into the log of `user_id`, in order of time; raises `UserNotFound`."""
+        if user_id == from_user_id:
+            problem: dict[str, object] = {"field": "from_user_id", "problem": "must be another user than in the path"}
+            raise InvalidRequest("a user cannot be merged into itself", details=[problem])
+        merged = await self._store.merge(user_id, from_user_id)
+        if merged is None:
+            raise UserNotFound("no events are known for the user to merge")
+        return merged
 
     async def delete_event(self, user_id: str, event_id: str) -> None:
         """Remove one event as if it had never been; raises `EventNotFound`."""

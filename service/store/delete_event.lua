@@ -11,11 +11,11 @@ if not reserved then
   sequence = known and tonumber(string.match(known, '^%d+'))
 end
 local entry = sequence and redis.call('LINDEX', log, position(log, sequence))
-local number, _, item_size, id_size, start
+local number, own_id, stream_id, _
 if entry then
-  number, _, item_size, id_size, start = struct.unpack('<ddHH', entry)
+  number, _, _, own_id, stream_id = parts(entry)
 end
-if not entry or number ~= sequence or (reserved and id_size > 0) then
+if not entry or number ~= sequence or (reserved and own_id ~= '') then
   if ARGV[4] == '1' then
     -- It may have been removed by a call whose acknowledgement is missing; WAIT covers what its connection wrote.
     redis.call('INCRBY', deletions, 0)
@@ -25,7 +25,7 @@ end
 redis.call('LREM', log, 1, entry)
 -- After a write that Redis never refuses (see visit.lua), so that a full instance still deletes.
 redis.call('INCR', deletions)
-redis.call('XDEL', stream, string.sub(entry, start + item_size + id_size))
+redis.call('XDEL', stream, stream_id)
 local versions = redis.call('HGET', user, 'v')
 for _, version in ipairs(versions and cmsgpack.unpack(versions) or {}) do
   redis.call('HDEL', user, 'a:' .. version, 'm:' .. version)

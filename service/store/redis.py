@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from service.core.errors import StoreUnavailable
-from service.core.events import RESERVED_EVENT_ID, History, MemoPut, Snapshot, Visit
+from service.core.events import RESERVED_EVENT_ID, History, MemoPut, Merged, Snapshot, Visit
 from service.store import redis_layout as layout
 from service.store.redis_cluster import Cluster
 from service.store.redis_layout import Script
+from service.store.redis_merges import Merges, new_generation
 from service.store.redis_node import Call, Node
 from service.store.redis_pools import primary_pool, server_pool
 from service.store.redis_url import Address, Target, parse_url
@@ -79,6 +79,7 @@ class RedisStore:
         self._deployment = deployment
         self._keep = keep
         self._lasting = int(wait > 0)
+        self._merges = Merges(self._run, keep, self._lasting)
 
     async def check(self) -> None:
         """Raise `StoreRefused` unless every Redis that takes writes answers and never evicts."""
@@ -98,7 +99,7 @@ class RedisStore:
         arguments: list[str | bytes | int] = [
             user_id,
             self._keep,
-            _new_generation(),
+            new_generation(),
             visit.model_version or "",
             self._lasting,
         ]
@@ -129,15 +130,21 @@ class RedisStore:
     async def delete_event(self, user_id: str, event_id: str) -> bool:
         """See `Store.delete_event`."""
         named = event_id.removeprefix("seq-") if RESERVED_EVENT_ID.fullmatch(event_id) else ""
-        arguments = (_new_generation(), event_id, named, self._lasting)
-        call = Call(_removal_keys(user_id), arguments, lasting=True)
+        arguments = (new_generation(), event_id, named, self._lasting)
+        call = Call((*layout.keys(user_id), layout.deletions_key(user_id)), arguments, lasting=True)
         return await self._run(layout.DELETE_EVENT, [call]) == [1]
 
     async def delete_user(self, user_id: str) -> int:
         """See `Store.delete_user`."""
-        call = Call(_removal_keys(user_id), (self._lasting,), lasting=True)
-        [removed] = await self._run(layout.DELETE_USER, [call])
-        return int(removed)
+        return await self._merges.delete_user(user_id)
+
+    async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
+        """See `Store.merge`."""
+        return await self._merges.merge(user_id, from_user_id)
+
+    async def finish_merges(self) -> int:
+        """See `Store.finish_merges`."""
+        return await self._merges.finish_all()
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store.users`. A user has two keys, and a page counts those it looked at."""
@@ -182,11 +189,3 @@ class RedisStore:
             if isinstance(reply, Exception) and not isinstance(reply, StoreUnavailable):
                 raise reply
         return replies
-
-
-def _removal_keys(user_id: str) -> tuple[str, ...]:
-    return (*layout.keys(user_id), layout.deletions_key(user_id))
-
-
-def _new_generation() -> str:
-    return secrets.token_hex(8)

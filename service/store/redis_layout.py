@@ -3,10 +3,12 @@
 The keys of one user and the stream of the shard it belongs to share a hash tag, so that a script touches one slot:
 
     {12}:user:<id>  hash: gen, seq, trimmed; `e:<event_id>` -> "sequence fingerprint" for each kept event with an id;
-                    `a:<version>` and `m:<version>`, a memo's cursor and bytes; `v`, the versions of the memos
+                    `a:<version>` and `m:<version>`, a memo's cursor and bytes; `v`, the versions of the memos;
+                    `merged`, what is known of users that were merged into this one: see merge.lua
     {12}:log:<id>   list of the kept events, packed: see visit.lua
     {12}:stream     the kept events of all users of the shard; it holds exactly what their logs hold
-    {12}:deletions  how often an event or a user of the shard was deleted; it names nobody
+    {12}:moving     hash: the logs of users of the shard that are on their way into others, by user: see park.lua
+    {12}:deletions  how often the log was changed other than by appending and retention; it names nobody
 
 One key is no user's: `{notes}:notes`, a hash of what the processes tell each other (which model is live).
 
@@ -39,14 +41,22 @@ class Script:
         self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-VISIT = Script("visit.lua")
+VISIT = Script("entry.lua", "visit.lua")
 PUT_MEMO = Script("put_memo.lua")
 HISTORY = Script("position.lua", "history.lua")
-DELETE_EVENT = Script("position.lua", "delete_event.lua")
-DELETE_USER = Script("delete_user.lua")
+DELETE_EVENT = Script("entry.lua", "position.lua", "delete_event.lua")
+DELETE_USER = Script("entry.lua", "unsettled.lua", "delete_user.lua")
+PARK = Script("entry.lua", "unsettled.lua", "park.lua")
+MERGE = Script("entry.lua", "merge.lua")
+UNPARK = Script("unpark.lua")
+SETTLE = Script("settle.lua")
+PARKED = Script("parked.lua")
 NOTES = Script("notes.lua")
 SWAP_NOTE = Script("swap_note.lua")
-SCRIPTS = (VISIT, PUT_MEMO, HISTORY, DELETE_EVENT, DELETE_USER, NOTES, SWAP_NOTE)
+SCRIPTS = (
+    *(VISIT, PUT_MEMO, HISTORY, DELETE_EVENT, DELETE_USER, NOTES, SWAP_NOTE),
+    *(PARK, MERGE, UNPARK, SETTLE, PARKED),
+)
 
 NOTES_KEY = "{notes}:notes"
 USERS = "{*}:user:*"  # may match a log whose user's id looks like this: `user_of` knows
@@ -68,6 +78,16 @@ def user_of(key: bytes) -> str | None:
 def deletions_key(user_id: str) -> str:
     """The key of the count of deletions in the user's shard."""
     return keys(user_id)[2].removesuffix("stream") + "deletions"
+
+
+def moving_key(user_id: str) -> str:
+    """The key of the parked logs of the user's shard."""
+    return keys(user_id)[2].removesuffix("stream") + "moving"
+
+
+def moving_keys() -> list[str]:
+    """The keys of the parked logs of all shards."""
+    return [f"{tag}:moving" for tag in TAGS[:SHARDS]]
 
 
 def snapshot(reply: list[Any]) -> Snapshot:

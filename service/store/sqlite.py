@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from service.core.errors import StoreUnavailable
-from service.core.events import History, MemoPut, Snapshot, Visit
-from service.store import sqlite_log
+from service.core.events import History, MemoPut, Merged, Snapshot, Visit
+from service.store import sqlite_log, sqlite_merge
 from service.store.refused import StoreRefused
 from service.store.sqlite_file import open_file
 
@@ -87,6 +87,19 @@ class SqliteStore:
                 return sqlite_log.delete_user(self._log, user_id)
 
         return await self._in_thread(work)
+
+    async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
+        """See `Store.merge`. One transaction."""
+
+        def work() -> Merged | None:
+            with _transaction(self._log, "IMMEDIATE"):
+                return sqlite_merge.merge(self._log, user_id, from_user_id, self._keep)
+
+        return await self._in_thread(work)
+
+    async def finish_merges(self) -> int:
+        """See `Store.finish_merges`. None is ever cut off."""
+        return 0
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store.users`."""

@@ -45,7 +45,19 @@ CREATE TABLE memos (
 );
 """
 # Apart, for files of this format that are older than these tables.
+# `merges.source` is a digest of the id of a user that is no more.
 _NOTES = "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
+_MERGES = """
+CREATE TABLE IF NOT EXISTS merges (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    user_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    moved INTEGER NOT NULL,
+    duplicates INTEGER NOT NULL,
+    conflicts INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    UNIQUE (user_id, source)
+)"""
 _DELETIONS = "CREATE TABLE IF NOT EXISTS deletions (one INTEGER PRIMARY KEY CHECK (one = 1), count INTEGER NOT NULL)"
 
 
@@ -98,8 +110,11 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             f"the data file {path} has format {existing} and this release reads {FORMAT};"
             " run the release that wrote it or name another file."
         )
-    db.execute(_DELETIONS)
-    db.execute(_NOTES)
+    for table in (_DELETIONS, _NOTES, _MERGES):
+        db.execute(table)
+    # When an event came, in Unix seconds; NULL, for those of older files, is when it is said to have happened.
+    if not db.execute("SELECT 1 FROM pragma_table_info('events') WHERE name = 'arrived'").fetchone():
+        db.execute("ALTER TABLE events ADD COLUMN arrived REAL")
     db.execute("COMMIT")
     # Readers then never wait for the writer. The mode stays in the file, so only the first opening changes it.
     db.execute("PRAGMA journal_mode=WAL")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 
 from service.core.events import (
@@ -48,6 +49,7 @@ def _append(
 ) -> tuple[int, tuple[Appended | Conflict, ...]]:
     """Append after `sequence` what is new; the newest sequence and one outcome for each event."""
     outcomes: list[Appended | Conflict] = []
+    now = time.time()
     for event in events:
         if event.event_id is not None:
             first = db.execute(
@@ -60,9 +62,9 @@ def _append(
                 continue
         sequence += 1
         db.execute(
-            "INSERT INTO events (user_id, sequence, item_id, timestamp, event_id, fingerprint)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (user_id, sequence, event.item_id, event.timestamp, event.event_id, event.fingerprint),
+            "INSERT INTO events (user_id, sequence, item_id, timestamp, event_id, fingerprint, arrived)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (user_id, sequence, event.item_id, event.timestamp, event.event_id, event.fingerprint, now),
         )
         outcomes.append(Appended(sequence, False))
     return sequence, tuple(outcomes)
@@ -135,7 +137,7 @@ def delete_event(db: sqlite3.Connection, user_id: str, event_id: str) -> bool:
         removed = db.execute("DELETE FROM events WHERE user_id = ? AND event_id = ?", (user_id, event_id))
     if not removed.rowcount:
         return False
-    _count_deletion(db)
+    count_deletion(db)
     # Every memo may reflect the event; the new generation keeps those out that are being computed now.
     db.execute("DELETE FROM memos WHERE user_id = ?", (user_id,))
     db.execute("UPDATE users SET generation = ? WHERE user_id = ?", (secrets.token_hex(8), user_id))
@@ -146,12 +148,14 @@ def delete_user(db: sqlite3.Connection, user_id: str) -> int:
     """See `Store.delete_user`."""
     if db.execute("DELETE FROM users WHERE user_id = ?", (user_id,)).rowcount:
         # Events that retention removed from here may stand in an export still, so a user without events counts too.
-        _count_deletion(db)
+        count_deletion(db)
     db.execute("DELETE FROM memos WHERE user_id = ?", (user_id,))
+    db.execute("DELETE FROM merges WHERE user_id = ?", (user_id,))
     return db.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
 
 
-def _count_deletion(db: sqlite3.Connection) -> None:
+def count_deletion(db: sqlite3.Connection) -> None:
+    """Let exports know that the log was changed other than by appending and retention."""
     db.execute("INSERT INTO deletions VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1")
 
 

@@ -37,7 +37,7 @@ for i = 6, #ARGV, 4 do
     generation = generation or ARGV[3]
     local id = redis.call('XADD', stream, '*', 'user', ARGV[1], 'seq', sequence, 'item', item,
       'ts', timestamp, 'event_id', event_id)
-    -- The layout of an entry; redis.py and the other scripts read it. The rest of the entry is the stream's id.
+    -- The layout of an entry; redis_layout.py and entry.lua read it. The rest of the entry is the stream's id.
     kept = redis.call('RPUSH', log,
       struct.pack('<ddHH', sequence, timestamp, #item, #event_id) .. item .. event_id .. id)
     if event_id == '' then
@@ -51,12 +51,11 @@ end
 
 if kept > keep then
   for _, entry in ipairs(redis.call('LPOP', log, kept - keep)) do
-    local number, _, item_size, id_size, start = struct.unpack('<ddHH', entry)
-    local id_start = start + item_size
-    if id_size > 0 then
-      redis.call('HDEL', user, 'e:' .. string.sub(entry, id_start, id_start + id_size - 1))
+    local number, _, _, event_id, stream_id = parts(entry)
+    if event_id ~= '' then
+      redis.call('HDEL', user, 'e:' .. event_id)
     end
-    redis.call('XDEL', stream, string.sub(entry, id_start + id_size))
+    redis.call('XDEL', stream, stream_id)
     trimmed = number
   end
   redis.call('HSET', user, 'trimmed', trimmed)

@@ -74,7 +74,9 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.mark.parametrize("body", BAD_BODIES, ids=lambda body: repr(body[:50]))
-@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/batch", "/v1/recommendations", "/v1/users/u/rank"])
+@pytest.mark.parametrize(
+    "path", ["/v1/events", "/v1/events/batch", "/v1/recommendations", "/v1/users/u/rank", "/v1/users/u/merge"]
+)
 def test_a_bad_body(house: House, path: str, body: bytes) -> None:
     response = house.post(path, content=body, headers=JSON)
     assert response.status_code in (400, 422)
@@ -130,6 +132,13 @@ def test_another_content_type(house: House) -> None:
         ("POST", "/v1/users/u/rank", {"candidates": []}),
         ("POST", "/v1/users/u/rank", {"candidates": ["1"] * 1001}),
         ("POST", "/v1/users/u/rank", {"candidates": ["a\0"]}),
+        ("POST", "/v1/users/u/merge", {}),
+        ("POST", "/v1/users/u/merge", {"from_user_id": "u"}),
+        ("POST", "/v1/users/u%2F1/merge", {"from_user_id": "u/1"}),
+        *(("POST", "/v1/users/u/merge", {"from_user_id": bad}) for bad in BAD_IDS),
+        ("POST", "/v1/users/u/merge", {"from_user_id": "v", "more": 1}),
+        ("POST", "/v1/users/u/merge?k=1", {"from_user_id": "v"}),
+        ("POST", "/v1/users/a%00b/merge", {"from_user_id": "v"}),
         ("GET", "/v1/model?x=1", None),
     ],
 )

@@ -145,6 +145,38 @@ def test_deleting_an_event_is_as_if_it_had_never_been(house: House) -> None:
     assert house.delete("/v1/users/u/events/seq-1").status_code == 200
 
 
+def test_merging_a_visitor_into_an_account(house: House) -> None:
+    send(house, "10", timestamp=1)
+    send(house, "30", timestamp=3, event_id="e")
+    send(house, "20", timestamp=2, user_id="visitor")
+    send(house, "30", timestamp=3, event_id="e", user_id="visitor")
+    send(house, "40", timestamp=4, user_id="visitor")
+    merged = house.post("/v1/users/u/merge", json={"from_user_id": "visitor"})
+    expected = {
+        "user_id": "u",
+        "from_user_id": "visitor",
+        "moved_events": 2,
+        "duplicate_events": 1,
+        "conflicting_events": 0,
+        "sequence": 5,
+        "repeated": False,
+    }
+    assert merged.json() == expected
+    events = house.get("/v1/users/u/events").json()["events"]
+    assert [(e["sequence"], e["item_id"]) for e in events] == [(1, "10"), (3, "20"), (4, "30"), (5, "40")]
+    best = house.get("/v1/users/u/recommendations?k=1&exclude_seen=false").json()
+    assert (best["sequence"], best["items"][0]["item_id"]) == (5, "40")
+    assert house.refused(404, house.get("/v1/users/visitor"))["code"] == "user_not_found"
+    assert house.get("/v1/users/u/audit").json()["max_relative_error"] == 0
+    again = house.post("/v1/users/u/merge", json={"from_user_id": "visitor"})
+    assert again.json() == {**expected, "repeated": True}
+    nobody = house.post("/v1/users/u/merge", json={"from_user_id": "nobody"})
+    assert house.refused(404, nobody)["code"] == "user_not_found"
+    assert house.refused(404, house.post("/v1/users/new/merge", json={"from_user_id": "nobody"}))
+    house.refused(404, house.get("/v1/users/new"))
+    assert house.post("/v1/users/a%2Fnew/merge", json={"from_user_id": "u"}).json()["moved_events"] == 4
+
+
 def test_deleting_a_user_can_be_repeated(house: House) -> None:
     send(house, "10")
     send(house, "11")

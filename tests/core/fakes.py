@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.core.errors import ItemNotFound, ModelVersionNotFound, StoreUnavailable
-from service.core.events import Appended, Conflict, Event, History, MemoPut, Snapshot, Visit
+from service.core.events import Appended, Conflict, Event, History, MemoPut, Merged, Snapshot, Visit
 from service.core.ports import Engine, Folded, Rank, ScoredItem, SimilarJob, StateDamaged, Store, TopK, Turn
 
 CATALOGUE = tuple(str(number) for number in range(1, 51))
@@ -208,6 +208,33 @@ class MemoryStore:
     async def delete_user(self, user_id: str) -> int:
         log = self.logs.pop(user_id, None)
         return 0 if log is None else len(log.events)
+
+    async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
+        """As the contract has it, less what it says of repetitions; all sequences are new."""
+        source = self.logs.pop(from_user_id, None)
+        if source is None:
+            return None
+        self.generations += 1
+        log = self.logs.setdefault(user_id, _Log(self.generations))
+        log.generation = self.generations
+        log.memos.clear()
+        known = {name for name in log.fingerprints if not name.startswith("seq-")}
+        fresh = [event for event in source.events if event.event_id not in known]
+        same = sum(
+            source.fingerprints[e.event_id][0] == log.fingerprints.get(e.event_id, ("",))[0] for e in source.events
+        )
+        events, log.events = sorted(log.events + fresh, key=lambda event: event.timestamp), []
+        fingerprints = {**source.fingerprints, **log.fingerprints}
+        log.fingerprints = {}
+        for event in events:
+            log.sequence += 1
+            event_id = f"seq-{log.sequence}" if event.event_id.startswith("seq-") else event.event_id
+            log.events.append(Event(log.sequence, event.item_id, event.timestamp, event_id))
+            log.fingerprints[event_id] = (fingerprints[event.event_id][0], log.sequence)
+        return Merged(len(fresh), same, len(source.events) - len(fresh) - same, log.sequence)
+
+    async def finish_merges(self) -> int:
+        return 0
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         found = sorted(user for user in self.logs if user > cursor)[:limit]

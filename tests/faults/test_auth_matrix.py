@@ -27,6 +27,7 @@ DECLARED = {
     "GET /v1/users/{user_id}": "read",
     "GET /v1/users/{user_id}/events": "read",
     "GET /v1/users/{user_id}/audit": "read",
+    "POST /v1/users/{user_id}/merge": "write",
     "DELETE /v1/users/{user_id}": "write",
     "DELETE /v1/users/{user_id}/events/{event_id}": "write",
     "GET /v1/model": "read",

@@ -19,7 +19,7 @@ from tests.deployments import ClusterServers
 from tests.servers import RedisServer
 
 _ENTRY = struct.Struct("<ddHH")
-TABLES = ("users", "events", "memos", "deletions")
+TABLES = ("users", "events", "memos", "merges", "deletions")
 
 
 class Backend(Protocol):
@@ -71,7 +71,7 @@ class SqliteBackend:
         with closing(sqlite3.connect(self.path)) as db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             strays = "SELECT user_id FROM {} WHERE user_id NOT IN (SELECT user_id FROM users)"
-            for table in ("events", "memos"):
+            for table in ("events", "memos", "merges"):
                 assert db.execute(strays.format(table)).fetchall() == []
 
 
@@ -115,7 +115,7 @@ class RedisBackend:
                 entries = client.lrange(key, 0, -1)
                 for event, entry in zip(events_after(entries, 0), entries, strict=True):
                     *_, item_size, id_size = _ENTRY.unpack_from(entry)
-                    stream_id = entry[_ENTRY.size + item_size + id_size :]
+                    stream_id = entry[_ENTRY.size + item_size + id_size :].partition(b"@")[0]
                     logged.add((user_id, event.sequence, event.item_id, event.timestamp, event.event_id, stream_id))
                     assert key.decode() == keys(user_id)[1]
             for shard in range(SHARDS):
@@ -132,6 +132,7 @@ class RedisBackend:
                         )
                     )
             assert streamed == logged
+            assert not list(client.scan_iter(match="*:moving"))
             for key in client.scan_iter(match="*:user:*"):
                 user_id = key.decode().split(":", 2)[2]
                 named |= {(user_id, f[2:].decode()) for f in client.hkeys(key) if f.startswith(b"e:")}

@@ -10,11 +10,12 @@ from service.core.ports import Store
 from tests.store.backends import Backend
 from tests.store.contract_log import LogContract
 from tests.store.contract_memos import MemoContract
+from tests.store.contract_merge import MergeContract
 from tests.store.contract_notes import NotesContract
 from tests.store.contract_removal import RemovalContract
 
 
-class StoreContract(LogContract, MemoContract, NotesContract, RemovalContract):
+class StoreContract(LogContract, MemoContract, MergeContract, NotesContract, RemovalContract):
     @pytest.fixture
     async def store(self, backend: Backend) -> AsyncIterator[Store]:
         store = await backend.open()

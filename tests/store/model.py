@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from service.core.events import Appended, Conflict, Event, History, MemoPut, NewEvent, Snapshot, Visit
+from service.core.events import Appended, Conflict, Event, History, MemoPut, Merged, NewEvent, Snapshot, Visit
 
 
 @dataclass
@@ -16,6 +16,7 @@ class _User:
     trimmed: int = 0
     log: list[tuple[int, NewEvent]] = field(default_factory=list)
     memos: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # by first write
+    merged: dict[str, Merged] = field(default_factory=dict)
 
 
 class ModelStore:
@@ -92,13 +93,15 @@ class ModelStore:
     def record(self, user_id: str) -> _User | None:
         """A copy of everything about the user, as a replica gets it."""
         user = self._users.get(user_id)
-        return user and replace(user, log=list(user.log), memos=dict(user.memos))
+        return user and replace(user, log=list(user.log), memos=dict(user.memos), merged=dict(user.merged))
 
     def restore(self, user_id: str, record: _User | None) -> None:
         """Put the user back to what a replica has."""
         self._users.pop(user_id, None)
         if record is not None:
-            self._users[user_id] = replace(record, log=list(record.log), memos=dict(record.memos))
+            self._users[user_id] = replace(
+                record, log=list(record.log), memos=dict(record.memos), merged=dict(record.merged)
+            )
 
     def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         user = self._users.get(user_id)
@@ -119,6 +122,32 @@ class ModelStore:
     def delete_user(self, user_id: str) -> int:
         user = self._users.pop(user_id, None)
         return len(user.log) if user else 0
+
+    def merge(self, user_id: str, from_user_id: str) -> Merged | None:
+        source = self._users.pop(from_user_id, None)
+        if source is None:
+            known = user.merged.get(from_user_id) if (user := self._users.get(user_id)) else None
+            return known and replace(known, repeated=True)
+        user = self._users.setdefault(user_id, _User(""))
+        own = {e.event_id: e.fingerprint for _, e in user.log if e.event_id is not None}
+        fresh = [e for _, e in source.log if e.event_id not in own]
+        duplicates = sum(own.get(e.event_id or "") == e.fingerprint for _, e in source.log)
+        log = sorted(user.log + [(0, e) for e in fresh], key=lambda each: each[1].timestamp)
+        stays = 0
+        while stays < len(user.log) and log[stays] is user.log[stays]:
+            stays += 1
+        renumbered = [(user.sequence + n, e) for n, (_, e) in enumerate(log[stays:], 1)]
+        user.log = log[:stays] + renumbered
+        user.sequence += len(renumbered)
+        if len(user.log) > self._keep:
+            user.trimmed = user.log[-self._keep - 1][0]
+            user.log = user.log[-self._keep :]
+        user.memos = {}
+        user.generation = self._generation()
+        conflicts = len(source.log) - len(fresh) - duplicates
+        user.merged.pop(from_user_id, None)
+        user.merged[from_user_id] = merged = Merged(len(fresh), duplicates, conflicts, user.sequence)
+        return merged
 
 
 def _events(user: _User) -> list[Event]:

@@ -101,6 +101,12 @@ class StoreMachine(RuleBasedStateMachine):
         user_id = self._prefix + user
         assert self._run(self._store.delete_user(user_id)) == self._model.delete_user(user_id)
 
+    @rule(users=st.permutations(USERS))
+    def merge(self, users: list[str]) -> None:
+        user_id, source = self._prefix + users[0], self._prefix + users[1]
+        assert self._run(self._store.merge(user_id, source)) == self._model.merge(user_id, source)
+        assert self._run(self._store.finish_merges()) == 0
+
     def teardown(self) -> None:
         """At the end everything is looked at, the memos of every model version too."""
         self.visit([Visit(user, version) for user in USERS for version in (None, *VERSIONS)])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import Phase
 
-from service.core.events import History, MemoPut, Snapshot, Visit
+from service.core.events import History, MemoPut, Merged, Snapshot, Visit
 from tests.store.model import ModelStore
 from tests.store.mutants import NoDedupe, NoGenerationComparison, NoModelComparison, NoSequenceComparison
 from tests.store.random_operations import KEEP, run_machines
@@ -34,6 +34,12 @@ class InMemory:
 
     async def delete_user(self, user_id: str) -> int:
         return self._model.delete_user(user_id)
+
+    async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
+        return self._model.merge(user_id, from_user_id)
+
+    async def finish_merges(self) -> int:
+        return 0
 
 
 def agree(model: ModelStore) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from functools import partial
 from itertools import count
@@ -149,6 +149,45 @@ def test_what_was_deleted_leaves_the_export(backend: Backend, tmp_path: Path) ->
     append(backend, [("gone-user", "new item", 1.0)])
     assert export_log(backend.url, tmp_path / "out", PART).reread == 0
     assert [row for row in exported(tmp_path / "out") if row[0] == "gone-user"] == logged(backend, ["gone-user"])
+
+
+def test_a_merge_leaves_each_event_once(backend: Backend, tmp_path: Path) -> None:
+    append(backend, events(30), named=True)
+    export_log(backend.url, tmp_path / "out", PART)
+    use(backend, merge(USERS[0], USERS[1]))
+    use(backend, merge("new", USERS[4]))
+    assert export_log(backend.url, tmp_path / "out", PART).reread
+    rows = exported(tmp_path / "out")
+    assert len(rows) == len({row[4] for row in rows}) == len(set(events(30)))
+    assert sorted(rows) == logged(backend, [*USERS, "new"])
+    assert in_order_of_each_user(tmp_path / "out")
+    assert export_log(backend.url, tmp_path / "out", PART).added == 0
+
+
+@pytest.mark.parametrize("written", [1, 2, 3])
+def test_a_merge_while_the_log_is_read(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    append(backend, events(30), named=True)
+    write, parts = export._write_part, count(1)
+
+    def write_and_merge(*arguments: object) -> None:
+        write(*arguments)  # type: ignore[arg-type]
+        if next(parts) == written:
+            for target, source in ((0, 1), (4, 0), (7, 4)):
+                use(backend, merge(USERS[target], USERS[source]))
+
+    monkeypatch.setattr(export, "_write_part", write_and_merge)
+    export_log(backend.url, tmp_path / "out", PART)
+    assert sorted(exported(tmp_path / "out")) == logged(backend, USERS)
+    assert in_order_of_each_user(tmp_path / "out")
+
+
+def merge(user: str, source: str) -> Callable[[Store], Awaitable[object]]:
+    async def work(store: Store) -> object:
+        return await store.merge(user, source)
+
+    return work
 
 
 def test_what_retention_removed_stays_until_its_user_is_deleted(backend: Backend, tmp_path: Path) -> None:

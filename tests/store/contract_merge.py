@@ -1,0 +1,194 @@
+"""What every store must do when one user is merged into another."""
+
+from __future__ import annotations
+
+import asyncio
+
+from service.core.events import Appended, Conflict, Event, Merged, Snapshot
+from service.core.ports import Store
+from tests.store.backends import Backend
+from tests.store.calls import append, new, put, read, sequences
+
+
+class MergeContract:
+    async def test_events_stand_in_order_of_time(self, store: Store, backend: Backend) -> None:
+        old = await append(store, "u", new("a", "x", 1.0), new("c", None, 3.0), new("e", "y", 5.0))
+        await append(store, "anon", new("b", "z", 2.0), new("d", None, 4.0), new("f", None, 6.0))
+        assert await store.merge("u", "anon") == Merged(3, 0, 0, 8)
+        snapshot = await read(store, "u")
+        # What is displaced gets new numbers, and what has no id of its own a new name with it.
+        assert snapshot.pending == (
+            Event(1, "a", 1.0, "x"),
+            Event(4, "b", 2.0, "z"),
+            Event(5, "c", 3.0, "seq-5"),
+            Event(6, "d", 4.0, "seq-6"),
+            Event(7, "e", 5.0, "y"),
+            Event(8, "f", 6.0, "seq-8"),
+        )
+        assert (snapshot.sequence, snapshot.trimmed) == (8, 0)
+        assert snapshot.generation not in ("", old.generation)
+        assert await read(store, "anon") == Snapshot("", 0, 0, None, ())
+        assert await store.history("anon", None, 10) is None
+        assert "anon" not in backend.contents()
+        assert await store.delete_event("u", "seq-5")
+        assert not await store.delete_event("u", "seq-2")
+        assert (await append(store, "u", new("g"))).sequence == 9
+        backend.check()
+
+    async def test_at_one_time_the_own_events_stand_first(self, store: Store) -> None:
+        await append(store, "u", new("a"), new("b"))
+        await append(store, "v", new("c"), new("d"))
+        assert await store.merge("u", "v") == Merged(2, 0, 0, 4)
+        assert [(e.sequence, e.item_id) for e in (await read(store, "u")).pending] == [
+            *((1, "a"), (2, "b"), (3, "c"), (4, "d"))
+        ]
+
+    async def test_a_log_that_was_out_of_order_is_put_in_order(self, store: Store, backend: Backend) -> None:
+        await append(store, "u", new("late", None, 9.0), new("early", "x", 1.0))
+        await append(store, "v", new("middle", None, 5.0))
+        assert await store.merge("u", "v") == Merged(1, 0, 0, 5)
+        assert [event.item_id for event in (await read(store, "u")).pending] == ["early", "middle", "late"]
+        backend.check()
+
+    async def test_ids_of_both_are_known_afterwards(self, store: Store, backend: Backend) -> None:
+        await append(store, "u", new("a", "x", 2.0), new("b", "same", 3.0), new("c", "other", 4.0))
+        await append(store, "v", new("b", "same", 3.0), new("d", "other", 0.0), new("e", "z", 1.0))
+        assert await store.merge("u", "v") == Merged(1, 1, 1, 7)
+        snapshot = await append(
+            store, "u", new("a", "x", 2.0), new("e", "z", 1.0), new("c", "other", 4.0), new("d", "other", 0.0)
+        )
+        assert snapshot.appended == (Appended(5, True), Appended(4, True), Appended(7, True), Conflict(7))
+        assert [event.item_id for event in snapshot.pending] == ["e", "a", "b", "c"]
+        backend.check()
+
+    async def test_no_memo_outlives_a_merge(self, store: Store) -> None:
+        old = await append(store, "u", new("a"), new("b"))
+        gone = await append(store, "v", new("c"))
+        assert await put(store, "u", 2)
+        assert await put(store, "u", 1, version="other")
+        assert await put(store, "v", 1)
+        assert await store.merge("u", "v")
+        assert (await read(store, "u")).memo is None
+        assert (await read(store, "u", "other")).memo is None
+        assert not await put(store, "u", 2, generation=old.generation)
+        assert not await put(store, "u", 2, generation=old.generation, repair=True)
+        assert not await put(store, "v", 1, generation=gone.generation)
+        assert await put(store, "u", 3, b"new")
+        assert (await read(store, "u")).memo == b"new"
+
+    async def test_into_a_user_who_is_new(self, store: Store, backend: Backend) -> None:
+        await append(store, "v", new("b", "x", 2.0), new("a", None, 1.0))
+        assert await store.merge("u", "v") == Merged(2, 0, 0, 2)
+        assert [(e.sequence, e.item_id) for e in (await read(store, "u")).pending] == [(1, "a"), (2, "b")]
+        found, cursor = await store.users("", 100)
+        while cursor:
+            more, cursor = await store.users(cursor, 100)
+            found += more
+        assert set(found) == {"u"}
+        backend.check()
+
+    async def test_of_a_user_who_is_unknown(self, store: Store, backend: Backend) -> None:
+        await append(store, "u", new("a"))
+        before = backend.contents()
+        assert await store.merge("u", "nobody") is None
+        assert await store.merge("other", "nobody") is None
+        assert backend.contents() == before
+
+    async def test_of_a_user_without_events(self, store: Store, backend: Backend) -> None:
+        await append(store, "v", new("a"))
+        assert await store.delete_event("v", "seq-1")
+        assert await store.merge("u", "v") == Merged(0, 0, 0, 0)
+        assert await store.history("v", None, 10) is None
+        assert (await append(store, "u", new("b"))).appended == (Appended(1, False),)
+        backend.check()
+
+    async def test_a_repetition_answers_as_the_first_time(self, store: Store, backend: Backend) -> None:
+        await append(store, "u", new("a", "x"))
+        await append(store, "v", new("b"), new("a", "x"), new("c"))
+        assert await store.merge("u", "v") == Merged(2, 1, 0, 3)
+        await append(store, "u", new("d"))
+        before = await read(store, "u")
+        for _ in range(3):
+            assert await store.merge("u", "v") == Merged(2, 1, 0, 3, repeated=True)
+        assert await read(store, "u") == before
+        assert await store.merge("w", "v") is None
+        # Who begins anew under the old name is somebody who was not merged yet.
+        await append(store, "v", new("e"))
+        assert await store.merge("u", "v") == Merged(1, 0, 0, 5)
+        assert await store.merge("u", "v") == Merged(1, 0, 0, 5, repeated=True)
+
+    async def test_the_newest_merges_are_known(self, store: Store, backend: Backend) -> None:
+        for n in range(34):
+            await append(store, f"v{n}", new("a"))
+            assert await store.merge("u", f"v{n}") == Merged(1, 0, 0, n + 1)
+        assert await store.merge("u", "v1") is None
+        assert await store.merge("u", "v2") == Merged(1, 0, 0, 3, repeated=True)
+        assert sequences((await read(store, "u")).pending) == list(range(1, 35))
+        backend.check()
+
+    async def test_a_user_who_goes_takes_what_is_known_of_merges(self, store: Store, backend: Backend) -> None:
+        await append(store, "v", new("a", "gone-id"))
+        await append(store, "gone-user", new("gone-item"))
+        assert await store.merge("gone-user", "v")
+        assert await store.merge("w", "gone-user") == Merged(2, 0, 0, 2)
+        assert await store.merge("gone-user", "v") is None
+        assert await store.delete_user("w") == 2
+        assert await store.merge("w", "gone-user") is None
+        assert "gone" not in backend.contents()
+        backend.check()
+
+    async def test_retention_keeps_the_newest_of_both(self, backend: Backend) -> None:
+        store = await backend.open(keep=3)
+        await append(store, "u", *(new(f"u{n}", f"u{n}", float(n)) for n in (2, 4, 6)))
+        await append(store, "v", *(new(f"v{n}", f"v{n}", float(n)) for n in (3, 5)))
+        assert await store.merge("u", "v") == Merged(2, 0, 0, 7)
+        snapshot = await read(store, "u")
+        assert [(e.sequence, e.item_id) for e in snapshot.pending] == [(5, "u4"), (6, "v5"), (7, "u6")]
+        assert snapshot.trimmed == 4
+        assert (await append(store, "u", new("again", "u2"), new("v3", "v3"))).appended == (
+            *(Appended(8, False), Appended(9, False)),
+        )
+        # Nothing is displaced, and the oldest that stay where they are go.
+        await append(store, "w", new("w", None, 1.5), new("w", None, 100.0))
+        await store.delete_user("u")
+        await append(store, "u", new("a"), new("b"), new("c"))
+        assert await store.merge("u", "w") == Merged(2, 0, 0, 5)
+        snapshot = await read(store, "u")
+        assert [(e.sequence, e.item_id) for e in snapshot.pending] == [(3, "c"), (4, "w"), (5, "w")]
+        assert snapshot.trimmed == 2
+        backend.check()
+        await store.close()
+
+    async def test_exports_are_told_of_both_users(self, store: Store, backend: Backend) -> None:
+        await append(store, "u", new("a"))
+        await append(store, "v", new("b"))
+        before = backend.deletions("u"), backend.deletions("v")
+        assert await store.merge("u", "v")
+        assert backend.deletions("u") > before[0]
+        assert backend.deletions("v") > before[1]
+
+    async def test_writers_and_merges_at_the_same_time(self, store: Store, backend: Backend) -> None:
+        """Every event ends up in one log, once; names that several callers merge at once too."""
+        other = await backend.open()
+
+        async def write(user: str, through: Store) -> None:
+            for n in range(30):
+                await append(through, user, new(f"{user}-{n}", f"{user}-{n}" if n % 2 else None, float(n)))
+
+        async def merge(user: str, source: str, through: Store) -> None:
+            for _ in range(10):
+                await through.merge(user, source)
+
+        await asyncio.gather(
+            *(write(user, store) for user in ("u", "v", "w")),
+            *(merge(*users, through) for users in (("u", "v"), ("v", "w"), ("w", "u")) for through in (store, other)),
+        )
+        await store.finish_merges()
+        found = []
+        for user in ("u", "v", "w"):
+            snapshot = await read(store, user)
+            found += [event.item_id for event in snapshot.pending]
+            assert sequences(snapshot.pending) == sorted(set(sequences(snapshot.pending)))
+        assert sorted(found) == sorted(f"{user}-{n}" for user in ("u", "v", "w") for n in range(30))
+        backend.check()
+        await other.close()

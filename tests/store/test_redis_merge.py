@@ -1,0 +1,210 @@
+"""Merges on Redis that are cut off: between any two of their steps, and after a step whose answer is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from service.core.errors import StoreUnavailable
+from service.core.events import Merged, Snapshot, Visit
+from service.core.ports import Store
+from service.store import redis_layout as layout
+from service.store.redis import open_redis
+from service.store.redis_layout import Script
+from service.store.redis_merges import Merges
+from service.store.redis_node import Call, Node
+from service.store.redis_pools import server_pool
+from service.store.redis_url import parse_url
+from tests.servers import RedisServer
+from tests.store.backends import RedisBackend
+from tests.store.calls import append, new, put, read, visit_all
+
+pytestmark = pytest.mark.anyio
+
+# "u" lies in another shard than "v", "w" and "x" in others again.
+STEPS = ("park", "merge", "unpark", "settle")
+CUTS = [(step, lost) for step in range(len(STEPS)) for lost in (False, True)]
+
+
+@pytest.fixture
+def backend(shared_redis: RedisServer) -> RedisBackend:
+    backend = RedisBackend(shared_redis, budget=30.0)
+    with backend.client() as client:
+        client.flushall()
+    return backend
+
+
+async def merge_cut(backend: RedisBackend, user_id: str, source: str, step: int, lost: bool) -> None:
+    """Begin a merge and stop at a step: before it, or with `lost` after Redis has done it."""
+    target = parse_url(backend.url)
+    node = Node(server_pool(target, target.addresses[0], 30.0), "Redis", 30.0)
+    left = step
+
+    async def run(script: Script, calls: Sequence[Call]) -> list[Any]:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            if lost:
+                await node.run(script, calls, load=True)
+            raise StoreUnavailable("cut off")
+        return await node.run(script, calls, load=True)
+
+    with pytest.raises(StoreUnavailable, match="cut off"):
+        await Merges(run, 1000, 0).merge(user_id, source)
+    await node.close()
+
+
+async def begin(store: Store) -> None:
+    await append(store, "u", new("a", None, 1.0), new("c", "x", 3.0))
+    await append(store, "v", new("b", None, 2.0), new("c", "x", 3.0), new("d", "y", 4.0))
+
+
+async def items(store: Store, user_id: str) -> list[str]:
+    return [event.item_id for event in (await read(store, user_id)).pending]
+
+
+@pytest.mark.parametrize(("step", "lost"), CUTS)
+async def test_a_repetition_finishes(backend: RedisBackend, step: int, lost: bool) -> None:
+    store = await backend.open()
+    await begin(store)
+    await merge_cut(backend, "u", "v", step, lost)
+    # Never in both logs: where the events are in neither, they are on their way.
+    seen = [await items(store, "u"), await items(store, "v")]
+    assert sum(log.count("b") for log in seen) <= 1
+    merged = await store.merge("u", "v")
+    assert merged is not None
+    assert (merged.moved, merged.duplicates, merged.conflicts, merged.sequence) == (2, 1, 0, 5)
+    assert await items(store, "u") == ["a", "b", "c", "d"]
+    assert await read(store, "v") == Snapshot("", 0, 0, None, ())
+    assert await store.merge("u", "v") == Merged(2, 1, 0, 5, repeated=True)
+    backend.check()
+    await store.close()
+
+
+@pytest.mark.parametrize(("step", "lost"), CUTS)
+async def test_what_was_cut_off_is_finished_by_whoever_comes_by(backend: RedisBackend, step: int, lost: bool) -> None:
+    store = await backend.open()
+    await begin(store)
+    await merge_cut(backend, "u", "v", step, lost)
+    parked = (step, lost) not in [(0, False), (2, True), (3, False), (3, True)]
+    assert await store.finish_merges() == parked
+    assert await store.finish_merges() == 0
+    begun = (step, lost) != (0, False)
+    assert await items(store, "u") == (["a", "b", "c", "d"] if begun else ["a", "c"])
+    assert await items(store, "v") == ([] if begun else ["b", "c", "d"])
+    backend.check()
+    await store.close()
+
+
+@pytest.mark.parametrize(("step", "lost"), CUTS)
+async def test_events_that_come_meanwhile_are_not_lost(backend: RedisBackend, step: int, lost: bool) -> None:
+    store = await backend.open()
+    await begin(store)
+    await merge_cut(backend, "u", "v", step, lost)
+    await append(store, "v", new("e", None, 5.0))
+    await append(store, "u", new("f", None, 6.0))
+    assert await put(store, "u", 1)
+    assert await store.merge("u", "v")
+    assert await items(store, "u") == ["a", "b", "c", "d", "e", "f"]
+    assert await items(store, "v") == []
+    backend.check()
+    await store.close()
+
+
+@pytest.mark.parametrize(("step", "lost"), CUTS)
+async def test_deletion_of_either_leaves_nothing(backend: RedisBackend, step: int, lost: bool) -> None:
+    """Nothing that was deleted comes back when the merge is finished afterwards."""
+    store = await backend.open()
+    await begin(store)
+    await merge_cut(backend, "u", "v", step, lost)
+    await store.delete_user("v")
+    await store.finish_merges()
+    assert await items(store, "v") == []
+    assert (await items(store, "u")).count("b") == ((step, lost) > (1, False))
+    assert await store.delete_user("u") > 0
+    await store.finish_merges()
+    assert [await items(store, user) for user in "uv"] == [[], []]
+    backend.check()
+    await store.close()
+
+
+@pytest.mark.parametrize(("step", "lost"), CUTS)
+async def test_the_target_is_deleted_before_the_end(backend: RedisBackend, step: int, lost: bool) -> None:
+    store = await backend.open()
+    await begin(store)
+    await merge_cut(backend, "u", "v", step, lost)
+    removed = await store.delete_user("u")
+    await store.finish_merges()
+    came_in = (step, lost) > (1, False)
+    assert removed == (4 if came_in else 2)
+    # What had not come in yet comes in now, as if the merge had come after the deletion.
+    parked = (1, False) >= (step, lost) > (0, False)
+    assert await items(store, "u") == (["b", "c", "d"] if parked else [])
+    backend.check()
+    await store.close()
+
+
+@pytest.mark.parametrize(("step", "lost"), CUTS)
+async def test_either_goes_on_into_another(backend: RedisBackend, step: int, lost: bool) -> None:
+    """The target is merged away, and a new user of the source's name elsewhere, before the merge is finished."""
+    store = await backend.open()
+    await begin(store)
+    await merge_cut(backend, "u", "v", step, lost)
+    await append(store, "v", new("e", None, 5.0))
+    assert await store.merge("w", "u")
+    assert await store.merge("x", "v")
+    await store.finish_merges()
+    found = sorted([item for user in "uvwx" for item in await items(store, user)])
+    # The duplicate was one before the merge began, and is dropped where its twin is.
+    assert [item for item in found if item != "c"] == ["a", "b", "d", "e"]
+    assert found.count("c") in (1, 2)
+    backend.check()
+    await store.close()
+
+
+async def test_a_source_that_a_failover_brings_back_comes_in_once(backend: RedisBackend) -> None:
+    """Without WAIT a replica may lack what its primary had done; then the source's log stands there again."""
+    store = await backend.open()
+    await begin(store)
+    keys = [*layout.keys("v"), layout.moving_key("v")]
+    with backend.client() as client:
+        before = {key: client.dump(key) for key in keys}
+        assert await store.merge("u", "v")
+        for key, value in before.items():
+            if value is not None:
+                client.restore(key, 0, value, replace=True)
+    [snapshot] = await visit_all(store, [Visit("v", None, (new("e", None, 5.0),))])
+    assert len(snapshot.pending) == 4
+    assert await store.merge("u", "v") == Merged(1, 0, 0, 6)
+    assert await items(store, "u") == ["a", "b", "c", "d", "e"]
+    backend.check()
+    await store.close()
+
+
+async def test_a_full_instance_leaves_both_as_they_were(shared_redis: RedisServer) -> None:
+    with RedisServer() as server:
+        backend = RedisBackend(server, budget=30.0)
+        store = await open_redis(server.url, 1000, 30.0)
+        await begin(store)
+        with backend.client() as client:
+            client.config_set("maxmemory", 1)
+            with pytest.raises(StoreUnavailable, match="memory"):
+                await store.merge("u", "v")
+            assert [await items(store, user) for user in "uv"] == [["a", "c"], ["b", "c", "d"]]
+            backend.check()
+            client.config_set("maxmemory", 0)
+            assert await store.merge("u", "v") == Merged(2, 1, 0, 5)
+        await store.close()
+
+
+async def test_a_long_log(backend: RedisBackend) -> None:
+    store = await backend.open(keep=100_000)
+    for user in "uv":
+        for start in range(0, 6000, 1000):
+            await append(store, user, *(new(f"{user}{n}", None, float(n)) for n in range(start, start + 1000)))
+    assert await store.merge("u", "v") == Merged(6000, 0, 0, 17_999)
+    assert await items(store, "u") == [f"{user}{n}" for n in range(6000) for user in "uv"]
+    backend.check()
+    await store.close()
