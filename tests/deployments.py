@@ -75,6 +75,7 @@ class ClusterServers:
             cluster_config_file="nodes.conf",
             cluster_port=str(bus),
             cluster_node_timeout=str(self.node_timeout_ms),
+            cluster_require_full_coverage="no",  # or all users lack service while one primary is gone
             repl_diskless_sync_delay="0",
             repl_ping_replica_period="1",
         )
@@ -133,8 +134,17 @@ class ClusterServers:
         with Redis(port=node.port, decode_responses=True) as client:
             state = client.cluster("INFO")
             replication = client.info("replication")
+            ranges = client.execute_command("CLUSTER", "SLOTS")
         linked = replication["role"] == "master" or replication["master_link_status"] == "up"
-        return bool(state["cluster_state"] == "ok" and state["cluster_slots_ok"] == str(SLOTS) and linked)
+        # Who does not know that a server is somebody's replica does not vote for it.
+        known = all(len(servers) == 2 for _, _, *servers in ranges)
+        return bool(state["cluster_state"] == "ok" and state["cluster_slots_ok"] == str(SLOTS) and linked and known)
+
+    def fail_over(self, replica: RedisServer) -> None:
+        """Let `replica` change places with its primary, as an operator does who plans it."""
+        with Redis(port=replica.port) as client:
+            client.execute_command("CLUSTER", "FAILOVER")
+        wait_for("the replica to take over", lambda: info(replica, "replication")["role"] == "master")
 
     def clear(self) -> None:
         """Empty every primary, and the scripts with them."""
@@ -149,16 +159,19 @@ class SentinelServers:
 
     SERVICE = "mymaster"
 
-    def __init__(self, down_after_ms: int = 1000) -> None:
+    def __init__(self, down_after_ms: int = 1000, failover_timeout_ms: int = 5000) -> None:
+        """A replica that follows the primary by another address is left at it for `failover_timeout_ms`."""
         self._down_after_ms = down_after_ms
+        self._failover_timeout_ms = failover_timeout_ms
         self._stack = ExitStack()
         self._ports: list[int] = []
 
     def __enter__(self) -> SentinelServers:
         try:
-            self.primary = self._stack.enter_context(RedisServer())
+            at_once = {"repl_diskless_sync_delay": "0"}
+            self.primary = self._stack.enter_context(RedisServer(**at_once))
             self.replica = self._stack.enter_context(
-                RedisServer(replicaof=f"127.0.0.1 {self.primary.port}", repl_diskless_sync_delay="0")
+                RedisServer(replicaof=f"127.0.0.1 {self.primary.port}", **at_once)
             )
             wait_for("the replica to be in step", lambda: in_step(self.primary))
             for _ in range(3):
@@ -188,7 +201,7 @@ class SentinelServers:
             f"port {port}\nbind 127.0.0.1\ndir {folder}\nlogfile {folder}/log\n"
             f"sentinel monitor {name} 127.0.0.1 {self.primary.port} 2\n"
             f"sentinel down-after-milliseconds {name} {self._down_after_ms}\n"
-            f"sentinel failover-timeout {name} 5000\n"
+            f"sentinel failover-timeout {name} {self._failover_timeout_ms}\n"
         )
         process = subprocess.Popen(["redis-server", str(folder / "sentinel.conf"), "--sentinel"])
         self._stack.callback(process.wait)

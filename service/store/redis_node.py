@@ -31,7 +31,8 @@ _PROBE_PAUSE_SECONDS = 0.05
 _WAIT_SHARE = 0.5  # of the budget: what replicas get to acknowledge, with time left for the scripts before
 
 # Answers by which Redis says "not now" rather than "not so".
-_PASSING = ("MISCONF", "NOREPLICAS", "BUSY")
+_PASSING = ("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "WAIT cannot be used with replica")
+_TOO_FEW = "has not got the write onto enough replicas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +108,10 @@ class Node:
 
     def _acknowledged(self, calls: Sequence[Call], replies: list[Any], count: object) -> list[Any]:
         """`replies`, but writes that too few replicas have are not acknowledged: the next failover may undo them."""
-        if isinstance(count, Exception):
-            raise count
         if isinstance(count, int) and count >= int(self._wait[1]):
             return replies
-        missing = self.unavailable("has not got the write onto enough replicas")
+        # A server that is a replica by now refuses WAIT as well; what it says to a call itself (MOVED) stays.
+        missing = count if isinstance(count, Exception) else self.unavailable(_TOO_FEW)
         return [
             missing if call.lasting and not isinstance(reply, Exception) else reply
             for call, reply in zip(calls, replies, strict=True)

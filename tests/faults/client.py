@@ -45,7 +45,8 @@ class Client:
             raise
 
     async def _exchange(self, request: bytes) -> tuple[int, Any]:
-        if self._streams is None:
+        if self._streams is None or self._streams[0].at_eof():  # the service ends what is idle for seconds
+            self.close()
             try:
                 self._streams = await asyncio.open_connection(self._address.hostname, self._address.port)
             except ConnectionRefusedError as error:

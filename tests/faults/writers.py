@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from tests.faults.client import Client, Refused, Unanswered
@@ -64,6 +66,7 @@ class Load:
         self.without_answer = 0  # acknowledged without the recommendations that were asked for
         self.acknowledged_at: list[float] = []  # times of `time.monotonic`, in order
         self._urls = (url, second or url)
+        self.refused_after: list[float] = []  # seconds that each 503 took
         self._dice = [random.Random(f"{seed} {writer}") for writer in range(writers)]
         self._twice, self._pause, self._named, self._repeat = twice, pause, named, repeat
         self._stop, self._another = asyncio.Event(), asyncio.Event()
@@ -93,6 +96,11 @@ class Load:
                 self._another.clear()
                 await self._another.wait()
 
+    def longest_silence(self, since: float) -> float:
+        """The longest time in seconds without an acknowledgement, from `since` (`time.monotonic`) on."""
+        moments = [since, *(moment for moment in self.acknowledged_at if moment > since)]
+        return max((after - before for before, after in pairwise(moments)), default=math.inf)
+
     async def _write(self, writer: int, each: int | None) -> None:
         dice, own, second = self._dice[writer], Client(self._urls[writer % 2]), Client(self._urls[1 - writer % 2])
         done = 0
@@ -119,6 +127,7 @@ class Load:
             event["event_id"] = f"e{name}"
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
+                began = time.monotonic()
                 try:
                     status, body = await client.call("POST", f"/events?k={K}&exclude_seen=false", event)
                 except Unanswered as error:
@@ -134,6 +143,8 @@ class Load:
                     if not self._repeat or status not in (429, 503):
                         self.contradictions.append(f"{status} {body}")
                         return False
+                    if status == 503:
+                        self.refused_after.append(time.monotonic() - began)
                 await asyncio.sleep(PAUSE_SECONDS)
 
     def _hear(self, name: int, body: Any) -> None:

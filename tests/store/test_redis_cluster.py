@@ -153,12 +153,31 @@ async def test_a_slot_that_is_being_moved(backend: ClusterBackend, shared_cluste
         await store.close()
         # Back, for the tests that come after.
         shared_cluster.clear()
+        here.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", shared_cluster.node_id(target))
+        there.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", shared_cluster.node_id(source))
         for client in (here, there):
             client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", shared_cluster.node_id(source))
+        shared_cluster.await_whole()
 
 
 def _migrate(source: Redis, target: RedisServer, names: list[bytes]) -> None:
     source.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
+
+
+async def test_a_planned_failover_is_followed_at_once(
+    backend: ClusterBackend, shared_cluster: ClusterServers
+) -> None:
+    """The former primary says where the users are now, and that it can WAIT no more."""
+    store = await ClusterBackend(shared_cluster, PATIENT, wait=1).open()
+    users = [f"u{n}" for n in range(9)]
+    await visit_all(store, [Visit(user, V, (new("a", "e1"),)) for user in users])
+    for replica in (3, 0):  # and back, for the tests that come after
+        shared_cluster.fail_over(shared_cluster.nodes[replica])
+        shared_cluster.await_whole()
+        snapshots = await visit_all(store, [Visit(user, V, (new("b", f"after {replica}"),)) for user in users])
+        assert {snapshot.appended[0].duplicate for snapshot in snapshots} == {False}
+    backend.check()
+    await store.close()
 
 
 async def test_a_hung_primary_costs_its_own_users_alone(

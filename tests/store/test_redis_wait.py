@@ -11,7 +11,7 @@ from redis import Redis
 from service.core.errors import StoreUnavailable
 from service.core.events import Appended, Snapshot, Visit
 from tests.deployments import in_step, wait_for
-from tests.servers import RedisServer
+from tests.servers import RedisServer, free_port
 from tests.store.backends import RedisBackend
 from tests.store.calls import V, append, new, put, read, sequences
 
@@ -66,6 +66,28 @@ async def test_a_repetition_is_acknowledged_on_a_full_server_too(servers: tuple[
         assert (await append(store, "u", new("a", "e1"))).appended == (Appended(1, True),)
         client.config_set("maxmemory", 0)
     assert backend.contents() == before
+    await store.close()
+
+
+async def test_a_server_that_became_a_replica_is_unavailability(servers: tuple[RedisServer, RedisServer]) -> None:
+    primary, replica = servers
+    store = await RedisBackend(primary, wait=1).open()
+    await append(store, "u", new("a", "e1"))
+    replica.pause()
+    waiting = asyncio.create_task(append(store, "u", new("b", "e2")))
+    await asyncio.sleep(0.1)
+    with Redis(port=primary.port) as client:
+        client.replicaof("127.0.0.1", free_port())  # while WAIT waits, which Redis breaks off
+        with pytest.raises(StoreUnavailable, match="takes no events"):
+            await waiting
+        for event in (new("b", "e2"), new("c")):
+            with pytest.raises(StoreUnavailable, match="takes no events"):
+                await append(store, "u", event)
+        # This one writes nothing at all, so that WAIT alone is refused.
+        with pytest.raises(StoreUnavailable, match="takes no events"):
+            await store.swap_note("name", "another text", "text")
+        replica.resume()
+        client.replicaof("NO", "ONE")
     await store.close()
 
 

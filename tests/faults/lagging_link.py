@@ -1,0 +1,94 @@
+"""A network between two servers that brings everything late, and that can be cut with what is on its way."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+_CHUNK = 65536
+
+
+class LaggingLink:
+    """Relays TCP to `target_port` of this machine; a context manager.
+
+    What the target sends arrives `seconds` late and in order; what goes to it arrives at once.
+    """
+
+    def __init__(self, target_port: int, seconds: float) -> None:
+        self.port = 0  # known once it listens
+        self._target_port = target_port
+        self._seconds = seconds
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="lagging link")
+        self._relays: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> LaggingLink:
+        self._thread.start()
+        self._call(self._listen())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cut()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def cut(self) -> None:
+        """Take no connection from now on, and lose what is on its way, as the queue of a host that dies is lost."""
+        self._call(self._cut())
+
+    def _call(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _cut(self) -> None:
+        self._server.close()
+        for relay in self._relays:
+            relay.cancel()
+        if self._relays:
+            await asyncio.wait(self._relays)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        relay = asyncio.current_task()
+        assert relay is not None
+        self._relays.add(relay)
+        relay.add_done_callback(self._relays.discard)
+        with suppress(OSError, asyncio.CancelledError):
+            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            try:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(_carry(reader, target_writer, 0.0))
+                    both.create_task(_carry(target_reader, writer, self._seconds))
+            except* OSError:
+                pass
+            finally:
+                target_writer.transport.abort()
+        writer.transport.abort()
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+    """Everything from `reader` to `writer`, each part `seconds` after it came; ends with an `OSError`."""
+    late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+    clock = asyncio.get_running_loop().time
+
+    async def deliver() -> None:
+        while True:
+            due, part = await late.get()
+            await asyncio.sleep(due - clock())
+            writer.write(part)
+            await writer.drain()
+
+    async with asyncio.TaskGroup() as both:
+        both.create_task(deliver())
+        while part := await reader.read(_CHUNK):
+            late.put_nowait((clock() + seconds, part))
+        raise ConnectionResetError("the other end has hung up, and what was on its way is lost")
