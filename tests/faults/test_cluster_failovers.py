@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
-from model.artifact import Bundle, write_bundle
+from model.artifact import write_bundle
 from model.config import ModelConfig
 from service.store.redis_layout import keys
 from tests.deployments import SLOTS, ClusterServers, info, wait_for
 from tests.end_to_end.service import RunningService
+from tests.faults.aftermath import judged
 from tests.faults.form import report, times
-from tests.faults.oracle import Oracle, judge, logs_of
 from tests.faults.population import audit_everyone
 from tests.faults.writers import Load
 from tests.model.builders import bundle_of
@@ -30,6 +30,7 @@ pytestmark = pytest.mark.faults
 SEED = 20261128
 USERS, ITEMS, WRITERS = 12, 40, 8
 PAUSE_SECONDS = 6.0
+BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1))
 
 
 class Shard:
@@ -78,14 +79,8 @@ FAULTS: dict[str, Callable[[Shard], None]] = {
 }
 
 
-@pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
-    made = bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1))
-    write_bundle(tmp_path / "bundle", made)
-    return made
-
-
-def test_a_cluster_that_loses_a_primary(tmp_path: Path, bundle: Bundle) -> None:
+def test_a_cluster_that_loses_a_primary(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", BUNDLE)
     rounds = times(1, 5)
     settings = {"RECBLR_REDIS_WAIT": "1", "RECBLR_EVENTS_KEPT": "100000"}
     with (
@@ -96,18 +91,17 @@ def test_a_cluster_that_loses_a_primary(tmp_path: Path, bundle: Bundle) -> None:
         dice = random.Random(SEED)
         for fault in FAULTS:
             for number in range(rounds):
-                asyncio.run(_break_one(cluster, service, dice.choice(shards), bundle, fault, number))
+                asyncio.run(_break_one(cluster, service, dice.choice(shards), fault, number))
 
 
-async def _break_one(
-    cluster: ClusterServers, service: RunningService, shard: Shard, bundle: Bundle, fault: str, number: int
-) -> None:
-    items = [item.item_id for item in bundle.items]
+async def _break_one(cluster: ClusterServers, service: RunningService, shard: Shard, fault: str, number: int) -> None:
+    items = [item.item_id for item in BUNDLE.items]
     names = [f"{fault}-{number}-{n}" for n in range(20 * USERS)]
     its_users = [user for user in names if shard.has(user)][:USERS]
     other_users = [user for user in names if not shard.has(user)][:USERS]
     its, others = (
-        Load(service.url, users, items, SEED + number, writers=WRITERS) for users in (its_users, other_users)
+        Load(service.url, users, items, SEED + number, writers=WRITERS, pause=0.01)
+        for users in (its_users, other_users)
     )
     async with its.running(), others.running():
         await its.acknowledged_more(100)
@@ -115,8 +109,7 @@ async def _break_one(
         await asyncio.to_thread(FAULTS[fault], shard)
         await its.acknowledged_more(100)
     silences = its.longest_silence(began), others.longest_silence(began)
-    oracle = Oracle(bundle)
-    verdicts = [judge(load, await logs_of(service.url, load.users), oracle) for load in (its, others)]
+    verdicts = [await judged(load, [BUNDLE]) for load in (its, others)]
     audited = await audit_everyone(service.url, cluster.url)
     both = [verdict.figures() for verdict in verdicts]
     report(

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from model.artifact import Bundle, write_bundle
+from model.artifact import write_bundle
 from model.config import ModelConfig
 from tests.deployments import SentinelServers, in_step, info, wait_for
 from tests.end_to_end.service import RunningService
+from tests.faults.aftermath import judged
 from tests.faults.form import report, times
 from tests.faults.lagging_link import LaggingLink
-from tests.faults.oracle import Oracle, judge, logs_of
 from tests.faults.population import audit_everyone
 from tests.faults.writers import Load
 from tests.model.builders import bundle_of
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.faults
 SEED = 20261128
 LAG_SECONDS = 0.05
 USERS, ITEMS = 24, 40
+BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1))
 
 
 @dataclass
@@ -72,14 +73,8 @@ class LaggingPair:
         self._follow()
 
 
-@pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
-    made = bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1))
-    write_bundle(tmp_path / "bundle", made)
-    return made
-
-
-def test_a_replica_that_lags_takes_over(tmp_path: Path, bundle: Bundle) -> None:
+def test_a_replica_that_lags_takes_over(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", BUNDLE)
     rounds = times(1, 10)
     # The sentinels would send the replica past the link to the primary itself; not within this time.
     with SentinelServers(failover_timeout_ms=600_000) as servers, ExitStack() as stack:
@@ -93,7 +88,7 @@ def test_a_replica_that_lags_takes_over(tmp_path: Path, bundle: Bundle) -> None:
                 RECBLR_REDIS_WAIT=str(wait),
                 RECBLR_EVENTS_KEPT="100000",
             ) as service:
-                found[wait] = asyncio.run(_failovers(service, servers.url, pair, bundle, wait, rounds))
+                found[wait] = asyncio.run(_failovers(service, servers.url, pair, wait, rounds))
     for wait, figures in found.items():
         report(
             "the primary is killed while its replica is 50 ms behind, and sentinels promote the replica",
@@ -114,14 +109,12 @@ def test_a_replica_that_lags_takes_over(tmp_path: Path, bundle: Bundle) -> None:
         assert float(str(figures.audit["max_relative_error"])) <= 1e-5
 
 
-async def _failovers(
-    service: RunningService, state_url: str, pair: LaggingPair, bundle: Bundle, wait: int, rounds: int
-) -> Figures:
+async def _failovers(service: RunningService, state_url: str, pair: LaggingPair, wait: int, rounds: int) -> Figures:
     figures = Figures()
-    oracle, items = Oracle(bundle), [item.item_id for item in bundle.items]
+    items = [item.item_id for item in BUNDLE.items]
     for number in range(rounds):
         users = [f"{wait}-{number}-{n}" for n in range(USERS)]
-        load = Load(service.url, users, items, SEED + number)
+        load = Load(service.url, users, items, SEED + number, pause=0.01)
         async with load.running():
             await load.acknowledged_more(300)
             began = time.monotonic()
@@ -129,7 +122,7 @@ async def _failovers(
             await asyncio.to_thread(pair.start_again)
             await load.acknowledged_more(300)
         figures.recovery.append(load.longest_silence(began))
-        verdict = judge(load, await logs_of(service.url, load.users), oracle)
+        verdict = await judged(load, [BUNDLE])
         figures.acknowledged += len(load.acknowledged)
         figures.statuses.update(load.statuses)
         figures.verdict.update(verdict.figures())
