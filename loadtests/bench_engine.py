@@ -33,9 +33,9 @@ from loadtests.turns import RUNS, Call, Rounds, in_turns  # noqa: E402
 from model.artifact import Bundle, load_bundle  # noqa: E402
 from service.core.ports import Folded, TopK, Turn  # noqa: E402
 from service.engine.approximate import ApproximateIndex  # noqa: E402
+from service.engine.bundles import warm  # noqa: E402
 from service.engine.cpu import CpuEngine  # noqa: E402
 from service.engine.fold import advance  # noqa: E402
-from service.engine.models import warm  # noqa: E402
 from service.engine.parameters import prepare  # noqa: E402
 from service.engine.retrieval import Queries, exact  # noqa: E402
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from model.artifact import Bundle
 from service.core.ports import Folded, TopK, Turn
-from service.engine.models import warm
+from service.engine.bundles import warm
 from service.engine.retrieval import Queries, exact
 from service.engine.torch_engine import TorchEngine
 from service.engine.torch_search import TorchSearch

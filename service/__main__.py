@@ -101,17 +101,15 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
 
 
 async def _preflight(settings: Settings) -> None:
-    """Open and close the event log and the bundle once, here, where a failure can still be one sentence."""
+    """Open and close the event log, the stream and the bundle here, where a failure can still be one sentence."""
     # Imported late: with several workers the metrics library must find its environment first.
-    from service.engine import BundleRefused, DeviceRefused
-    from service.main import bundle_models, open_log
+    from service.core.errors import StoreUnavailable
+    from service.core.ports import BundleRefused
+    from service.core.settle import settle
+    from service.engine import DeviceRefused
+    from service.main import bundle_folder, open_log
     from service.store import StoreRefused, open_stream
 
-    try:
-        store = await open_log(settings)
-        await store.close()
-    except StoreRefused as error:
-        raise StartRefused(f"RECBLR_STATE_URL: {error}") from None
     if settings.stream_url is not None:
         try:
             address = settings.stream_url
@@ -120,8 +118,16 @@ async def _preflight(settings: Settings) -> None:
         except StoreRefused as error:
             raise StartRefused(f"RECBLR_STREAM_URL: {error}") from None
     try:
-        await bundle_models(settings).start()
-    except (BundleRefused, DeviceRefused) as error:
+        store = await open_log(settings)
+        try:
+            await settle(store, bundle_folder(settings), settings.watch)
+        finally:
+            await store.close()
+    except (StoreRefused, StoreUnavailable) as error:
+        raise StartRefused(f"RECBLR_STATE_URL: {error}") from None
+    except BundleRefused as error:
+        raise StartRefused(f"RECBLR_BUNDLE: {error}") from None
+    except DeviceRefused as error:
         raise StartRefused(str(error)) from None
 
 

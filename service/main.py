@@ -24,6 +24,8 @@ import asyncio
 import gc
 import logging
 import os
+import secrets
+import socket
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,14 +43,14 @@ from service.api.serving import Services
 from service.api.stream_entries import parse_entry
 from service.batching import MicroBatcher
 from service.core.consumer import Consumer
-from service.core.errors import ReloadRefused
 from service.core.events import Snapshot, Visit
 from service.core.housekeeper import Housekeeper
+from service.core.live_models import LiveModels
 from service.core.memo_writer import MemoWriter
-from service.core.ports import Engine, EngineJob, Folded, Models, ScoredItem, SimilarJob, Store, Turn
+from service.core.ports import Bundles, EngineJob, Folded, ScoredItem, SimilarJob, Store, Turn
 from service.core.recommender import Recommender
 from service.core.warmer import Warmer
-from service.engine import BundleModels
+from service.engine import BundleFolder
 from service.settings import Settings, StreamAddress, load_settings
 from service.store import open_store, open_stream
 
@@ -98,7 +100,15 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         closing.enter_context(threadpool_limits(limits=1, user_api="blas"))
         store = MeteredStore(await open_log(settings), meter)
         closing.push_async_callback(store.close)
-        models = await _load_models(settings)
+        models = LiveModels(
+            bundle_folder(settings),
+            store,
+            f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}",
+            watch=settings.watch,
+            switched=meter.models,
+        )
+        await models.start()
+        closing.push_async_callback(models.close)
         # One thread: the engine's arithmetic holds a core, and a second one would only take turns with it.
         thread = closing.enter_context(ThreadPoolExecutor(1, thread_name_prefix="engine"))
         turns: MicroBatcher[EngineJob, Folded] = MicroBatcher(
@@ -213,38 +223,8 @@ async def open_log(settings: Settings) -> Store:
     return await open_store(settings.state_url.get_secret_value(), settings.events_kept, settings.redis_wait)
 
 
-def bundle_models(settings: Settings) -> BundleModels:
-    """The bundles that the settings name, not loaded yet."""
-    return BundleModels(
+def bundle_folder(settings: Settings) -> Bundles:
+    """The bundles that the settings name, none of them loaded yet."""
+    return BundleFolder(
         settings.bundle, settings.events_kept, settings.min_recall, settings.signing_key(), settings.device
     )
-
-
-async def _load_models(settings: Settings) -> Models:
-    models = bundle_models(settings)
-    await models.start()
-    return models if settings.workers == 1 else _OneOfSeveral(models)
-
-
-class _OneOfSeveral:
-    """The models of a worker among others: a reload would reach this one alone, so it is refused."""
-
-    def __init__(self, models: Models) -> None:
-        self._models = models
-
-    @property
-    def live(self) -> Engine:
-        return self._models.live
-
-    @property
-    def served(self) -> tuple[Engine, ...]:
-        return self._models.served
-
-    def for_user(self, user_id: str) -> Engine:
-        return self._models.for_user(user_id)
-
-    async def reload(self, version: str | None) -> Engine:
-        raise ReloadRefused(
-            "several workers share this port and a reload would reach one of them; restart the service, "
-            "or run one worker (RECBLR_WORKERS=1) in each process"
-        )

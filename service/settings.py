@@ -112,6 +112,11 @@ class Settings(BaseSettings):
     bundle: Path = Field(
         default=Path("bundles/ml-1m-demo"), title="a path", description="model bundle, or a folder of versions of one"
     )
+    watch: bool = Field(
+        default=False,
+        title="true or false",
+        description="whether a bundle that is newly published in the folder of versions is taken over by itself",
+    )
     bundle_key: Annotated[SecretStr, AfterValidator(_usable_for_signing)] | None = Field(
         default=None,
         title="32 to 512 printable ASCII characters without spaces",

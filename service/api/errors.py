@@ -41,6 +41,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.ModelVersionNotFound: 404,
     errors.EventConflict: 409,
     errors.ReloadRefused: 409,
+    errors.SwapUnfinished: 503,
     errors.Overloaded: 429,
     errors.RateLimited: 429,
     errors.DeadlineExceeded: 503,

@@ -44,5 +44,6 @@ async def metrics(request: Request) -> Response:
     """The metrics of all workers, in Prometheus' text format."""
     meter: PrometheusMeter = request.app.state.meter
     services: Services | None = request.app.state.services
-    version = None if services is None else services.recommender.model.version
-    return Response(meter.page(version), media_type=CONTENT_TYPE_LATEST)
+    if services is not None:
+        meter.models([engine.version for engine in services.recommender.models])
+    return Response(meter.page(), media_type=CONTENT_TYPE_LATEST)

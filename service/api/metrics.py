@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +111,13 @@ class PrometheusMeter:
         )
         self._memos_damaged = Counter("recblr_memos_damaged", "Memos that failed their check", registry=registry)
         self._model = Gauge(
-            "recblr_model_info", "1 for the live model", ["version"], registry=registry, multiprocess_mode="livemax"
+            "recblr_model_info",
+            "1 for a model that answers",
+            ["version"],
+            registry=registry,
+            multiprocess_mode="livemax",
         )
+        self._versions: frozenset[str] = frozenset()
         self._by_labels: dict[tuple[str, str, int], Histogram] = {}
         _forget_dead_processes()
 
@@ -191,11 +196,17 @@ class PrometheusMeter:
         """A round trip failed, or some part of it."""
         self._store_failures.labels(operation).inc()
 
-    def page(self, model_version: str | None) -> bytes:
+    def models(self, versions: Sequence[str]) -> None:
+        """These versions answer now."""
+        for version in self._versions.difference(versions):
+            self._model.labels(version).set(0)  # in the file of this worker, from which nothing can be removed
+            self._model.remove(version)
+        self._versions = frozenset(versions)
+        for version in versions:
+            self._model.labels(version).set(1)
+
+    def page(self) -> bytes:
         """The metrics page: of all workers where there are several."""
-        if model_version is not None:
-            self._model.clear()
-            self._model.labels(model_version).set(1)
         registry = self._registry
         if MULTIPROCESS_FOLDER in os.environ:
             registry = CollectorRegistry()

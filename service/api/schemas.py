@@ -78,6 +78,19 @@ class ReloadIn(_Body):
     version: Version | None = None
 
 
+class TestIn(_Body):
+    """Which version answers a share of the users beside the live model."""
+
+    version: Version
+    share: float = Field(gt=0, lt=1, allow_inf_nan=False, description="0.1 is a tenth of the users")
+
+
+class TestEndIn(_Body):
+    """Which of the two versions answers everybody from now on."""
+
+    winner: Version
+
+
 class NoQuery(_Query):
     """For operations without query parameters: each one that is sent is a mistake."""
 
@@ -253,6 +266,14 @@ class EventDeletedOut(BaseModel):
     user_id: str
     event_id: str
     deleted: Literal[True]
+
+
+class TestOut(BaseModel):
+    """The A/B test that runs now, in every worker."""
+
+    model_version: str
+    tested_version: str
+    share: float
 
 
 class ReloadedOut(BaseModel):

@@ -83,9 +83,15 @@ class EventConflict(ServiceError):
 
 
 class ReloadRefused(ServiceError):
-    """The bundle failed its check, or this process cannot swap models; the live model stays."""
+    """The bundle failed its check, or something else is under way; what is live stays live, in every worker."""
 
     code = "reload_refused"
+
+
+class SwapUnfinished(ServiceError):
+    """The models are exchanged, but not in every worker yet; these follow by themselves."""
+
+    code = "swap_unfinished"
 
 
 class Overloaded(ServiceError):

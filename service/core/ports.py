@@ -184,8 +184,36 @@ EngineJob = tuple[Engine, Turn]
 SimilarJob = tuple[Engine, str, int]
 
 
-class Models(Protocol):
+class BundleRefused(Exception):
+    """A bundle, or the folder of bundles, cannot be used; the message says why in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A bundle that is there, not verified yet; `place` orders bundles by the time of their creation."""
+
+    version: str
+    place: tuple[str, str]
+
+
+class Bundles(Protocol):
     """Where models come from."""
+
+    async def published(self) -> list[Published]:
+        """The bundles that are there, oldest first and at least one; raises `BundleRefused`."""
+        ...
+
+    async def changed(self) -> bool:
+        """Whether what is published may have changed since this was last asked; cheap."""
+        ...
+
+    async def load(self, version: str) -> Engine:
+        """Verify and load this bundle, and warm it up; raises `ModelVersionNotFound` or `BundleRefused`."""
+        ...
+
+
+class Models(Protocol):
+    """The models that answer."""
 
     @property
     def live(self) -> Engine:
@@ -201,11 +229,25 @@ class Models(Protocol):
         """The model that answers this user: the same one in every process, for as long as `served` stays."""
         ...
 
-    async def reload(self, version: str | None) -> Engine:
-        """Load `version` (None: the newest) beside the live model, then make it the live one.
+    @property
+    def share(self) -> float:
+        """The share of the users that the second of `served` answers; 0 without a test."""
+        ...
 
-        Raises `ModelVersionNotFound` or `ReloadRefused`; then the live model stays.
+    async def reload(self, version: str | None) -> Engine:
+        """Load `version` (None: the newest) beside the live model, then make it the live one, in every worker.
+
+        Raises `ModelVersionNotFound` or `ReloadRefused`, and then the live model stays in every worker, or
+        `SwapUnfinished` where it is decided and some workers have not followed yet. So do the other two.
         """
+        ...
+
+    async def begin_test(self, version: str, share: float) -> None:
+        """Let `version` answer this share of the users (0 < share < 1) beside the live model."""
+        ...
+
+    async def end_test(self, winner: str) -> Engine:
+        """Let one of the two versions answer everybody."""
         ...
 
 

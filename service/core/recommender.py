@@ -176,8 +176,26 @@ class Recommender:
         """The model that answers this user."""
         return self._models.for_user(user_id)
 
+    @property
+    def models(self) -> tuple[Engine, ...]:
+        """The models that answer now, the live one first; a second one while an A/B test runs."""
+        return self._models.served
+
+    @property
+    def share(self) -> float:
+        """The share of the users that the second model answers."""
+        return self._models.share
+
+    async def begin_test(self, version: str, share: float) -> None:
+        """Let `version` answer a share of the users; raises what `reload_model` does."""
+        await self._models.begin_test(version, share)
+
+    async def end_test(self, winner: str) -> Engine:
+        """Let one of the two models answer everybody; raises what `reload_model` does."""
+        return await self._models.end_test(winner)
+
     async def reload_model(self, version: str | None) -> Engine:
-        """Make `version` (None: the newest) the live model; raises `ModelVersionNotFound` or `ReloadRefused`."""
+        """Make `version` (None: the newest) the live model in every worker; raises what `Models.reload` does."""
         return await self._models.reload(version)
 
     async def rebuilds(self) -> dict[str, Progress]:

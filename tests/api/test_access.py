@@ -130,6 +130,28 @@ def test_reload(guarded: House) -> None:
         guarded.refused(422, guarded.post("/v1/admin/reload", headers=BEARER, json={"version": version}))
 
 
+def test_an_ab_test(guarded: House) -> None:
+    reader: dict[str, Any] = {"headers": BEARER}
+    assert guarded.get("/v1/model", **reader).json()["test"] is None
+    assert guarded.refused(409, guarded.post("/v1/admin/test/end", headers=BEARER, json={"winner": "v1"}))
+    begun = guarded.post("/v1/admin/test", headers=BEARER, json={"version": "v2", "share": 0.25})
+    assert begun.json() == {"model_version": "v1", "tested_version": "v2", "share": 0.25}
+    model = guarded.get("/v1/model", **reader).json()
+    assert (model["version"], model["test"]["version"], model["test"]["share"]) == ("v1", "v2", 0.25)
+    assert model["test"]["metrics"] == model["metrics"]
+    page = guarded.get("/metrics", **reader).text
+    assert 'recblr_model_info{version="v1"} 1.0' in page
+    assert 'recblr_model_info{version="v2"} 1.0' in page
+    refused = guarded.post("/v1/admin/test", headers=BEARER, json={"version": "v1", "share": 0.5})
+    assert guarded.refused(409, refused)["code"] == "reload_refused"
+    for share in (0, 1, -0.1, "0.5", None, True):
+        body = {"version": "v2", "share": share}
+        guarded.refused(422, guarded.post("/v1/admin/test", headers=BEARER, json=body))
+    ended = guarded.post("/v1/admin/test/end", headers=BEARER, json={"winner": "v2"})
+    assert ended.json() == {"model_version": "v2", "previous_version": "v1"}
+    assert guarded.get("/v1/model", **reader).json()["test"] is None
+
+
 def test_request_ids(house: House) -> None:
     assert house.get("/healthz", headers={"x-request-id": "my id-1"}).headers["x-request-id"] == "my id-1"
     generated = house.get("/healthz").headers["x-request-id"]

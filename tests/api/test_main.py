@@ -213,10 +213,10 @@ def test_one_worker_from_start_to_stop(tmp_path: Path) -> None:
         assert KEY not in str(lines)
 
 
-def test_two_workers_share_the_metrics_and_refuse_a_reload(tmp_path: Path) -> None:
+def test_two_workers_share_the_metrics_and_a_reload(tmp_path: Path) -> None:
     with serving(tmp_path, RECBLR_API_KEYS=KEY, RECBLR_WORKERS="2") as (client, process):
-        refused = client.post("/v1/admin/reload", headers={"x-api-key": KEY})
-        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "reload_refused")
+        reloaded = client.post("/v1/admin/reload", headers={"x-api-key": KEY}, timeout=60)
+        assert reloaded.status_code == 200, reloaded.text
         for number in range(8):
             # A new connection each time, so that both workers get some.
             answer = httpx.get(f"{client.base_url}/v1/users/{number}/recommendations", headers={"x-api-key": KEY})

@@ -124,6 +124,8 @@ def test_openapi_is_complete(house: House) -> None:
         "GET /v1/model",
         "POST /v1/admin/reload",
         "GET /v1/admin/rebuilds",
+        "POST /v1/admin/test",
+        "POST /v1/admin/test/end",
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",

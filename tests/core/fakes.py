@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.core.errors import ItemNotFound, ModelVersionNotFound, StoreUnavailable
+from service.core.errors import ItemNotFound, ModelVersionNotFound, ReloadRefused, StoreUnavailable
 from service.core.events import Appended, Conflict, Event, History, MemoPut, Merged, Snapshot, Visit
 from service.core.ports import Engine, Folded, Rank, ScoredItem, SimilarJob, StateDamaged, Store, TopK, Turn
 
@@ -83,6 +83,7 @@ class FakeModels:
         self.live = live
         self.tested: Engine | None = None
         self.in_test: set[str] = set()
+        self.share = 0.0
 
     @property
     def served(self) -> tuple[Engine, ...]:
@@ -95,6 +96,18 @@ class FakeModels:
         if version == "missing":
             raise ModelVersionNotFound("the bundle folder holds no such version")
         self.live = FakeEngine(version or "v2")
+        return self.live
+
+    async def begin_test(self, version: str, share: float) -> None:
+        if version == self.live.version:
+            raise ReloadRefused(f"{version} is the live model")
+        self.tested, self.share = FakeEngine(version), share
+
+    async def end_test(self, winner: str) -> Engine:
+        if self.tested is None:
+            raise ReloadRefused("no A/B test is under way")
+        self.live = self.tested if winner == self.tested.version else self.live
+        self.tested, self.share = None, 0.0
         return self.live
 
 

@@ -16,7 +16,7 @@ from service.api.serving import Services
 from service.core.events import MemoPut, NewEvent, Visit
 from service.core.ports import Engine, Folded, TopK, Turn
 from service.core.recommender import Answer
-from service.engine import BundleModels
+from service.engine import BundleFolder
 from service.main import open_services
 from service.settings import Settings
 from tests.model.builders import bundle_of
@@ -48,10 +48,10 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisServer)
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[tuple[Services, Engine]]:
-    models = BundleModels(settings.bundle, settings.events_kept)
-    await models.start()
+    folder = BundleFolder(settings.bundle, settings.events_kept)
+    engine = await folder.load((await folder.published())[-1].version)
     async with open_services(settings, PrometheusMeter()) as services:
-        yield services, models.live
+        yield services, engine
 
 
 def event(item_id: str) -> NewEvent:

@@ -28,7 +28,7 @@ from model.artifact import load_bundle
 from service.core.ports import Rank, TopK, Turn
 from service.engine.compiled import statistics
 from service.engine.cpu import CpuEngine
-from service.engine.models import warm
+from service.engine.bundles import warm
 engine = CpuEngine(load_bundle(Path(sys.argv[1])), 100, 0.5, large=int(sys.argv[2]))
 warm(engine)
 after_start = statistics()

@@ -1,0 +1,123 @@
+"""Finds bundles and loads them: core.ports.Bundles."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from model.artifact import Bundle, BundleError, find_bundles, load_bundle, read_manifest
+from service.core.errors import ModelVersionNotFound
+from service.core.ports import BundleRefused, Engine, Folded, Published, Rank, StateDamaged, TopK, Turn
+from service.engine.compiled import compilations, log_compilation, statistics
+from service.engine.cpu import CpuEngine
+
+_log = logging.getLogger(__name__)
+
+
+class DeviceRefused(Exception):
+    """The service cannot start on this device; the message says why in one sentence."""
+
+
+class BundleFolder:
+    """The bundles at `path`: one bundle, or a folder of versions. See core.ports.Bundles.
+
+    With `key` only bundles that carry its signature are loaded.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        seen_limit: int,
+        min_recall: float = 0.99,
+        key: bytes | None = None,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> None:
+        self._path = path
+        self._device = device
+        self._min_recall = min_recall
+        self._seen_limit = seen_limit
+        self._key = key
+        self._stamp: frozenset[tuple[str, int, int, int]] = frozenset()
+
+    async def published(self) -> list[Published]:
+        """See core.ports.Bundles."""
+        return await asyncio.to_thread(self._published)
+
+    async def changed(self) -> bool:
+        """See core.ports.Bundles. No file is opened for it."""
+        before, self._stamp = self._stamp, await asyncio.to_thread(self._stamp_now)
+        return self._stamp != before
+
+    async def load(self, version: str) -> Engine:
+        """See core.ports.Bundles; at a first load `DeviceRefused`, too."""
+        return await asyncio.to_thread(self._load, version)
+
+    def _published(self) -> list[Published]:
+        try:
+            found = find_bundles(self._path, self._key)
+            created = {version: read_manifest(folder, self._key)["created"] for version, folder in found.items()}
+        except BundleError as error:
+            raise BundleRefused(str(error)) from None
+        return [Published(version, (created[version], version)) for version in found]
+
+    def _stamp_now(self) -> frozenset[tuple[str, int, int, int]]:
+        """Inode, size and time of the folder and of all that lies in it and in its versions."""
+        found: set[tuple[str, int, int, int]] = set()
+        folders = [self._path]
+        for folder in folders:
+            with suppress(OSError):  # it went away meanwhile, or is no folder
+                for path in (folder, *folder.iterdir()):
+                    state = path.stat()
+                    found.add((str(path), state.st_ino, state.st_size, state.st_mtime_ns))
+                    if folder is self._path and path is not folder and path.is_dir() and path.name[:1] != ".":
+                        folders.append(path)
+        return frozenset(found)
+
+    def _load(self, version: str) -> Engine:
+        try:
+            found = find_bundles(self._path, self._key)
+            if version not in found:
+                raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(found)}")
+            bundle = load_bundle(found[version], self._key)
+        except BundleError as error:
+            raise BundleRefused(str(error)) from None
+        began, compiled = time.monotonic(), compilations()
+        engine = self._engine(bundle)
+        if not statistics():  # no kernel has run in this process
+            _log.info("warming the engine up; a first start compiles it, for about half a minute")
+        warm(engine)
+        log_compilation(time.monotonic() - began, compilations() - compiled)
+        return engine
+
+    def _engine(self, bundle: Bundle) -> Engine:
+        if self._device == "cpu":
+            return CpuEngine(bundle, self._seen_limit, self._min_recall)
+        try:  # here, for the default server is installed without torch
+            from service.engine.torch_engine import TorchEngine, missing
+        except ImportError:
+            raise DeviceRefused(
+                "RECBLR_DEVICE: cuda (an NVIDIA GPU) needs PyTorch: install recblr-service[gpu], or set it to cpu."
+            ) from None
+        if reason := missing():
+            raise DeviceRefused(f"RECBLR_DEVICE: {reason}, or set it to cpu.")
+        return TorchEngine(bundle, self._seen_limit)
+
+
+def warm(engine: Engine) -> None:
+    """Run all that a request can reach once, so that none of them waits for a compiler or a cold page."""
+    items = [found.item_id for found in _one(engine, Turn(None, (), TopK(2, exclude_seen=True))).items]
+    state = _one(engine, Turn(None, tuple(items), Rank(tuple(items)))).state
+    engine.run([Turn(state, tuple(items), TopK(10, exclude_seen=True))] * 5)  # four queries and one go different ways
+    engine.similar(items[0], 1)
+    engine.difference(state, state)
+
+
+def _one(engine: Engine, turn: Turn) -> Folded:
+    (answer,) = engine.run([turn])
+    if isinstance(answer, StateDamaged):
+        raise answer
+    return answer
