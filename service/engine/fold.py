@@ -55,10 +55,10 @@ def advance(
     u, y = np.zeros((ROWS, Dp), np.float32), np.zeros((ROWS, Dp), np.float32)
     x, inner = np.zeros((ROWS, Hp), np.float32), np.zeros((ROWS, Fp), np.float32)
     entry, gates = np.zeros((ROWS, 2 * Hp), np.float32), np.zeros((ROWS, 2 * Hp), np.float32)
-    sums = np.empty(4 * PANEL, np.float32)
+    sums, whose = np.empty(4 * PANEL, np.float32), np.empty(ROWS, np.int64)
     for start in range(0, len(rows), ROWS):
         n = min(ROWS, len(rows) - start)
-        whose = owners[start : start + n]
+        whose[:n] = owners[start : start + n]
         _look_up(embedding, norm, rows[start : start + n], u, D)
         for layer in range(len(layers)):
             part = layers[layer]
@@ -66,6 +66,8 @@ def advance(
             _convolve(entry, n, whose, layer, part[offsets[5] :], part[offsets[6] :], K, conv, x)
             _product(x, n, part[offsets[1] :], sums, gates)
             _recur(x, gates, entry, n, whose, layer, part[offsets[7] :], h)
+            if layer + 1 == len(layers):  # nobody hears what the network would have said before a user's last event
+                n = _keep_last(owners[start : start + n + 1], whose, n, x, u)
             _product(x, n, part[offsets[2] :], sums, y)
             for r in range(n):
                 _add_norm(y[r], u[r], part[offsets[8] :], D)
@@ -75,7 +77,7 @@ def advance(
             _product(inner, n, part[offsets[4] :], sums, u)
             for r in range(n):
                 _add_norm(u[r], y[r], part[offsets[9] :], D)
-        for r in range(n):  # of several rows of one user, the last one stays
+        for r in range(n):
             output[whose[r]] = u[r]
 
 
@@ -227,6 +229,21 @@ def _recur(x: F32, gates: F32, entry: F32, n: int, whose: Index, layer: int, sof
             b = np.sqrt(-less * (_TWO + less)) * _sigmoid(admit[c]) * out[c]
             now[c] = now[c] + less * now[c] + b
             out[c] = z[c] * _sigmoid(z[c]) * now[c]
+
+
+@kernel
+def _keep_last(owners: Index, whose: Index, n: int, x: F32, u: F32) -> int:
+    """Of n rows, keep in front those that are their user's last, and say how many they are.
+
+    owners: whose the rows are and, where it exists, the row after them.
+    """
+    kept = 0
+    for r in range(n):
+        if r + 1 == len(owners) or owners[r + 1] != owners[r]:
+            if kept < r:
+                x[kept], u[kept], whose[kept] = x[r], u[r], whose[r]
+            kept += 1
+    return kept
 
 
 @kernel
