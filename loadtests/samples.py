@@ -43,6 +43,11 @@ class Samples:
         return np.subtract(self._answered, self._due, dtype=np.float64)
 
     @property
+    def kind_of_each(self) -> NDArray[np.int64]:
+        """Places in `kinds`, in the order of the answers."""
+        return np.array(self._kind, np.int64)
+
+    @property
     def good(self) -> NDArray[np.bool_]:
         """Which answers were 2xx."""
         status = np.array(self._status)

@@ -22,7 +22,8 @@ EVENTS_A_VISIT, MOST_USERS_A_VISIT = 800, 32
 # Events of a fold, about: enough for full matrix products. Their ids become rows under the GIL, half a millisecond.
 EVENTS_A_FOLD = 4096
 MEMOS_A_PUT = 16
-LOWEST_PRIORITY = 19
+# The niceness of the thread. The lowest priority of all would let it be kept waiting with the GIL in its hands.
+NICENESS = 10
 
 # (user, snapshot with pending events), and the same with the memo to continue.
 Found = tuple[str, Snapshot]
@@ -129,6 +130,6 @@ class Refolder:
 
 
 def _give_way() -> None:
-    """Let every other thread that wants this one's core have it. Only Linux knows priorities of single threads."""
+    """Leave the core to whoever wants it, mostly. Only Linux knows priorities of single threads."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

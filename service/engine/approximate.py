@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
 from model.state import F32
 from service.engine.compiled import kernel, reduction
@@ -53,6 +52,8 @@ class ApproximateIndex:
     """An index over a table (V + 1, D); immutable after `build`, and safe to share between threads."""
 
     def __init__(self, table: F32) -> None:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
         faiss = _faiss()
         # A server's workers share the cores. The BLAS that came with this import has threads of its own.
         threadpool_limits(limits=1, user_api="blas")
@@ -137,6 +138,8 @@ def _faiss() -> ModuleType:
     Its wheel brings an OpenBLAS from 2021 that takes a processor it does not know for one of 2004, and then builds an
     index three times slower. numpy's own knows more of them, and is asked.
     """
+    from threadpoolctl import threadpool_info
+
     names = (library.get("architecture") for library in threadpool_info() if library["internal_api"] == "openblas")
     core = next((_BLAS_CORES[name] for name in names if name in _BLAS_CORES), None)
     if core is None or _BLAS_VARIABLE in os.environ:
