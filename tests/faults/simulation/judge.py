@@ -30,12 +30,10 @@ class State:
     whole: tuple[Event, ...]
     marks: tuple[int, ...]
 
-    def folds(self, version: str) -> set[str]:
-        """The states that an answer at this moment may name."""
-        return {
-            fold(version, None, tuple(e.item_id for e in self.whole if e.sequence > mark)).hex()
-            for mark in self.marks
-        }
+    def folds(self, version: str, upto: int) -> set[str]:
+        """The states that an answer or a memo of this sequence may have."""
+        items = [[e.item_id for e in self.whole if mark < e.sequence <= upto] for mark in self.marks]
+        return {fold(version, None, tuple(each)).hex() for each in items}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,12 @@ class Judge:
 
     def put(self, put: MemoPut, stored: bool) -> None:
         self.count("memos stored" if stored else "memos refused")
-        if stored and put.repair:
+        if not stored:
+            return
+        memo = decode_memo(put.blob, put.user_id, put.model_version)
+        if memo.state.hex() not in self._log(put.user_id).folds(put.model_version, put.applied):
+            self.accuse(f"wrong memo stored: {put.user_id} up to {put.applied} by model {put.model_version}")
+        if put.repair:
             self._cursors.pop((put.user_id, put.generation, put.model_version), None)
 
     def deleted(self, user_id: str, event_id: str | None) -> None:
@@ -146,7 +149,7 @@ class Judge:
         self.count("answers")
         said = answer.items[0].item_id
         for state in self._during(user_id, begun):
-            if state.history.sequence == answer.sequence and said in state.folds(answer.model_version):
+            if state.history.sequence == answer.sequence and said in state.folds(answer.model_version, answer.sequence):
                 if answer.cold != said.startswith("00"):
                     self.accuse(f"wrong answer: {user_id} at {answer.sequence} is said to be cold: {answer.cold}")
                 return
