@@ -38,6 +38,8 @@ MET = (
     "memos read",
     "memos refused",
     "memos stored",
+    "merged events found",
+    "merges",
     "models swapped",
     "replies lost",
     "tries failed",

@@ -33,9 +33,10 @@ class Client:
         self._random = random
         self._workers = workers
         self._judge = judge
-        self._users = users
+        self._users = [*users, f"visitor-{name}"]  # shared ones, and one of its own that becomes one of them
         self._acknowledged: list[Acknowledged] = []
         self._posted = 0
+        self._tries = 0  # of the last call
 
     async def live(self, actions: int) -> None:
         doings = [
@@ -48,7 +49,7 @@ class Client:
             self._repeat,
             self._contradict,
         ]
-        doings += [self._delete_event, self._list, self._audit]
+        doings += [self._delete_event, self._list, self._audit, self._merge]
         for _ in range(actions):
             await asyncio.sleep(self._random.random() * 0.01)
             doing = self._random.choice(doings) if self._random.random() > 0.03 else self._delete_user
@@ -56,7 +57,7 @@ class Client:
 
     async def _until_told(self, use: Callable[[Worker], Coroutine[Any, Any, Any]]) -> Any:
         """What some worker says in the end: its result, or one of `SAID_NO`."""
-        for _ in range(MOST_TRIES):
+        for self._tries in range(1, MOST_TRIES):
             try:
                 return await self._try(use)
             except SAID_NO as error:
@@ -91,15 +92,15 @@ class Client:
         else:
             event = self._event(self._new_id())
             told = await self._until_told(lambda worker: _record(worker, user_id, event, ask))
-        self._told(user_id, event, told, begun)
+        self._told(user_id, event, told, begun, self._tries)
 
-    def _told(self, user_id: str, event: NewEvent, told: Any, begun: float) -> None:
+    def _told(self, user_id: str, event: NewEvent, told: Any, begun: float, tries: int) -> None:
         if not isinstance(told, Recorded):
             if told is not None:
                 self._judge.accuse(f"{self._name} was told {told!r} of {event}")
             return
         event_id = event.event_id or f"seq-{told.sequence}"
-        known = Acknowledged(user_id, event_id, event.item_id, told.sequence, begun)
+        known = Acknowledged(user_id, event_id, event.item_id, told.sequence, begun, tries)
         self._judge.acknowledged(self._name, known)
         self._acknowledged.append(known)
         if told.answer is not None:
@@ -111,24 +112,26 @@ class Client:
         waiting = [
             (self._random.choice(self._users), self._event(self._new_id())) for _ in range(self._random.randint(2, 4))
         ]
+        tries = 0
         while waiting:
             batch = list(waiting)
             outcomes = await self._until_told(lambda worker, batch=batch: worker.recommender.record_batch(batch))
             if outcomes is None:
                 return
+            tries += self._tries
             waiting = []
             for (user, event), outcome in zip(batch, outcomes, strict=True):
                 if isinstance(outcome, ServiceError) and not isinstance(outcome, SAID_NO):
                     waiting.append((user, event))
             if waiting and len(waiting) < len(batch):
                 self._judge.count("batches refused in part")
-            self._told_batch(batch, outcomes, begun)
+            self._told_batch(batch, outcomes, begun, tries)
 
-    def _told_batch(self, batch: list[tuple[str, NewEvent]], outcomes: list[Any], begun: float) -> None:
+    def _told_batch(self, batch: list[tuple[str, NewEvent]], outcomes: list[Any], begun: float, tries: int) -> None:
         # One user's events are one visit, so what a batch says of them is in their order.
         for (user, event), outcome in zip(batch, outcomes, strict=True):
             if not isinstance(outcome, ServiceError) or isinstance(outcome, SAID_NO):
-                self._told(user, event, outcome, begun)
+                self._told(user, event, outcome, begun, tries)
 
     async def _ask(self, user_id: str) -> None:
         begun = self.process.time()
@@ -141,6 +144,7 @@ class Client:
         named = [known for known in self._acknowledged if not known.event_id.startswith("seq-")]
         if named:
             known = self._random.choice(named)
+            self._judge.sent_again.add(known.event_id)
             event = self._event(known.event_id, known.item_id)
             told = await self._until_told(lambda worker: _record(worker, known.user_id, event, None))
             if told is not None:
@@ -151,6 +155,7 @@ class Client:
         named = [known for known in self._acknowledged if not known.event_id.startswith("seq-")]
         if named:
             known = self._random.choice(named)
+            self._judge.sent_again.add(known.event_id)
             event = self._event(known.event_id, "another")
             told = await self._until_told(lambda worker: _record(worker, known.user_id, event, None))
             if isinstance(told, EventConflict):
@@ -166,6 +171,13 @@ class Client:
 
     async def _delete_user(self, user_id: str) -> None:
         await self._until_told(lambda worker: worker.recommender.delete_user(user_id))
+
+    async def _merge(self, user_id: str) -> None:
+        """The visitor signs in; what was theirs is not sent again."""
+        *shared, visitor = self._users
+        self._acknowledged = [known for known in self._acknowledged if known.user_id != visitor]
+        into = self._random.choice(shared)
+        await self._until_told(lambda worker: worker.recommender.merge_user(into, visitor))
 
     async def _list(self, user_id: str) -> None:
         begun = self.process.time()

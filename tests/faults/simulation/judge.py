@@ -43,6 +43,7 @@ class Acknowledged:
     item_id: str
     sequence: int
     first_try: float
+    tries: int
 
 
 _NOBODY = State(0.0, "", History(0, 0, 0, ()), (), (0,))
@@ -59,6 +60,8 @@ class Judge:
         self._acknowledged: list[Acknowledged] = []
         self._newest: dict[tuple[str, str], tuple[float, int]] = {}
         self._deletions: dict[tuple[str, str | None], list[float]] = {}
+        self._merges: list[tuple[float, str, str]] = []  # when, into whom, who
+        self.sent_again: set[str] = set()  # ids of events that were sent once more after they were acknowledged
         self._cursors: dict[tuple[str, str, str], int] = {}
 
     def count(self, what: str) -> None:
@@ -125,6 +128,10 @@ class Judge:
         self.count("events deleted" if event_id else "users deleted")
         self._deletions.setdefault((user_id, event_id), []).append(self._clock())
 
+    def merged(self, user_id: str, from_user_id: str) -> None:
+        self.count("merges")
+        self._merges.append((self._clock(), user_id, from_user_id))
+
     # What a client was told.
 
     def acknowledged(self, client: str, told: Acknowledged) -> None:
@@ -134,6 +141,7 @@ class Judge:
         since, newest = self._newest.get((client, told.user_id), (0.0, 0))
         # An id that retention has removed before its event came again is a new one.
         complete = self._log(told.user_id).history.trimmed == 0
+        complete = complete and not self._merged_since(told.user_id, since)
         if complete and told.sequence <= newest and not self._gone(told.user_id, None, since):
             self.accuse(f"disordered: {client} was told {told.sequence} after {newest} for {told.user_id}")
         self._newest[client, told.user_id] = (told.first_try, told.sequence)
@@ -149,7 +157,9 @@ class Judge:
         self.count("answers")
         said = answer.items[0].item_id
         for state in self._during(user_id, begun):
-            if state.history.sequence == answer.sequence and said in state.folds(answer.model_version, answer.sequence):
+            if state.history.sequence == answer.sequence and said in state.folds(
+                answer.model_version, answer.sequence
+            ):
                 if answer.cold != said.startswith("00"):
                     self.accuse(f"wrong answer: {user_id} at {answer.sequence} is said to be cold: {answer.cold}")
                 return
@@ -164,6 +174,8 @@ class Judge:
     def finish(self) -> None:
         """Every acknowledged event is in the log exactly once, unless somebody has deleted it."""
         for told in self._acknowledged:
+            if self._merged_since(told.user_id, told.first_try):
+                self._look_in_both(told)
             if not self._kept(told):
                 continue
             log = self._log(told.user_id).history.events
@@ -171,19 +183,36 @@ class Judge:
             if found != [(told.sequence, told.item_id)]:
                 self.accuse(f"lost or duplicated: {told} stands in the log as {found}")
 
+    def _look_in_both(self, told: Acknowledged) -> None:
+        """An event of two users that became one is in one of their logs. Who sends it again may begin the old one."""
+        users = {told.user_id} | {into for _, into, who in self._merges if who == told.user_id}
+        logs = [self._log(user_id).history for user_id in sorted(users)]
+        gone = any(self._gone(user, what, 0.0) for user in users for what in (None, told.event_id))
+        again = told.tries > 1 or told.event_id in self.sent_again
+        if again or told.event_id.startswith("seq-") or gone or any(log.trimmed for log in logs):
+            return
+        self.count("merged events found")
+        found = [event.item_id for log in logs for event in log.events if event.event_id == told.event_id]
+        if found != [told.item_id]:
+            self.accuse(f"lost or duplicated in a merge: {told} stands in the logs as {found}")
+
     def _log(self, user_id: str) -> State:
         return self._states.get(user_id, [_NOBODY])[-1]
 
     def _kept(self, told: Acknowledged) -> bool:
-        """Whether neither a deletion nor retention can have taken the event."""
+        """Whether neither a deletion nor retention can have taken the event, and no merge its sequence."""
         return (
-            told.sequence > self._log(told.user_id).history.trimmed
+            not self._merged_since(told.user_id, told.first_try)
+            and told.sequence > self._log(told.user_id).history.trimmed
             and not self._gone(told.user_id, None, told.first_try)
             and not self._gone(told.user_id, told.event_id, told.first_try)
         )
 
     def _gone(self, user_id: str, event_id: str | None, since: float) -> bool:
         return any(when >= since for when in self._deletions.get((user_id, event_id), ()))
+
+    def _merged_since(self, user_id: str, since: float) -> bool:
+        return any(when >= since and user_id in users for when, *users in self._merges)
 
     def _during(self, user_id: str, begun: float) -> list[State]:
         states = self._states.get(user_id, [_NOBODY])

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from service.core.errors import StoreUnavailable
-from service.core.events import History, MemoPut, Snapshot, Visit
+from service.core.events import History, MemoPut, Merged, Snapshot, Visit
 from tests.faults.simulation.judge import Judge
 from tests.faults.simulation.timeline import Process, Timeline
 from tests.store.model import ModelStore
@@ -46,14 +46,15 @@ class LogServer:
         self._replica: dict[str, Any] = {}
         self._under_way: deque[tuple[float, str, Any]] = deque()
 
-    def execute(self, epoch: int, user_id: str, operation: Callable[[], Any]) -> tuple[Any, float]:
-        """What the operation returns, and when its effects are replicated."""
+    def execute(self, epoch: int, users: Sequence[str], operation: Callable[[], Any]) -> tuple[Any, float]:
+        """What the operation on these users returns, and when its effects are replicated, all at once."""
         if epoch != self.epoch:  # it was sent to a server that is gone
             raise StoreUnavailable("connection lost")
         result = operation()
-        self._judge.observe(user_id, self.model)
         replicated = max(self.process.time() + self._random.random() * self._lag, self._newest())
-        self._under_way.append((replicated, user_id, self.model.record(user_id)))
+        for user_id in users:
+            self._judge.observe(user_id, self.model)
+            self._under_way.append((replicated, user_id, self.model.record(user_id)))
         return result, replicated
 
     def _newest(self) -> float:
@@ -89,7 +90,7 @@ class StoreLink:
         for visit in visits:
             when = max(self._soon(), reached.get(visit.user_id, 0.0))
             reached[visit.user_id] = when
-            waiting.append(self._send(visit.user_id, partial(self._visit, visit), when, bool(visit.events)))
+            waiting.append(self._send((visit.user_id,), partial(self._visit, visit), when, bool(visit.events)))
         found = await asyncio.gather(*waiting, return_exceptions=True)
         return [self._damaged(snapshot) for snapshot in found]
 
@@ -106,7 +107,7 @@ class StoreLink:
         return replace(found, memo=found.memo[:at] + bytes([found.memo[at] ^ 1]) + found.memo[at + 1 :])
 
     async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
-        calls = [self._send(put.user_id, partial(self._put, put), self._soon(), False) for put in puts]
+        calls = [self._send((put.user_id,), partial(self._put, put), self._soon(), False) for put in puts]
         stored = await asyncio.gather(*calls, return_exceptions=True)
         for failure in stored:
             if isinstance(failure, BaseException):
@@ -120,7 +121,7 @@ class StoreLink:
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         work = partial(self._server.model.history, user_id, before, limit)
-        return await self._send(user_id, work, self._soon(), False)
+        return await self._send((user_id,), work, self._soon(), False)
 
     async def delete_event(self, user_id: str, event_id: str) -> bool:
         def work() -> bool:
@@ -129,20 +130,29 @@ class StoreLink:
                 self._judge.deleted(user_id, event_id)
             return deleted
 
-        return await self._send(user_id, work, self._soon(), True)
+        return await self._send((user_id,), work, self._soon(), True)
 
     async def delete_user(self, user_id: str) -> int:
         def work() -> int:
             self._judge.deleted(user_id, None)
             return self._server.model.delete_user(user_id)
 
-        return await self._send(user_id, work, self._soon(), True)
+        return await self._send((user_id,), work, self._soon(), True)
+
+    async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
+        """In one step: the steps of the backends are the subject of their own tests."""
+
+        def work() -> Merged | None:
+            self._judge.merged(user_id, from_user_id)
+            return self._server.model.merge(user_id, from_user_id)
+
+        return await self._send((user_id, from_user_id), work, self._soon(), True)
 
     def _soon(self) -> float:
         return self._process.time() + self._random.random() * TRAVEL
 
-    def _send(self, user_id: str, work: Callable[[], Any], when: float, writes: bool) -> asyncio.Future[Any]:
-        """`work`, executed on the server at `when`, if nothing happens to it."""
+    def _send(self, users: Sequence[str], work: Callable[[], Any], when: float, writes: bool) -> asyncio.Future[Any]:
+        """`work` on `users`, executed on the server at `when`, if nothing happens to it."""
         reply = self._process.create_future()
         fate, faults = self._random.random(), self._faults
         unheard = False
@@ -157,15 +167,15 @@ class StoreLink:
             self._judge.count("calls executed after they were given up")
             when += BUDGET * (1 + 3 * self._random.random())
             self._process.call_later(BUDGET, self._settle, reply, StoreUnavailable("hung"), None)
-        self._server.process.call_at(when, self._execute, reply, user_id, work, writes, unheard, self._server.epoch)
+        self._server.process.call_at(when, self._execute, reply, users, work, writes, unheard, self._server.epoch)
         return reply
 
     def _execute(
-        self, reply: Any, user_id: str, work: Callable[[], Any], writes: bool, unheard: bool, epoch: int
+        self, reply: Any, users: Sequence[str], work: Callable[[], Any], writes: bool, unheard: bool, epoch: int
     ) -> None:
         back = self._soon()
         try:
-            result, replicated = self._server.execute(epoch, user_id, work)
+            result, replicated = self._server.execute(epoch, users, work)
         except StoreUnavailable as error:
             self._process.call_at(back, self._settle, reply, error, None)
             return
