@@ -42,6 +42,7 @@ from service.api.metrics import PrometheusMeter
 from service.api.serving import Services
 from service.api.stream_entries import parse_entry
 from service.batching import MicroBatcher
+from service.core.accuracy import Sampling
 from service.core.consumer import Consumer
 from service.core.events import Snapshot, Visit
 from service.core.housekeeper import Housekeeper
@@ -143,6 +144,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
             fold_aside=turns.submit_aside,
             similar=similar.submit,
             patience=settings.deadline,
+            sampling=Sampling(settings.accuracy_sample),
         )
         closing.push_async_callback(recommender.close)
         housekeeper = Housekeeper(store)

@@ -194,6 +194,15 @@ class Settings(BaseSettings):
         description="least recall@10 of a large catalogue's index; one that measures less is not used",
     )
 
+    accuracy_sample: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        title="a number from 0 to 1",
+        description="share of the events of which the metrics say how well the model foresaw them; 0 for none",
+    )
+
     def signing_key(self) -> bytes | None:
         """The bytes of the key that bundles must be signed with, if any."""
         return None if self.bundle_key is None else self.bundle_key.get_secret_value().encode()

@@ -45,6 +45,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "LOG_LEVEL": "debug",
         "EVENTS_KEPT": "10",
         "MIN_RECALL": "0.95",
+        "ACCURACY_SAMPLE": "0.25",
         "BUNDLE_KEY": "bundle-key-" * 4,
         "REQUESTS_PER_SECOND": "50",
         "CORS_ORIGINS": "https://shop.example, http://localhost:3000,http://[::1]:8080",
@@ -55,6 +56,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.bundle == Path("/models")
     assert settings.requests_per_second == 50
     assert settings.min_recall == 0.95
+    assert settings.accuracy_sample == 0.25
     assert settings.cors_origins == ("https://shop.example", "http://localhost:3000", "http://[::1]:8080")
     for secret in ("pass", "first-key", "second-key", "bundle-key"):
         assert secret not in repr(settings)
@@ -165,7 +167,9 @@ def test_a_near_miss_is_named(monkeypatch: pytest.MonkeyPatch, name: str, meant:
 @pytest.mark.parametrize("name", ["RECBLR_REDIS_URL", "RECBLR_TIMEOUT", "RECBLR_MODEL", "RECBLR_DEBUG", "RECBLR_X"])
 def test_another_name_is_not_taken_for_a_near_miss(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
-    with pytest.raises(SettingsRefused, match=rf"{name} is not a setting.*the settings are RECBLR_API_KEYS, "):
+    with pytest.raises(
+        SettingsRefused, match=rf"{name} is not a setting.*the settings are RECBLR_ACCURACY_SAMPLE, RECBLR_API_KEYS, "
+    ):
         load_settings()
 
 

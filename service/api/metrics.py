@@ -12,6 +12,8 @@ from time import perf_counter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from service.api.accuracy import Accuracy, Ratios
+from service.core.ports import Place
 from service.core.rebuild import Work
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it once, when it is imported
@@ -118,6 +120,7 @@ class PrometheusMeter:
             multiprocess_mode="livemax",
         )
         self._versions: frozenset[str] = frozenset()
+        self._accuracy = Accuracy(registry)
         self._by_labels: dict[tuple[str, str, int], Histogram] = {}
         _forget_dead_processes()
 
@@ -132,6 +135,10 @@ class PrometheusMeter:
     def memo_damaged(self) -> None:
         """A memo failed its check and is being rebuilt."""
         self._memos_damaged.inc()
+
+    def judged(self, model_version: str, place: Place) -> None:
+        """An event's item stood there for this model before the event."""
+        self._accuracy.add(model_version, place)
 
     def stage(self, stage: str) -> StageMeter:
         """What the micro-batcher of `stage` reports to."""
@@ -207,11 +214,14 @@ class PrometheusMeter:
 
     def page(self) -> bytes:
         """The metrics page: of all workers where there are several."""
+        self._accuracy.write()
         registry = self._registry
         if MULTIPROCESS_FOLDER in os.environ:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
+        whole = CollectorRegistry()
+        whole.register(Ratios(registry))
+        return generate_latest(whole)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,11 +114,15 @@ class Rank:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One user's work for the engine: fold `items`, oldest first, into `state` (None: a new history), then answer."""
+    """One user's work for the engine: fold `items`, oldest first, into `state` (None: a new history), then answer.
+
+    `judged` are indices of `items`, ascending, all of known ones: where did each stand before it was folded?
+    """
 
     state: bytes | None
     items: tuple[str, ...]
     ask: TopK | Rank | None
+    judged: tuple[int, ...] = ()
 
 
 class ScoredItem(NamedTuple):
@@ -130,13 +134,27 @@ class ScoredItem(NamedTuple):
     categories: tuple[str, ...] = ()
 
 
+class Place(NamedTuple):
+    """Where an item stood in the order of a state's answers: 1 is the best, 0 nowhere.
+
+    cold          no known item had reached the state
+    among_all     among all items of the model; 0 beyond the first 100 where an index answers
+    among_unseen  among those that `exclude_seen` leaves; 0 also for an item that it leaves out
+    """
+
+    cold: bool
+    among_all: int
+    among_unseen: int
+
+
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """The state after a turn, its answer, and whether no known item has ever reached the state."""
+    """The state after a turn, its answer, whether no known item has ever reached the state; what `judged` asked."""
 
     state: bytes
     cold: bool
     items: tuple[ScoredItem, ...]
+    places: tuple[Place, ...] = ()
 
 
 class StateDamaged(Exception):
@@ -266,12 +284,17 @@ class Meter(Protocol):
         """A memo failed its check and is being rebuilt."""
         ...
 
+    def judged(self, model_version: str, place: Place) -> None:
+        """An event's item stood there for this model before the event."""
+        ...
+
 
 @dataclass(slots=True)
 class SilentMeter:
     """A meter that keeps nothing but counts, for tests and tools."""
 
     counts: dict[str, int] = field(default_factory=dict)
+    places: list[tuple[str, Place]] = field(default_factory=list)
 
     def _add(self, name: str, amount: int = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + amount
@@ -287,3 +310,7 @@ class SilentMeter:
     def memo_damaged(self) -> None:
         """Count damaged memos."""
         self._add("memos_damaged")
+
+    def judged(self, model_version: str, place: Place) -> None:
+        """Keep the place."""
+        self.places.append((model_version, place))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from service.core.accuracy import Sampling, judged
 from service.core.audit import Audit, audit
 from service.core.background import Background
 from service.core.errors import EventConflict, EventNotFound, InvalidRequest, ServiceError, UserNotFound
@@ -38,6 +39,7 @@ from service.core.seldom import SeldomWarnings
 
 _log = logging.getLogger(__name__)
 _outages = SeldomWarnings(_log)
+_NONE = Sampling(0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Recommender:
     `visit` (one `Store.visit`), `fold` (one `Engine.run`; raises `StateDamaged`) and `similar` (one `Engine.similar`)
     are expected to batch what arrives at the same time, and not to begin what they come to only after its deadline,
     a time of `clock`: `patience` seconds after the use case began. `fold_aside` is a `fold` that gives way
-    to the others.
+    to the others. Of the events that `sampling` draws, the fold tells the meter how well the model foresaw them.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class Recommender:
         similar: Callable[[SimilarJob, float], Awaitable[tuple[ScoredItem, ...]]],
         patience: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
+        sampling: Sampling = _NONE,
     ) -> None:
         self._store = store
         self._models = models
@@ -96,6 +99,7 @@ class Recommender:
         self._similar = similar
         self._patience = patience
         self._clock = clock
+        self._sampling = sampling
         self._background = Background()
 
     async def record(self, user_id: str, event: NewEvent, ask: TopK | None) -> Recorded:
@@ -249,18 +253,21 @@ class Recommender:
         memo: Memo | None = None
         repair = False
         folded: Folded | None = None
+        drawn = self._sampling.of(user_id, snapshot)
         if snapshot.memo is not None:
             try:
                 memo = decode_memo(snapshot.memo, user_id, engine.version)
-                folded = await fold((engine, Turn(memo.state, _items(snapshot), ask)))
+                folded = await fold((engine, _turn(memo.state, engine, snapshot, ask, drawn)))
             except (MemoDamaged, StateDamaged) as error:
                 _log.warning("memo damaged, rebuilding", extra={"reason": str(error)})
                 self._meter.memo_damaged()
                 memo, repair = None, True
                 snapshot = await self._visit(Visit(user_id, None), deadline)
         if folded is None:
-            folded = await fold((engine, Turn(None, _items(snapshot), ask)))
+            folded = await fold((engine, _turn(None, engine, snapshot, ask, drawn)))
         self._meter.fold(len(snapshot.pending))
+        for place in folded.places:
+            self._meter.judged(engine.version, place)
         if snapshot.pending or repair:
             self._memos.offer(memo_after(user_id, engine.version, snapshot, memo, folded.state, repair=repair))
         if ask is not None and folded.cold:
@@ -273,8 +280,11 @@ class Recommender:
             self._background.start(self._answer(engine, user_id, snapshot, None, math.inf))
 
 
-def _items(snapshot: Snapshot) -> tuple[str, ...]:
-    return tuple(event.item_id for event in snapshot.pending)
+def _turn(
+    state: bytes | None, engine: Engine, snapshot: Snapshot, ask: TopK | Rank | None, drawn: frozenset[int]
+) -> Turn:
+    items = tuple(event.item_id for event in snapshot.pending)
+    return Turn(state, items, ask, judged(engine, snapshot.pending, drawn))
 
 
 def _failure(error: Exception) -> ServiceError:

@@ -19,7 +19,7 @@ import numpy as np
 from model.state import F32
 from service.engine.compiled import kernel, reduction
 from service.engine.packing import Index, Words
-from service.engine.retrieval import Best, Queries, empty, exact
+from service.engine.retrieval import Best, Places, Queries, empty, exact
 
 # From here on an index is never slower than a pass over the table: 6 to 13 times faster for most users, and as fast
 # for one of whom 1,000 items are left out (loadtests/bench_engine.py).
@@ -34,6 +34,8 @@ _MOST = 4096
 _RECALL_AT = 10
 # Every item is compared with every list's centre when an index is built: with more, ten million would start slowly.
 _MOST_LISTS = 4096
+# How far down the order an item's place is looked for.
+_DEEPEST = 100
 _PROBES = (16, 32, 64, 128, 256)
 # Processors by OpenBLAS' names today, as the one in faiss' wheel calls what it has for them.
 _BLAS_CORES = {
@@ -106,6 +108,29 @@ class ApproximateIndex:
             best.rows[short, :width], best.scores[short, :width] = again.rows, again.scores
             best.found[short] = again.found
         return best
+
+    def places(self, queries: Queries, targets: Index) -> Places:
+        """As `retrieval.places` among what `search` finds, down to place 100: whatever is beyond has place 0.
+
+        An item of the index that is not proposed has the place that its score would give it.
+        """
+        depth = np.full(len(targets), min(_DEEPEST, len(self._table) - 1))
+        asked = Queries(queries.vectors, depth, queries.rows, queries.begin, queries.end)
+        best, found = self.search(asked), Places(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64))
+        _place_among(
+            self._table,
+            queries.vectors,
+            targets,
+            queries.rows,
+            queries.begin,
+            queries.end,
+            best.rows,
+            best.scores,
+            best.found,
+            found.among_all,
+            found.among_unseen,
+        )
+        return found
 
     def _propose(self, queries: Queries) -> Best:
         """The best of what the index proposes, which may be too few; nothing where too many would be needed."""
@@ -185,6 +210,36 @@ def _choose(
             if row > 0:  # -1: there were no more
                 n = _consider(row, _score(table[row], vectors[q]), not_these, rows[q, :k], scores[q, :k], n)
         found[q] = n
+
+
+@kernel
+def _place_among(
+    table: F32,
+    vectors: F32,
+    targets: Index,
+    unwanted: Words,
+    begin: Index,
+    end: Index,
+    rows: Index,
+    scores: F32,
+    found: Index,
+    among_all: Index,
+    among_unseen: Index,
+) -> None:
+    """Places from the best rows that are wanted, and from the unwanted ones, all of which are scored."""
+    for q in range(len(vectors)):
+        target, not_these = targets[q], unwanted[begin[q] : end[q]]
+        score, place = _score(table[target], vectors[q]), 1
+        for n in range(found[q]):
+            if rows[q, n] != target:
+                place += (scores[q, n] > score) | ((scores[q, n] == score) & (rows[q, n] < target))
+        among_unseen[q] = place if place <= _DEEPEST and not _is_among(target, not_these) else 0
+        for n in range(len(not_these)):
+            row = not_these[n]
+            other = _score(table[row], vectors[q])
+            if row != target and (other > score or (other == score and row < target)):
+                place += not _is_among(row, not_these[:n])
+        among_all[q] = place if place <= _DEEPEST else 0
 
 
 @kernel

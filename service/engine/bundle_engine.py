@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from model.artifact import Bundle
 from model.state import F32
 from service.core.errors import ItemNotFound
-from service.core.ports import Folded, Rank, ScoredItem, StateDamaged, TopK, Turn
+from service.core.ports import Folded, Place, Rank, ScoredItem, StateDamaged, TopK, Turn
 from service.engine.packed import Batch, join
 from service.engine.packing import Index
-from service.engine.retrieval import Best, Queries
+from service.engine.retrieval import Best, Places, Queries
 
 
 class Folder(Protocol):
@@ -47,6 +47,10 @@ class Search(Protocol):
         """The rows of the highest products."""
         ...
 
+    def places(self, queries: Queries, targets: Index) -> Places:
+        """Where row targets[q] stands in the order of `best`, for each query, whose count does not matter."""
+        ...
+
     def nearest(self, row: int, k: int) -> Best:
         """The rows nearest to this one by cosine, without itself; one query's answer."""
         ...
@@ -70,6 +74,7 @@ class BundleEngine:
         # What a model without a start token says before the first item.
         self._popularity = np.array([item.popularity for item in bundle.items], np.float32)
         self._popular = 1 + np.argsort(-self._popularity, kind="stable")
+        self._by_popularity = [0, *(1 + np.argsort(self._popular, kind="stable")).tolist()]
 
     @property
     def version(self) -> str:
@@ -97,11 +102,15 @@ class BundleEngine:
         sound: list[bool] = self._folder.sound(batch).tolist()
         known = self._rows
         rows = [[row for item in turn.items if (row := known.get(item))] for turn in turns]
+        places: dict[int, list[Place]] = {}
+        if judged := [n for n, turn in enumerate(turns) if turn.judged and sound[n]]:
+            places = self._judge(turns, judged, states, rows)
+            batch = join([state if fit else b"" for state, fit in zip(states, sound, strict=True)])
         pending = [n for n in range(len(turns)) if rows[n] and sound[n]]
         if pending:
             for n, state in zip(pending, self._folder.fold(batch, pending, [rows[n] for n in pending]), strict=True):
                 states[n] = state
-        return self._answers(turns, states, sound)
+        return self._answers(turns, states, sound, places)
 
     def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
         """The `k` items nearest by cosine; see core.ports.Engine."""
@@ -119,18 +128,63 @@ class BundleEngine:
         found, wanted = self._folder.recurrent(state), self._folder.recurrent(expected)
         return float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
 
+    def _judge(
+        self, turns: Sequence[Turn], judged: Sequence[int], states: list[bytes], rows: list[list[int]]
+    ) -> dict[int, list[Place]]:
+        """Places for the judged turns. Their `states` and `rows` go on to where the last judged event is next.
+
+        The n-th judged event of every turn is placed in one go, after a fold of what came before it.
+        """
+        found: dict[int, list[Place]] = {n: [] for n in judged}
+        begun = dict.fromkeys(judged, 0)
+        for nth in range(max(len(turns[n].judged) for n in judged)):
+            asked = [n for n in judged if nth < len(turns[n].judged)]
+            parts = {n: self._known(turns[n].items[begun[n] : turns[n].judged[nth]]) for n in asked}
+            if before := [n for n in asked if parts[n]]:
+                batch, everyone = join([states[n] for n in before]), range(len(before))
+                for n, state in zip(
+                    before, self._folder.fold(batch, everyone, [parts[n] for n in before]), strict=True
+                ):
+                    states[n] = state
+            begun |= {n: turns[n].judged[nth] for n in asked}
+            targets = [self._rows[turns[n].items[begun[n]]] for n in asked]
+            for n, place in zip(asked, self._places([states[n] for n in asked], targets), strict=True):
+                found[n].append(place)
+        for n in judged:
+            rows[n] = self._known(turns[n].items[begun[n] :])
+        return found
+
+    def _places(self, states: Sequence[bytes], targets: Sequence[int]) -> list[Place]:
+        cold = [self._is_cold(state) for state in states]
+        places = self._search.places(self._queries(states, [0] * len(states), True), np.array(targets))
+        found = list(map(Place, cold, places.among_all.tolist(), places.among_unseen.tolist()))
+        if self._bundle.config.start_token:
+            return found
+        by_popularity = self._by_popularity
+        return [
+            Place(True, by_popularity[row], by_popularity[row]) if place.cold else place
+            for place, row in zip(found, targets, strict=True)
+        ]
+
+    def _known(self, items: Sequence[str]) -> list[int]:
+        return [row for item in items if (row := self._rows.get(item))]
+
     def _damaged(self, data: bytes) -> StateDamaged:
         return StateDamaged(f"these {len(data)} bytes are no state of {4 * self._folder.floats} bytes and rows")
 
     def _answers(
-        self, turns: Sequence[Turn], states: Sequence[bytes], sound: Sequence[bool]
+        self,
+        turns: Sequence[Turn],
+        states: Sequence[bytes],
+        sound: Sequence[bool],
+        places: dict[int, list[Place]],
     ) -> list[Folded | StateDamaged]:
         best = self._best(turns, states, [n for n in range(len(turns)) if sound[n]])
         answers: list[Folded | StateDamaged] = []
         for n, (turn, state) in enumerate(zip(turns, states, strict=True)):
             if sound[n]:
                 items = self._rank(turn.ask, state) if isinstance(turn.ask, Rank) else best.get(n, ())
-                answers.append(Folded(state, self._is_cold(state), items))
+                answers.append(Folded(state, self._is_cold(state), items, tuple(places.get(n, ()))))
             else:
                 answers.append(self._damaged(state))
         return answers
@@ -153,14 +207,18 @@ class BundleEngine:
                     counts.append(ask.k)
                     excluding.append(ask.exclude_seen)
         if asked:
-            batch = join([states[n] for n in asked])
-            outputs = batch.starts[:-1, None] + np.arange(self._bundle.config.dim)
-            end = batch.starts[1:]
-            begin = np.where(excluding, batch.starts[:-1] + self._folder.floats, end)
-            best = self._search.best(Queries(batch.numbers[outputs], np.array(counts), batch.words, begin, end))
+            best = self._search.best(self._queries([states[n] for n in asked], counts, excluding))
             for n, rows, scores, found in zip(asked, best.rows, best.scores, best.found.tolist(), strict=True):
                 answers[n] = self._scored(rows, scores, found)
         return answers
+
+    def _queries(self, states: Sequence[bytes], counts: Sequence[int], excluding: Sequence[bool] | bool) -> Queries:
+        """What the outputs of sound states ask; `excluding`: without what the state has seen."""
+        batch = join(states)
+        outputs = batch.starts[:-1, None] + np.arange(self._bundle.config.dim)
+        end = batch.starts[1:]
+        begin = np.where(excluding, batch.starts[:-1] + self._folder.floats, end)
+        return Queries(batch.numbers[outputs], np.array(counts), batch.words, begin, end)
 
     def _rank(self, ask: Rank, state: bytes) -> tuple[ScoredItem, ...]:
         rows = np.array([self._rows.get(item, 0) for item in ask.candidates], np.int64)

@@ -111,7 +111,9 @@ def warm(engine: Engine) -> None:
     """Run all that a request can reach once, so that none of them waits for a compiler or a cold page."""
     items = [found.item_id for found in _one(engine, Turn(None, (), TopK(2, exclude_seen=True))).items]
     state = _one(engine, Turn(None, tuple(items), Rank(tuple(items)))).state
-    engine.run([Turn(state, tuple(items), TopK(10, exclude_seen=True))] * 5)  # four queries and one go different ways
+    judged = tuple(range(len(items)))
+    # Four queries and one go different ways.
+    engine.run([Turn(state, tuple(items), TopK(10, exclude_seen=True), judged)] * 5)
     engine.similar(items[0], 1)
     engine.difference(state, state)
 

@@ -15,7 +15,7 @@ from service.engine.cpu_fold import CpuFolder
 from service.engine.packed import join
 from service.engine.packing import Index
 from service.engine.parameters import prepare
-from service.engine.retrieval import Best, Queries, exact
+from service.engine.retrieval import Best, Places, Queries, exact, places
 
 # Outputs on which an index's recall is measured: 2,560 places in answers, so 0.99 is known to +- 0.004.
 _SAMPLES = 256
@@ -46,6 +46,8 @@ class CpuEngine(BundleEngine):
         """About how many seconds `run` would take; see core.ports.Engine."""
         seconds = _TURN * len(turns) + _EVENT * sum([len(turn.items) for turn in turns])
         for turn in turns:
+            if turn.judged:
+                seconds += (self._search_seconds + _TURN) * len(turn.judged)
             if isinstance(turn.ask, TopK):
                 seconds += self._search_seconds + _ANSWERED * turn.ask.k
             elif turn.ask is not None:
@@ -64,6 +66,10 @@ class CpuSearch:
     def best(self, queries: Queries) -> Best:
         """The rows of the highest products."""
         return self._index.search(queries) if self._index else exact(self._table, queries)
+
+    def places(self, queries: Queries, targets: Index) -> Places:
+        """Where the targets stand."""
+        return self._index.places(queries, targets) if self._index else places(self._table, queries, targets)
 
     def nearest(self, row: int, k: int) -> Best:
         """The rows nearest to this one by cosine, without itself."""

@@ -1,4 +1,7 @@
-"""Exact top-k over the whole catalogue: one pass, filters before selection, memory that does not grow with it."""
+"""Exact top-k over the whole catalogue: one pass, filters before selection, memory that does not grow with it.
+
+And the place of one item in that order, for which all scores are kept at hand.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,17 @@ class Queries:
         return Queries(self.vectors[which], self.counts[which], self.rows, self.begin[which], self.end[which])
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Per query: the place (Q,) of its row among all rows and among those it may be answered with; 1 is the best.
+
+    0 is no place: the row is no answer, or lies beyond what an index has looked at.
+    """
+
+    among_all: Index
+    among_unseen: Index
+
+
 def empty(queries: Queries, items: int) -> Best:
     """Room for the answers out of a catalogue of so many items."""
     shape = (len(queries.counts), min(int(queries.counts.max(initial=0)), items))
@@ -69,6 +83,22 @@ def exact(table: F32, queries: Queries, scale: F32 = _NO_SCALE) -> Best:
         best.found,
     )
     return best
+
+
+def places(table: F32, queries: Queries, targets: Index) -> Places:
+    """Where row targets[q] (Q,) of `table` stands in the order of `exact` for query q; its count does not matter."""
+    found = Places(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64))
+    _place(
+        table,
+        queries.vectors,
+        targets,
+        queries.rows,
+        queries.begin,
+        queries.end,
+        found.among_all,
+        found.among_unseen,
+    )
+    return found
 
 
 @kernel
@@ -129,6 +159,42 @@ def _select(fresh: F32, start: int, barred: NDArray[np.uint8], bit: int, rows: I
             if found == k:
                 least = scores[k - 1]
     return found
+
+
+@kernel
+def _place(
+    table: F32,
+    vectors: F32,
+    targets: Index,
+    unwanted: Words,
+    begin: Index,
+    end: Index,
+    among_all: Index,
+    among_unseen: Index,
+) -> None:
+    four, scores = np.zeros((4, vectors.shape[1]), np.float32), np.empty((4, len(table)), np.float32)
+    for first in range(0, len(vectors), 4):
+        asked = min(4, len(vectors) - first)
+        four[:asked] = vectors[first : first + asked]
+        if asked == 1:
+            _score_one(table, four[0], scores[0])
+        else:
+            _score_four(table, four, scores)
+        for i in range(asked):
+            q, own = first + i, scores[i]
+            target, score = targets[q], own[targets[q]]
+            place = 1
+            for row in range(1, target):  # of equal ones the lower rows come first
+                place += own[row] >= score
+            for row in range(target + 1, len(own)):
+                place += own[row] > score
+            among_all[q] = place
+            answerable = 1
+            for row in unwanted[begin[q] : end[q]]:
+                answerable &= row != target
+                place -= (own[row] > score) | ((own[row] == score) & (row < target))
+                own[row] = score if row == target else _LEAST  # named twice, it counts once
+            among_unseen[q] = place * answerable
 
 
 @reduction

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from model.state import F32
 from service.engine.packing import Index
-from service.engine.retrieval import Best, Queries, empty
+from service.engine.retrieval import Best, Places, Queries, empty
 
 # Scores that are in memory at once: one gigabyte, or one query's.
 _SCORES = 1 << 28
@@ -36,6 +36,16 @@ class TorchSearch:
         return self._search(queries, None)
 
     @torch.inference_mode()
+    def places(self, queries: Queries, targets: Index) -> Places:
+        """Where the targets stand."""
+        found = Places(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64))
+        together = max(1, _SCORES // len(self._table))
+        for start in range(0, len(targets), together):
+            which = np.arange(start, min(start + together, len(targets)))
+            found.among_all[which], found.among_unseen[which] = self._place(queries.only(which), targets[which])
+        return found
+
+    @torch.inference_mode()
     def nearest(self, row: int, k: int) -> Best:
         """The rows nearest to this one by cosine, without itself."""
         direction = (self._table[row] * self._per_norm[row])[None].cpu().numpy()
@@ -54,6 +64,32 @@ class TorchSearch:
     def measured(self) -> dict[str, float]:
         """Nothing: every answer is exact."""
         return {}
+
+    def _place(self, queries: Queries, targets: Index) -> tuple[Index, Index]:
+        """Rows whose rough scores are clearly above the target's are ahead of it; the near ones are scored again."""
+        device = self._table.device
+        vectors, target = (torch.from_numpy(array).to(device) for array in (queries.vectors, targets))
+        rough = vectors @ self._table.T
+        rough[:, 0] = -torch.inf
+        above = rough - rough.gather(1, target[:, None])
+        blur = 2 * self._blur * vectors.norm(dim=1, keepdim=True)
+        seen = [
+            np.unique(queries.rows[b:e]).astype(np.int64) for b, e in zip(queries.begin, queries.end, strict=True)
+        ]
+        whose = np.repeat(np.arange(len(targets)), [len(rows) for rows in seen])
+        near = (above.abs() <= blur).nonzero()
+        pairs = torch.cat([near, torch.from_numpy(np.stack([whose, np.concatenate(seen)], axis=1)).to(device)])
+        q, rows = pairs.T
+        scores = (self._table[rows] * vectors[q]).sum(dim=1)
+        itself = rows[: len(near)] == target[q[: len(near)]]
+        score = torch.empty(len(targets), device=device).index_put_((near[itself, 0],), scores[: len(near)][itself])
+        ahead = (scores > score[q]) | ((scores == score[q]) & (rows < target[q]))
+        counts = torch.zeros(2, len(targets), dtype=torch.int64, device=device)
+        counts[0].index_add_(0, q[: len(near)], ahead[: len(near)].long())
+        counts[1].index_add_(0, q[len(near) :], ahead[len(near) :].long())
+        among_all = 1 + (above > blur).sum(dim=1) + counts[0]
+        hidden = np.array([row in rows for row, rows in zip(targets, seen, strict=True)])
+        return among_all.cpu().numpy(), np.where(hidden, 0, (among_all - counts[1]).cpu().numpy())
 
     def _search(self, queries: Queries, scale: Tensor | None) -> Best:
         found = empty(queries, len(self._table) - 1)

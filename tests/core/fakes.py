@@ -9,7 +9,7 @@ from typing import Any
 
 from service.core.errors import ItemNotFound, ModelVersionNotFound, ReloadRefused, StoreUnavailable
 from service.core.events import Appended, Conflict, Event, History, MemoPut, Merged, Snapshot, Visit
-from service.core.ports import Engine, Folded, Rank, ScoredItem, SimilarJob, StateDamaged, Store, TopK, Turn
+from service.core.ports import Engine, Folded, Place, Rank, ScoredItem, SimilarJob, StateDamaged, Store, TopK, Turn
 
 CATALOGUE = tuple(str(number) for number in range(1, 51))
 
@@ -31,8 +31,16 @@ class FakeEngine:
             folded: list[str] = [] if turn.state is None else json.loads(turn.state)
         except ValueError:
             return StateDamaged("not a list of items")
-        folded = folded + [item for item in turn.items if self.knows(item)]
-        return Folded(json.dumps(folded).encode(), not folded, self._answer(folded, turn.ask))
+        places = []
+        for index, item in enumerate(turn.items):
+            if index in turn.judged:
+                places.append(Place(not folded, self._place(folded, item, False), self._place(folded, item, True)))
+            folded = [*folded, item] if self.knows(item) else folded
+        return Folded(json.dumps(folded).encode(), not folded, self._answer(folded, turn.ask), tuple(places))
+
+    def _place(self, folded: list[str], item: str, exclude_seen: bool) -> int:
+        order = [found.item_id for found in self._answer(folded, TopK(len(CATALOGUE), exclude_seen))]
+        return order.index(item) + 1 if item in order else 0
 
     def _answer(self, folded: list[str], ask: TopK | Rank | None) -> tuple[ScoredItem, ...]:
         if ask is None:

@@ -37,6 +37,7 @@ states = [None, b"", b"abc", engine.run([Turn(None, ("i2", "i3"), None)])[0].sta
 for size in (1, 2, 3, 4, 5, 9):
     engine.run([Turn(states[n % 4], ("i1", "x") * (n % 3), asks[n % 5]) for n in range(size)])
     engine.run([Turn(states[3], ("i1",) * 40, asks[size % 5])] * size)
+    engine.run([Turn(states[3 * (size % 2)], ("i1", "i2"), None, (1,))] * size)
 engine.similar("i1", 7)
 engine.difference(states[3], engine.run([Turn(None, (), None)])[0].state)
 assert statistics() == after_start, (after_start, statistics())
@@ -64,6 +65,9 @@ def test_the_second_start_compiles_nothing(tmp_path: Path) -> None:
     write_bundle(tmp_path / "v2", bundle_of(ModelConfig(items=90, dim=20, expansion=1, layers=3, start_token=False)))
     first = start(tmp_path / "v1", tmp_path / "cache", large=1)
     assert all(built for _, built in first.values())
+    without_index = start(tmp_path / "v1", tmp_path / "cache", large=10**9)
+    assert {name for name, (_, built) in without_index.items() if built} == {"_place"}  # an index has its own
+    first |= without_index
     for bundle, large in (("v1", 1), ("v2", 1), ("v2", 10**9)):
         again = start(tmp_path / bundle, tmp_path / "cache", large)
         assert {"advance", "_search"} <= set(again) <= set(first)

@@ -28,6 +28,7 @@ def test_the_cost_grows_with_everything_that_is_asked_for() -> None:
         cost(replace(turn, items=("i1", "i2"))),
         cost(replace(turn, ask=TopK(20, exclude_seen=True))),
         cost(replace(turn, ask=Rank(("i1",) * 100))),
+        cost(replace(turn, judged=(0,))),
     ]
     assert cost() == 0 < cost(replace(turn, ask=None)) < cost(turn) < min(more)
     assert cost(Turn(None, ("i1",) * 1000, None)) > 5e-3  # a history that is rebuilt must not hold the event loop

@@ -1,0 +1,48 @@
+"""Which events tell how good the model is: a share of them, drawn so that nobody can choose which."""
+
+from __future__ import annotations
+
+import hashlib
+
+from service.core.events import Appended, Event, Snapshot
+from service.core.ports import Engine
+
+_SPACE = 2**64
+_NOBODY: frozenset[int] = frozenset()
+
+
+class Sampling:
+    """Draws `share` (0 to 1) of all events by a hash of user and sequence.
+
+    It is the same event in every process and under every model, whatever assigns users to models.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._below = round(share * _SPACE)
+
+    def draws(self, user_id: str, sequence: int) -> bool:
+        """Whether this event is drawn."""
+        digest = hashlib.blake2b(f"{sequence}:{user_id}".encode(), digest_size=8, person=b"accuracy").digest()
+        return int.from_bytes(digest, "big") < self._below
+
+    def of(self, user_id: str, snapshot: Snapshot) -> frozenset[int]:
+        """The sequences of those drawn among the events that the snapshot's visit itself appended.
+
+        A duplicate was appended by an earlier visit, so every event has its one chance.
+        """
+        if not (self._below and snapshot.appended):
+            return _NOBODY
+        return frozenset(
+            outcome.sequence
+            for outcome in snapshot.appended
+            if isinstance(outcome, Appended) and not outcome.duplicate and self.draws(user_id, outcome.sequence)
+        )
+
+
+def judged(engine: Engine, pending: tuple[Event, ...], drawn: frozenset[int]) -> tuple[int, ...]:
+    """Indices of the drawn events that the engine can judge: those of items that it knows."""
+    if not drawn:
+        return ()
+    return tuple(
+        index for index, event in enumerate(pending) if event.sequence in drawn and engine.knows(event.item_id)
+    )

@@ -1,0 +1,139 @@
+"""What the service says of its accuracy is what the offline evaluation of its bundle says of the same events."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from model.artifact import Bundle, write_bundle
+from model.config import ModelConfig
+from model.network import RecBLR
+from model.training.ranking import Questions, mean_hit, mean_ndcg, rank_next
+from service.core.accuracy import Sampling
+from tests.api.test_accuracy import Series, series, value
+from tests.end_to_end.service import KEY, RunningService
+from tests.model.builders import bundle_of, network_of
+
+USERS, ITEMS, UNKNOWN = 24, 40, 4
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One event as the float64 network sees it."""
+
+    cold: bool
+    kept: int
+    masked: int
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return bundle_of(ModelConfig(items=ITEMS, dim=8), seed=3)
+
+
+@pytest.fixture(scope="module")
+def histories() -> list[list[int]]:
+    """Rows of 3 to 14 events each; some come again, and some the model does not know."""
+    rng = np.random.default_rng(7)
+    return [rng.integers(1, ITEMS + UNKNOWN + 1, rng.integers(3, 15)).tolist() for _ in range(USERS)]
+
+
+def offline(bundle: Bundle, histories: list[list[int]], sampling: Sampling) -> list[Judged]:
+    """Every drawn event of a known item, ranked by the network in float64 after what came before it."""
+    network = RecBLR(bundle.config).double().eval()
+    network.load_state_dict({name: torch.from_numpy(a.astype(np.float64)) for name, a in bundle.weights.items()})
+    judged = []
+    for user, rows in enumerate(histories):
+        before = [0]
+        with torch.no_grad():
+            outputs, _ = network(torch.tensor([[0, *(row for row in rows if row <= ITEMS)]]))
+            orders: NDArray[np.float64] = (outputs[0] @ network.item_embedding.weight.T).numpy()
+        for sequence, row in enumerate(rows, start=1):
+            if row > ITEMS:
+                continue
+            if sampling.draws(f"u{user}", sequence):
+                scores = orders[len(before) - 1]
+                assert np.abs(np.delete(scores, row) - scores[row]).min() > 1e-5  # float32 finds the same order
+                ahead = 1 + np.flatnonzero(scores[1:] > scores[row])
+                masked = 0 if row in before else 1 + len(set(ahead.tolist()) - set(before))
+                judged.append(Judged(len(before) == 1, 1 + len(ahead), masked))
+            before.append(row)
+    return judged
+
+
+def means(places: list[int]) -> dict[str, float]:
+    found = np.array([place or np.inf for place in places])
+    hits = found <= 10
+    gains = {"hr_at_10": hits, "ndcg_at_10": hits / np.log2(1 + found), "mrr": 1 / found}
+    return {name: float(gain.mean()) for name, gain in gains.items()}
+
+
+def replay(url: str, histories: list[list[int]]) -> None:
+    """Users take turns in how they send: alone, with a question, in a batch; everything is sent a second time."""
+    for user, rows in enumerate(histories):
+        events = [{"user_id": f"u{user}", "item_id": f"i{row}", "event_id": f"e{n}"} for n, row in enumerate(rows)]
+        # A connection of its own, which another worker may take.
+        with httpx.Client(base_url=url, headers={"x-api-key": KEY}, timeout=30) as client:
+            for _ in range(2):
+                if user % 3 == 2:
+                    client.post("/v1/events/batch", json={"events": events}).raise_for_status()
+                for event in events if user % 3 < 2 else ():
+                    query = "?k=5" if user % 3 else ""
+                    client.post(f"/v1/events{query}", json=event).raise_for_status()
+
+
+def metrics(service: RunningService, events: int) -> Series:
+    """The page once all that was folded in the background is there, and a moment more."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = series(service.metrics())
+        told = sum(count for (name, _), count in found.items() if name == "recblr_accuracy_events_total")
+        if told >= events or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    time.sleep(1.2)
+    return series(service.metrics())
+
+
+@pytest.mark.parametrize(("workers", "share"), [(1, 1.0), (2, 0.5)])
+def test_the_metrics_are_the_offline_evaluations_figures(
+    tmp_path: Path, bundle: Bundle, histories: list[list[int]], workers: int, share: float
+) -> None:
+    write_bundle(tmp_path / "bundle", bundle)
+    judged = offline(bundle, histories, Sampling(share))
+    settings = {"RECBLR_WORKERS": str(workers), "RECBLR_ACCURACY_SAMPLE": str(share)}
+    with RunningService(tmp_path, f"sqlite:///{tmp_path}/events.db", tmp_path / "bundle", **settings) as service:
+        replay(service.url, histories)
+        found = metrics(service, len(judged))
+    for cold in (True, False):
+        ours = [event for event in judged if event.cold == cold]
+        whose = {"version": "v1", "history": "cold" if cold else "warm"}
+        assert value(found, "events_total", **whose) == len(ours) > 5
+        for seen in ("kept", "masked"):
+            wanted = means([event.kept if seen == "kept" else event.masked for event in ours])
+            for name, gain in (("hr_at_10", "hits"), ("ndcg_at_10", "ndcg"), ("mrr", "reciprocal_rank")):
+                total = value(found, f"{gain}_total", **whose, seen=seen)
+                assert total / len(ours) == pytest.approx(wanted[name], abs=1e-9)
+                for window in ("1000", "10000"):
+                    mean = value(found, name, **whose, seen=seen, window=window)
+                    assert mean == pytest.approx(wanted[name], abs=1e-9)
+
+
+def test_the_trainers_evaluation_ranks_the_same_events_alike(bundle: Bundle, histories: list[list[int]]) -> None:
+    """So the figures of `retrain` and of a bundle's manifest can be laid beside the service's."""
+    rows = np.array([row if row <= ITEMS else 0 for history in histories for row in history], np.int64)
+    offsets = np.cumsum([0, *map(len, histories)])
+    network = network_of(bundle.config, bundle.weights)
+    popularity = np.array([0, *(item.popularity for item in bundle.items)])
+    ranks = rank_next(network, popularity, Questions(rows, offsets, np.zeros(len(histories), np.int64)))
+    ranks = ranks[rows > 0]
+    wanted = means([event.kept for event in offline(bundle, histories, Sampling(1.0))])
+    assert mean_hit(ranks) == pytest.approx(wanted["hr_at_10"], abs=1e-9)
+    assert mean_ndcg(ranks) == pytest.approx(wanted["ndcg_at_10"], abs=1e-9)
