@@ -155,12 +155,16 @@ class ClusterServers:
 
 
 class SentinelServers:
-    """A primary, a replica and three sentinels that watch them; a context manager."""
+    """A primary, a replica and the sentinels that watch them; a context manager."""
 
     SERVICE = "mymaster"
 
-    def __init__(self, down_after_ms: int = 1000, failover_timeout_ms: int = 5000) -> None:
-        """A replica that follows the primary by another address is left at it for `failover_timeout_ms`."""
+    def __init__(self, down_after_ms: int = 1000, failover_timeout_ms: int = 5000, sentinels: int = 3) -> None:
+        """A replica that follows the primary by another address is left at it for `failover_timeout_ms`.
+
+        Twice that time passes before sentinels that could not agree on a leader try again; one alone always does.
+        """
+        self._sentinels = sentinels
         self._down_after_ms = down_after_ms
         self._failover_timeout_ms = failover_timeout_ms
         self._stack = ExitStack()
@@ -174,7 +178,7 @@ class SentinelServers:
                 RedisServer(replicaof=f"127.0.0.1 {self.primary.port}", **at_once)
             )
             wait_for("the replica to be in step", lambda: in_step(self.primary))
-            for _ in range(3):
+            for _ in range(self._sentinels):
                 self._ports.append(self._sentinel())
             wait_for("the sentinels to agree", lambda: all(map(self._ready, self._ports)))
         except BaseException:
@@ -199,7 +203,7 @@ class SentinelServers:
         name = self.SERVICE
         (folder / "sentinel.conf").write_text(
             f"port {port}\nbind 127.0.0.1\ndir {folder}\nlogfile {folder}/log\n"
-            f"sentinel monitor {name} 127.0.0.1 {self.primary.port} 2\n"
+            f"sentinel monitor {name} 127.0.0.1 {self.primary.port} {self._sentinels // 2 + 1}\n"
             f"sentinel down-after-milliseconds {name} {self._down_after_ms}\n"
             f"sentinel failover-timeout {name} {self._failover_timeout_ms}\n"
         )
@@ -212,6 +216,6 @@ class SentinelServers:
         try:
             with Redis(port=port, decode_responses=True) as client:
                 state: Any = client.sentinel_master(self.SERVICE)
-                return int(state["num-other-sentinels"]) == 2 and int(state["num-slaves"]) == 1
+                return int(state["num-other-sentinels"]) == self._sentinels - 1 and int(state["num-slaves"]) == 1
         except (OSError, KeyError):
             return False

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,9 @@ from model.config import ModelConfig
 from service.store.redis_layout import keys
 from tests.deployments import SLOTS, ClusterServers, info, wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.aftermath import judged
 from tests.faults.form import report, times
 from tests.faults.population import audit_everyone
+from tests.faults.tally import Tally
 from tests.faults.writers import Load
 from tests.model.builders import bundle_of
 
@@ -90,43 +90,53 @@ def test_a_cluster_that_loses_a_primary(tmp_path: Path) -> None:
         shards = [Shard(cluster, number) for number in range(3)]
         dice = random.Random(SEED)
         for fault in FAULTS:
+            its, others = Tally(BUNDLE), Tally(BUNDLE)
             for number in range(rounds):
-                asyncio.run(_break_one(cluster, service, dice.choice(shards), fault, number))
+                users = [f"{fault}-{number}-{n}" for n in range(20 * USERS)]
+                asyncio.run(_break_one(cluster, service, dice.choice(shards), fault, users, its, others))
+            audited = asyncio.run(audit_everyone(service.url, cluster.url))
+            report(
+                f"a cluster, {fault} of a primary",
+                seed=SEED,
+                rounds=rounds,
+                **its.figures(),
+                of_other_primaries=others.figures(),
+                **audited.figures(),
+            )
+            assert its.clean(), its.examples
+            assert others.clean(), others.examples
+            assert set(its.statuses) <= {"200", "503"}
+            assert set(others.statuses) == {"200"}
+            assert audited.damaged == 0
+            assert audited.max_relative_error <= 1e-5
 
 
-async def _break_one(cluster: ClusterServers, service: RunningService, shard: Shard, fault: str, number: int) -> None:
+async def _break_one(
+    cluster: ClusterServers,
+    service: RunningService,
+    shard: Shard,
+    fault: str,
+    users: Sequence[str],
+    its: Tally,
+    others: Tally,
+) -> None:
     items = [item.item_id for item in BUNDLE.items]
-    names = [f"{fault}-{number}-{n}" for n in range(20 * USERS)]
-    its_users = [user for user in names if shard.has(user)][:USERS]
-    other_users = [user for user in names if not shard.has(user)][:USERS]
-    its, others = (
-        Load(service.url, users, items, SEED + number, writers=WRITERS, pause=0.01)
-        for users in (its_users, other_users)
-    )
-    async with its.running(), others.running():
-        await its.acknowledged_more(100)
+    loads = [
+        Load(
+            service.url,
+            [user for user in users if shard.has(user) == own][:USERS],
+            items,
+            SEED,
+            writers=WRITERS,
+            pause=0.01,
+        )
+        for own in (True, False)
+    ]
+    async with loads[0].running(), loads[1].running():
+        await loads[0].acknowledged_more(100)
         began = time.monotonic()
         await asyncio.to_thread(FAULTS[fault], shard)
-        await its.acknowledged_more(100)
-    silences = its.longest_silence(began), others.longest_silence(began)
-    verdicts = [await judged(load, [BUNDLE]) for load in (its, others)]
-    audited = await audit_everyone(service.url, cluster.url)
-    both = [verdict.figures() for verdict in verdicts]
-    report(
-        f"a cluster, {fault} of a primary",
-        seed=SEED,
-        acknowledged=len(its.acknowledged),
-        acknowledged_of_other_primaries=len(others.acknowledged),
-        **{name: sum(figures[name] for figures in both) for name in both[0]},
-        statuses=dict(its.statuses),
-        statuses_of_other_primaries=dict(others.statuses),
-        longest_silence_seconds=round(silences[0], 2),
-        longest_silence_of_other_primaries_seconds=round(silences[1], 2),
-        **audited.figures(),
-    )
-    assert all(verdict.clean() for verdict in verdicts), [verdict.examples for verdict in verdicts]
-    assert set(its.statuses) <= {"200", "503"}
-    assert set(others.statuses) == {"200"}
-    assert audited.damaged == 0
-    assert audited.max_relative_error <= 1e-5
+        await loads[0].acknowledged_more(100)
+    for tally, load in zip((its, others), loads, strict=True):
+        await tally.add(load, began)
     await asyncio.to_thread(cluster.await_whole)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -19,10 +18,10 @@ from model.artifact import write_bundle
 from model.config import ModelConfig
 from tests.deployments import SentinelServers, in_step, info, wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.aftermath import judged
 from tests.faults.form import report, times
 from tests.faults.lagging_link import LaggingLink
 from tests.faults.population import audit_everyone
+from tests.faults.tally import Tally
 from tests.faults.writers import Load
 from tests.model.builders import bundle_of
 
@@ -32,18 +31,6 @@ SEED = 20261128
 LAG_SECONDS = 0.05
 USERS, ITEMS = 24, 40
 BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1))
-
-
-@dataclass
-class Figures:
-    """What the failovers of one setting came to."""
-
-    acknowledged: int = 0
-    statuses: Counter[str] = field(default_factory=Counter)
-    verdict: Counter[str] = field(default_factory=Counter)
-    examples: list[str] = field(default_factory=list)
-    recovery: list[float] = field(default_factory=list)
-    audit: dict[str, object] = field(default_factory=dict)
 
 
 class LaggingPair:
@@ -76,56 +63,39 @@ class LaggingPair:
 def test_a_replica_that_lags_takes_over(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", BUNDLE)
     rounds = times(1, 10)
-    # The sentinels would send the replica past the link to the primary itself; not within this time.
-    with SentinelServers(failover_timeout_ms=600_000) as servers, ExitStack() as stack:
+    # A sentinel would send the replica past the link to the primary itself; not within this time.
+    with SentinelServers(failover_timeout_ms=600_000, sentinels=1) as servers, ExitStack() as stack:
         pair = LaggingPair(servers, stack)
-        found = {}
+        tallies = {}
         for wait in (0, 1):
-            with RunningService(
-                tmp_path,
-                servers.url,
-                tmp_path / "bundle",
-                RECBLR_REDIS_WAIT=str(wait),
-                RECBLR_EVENTS_KEPT="100000",
-            ) as service:
-                found[wait] = asyncio.run(_failovers(service, servers.url, pair, wait, rounds))
-    for wait, figures in found.items():
-        report(
-            "the primary is killed while its replica is 50 ms behind, and sentinels promote the replica",
-            redis_wait=wait,
-            seed=SEED,
-            failovers=rounds,
-            acknowledged=figures.acknowledged,
-            **figures.verdict,
-            statuses=figures.statuses,
-            longest_recovery_seconds=round(max(figures.recovery), 2),
-            **figures.audit,
-        )
-    assert found[0].verdict["lost"] > 0
-    assert not any(found[1].verdict.values()), found[1].examples
-    for figures in found.values():
-        assert set(figures.statuses) == {"200", "503"}
-        assert figures.audit["damaged_memos"] == 0
-        assert float(str(figures.audit["max_relative_error"])) <= 1e-5
+            settings = {"RECBLR_REDIS_WAIT": str(wait), "RECBLR_EVENTS_KEPT": "100000"}
+            with RunningService(tmp_path, servers.url, tmp_path / "bundle", **settings) as service:
+                tallies[wait] = tally = Tally(BUNDLE)
+                for number in range(rounds):
+                    users = [f"{wait}-{number}-{n}" for n in range(USERS)]
+                    asyncio.run(_fail_over(service, pair, users, tally))
+                audited = asyncio.run(audit_everyone(service.url, servers.url))
+            report(
+                "the primary is killed while its replica is 50 ms behind, and a sentinel promotes the replica",
+                redis_wait=wait,
+                seed=SEED,
+                failovers=rounds,
+                **tally.figures(),
+                **audited.figures(),
+            )
+            assert set(tally.statuses) == {"200", "503"}
+            assert audited.damaged == 0
+            assert audited.max_relative_error <= 1e-5
+    assert tallies[0].wrongs["lost"] > 0
+    assert tallies[1].clean(), tallies[1].examples
 
 
-async def _failovers(service: RunningService, state_url: str, pair: LaggingPair, wait: int, rounds: int) -> Figures:
-    figures = Figures()
-    items = [item.item_id for item in BUNDLE.items]
-    for number in range(rounds):
-        users = [f"{wait}-{number}-{n}" for n in range(USERS)]
-        load = Load(service.url, users, items, SEED + number, pause=0.01)
-        async with load.running():
-            await load.acknowledged_more(300)
-            began = time.monotonic()
-            await asyncio.to_thread(pair.fail_over)
-            await asyncio.to_thread(pair.start_again)
-            await load.acknowledged_more(300)
-        figures.recovery.append(load.longest_silence(began))
-        verdict = await judged(load, [BUNDLE])
-        figures.acknowledged += len(load.acknowledged)
-        figures.statuses.update(load.statuses)
-        figures.verdict.update(verdict.figures())
-        figures.examples += verdict.examples
-    figures.audit = (await audit_everyone(service.url, state_url)).figures()
-    return figures
+async def _fail_over(service: RunningService, pair: LaggingPair, users: Sequence[str], tally: Tally) -> None:
+    load = Load(service.url, users, [item.item_id for item in BUNDLE.items], SEED)
+    async with load.running():
+        await load.acknowledged_more(200)
+        began = time.monotonic()
+        await asyncio.to_thread(pair.fail_over)
+        await asyncio.to_thread(pair.start_again)
+        await load.acknowledged_more(200)
+    await tally.add(load, began)
