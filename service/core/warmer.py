@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _outages = SeldomWarnings(_log)
 
 LOOK_SECONDS = 1.0  # between two looks at what is served
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 10.0
 
 
 class RebuildMeter(RefoldMeter, Protocol):

@@ -16,7 +16,7 @@ from tests.end_to_end.service import RunningService
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 
-USERS, ITEMS = 150, 40
+USERS, ITEMS = 100, 40
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -73,6 +73,7 @@ def test_after_a_reload_and_after_a_start_everybody_has_a_memo(tmp_path: Path, s
         assert "recblr_rebuild_share 1.0" in metrics
     publish(bundles, "v3", 3)
     with RunningService(tmp_path, state_url, bundles, RECBLR_WORKERS="2") as service:
+        assert service.post("/admin/reload", {})["model_version"] == "v3"
         found = rebuilt(service, "v3")
         assert (found["memos"], found["events"]) == (USERS, len(batch))
         hold(service, "v3", events)
