@@ -29,6 +29,8 @@ async def settle(store: Store, bundles: Bundles, watch: bool) -> None:
             raise BundleRefused("the note of what to serve was written by another release of this software")
         await bundles.load(rollout.serving.live)
     except (BundleRefused, ModelVersionNotFound) as error:
+        if isinstance(error, BundleRefused) and rollout is not None and rollout.serving.live == newest.version:
+            raise  # it is the newest, and loading it once more would only say the same twice
         _log.warning("what is to be served cannot be, so the newest bundle is: %s", error)
         await bundles.load(newest.version)
     else:

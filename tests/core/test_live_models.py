@@ -310,6 +310,19 @@ def test_a_start_takes_the_newest_unless_somebody_has_chosen() -> None:
     run(scenario)
 
 
+def test_a_start_says_once_that_the_newest_is_damaged(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(place: Place) -> None:
+        bundles = FakeBundles("1")
+        await settle(place.store, bundles, watch=False)
+        bundles.bad = {"1"}
+        with pytest.raises(BundleRefused):
+            await settle(place.store, bundles, watch=False)
+        assert bundles.loads == ["1", "1"]
+        assert caplog.records == []
+
+    run(scenario)
+
+
 def test_a_watch_takes_over_what_is_published_and_does_not_undo_a_return() -> None:
     async def scenario(place: Place) -> None:
         bundles = FakeBundles("1"), FakeBundles("1")
