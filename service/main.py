@@ -25,6 +25,7 @@ import gc
 import logging
 import os
 import secrets
+import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,7 @@ from service.api.stream_entries import parse_entry
 from service.batching import MicroBatcher
 from service.core.accuracy import Sampling
 from service.core.consumer import Consumer
+from service.core.errors import StoreUnavailable
 from service.core.events import Snapshot, Visit
 from service.core.housekeeper import Housekeeper
 from service.core.live_models import LiveModels
@@ -53,7 +55,7 @@ from service.core.recommender import Recommender
 from service.core.warmer import Warmer
 from service.engine import BundleFolder
 from service.settings import Settings, StreamAddress, load_settings
-from service.store import open_store, open_stream
+from service.store import StoreUnreachable, open_store, open_stream
 
 _log = logging.getLogger(__name__)
 
@@ -71,13 +73,14 @@ LONGEST_INLINE = 2e-3
 MEMOS_WAITING = 16_384
 # Seconds. A process that is killed has this much more to fold again, and a user's next event one fold more.
 MEMOS_LINGER = 0.01
+START_PAUSE_SECONDS = 0.2  # between two attempts to start where the event log is away
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application of one server process. It opens nothing before it is started."""
     meter = PrometheusMeter()
     return build_api(
-        partial(open_services, settings, meter),
+        partial(start_services, settings, meter),
         meter,
         CONSOLE,
         keys=settings.api_keys,
@@ -94,8 +97,34 @@ def app_from_environment() -> FastAPI:
 
 
 @asynccontextmanager
+async def start_services(settings: Settings, meter: PrometheusMeter) -> AsyncIterator[Services]:
+    """As `open_services`, once the event log answers.
+
+    The process that started this one has seen it answer, so it is no wrong setting that keeps it away. A worker that
+    died meanwhile must not fail to start: uvicorn would take the whole service down with it.
+    """
+    async with AsyncExitStack() as closing:
+        while True:
+            try:
+                services = await closing.enter_async_context(open_services(settings, meter))
+                break
+            except (StoreUnavailable, StoreUnreachable) as error:
+                if _stop_was_asked():
+                    raise
+                _log.warning("waiting for the event log", extra={"reason": str(error)})
+            await asyncio.sleep(START_PAUSE_SECONDS)
+        yield services
+
+
+def _stop_was_asked() -> bool:
+    """uvicorn's handler of signals leaves a note on its server, which is read when the start has ended."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return bool(getattr(server, "should_exit", False))
+
+
+@asynccontextmanager
 async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIterator[Services]:
-    """The running service, ready and warm; raises `StoreRefused` or `BundleRefused`."""
+    """The running service, ready and warm; raises `StoreRefused`, `StoreUnavailable` or `BundleRefused`."""
     async with AsyncExitStack() as closing:
         # Workers share the machine's cores: a BLAS that starts a thread for each core makes them fight.
         closing.enter_context(threadpool_limits(limits=1, user_api="blas"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from service.core.ports import Store
 from service.store.redis import open_redis
 from service.store.redis_url import SCHEMES
-from service.store.refused import StoreRefused
+from service.store.refused import StoreRefused, StoreUnreachable
 from service.store.sqlite import open_sqlite
 from service.store.stream import open_stream
 
-__all__ = ["StoreRefused", "open_store", "open_stream"]
+__all__ = ["StoreRefused", "StoreUnreachable", "open_store", "open_stream"]
 
 
 async def open_store(url: str, keep: int, wait: int = 0) -> Store:

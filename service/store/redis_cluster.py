@@ -22,7 +22,7 @@ from service.core.errors import StoreUnavailable
 from service.store.redis_layout import TAGS, Script
 from service.store.redis_node import Call, Node
 from service.store.redis_url import Address
-from service.store.refused import StoreRefused
+from service.store.refused import StoreUnreachable
 
 # A slot that is being moved or has just lost its primary: the others of the batch must not wait long for it.
 _ROUNDS = 4
@@ -164,9 +164,11 @@ class Cluster:
                 await seed.check(cluster=True)
             finally:
                 await seed.close()
-            raise StoreRefused(f"{seed.place} cannot tell the cluster's nodes; correct the state URL.") from None
+            raise StoreUnreachable(f"{seed.place} cannot tell the cluster's nodes; correct the state URL.") from None
         if len(self._owners) < len(_slots()):
-            raise StoreRefused("the Redis cluster has slots without a server; complete it (redis-cli --cluster fix).")
+            raise StoreUnreachable(
+                "the Redis cluster has slots without a server; complete it (redis-cli --cluster fix)."
+            )
         for node in self._primaries():
             await node.check(cluster=True)
 

@@ -24,7 +24,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from service.core.errors import StoreUnavailable
 from service.store.redis_connections import Command, Connections
 from service.store.redis_layout import SCRIPTS, Script
-from service.store.refused import StoreRefused
+from service.store.refused import StoreRefused, StoreUnreachable
 
 MAX_CONNECTIONS = 16
 _PROBE_PAUSE_SECONDS = 0.05
@@ -177,7 +177,7 @@ class Node:
                 f"{self.place} refuses the credentials; correct user and password in the state URL."
             ) from None
         except (RedisError, OSError):  # a timer's TimeoutError is an OSError
-            raise StoreRefused(f"{self.place} cannot be reached; start it or correct the state URL.") from None
+            raise StoreUnreachable(f"{self.place} cannot be reached; start it or correct the state URL.") from None
         for reply in refused:
             if isinstance(reply, ResponseError):
                 raise StoreRefused(f"{self.place} refuses INFO or SCRIPT LOAD ({reply}); see the ACL rule in README.")

@@ -1,7 +1,11 @@
-"""The one start-up fault of the store."""
+"""The start-up faults of the store."""
 
 from __future__ import annotations
 
 
 class StoreRefused(Exception):
     """The store cannot be opened as configured. The message is one sentence that says what to do, without secrets."""
+
+
+class StoreUnreachable(StoreRefused):
+    """Nothing says that the configuration is wrong: the store may answer later."""

@@ -24,7 +24,7 @@ from redis.exceptions import RedisError, ResponseError
 from service.core.consumer import Entry, LeaseLost, Refused
 from service.core.errors import StoreUnavailable
 from service.store.redis_layout import Script
-from service.store.refused import StoreRefused
+from service.store.refused import StoreRefused, StoreUnreachable
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ async def open_stream(url: str, stream: str, group: str, budget: float = BUDGET_
         await source.create_group()
     except StoreUnavailable as error:
         await source.close()
-        raise StoreRefused(f"{error.for_log}; start it or correct the URL.") from None
+        raise StoreUnreachable(f"{error.for_log}; start it or correct the URL.") from None
     except BaseException:
         await source.close()
         raise

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from model.artifact import write_bundle
 from model.config import ModelConfig
+from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
 from tests.faults.aftermath import audited, judged
 from tests.faults.form import LONG, report, times
@@ -25,6 +29,7 @@ SEED = 20261128
 ITEMS = 200
 BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=16))
 RECOVERY_SECONDS = 2.0
+READY = "ready: the API"
 
 
 def test_redis_is_killed_under_load(tmp_path: Path) -> None:
@@ -34,6 +39,62 @@ def test_redis_is_killed_under_load(tmp_path: Path) -> None:
         RunningService(tmp_path, server.url, tmp_path / "bundle", RECBLR_EVENTS_KEPT="100000") as service,
     ):
         asyncio.run(_ordeal(service, server))
+
+
+def test_workers_that_die_while_redis_is_away_come_back_with_it(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", BUNDLE)
+    settings = {"RECBLR_WORKERS": "2", "RECBLR_EVENTS_KEPT": "100000"}
+    with RedisServer() as server, RunningService(tmp_path, server.url, tmp_path / "bundle", **settings) as service:
+        asyncio.run(_workers_die(service, server))
+
+
+async def _workers_die(service: RunningService, server: RedisServer) -> None:
+    kills = times(1, 10)
+    load = Load(service.url, ["one", "two"], [f"i{row}" for row in range(1, ITEMS + 1)], SEED, pause=0.01)
+    recoveries = []
+    await asyncio.to_thread(wait_for, "both workers", partial(_started, service, 2))
+    async with load.running():
+        for kill in range(kills):
+            await load.acknowledged_more(100)
+            server.kill()
+            await _kill_workers(service)
+            await asyncio.to_thread(server.start)
+            ready = time.monotonic()
+            before = len(load.acknowledged_at)
+            await load.acknowledged_more(1)
+            recoveries.append(load.acknowledged_at[before] - ready)
+            await asyncio.to_thread(wait_for, "both workers", partial(_started, service, 2 * (kill + 2)))
+    verdict = await judged(load, [BUNDLE])
+    report(
+        "kill -9 of Redis and of both workers",
+        seed=SEED,
+        kills=kills,
+        acknowledged=len(load.acknowledged),
+        **verdict.figures(),
+        longest_recovery_seconds=round(max(recoveries), 3),
+    )
+    assert verdict.clean(), verdict
+    server.kill()
+    await _kill_workers(service)
+    assert await asyncio.to_thread(service.stop) == 0  # who waits does not keep a stop waiting
+
+
+async def _kill_workers(service: RunningService) -> None:
+    """Return once new ones have tried to start, in vain."""
+    for pid in service.workers():
+        os.kill(pid, signal.SIGKILL)
+    await asyncio.to_thread(wait_for, "new workers", partial(_waiting, service, 2))
+
+
+def _started(service: RunningService, starts: int) -> bool:
+    """Whether workers have become ready so many times."""
+    return service.log().count(READY) >= starts
+
+
+def _waiting(service: RunningService, workers: int) -> bool:
+    """Whether so many workers have been waiting for Redis for a while since the last time that all were ready."""
+    lines = service.log().rpartition(READY)[2].splitlines()
+    return len(service.workers()) == workers and sum("waiting for the event log" in line for line in lines) >= 4
 
 
 async def _ordeal(service: RunningService, server: RedisServer) -> None:
@@ -56,7 +117,7 @@ async def _ordeal(service: RunningService, server: RedisServer) -> None:
             loading.append(ready - began)
             recoveries.append(load.acknowledged_at[before] - ready)
     verdict = await judged(load, [BUNDLE], population)
-    everyone = await audited(load, server.url, population)
+    everyone = await audited(load, server.url, population, verdict)
     report(
         "kill -9 of Redis under load",
         appendfsync="always",

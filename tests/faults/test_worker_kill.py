@@ -57,7 +57,7 @@ async def _ordeal(service: RunningService, url: str, backend: str) -> None:
             await _all_ready(service, WORKERS + kill + 1)
             restarts.append(time.monotonic() - began)
     verdict = await judged(load, [BUNDLE], population)
-    everyone = await audited(load, url, population)
+    everyone = await audited(load, url, population, verdict)
     report(
         "kill -9 of a random worker under load",
         backend=backend,
