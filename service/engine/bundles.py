@@ -6,12 +6,14 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from model.artifact import Bundle, BundleError, find_bundles, load_bundle, read_manifest
 from service.core.errors import ModelVersionNotFound
 from service.core.ports import BundleRefused, Engine, Folded, Published, Rank, StateDamaged, TopK, Turn
+from service.engine.aside import aside
 from service.engine.compiled import compilations, log_compilation, statistics
 from service.engine.cpu import CpuEngine
 
@@ -54,7 +56,9 @@ class BundleFolder:
 
     async def load(self, version: str) -> Engine:
         """See core.ports.Bundles; at a first load `DeviceRefused`, too."""
-        return await asyncio.to_thread(self._load, version)
+        if not statistics():  # no kernel has run in this process, so nobody waits for an answer either
+            return await asyncio.to_thread(self._load, version)
+        return await aside(partial(self._load, version))
 
     def _published(self) -> list[Published]:
         try:

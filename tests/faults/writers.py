@@ -66,6 +66,7 @@ class Load:
         self.without_answer = 0  # acknowledged without the recommendations that were asked for
         self.acknowledged_at: list[float] = []  # times of `time.monotonic`, in order
         self._urls = (url, second or url)
+        self.took: list[tuple[float, float]] = []  # of each 200: when it was sent, and the seconds until it came
         self.refused_after: list[float] = []  # seconds that each 503 took
         self._dice = [random.Random(f"{seed} {writer}") for writer in range(writers)]
         self._twice, self._pause, self._named, self._repeat = twice, pause, named, repeat
@@ -138,6 +139,7 @@ class Load:
                 else:
                     self.statuses[str(status)] += 1
                     if status == 200:
+                        self.took.append((began, time.monotonic() - began))
                         self._hear(name, body)
                         return False
                     if not self._repeat or status not in (429, 503):
