@@ -36,7 +36,7 @@ _RECALL_AT = 10
 _MOST_LISTS = 4096
 # How far down the order an item's place is looked for.
 _DEEPEST = 100
-_PROBES = (16, 32, 64, 128, 256)
+_PROBES = (16, 32, 64, 128, 256, 512)
 # Processors by OpenBLAS' names today, as the one in faiss' wheel calls what it has for them.
 _BLAS_CORES = {
     "Haswell": "Haswell",

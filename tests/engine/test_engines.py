@@ -98,6 +98,26 @@ def test_a_batch_of_everything_equals_one_by_one(house: House) -> None:
     assert [n for n, found in enumerate(together) if isinstance(found, StateDamaged)] == [4, 9]
 
 
+def test_scores_are_float64s_at_every_size_of_batch(house: House) -> None:
+    """A part of each history is folded already, the rest comes with the question: as it is online."""
+    sizes = [1, 2, 3, 4, 5, 8, 9, 17]
+    users = [house.history(2 + n % 9, seed=100 + n) for n in range(max(sizes))]
+    wanted = [house.scores(items) for items in users]
+    best = [scores[order(scores)[:10]] for scores in wanted]
+    rows = {item.item_id: row for row, item in enumerate(house.bundle.items, start=1)}
+    first = house.engine.run([Turn(None, items[: 1 + n % (len(items) - 1)], None) for n, items in enumerate(users)])
+    carried = [answer.state for answer in first if isinstance(answer, Folded)]
+    ask = TopK(10, exclude_seen=False)
+    turns = [Turn(carried[n], items[1 + n % (len(items) - 1) :], ask) for n, items in enumerate(users)]
+    for size in sizes:
+        for n, answer in enumerate(house.engine.run(turns[:size])):
+            assert isinstance(answer, Folded)
+            given = np.array([item.score for item in answer.items])
+            assert len(given) == min(10, len(rows))
+            assert np.abs(given - wanted[n][[rows[item.item_id] for item in answer.items]]).max() <= 1e-4, (size, n)
+            assert np.abs(given - best[n]).max() <= 1e-4, (size, n)
+
+
 def test_no_turns_have_no_answers(small: House) -> None:
     assert small.engine.run([]) == []
 
