@@ -39,7 +39,8 @@ def million(options: Options) -> dict[str, Any]:
                 target = Target.of("recblr", service, redis)
                 steady = [open_loop(target, requests, options, options.rate, label) for _ in range(options.rounds)]
                 full = closed_loop(target, requests, options, min(options.seconds, 10.0), label)
-                summary["recall@10"] = model_metrics(service).get("retrieval_recall@10", "exact search")
+                recall = model_metrics(service).get("retrieval_recall@10")
+                summary |= {"search": "exact" if recall is None else "index", "recall@10": recall or 1.0}
                 summary[label] = _summary(steady, full) | {"memory_mb": _memory(service)}
                 runs += [*steady, full]
     return {"runs": runs, "summary": summary, "charts": []}
