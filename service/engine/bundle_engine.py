@@ -104,8 +104,9 @@ class BundleEngine:
         rows = [[row for item in turn.items if (row := known.get(item))] for turn in turns]
         places: dict[int, list[Place]] = {}
         if judged := [n for n, turn in enumerate(turns) if turn.judged and sound[n]]:
-            places = self._judge(turns, judged, states, rows)
-            batch = join([state if fit else b"" for state, fit in zip(states, sound, strict=True)])
+            places, moved = self._judge(turns, judged, states, rows, batch)
+            if moved:
+                batch = join([state if fit else b"" for state, fit in zip(states, sound, strict=True)])
         pending = [n for n in range(len(turns)) if rows[n] and sound[n]]
         if pending:
             for n, state in zip(pending, self._folder.fold(batch, pending, [rows[n] for n in pending]), strict=True):
@@ -129,34 +130,46 @@ class BundleEngine:
         return float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
 
     def _judge(
-        self, turns: Sequence[Turn], judged: Sequence[int], states: list[bytes], rows: list[list[int]]
-    ) -> dict[int, list[Place]]:
+        self,
+        turns: Sequence[Turn],
+        judged: Sequence[int],
+        states: list[bytes],
+        rows: list[list[int]],
+        batch: Batch,
+    ) -> tuple[dict[int, list[Place]], bool]:
         """Places for the judged turns. Their `states` and `rows` go on to where the last judged event is next.
+
+        Says also whether a state went on; until one does, `batch` holds all states.
 
         The n-th judged event of every turn is placed in one go, after a fold of what came before it.
         """
         found: dict[int, list[Place]] = {n: [] for n in judged}
-        begun = dict.fromkeys(judged, 0)
+        begun, moved = dict.fromkeys(judged, 0), False
         for nth in range(max(len(turns[n].judged) for n in judged)):
             asked = [n for n in judged if nth < len(turns[n].judged)]
             parts = {n: self._known(turns[n].items[begun[n] : turns[n].judged[nth]]) for n in asked}
             if before := [n for n in asked if parts[n]]:
-                batch, everyone = join([states[n] for n in before]), range(len(before))
-                for n, state in zip(
-                    before, self._folder.fold(batch, everyone, [parts[n] for n in before]), strict=True
-                ):
+                joined, everyone = join([states[n] for n in before]), range(len(before))
+                after = self._folder.fold(joined, everyone, [parts[n] for n in before])
+                for n, state in zip(before, after, strict=True):
                     states[n] = state
+                moved = True
             begun |= {n: turns[n].judged[nth] for n in asked}
             targets = [self._rows[turns[n].items[begun[n]]] for n in asked]
-            for n, place in zip(asked, self._places([states[n] for n in asked], targets), strict=True):
+            own = [states[n] for n in asked]
+            queries = (
+                self._queries(join(own), [0] * len(own)) if moved else self._queries(batch, [0] * len(own), asked)
+            )
+            for n, place in zip(asked, self._places(own, queries, targets), strict=True):
                 found[n].append(place)
-        for n in judged:
-            rows[n] = self._known(turns[n].items[begun[n] :])
-        return found
+        if moved:
+            for n in judged:
+                rows[n] = self._known(turns[n].items[begun[n] :])
+        return found, moved
 
-    def _places(self, states: Sequence[bytes], targets: Sequence[int]) -> list[Place]:
+    def _places(self, states: Sequence[bytes], queries: Queries, targets: Sequence[int]) -> list[Place]:
         cold = [self._is_cold(state) for state in states]
-        places = self._search.places(self._queries(states, [0] * len(states), True), np.array(targets))
+        places = self._search.places(queries, np.array(targets))
         found = list(map(Place, cold, places.among_all.tolist(), places.among_unseen.tolist()))
         if self._bundle.config.start_token:
             return found
@@ -207,17 +220,26 @@ class BundleEngine:
                     counts.append(ask.k)
                     excluding.append(ask.exclude_seen)
         if asked:
-            best = self._search.best(self._queries([states[n] for n in asked], counts, excluding))
+            best = self._search.best(self._queries(join([states[n] for n in asked]), counts, None, excluding))
             for n, rows, scores, found in zip(asked, best.rows, best.scores, best.found.tolist(), strict=True):
                 answers[n] = self._scored(rows, scores, found)
         return answers
 
-    def _queries(self, states: Sequence[bytes], counts: Sequence[int], excluding: Sequence[bool] | bool) -> Queries:
-        """What the outputs of sound states ask; `excluding`: without what the state has seen."""
-        batch = join(states)
-        outputs = batch.starts[:-1, None] + np.arange(self._bundle.config.dim)
-        end = batch.starts[1:]
-        begin = np.where(excluding, batch.starts[:-1] + self._folder.floats, end)
+    def _queries(
+        self,
+        batch: Batch,
+        counts: Sequence[int],
+        which: Sequence[int] | None = None,
+        excluding: Sequence[bool] | None = None,
+    ) -> Queries:
+        """What the outputs of a batch's states ask, or of some; `excluding`: each without what it has seen."""
+        start, end = batch.starts[:-1], batch.starts[1:]
+        if which is not None:
+            start, end = start[which], end[which]
+        outputs = start[:, None] + np.arange(self._bundle.config.dim)
+        begin = start + self._folder.floats
+        if excluding is not None:
+            begin = np.where(excluding, begin, end)
         return Queries(batch.numbers[outputs], np.array(counts), batch.words, begin, end)
 
     def _rank(self, ask: Rank, state: bytes) -> tuple[ScoredItem, ...]:
