@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +12,7 @@ from service.core.errors import StoreUnavailable
 from service.core.events import MemoPut, Snapshot, Visit
 from service.core.memo import Memo, MemoDamaged, decode_memo, memo_after
 from service.core.ports import Engine, Folded, StateDamaged, Store, Turn
+from service.core.priority import give_way
 from service.core.rebuild import Work
 
 # Events and users that one visit of the store brings, about: decoding them is a millisecond's work on the event loop.
@@ -22,8 +20,6 @@ EVENTS_A_VISIT, MOST_USERS_A_VISIT = 800, 32
 # Events of a fold, about: enough for full matrix products. Their ids become rows under the GIL, half a millisecond.
 EVENTS_A_FOLD = 4096
 MEMOS_A_PUT = 16
-# The niceness of the thread. The lowest priority of all would let it be kept waiting with the GIL in its hands.
-NICENESS = 10
 
 # (user, snapshot with pending events), and the same with the memo to continue.
 Found = tuple[str, Snapshot]
@@ -48,7 +44,7 @@ class Refolder:
     def __init__(self, store: Store, meter: RefoldMeter) -> None:
         self._store = store
         self._meter = meter
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rebuild", initializer=_give_way)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rebuild", initializer=give_way)
         self._users_a_visit = 1
 
     def close(self) -> None:
@@ -127,9 +123,3 @@ class Refolder:
             for _, snapshot, memo in begun
         ]
         return await asyncio.get_running_loop().run_in_executor(self._thread, engine.run, turns)
-
-
-def _give_way() -> None:
-    """Leave the core to whoever wants it, mostly. Only Linux knows priorities of single threads."""
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

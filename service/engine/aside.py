@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from service.core.priority import give_way
+
 Result = TypeVar("Result")
 
-_NICENESS = 10
 # Seconds after which a thread that runs Python lets another one have the GIL. The interpreter's own 5 ms would be
 # the time that each step of a request waits.
 _TURN = 0.5e-3
@@ -23,18 +23,11 @@ _one_at_a_time = threading.Lock()
 
 async def aside(work: Callable[[], Result]) -> Result:
     """The result of `work`, from a thread of its own that gives way to the others; one such work at a time."""
-    thread = ThreadPoolExecutor(1, "aside", initializer=_give_way)
+    thread = ThreadPoolExecutor(1, "aside", initializer=give_way)
     try:
         return await asyncio.get_running_loop().run_in_executor(thread, _quietly, work)
     finally:
         thread.shutdown(wait=False)
-
-
-def _give_way() -> None:
-    if (
-        sys.platform == "linux"
-    ):  # where niceness is a thread's own. It ends with the thread: not everybody may undo it
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _quietly(work: Callable[[], Result]) -> Result:
