@@ -46,7 +46,7 @@ async def _write(urls: tuple[str, str], url: str, backend: str) -> None:
     items = [f"i{row}" for row in range(1, ITEMS + 1)]
     # A worker each: those that share a port may leave all the work to one of them.
     load = Load(urls[0], ["one"], items, SEED, second=urls[1], writers=WRITERS)
-    await load.write(times(10, 200))
+    await load.write(times(10, 100))
     verdict = await judged(load, [BUNDLE])
     everyone = await audit_everyone(urls[1], url)
     report(

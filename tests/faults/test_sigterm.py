@@ -30,7 +30,7 @@ BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=16))
 def test_a_stop_under_load_fails_no_request(tmp_path: Path, workers: int) -> None:
     write_bundle(tmp_path / "bundle", BUNDLE)
     settings = {"RECBLR_WORKERS": str(workers), "RECBLR_EVENTS_KEPT": "100000"}
-    stops = [0.0] * times(1, 10)
+    stops = [0.0] * times(1, 5)
     loads = []
     with RedisServer() as server:
         service = RunningService(tmp_path, server.url, tmp_path / "bundle", **settings)

@@ -61,7 +61,7 @@ async def _spoiled(
         users, items = [f"user{n}" for n in range(USERS)], [f"i{row}" for row in range(1, ITEMS + 1)]
         load = Load(service.url, users, items, SEED, twice=0.0, named=named)
         proxy.every = EVERY[fault]
-        await load.write(times(20, 500))
+        await load.write(times(20, 200))
         proxy.every = 0
         verdict = await judged(load, [BUNDLE])
         everyone = await audit_everyone(service.url, server.url)
