@@ -67,7 +67,6 @@ async def _ordeal(service: RunningService, url: str, backend: str) -> None:
         acknowledged=len(load.acknowledged),
         answers=len(load.answers),
         statuses=dict(load.statuses),
-        acknowledged_late=load.seen_late,
         **verdict.figures(),
         longest_silence_seconds=round(max(silences), 2),
         longest_restart_seconds=round(max(restarts), 2),
