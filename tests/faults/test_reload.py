@@ -72,7 +72,7 @@ async def _exchanges(service: RunningService, url: str) -> None:
     errors = []
     for bundle in BUNDLES:  # each model's memos
         await _reload(service, bundle.version)
-        errors.append(await audited(load, url, population))
+        errors.append(await audited(load, url, population, verdict))
     answered_by = Counter(answer.version for answer in load.answers)
     report(
         "reload under load",
@@ -132,7 +132,7 @@ async def _killed_reloads(service: RunningService, url: str, whom: str) -> None:
                 outcomes[f"{moment}: {'new' if now == other else 'old'}"] += 1
                 await load.acknowledged_more(10)
     verdict = await judged(load, BUNDLES, population)
-    everyone = await audited(load, url, population)
+    everyone = await audited(load, url, population, verdict)
     report(
         "kill -9 in the middle of a reload",
         whom=whom,
