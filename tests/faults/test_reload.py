@@ -24,6 +24,7 @@ from service.core.rollout import NOTE, Rollout, decode_rollout
 from tests.deployments import wait_for
 from tests.end_to_end.service import KEY, RunningService
 from tests.faults.aftermath import audited, judged
+from tests.faults.client import Client
 from tests.faults.form import LONG, report, times
 from tests.faults.population import Population
 from tests.faults.writers import Load
@@ -159,9 +160,11 @@ async def _begin(service: RunningService, pause: float) -> tuple[Population, Loa
 
 
 async def _reload(service: RunningService, version: str) -> tuple[int, Any]:
-    async with httpx.AsyncClient(timeout=120) as client:
-        answer = await client.post(f"{service.url}/v1/admin/reload", headers=HEADERS, json={"version": version})
-    return answer.status_code, answer.json()
+    client = Client(service.url)  # making a larger one would hold the load's own event loop up
+    try:
+        return await client.call("POST", "/admin/reload", {"version": version})
+    finally:
+        client.close()
 
 
 def _rollout(client: redis.Redis) -> Rollout:
