@@ -176,7 +176,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
             sampling=Sampling(settings.accuracy_sample),
         )
         closing.push_async_callback(recommender.close)
-        housekeeper = Housekeeper(store)
+        housekeeper = Housekeeper(store, expires=settings.days_kept is not None)
         closing.push_async_callback(housekeeper.close)
         housekeeper.start()
         if settings.stream_url is not None:
@@ -251,7 +251,8 @@ def docs_url(settings: Settings) -> str:
 
 async def open_log(settings: Settings) -> Store:
     """The store that the settings name; raises `StoreRefused`."""
-    return await open_store(settings.state_url.get_secret_value(), settings.events_kept, settings.redis_wait)
+    url = settings.state_url.get_secret_value()
+    return await open_store(url, settings.events_kept, settings.redis_wait, settings.days_kept)
 
 
 def bundle_folder(settings: Settings) -> Bundles:

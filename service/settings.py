@@ -168,6 +168,13 @@ class Settings(BaseSettings):
         title="a whole number from 10 to 100000",
         description="most recent events that the log keeps of each user",
     )
+    days_kept: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        title="a whole number from 1 to 36500",
+        description="days after which an event is removed from the log, and a user with the last one",
+    )
     deadline: float = Field(
         default=2.0,
         gt=0,

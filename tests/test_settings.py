@@ -98,6 +98,8 @@ WRONG = [
     ("RECBLR_STATE_URL", "postgres://user:hunter2hunter2@db"),
     ("RECBLR_STATE_URL", "redis+other://user:hunter2hunter2@db"),
     ("RECBLR_REDIS_WAIT", "-1"),
+    ("RECBLR_DAYS_KEPT", "0"),
+    ("RECBLR_DAYS_KEPT", "1.5"),
     ("RECBLR_WORKERS", "0"),
     ("RECBLR_API_KEYS", "hunter2"),
     ("RECBLR_API_KEYS", f"{KEYS},hunter2"),

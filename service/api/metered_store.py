@@ -55,6 +55,11 @@ class MeteredStore:
         with self._meter.store_round_trip("finish_merges"):
             return await self._store.finish_merges()
 
+    async def expire(self, user_ids: Sequence[str]) -> int:
+        """See `Store`."""
+        with self._meter.store_round_trip("expire"):
+            return await self._store.expire(user_ids)
+
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store`."""
         with self._meter.store_round_trip("users"):

@@ -14,7 +14,11 @@ class Store(Protocol):
     """The event log, which is the truth, and the memos, which can be rebuilt from it.
 
     An append is the one commit point: atomic, ordered per user (sequences exactly 1, 2, 3, …) and idempotent by
-    `event_id` among the user's kept events. The log keeps each user's most recent events up to the store's limit.
+    `event_id` among the user's kept events. The log keeps each user's most recent events up to the store's limit and,
+    where the store has a limit of age, no longer than that after they came: by the service's clock, for what a client
+    says of an event's time could keep it for ever, or throw an import away at once. Both limits take effect at a
+    user's next append, that of age at `expire` too. A merged event counts as having come no later than the one after
+    it.
     Every method but `visit` raises `StoreUnavailable` when the backend does not answer within its budget.
     """
 
@@ -71,6 +75,14 @@ class Store(Protocol):
 
     async def finish_merges(self) -> int:
         """Finish merges that were begun and cut off; how many there were."""
+        ...
+
+    async def expire(self, user_ids: Sequence[str]) -> int:
+        """Remove what is beyond the limit of age, if the store has one; the number of events removed.
+
+        Of these users, who then has no events is gone, as after `delete_user`, also where others than this removed
+        them.
+        """
         ...
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:

@@ -12,8 +12,8 @@ from service.store.stream import open_stream
 __all__ = ["StoreRefused", "StoreUnreachable", "open_store", "open_stream"]
 
 
-async def open_store(url: str, keep: int, wait: int = 0) -> Store:
-    """Open the store at `url`, which keeps the newest `keep` events of each user.
+async def open_store(url: str, keep: int, wait: int = 0, days: int | None = None) -> Store:
+    """Open the store at `url`, which keeps the newest `keep` events of each user, those of the last `days` if given.
 
     `sqlite:///relative/path`, `sqlite:////absolute/path`, or one of `redis_url.SCHEMES`. `wait` is how many replicas
     of Redis must have what is acknowledged. Raises `StoreRefused`.
@@ -24,8 +24,8 @@ async def open_store(url: str, keep: int, wait: int = 0) -> Store:
     if scheme == "sqlite":
         if wait:
             raise StoreRefused("SQLite has no replicas to wait for; unset RECBLR_REDIS_WAIT or name a Redis.")
-        return await open_sqlite(url, keep)
+        return await open_sqlite(url, keep, days)
     if scheme in SCHEMES:
-        return await open_redis(url, keep, wait=wait)
+        return await open_redis(url, keep, wait=wait, days=days)
     # The rest of the URL may hold a password, so no part of it is repeated.
     raise StoreRefused(f"the state URL must begin with sqlite:/// or with {', '.join(SCHEMES)} and ://.")

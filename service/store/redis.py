@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from service.store.redis_pools import primary_pool, server_pool
 from service.store.redis_url import Address, Target, parse_url
 
 BUDGET_SECONDS = 1.0  # for one call of the store
+DAY_SECONDS = 86_400
 
 
 class Deployment(Protocol):
@@ -47,12 +49,15 @@ class Deployment(Protocol):
         ...
 
 
-async def open_redis(url: str, keep: int, budget: float = BUDGET_SECONDS, wait: int = 0) -> RedisStore:
+async def open_redis(
+    url: str, keep: int, budget: float = BUDGET_SECONDS, wait: int = 0, days: int | None = None
+) -> RedisStore:
     """The store on the Redis at `url`; raises `StoreRefused` where it is unreachable or could evict events.
 
     `budget` is how many seconds one call may take, `wait` how many replicas must have what is acknowledged.
+    `keep` and `days` are the limits of retention.
     """
-    store = RedisStore(_deployment(parse_url(url), budget, wait), keep, wait)
+    store = RedisStore(_deployment(parse_url(url), budget, wait), keep, wait, days)
     try:
         await store.check()
     except BaseException:
@@ -75,9 +80,10 @@ def _deployment(target: Target, budget: float, wait: int) -> Deployment:
 class RedisStore:
     """See `service.core.ports.Store`; safe to share between tasks of one event loop."""
 
-    def __init__(self, deployment: Deployment, keep: int, wait: int) -> None:
+    def __init__(self, deployment: Deployment, keep: int, wait: int, days: int | None = None) -> None:
         self._deployment = deployment
         self._keep = keep
+        self._days = days
         self._lasting = int(wait > 0)
         self._merges = Merges(self._run, keep, self._lasting)
 
@@ -102,6 +108,7 @@ class RedisStore:
             new_generation(),
             visit.model_version or "",
             self._lasting,
+            self._limit(),
         ]
         for event in visit.events:
             arguments += (event.item_id, repr(event.timestamp), event.event_id or "", event.fingerprint)
@@ -145,6 +152,18 @@ class RedisStore:
     async def finish_merges(self) -> int:
         """See `Store.finish_merges`."""
         return await self._merges.finish_all()
+
+    async def expire(self, user_ids: Sequence[str]) -> int:
+        """See `Store.expire`."""
+        if self._days is None:
+            return 0
+        limit = self._limit()
+        calls = [Call((*layout.keys(user), layout.deletions_key(user)), (limit,)) for user in user_ids]
+        return sum(await self._run(layout.EXPIRE, calls))
+
+    def _limit(self) -> int:
+        """The milliseconds since 1970 before which an event must have arrived to be removed; 0 for none."""
+        return 0 if self._days is None else int(1000 * (time.time() - self._days * DAY_SECONDS))
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store.users`. A user has two keys, and a page counts those it looked at."""

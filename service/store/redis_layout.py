@@ -41,11 +41,12 @@ class Script:
         self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-VISIT = Script("entry.lua", "visit.lua")
+VISIT = Script("entry.lua", "retention.lua", "visit.lua")
 PUT_MEMO = Script("put_memo.lua")
 HISTORY = Script("position.lua", "history.lua")
 DELETE_EVENT = Script("entry.lua", "position.lua", "delete_event.lua")
 DELETE_USER = Script("entry.lua", "unsettled.lua", "delete_user.lua")
+EXPIRE = Script("entry.lua", "retention.lua", "unsettled.lua", "expire.lua")
 PARK = Script("entry.lua", "unsettled.lua", "park.lua")
 MERGE = Script("entry.lua", "merge.lua")
 UNPARK = Script("unpark.lua")
@@ -55,7 +56,7 @@ NOTES = Script("notes.lua")
 SWAP_NOTE = Script("swap_note.lua")
 SCRIPTS = (
     *(VISIT, PUT_MEMO, HISTORY, DELETE_EVENT, DELETE_USER, NOTES, SWAP_NOTE),
-    *(PARK, MERGE, UNPARK, SETTLE, PARKED),
+    *(EXPIRE, PARK, MERGE, UNPARK, SETTLE, PARKED),
 )
 
 NOTES_KEY = "{notes}:notes"

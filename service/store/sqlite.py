@@ -15,11 +15,12 @@ from service.core.events import History, MemoPut, Merged, Snapshot, Visit
 from service.store import sqlite_log, sqlite_merge
 from service.store.refused import StoreRefused
 from service.store.sqlite_file import open_file
+from service.store.sqlite_retention import Retention, remove_user
 
 Result = TypeVar("Result")
 
 
-async def open_sqlite(url: str, keep: int) -> SqliteStore:
+async def open_sqlite(url: str, keep: int, days: int | None = None) -> SqliteStore:
     """The store in the file that `url` names, made if it does not exist; raises `StoreRefused`."""
     if not url.startswith("sqlite:///") or url == "sqlite:///":
         raise StoreRefused("write the state URL as sqlite:///relative/path or sqlite:////absolute/path.")
@@ -31,19 +32,19 @@ async def open_sqlite(url: str, keep: int) -> SqliteStore:
     except BaseException:
         executor.shutdown(wait=False)
         raise
-    return SqliteStore(executor, log, memos, keep)
+    return SqliteStore(executor, log, memos, Retention(keep, days))
 
 
 class SqliteStore:
     """See `service.core.ports.Store`. A batch of visits is one transaction, so it costs one fsync at most."""
 
     def __init__(
-        self, executor: ThreadPoolExecutor, log: sqlite3.Connection, memos: sqlite3.Connection, keep: int
+        self, executor: ThreadPoolExecutor, log: sqlite3.Connection, memos: sqlite3.Connection, retention: Retention
     ) -> None:
         self._executor = executor
         self._log = log
         self._memos = memos
-        self._keep = keep
+        self._retention = retention
 
     async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
         """See `Store.visit`. One transaction: it fails as a whole."""
@@ -84,7 +85,7 @@ class SqliteStore:
 
         def work() -> int:
             with _transaction(self._log, "IMMEDIATE"):
-                return sqlite_log.delete_user(self._log, user_id)
+                return remove_user(self._log, user_id)
 
         return await self._in_thread(work)
 
@@ -93,13 +94,22 @@ class SqliteStore:
 
         def work() -> Merged | None:
             with _transaction(self._log, "IMMEDIATE"):
-                return sqlite_merge.merge(self._log, user_id, from_user_id, self._keep)
+                return sqlite_merge.merge(self._log, user_id, from_user_id, self._retention.keep)
 
         return await self._in_thread(work)
 
     async def finish_merges(self) -> int:
         """See `Store.finish_merges`. None is ever cut off."""
         return 0
+
+    async def expire(self, user_ids: Sequence[str]) -> int:
+        """See `Store.expire`."""
+
+        def work() -> int:
+            with _transaction(self._log, "IMMEDIATE"):
+                return sum(self._retention.expire(self._log, user_id) for user_id in user_ids)
+
+        return await self._in_thread(work) if self._retention.by_age else 0
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store.users`."""
@@ -146,7 +156,7 @@ class SqliteStore:
         # The write lock is taken at the start: a reader that becomes a writer midway could only fail.
         appends = any(visit.events for visit in visits)
         with _transaction(self._log, "IMMEDIATE" if appends else "DEFERRED"):
-            return [sqlite_log.visit(self._log, visit, self._keep) for visit in visits]
+            return [sqlite_log.visit(self._log, visit, self._retention) for visit in visits]
 
 
 @contextmanager

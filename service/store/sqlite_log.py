@@ -18,11 +18,12 @@ from service.core.events import (
     Snapshot,
     Visit,
 )
+from service.store.sqlite_retention import Retention, count_deletion
 
 _EVENTS = "SELECT sequence, item_id, timestamp, event_id FROM events "
 
 
-def visit(db: sqlite3.Connection, visit: Visit, keep: int) -> Snapshot:
+def visit(db: sqlite3.Connection, visit: Visit, retention: Retention) -> Snapshot:
     """See `Store.visit`."""
     user_id = visit.user_id
     known = db.execute("SELECT generation, sequence, trimmed FROM users WHERE user_id = ?", (user_id,))
@@ -30,7 +31,7 @@ def visit(db: sqlite3.Connection, visit: Visit, keep: int) -> Snapshot:
     sequence, outcomes = _append(db, user_id, before, visit.events)
     if sequence > before:
         generation = generation or secrets.token_hex(8)
-        trimmed = _trim(db, user_id, sequence, trimmed, keep)
+        trimmed = retention.trim(db, user_id, sequence, trimmed)
         db.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", (user_id, generation, sequence, trimmed))
     memo, applied = None, 0
     if visit.model_version is not None:
@@ -68,19 +69,6 @@ def _append(
         )
         outcomes.append(Appended(sequence, False))
     return sequence, tuple(outcomes)
-
-
-def _trim(db: sqlite3.Connection, user_id: str, sequence: int, trimmed: int, keep: int) -> int:
-    """Remove what exceeds `keep` events; the newest sequence that retention has removed so far."""
-    if sequence - trimmed <= keep:
-        return trimmed
-    newest = db.execute(
-        "SELECT sequence FROM events WHERE user_id = ? ORDER BY sequence DESC LIMIT 1 OFFSET ?", (user_id, keep)
-    ).fetchone()
-    if newest is None:  # deletions left gaps
-        return trimmed
-    db.execute("DELETE FROM events WHERE user_id = ? AND sequence <= ?", (user_id, newest[0]))
-    return int(newest[0])
 
 
 def put_memo(db: sqlite3.Connection, put: MemoPut) -> bool:
@@ -142,21 +130,6 @@ def delete_event(db: sqlite3.Connection, user_id: str, event_id: str) -> bool:
     db.execute("DELETE FROM memos WHERE user_id = ?", (user_id,))
     db.execute("UPDATE users SET generation = ? WHERE user_id = ?", (secrets.token_hex(8), user_id))
     return True
-
-
-def delete_user(db: sqlite3.Connection, user_id: str) -> int:
-    """See `Store.delete_user`."""
-    if db.execute("DELETE FROM users WHERE user_id = ?", (user_id,)).rowcount:
-        # Events that retention removed from here may stand in an export still, so a user without events counts too.
-        count_deletion(db)
-    db.execute("DELETE FROM memos WHERE user_id = ?", (user_id,))
-    db.execute("DELETE FROM merges WHERE user_id = ?", (user_id,))
-    return db.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
-
-
-def count_deletion(db: sqlite3.Connection) -> None:
-    """Let exports know that the log was changed other than by appending and retention."""
-    db.execute("INSERT INTO deletions VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1")
 
 
 def _events(rows: Iterator[tuple[int, str, float, str | None]]) -> tuple[Event, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from service.core.events import Merged
-from service.store import sqlite_log
+from service.store.sqlite_retention import count_deletion, remove_user
 
 MERGES_KNOWN = 32
 
@@ -40,7 +40,7 @@ def merge(db: sqlite3.Connection, user_id: str, from_user_id: str, keep: int) ->
     taken = {row.event_id: row.fingerprint for row in own if row.event_id is not None}
     fresh = [row for row in others if row.event_id not in taken]
     duplicates = sum(taken.get(row.event_id) == row.fingerprint for row in others if row.event_id in taken)
-    sqlite_log.delete_user(db, from_user_id)
+    remove_user(db, from_user_id)
     sequence = _write(db, user_id, own, fresh, keep)
     merged = Merged(len(fresh), duplicates, len(others) - len(fresh) - duplicates, sequence)
     _remember(db, user_id, source, merged)
@@ -76,7 +76,7 @@ def _write(db: sqlite3.Connection, user_id: str, own: list[_Row], fresh: list[_R
     )
     db.execute("DELETE FROM memos WHERE user_id = ?", (user_id,))
     db.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", (user_id, secrets.token_hex(8), sequence, trimmed))
-    sqlite_log.count_deletion(db)
+    count_deletion(db)
     return int(sequence)
 
 

@@ -1,7 +1,7 @@
 -- One user's visit: append events, then bring back the memo and what a fold still needs.
 -- KEYS  user hash, log list, shard stream
--- ARGV  user id, keep, generation for a new user, model version or "", 1 if duplicates must write,
---       then for each event: item id, timestamp, event id or "", fingerprint
+-- ARGV  user id, keep, generation for a new user, model version or "", 1 if duplicates must write, time in milliseconds
+--       before which what arrived is removed (0: nothing is), then for each event: item id, timestamp, event id or "", fingerprint
 -- Returns generation, sequence, trimmed, memo or nil, applied, entries, {sequence, kind} for each event
 --         where kind is 0 appended, 1 duplicate, 2 conflict.
 --
@@ -20,7 +20,7 @@ local applied = tonumber(found[4])
 local memo = found[5]
 
 local sequence, kept, outcomes = before, 0, {}
-for i = 6, #ARGV, 4 do
+for i = 7, #ARGV, 4 do
   local item, timestamp, event_id, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local known = event_id ~= '' and redis.call('HGET', user, 'e:' .. event_id)
   if known then
@@ -49,16 +49,10 @@ for i = 6, #ARGV, 4 do
   end
 end
 
-if kept > keep then
-  for _, entry in ipairs(redis.call('LPOP', log, kept - keep)) do
-    local number, _, _, event_id, stream_id = parts(entry)
-    if event_id ~= '' then
-      redis.call('HDEL', user, 'e:' .. event_id)
-    end
-    redis.call('XDEL', stream, stream_id)
-    trimmed = number
-  end
-  redis.call('HSET', user, 'trimmed', trimmed)
+local limit = tonumber(ARGV[6])
+local excess = sequence > before and math.max(kept - keep, limit > 0 and expired(log, limit) or 0) or 0
+if excess > 0 then
+  trimmed = remove_oldest(user, log, stream, excess)
 end
 
 -- A cursor beyond the log as it was, or before what retention removed, belongs to another history.

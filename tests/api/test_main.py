@@ -27,6 +27,8 @@ from service.main import docs_url, run_turns
 from service.settings import Settings
 from tests.core.fakes import FakeEngine
 from tests.model.builders import bundle_of
+from tests.store.backends import SqliteBackend
+from tests.store.calls import append, new
 
 ROOT = Path(__file__).parent.parent.parent
 BUNDLE = ROOT / "bundles" / "ml-1m-demo"
@@ -195,6 +197,26 @@ def serving(folder: Path, **settings: str) -> Iterator[tuple[httpx.Client, subpr
         process.wait(30)
         if process.stderr is not None:
             process.stderr.close()
+
+
+def test_users_who_never_come_back_are_forgotten_in_time(tmp_path: Path) -> None:
+    backend = SqliteBackend(tmp_path / "log.db")
+
+    async def fill() -> None:
+        store = await backend.open()
+        await append(store, "old", new("1"))
+        await append(store, "young", new("1"))
+        await store.close()
+
+    asyncio.run(fill())
+    backend.make_older("old", 31 * 86_400.0)
+    backend.make_older("young", 29 * 86_400.0)
+    with serving(tmp_path, RECBLR_STATE_URL=backend.url, RECBLR_DAYS_KEPT="30") as (client, _):
+        deadline = time.monotonic() + 60
+        while client.get("/v1/users/old").status_code != 404:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.get("/v1/users/young").json()["events"] == 1
 
 
 def test_one_worker_from_start_to_stop(tmp_path: Path) -> None:

@@ -257,6 +257,9 @@ class MemoryStore:
     async def finish_merges(self) -> int:
         return 0
 
+    async def expire(self, user_ids: Sequence[str]) -> int:
+        return 0
+
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         found = sorted(user for user in self.logs if user > cursor)[:limit]
         return found, found[-1] if len(found) == limit else ""

@@ -25,7 +25,7 @@ TABLES = ("users", "events", "memos", "merges", "deletions")
 class Backend(Protocol):
     url: str
 
-    async def open(self, keep: int = 1000) -> Store: ...
+    async def open(self, keep: int = 1000, days: int | None = None) -> Store: ...
 
     def contents(self) -> str:
         """Everything that is stored, under whatever name, as text."""
@@ -39,6 +39,10 @@ class Backend(Protocol):
         """Make a stored memo claim another cursor."""
         ...
 
+    def make_older(self, user_id: str, seconds: float) -> None:
+        """Make the user's events have come so much earlier."""
+        ...
+
     def check(self) -> None:
         """Fail unless what is stored agrees with itself."""
         ...
@@ -49,8 +53,8 @@ class SqliteBackend:
         self.path = path
         self.url = f"sqlite:///{path}"
 
-    async def open(self, keep: int = 1000) -> Store:
-        return await open_store(self.url, keep)
+    async def open(self, keep: int = 1000, days: int | None = None) -> Store:
+        return await open_store(self.url, keep, days=days)
 
     def contents(self) -> str:
         with closing(sqlite3.connect(self.path)) as db:
@@ -66,6 +70,10 @@ class SqliteBackend:
                 "UPDATE memos SET applied = ? WHERE user_id = ? AND model_version = ?", (applied, user_id, version)
             )
             assert changed.rowcount == 1
+
+    def make_older(self, user_id: str, seconds: float) -> None:
+        with closing(sqlite3.connect(self.path)) as db, db:
+            db.execute("UPDATE events SET arrived = arrived - ? WHERE user_id = ?", (seconds, user_id))
 
     def check(self) -> None:
         with closing(sqlite3.connect(self.path)) as db:
@@ -86,8 +94,8 @@ class RedisBackend:
         self._budget = budget
         self._wait = wait
 
-    async def open(self, keep: int = 1000) -> Store:
-        return await open_redis(self.url, keep, self._budget, self._wait)
+    async def open(self, keep: int = 1000, days: int | None = None) -> Store:
+        return await open_redis(self.url, keep, self._budget, self._wait, days)
 
     @contextmanager
     def client(self) -> Iterator[Any]:
@@ -105,6 +113,17 @@ class RedisBackend:
     def plant_cursor(self, user_id: str, version: str, applied: int) -> None:
         with self.client() as client:
             assert client.hset(keys(user_id)[0], f"a:{version}", applied) == 0
+
+    def make_older(self, user_id: str, seconds: float) -> None:
+        with self.client() as client:
+            log = keys(user_id)[1]
+            entries = client.lrange(log, 0, -1)
+            for place, entry in enumerate(entries):
+                *_, item_size, id_size = _ENTRY.unpack_from(entry)
+                rest_at = _ENTRY.size + item_size + id_size
+                stream_id, _, arrived = entry[rest_at:].partition(b"@")
+                arrived = int(arrived or stream_id.split(b"-")[0]) - int(1000 * seconds)
+                client.lset(log, place, entry[:rest_at] + stream_id + b"@%d" % arrived)
 
     def check(self) -> None:
         """The streams hold exactly what the logs hold, and the hashes no event id more."""

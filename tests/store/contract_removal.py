@@ -7,6 +7,8 @@ from service.core.ports import Store
 from tests.store.backends import Backend
 from tests.store.calls import append, new, put, read, sequences
 
+DAY = 86_400.0
+
 
 class RemovalContract:
     async def test_retention_keeps_the_newest(self, backend: Backend) -> None:
@@ -146,3 +148,94 @@ class RemovalContract:
         assert not await put(store, "u", 2, generation=old.generation)
         assert not await put(store, "u", 2, generation=old.generation, repair=True)
         assert (await read(store, "u")).memo is None
+
+    async def test_what_is_too_old_goes_with_the_next_append(self, backend: Backend) -> None:
+        store = await backend.open(days=2)
+        await append(store, "u", new("a", "x"), new("b"))
+        assert await put(store, "u", 2)
+        backend.make_older("u", DAY)
+        await append(store, "u", new("c", None, 0.0))  # long ago, says the client; it came just now
+        backend.make_older("u", 1.5 * DAY)
+        # A read removes nothing, and a duplicate appends nothing.
+        assert sequences((await read(store, "u", None)).pending) == [1, 2, 3]
+        assert (await append(store, "u", new("a", "x"))).appended == (Appended(1, True),)
+        snapshot = await append(store, "u", new("d"))
+        assert (snapshot.memo, sequences(snapshot.pending), snapshot.trimmed) == (b"memo", [3, 4], 2)
+        assert (await append(store, "u", new("z", "x"))).appended == (Appended(5, False),)
+        assert not await store.delete_event("u", "seq-2")
+        backend.make_older("u", 9 * DAY)
+        snapshot = await append(store, "u", new("e"))
+        assert (snapshot.memo, sequences(snapshot.pending), snapshot.trimmed) == (None, [6], 5)
+        backend.check()
+        await store.close()
+
+    async def test_both_limits_hold(self, backend: Backend) -> None:
+        store = await backend.open(keep=3, days=1)
+        for older in (0.6, 0.6, 0.0):
+            await append(store, "u", new("a", "x"), new("a"), new("a"))
+            backend.make_older("u", older * DAY)
+        assert (await read(store, "u")).trimmed == 5
+        await append(store, "u", new("b"))
+        snapshot = await read(store, "u")
+        assert (sequences(snapshot.pending), snapshot.trimmed) == ([7, 8, 9], 6)
+        backend.check()
+        await store.close()
+
+    async def test_what_is_too_old_goes_when_nobody_comes(self, backend: Backend) -> None:
+        store = await backend.open(days=1)
+        users = ["gone-user", "stays", "empty", "young", "unknown"]
+        old = await append(store, "gone-user", new("gone-item", "gone-id"))
+        assert await put(store, "gone-user", 1, b"gone-memo", version="gone-version")
+        await append(store, "stays", new("gone-item", "gone-id"), new("a"))
+        backend.make_older("stays", 0.5 * DAY)
+        await append(store, "stays", new("b"))
+        assert await put(store, "stays", 3)
+        await append(store, "empty", new("a"))
+        assert await store.delete_event("empty", "seq-1")
+        await append(store, "young", new("a"))
+        for user in ("gone-user", "stays"):
+            backend.make_older(user, 0.7 * DAY)
+        assert await store.expire(users) == 2
+        backend.make_older("gone-user", 0.7 * DAY)
+        deletions = backend.deletions("gone-user")
+        assert await store.expire(users) == 1
+        assert "gone" not in backend.contents()
+        assert backend.deletions("gone-user") == deletions + 1
+        snapshot = await read(store, "stays")
+        assert (snapshot.memo, snapshot.sequence, snapshot.trimmed) == (b"memo", 3, 2)
+        assert sequences((await read(store, "stays", None)).pending) == [3]
+        assert await read(store, "empty") == Snapshot("", 0, 0, None, ())
+        assert sequences((await read(store, "young", None)).pending) == [1]
+        assert not await put(store, "gone-user", 1, generation=old.generation)
+        assert (await append(store, "gone-user", new("c"))).sequence == 1
+        assert await store.expire(users) == 0
+        assert await store.expire([]) == 0
+        backend.check()
+        await store.close()
+
+    async def test_without_a_limit_of_age_nothing_is_too_old(self, store: Store, backend: Backend) -> None:
+        await append(store, "u", new("a"))
+        backend.make_older("u", 100_000 * DAY)
+        await append(store, "empty", new("a"))
+        assert await store.delete_event("empty", "seq-1")
+        before = backend.contents()
+        assert await store.expire(["u", "empty"]) == 0
+        assert backend.contents() == before
+        await append(store, "u", new("b"))
+        assert sequences((await read(store, "u")).pending) == [1, 2]
+
+    async def test_a_merge_makes_nothing_younger(self, backend: Backend) -> None:
+        store = await backend.open(days=2)
+        await append(store, "u", new("late", None, 1.0), new("last", None, 9.0))
+        await append(store, "v", new("old", None, 5.0))
+        backend.make_older("v", 1.5 * DAY)
+        backend.make_older("u", 0.2 * DAY)
+        assert await store.merge("u", "v")
+        await append(store, "u", new("new"))
+        assert [e.item_id for e in (await read(store, "u")).pending] == ["late", "old", "last", "new"]
+        backend.make_older("u", DAY)
+        # What stands before it, by its time, goes with it.
+        assert await store.expire(["u"]) == 2
+        assert [e.item_id for e in (await read(store, "u")).pending] == ["last", "new"]
+        backend.check()
+        await store.close()

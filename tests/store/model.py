@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -17,6 +18,7 @@ class _User:
     log: list[tuple[int, NewEvent]] = field(default_factory=list)
     memos: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # by first write
     merged: dict[str, Merged] = field(default_factory=dict)
+    ages: dict[int, float] = field(default_factory=dict)  # seconds since an event came, by sequence; 0 for the others
 
 
 class ModelStore:
@@ -25,8 +27,9 @@ class ModelStore:
     What keeps a wrong event or memo out stands in methods of its own, so that a test can show what comes of its lack.
     """
 
-    def __init__(self, keep: int) -> None:
+    def __init__(self, keep: int, days: int | None = None) -> None:
         self._keep = keep
+        self._longest = math.inf if days is None else 86_400.0 * days
         self._users: dict[str, _User] = {}
         self._numbers = count(1)
 
@@ -52,14 +55,26 @@ class ModelStore:
             user.sequence += 1
             user.log.append((user.sequence, event))
             outcomes.append(Appended(user.sequence, False))
-        if user.sequence > before and len(user.log) > self._keep:
-            user.trimmed = user.log[-self._keep - 1][0]
-            user.log = user.log[-self._keep :]
+        if user.sequence > before:
+            self._trim(user)
+            self._expire(user)
         applied, memo = user.memos.get(self._slot(visit.model_version), (0, None))
         if memo is not None and not user.trimmed <= applied <= before:
             applied, memo = 0, None
         pending = tuple(e for e in _events(user) if e.sequence > applied)
         return Snapshot(user.generation, user.sequence, user.trimmed, memo, pending, tuple(outcomes))
+
+    def _trim(self, user: _User) -> None:
+        if len(user.log) > self._keep:
+            user.trimmed = user.log[-self._keep - 1][0]
+            user.log = user.log[-self._keep :]
+
+    def _expire(self, user: _User) -> int:
+        removed = 0
+        while user.log and user.ages.get(user.log[0][0], 0.0) > self._longest:
+            user.trimmed = user.log.pop(0)[0]
+            removed += 1
+        return removed
 
     def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
         return [self._put(put) for put in puts]
@@ -93,14 +108,20 @@ class ModelStore:
     def record(self, user_id: str) -> _User | None:
         """A copy of everything about the user, as a replica gets it."""
         user = self._users.get(user_id)
-        return user and replace(user, log=list(user.log), memos=dict(user.memos), merged=dict(user.merged))
+        return user and replace(
+            user, log=list(user.log), memos=dict(user.memos), merged=dict(user.merged), ages=dict(user.ages)
+        )
 
     def restore(self, user_id: str, record: _User | None) -> None:
         """Put the user back to what a replica has."""
         self._users.pop(user_id, None)
         if record is not None:
             self._users[user_id] = replace(
-                record, log=list(record.log), memos=dict(record.memos), merged=dict(record.merged)
+                record,
+                log=list(record.log),
+                memos=dict(record.memos),
+                merged=dict(record.merged),
+                ages=dict(record.ages),
             )
 
     def history(self, user_id: str, before: int | None, limit: int) -> History | None:
@@ -133,21 +154,38 @@ class ModelStore:
         fresh = [e for _, e in source.log if e.event_id not in own]
         duplicates = sum(own.get(e.event_id or "") == e.fingerprint for _, e in source.log)
         log = sorted(user.log + [(0, e) for e in fresh], key=lambda each: each[1].timestamp)
+        ages = {id(e): u.ages.get(s, 0.0) for u in (user, source) for s, e in u.log}
         stays = 0
         while stays < len(user.log) and log[stays] is user.log[stays]:
             stays += 1
         renumbered = [(user.sequence + n, e) for n, (_, e) in enumerate(log[stays:], 1)]
         user.log = log[:stays] + renumbered
         user.sequence += len(renumbered)
-        if len(user.log) > self._keep:
-            user.trimmed = user.log[-self._keep - 1][0]
-            user.log = user.log[-self._keep :]
+        oldest = 0.0
+        for sequence, event in reversed(user.log):
+            oldest = user.ages[sequence] = max(oldest, ages[id(event)])
+        self._trim(user)
         user.memos = {}
         user.generation = self._generation()
         conflicts = len(source.log) - len(fresh) - duplicates
         user.merged.pop(from_user_id, None)
         user.merged[from_user_id] = merged = Merged(len(fresh), duplicates, conflicts, user.sequence)
         return merged
+
+    def make_older(self, user_id: str, seconds: float) -> None:
+        """Make the user's events have come so much earlier."""
+        user = self._users.get(user_id)
+        if user is not None:
+            user.ages = {sequence: user.ages.get(sequence, 0.0) + seconds for sequence, _ in user.log}
+
+    def expire(self, user_ids: Sequence[str]) -> int:
+        removed = 0
+        for user_id in user_ids:
+            user = self._users.get(user_id)
+            removed += self._expire(user) if user else 0
+            if user and not user.log and self._longest < math.inf:
+                del self._users[user_id]
+        return removed
 
 
 def _events(user: _User) -> list[Event]:

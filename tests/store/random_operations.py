@@ -26,6 +26,7 @@ from tests.store.calls import visit_all
 from tests.store.model import ModelStore
 
 KEEP = 4
+DAYS = 1
 USERS = ("ann", "{b}:%", "ć")
 VERSIONS = ("1", "2", "3")
 
@@ -49,12 +50,19 @@ class StoreMachine(RuleBasedStateMachine):
 
     snapshots = Bundle("snapshots")  # what visits have brought back, from the model: (user, snapshot)
 
-    def __init__(self, run: Callable[[Awaitable[Result]], Result], store: Store, prefix: str) -> None:
+    def __init__(
+        self,
+        run: Callable[[Awaitable[Result]], Result],
+        store: Store,
+        make_older: Callable[[str, float], None],
+        prefix: str,
+    ) -> None:
         super().__init__()
+        self._older = make_older
         self._run = run
         self._store = store
         self._prefix = prefix
-        self._model = ModelStore(KEEP)
+        self._model = ModelStore(KEEP, DAYS)
         self._real = {"": ""}  # which of the store's generations stands for which of the model's
 
     @rule(target=snapshots, visits=st.lists(_visits, min_size=1, max_size=4))
@@ -96,16 +104,24 @@ class StoreMachine(RuleBasedStateMachine):
         got = self._run(self._store.delete_event(user_id, event_id))
         assert got == self._model.delete_event(user_id, event_id)
 
-    @rule(user=_users)
-    def delete_user(self, user: str) -> None:
-        user_id = self._prefix + user
-        assert self._run(self._store.delete_user(user_id)) == self._model.delete_user(user_id)
-
-    @rule(users=st.permutations(USERS))
-    def merge(self, users: list[str]) -> None:
-        user_id, source = self._prefix + users[0], self._prefix + users[1]
-        assert self._run(self._store.merge(user_id, source)) == self._model.merge(user_id, source)
-        assert self._run(self._store.finish_merges()) == 0
+    @rule(
+        user=_users,
+        other=_users,
+        how=st.sampled_from(["delete", "merge", "expire", "expire"]),
+        hours=st.sampled_from([5, 13, 25]),  # no sum of these is the limit itself
+    )
+    def remove(self, user: str, other: str, how: str, hours: int) -> None:
+        """One rule for all that ends a user: as one each they would crowd out the others."""
+        user_id, other_id = self._prefix + user, self._prefix + other
+        if how == "delete":
+            assert self._run(self._store.delete_user(user_id)) == self._model.delete_user(user_id)
+        elif how == "merge" and user != other:
+            assert self._run(self._store.merge(user_id, other_id)) == self._model.merge(user_id, other_id)
+            assert self._run(self._store.finish_merges()) == 0
+        elif how == "expire":
+            self._older(user_id, 3600.0 * hours)
+            self._model.make_older(user_id, 3600.0 * hours)
+            assert self._run(self._store.expire([other_id])) == self._model.expire([other_id])
 
     def teardown(self) -> None:
         """At the end everything is looked at, the memos of every model version too."""
@@ -115,19 +131,25 @@ class StoreMachine(RuleBasedStateMachine):
 def compare_with_model(backend: Backend, examples: int) -> None:
     """Fail where the store and the model part; `backend` is left with the data of the examples."""
     with asyncio.Runner() as runner:
-        store = runner.run(backend.open(keep=KEEP))
+        store = runner.run(backend.open(KEEP, DAYS))
         try:
-            run_machines(runner.run, store, examples, Phase.generate, Phase.shrink)
+            run_machines(runner.run, store, backend.make_older, examples, Phase.generate, Phase.shrink)
             backend.check()
         finally:
             runner.run(store.close())
 
 
-def run_machines(run: Callable[[Awaitable[Result]], Result], store: Store, examples: int, *phases: Phase) -> None:
-    """So many machines one after the other, in these phases of Hypothesis; `store` keeps `KEEP` events."""
+def run_machines(
+    run: Callable[[Awaitable[Result]], Result],
+    store: Store,
+    make_older: Callable[[str, float], None],
+    examples: int,
+    *phases: Phase,
+) -> None:
+    """So many machines one after the other, in these phases of Hypothesis; `store` keeps `KEEP` events for `DAYS`."""
     numbers = count()
     run_state_machine_as_test(
-        lambda: StoreMachine(run, store, f"{next(numbers)}-"),
+        lambda: StoreMachine(run, store, make_older, f"{next(numbers)}-"),
         settings=settings(
             max_examples=examples,
             stateful_step_count=30,

@@ -11,7 +11,7 @@ from hypothesis import Phase
 from service.core.events import History, MemoPut, Merged, Snapshot, Visit
 from tests.store.model import ModelStore
 from tests.store.mutants import NoDedupe, NoGenerationComparison, NoModelComparison, NoSequenceComparison
-from tests.store.random_operations import KEEP, run_machines
+from tests.store.random_operations import DAYS, KEEP, run_machines
 
 
 class InMemory:
@@ -41,17 +41,20 @@ class InMemory:
     async def finish_merges(self) -> int:
         return 0
 
+    async def expire(self, user_ids: Sequence[str]) -> int:
+        return self._model.expire(user_ids)
+
 
 def agree(model: ModelStore) -> None:
     with asyncio.Runner() as runner:
-        run_machines(runner.run, InMemory(model), 60, Phase.generate)
+        run_machines(runner.run, InMemory(model), model.make_older, 60, Phase.generate)
 
 
 def test_the_model_agrees_with_itself() -> None:
-    agree(ModelStore(KEEP))
+    agree(ModelStore(KEEP, DAYS))
 
 
 @pytest.mark.parametrize("mutant", [NoDedupe, NoSequenceComparison, NoGenerationComparison, NoModelComparison])
 def test_a_store_that_lacks_a_check_is_found(mutant: type[ModelStore]) -> None:
     with pytest.raises(AssertionError):
-        agree(mutant(KEEP))
+        agree(mutant(KEEP, DAYS))

@@ -164,6 +164,25 @@ async def test_either_goes_on_into_another(backend: RedisBackend, step: int, los
     await store.close()
 
 
+@pytest.mark.parametrize(("step", "lost"), CUTS)
+async def test_the_target_is_too_old_before_the_end(backend: RedisBackend, step: int, lost: bool) -> None:
+    """What has come in and is removed by age does not come in again."""
+    store = await backend.open(days=1)
+    await begin(store)
+    await merge_cut(backend, "u", "v", step, lost)
+    backend.make_older("u", 90_000.0)
+    came_in = (step, lost) > (1, False)
+    assert await store.expire(["u"]) == (4 if came_in else 2)
+    await store.finish_merges()
+    assert "b" not in await items(store, "u") or not came_in
+    await store.merge("u", "v")
+    assert await items(store, "u") == ([] if came_in else ["b", "c", "d"])
+    await store.expire(["u"])
+    assert (await store.history("u", None, 1) is None) == came_in
+    backend.check()
+    await store.close()
+
+
 async def test_a_source_that_a_failover_brings_back_comes_in_once(backend: RedisBackend) -> None:
     """Without WAIT a replica may lack what its primary had done; then the source's log stands there again."""
     store = await backend.open()
