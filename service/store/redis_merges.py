@@ -23,7 +23,7 @@ from service.store.redis_layout import Script
 from service.store.redis_node import Call
 
 MERGES_KNOWN = 32
-_ROUNDS = 8  # more than that takes others who merge into the same user all the time
+_ROUNDS = 32  # more than that takes others who merge into the same user all the time
 _UNSETTLED, _PARKED_NOW = 0, 2
 
 
