@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 # An event without an id of its own is still addressable: its id is made of its sequence number. Clients may
 # not choose ids of this form.
@@ -79,6 +79,8 @@ class Snapshot:
     memo        bytes of the wanted model's memo, or None. Undecoded: see `memo.py`.
     pending     with a memo the events after the memo's cursor, otherwise every kept event; oldest first.
     appended    one outcome for each event of the visit, in its order.
+    newest      the store's own name of the append that the newest event came by, or "": a failover may undo it, and
+                then another gets its sequence.
     """
 
     generation: str
@@ -87,11 +89,12 @@ class Snapshot:
     memo: bytes | None
     pending: tuple[Event, ...]
     appended: tuple[Appended | Conflict, ...] = ()
+    newest: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class MemoPut:
-    """A memo to store: it folds the user's events up to `applied`, as of `generation`.
+    """A memo to store: it folds the user's events up to `applied`, the `newest` of them, as of `generation`.
 
     `repair` replaces a stored memo that was found damaged, whatever its cursor says.
     """
@@ -102,6 +105,7 @@ class MemoPut:
     applied: int
     blob: bytes
     repair: bool = False
+    newest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,4 +60,4 @@ def memo_after(
     """What to store once `state` folds the snapshot's pending events after `begun`, the memo that came with it."""
     base = snapshot.trimmed if begun is None else begun.base
     blob = encode_memo(Memo(snapshot.sequence, base, state), user_id, model_version)
-    return MemoPut(user_id, snapshot.generation, model_version, snapshot.sequence, blob, repair)
+    return MemoPut(user_id, snapshot.generation, model_version, snapshot.sequence, blob, repair, snapshot.newest)

@@ -39,7 +39,8 @@ class Store(Protocol):
         """Store memos; says for each whether it was stored.
 
         Refused: another generation than the log's (the history was edited meanwhile), an unknown user, a cursor
-        beyond the log, a cursor not beyond the stored memo of the same model version (unless `repair`). Memos of
+        beyond the log, another append at the cursor (a failover has undone the one that was folded, or retention has
+        removed it), a cursor not beyond the stored memo of the same model version (unless `repair`). Memos of
         different model versions do not touch each other; the two versions first written last are kept.
         """
         ...

@@ -1,6 +1,6 @@
 -- Store a memo unless the history or a longer memo speaks against it. Returns 1 if stored.
--- KEYS  user hash
--- ARGV  generation, model version, applied, memo, "1" to repair
+-- KEYS  user hash, log list
+-- ARGV  generation, model version, applied, memo, "1" to repair, the stream's id by which the newest event came or ""
 -- The first write is one that Redis may refuse for lack of memory: see visit.lua.
 local user, version = KEYS[1], ARGV[2]
 local applied = tonumber(ARGV[3])
@@ -11,6 +11,18 @@ end
 local sequence, stored = tonumber(found[2]), tonumber(found[3])
 if applied > sequence then
   return 0
+end
+-- A failover may have undone the event that was folded, and another has its sequence. The stream's id is the append's own.
+if ARGV[6] ~= '' then
+  local log = KEYS[2]
+  local entry = redis.call('LINDEX', log, -1)
+  if entry and struct.unpack('<d', entry) > applied then
+    local place = position(log, applied + 1) - 1
+    entry = place >= 0 and redis.call('LINDEX', log, place)
+  end
+  if not entry or append_of(entry) ~= ARGV[6] then
+    return 0
+  end
 end
 -- A stored cursor beyond the log counts as no memo, or it would keep every good one out.
 if stored and stored >= applied and stored <= sequence and ARGV[5] ~= '1' then

@@ -118,8 +118,8 @@ class RedisStore:
         """See `Store.put_memos`."""
         calls = [
             Call(
-                layout.keys(put.user_id)[:1],
-                (put.generation, put.model_version, put.applied, put.blob, int(put.repair)),
+                layout.keys(put.user_id)[:2],
+                (put.generation, put.model_version, put.applied, put.blob, int(put.repair), put.newest),
             )
             for put in puts
         ]

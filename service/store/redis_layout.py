@@ -41,8 +41,13 @@ class Script:
         self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
+<<<<<<< HEAD
 VISIT = Script("entry.lua", "retention.lua", "visit.lua")
 PUT_MEMO = Script("put_memo.lua")
+=======
+VISIT = Script("entry.lua", "visit.lua")
+PUT_MEMO = Script("entry.lua", "position.lua", "put_memo.lua")
+>>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
 HISTORY = Script("position.lua", "history.lua")
 DELETE_EVENT = Script("entry.lua", "position.lua", "delete_event.lua")
 DELETE_USER = Script("entry.lua", "unsettled.lua", "delete_user.lua")
@@ -103,7 +108,14 @@ def snapshot(reply: list[Any]) -> Snapshot:
         tuple(
             Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes
         ),
+        _append_of(entries[-1]) if entries else "",
     )
+
+
+def _append_of(entry: bytes) -> str:
+    """The stream's id, given once: it names this append, whoever gets its sequence after a failover."""
+    _, _, item_size, id_size = _ENTRY.unpack_from(entry)
+    return entry[_ENTRY.size + item_size + id_size :].decode()
 
 
 def events_after(entries: list[bytes], applied: int) -> tuple[Event, ...]:

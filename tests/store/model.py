@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -18,7 +19,11 @@ class _User:
     log: list[tuple[int, NewEvent]] = field(default_factory=list)
     memos: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # by first write
     merged: dict[str, Merged] = field(default_factory=dict)
+<<<<<<< HEAD
     ages: dict[int, float] = field(default_factory=dict)  # seconds since an event came, by sequence; 0 for the others
+=======
+    appends: dict[int, str] = field(default_factory=dict)  # what each sequence came by
+>>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
 
 
 class ModelStore:
@@ -54,6 +59,7 @@ class ModelStore:
                 self._users[visit.user_id] = user
             user.sequence += 1
             user.log.append((user.sequence, event))
+            user.appends[user.sequence] = f"a{next(self._numbers)}"
             outcomes.append(Appended(user.sequence, False))
         if user.sequence > before:
             self._trim(user)
@@ -62,7 +68,15 @@ class ModelStore:
         if memo is not None and not user.trimmed <= applied <= before:
             applied, memo = 0, None
         pending = tuple(e for e in _events(user) if e.sequence > applied)
-        return Snapshot(user.generation, user.sequence, user.trimmed, memo, pending, tuple(outcomes))
+        return Snapshot(
+            user.generation,
+            user.sequence,
+            user.trimmed,
+            memo,
+            pending,
+            tuple(outcomes),
+            self._append(user, user.sequence),
+        )
 
     def _trim(self, user: _User) -> None:
         if len(user.log) > self._keep:
@@ -81,7 +95,7 @@ class ModelStore:
 
     def _put(self, put: MemoPut) -> bool:
         user = self._users.get(put.user_id)
-        if user is None or self._edited(user, put) or self._shorter(user, put):
+        if user is None or self._edited(user, put) or self._shorter(user, put) or self._undone(user, put):
             return False
         user.memos[self._slot(put.model_version)] = (put.applied, put.blob)
         user.memos = dict(list(user.memos.items())[-2:])
@@ -101,21 +115,34 @@ class ModelStore:
         stored = user.memos.get(self._slot(put.model_version))
         return put.applied > user.sequence or (stored is not None and put.applied <= stored[0] and not put.repair)
 
+    def _undone(self, user: _User, put: MemoPut) -> bool:
+        """Whether the append that the memo ends with is not the one that stands there now."""
+        return put.newest not in ("", self._append(user, put.applied))
+
+    def _append(self, user: _User, sequence: int) -> str:
+        kept = [s for s, _ in user.log if s <= sequence]
+        return user.appends[kept[-1]] if kept else ""
+
     def _slot(self, model_version: str | None) -> str:
         """Under what a model's memo is kept."""
         return model_version or ""
 
     def record(self, user_id: str) -> _User | None:
         """A copy of everything about the user, as a replica gets it."""
+<<<<<<< HEAD
         user = self._users.get(user_id)
         return user and replace(
             user, log=list(user.log), memos=dict(user.memos), merged=dict(user.merged), ages=dict(user.ages)
         )
+=======
+        return deepcopy(self._users.get(user_id))
+>>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
 
     def restore(self, user_id: str, record: _User | None) -> None:
         """Put the user back to what a replica has."""
         self._users.pop(user_id, None)
         if record is not None:
+<<<<<<< HEAD
             self._users[user_id] = replace(
                 record,
                 log=list(record.log),
@@ -123,6 +150,9 @@ class ModelStore:
                 merged=dict(record.merged),
                 ages=dict(record.ages),
             )
+=======
+            self._users[user_id] = deepcopy(record)
+>>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
 
     def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         user = self._users.get(user_id)
@@ -161,10 +191,17 @@ class ModelStore:
         renumbered = [(user.sequence + n, e) for n, (_, e) in enumerate(log[stays:], 1)]
         user.log = log[:stays] + renumbered
         user.sequence += len(renumbered)
+<<<<<<< HEAD
         oldest = 0.0
         for sequence, event in reversed(user.log):
             oldest = user.ages[sequence] = max(oldest, ages[id(event)])
         self._trim(user)
+=======
+        user.appends |= {sequence: f"a{next(self._numbers)}" for sequence, _ in renumbered}
+        if len(user.log) > self._keep:
+            user.trimmed = user.log[-self._keep - 1][0]
+            user.log = user.log[-self._keep :]
+>>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
         user.memos = {}
         user.generation = self._generation()
         conflicts = len(source.log) - len(fresh) - duplicates

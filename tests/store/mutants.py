@@ -33,6 +33,13 @@ class NoGenerationComparison(ModelStore):
         return False
 
 
+class NoAppendComparison(ModelStore):
+    """Stores a memo whose newest event a failover has undone, once another has its sequence."""
+
+    def _undone(self, user: Any, put: MemoPut) -> bool:
+        return False
+
+
 class NoModelComparison(ModelStore):
     """Keeps one memo for all models, and hands it to any; its name in the memo's checksum still speaks against it."""
 

@@ -64,6 +64,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._prefix = prefix
         self._model = ModelStore(KEEP, DAYS)
         self._real = {"": ""}  # which of the store's generations stands for which of the model's
+        self._appends = {"": ""}  # the same of appends; a store that is in one place only names none
 
     @rule(target=snapshots, visits=st.lists(_visits, min_size=1, max_size=4))
     def visit(self, visits: list[Visit]) -> MultipleResults[tuple[str, Snapshot]]:
@@ -76,6 +77,8 @@ class StoreMachine(RuleBasedStateMachine):
                 assert got.generation not in self._real.values()
                 self._real[want.generation] = got.generation
             assert got == replace(want, generation=self._real[want.generation])
+            if got.newest:
+                assert self._appends.setdefault(want.newest, got.newest) == got.newest
         return multiple(*((visit.user_id, snapshot) for visit, snapshot in zip(visits, expected, strict=True)))
 
     @rule(
@@ -88,8 +91,15 @@ class StoreMachine(RuleBasedStateMachine):
     def put_memo(self, seen: tuple[str, Snapshot], version: str, beyond: int, blob: bytes, repair: bool) -> None:
         """For any snapshot, however old: many are of another generation by now, or shorter than what is stored."""
         user_id, snapshot = seen
-        wanted = MemoPut(user_id, snapshot.generation, version, max(0, snapshot.sequence + beyond), blob, repair)
-        got = self._run(self._store.put_memos([replace(wanted, generation=self._real[snapshot.generation])]))
+        applied = max(0, snapshot.sequence + beyond)
+        newest = self._appends.get(snapshot.newest, "")
+        got = self._run(
+            self._store.put_memos(
+                [MemoPut(user_id, self._real[snapshot.generation], version, applied, blob, repair, newest)]
+            )
+        )
+        known = snapshot.newest if newest else ""
+        wanted = MemoPut(user_id, snapshot.generation, version, applied, blob, repair, known)
         assert got == self._model.put_memos([wanted])
 
     @rule(user=_users, before=st.none() | st.integers(0, 20), limit=st.integers(1, 6))

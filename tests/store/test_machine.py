@@ -10,8 +10,19 @@ from hypothesis import Phase
 
 from service.core.events import History, MemoPut, Merged, Snapshot, Visit
 from tests.store.model import ModelStore
+<<<<<<< HEAD
 from tests.store.mutants import NoDedupe, NoGenerationComparison, NoModelComparison, NoSequenceComparison
 from tests.store.random_operations import DAYS, KEEP, run_machines
+=======
+from tests.store.mutants import (
+    NoAppendComparison,
+    NoDedupe,
+    NoGenerationComparison,
+    NoModelComparison,
+    NoSequenceComparison,
+)
+from tests.store.random_operations import KEEP, run_machines
+>>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
 
 
 class InMemory:
@@ -54,7 +65,9 @@ def test_the_model_agrees_with_itself() -> None:
     agree(ModelStore(KEEP, DAYS))
 
 
-@pytest.mark.parametrize("mutant", [NoDedupe, NoSequenceComparison, NoGenerationComparison, NoModelComparison])
+@pytest.mark.parametrize(
+    "mutant", [NoDedupe, NoAppendComparison, NoSequenceComparison, NoGenerationComparison, NoModelComparison]
+)
 def test_a_store_that_lacks_a_check_is_found(mutant: type[ModelStore]) -> None:
     with pytest.raises(AssertionError):
         agree(mutant(KEEP, DAYS))

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from redis.crc import key_slot
 
 from service.core.events import Appended, Visit
+from service.core.memo import memo_after
 from service.store.redis_layout import deletions_key, keys
 from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
@@ -39,6 +42,28 @@ async def test_the_keys_of_a_user_share_a_slot(backend: RedisBackend) -> None:
             assert all(client.exists(key) for key in keys(user_id))
             touched = (*keys(user_id), deletions_key(user_id))
             assert len({key_slot(key.encode()) for key in touched}) == 1
+    await store.close()
+
+
+async def test_a_memo_of_an_event_that_a_failover_has_undone_is_refused(backend: RedisBackend) -> None:
+    store = await backend.open()
+    await append(store, "u", new("a", "1"))
+    with backend.client() as client:
+        replica = {key: client.dump(key) for key in client.scan_iter()}
+        undone = await append(store, "u", new("b", "2"))
+        for key in client.scan_iter():
+            client.delete(key)
+        for key, value in replica.items():
+            client.restore(key, 0, value)
+        await asyncio.sleep(0.01)  # the stream's ids are milliseconds, and a failover takes many
+    there = await append(store, "u", new("c", "3"))
+    assert (undone.generation, undone.sequence) == (there.generation, there.sequence)
+    puts = [memo_after("u", V, snapshot, None, b"state") for snapshot in (undone, there)]
+    assert await store.put_memos(puts) == [False, True]
+    older = await append(store, "u", new("d", "4"))
+    await append(store, "u", new("e", "5"))
+    assert await store.put_memos([memo_after("u", "2", undone, None, b"state")]) == [False]
+    assert await store.put_memos([memo_after("u", "2", older, None, b"state")]) == [True]
     await store.close()
 
 
