@@ -242,7 +242,8 @@ class LiveModels:
 
     def _leads(self) -> bool:
         """Whether of the workers that watch this one takes over: it is enough that one does."""
-        return self._fleet.name == min(name for name, report in self._fleet.alive().items() if report.watches)
+        watching = [name for name, report in self._fleet.alive().items() if report.watches]
+        return self._fleet.name == min(watching, default="")  # nobody before the store has first answered
 
     async def _take_over(self) -> None:
         """Serve the newest bundle if it was published after the last decision; not in the middle of a test."""

@@ -260,17 +260,19 @@ def test_a_note_of_another_release_is_left_alone_until_somebody_decides(note: st
     run(scenario)
 
 
-def test_without_a_store_a_worker_serves_and_follows_later() -> None:
+def test_without_a_store_a_worker_serves_and_follows_later(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(place: Place) -> None:
         async with place.worker(FakeBundles("1", "2")) as models:
             await models.reload("1")
         place.store.down = True
-        async with place.worker(FakeBundles("1", "2")) as models:
+        async with place.worker(FakeBundles("1", "2"), watch=True) as models:
             assert versions(models) == [["2"]]
+            await asyncio.sleep(0.5)
             place.store.down = False
             await until(lambda: versions(models) == [["1"]])
 
     run(scenario)
+    assert {record.levelname for record in caplog.records} == {"WARNING"}  # a store that is down is no fault of ours
 
 
 def test_a_note_that_was_lost_is_written_again() -> None:
