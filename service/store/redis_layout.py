@@ -41,13 +41,8 @@ class Script:
         self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-<<<<<<< HEAD
 VISIT = Script("entry.lua", "retention.lua", "visit.lua")
-PUT_MEMO = Script("put_memo.lua")
-=======
-VISIT = Script("entry.lua", "visit.lua")
 PUT_MEMO = Script("entry.lua", "position.lua", "put_memo.lua")
->>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
 HISTORY = Script("position.lua", "history.lua")
 DELETE_EVENT = Script("entry.lua", "position.lua", "delete_event.lua")
 DELETE_USER = Script("entry.lua", "unsettled.lua", "delete_user.lua")

@@ -19,11 +19,8 @@ class _User:
     log: list[tuple[int, NewEvent]] = field(default_factory=list)
     memos: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # by first write
     merged: dict[str, Merged] = field(default_factory=dict)
-<<<<<<< HEAD
     ages: dict[int, float] = field(default_factory=dict)  # seconds since an event came, by sequence; 0 for the others
-=======
     appends: dict[int, str] = field(default_factory=dict)  # what each sequence came by
->>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
 
 
 class ModelStore:
@@ -129,30 +126,13 @@ class ModelStore:
 
     def record(self, user_id: str) -> _User | None:
         """A copy of everything about the user, as a replica gets it."""
-<<<<<<< HEAD
-        user = self._users.get(user_id)
-        return user and replace(
-            user, log=list(user.log), memos=dict(user.memos), merged=dict(user.merged), ages=dict(user.ages)
-        )
-=======
         return deepcopy(self._users.get(user_id))
->>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
 
     def restore(self, user_id: str, record: _User | None) -> None:
         """Put the user back to what a replica has."""
         self._users.pop(user_id, None)
         if record is not None:
-<<<<<<< HEAD
-            self._users[user_id] = replace(
-                record,
-                log=list(record.log),
-                memos=dict(record.memos),
-                merged=dict(record.merged),
-                ages=dict(record.ages),
-            )
-=======
             self._users[user_id] = deepcopy(record)
->>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
 
     def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         user = self._users.get(user_id)
@@ -191,17 +171,11 @@ class ModelStore:
         renumbered = [(user.sequence + n, e) for n, (_, e) in enumerate(log[stays:], 1)]
         user.log = log[:stays] + renumbered
         user.sequence += len(renumbered)
-<<<<<<< HEAD
+        user.appends |= {sequence: f"a{next(self._numbers)}" for sequence, _ in renumbered}
         oldest = 0.0
         for sequence, event in reversed(user.log):
             oldest = user.ages[sequence] = max(oldest, ages[id(event)])
         self._trim(user)
-=======
-        user.appends |= {sequence: f"a{next(self._numbers)}" for sequence, _ in renumbered}
-        if len(user.log) > self._keep:
-            user.trimmed = user.log[-self._keep - 1][0]
-            user.log = user.log[-self._keep :]
->>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
         user.memos = {}
         user.generation = self._generation()
         conflicts = len(source.log) - len(fresh) - duplicates

@@ -10,10 +10,6 @@ from hypothesis import Phase
 
 from service.core.events import History, MemoPut, Merged, Snapshot, Visit
 from tests.store.model import ModelStore
-<<<<<<< HEAD
-from tests.store.mutants import NoDedupe, NoGenerationComparison, NoModelComparison, NoSequenceComparison
-from tests.store.random_operations import DAYS, KEEP, run_machines
-=======
 from tests.store.mutants import (
     NoAppendComparison,
     NoDedupe,
@@ -21,8 +17,7 @@ from tests.store.mutants import (
     NoModelComparison,
     NoSequenceComparison,
 )
-from tests.store.random_operations import KEEP, run_machines
->>>>>>> d69f4c1 (Refuse a memo whose newest event a failover has undone)
+from tests.store.random_operations import DAYS, KEEP, run_machines
 
 
 class InMemory:
