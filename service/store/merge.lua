@@ -5,7 +5,7 @@
 -- Returns nil if nothing is known of the source; else 1 if it was merged before or 0, then what follows the sequence in
 --         its record, and the source's generation.
 --
--- The hash's field `merged` holds a record for each source: its id, generation and sequence, events moved, duplicates,
+-- The hash's field `merged` holds a record for each log that came: its user, generation and sequence, events moved, duplicates,
 -- conflicts, own sequence afterwards, 1 while the source may be parked still. What was merged comes in only once,
 -- however often the log is brought: the same generation up to the same sequence is the same log. settle.lua replaces
 -- the id of a source that is done with by its digest.
@@ -13,14 +13,15 @@ local user, log, stream = KEYS[1], KEYS[2], KEYS[3]
 local keep, source, lasting = tonumber(ARGV[2]), ARGV[4], ARGV[6] == '1'
 local found = redis.call('HMGET', user, 'gen', 'seq', 'trimmed', 'merged')
 local records = found[4] and cmsgpack.unpack(found[4]) or {}
+local parked = ARGV[5] ~= '' and cmsgpack.unpack(ARGV[5])
 local known
 for i, record in ipairs(records) do
-  if record[1] == source or record[1] == redis.sha1hex(source) then
+  -- Whoever was slow may bring a log again after the source's next one has come: each generation has its own record.
+  if (record[1] == source or record[1] == redis.sha1hex(source)) and (not parked or record[2] == parked[2]) then
     known = table.remove(records, i)
     break
   end
 end
-local parked = ARGV[5] ~= '' and cmsgpack.unpack(ARGV[5])
 if not parked and not known then
   return false
 end
