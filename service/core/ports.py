@@ -70,7 +70,9 @@ class Store(Protocol):
         the answer is that of the first time. The two must not be the same.
 
         An error leaves the merge not begun, done, or begun: then the events are in neither log, and only there, until
-        the call is repeated or `finish_merges` comes by. They never stand in both logs, nor twice in one.
+        the call is repeated or `finish_merges` comes by. They never stand in both logs, nor twice in one. One
+        limit: where two callers finish one merge while its target is deleted or merged away, the slower may bring the
+        events once more.
         """
         ...
 
