@@ -1,10 +1,10 @@
 -- Shared by the scripts that take entries of a log apart; redis_layout.py puts it before them. See visit.lua.
 -- The stream's id is followed by @ and milliseconds where the event did not arrive when its stream entry was written.
 
--- What an entry ends with: the stream's id and perhaps the time of arrival.
+-- The stream's id of an entry.
 local function append_of(entry)
   local _, _, item_size, id_size, start = struct.unpack('<ddHH', entry)
-  return string.sub(entry, start + item_size + id_size)
+  return string.match(entry, '^[^@]*', start + item_size + id_size)
 end
 
 -- The sequence, timestamp, item id, event id, stream id and time of arrival, in milliseconds, of an entry.

@@ -110,7 +110,7 @@ def snapshot(reply: list[Any]) -> Snapshot:
 def _append_of(entry: bytes) -> str:
     """The stream's id, given once: it names this append, whoever gets its sequence after a failover."""
     _, _, item_size, id_size = _ENTRY.unpack_from(entry)
-    return entry[_ENTRY.size + item_size + id_size :].decode()
+    return entry[_ENTRY.size + item_size + id_size :].decode().partition("@")[0]
 
 
 def events_after(entries: list[bytes], applied: int) -> tuple[Event, ...]:
