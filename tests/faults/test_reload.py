@@ -55,7 +55,7 @@ def test_models_are_exchanged_under_load(tmp_path: Path) -> None:
 
 
 async def _exchanges(service: RunningService, url: str) -> None:
-    population, load = await _begin(service, pause=0.02)
+    population, load = await _begin(service, times(50, 100_000), pause=0.02)
     took = []
     async with load.running():
         began = time.monotonic()
@@ -106,7 +106,7 @@ def test_a_reload_that_is_killed_half_way(tmp_path: Path, whom: str) -> None:
 async def _killed_reloads(service: RunningService, url: str, whom: str) -> None:
     dice = random.Random(SEED)
     moments: Sequence[Moment] = ("asked", "coming", "decided") * 3 if LONG else ("coming",)
-    population, load = await _begin(service, pause=0.1)
+    population, load = await _begin(service, times(50, 5_000), pause=0.1)
     restarts: list[float] = []
     outcomes: Counter[str] = Counter()
     async with load.running():
@@ -151,8 +151,8 @@ async def _killed_reloads(service: RunningService, url: str, whom: str) -> None:
     assert everyone.max_relative_error <= 1e-5
 
 
-async def _begin(service: RunningService, pause: float) -> tuple[Population, Load]:
-    population = Population(times(50, 5_000), ITEMS, SEED)
+async def _begin(service: RunningService, users_before: int, pause: float) -> tuple[Population, Load]:
+    population = Population(users_before, ITEMS, SEED)
     await population.fill(service.url)
     users = [*list(population.histories)[: times(20, 500)], *(f"new{n}" for n in range(5))]
     await asyncio.to_thread(wait_for, "all workers", lambda: service.log().count("ready: the API") >= WORKERS)
