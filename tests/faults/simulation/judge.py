@@ -188,8 +188,9 @@ class Judge:
         users = {told.user_id} | {into for _, into, who in self._merges if who == told.user_id}
         logs = [self._log(user_id).history for user_id in sorted(users)]
         gone = any(self._gone(user, what, 0.0) for user in users for what in (None, told.event_id))
+        trimmed = any(state.history.trimmed for user in users for state in self._states.get(user, []))
         again = told.tries > 1 or told.event_id in self.sent_again
-        if again or told.event_id.startswith("seq-") or gone or any(log.trimmed for log in logs):
+        if again or told.event_id.startswith("seq-") or gone or trimmed:
             return
         self.count("merged events found")
         found = [event.item_id for log in logs for event in log.events if event.event_id == told.event_id]
