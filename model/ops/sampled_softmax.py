@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.ops.softmax_loss import CHUNK, loss_and_gradient
+from model.ops.softmax_loss import CHUNK, loss_and_gradient, scale_of
 
 # exp of it is 0 in every floating-point type, and unlike -inf it makes no NaN.
 _NEVER = -1e4
@@ -67,12 +67,12 @@ class _SampledLoss(torch.autograd.Function):
         dcolumns = torch.zeros_like(columns, dtype=scale.dtype)
         doutputs, dpositives, losses = [], [], []
         n = max(1, chunk // (S + 1))
-        for o, p, t in zip(torch.split(outputs, n), torch.split(positives, n), torch.split(targets, n), strict=True):
+        for o, p, t, s in zip(*(torch.split(part, n) for part in (outputs, positives, targets, scale)), strict=True):
             logits = o @ columns.T
             logits[:, :S] -= log_expected.to(logits.dtype)
             logits[:, :S].masked_fill_(rows == t[:, None], _NEVER)
             logits[:, S] = (o * p).sum(1)
-            losses.append(loss_and_gradient(logits, torch.where(t > 0, S, 0), scale))
+            losses.append(loss_and_gradient(logits, torch.where(t > 0, S, 0), s))
             own = logits[:, S:].clone()
             doutputs.append(torch.addcmul(logits @ columns, own, p))
             dpositives.append(own * o)
@@ -92,15 +92,14 @@ def sampled_softmax_loss(
     negatives: tuple[Tensor, Tensor],
     count: Tensor | None = None,
     chunk: int = CHUNK,
+    weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean sampled-softmax cross-entropy over the positions that have a target.
+    """Mean sampled-softmax cross-entropy over the positions that have a target, each times its weight if it has one.
 
     outputs (N, D), whose dtype the products are made in; table (V, D); targets (N,) rows of it, 0 meaning no target;
-    negatives as `Negatives.draw` gives them; `count` and the result as in `softmax_loss`. At most `chunk` logits live
-    at a time.
+    negatives as `Negatives.draw` gives them; `count`, weights and the result as in `softmax_loss`. At most `chunk`
+    logits live at a time.
     """
-    count = targets.count_nonzero() if count is None else count
-    kind = torch.float64 if outputs.dtype == torch.float64 else torch.float32
     rows, log_expected = negatives
     # One look-up, so that one gradient of the table's size is made.
     found = F.embedding(torch.cat([rows, targets]), table).to(outputs.dtype)
@@ -111,7 +110,7 @@ def sampled_softmax_loss(
         rows,
         log_expected,
         targets,
-        1.0 / count.clamp(min=1).to(kind),
+        scale_of(outputs, targets, count, weights),
         chunk,
     )
     return result

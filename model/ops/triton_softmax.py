@@ -11,11 +11,25 @@ LARGEST_BLOCK = 8192
 
 
 @triton.jit
-def _kernel(logits_ptr, targets_ptr, scale_ptr, losses_ptr, V, BLOCK: tl.constexpr):
-    """One row: an online log-sum-exp over blocks of the catalogue, then a second visit that writes gradients."""
+def _kernel(
+    logits_ptr,
+    targets_ptr,
+    scale_ptr,
+    items_ptr,
+    shares_ptr,
+    losses_ptr,
+    V,
+    K,
+    BLOCK: tl.constexpr,
+    TAUGHT: tl.constexpr,
+):
+    """One row: an online log-sum-exp over blocks of the catalogue, then a second visit that writes gradients.
+
+    With TAUGHT (a power of two, from K on) the target has only what K other items leave it.
+    """
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(targets_ptr + row)
-    scale = tl.where(target > 0, tl.load(scale_ptr), 0.0)
+    scale = tl.where(target > 0, tl.load(scale_ptr + row), 0.0)
     line = logits_ptr + row * V
     largest = tl.full([1], -float("inf"), tl.float32)
     total = tl.zeros([1], tl.float32)
@@ -26,20 +40,39 @@ def _kernel(logits_ptr, targets_ptr, scale_ptr, losses_ptr, V, BLOCK: tl.constex
         total = total * tl.exp(largest - higher) + tl.sum(tl.exp(value - higher), axis=0)
         largest = higher
     norm = tl.sum(largest + tl.log(total), axis=0)
+    rest = 1.0
+    predicted = 0.0
+    if TAUGHT:
+        k = tl.arange(0, TAUGHT)
+        item = tl.load(items_ptr + row * K + k, k < K, 0)
+        share = tl.load(shares_ptr + row * K + k, k < K, 0.0).to(tl.float32)
+        predicted = tl.sum(share * tl.load(line + item).to(tl.float32), axis=0)
+        rest = 1.0 - tl.sum(share, axis=0)
     wanted = tl.load(line + target).to(tl.float32)
-    tl.store(losses_ptr + row, (norm - wanted) * scale)
-    tl.debug_barrier()  # the target's logit is read before its place is written
+    tl.store(losses_ptr + row, (norm - rest * wanted - predicted) * scale)
+    tl.debug_barrier()  # the logits above are read before their places are written
     for begin in range(0, V, BLOCK):
         column = begin + tl.arange(0, BLOCK)
         value = tl.load(line + column, column < V, -float("inf")).to(tl.float32)
-        gradient = tl.exp(value - norm) - tl.where(column == target, 1.0, 0.0)
+        gradient = tl.exp(value - norm) - tl.where(column == target, rest, 0.0)
         tl.store(line + column, gradient * scale, column < V)
+    if TAUGHT:
+        tl.debug_barrier()
+        gradient = tl.load(line + item, k < K, 0.0).to(tl.float32) - share * scale
+        tl.store(line + item, gradient, k < K)
 
 
-def loss_and_gradient(logits: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+def loss_and_gradient(
+    logits: Tensor, targets: Tensor, scale: Tensor, taught: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """See `softmax_loss.loss_and_gradient`; logits (N, V) contiguous, float32 or bfloat16."""
     N, V = logits.shape
     losses = torch.empty(N, dtype=torch.float32, device=logits.device)
     block = min(LARGEST_BLOCK, triton.next_power_of_2(V))
-    _kernel[(N,)](logits, targets, scale, losses, V, BLOCK=block, num_warps=8)
+    items, shares = (targets, scale) if taught is None else (taught[0].contiguous(), taught[1].contiguous())
+    K = 0 if taught is None else items.shape[1]
+    _kernel[(N,)](
+        logits, targets, scale.contiguous(), items, shares, losses, V, K,
+        BLOCK=block, TAUGHT=triton.next_power_of_2(K) if K else 0, num_warps=8,
+    )  # fmt: skip
     return losses.sum()

@@ -13,6 +13,7 @@ from model.training.loop import ALONE, Trainer
 from model.training.parallel import Crew
 from model.training.progress import epoch_log
 from model.training.recipe import Recipe
+from model.training.teaching import learn_from_teachers
 
 
 def refit(
@@ -31,6 +32,7 @@ def refit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     opening = f"final fit on {device}: all {len(data.rows):,} events, {epochs} epochs"
-    trainer = Trainer(data, config, recipe, folder, device, crew, refit_epochs=epochs)
+    lesson = learn_from_teachers(data, config, recipe, folder, device, crew, final=True)
+    trainer = Trainer(data, config, recipe, folder, device, crew, epochs, lesson)
     with epoch_log(folder, epochs, opening, crew.rank == 0) as log:
         return trainer.run(log).network

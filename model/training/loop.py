@@ -18,6 +18,7 @@ from model.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoi
 from model.training.data import Interactions
 from model.training.errors import DataError
 from model.training.evaluation import leave_one_out
+from model.training.lesson import Lesson
 from model.training.parallel import Crew
 from model.training.progress import Report
 from model.training.recipe import Recipe
@@ -46,7 +47,8 @@ class Trainer:
     """One run over `data`, whose last event of each user is the test and last but one the validation target.
 
     With `refit_epochs` it is a final fit: nothing is held out or validated, and the run ends after so many epochs of
-    the recipe's schedule, the ones that were best where validation was possible.
+    the recipe's schedule, the ones that were best where validation was possible. A `lesson` is about what is trained
+    on: `data` without the last two events of each user, in a final fit all of it.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Trainer:
         device: torch.device,
         crew: Crew = ALONE,
         refit_epochs: int = 0,
+        lesson: Lesson | None = None,
     ) -> None:
         if int(data.lengths.max(initial=0)) < 3:
             raise DataError("no user has 3 events: one to learn from, one to validate and one to test")
@@ -74,9 +77,9 @@ class Trainer:
         self.network = RecBLR(config, recipe.dropout).to(device)
         past = data.without_last(2) if self._validates else data
         self._validation = data.without_last(1)
-        self._windows = Windows(past, recipe.window, recipe.batch, config.start_token, device)
+        self._windows = Windows(past, recipe.window, recipe.batch, config.start_token, device, recipe.balance)
         self.steps = recipe.epochs * self._windows.steps_per_epoch
-        self._step = TrainStep(self.network, device, crew, negatives_of(recipe, past, device))
+        self._step = TrainStep(self.network, device, crew, negatives_of(recipe, past, device), lesson)
         self._numbers: dict[str, Any] = {
             "run": identity(data, config, recipe) | {"refit_epochs": refit_epochs},
             "epoch": 0,

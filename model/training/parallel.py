@@ -27,7 +27,7 @@ class Crew:
     def share(self, batch: Batch) -> Batch:
         """This process' rows of a batch."""
         mine = slice(self.rank, None, self.size)
-        return Batch(batch.inputs[mine], batch.targets[mine], batch.starts[mine])
+        return batch.each(lambda field: field[mine])
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over all processes, in one message."""

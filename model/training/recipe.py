@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from model.training.errors import DataError
 
@@ -22,6 +22,8 @@ class Recipe:
     learning_rate  Adam's, at the end of the warm-up
     warmup_steps   steps of linear warm-up
     dropout        probability
+    balance        0: every event counts the same; 1: every user does; between: an event of n counts n^-balance
+    teachers       models trained first, whose expectations this one learns too; it serves at the same cost
     full_softmax   largest catalogue for which the loss is over all items; above it negatives are sampled
     negatives      sampled in a step, half of them among the batch's own targets, half among all items
     evaluate_every epochs between validations (NDCG@10 on the last but one event)
@@ -35,6 +37,8 @@ class Recipe:
     learning_rate: float = 1.6e-2
     warmup_steps: int = 200
     dropout: float = 0.2
+    balance: float = 0.0
+    teachers: int = 0
     full_softmax: int = 100_000
     negatives: int = 8_191  # with the target's column a power of two
     evaluate_every: int = 20
@@ -47,6 +51,7 @@ class Recipe:
             "batch": 1,
             "epochs": 1,
             "warmup_steps": 0,
+            "teachers": 0,
             "full_softmax": 0,
             "negatives": 2,
             "evaluate_every": 1,
@@ -60,20 +65,26 @@ class Recipe:
             raise DataError(f"learning_rate must be a number above 0, not {self.learning_rate}")
         if not 0.0 <= self.dropout < 1.0:
             raise DataError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if not 0.0 <= self.balance <= 1.0:
+            raise DataError(f"balance must be from 0 to 1, not {self.balance}")
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return asdict(self)
 
 
+# What a run is for: a model of its own, one of several teachers, or a student of theirs.
+Role = Literal["alone", "teacher", "student"]
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A data set whose recipe was searched."""
+    """A data set whose recipes were searched."""
 
     users: int
     items: int
     events: int
-    recipe: Recipe
+    recipes: Mapping[Role, Recipe]
 
     @property
     def density(self) -> float:
@@ -85,25 +96,42 @@ class _Known:
 
     @property
     def step_events(self) -> int:
-        return self.recipe.batch * self.recipe.window
+        return self.recipes["alone"].batch * self.recipes["alone"].window
 
 
 # What `recipe_for` chooses; the other numbers are the same for all data.
-CHOSEN = frozenset({"window", "batch", "epochs", "learning_rate", "dropout", "evaluate_every"})
+CHOSEN = frozenset({"window", "batch", "epochs", "learning_rate", "dropout", "balance", "evaluate_every"})
 _SPARSE = _Known(  # Amazon Beauty
     users=22_363,
     items=12_101,
     events=198_502,
-    recipe=Recipe(window=64, batch=64, epochs=60, learning_rate=1.6e-2, dropout=0.5),
+    recipes={
+        "alone": Recipe(window=64, batch=64, epochs=60, dropout=0.5),
+        "teacher": Recipe(window=64, batch=64, epochs=60, dropout=0.5),
+        "student": Recipe(window=64, batch=64, epochs=100, dropout=0.3),
+    },
 )
-_DENSE = _Known(users=6_040, items=3_416, events=999_611, recipe=Recipe())  # MovieLens-1M
+_DENSE = _Known(  # MovieLens-1M
+    users=6_040,
+    items=3_416,
+    events=999_611,
+    recipes={
+        "alone": Recipe(),
+        "teacher": Recipe(epochs=200, dropout=0.3, learning_rate=8e-3),  # at twice the width
+        "student": Recipe(window=400, dropout=0.05, balance=0.5),
+    },
+)
 # Bounds on time: about two minutes of one H200 whatever the data, if they can be read a few times in that.
 _MOST_STEPS, _FEWEST_EPOCHS = 40_000, 3
 _FEWEST_STEP_EVENTS = 1_024
-_VALIDATIONS = 20
+_VALIDATIONS: Mapping[Role, int] = {"alone": 20, "teacher": 4, "student": 20}
+# Teachers of a run that says nothing of them, on a GPU, if their expectations and their time are affordable.
+_TEACHERS, _MOST_TAUGHT_EVENTS = 8, 5_000_000
 
 
-def recipe_for(users: int, items: int, events: int, given: Mapping[str, Any] | None = None) -> Recipe:
+def recipe_for(
+    users: int, items: int, events: int, given: Mapping[str, Any] | None = None, role: Role | None = None
+) -> Recipe:
     """The recipe for a data set of this size, with the numbers that are `given`; raises `DataError` for these.
 
     Between Amazon Beauty (short, sparse) and MovieLens-1M (long, dense), whose own recipes it returns, each number is
@@ -116,14 +144,17 @@ def recipe_for(users: int, items: int, events: int, given: Mapping[str, Any] | N
     epochs         by density, but no more than make 40,000 steps (3 at least)
     batch          so that a step has the right number of events: that grows with the data, which gives small data
                    as many steps an epoch as large
+    balance        by density
 
-    A run is validated 20 times and ends after `patience` of them without a better one; the best weights count. So too
-    many epochs cost time and no accuracy.
+    Without a `role`, a run whose `given` numbers name teachers is their student.
+    A run is validated 20 times (a teacher 4 times) and ends after `patience` of them without a better one; the best
+    weights count. So too many epochs cost time and no accuracy.
     """
     given = given or {}
     fixed = replace(Recipe(), **given)
     dense = _place(_density(users, items, events), _SPARSE.density, _DENSE.density)
-    sparse_recipe, dense_recipe = _SPARSE.recipe, _DENSE.recipe
+    role = role or ("student" if fixed.teachers else "alone")
+    sparse_recipe, dense_recipe = _SPARSE.recipes[role], _DENSE.recipes[role]
     by_history = _place(events / users, _SPARSE.history, _DENSE.history)
     window = given.get("window", round(_mix(sparse_recipe.window, dense_recipe.window, by_history)))
     batch = given.get("batch", max(1, round(_step_events(events) / window)))
@@ -137,9 +168,22 @@ def recipe_for(users: int, items: int, events: int, given: Mapping[str, Any] | N
         "epochs": epochs,
         "learning_rate": float(f"{_mix(sparse_recipe.learning_rate, dense_recipe.learning_rate, dense):.3g}"),
         "dropout": round(sparse_recipe.dropout + (dense_recipe.dropout - sparse_recipe.dropout) * dense, 2),
-        "evaluate_every": max(1, epochs // _VALIDATIONS),
+        "balance": round(sparse_recipe.balance + (dense_recipe.balance - sparse_recipe.balance) * dense, 2),
+        "evaluate_every": max(1, epochs // _VALIDATIONS[role]),
     }
     return replace(fixed, **{name: value for name, value in chosen.items() if name not in given})
+
+
+def teachers_for(items: int, events: int, on_gpu: bool) -> int:
+    """How many teachers a run has that says nothing of them: none on a CPU, where they would take hours."""
+    affordable = on_gpu and events <= _MOST_TAUGHT_EVENTS and items <= Recipe().full_softmax
+    return _TEACHERS if affordable else 0
+
+
+def teacher_width(dim: int, users: int, items: int, events: int) -> int:
+    """The width of a student's teachers: twice its own where there is data to fill it, measured on both data sets."""
+    dense = _place(_density(users, items, events), _SPARSE.density, _DENSE.density)
+    return 2 * dim if dense > 0.5 else dim
 
 
 def _density(users: int, items: int, events: int) -> float:

@@ -35,9 +35,10 @@ from model.training.final import refit
 from model.training.loop import Trained, Trainer
 from model.training.progress import RunLog, opening
 from model.training.publish import publish
-from model.training.recipe import Recipe, recipe_for
+from model.training.recipe import Recipe, recipe_for, teachers_for
 from model.training.releases import newest_bundle, prune, release
 from model.training.report import write_report
+from model.training.teaching import learn_from_teachers
 from model.training.temporal import Timeline, read_timeline
 from model.training.verdict import Verdict, compare, seen_until
 
@@ -139,10 +140,13 @@ def _train(
 ) -> _Run:
     """Train a candidate, compare it, and leave its report and bundle in the folder of the run."""
     config = ModelConfig(items=len(data.item_ids), dim=job.dim, layers=job.layers)
-    recipe = recipe_for(len(data.user_ids), len(data.item_ids), len(data.rows), job.given)
+    items, events = len(data.item_ids), len(data.rows)
+    teachers = teachers_for(items, events, job.device.type == "cuda")
+    recipe = recipe_for(len(data.user_ids), items, events, {"teachers": teachers} | job.given)
     folder = _run_folder(job, config, recipe, data, cut)
+    lesson = learn_from_teachers(data, config, recipe, folder, job.device)
     with RunLog(folder, recipe.epochs, opening(data, recipe.epochs, job.device)) as log:
-        trained = Trainer(data, config, recipe, folder, job.device).run(log)
+        trained = Trainer(data, config, recipe, folder, job.device, lesson=lesson).run(log)
     verdict = compare(trained.network, data, live, timeline, asked, job.device)
     run = _Run(folder, recipe, data, trained, verdict, timeline.last_time_before(cut))
     comparison = {"events": verdict.compared} | {f"new {name}": value for name, value in verdict.new.items()}

@@ -16,6 +16,7 @@ from model.network import RecBLR
 from model.ops.sampled_softmax import Negatives, sampled_softmax_loss
 from model.ops.softmax_loss import softmax_loss
 from model.training.data import Interactions
+from model.training.lesson import Lesson
 from model.training.parallel import Crew
 from model.training.recipe import Recipe
 from model.training.windows import Batch
@@ -28,12 +29,21 @@ class TrainStep:
     """Runs steps on batches of one shape.
 
     On a GPU matrix products run in bfloat16 (autocast); weights, norms, the recurrence and Adam stay in float32. The
-    loss is the full softmax, or with `negatives` the sampled one.
+    loss is the full softmax, or with `negatives` the sampled one. A `lesson` says what a position is to predict
+    besides its target; it needs the full softmax.
     """
 
-    def __init__(self, network: RecBLR, device: torch.device, crew: Crew, negatives: Negatives | None = None) -> None:
+    def __init__(
+        self,
+        network: RecBLR,
+        device: torch.device,
+        crew: Crew,
+        negatives: Negatives | None = None,
+        lesson: Lesson | None = None,
+    ) -> None:
         self._network = network
         self._negatives = negatives
+        self._lesson = lesson
         self._device = device
         self._crew = crew
         self._on_gpu = device.type == "cuda"
@@ -64,8 +74,8 @@ class TrainStep:
             return self._step(batch)
         self._rate.fill_(learning_rate)
         if self._batch is None:
-            self._batch = Batch(batch.inputs.clone(), batch.targets.clone(), batch.starts.clone())
-        for mine, given in zip(_parts(self._batch), _parts(batch), strict=True):
+            self._batch = batch.each(Tensor.clone)
+        for mine, given in zip(self._batch, batch, strict=True):
             mine.copy_(given)
         if self._graph is not None:
             self._graph.replay()
@@ -114,19 +124,24 @@ class TrainStep:
     def _step(self, batch: Batch) -> Tensor:
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._on_gpu, cache_enabled=False):
             outputs = self._outputs(batch.inputs, batch.starts)
-        loss = self._softmax(outputs.flatten(0, 1), batch.targets.flatten())
+        loss = self._softmax(outputs.flatten(0, 1), batch.each(Tensor.flatten))
         self._adam.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         self._crew.sum([parameter.grad for parameter in self._network.parameters() if parameter.grad is not None])
         self._adam.step()
         return loss.detach()
 
-    def _softmax(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _softmax(self, outputs: Tensor, batch: Batch) -> Tensor:
         outputs = outputs.to(torch.bfloat16 if self._on_gpu else torch.float32)
         table = self._network.item_embedding.weight
+        targets, count = batch.targets, self._targets
         if self._negatives is None:
-            return softmax_loss(outputs, table.to(outputs.dtype), targets, self._targets)
-        return sampled_softmax_loss(outputs, table, targets, self._negatives.draw(targets), self._targets)
+            taught = None if self._lesson is None else self._lesson.of(batch.events)
+            return softmax_loss(
+                outputs, table.to(outputs.dtype), targets, count, weights=batch.weights, taught=taught
+            )
+        negatives = self._negatives.draw(targets)
+        return sampled_softmax_loss(outputs, table, targets, negatives, count, weights=batch.weights)
 
     def _outputs(self, items: Tensor, starts: Tensor) -> Tensor:
         """What `RecBLR.forward` gives, without the states."""
@@ -143,7 +158,3 @@ def negatives_of(recipe: Recipe, data: Interactions, device: torch.device) -> Ne
     if len(data.item_ids) <= recipe.full_softmax:
         return None
     return Negatives(torch.from_numpy(data.popularity()).to(device), recipe.negatives)
-
-
-def _parts(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    return batch.inputs, batch.targets, batch.starts

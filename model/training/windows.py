@@ -8,9 +8,9 @@ zero state, so that there is no padding and every row costs the same whatever th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,13 +21,25 @@ from model.training.data import Interactions
 _PART = 1 << 22
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """inputs (B, T) rows; targets (B, T) rows, 0 where there is none; starts (B, T) bool, where histories begin."""
+class Batch(NamedTuple):
+    """Training rows; every field is (B, T).
+
+    inputs   rows of the embedding table
+    targets  rows, 0 where there is none
+    starts   bool, where histories begin
+    events   the target's place among the data's events; anything where there is no target
+    weights  how much the target counts, 1 on average over the data
+    """
 
     inputs: Tensor
     targets: Tensor
     starts: Tensor
+    events: Tensor
+    weights: Tensor
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with every field changed alike."""
+        return Batch(*map(change, self))
 
 
 class Windows:
@@ -35,10 +47,19 @@ class Windows:
 
     With `start_token` each history begins with row 0, whose target is the first event; without, its first event
     is an input only. Apart from that every event is a target exactly once an epoch: `targets` in all. Rows are
-    shuffled among those of a part of the histories, which are in random order themselves.
+    shuffled among those of a part of the histories, which are in random order themselves. An event of a history of n
+    counts in proportion to n^-balance.
     """
 
-    def __init__(self, data: Interactions, length: int, batch: int, start_token: bool, device: torch.device) -> None:
+    def __init__(
+        self,
+        data: Interactions,
+        length: int,
+        batch: int,
+        start_token: bool,
+        device: torch.device,
+        balance: float = 0.0,
+    ) -> None:
         self._device = device
         home = _home(data.rows.nbytes, device)
         self._rows = torch.from_numpy(data.rows).to(home)
@@ -48,6 +69,8 @@ class Windows:
         steps = torch.from_numpy(data.lengths).to(home) - (0 if start_token else 1)
         self._steps = steps.clamp(min=0)
         self.targets = int(self._steps.sum())
+        weights = self._steps.clamp(min=1).double() ** -balance
+        self._weights = (weights * self.targets / max(1.0, float(weights @ self._steps.double()))).float()
         # The random phase may lengthen the stream by almost one row.
         rows = -(-(self.targets + length - 1) // length)
         self.steps_per_epoch = -(-rows // batch)
@@ -59,21 +82,18 @@ class Windows:
         order = torch.randperm(len(self._steps), generator=generator, device=self._device)
         phase = int(torch.randint(0, self._length, (1,), generator=generator, device=self._device))
         nothing = torch.zeros(phase, dtype=torch.int32, device=self._device)
-        rest = Batch(nothing, nothing, nothing.bool())
+        rest = Batch(nothing, nothing, nothing.bool(), nothing.long(), nothing.float())
         size = self._batch * self._length
         missing = self.steps_per_epoch * size
         for users, last in self._parts(order.to(self._rows.device)):
             new = self._stream(users)
             whole = missing if last else (len(rest.inputs) + len(new.inputs)) // size * size
-            (inputs, targets, starts), rest = _cut(rest, new, whole)
+            ready, rest = _cut(rest, new, whole)
             missing -= whole
             rows = torch.randperm(whole // self._length, generator=generator, device=self._device)
             for chosen in rows.view(-1, self._batch):
-                yield Batch(
-                    inputs.view(-1, self._length)[chosen].long(),
-                    targets.view(-1, self._length)[chosen].long(),
-                    starts.view(-1, self._length)[chosen],
-                )
+                batch = Batch(*(field.view(-1, self._length)[chosen] for field in ready))
+                yield batch._replace(inputs=batch.inputs.long(), targets=batch.targets.long())
 
     def _parts(self, order: Tensor) -> Iterator[tuple[Tensor, bool]]:
         """Users of about `_PART` events, and whether they are the last."""
@@ -93,13 +113,13 @@ class Windows:
         history = torch.arange(len(order), device=home).repeat_interleave(steps, output_size=total)
         begin = steps.cumsum(0) - steps
         nth = torch.arange(total, device=home) - begin[history]
-        event = first[history] + nth
+        event = first[history] + nth + (0 if self._start_token else 1)
         starts = nth == 0
+        inputs = self._rows[(event - 1).clamp(min=0)]
         if self._start_token:
-            inputs, targets = torch.where(starts, 0, self._rows[(event - 1).clamp(min=0)]), self._rows[event]
-        else:
-            inputs, targets = self._rows[event], self._rows[event + 1]
-        return Batch(inputs.to(self._device), targets.to(self._device), starts.to(self._device))
+            inputs = torch.where(starts, 0, inputs)
+        batch = Batch(inputs, self._rows[event], starts, event, self._weights[order][history])
+        return batch.each(lambda field: field.to(self._device))
 
 
 def _home(size: int, device: torch.device) -> torch.device:
@@ -109,11 +129,8 @@ def _home(size: int, device: torch.device) -> torch.device:
     return device
 
 
-def _cut(rest: Batch, new: Batch, whole: int) -> tuple[tuple[Tensor, Tensor, Tensor], Batch]:
+def _cut(rest: Batch, new: Batch, whole: int) -> tuple[Batch, Batch]:
     """The first `whole` steps of `rest` and `new` together, filled up if there are fewer, and what is left over."""
-    used, left = [], []
-    for one, other in ((rest.inputs, new.inputs), (rest.targets, new.targets), (rest.starts, new.starts)):
-        stream = torch.cat([one, other])
-        used.append(torch.nn.functional.pad(stream[:whole], (0, max(0, whole - len(stream)))))
-        left.append(stream[whole:])
-    return (used[0], used[1], used[2]), Batch(*left)
+    stream = Batch(*(torch.cat([one, other]) for one, other in zip(rest, new, strict=True)))
+    used = stream.each(lambda field: torch.nn.functional.pad(field[:whole], (0, max(0, whole - len(field)))))
+    return used, stream.each(lambda field: field[whole:])

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
-from model.training.recipe import CHOSEN, Recipe
+from model.training.recipe import CHOSEN, Recipe, recipe_for, teachers_for
 
 if TYPE_CHECKING:
     import torch
+
+    from model.training.data import Interactions
 
 # A command returns its exit code, or None for success.
 Command = Callable[[argparse.Namespace], int | None]
@@ -66,7 +68,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _default(field: Field[Any]) -> str:
+    if field.name == "teachers":
+        return "8 on a GPU for up to 5 million events, else 0"
     return f"by the data, MovieLens-1M: {field.default}" if field.name in CHOSEN else str(field.default)
+
+
+def recipe_of(options: argparse.Namespace, data: Interactions, device: torch.device) -> Recipe:
+    """What the options give and the data's size and the device choose."""
+    given = given_of(options)
+    items, events = len(data.item_ids), len(data.rows)
+    given.setdefault("teachers", teachers_for(items, events, device.type == "cuda"))
+    return recipe_for(len(data.user_ids), items, events, given)
 
 
 def given_of(options: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.config import ModelConfig
 from model.training.commands import options as shared
-from model.training.recipe import Recipe, recipe_for
+from model.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -46,15 +46,16 @@ def run(options: argparse.Namespace) -> None:
     from model.training.parallel import join, leave
     from model.training.releases import newest_bundle, release
 
-    given = shared.given_of(options)
+    shared.given_of(options)  # refuses now what it would refuse after reading
     if options.bundles:
         newest_bundle(options.bundles)  # refuses now what it would refuse after hours
     data = read_interactions(options.data)
-    recipe = recipe_for(len(data.user_ids), len(data.item_ids), len(data.rows), given)
+    device = shared.device_of(options)
+    recipe = shared.recipe_of(options, data, device)
     config = ModelConfig(items=len(data.item_ids), dim=options.dim, layers=options.layers)
     options.out.mkdir(parents=True, exist_ok=True)
     asked = identity(data, config, recipe) | {"refit": options.refit}
-    crew, device = join(shared.device_of(options))
+    crew, device = join(device)
     result = load_result(options.out, asked)
     if result is not None:
         sys.stderr.write(f"the run in {options.out} is finished; for a new one give --out another folder\n")
@@ -84,9 +85,11 @@ def _train(
     from model.training.progress import epoch_log, opening
     from model.training.publish import publish
     from model.training.report import write_report
+    from model.training.teaching import learn_from_teachers
 
     out: Path = options.out
-    trainer = Trainer(data, config, recipe, out, device, crew)
+    lesson = learn_from_teachers(data, config, recipe, out, device, crew)
+    trainer = Trainer(data, config, recipe, out, device, crew, lesson=lesson)
     with epoch_log(out, recipe.epochs, opening(data, recipe.epochs, device), crew.rank == 0) as log:
         trained = trainer.run(log)
     network = trained.network

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.ops.softmax_loss import softmax_loss
+from model.ops.softmax_loss import Shares, softmax_loss
 
 
 @pytest.mark.parametrize("chunk", [1, 120, 1 << 20], ids=["one row a chunk", "ragged chunks", "one chunk"])
@@ -34,6 +34,33 @@ def test_loss_and_gradients_are_those_of_cross_entropy(chunk: int, positions: in
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("chunk", [1, 120, 1 << 20], ids=["one row a chunk", "ragged chunks", "one chunk"])
+def test_weights_and_shares_make_the_cross_entropy_with_a_distribution(chunk: int) -> None:
+    torch.manual_seed(5)
+    N, V, K = 23, 31, 5
+    outputs = torch.randn(N, 8, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(V, 8, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(1, V, (N,))
+    targets[3] = 0
+    weights = torch.rand(N, dtype=torch.float64)
+    items = torch.stack([torch.randperm(V - 1)[:K] + 1 for _ in range(N)])
+    items[7, 0] = targets[7] = items[7, 0]  # an item that is the target as well
+    shares = torch.rand(N, K, dtype=torch.float64) / K
+    wanted_shares = torch.zeros(N, V, dtype=torch.float64).scatter_(1, items, shares)
+    wanted_shares[torch.arange(N), targets] += 1.0 - shares.sum(1)
+
+    logs = (outputs @ table.T).log_softmax(1)
+    counted = weights * (targets > 0)
+    expected = -(wanted_shares * logs).sum(1) @ counted / (targets > 0).sum()
+    wanted = torch.autograd.grad(expected, (outputs, table))
+    loss = softmax_loss(outputs, table, targets, None, chunk, weights, Shares(items, shares))
+    found = torch.autograd.grad(loss, (outputs, table))
+
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
 def test_a_batch_without_targets_costs_nothing_and_moves_nothing() -> None:
     outputs = torch.randn(5, 4, requires_grad=True)
     table = torch.randn(9, 4, requires_grad=True)
@@ -46,7 +73,7 @@ def test_a_batch_without_targets_costs_nothing_and_moves_nothing() -> None:
 _INTERPRETED = """
 import torch
 import torch.nn.functional as F
-from model.ops import triton_softmax
+from model.ops import softmax_loss, triton_softmax
 
 for rows, columns, block in ((5, 7, 8192), (4, 50, 16), (3, 64, 32)):
     triton_softmax.LARGEST_BLOCK = block
@@ -57,10 +84,21 @@ for rows, columns, block in ((5, 7, 8192), (4, 50, 16), (3, 64, 32)):
     wanted = logits.clone().requires_grad_()
     expected = F.cross_entropy(wanted, targets, ignore_index=0)
     expected.backward()
-    scale = torch.tensor(1.0 / int((targets > 0).sum()))
+    scale = torch.tensor(1.0 / int((targets > 0).sum())).expand(rows)
     loss = triton_softmax.loss_and_gradient(logits, targets, scale)
     torch.testing.assert_close(loss, expected.detach(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(logits, wanted.grad, rtol=1e-4, atol=1e-7)
+
+    items = torch.stack([torch.randperm(columns - 1)[:3] + 1 for _ in range(rows)]).to(torch.int32)
+    items[1] = (targets[1] + torch.arange(3) - 1) % (columns - 1) + 1  # the target among them
+    shares = torch.rand(rows, 3) / 3
+    scale = torch.rand(rows)
+    one = torch.randn(rows, columns)
+    other = one.clone()
+    expected = softmax_loss.loss_and_gradient(one, targets, scale, softmax_loss.Shares(items, shares))
+    loss = triton_softmax.loss_and_gradient(other, targets, scale, (items, shares))
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
 """
 
 

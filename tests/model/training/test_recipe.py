@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.training.errors import DataError
-from model.training.recipe import CHOSEN, Recipe, recipe_for
+from model.training.recipe import CHOSEN, Recipe, recipe_for, teacher_width, teachers_for
 
 # users, items, events
 MOVIELENS_1M = (6_040, 3_416, 999_611)
@@ -34,6 +34,10 @@ BEAUTY = (22_363, 12_101, 198_502)
         ("dropout", 1.0),
         ("dropout", -0.1),
         ("dropout", float("nan")),
+        ("teachers", -1),
+        ("balance", -0.1),
+        ("balance", 1.1),
+        ("balance", float("nan")),
     ],
 )
 def test_a_setting_that_no_run_can_have_is_named(name: str, value: Any) -> None:
@@ -103,9 +107,33 @@ def test_a_hundred_times_the_data_is_read_fewer_times() -> None:
     assert 3 <= recipe_for(100 * users, 100 * items, 100 * events).epochs < 30
 
 
+@pytest.mark.parametrize("size", [MOVIELENS_1M, BEAUTY], ids=["dense", "sparse"])
+def test_a_student_sees_its_data_as_long_and_with_less_noise_than_a_model_alone(size: tuple[int, int, int]) -> None:
+    alone, student = recipe_for(*size), recipe_for(*size, {"teachers": 8})
+    assert student.teachers == 8
+    assert student.epochs >= alone.epochs
+    assert student.dropout < alone.dropout
+    teacher = recipe_for(*size, role="teacher")
+    assert teacher.teachers == 0
+    assert teacher.epochs <= alone.epochs
+    assert teacher.dropout >= alone.dropout
+
+
+def test_teachers_are_for_gpus_and_for_data_that_can_afford_them() -> None:
+    assert teachers_for(3_416, 999_611, on_gpu=True) == 8
+    assert teachers_for(3_416, 999_611, on_gpu=False) == 0
+    assert teachers_for(3_416, 100_000_000, on_gpu=True) == 0
+    assert teachers_for(1_000_000, 999_611, on_gpu=True) == 0
+
+
+def test_teachers_are_wider_where_the_data_fill_the_width() -> None:
+    assert teacher_width(64, *MOVIELENS_1M) == 128
+    assert teacher_width(64, *BEAUTY) == 64
+
+
 @pytest.mark.parametrize("name", sorted(CHOSEN))
 def test_a_number_that_is_given_stays(name: str) -> None:
-    value: Any = 0.125 if name in ("dropout", "learning_rate") else 7
+    value: Any = 0.125 if name in ("dropout", "learning_rate", "balance") else 7
     assert getattr(recipe_for(*BEAUTY, {name: value}), name) == value
 
 
