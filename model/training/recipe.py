@@ -126,7 +126,7 @@ _MOST_STEPS, _FEWEST_EPOCHS = 40_000, 3
 _FEWEST_STEP_EVENTS = 1_024
 _VALIDATIONS: Mapping[Role, int] = {"alone": 20, "teacher": 4, "student": 20}
 # Teachers of a run that says nothing of them, on a GPU, if their expectations and their time are affordable.
-_TEACHERS, _MOST_TAUGHT_EVENTS = 8, 5_000_000
+_TEACHERS, _MOST_TAUGHT_EVENTS = 6, 5_000_000
 
 
 def recipe_for(

@@ -120,7 +120,7 @@ def test_a_student_sees_its_data_as_long_and_with_less_noise_than_a_model_alone(
 
 
 def test_teachers_are_for_gpus_and_for_data_that_can_afford_them() -> None:
-    assert teachers_for(3_416, 999_611, on_gpu=True) == 8
+    assert teachers_for(3_416, 999_611, on_gpu=True) == 6
     assert teachers_for(3_416, 999_611, on_gpu=False) == 0
     assert teachers_for(3_416, 100_000_000, on_gpu=True) == 0
     assert teachers_for(1_000_000, 999_611, on_gpu=True) == 0
