@@ -70,14 +70,13 @@ class Store(Protocol):
         the answer is that of the first time. The two must not be the same.
 
         An error leaves the merge not begun, done, or begun: then the events are in neither log, and only there, until
-        the call is repeated or `finish_merges` comes by. They never stand in both logs, nor twice in one. One
-        limit: where two callers finish one merge while its target is deleted or merged away, the slower may bring the
-        events once more.
+        the call is repeated or `finish_merges` comes by. They never stand in both logs, nor twice in one, also where
+        a slow caller goes on after others have finished and either user was deleted or merged away.
         """
         ...
 
     async def finish_merges(self) -> int:
-        """Finish merges that were begun and cut off; how many there were."""
+        """Finish merges that were begun and cut off, as many as can be; how many there were."""
         ...
 
     async def expire(self, user_ids: Sequence[str]) -> int:

@@ -1,8 +1,8 @@
--- The second step of a merge: put a parked log among a user's events, in order of the timestamps.
--- KEYS  user hash, log list, shard stream, the shard's count of deletions
+-- The third step of a merge: put a parked log among a user's events, in order of the timestamps.
+-- KEYS  user hash, log list, shard stream, the shard's count of deletions, the user's pass
 -- ARGV  user id, keep, new generation, source's id, parked log (see park.lua) or "" to ask what is known, 1 if it must
---       write
--- Returns nil if nothing is known of the source; else 1 if it was merged before or 0, then what follows the sequence in
+--       write, the pass that the log was read under (see redis_merges.py)
+-- Returns nil if nothing is known of the source, or if the pass is not valid any more; else 1 if it was merged before or 0, then what follows the sequence in
 --         its record, and the source's generation.
 --
 -- The hash's field `merged` holds a record for each log that came: its user, generation and sequence, events moved, duplicates,
@@ -32,6 +32,10 @@ if not parked or (known and known[2] == parked[2] and known[3] >= parked[3]) the
     redis.call('HSET', user, 'merged', found[4])
   end
   return { 1, known[4], known[5], known[6], known[7], known[2], known[8] }
+end
+
+if redis.call('GET', KEYS[5]) ~= ARGV[7] then
+  return false
 end
 
 local function described(entry, fingerprint, place)

@@ -85,7 +85,7 @@ class RedisStore:
         self._keep = keep
         self._days = days
         self._lasting = int(wait > 0)
-        self._merges = Merges(self._run, keep, self._lasting)
+        self._merges = Merges(self._replies, keep, self._lasting)
 
     async def check(self) -> None:
         """Raise `StoreRefused` unless every Redis that takes writes answers and never evicts."""
@@ -158,7 +158,10 @@ class RedisStore:
         if self._days is None:
             return 0
         limit = self._limit()
-        calls = [Call((*layout.keys(user), layout.deletions_key(user)), (limit,)) for user in user_ids]
+        calls = [
+            Call((*layout.keys(user), layout.deletions_key(user), layout.pass_key(user)), (limit,))
+            for user in user_ids
+        ]
         return sum(await self._run(layout.EXPIRE, calls))
 
     def _limit(self) -> int:

@@ -8,6 +8,7 @@ The keys of one user and the stream of the shard it belongs to share a hash tag,
     {12}:log:<id>   list of the kept events, packed: see visit.lua
     {12}:stream     the kept events of all users of the shard; it holds exactly what their logs hold
     {12}:moving     hash: the logs of users of the shard that are on their way into others, by user: see park.lua
+    {12}:pass:<digest of id>  a token under which those may be brought to the user, for seconds: see redis_merges.py
     {12}:deletions  how often the log was changed other than by appending and retention; it names nobody
 
 One key is no user's: `{notes}:notes`, a hash of what the processes tell each other (which model is live).
@@ -49,6 +50,8 @@ DELETE_USER = Script("entry.lua", "unsettled.lua", "delete_user.lua")
 EXPIRE = Script("entry.lua", "retention.lua", "unsettled.lua", "expire.lua")
 PARK = Script("entry.lua", "unsettled.lua", "park.lua")
 MERGE = Script("entry.lua", "merge.lua")
+OPEN_PASS = Script("open_pass.lua")
+REVOKE_PASS = Script("revoke_pass.lua")
 UNPARK = Script("unpark.lua")
 SETTLE = Script("settle.lua")
 PARKED = Script("parked.lua")
@@ -56,7 +59,7 @@ NOTES = Script("notes.lua")
 SWAP_NOTE = Script("swap_note.lua")
 SCRIPTS = (
     *(VISIT, PUT_MEMO, HISTORY, DELETE_EVENT, DELETE_USER, NOTES, SWAP_NOTE),
-    *(EXPIRE, PARK, MERGE, UNPARK, SETTLE, PARKED),
+    *(EXPIRE, PARK, OPEN_PASS, REVOKE_PASS, MERGE, UNPARK, SETTLE, PARKED),
 )
 
 NOTES_KEY = "{notes}:notes"
@@ -84,6 +87,12 @@ def deletions_key(user_id: str) -> str:
 def moving_key(user_id: str) -> str:
     """The key of the parked logs of the user's shard."""
     return keys(user_id)[2].removesuffix("stream") + "moving"
+
+
+def pass_key(user_id: str) -> str:
+    """The key of the pass under which parked logs are brought to the user; it names nobody."""
+    digest = sha1(user_id.encode(), usedforsecurity=False).hexdigest()
+    return keys(user_id)[2].removesuffix("stream") + f"pass:{digest}"
 
 
 def moving_keys() -> list[str]:

@@ -1,5 +1,5 @@
 -- The last step of a merge: the source is parked no more. Its id is replaced by a digest, and the oldest are forgotten.
--- KEYS  user hash
+-- KEYS  user hash, the user's pass
 -- ARGV  source's id, its generation, how many that are settled are kept
 local merged = redis.call('HGET', KEYS[1], 'merged')
 local kept, settled = {}, 0
@@ -10,6 +10,8 @@ for _, record in ipairs(merged and cmsgpack.unpack(merged) or {}) do
   settled = settled + 1 - record[8]
   if record[8] == 1 or settled <= tonumber(ARGV[3]) then
     kept[#kept + 1] = record
+  else
+    redis.call('DEL', KEYS[2])
   end
 end
 if merged then

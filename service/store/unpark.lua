@@ -1,4 +1,4 @@
--- The third step of a merge: forget a parked log, now that another user has it.
+-- The fourth step of a merge: forget a parked log, now that another user has it.
 -- KEYS  the shard's parked logs, the shard's count of deletions
 -- ARGV  user id, generation of the log that was merged, 1 if it must write
 -- Another generation is another log, parked since.

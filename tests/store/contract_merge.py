@@ -170,7 +170,7 @@ class MergeContract:
         assert backend.deletions("v") > before[1]
 
     async def test_writers_and_merges_at_the_same_time(self, store: Store, backend: Backend) -> None:
-        """Every event ends up in one log, once, also where two callers finish the same merge."""
+        """Every event ends up in one log, once, also where a target is merged away while others bring it events."""
         other = await backend.open()
 
         async def write(user: str, through: Store) -> None:
@@ -184,7 +184,7 @@ class MergeContract:
 
         await asyncio.gather(
             *(write(user, store) for user in ("u", "v", "w")),
-            *(merge(*users, through) for users in (("u", "v"), ("u", "w")) for through in (store, other)),
+            *(merge(*users, through) for users in (("u", "v"), ("v", "w"), ("w", "u")) for through in (store, other)),
         )
         await store.finish_merges()
         found = []

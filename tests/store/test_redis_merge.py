@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -24,7 +24,8 @@ from tests.store.calls import append, new, put, read, visit_all
 pytestmark = pytest.mark.anyio
 
 # "u" lies in another shard than "v", "w" and "x" in others again.
-STEPS = ("park", "merge", "unpark", "settle")
+STEPS = ("park", "open_pass", "read", "merge", "unpark", "settle")
+PARKED, BROUGHT, UNPARKED = (0, True), (STEPS.index("merge"), True), (STEPS.index("unpark"), True)
 CUTS = [(step, lost) for step in range(len(STEPS)) for lost in (False, True)]
 
 
@@ -36,24 +37,41 @@ def backend(shared_redis: RedisServer) -> RedisBackend:
     return backend
 
 
+class Steps:
+    """The scripts of one caller, which does something else before a step, or after it."""
+
+    def __init__(
+        self, backend: RedisBackend, step: int, act: Callable[[], Awaitable[None]], after: bool = False
+    ) -> None:
+        target = parse_url(backend.url)
+        self._node = Node(server_pool(target, target.addresses[0], 30.0), "Redis", 30.0)
+        self._left = step
+        self._act = act
+        self._after = after
+
+    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+        self._left -= 1
+        if self._left == -1 and not self._after:
+            await self._act()
+        replies = await self._node.run(script, calls, load=True)
+        if self._left == -1 and self._after:
+            await self._act()
+        return replies
+
+    async def close(self) -> None:
+        await self._node.close()
+
+
+async def cut_off() -> None:
+    raise StoreUnavailable("cut off")
+
+
 async def merge_cut(backend: RedisBackend, user_id: str, source: str, step: int, lost: bool) -> None:
     """Begin a merge and stop at a step: before it, or with `lost` after Redis has done it."""
-    target = parse_url(backend.url)
-    node = Node(server_pool(target, target.addresses[0], 30.0), "Redis", 30.0)
-    left = step
-
-    async def run(script: Script, calls: Sequence[Call]) -> list[Any]:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            if lost:
-                await node.run(script, calls, load=True)
-            raise StoreUnavailable("cut off")
-        return await node.run(script, calls, load=True)
-
+    steps = Steps(backend, step, cut_off, lost)
     with pytest.raises(StoreUnavailable, match="cut off"):
-        await Merges(run, 1000, 0).merge(user_id, source)
-    await node.close()
+        await Merges(steps.run, 1000, 0).merge(user_id, source)
+    await steps.close()
 
 
 async def begin(store: Store) -> None:
@@ -88,10 +106,10 @@ async def test_what_was_cut_off_is_finished_by_whoever_comes_by(backend: RedisBa
     store = await backend.open()
     await begin(store)
     await merge_cut(backend, "u", "v", step, lost)
-    parked = (step, lost) not in [(0, False), (2, True), (3, False), (3, True)]
+    parked = PARKED <= (step, lost) < UNPARKED
     assert await store.finish_merges() == parked
     assert await store.finish_merges() == 0
-    begun = (step, lost) != (0, False)
+    begun = (step, lost) >= PARKED
     assert await items(store, "u") == (["a", "b", "c", "d"] if begun else ["a", "c"])
     assert await items(store, "v") == ([] if begun else ["b", "c", "d"])
     backend.check()
@@ -122,7 +140,7 @@ async def test_deletion_of_either_leaves_nothing(backend: RedisBackend, step: in
     await store.delete_user("v")
     await store.finish_merges()
     assert await items(store, "v") == []
-    assert (await items(store, "u")).count("b") == ((step, lost) > (1, False))
+    assert (await items(store, "u")).count("b") == ((step, lost) >= BROUGHT)
     assert await store.delete_user("u") > 0
     await store.finish_merges()
     assert [await items(store, user) for user in "uv"] == [[], []]
@@ -137,10 +155,10 @@ async def test_the_target_is_deleted_before_the_end(backend: RedisBackend, step:
     await merge_cut(backend, "u", "v", step, lost)
     removed = await store.delete_user("u")
     await store.finish_merges()
-    came_in = (step, lost) > (1, False)
+    came_in = (step, lost) >= BROUGHT
     assert removed == (4 if came_in else 2)
     # What had not come in yet comes in now, as if the merge had come after the deletion.
-    parked = (1, False) >= (step, lost) > (0, False)
+    parked = PARKED <= (step, lost) < BROUGHT
     assert await items(store, "u") == (["b", "c", "d"] if parked else [])
     backend.check()
     await store.close()
@@ -171,7 +189,7 @@ async def test_the_target_is_too_old_before_the_end(backend: RedisBackend, step:
     await begin(store)
     await merge_cut(backend, "u", "v", step, lost)
     backend.make_older("u", 90_000.0)
-    came_in = (step, lost) > (1, False)
+    came_in = (step, lost) >= BROUGHT
     assert await store.expire(["u"]) == (4 if came_in else 2)
     await store.finish_merges()
     assert "b" not in await items(store, "u") or not came_in
@@ -179,6 +197,122 @@ async def test_the_target_is_too_old_before_the_end(backend: RedisBackend, step:
     assert await items(store, "u") == ([] if came_in else ["b", "c", "d"])
     await store.expire(["u"])
     assert (await store.history("u", None, 1) is None) == came_in
+    backend.check()
+    await store.close()
+
+
+@pytest.mark.parametrize("step", range(len(STEPS)))
+@pytest.mark.parametrize("fate", ["deleted", "begun anew", "merged away", "too old", "one of many"])
+async def test_who_stood_still_brings_nothing_again(backend: RedisBackend, step: int, fate: str) -> None:
+    """One caller stands still before a step; another finishes, and the target's record of that is removed."""
+    store = await backend.open(days=1)
+    await begin(store)
+
+    async def meanwhile() -> None:
+        assert await store.merge("u", "v")
+        if fate == "deleted":
+            assert await store.delete_user("u") == 4
+        elif fate == "begun anew":
+            assert await store.delete_user("u") == 4
+            await append(store, "u", new("e"))
+            await append(store, "x", new("f"))
+            assert await store.merge("u", "x")
+        elif fate == "merged away":
+            assert await store.merge("w", "u") == Merged(4, 0, 0, 4)
+        elif fate == "too old":
+            backend.make_older("u", 90_000.0)
+            assert await store.expire(["u"]) == 4
+        else:
+            assert await store.delete_event("u", "seq-3")  # "b", which its id does not keep out
+            for n in range(33):
+                await append(store, f"v{n}", new("a"))
+                assert await store.merge("u", f"v{n}")
+
+    steps = Steps(backend, step, meanwhile)
+    await Merges(steps.run, 1000, 0).merge("u", "v")
+    await steps.close()
+    await store.finish_merges()
+    expected = {"begun anew": ["e", "f"], "one of many": ["a", "c", "d", *("a" for _ in range(33))]}
+    assert sorted(await items(store, "u")) == sorted(expected.get(fate, []))
+    assert await items(store, "w") == (["a", "b", "c", "d"] if fate == "merged away" else [])
+    backend.check()
+    await store.close()
+
+
+@pytest.mark.parametrize("step", range(len(STEPS)))
+async def test_who_stood_still_brings_nothing_of_a_source_that_was_deleted(backend: RedisBackend, step: int) -> None:
+    store = await backend.open()
+    await begin(store)
+
+    async def meanwhile() -> None:
+        assert await store.delete_user("v") == (3 if step <= STEPS.index("unpark") else 0)
+        await append(store, "v", new("e"))
+
+    steps = Steps(backend, step, meanwhile)
+    await Merges(steps.run, 1000, 0).merge("u", "v")
+    await steps.close()
+    await store.finish_merges()
+    came_in = step > STEPS.index("merge")
+    assert "e" in [*await items(store, "u"), *await items(store, "v")]
+    assert [item for item in await items(store, "u") if item != "e"] == (
+        ["a", "b", "c", "d"] if came_in else ["a", "c"]
+    )
+    backend.check()
+    await store.close()
+
+
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize(("step", "lost"), [(step, lost) for step in range(4) for lost in (False, True)])
+async def test_a_deletion_that_is_cut_off_is_finished(
+    backend: RedisBackend, step: int, lost: bool, again: bool
+) -> None:
+    """Of a source whose log is parked, while one who has read that stands still."""
+    store = await backend.open()
+    await begin(store)
+
+    async def meanwhile() -> None:
+        steps = Steps(backend, step, cut_off, lost)
+        with pytest.raises(StoreUnavailable, match="cut off"):
+            await Merges(steps.run, 1000, 0).delete_user("v")
+        await steps.close()
+        await (store.delete_user("v") if again else store.finish_merges())
+
+    steps = Steps(backend, STEPS.index("merge"), meanwhile)
+    await Merges(steps.run, 1000, 0).merge("u", "v")
+    await steps.close()
+    emptied = again or (step, lost) > (0, False)
+    assert await items(store, "u") == (["a", "c"] if emptied else ["a", "b", "c", "d"])
+    assert await items(store, "v") == []
+    assert await store.delete_user("v") == 0
+    backend.check()
+    await store.close()
+
+
+async def test_the_merges_of_other_servers_are_finished_while_one_is_down(backend: RedisBackend) -> None:
+    store = await backend.open()
+    await begin(store)
+    await append(store, "w", new("f"))
+    await merge_cut(backend, "u", "v", *PARKED)
+    await merge_cut(backend, "u", "w", *PARKED)
+    down = layout.moving_key("w")
+
+    async def nothing() -> None:
+        pass
+
+    steps = Steps(backend, 0, nothing)
+
+    async def run(script: Script, calls: Sequence[Call]) -> list[Any]:
+        replies = await steps.run(script, calls)
+        return [
+            StoreUnavailable("down") if down in call.keys else reply
+            for call, reply in zip(calls, replies, strict=True)
+        ]
+
+    with pytest.raises(StoreUnavailable, match="down"):
+        await Merges(run, 1000, 0).finish_all()
+    await steps.close()
+    assert sorted(await items(store, "u")) == ["a", "b", "c", "d"]
+    assert await store.finish_merges() == 1
     backend.check()
     await store.close()
 
