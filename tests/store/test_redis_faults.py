@@ -127,13 +127,20 @@ async def test_an_append_whose_answer_is_lost_is_not_sent_again(backend: RedisBa
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inward, outward = await asyncio.open_connection("127.0.0.1", backend.server.port)
-        while request := await reader.read(65536):
-            outward.write(request)
-            answer = await inward.read(65536)
+
+        async def forward() -> None:
+            while request := await reader.read(65536):
+                outward.write(request)
+            outward.close()
+
+        # Apart from each other: a large request comes in pieces, and not each of them is answered.
+        forwarding = asyncio.create_task(forward())
+        while answer := await inward.read(65536):
             if silenced.is_set():
                 silenced.clear()  # this answer alone: a repetition would get through
                 break
             writer.write(answer)
+        forwarding.cancel()
         for end in (outward, writer):
             end.close()
 
