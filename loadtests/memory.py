@@ -30,7 +30,8 @@ from loadtests.servers import RedisSettings, redis_server
 from model.artifact import Bundle, load_bundle
 from service.core.events import MemoPut, NewEvent, Visit
 from service.core.memo import Memo, encode_memo
-from service.core.ports import Folded, Store, Turn
+from service.core.ports import Folded, Turn
+from service.core.store_port import Store
 from service.engine.cpu import CpuEngine
 from service.store import open_store
 

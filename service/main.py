@@ -50,8 +50,9 @@ from service.core.events import Snapshot, Visit
 from service.core.housekeeper import Housekeeper
 from service.core.live_models import LiveModels
 from service.core.memo_writer import MemoWriter
-from service.core.ports import Bundles, EngineJob, Folded, ScoredItem, SimilarJob, Store, Turn
+from service.core.ports import Bundles, EngineJob, Folded, ScoredItem, SimilarJob, Turn
 from service.core.recommender import Recommender
+from service.core.store_port import Store
 from service.core.warmer import Warmer
 from service.engine import BundleFolder
 from service.settings import Settings, StreamAddress, load_settings

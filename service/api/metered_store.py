@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from service.api.metrics import PrometheusMeter
 from service.core.errors import StoreUnavailable
 from service.core.events import History, MemoPut, Merged, Snapshot, Visit
-from service.core.ports import Store
+from service.core.store_port import Store
 
 
 class MeteredStore:
-    """Keeps the contract of `core.ports.Store` by handing every call on."""
+    """Keeps the contract of `core.store_port.Store` by handing every call on."""
 
     def __init__(self, store: Store, meter: PrometheusMeter) -> None:
         self._store = store

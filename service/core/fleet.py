@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from service.core.ports import Store
+from service.core.store_port import Store
 
 PREFIX = "worker:"
 BEAT_SECONDS = 1.0

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from service.core.errors import ServiceError, StoreUnavailable
 from service.core.fleet import Fleet, Report
-from service.core.ports import BundleRefused, Bundles, Engine, Store
+from service.core.ports import BundleRefused, Bundles, Engine
 from service.core.rollout import NOTE, Rollout, Serving, Split, decode_rollout
 from service.core.seldom import SeldomWarnings
+from service.core.store_port import Store
 
 _log = logging.getLogger(__name__)
 _outages = SeldomWarnings(_log)

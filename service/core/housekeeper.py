@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 
 from service.core.errors import ServiceError
-from service.core.ports import Store
 from service.core.seldom import SeldomWarnings
+from service.core.store_port import Store
 
 _log = logging.getLogger(__name__)
 _outages = SeldomWarnings(_log)

@@ -19,8 +19,9 @@ from dataclasses import dataclass, replace
 from service.core.errors import ModelVersionNotFound, ReloadRefused, ServiceError, StoreUnavailable, SwapUnfinished
 from service.core.fleet import Fleet, Report
 from service.core.follower import Follower
-from service.core.ports import BundleRefused, Bundles, Engine, Published, Store
+from service.core.ports import BundleRefused, Bundles, Engine, Published
 from service.core.rollout import NOTE, Rollout, Serving, Split
+from service.core.store_port import Store
 
 _log = logging.getLogger(__name__)
 

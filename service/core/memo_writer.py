@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from service.core.errors import ServiceError
 from service.core.events import MemoPut
-from service.core.ports import Store
+from service.core.store_port import Store
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
-from service.core.ports import Store
+from service.core.store_port import Store
 
 PAGE = 64  # users that are claimed at a time, about
 COUNT_PAGE = 1024

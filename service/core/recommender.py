@@ -30,12 +30,12 @@ from service.core.ports import (
     ScoredItem,
     SimilarJob,
     StateDamaged,
-    Store,
     TopK,
     Turn,
 )
 from service.core.rebuild import Progress, rebuilds
 from service.core.seldom import SeldomWarnings
+from service.core.store_port import Store
 
 _log = logging.getLogger(__name__)
 _outages = SeldomWarnings(_log)

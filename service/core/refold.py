@@ -11,9 +11,10 @@ from typing import Protocol
 from service.core.errors import StoreUnavailable
 from service.core.events import MemoPut, Snapshot, Visit
 from service.core.memo import Memo, MemoDamaged, decode_memo, memo_after
-from service.core.ports import Engine, Folded, StateDamaged, Store, Turn
+from service.core.ports import Engine, Folded, StateDamaged, Turn
 from service.core.priority import give_way
 from service.core.rebuild import Work
+from service.core.store_port import Store
 
 # Events and users that one visit of the store brings, about: decoding them is a millisecond's work on the event loop.
 EVENTS_A_VISIT, MOST_USERS_A_VISIT = 800, 32

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 from service.core.errors import ModelVersionNotFound
-from service.core.ports import BundleRefused, Bundles, Published, Store
+from service.core.ports import BundleRefused, Bundles, Published
 from service.core.rollout import NOTE, Rollout, Serving, decode_rollout
+from service.core.store_port import Store
 
 _log = logging.getLogger(__name__)
 

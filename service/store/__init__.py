@@ -1,8 +1,8 @@
-"""The event log and the state memos: one contract (`service.core.ports.Store`), a backend for each URL scheme."""
+"""The event log and the state memos: one contract (`core.store_port.Store`), a backend for each URL scheme."""
 
 from __future__ import annotations
 
-from service.core.ports import Store
+from service.core.store_port import Store
 from service.store.redis import open_redis
 from service.store.redis_url import SCHEMES
 from service.store.refused import StoreRefused, StoreUnreachable

@@ -78,7 +78,7 @@ def _deployment(target: Target, budget: float, wait: int) -> Deployment:
 
 
 class RedisStore:
-    """See `service.core.ports.Store`; safe to share between tasks of one event loop."""
+    """See `service.core.store_port.Store`; safe to share between tasks of one event loop."""
 
     def __init__(self, deployment: Deployment, keep: int, wait: int, days: int | None = None) -> None:
         self._deployment = deployment

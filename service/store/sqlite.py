@@ -36,7 +36,7 @@ async def open_sqlite(url: str, keep: int, days: int | None = None) -> SqliteSto
 
 
 class SqliteStore:
-    """See `service.core.ports.Store`. A batch of visits is one transaction, so it costs one fsync at most."""
+    """See `service.core.store_port.Store`. A batch of visits is one transaction, so it costs one fsync at most."""
 
     def __init__(
         self, executor: ThreadPoolExecutor, log: sqlite3.Connection, memos: sqlite3.Connection, retention: Retention

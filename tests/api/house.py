@@ -18,8 +18,9 @@ from service.api.metrics import PrometheusMeter
 from service.api.serving import Services
 from service.core.events import Snapshot, Visit
 from service.core.memo_writer import MemoWriter
-from service.core.ports import Engine, EngineJob, Folded, Models, Store
+from service.core.ports import Engine, EngineJob, Folded, Models
 from service.core.recommender import Recommender
+from service.core.store_port import Store
 from service.keys import parse_key
 from service.store import open_store
 from tests.core.fakes import FakeEngine, FakeModels, similar_one, visit_one

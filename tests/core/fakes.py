@@ -9,7 +9,8 @@ from typing import Any
 
 from service.core.errors import ItemNotFound, ModelVersionNotFound, ReloadRefused, StoreUnavailable
 from service.core.events import Appended, Conflict, Event, History, MemoPut, Merged, Snapshot, Visit
-from service.core.ports import Engine, Folded, Place, Rank, ScoredItem, SimilarJob, StateDamaged, Store, TopK, Turn
+from service.core.ports import Engine, Folded, Place, Rank, ScoredItem, SimilarJob, StateDamaged, TopK, Turn
+from service.core.store_port import Store
 
 CATALOGUE = tuple(str(number) for number in range(1, 51))
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from redis import Redis, RedisCluster
 
-from service.core.ports import Store
+from service.core.store_port import Store
 from service.store import open_store
 from service.store.redis import BUDGET_SECONDS, open_redis
 from service.store.redis_layout import SHARDS, deletions_key, events_after, keys

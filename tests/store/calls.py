@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from service.core.errors import StoreUnavailable
 from service.core.events import Event, MemoPut, NewEvent, Snapshot, Visit
-from service.core.ports import Store
+from service.core.store_port import Store
 
 V = "model-1"
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.core.ports import Store
+from service.core.store_port import Store
 from tests.store.backends import Backend
 from tests.store.contract_log import LogContract
 from tests.store.contract_memos import MemoContract

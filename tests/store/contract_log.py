@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from service.core.events import Appended, Conflict, Event, Snapshot, Visit
-from service.core.ports import Store
+from service.core.store_port import Store
 from tests.store.backends import Backend
 from tests.store.calls import V, append, new, put, read, sequences, visit_all
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.core.events import MemoPut, Visit
-from service.core.ports import Store
+from service.core.store_port import Store
 from tests.store.backends import Backend
 from tests.store.calls import V, append, new, put, read, sequences, visit_all
 

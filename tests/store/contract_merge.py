@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from service.core.errors import StoreUnavailable
 from service.core.events import Appended, Conflict, Event, Merged, Snapshot
-from service.core.ports import Store
+from service.core.store_port import Store
 from tests.store.backends import Backend
 from tests.store.calls import append, new, put, read, sequences
 

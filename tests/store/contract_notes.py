@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.core.ports import Store
+from service.core.store_port import Store
 from tests.store.backends import Backend
 from tests.store.calls import append, new
 

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from service.core.events import MemoPut, NewEvent, Snapshot, Visit
-from service.core.ports import Store
+from service.core.store_port import Store
 from tests.store.backends import Backend
 from tests.store.calls import visit_all
 from tests.store.model import ModelStore

@@ -12,7 +12,7 @@ import pytest
 
 from service.core.errors import StoreUnavailable
 from service.core.events import Appended, Snapshot, Visit
-from service.core.ports import Store
+from service.core.store_port import Store
 from service.store import StoreRefused, open_store
 from service.store.redis_layout import keys
 from tests.servers import RedisServer, free_port

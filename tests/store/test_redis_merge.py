@@ -9,7 +9,7 @@ import pytest
 
 from service.core.errors import StoreUnavailable
 from service.core.events import Merged, Snapshot, Visit
-from service.core.ports import Store
+from service.core.store_port import Store
 from service.store import redis_layout as layout
 from service.store.redis import open_redis
 from service.store.redis_layout import Script

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet
 
 from service.core.events import NewEvent, Visit
-from service.core.ports import Store
+from service.core.store_port import Store
 from tests.servers import RedisServer
 from tests.store.backends import Backend, RedisBackend, SqliteBackend
 

@@ -17,7 +17,7 @@ from model.training import export
 from model.training.data import read_interactions
 from model.training.errors import DataError
 from model.training.export import export_log
-from service.core.ports import Store
+from service.core.store_port import Store
 from tests.model.training.logs import append, exported, logged, use
 from tests.store.backends import Backend, RedisBackend, SqliteBackend
 

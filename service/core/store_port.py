@@ -1,0 +1,110 @@
+"""What the use cases need of the event log, stated as a contract that any implementation must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from service.core.errors import StoreUnavailable
+from service.core.events import History, MemoPut, Merged, Snapshot, Visit
+
+
+class Store(Protocol):
+    """The event log, which is the truth, and the memos, which can be rebuilt from it.
+
+    An append is the one commit point: atomic, ordered per user (sequences exactly 1, 2, 3, …) and idempotent by
+    `event_id` among the user's kept events. The log keeps each user's most recent events up to the store's limit and,
+    where the store has a limit of age, no longer than that after they came: by the service's clock, for what a client
+    says of an event's time could keep it for ever, or throw an import away at once. Both limits take effect at a
+    user's next append, that of age at `expire` too. A merged event counts as having come no later than the one after
+    it.
+    Every method but `visit` raises `StoreUnavailable` when the backend does not answer within its budget.
+    """
+
+    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
+        """Run all visits in one round trip, each atomically; those to one user take effect in order.
+
+        One entry for each visit, in order. `StoreUnavailable` stands, unraised, where a visit brought nothing back:
+        an append that the backend refuses fails alone, and the reads beside it are served. A backend that does not
+        answer, or that commits the whole round trip at once, fails every entry.
+
+        Within a visit events are appended in order; one that conflicts is skipped and the others still count.
+        A memo whose cursor lies beyond the log, or before what retention has removed, counts as absent.
+        A visit without events changes nothing.
+        """
+        ...
+
+    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+        """Store memos; says for each whether it was stored.
+
+        Refused: another generation than the log's (the history was edited meanwhile), an unknown user, a cursor
+        beyond the log, another append at the cursor (a failover has undone the one that was folded, or retention has
+        removed it), a cursor not beyond the stored memo of the same model version (unless `repair`). Memos of
+        different model versions do not touch each other; the two versions first written last are kept.
+        """
+        ...
+
+    async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
+        """The newest `limit` kept events with a sequence below `before`; None for an unknown user."""
+        ...
+
+    async def delete_event(self, user_id: str, event_id: str) -> bool:
+        """Remove an event as if it had never been (its sequence is not reused); False if there is none."""
+        ...
+
+    async def delete_user(self, user_id: str) -> int:
+        """Remove everything under the user, in every place; the number of events removed."""
+        ...
+
+    async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
+        """Move all of another user's events into the log of `user_id`, which is made if there is none.
+
+        The log is then in order of the timestamps; equal ones stand with `user_id`'s own first, and each user's in
+        order of arrival. Events before the first that this displaces keep their sequences; those from there on get
+        new ones above the newest, so that no sequence ever names another event than before. Then retention by count
+        applies. Ids of both stay known; of two events with one id that of `user_id` stays. All memos go, and the
+        generation is new. The other user is gone, as after `delete_user`, and may begin anew.
+
+        None for another user without a log, unless it was merged before (the newest 32 such merges are known): then
+        the answer is that of the first time. The two must not be the same.
+
+        An error leaves the merge not begun, done, or begun: then the events are in neither log, and only there, until
+        the call is repeated or `finish_merges` comes by. They never stand in both logs, nor twice in one, also where
+        a slow caller goes on after others have finished and either user was deleted or merged away.
+        """
+        ...
+
+    async def finish_merges(self) -> int:
+        """Finish merges that were begun and cut off, as many as can be; how many there were."""
+        ...
+
+    async def expire(self, user_ids: Sequence[str]) -> int:
+        """Remove what is beyond the limit of age, if the store has one; the number of events removed.
+
+        Of these users, who then has no events is gone, as after `delete_user`, also where others than this removed
+        them.
+        """
+        ...
+
+    async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
+        """About `limit` users of the log from `cursor` on ("": the first), and where to go on ("": nowhere).
+
+        Who is there all the while comes at least once, perhaps twice. A page may be empty and not the last.
+        """
+        ...
+
+    async def notes(self) -> dict[str, str]:
+        """Every note: short texts by name that the processes on this store leave each other."""
+        ...
+
+    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
+        """Replace the note if it is `expected`, atomically; None is no note. Says whether it was."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if the backend answers."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections and files."""
+        ...
