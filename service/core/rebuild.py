@@ -8,6 +8,7 @@ is passed over.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Collection
@@ -98,14 +99,23 @@ async def rebuilds(store: Store) -> dict[str, Progress]:
     return dict(sorted(found.items(), key=lambda rebuild: -rebuild[1].begun))
 
 
+async def rest(began: float, share: float) -> None:
+    """For so long that the work since `began`, a time of `monotonic`, was no more than `share` of the time."""
+    await asyncio.sleep((time.monotonic() - began) * (1 / share - 1))
+
+
 class Ledger:
     """One worker's hand on the note of a model version. Every method raises `StoreUnavailable`."""
 
-    def __init__(self, store: Store, version: str, patience: float) -> None:
-        """`patience`: seconds for which the others may be silent about the pages that they hold."""
+    def __init__(self, store: Store, version: str, patience: float, share: float) -> None:
+        """`patience`: seconds for which the others may be silent about the pages that they hold.
+
+        Counting takes `share` of the time at most.
+        """
         self._store = store
         self._name = _PREFIX + version
         self._patience = patience
+        self._share = share
         self._walk = 1
         self._work = Work()
         self._silent: tuple[str, float] = ("", 0.0)
@@ -165,10 +175,12 @@ class Ledger:
     async def _count(self) -> int:
         total, cursor = 0, ""
         while True:
+            began = time.monotonic()
             page, cursor = await self._store.users(cursor, COUNT_PAGE)
             total += len(page)
             if not cursor:
                 return total
+            await rest(began, self._share)
 
     async def _forget(self, notes: dict[str, str], now: float, but: Collection[str]) -> None:
         for name, text in notes.items():

@@ -48,9 +48,9 @@ class Refolder:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rebuild", initializer=give_way)
         self._users_a_visit = 1
 
-    def close(self) -> None:
-        """End the thread; nothing may be under way."""
-        self._thread.shutdown()
+    async def close(self) -> None:
+        """End the thread, after the fold that may be under way."""
+        await asyncio.to_thread(self._thread.shutdown)
 
     async def batch(self, engine: Engine, waiting: deque[str]) -> Work:
         """Take users from the front of `waiting`, as many as make a batch; raises `StoreUnavailable`."""

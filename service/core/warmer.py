@@ -5,7 +5,8 @@ served model up to their logs, as each user's next reader would. It is therefore
 die at any point, and an edit of a history refuses the memo that was folded from it before.
 
 It gives way to requests: reads and writes of the store are a millisecond or so each, folds run in a thread of their
-own without the GIL, and after each batch it rests, so that it works for no more than its share of the time.
+own without the GIL, and after each batch, and each page that it counts, it rests, so that it works for no more than
+its share of the time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Protocol
 
 from service.core.errors import StoreUnavailable
 from service.core.ports import Engine
-from service.core.rebuild import Ledger, Progress, Work
+from service.core.rebuild import Ledger, Progress, Work, rest
 from service.core.refold import Refolder, RefoldMeter
 from service.core.seldom import SeldomWarnings
 from service.core.store_port import Store
@@ -61,7 +62,6 @@ class Warmer:
         self._share = share
         self._look = look
         self._patience = patience
-        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._refolder = Refolder(store, meter)
         # Versions that were served at the last look, those whose rebuild has ended, and those to be rebuilt again
@@ -75,22 +75,23 @@ class Warmer:
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Return when the batch at hand is stored; others may go on with the rest."""
-        self._stopping.set()
+        """Stop where it is: another worker, or the next start, goes on with the rest."""
         if self._task is not None:
-            await self._task
-        self._refolder.close()
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._refolder.close()
 
     async def _run(self) -> None:
-        while not self._stopping.is_set():
+        while True:
             try:
                 await self._look_around()
             except StoreUnavailable as error:
                 _outages.warn(error.code, "the rebuild of memos waits for the log", reason=error.for_log)
             except Exception:
                 _log.exception("the rebuild of memos failed, and is tried again")
-            self._meter.rebuild_stands(None)
-            await self._pause(self._look)
+            finally:
+                self._meter.rebuild_stands(None)
+            await asyncio.sleep(self._look)
 
     async def _look_around(self) -> None:
         engines = {engine.version: engine for engine in self._served()}
@@ -99,7 +100,7 @@ class Warmer:
         self._known = set(engines)
         self._ended &= self._known - self._again
         for version, engine in engines.items():
-            if version not in self._ended and not self._stopping.is_set():
+            if version not in self._ended:
                 await self._rebuild(engine)
 
     def _serves(self, engine: Engine) -> bool:
@@ -108,13 +109,13 @@ class Warmer:
     async def _rebuild(self, engine: Engine) -> None:
         """Until it has ended, for all workers, or is no more this one's to do."""
         version = engine.version
-        ledger = Ledger(self._store, version, self._patience)
+        ledger = Ledger(self._store, version, self._patience, self._share)
         progress = await ledger.open(again=version in self._again, serving=self._known or ())
         self._again.discard(version)
         began, total = time.monotonic(), Work()
         if progress.ended is None:
             _log.info("rebuilding memos of %d users", progress.total, extra={"model": version})
-        while progress.ended is None and self._serves(engine) and not self._stopping.is_set():
+        while progress.ended is None and self._serves(engine):
             page, progress = await ledger.claim()
             self._meter.rebuild_stands(progress.share)
             if page:
@@ -122,7 +123,7 @@ class Warmer:
                 total += work
                 ledger.did(work)
             elif progress.ended is None:  # others have the last pages
-                await self._pause(self._look)
+                await asyncio.sleep(self._look)
         if progress.ended is not None:
             self._ended.add(version)
         if total.users:
@@ -131,18 +132,11 @@ class Warmer:
     async def _bring_up(self, engine: Engine, users: Sequence[str]) -> Work:
         """Look at these users, and store memos for those who have none or one that is behind."""
         waiting, work = deque(users), Work()
-        while waiting and not self._stopping.is_set():
+        while waiting:
             began = time.monotonic()
             work += await self._refolder.batch(engine, waiting)
-            await self._pause((time.monotonic() - began) * (1 / self._share - 1))
+            await rest(began, self._share)
         return work
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass
 
 
 def _say(version: str, progress: Progress, work: Work, seconds: float) -> None:

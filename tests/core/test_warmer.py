@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from service.core.errors import StoreUnavailable
 from service.core.events import MemoPut, NewEvent, Snapshot, Visit
 from service.core.memo import Memo, decode_memo, encode_memo
-from service.core.ports import Engine, SilentMeter
+from service.core.ports import Engine, Folded, SilentMeter, StateDamaged, Turn
 from service.core.rebuild import PAGE, Progress, Work, rebuilds
 from service.core.warmer import Warmer
 from tests.core.fakes import CATALOGUE, FakeEngine, MemoryStore
@@ -70,8 +72,9 @@ async def warming(
     *engines: Engine,
     meter: Meter | None = None,
     served: Callable[[], Sequence[Engine]] | None = None,
+    share: float = 1.0,
 ) -> AsyncIterator[Warmer]:
-    warmer = Warmer(store, served or (lambda: engines), meter or Meter(), share=1.0, look=0.01, patience=0.2)
+    warmer = Warmer(store, served or (lambda: engines), meter or Meter(), share=share, look=0.01, patience=0.2)
     warmer.start()
     try:
         yield warmer
@@ -263,6 +266,54 @@ async def test_a_rebuild_that_was_stopped_goes_on_where_it_was() -> None:
     assert progress.begun == begun.begun
     assert meter.work.memos == len(histories) - stored
     assert {user: folded(store, user) for user in histories} == histories
+
+
+class Endless(MemoryStore):
+    """It has more users than anybody will ever count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pages, self.fifth = 0, asyncio.Event()
+
+    async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
+        await asyncio.sleep(0.001)
+        self.pages += 1
+        if self.pages == 5:
+            self.fifth.set()
+        return ["u"], "more"
+
+
+async def test_a_count_can_be_stopped() -> None:
+    store, meter = Endless(), Meter()
+    async with asyncio.timeout(10), warming(store, FakeEngine(), meter=meter):
+        await store.fifth.wait()
+    assert await rebuilds(store) == {}
+    assert meter.shares == [None]
+
+
+async def test_a_count_takes_no_more_than_its_share() -> None:
+    store = Endless()
+    async with warming(store, FakeEngine(), share=1e-7):  # for a millisecond's page it rests for three hours
+        await asyncio.sleep(0.2)
+    assert store.pages == 1
+
+
+async def test_a_fold_that_is_under_way_is_over_when_it_is_closed() -> None:
+    class Slow(FakeEngine):
+        begun, ended = threading.Event(), threading.Event()
+
+        def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+            self.begun.set()
+            time.sleep(0.1)
+            self.ended.set()
+            return super().run(turns)
+
+    store, engine = MemoryStore(), Slow()
+    await fill(store, 3)
+    async with warming(store, engine):
+        assert await asyncio.to_thread(engine.begun.wait, 10)
+    assert engine.ended.is_set()
+    assert store.puts == []
 
 
 async def test_what_has_ended_is_not_done_again_by_a_restart() -> None:
