@@ -189,8 +189,8 @@ def _largest_weights(config: ModelConfig) -> int:
 def _parse_weights(path: Path, data: FileBytes) -> dict[str, NDArray[np.float32]]:
     try:
         return parse_tensors(data)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BundleError(f"{path} is not a safetensors file: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise BundleError(f"{path} is not a safetensors file: {error!r:.200}") from None
 
 
 def _parse_items(path: Path, data: FileBytes) -> list[Item]:

@@ -34,7 +34,10 @@ def read_file(path: Path) -> FileBytes:
 
 
 def parse_tensors(data: FileBytes) -> dict[str, NDArray[np.float32]]:
-    """The arrays by name, of whatever kind; ValueError, KeyError or TypeError where this is no such file."""
+    """The arrays by name, of whatever kind.
+
+    ValueError, KeyError, TypeError, AttributeError, OverflowError or RecursionError where this is no such file.
+    """
     size = int.from_bytes(data[:8], "little")
     if not 2 <= size <= min(LARGEST_HEADER, len(data) - 8):
         raise ValueError(f"a header of {size} bytes")
@@ -47,7 +50,8 @@ def _array(
     data: FileBytes, base: int, dtype: str, shape: Sequence[int], data_offsets: Sequence[int]
 ) -> NDArray[np.float32]:
     kind, (begin, end) = np.dtype(_KINDS[dtype]), data_offsets
-    if min(shape, default=0) < 0 or begin < 0 or kind.itemsize * math.prod(shape) != end - begin:
-        raise ValueError(f"an array of shape {shape} in bytes {begin} to {end}")
+    inside = begin >= 0 and end <= len(data) - base
+    if not inside or min(shape, default=0) < 0 or kind.itemsize * math.prod(shape) != end - begin:
+        raise ValueError("an array's shape and place do not fit each other or the file")
     array = np.frombuffer(data, kind, math.prod(shape), base + begin).reshape(shape)
     return array if isinstance(data, mmap.mmap) and array.nbytes >= MAPPED else array.copy()

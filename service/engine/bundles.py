@@ -83,6 +83,15 @@ class BundleFolder:
 
     def _load(self, version: str) -> Engine:
         try:
+            return self._loaded(version)
+        except (MemoryError, RuntimeError) as error:
+            if not _lacks_memory(error):
+                raise
+        # Not in the handler: an exception holds on to the one it came from, and so to all that was loaded by then.
+        raise BundleRefused(f"version {version} needs more memory than is left ({self._device})")
+
+    def _loaded(self, version: str) -> Engine:
+        try:
             found = find_bundles(self._path, self._key)
             if version not in found:
                 raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(found)}")
@@ -109,6 +118,12 @@ class BundleFolder:
         if reason := missing():
             raise DeviceRefused(f"RECBLR_DEVICE: {reason}, or set it to cpu.")
         return TorchEngine(bundle, self._seen_limit)
+
+
+def _lacks_memory(error: Exception) -> bool:
+    """Whether it says that memory is used up, a device's too: what CUDA and cuBLAS say, torch raises as it comes."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "alloc_failed" in said
 
 
 def warm(engine: Engine) -> None:

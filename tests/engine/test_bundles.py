@@ -10,11 +10,12 @@ import weakref
 from pathlib import Path
 
 import pytest
+import torch
 
-from model.artifact import ITEMS, MANIFEST, WEIGHTS, write_bundle
+from model.artifact import ITEMS, MANIFEST, WEIGHTS, Bundle, write_bundle
 from model.config import ModelConfig
 from service.core.errors import ModelVersionNotFound
-from service.core.ports import BundleRefused, TopK, Turn
+from service.core.ports import BundleRefused, Engine, TopK, Turn
 from service.engine import BundleFolder
 from tests.model.builders import bundle_of
 
@@ -86,6 +87,54 @@ async def test_a_damaged_bundle_is_refused_in_one_line(root: Path) -> None:
     with pytest.raises(BundleRefused, match="is damaged") as refused:
         await BundleFolder(root, 100).load("old")
     assert len(str(refused.value).splitlines()) == 1
+
+
+class Raising(BundleFolder):
+    """No engine is made of what it has read."""
+
+    def __init__(self, root: Path, error: Exception) -> None:
+        super().__init__(root, 100)
+        self._error = error
+
+    def _engine(self, bundle: Bundle) -> Engine:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.81 GiB.\nGPU 0 has less"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+)
+async def test_a_bundle_for_which_there_is_no_memory_is_refused_in_one_line(root: Path, error: Exception) -> None:
+    with pytest.raises(BundleRefused, match="memory") as refused:
+        await Raising(root, error).load("old")
+    assert len(str(refused.value).splitlines()) == 1
+    assert refused.value.__context__ is None  # which would keep what was loaded by then
+
+
+async def test_another_fault_of_a_load_is_no_refusal(root: Path) -> None:
+    with pytest.raises(RuntimeError, match="a fault"):
+        await Raising(root, RuntimeError("a fault")).load("old")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+async def test_a_full_device_refuses_a_bundle_and_the_live_model_answers_on(root: Path) -> None:
+    folder, turns = BundleFolder(root, 100, device="cuda"), [Turn(None, ("i1",), TopK(3, exclude_seen=True))]
+    live = await folder.load("old")
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1e-9)
+    try:
+        with pytest.raises(BundleRefused, match="memory"):
+            await folder.load("newest")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert not isinstance(live.run(turns)[0], Exception)
+    assert (await folder.load("newest")).version == "newest"
 
 
 async def test_a_folder_that_went_away_is_refused(root: Path) -> None:

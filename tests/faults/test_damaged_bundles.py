@@ -60,6 +60,13 @@ def _nan(folder: Path) -> None:
     _seal(folder, weights=save({**weights, NORM: np.full_like(weights[NORM], np.nan)}))
 
 
+def _too_large(folder: Path) -> None:
+    """The sizes in the weights' header agree with each other, and are beyond what any file or machine has."""
+    array = {"dtype": "F32", "shape": [10**30], "data_offsets": [0, 4 * 10**30]}
+    header = json.dumps({NORM: array}).encode()
+    _seal(folder, weights=len(header).to_bytes(8, "little") + header + bytes(16))
+
+
 def _outside(folder: Path) -> None:
     """A manifest whose weights lie in another folder, where they are and are right."""
     (folder.parent / "elsewhere").mkdir(exist_ok=True)
@@ -89,7 +96,7 @@ def _pickle(folder: Path) -> None:
     _seal(folder, weights=pickle.dumps(_Payload(folder.parent / "ran")))
 
 
-DAMAGES = (_flipped, _truncated, _wrong_shape, _nan, _outside, _link, _pickle)
+DAMAGES = (_flipped, _truncated, _wrong_shape, _nan, _too_large, _outside, _link, _pickle)
 
 
 def test_the_service_does_not_start_with_a_damaged_bundle(tmp_path: Path) -> None:

@@ -209,6 +209,35 @@ def test_weights_whose_header_is_none_or_too_large_are_refused(folder: Path, siz
     assert WEIGHTS in refused(folder)
 
 
+def entry_with(**entry: Any) -> str:
+    whole = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]} | entry
+    return json.dumps({NORM: whole})
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        entry_with(shape=[10**30], data_offsets=[0, 4 * 10**30]),
+        entry_with(shape=[10**30, 0], data_offsets=[0, 0]),
+        entry_with(shape=[10**30, 0], data_offsets=[10**30, 10**30]),
+        entry_with(shape=[1e30], data_offsets=[0, 4e30]),
+        entry_with(shape=[float("inf")], data_offsets=[0, float("inf")]),
+        entry_with(shape=[float("nan")]),
+        entry_with(shape=[10**12, "a"]),
+        entry_with(shape=[2] * 100_000),
+        entry_with(dtype="x" * 100_000),
+        entry_with(**{"two\nlines": 1}),
+        json.dumps({NORM: 1}),
+        "[]",
+    ],
+    ids=lambda header: header[:60],
+)
+def test_weights_whose_header_promises_what_is_not_there_are_refused(folder: Path, header: str) -> None:
+    (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(header)) + header.encode() + bytes(16))
+    reseal(folder)
+    assert "safetensors" in refused(folder)
+
+
 class Payload:
     """Unpickled, it would leave a file behind."""
 
