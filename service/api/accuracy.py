@@ -7,7 +7,7 @@ first 10, 1 / log2(1 + place) if it is, and 1 / place. The means of the three ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,7 @@ class Accuracy:
         ]
         self._places: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self._recent: dict[tuple[str, str], NDArray[np.int32]] = {}
+        self._served: frozenset[str] = frozenset()
 
     @staticmethod
     def _gauge(name: str, what: str, labels: list[str], registry: CollectorRegistry) -> Gauge:
@@ -64,6 +65,14 @@ class Accuracy:
         places = self._places.setdefault((version, "cold" if place.cold else "warm"), [])
         places.append((place.among_all, place.among_unseen))
 
+    def serve(self, versions: Iterable[str]) -> None:
+        """These versions answer now. The others have no windows any more; their totals stay."""
+        self._served = frozenset(versions)
+        for whose in [whose for whose in self._recent if whose[0] not in self._served]:
+            del self._recent[whose]
+            for window in WINDOWS:
+                self._window_events.labels(*whose, window).set(0)  # nothing can be removed from a worker's file
+
     def write(self) -> None:
         """Bring the metrics up to date."""
         waiting, self._places = self._places, {}
@@ -73,6 +82,8 @@ class Accuracy:
             for column, seen in enumerate(_SEEN):
                 for total, gain in zip(self._totals, _gains(new[:, column]), strict=True):
                     total.labels(*whose, seen).inc(gain)
+            if whose[0] not in self._served:  # judged by a turn that was under way at the exchange
+                continue
             recent = np.concatenate([self._recent.get(whose, _NONE), new])[-max(WINDOWS) :]
             self._recent[whose] = recent
             for window in WINDOWS:

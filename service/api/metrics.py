@@ -211,6 +211,7 @@ class PrometheusMeter:
         self._versions = frozenset(versions)
         for version in versions:
             self._model.labels(version).set(1)
+        self._accuracy.serve(versions)
 
     def page(self) -> bytes:
         """The metrics page: of all workers where there are several."""

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from service.api.accuracy import Accuracy, Ratios
+from service.api.metrics import PrometheusMeter
 from service.core.ports import Place
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,7 @@ def page_of(places: list[tuple[str, Place]]) -> Series:
 
     async def add() -> None:
         accuracy = Accuracy(registry)
+        accuracy.serve({version for version, _ in places})
         for version, place in places:
             accuracy.add(version, place)
         accuracy.write()
@@ -90,6 +93,25 @@ def test_windows_slide() -> None:
             assert value(found, "mrr", **which) == pytest.approx(np.mean([p and 1 / p for p in places]), rel=1e-12)
 
 
+def test_a_model_that_answers_no_more_has_no_window_and_begins_anew_if_it_comes_back() -> None:
+    async def pages() -> AsyncIterator[Series]:
+        meter = PrometheusMeter()
+        for serving, place in ((["v1"], 1), (["v2", "v1"], 1), (["v2"], 1), (["v2"], 1), (["v1", "v2"], 0)):
+            meter.models(serving)
+            meter.judged("v1", Place(False, place, place))  # where v1 serves no more, by a turn that was under way
+            yield series(meter.page().decode())
+
+    async def all_pages() -> list[Series]:
+        return [page async for page in pages()]
+
+    whose, which = {"version": "v1", "history": "warm"}, {"seen": "kept", "window": "1000"}
+    found = asyncio.run(all_pages())
+    assert [value(page, "events_total", **whose) for page in found] == [1, 2, 3, 4, 5]
+    assert [value(page, "window_events", **whose, window="1000") for page in found] == [1, 2, 0, 0, 1]
+    rates = [page.get(("recblr_accuracy_hr_at_10", frozenset((whose | which).items()))) for page in found]
+    assert rates == [1, 1, None, None, 0]
+
+
 # A worker that judges so many events at the first place and so many at no place, shows the page and ends.
 WORKER = """
 import asyncio, os, sys
@@ -97,6 +119,7 @@ from service.api.metrics import PrometheusMeter
 from service.core.ports import Place
 async def main():
     meter = PrometheusMeter()
+    meter.models(["v1"])
     for n in range(int(sys.argv[1])):
         meter.judged("v1", Place(False, 1, 1))
     for n in range(int(sys.argv[2])):
