@@ -9,6 +9,8 @@ from service.core.ports import Engine
 
 _SPACE = 2**64
 _NOBODY: frozenset[int] = frozenset()
+# Events of one turn that are judged. Each is a search of its own, and all turns of a batch wait for it.
+MOST_JUDGED = 8
 
 
 class Sampling:
@@ -40,9 +42,8 @@ class Sampling:
 
 
 def judged(engine: Engine, pending: tuple[Event, ...], drawn: frozenset[int]) -> tuple[int, ...]:
-    """Indices of the drawn events that the engine can judge: those of items that it knows."""
+    """Indices of the drawn events that the engine can judge, those of items that it knows: the newest few of them."""
     if not drawn:
         return ()
-    return tuple(
-        index for index, event in enumerate(pending) if event.sequence in drawn and engine.knows(event.item_id)
-    )
+    found = [index for index, event in enumerate(pending) if event.sequence in drawn and engine.knows(event.item_id)]
+    return tuple(found[-MOST_JUDGED:])

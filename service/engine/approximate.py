@@ -235,6 +235,8 @@ def _place_among(
                 place += (scores[q, n] > score) | ((scores[q, n] == score) & (rows[q, n] < target))
         among_unseen[q] = place if place <= _DEEPEST and not _is_among(target, not_these) else 0
         for n in range(len(not_these)):
+            if place > _DEEPEST:
+                break
             row = not_these[n]
             other = _score(table[row], vectors[q])
             if row != target and (other > score or (other == score and row < target)):

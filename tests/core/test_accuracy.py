@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from service.core.accuracy import Sampling
+from service.core.accuracy import MOST_JUDGED, Sampling
 from service.core.events import NewEvent, Snapshot, Visit
 from service.core.memo_writer import MemoWriter
 from service.core.ports import EngineJob, Folded, Place, SilentMeter, TopK
@@ -92,6 +92,22 @@ def test_events_of_a_batch_are_judged_one_after_the_other() -> None:
     assert judge(scenario) == [("v1", place) for place in (*PLACES, PLACES[0])]
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_of_many_events_of_one_user_in_a_batch_the_last_drawn_are_judged(share: float) -> None:
+    items = [*(str(n) for n in range(1, 41)), "nobody knows it"]
+
+    async def alone(house: House) -> None:
+        await record(house, items, None)
+
+    async def together(house: House) -> None:
+        await house.recommender.record_batch([("u", event(item)) for item in items] + [("v", event("10"))])
+
+    wanted = judge(alone, share)
+    assert len(wanted) > MOST_JUDGED
+    company = [("v1", PLACES[0])] * Sampling(share).draws("v", 1)
+    assert judge(together, share) == wanted[-MOST_JUDGED:] + company
+
+
 def test_a_retry_is_not_judged_again() -> None:
     async def scenario(house: House) -> None:
         for ask in (ASK, ASK, None):
@@ -136,8 +152,9 @@ def test_each_event_is_judged_by_the_model_that_answers_its_user() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_the_share_is_drawn_by_user_and_sequence_alone(share: float) -> None:
     async def scenario(house: House) -> None:
-        for user in USERS:
-            await house.recommender.record_batch([(user, event(str(n))) for n in range(1, 51)])
+        for first in range(1, 51, MOST_JUDGED):
+            batch = [(user, event(str(n))) for user in USERS for n in range(first, min(51, first + MOST_JUDGED))]
+            await house.recommender.record_batch(batch)
 
     sampling = Sampling(share)
     drawn = sum(sampling.draws(user, sequence) for user in USERS for sequence in range(1, 51))

@@ -16,12 +16,17 @@ from model.artifact import Bundle, write_bundle
 from model.config import ModelConfig
 from model.network import RecBLR
 from model.training.ranking import Questions, mean_hit, mean_ndcg, rank_next
-from service.core.accuracy import Sampling
+from service.core.accuracy import MOST_JUDGED, Sampling
 from tests.api.test_accuracy import Series, series, value
 from tests.end_to_end.service import KEY, RunningService
 from tests.model.builders import bundle_of, network_of
 
 USERS, ITEMS, UNKNOWN = 24, 40, 4
+
+
+def in_a_batch(user: int) -> bool:
+    """Whether `replay` sends the user's events in one batch."""
+    return user % 3 == 2
 
 
 @dataclass(frozen=True)
@@ -45,11 +50,11 @@ def histories() -> list[list[int]]:
     return [rng.integers(1, ITEMS + UNKNOWN + 1, rng.integers(3, 15)).tolist() for _ in range(USERS)]
 
 
-def offline(bundle: Bundle, histories: list[list[int]], sampling: Sampling) -> list[Judged]:
-    """Every drawn event of a known item, ranked by the network in float64 after what came before it."""
+def offline(bundle: Bundle, histories: list[list[int]], sampling: Sampling) -> list[list[Judged]]:
+    """By user every drawn event of a known item, ranked by the network in float64 after what came before it."""
     network = RecBLR(bundle.config).double().eval()
     network.load_state_dict({name: torch.from_numpy(a.astype(np.float64)) for name, a in bundle.weights.items()})
-    judged = []
+    judged: list[list[Judged]] = [[] for _ in histories]
     for user, rows in enumerate(histories):
         before = [0]
         with torch.no_grad():
@@ -63,7 +68,7 @@ def offline(bundle: Bundle, histories: list[list[int]], sampling: Sampling) -> l
                 assert np.abs(np.delete(scores, row) - scores[row]).min() > 1e-5  # float32 finds the same order
                 ahead = 1 + np.flatnonzero(scores[1:] > scores[row])
                 masked = 0 if row in before else 1 + len(set(ahead.tolist()) - set(before))
-                judged.append(Judged(len(before) == 1, 1 + len(ahead), masked))
+                judged[user].append(Judged(len(before) == 1, 1 + len(ahead), masked))
             before.append(row)
     return judged
 
@@ -82,9 +87,9 @@ def replay(url: str, histories: list[list[int]]) -> None:
         # A connection of its own, which another worker may take.
         with httpx.Client(base_url=url, headers={"x-api-key": KEY}, timeout=30) as client:
             for _ in range(2):
-                if user % 3 == 2:
+                if in_a_batch(user):
                     client.post("/v1/events/batch", json={"events": events}).raise_for_status()
-                for event in events if user % 3 < 2 else ():
+                for event in () if in_a_batch(user) else events:
                     query = "?k=5" if user % 3 else ""
                     client.post(f"/v1/events{query}", json=event).raise_for_status()
 
@@ -107,7 +112,8 @@ def test_the_metrics_are_the_offline_evaluations_figures(
     tmp_path: Path, bundle: Bundle, histories: list[list[int]], workers: int, share: float
 ) -> None:
     write_bundle(tmp_path / "bundle", bundle)
-    judged = offline(bundle, histories, Sampling(share))
+    drawn = offline(bundle, histories, Sampling(share))
+    judged = [event for user, all_ in enumerate(drawn) for event in all_[-MOST_JUDGED if in_a_batch(user) else 0 :]]
     settings = {"RECBLR_WORKERS": str(workers), "RECBLR_ACCURACY_SAMPLE": str(share)}
     with RunningService(tmp_path, f"sqlite:///{tmp_path}/events.db", tmp_path / "bundle", **settings) as service:
         replay(service.url, histories)
@@ -134,6 +140,6 @@ def test_the_trainers_evaluation_ranks_the_same_events_alike(bundle: Bundle, his
     popularity = np.array([0, *(item.popularity for item in bundle.items)])
     ranks = rank_next(network, popularity, Questions(rows, offsets, np.zeros(len(histories), np.int64)))
     ranks = ranks[rows > 0]
-    wanted = means([event.kept for event in offline(bundle, histories, Sampling(1.0))])
+    wanted = means([event.kept for user in offline(bundle, histories, Sampling(1.0)) for event in user])
     assert mean_hit(ranks) == pytest.approx(wanted["hr_at_10"], abs=1e-9)
     assert mean_ndcg(ranks) == pytest.approx(wanted["ndcg_at_10"], abs=1e-9)
