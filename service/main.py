@@ -177,7 +177,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
             sampling=Sampling(settings.accuracy_sample),
         )
         closing.push_async_callback(recommender.close)
-        housekeeper = Housekeeper(store, expires=settings.days_kept is not None)
+        housekeeper = Housekeeper(store, expires=settings.days_kept is not None, events_kept=settings.events_kept)
         closing.push_async_callback(housekeeper.close)
         housekeeper.start()
         if settings.stream_url is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
 from service.core.errors import ServiceError
+from service.core.pace import rest
 from service.core.seldom import SeldomWarnings
 from service.core.store_port import Store
 
@@ -15,9 +17,13 @@ _log = logging.getLogger(__name__)
 _outages = SeldomWarnings(_log)
 
 MERGES_SECONDS = 60.0
-# A page of users a moment: up to 1,000 users a second, which is a million in 17 minutes and a hundredth of a Redis.
+# A page of users a moment: up to 1,000 users a second, which is a million in 17 minutes.
 PAGE_USERS = 100
 PAGE_SECONDS = 0.1
+# Where age has just got a limit, all events of all users may go. Redis serves nobody else during an exchange, so one
+# removes no more than this, or one user's; and for each it rests for nine times as long.
+MOST_EVENTS = 4000
+SHARE = 0.1
 ROUND_SECONDS = 3600.0  # between two rounds through all users
 
 
@@ -25,7 +31,7 @@ class Housekeeper:
     """Finishes merges that were cut off, at the start and once a minute.
 
     With `expires` it also goes through all users, again and again, and applies the limit of age, which nobody else
-    does for those who never come back.
+    does for those who never come back. That takes `share` of the time at most; a user has up to `events_kept` events.
     """
 
     def __init__(
@@ -33,12 +39,16 @@ class Housekeeper:
         store: Store,
         *,
         expires: bool,
+        events_kept: int,
+        share: float = SHARE,
         merges_pause: float = MERGES_SECONDS,
         page_pause: float = PAGE_SECONDS,
         round_pause: float = ROUND_SECONDS,
     ) -> None:
         self._store = store
         self._expires = expires
+        self._at_once = max(1, MOST_EVENTS // events_kept)
+        self._share = share
         self._merges_pause = merges_pause
         self._page_pause = page_pause
         self._round_pause = round_pause
@@ -79,10 +89,13 @@ class Housekeeper:
         page = self._cursor
         users, self._cursor = await self._store.users(page, PAGE_USERS)
         try:
-            removed = await self._store.expire(users)
+            for first in range(0, len(users), self._at_once):
+                began = time.monotonic()
+                removed = await self._store.expire(users[first : first + self._at_once])
+                if removed:
+                    _log.debug("removed events that were too old", extra={"count": removed})
+                await rest(began, self._share)
         except ServiceError:
             self._cursor = page  # that passes; a fault may not, and must not keep the rest from being looked at
             raise
-        if removed:
-            _log.debug("removed events that were too old", extra={"count": removed})
         return self._page_pause if self._cursor else self._round_pause

@@ -8,12 +8,12 @@ is passed over.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
+from service.core.pace import rest
 from service.core.store_port import Store
 
 PAGE = 64  # users that are claimed at a time, about
@@ -97,11 +97,6 @@ async def rebuilds(store: Store) -> dict[str, Progress]:
         if name.startswith(_PREFIX) and (progress := _read(text)) is not None
     }
     return dict(sorted(found.items(), key=lambda rebuild: -rebuild[1].begun))
-
-
-async def rest(began: float, share: float) -> None:
-    """For so long that the work since `began`, a time of `monotonic`, was no more than `share` of the time."""
-    await asyncio.sleep((time.monotonic() - began) * (1 / share - 1))
 
 
 class Ledger:

@@ -19,8 +19,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from service.core.errors import StoreUnavailable
+from service.core.pace import rest
 from service.core.ports import Engine
-from service.core.rebuild import Ledger, Progress, Work, rest
+from service.core.rebuild import Ledger, Progress, Work
 from service.core.refold import Refolder, RefoldMeter
 from service.core.seldom import SeldomWarnings
 from service.core.store_port import Store
