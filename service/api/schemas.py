@@ -184,7 +184,9 @@ class RecordedOut(BaseModel):
     user_id: str
     sequence: int
     duplicate: bool
-    known_item: bool = Field(description="whether the live model knows the item; the log keeps it either way")
+    known_item: bool = Field(
+        description="whether the model that answers the user knows the item; the log keeps it either way"
+    )
     recommendations: RecommendationsOut | None = Field(
         default=None,
         description="only with `k`; null if none could be computed now: the event is stored all the same",

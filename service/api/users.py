@@ -93,7 +93,11 @@ async def merge_user(
 
 @router.delete("/{user_id}", openapi_extra=needs(KeyScope.WRITE))
 async def delete_user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving) -> UserDeletedOut:
-    """Remove everything about the user. Doing it again is no error and removes 0 events."""
+    """Remove everything about the user. Doing it again is no error and removes 0 events.
+
+    If merging another user into this one ended in an error, delete the other one, too: what had not come in yet would
+    still do so, and the user be there again.
+    """
     return UserDeletedOut(user_id=user_id, deleted_events=await recommender.delete_user(user_id))
 
 

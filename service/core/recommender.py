@@ -219,7 +219,7 @@ class Recommender:
         return await audit(engine, user_id, self._meter, self._visit, self._fold, self._deadline())
 
     async def delete_user(self, user_id: str) -> int:
-        """Remove everything about the user; the number of events that were removed."""
+        """Remove everything about the user, less what a merge has yet to bring; the number of events removed."""
         return await self._store.delete_user(user_id)
 
     async def merge_user(self, user_id: str, from_user_id: str) -> Merged:

@@ -14,10 +14,10 @@ class Store(Protocol):
 
     An append is the one commit point: atomic, ordered per user (sequences exactly 1, 2, 3, …) and idempotent by
     `event_id` among the user's kept events. The log keeps each user's most recent events up to the store's limit and,
-    where the store has a limit of age, no longer than that after they came: by the service's clock, for what a client
-    says of an event's time could keep it for ever, or throw an import away at once. Both limits take effect at a
-    user's next append, that of age at `expire` too. A merged event counts as having come no later than the one after
-    it.
+    where the store has a limit of age, no longer than that after they came: what a client says of an event's time
+    could keep it for ever, or throw an import away at once. When it came is by the backend's clock if it has one, and
+    what is too old by the service's. Both limits take effect at a user's next append, that of age at `expire` too.
+    A merged event counts as having come no later than the one after it.
     Every method but `visit` raises `StoreUnavailable` when the backend does not answer within its budget.
     """
 
@@ -53,7 +53,12 @@ class Store(Protocol):
         ...
 
     async def delete_user(self, user_id: str) -> int:
-        """Remove everything under the user, in every place; the number of events removed."""
+        """Remove everything under the user, in every place; the number of events removed.
+
+        What a merge that was cut off (see there) has still to bring to the user is not under it yet. It comes in
+        later, to a new log, as if the merge had been asked for after the deletion; to remove it, delete the other
+        user, too.
+        """
         ...
 
     async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
