@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from model.state import F32
-from service.engine.compiled import kernel, reduction
-from service.engine.packing import Index, Words
+from service.engine.packing import Index
+from service.engine.proposed import DEEPEST, choose, place_among
 from service.engine.retrieval import Best, Places, Queries, empty, exact
 
 # From here on an index is never slower than a pass over the table: 6 to 13 times faster for most users, and as fast
@@ -34,8 +34,6 @@ _MOST = 4096
 _RECALL_AT = 10
 # Every item is compared with every list's centre when an index is built: with more, ten million would start slowly.
 _MOST_LISTS = 4096
-# How far down the order an item's place is looked for.
-_DEEPEST = 100
 _PROBES = (16, 32, 64, 128, 256, 512)
 # Processors by OpenBLAS' names today, as the one in faiss' wheel calls what it has for them.
 _BLAS_CORES = {
@@ -114,10 +112,10 @@ class ApproximateIndex:
 
         An item of the index that is not proposed has the place that its score would give it.
         """
-        depth = np.full(len(targets), min(_DEEPEST, len(self._table) - 1))
+        depth = np.full(len(targets), min(DEEPEST, len(self._table) - 1))
         asked = Queries(queries.vectors, depth, queries.rows, queries.begin, queries.end)
         best, found = self.search(asked), Places(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64))
-        _place_among(
+        place_among(
             self._table,
             queries.vectors,
             targets,
@@ -140,7 +138,7 @@ class ApproximateIndex:
         if 0 < proposed <= _MOST:
             self._set_threads(1)  # OpenMP keeps this setting for each calling thread
             _, rows = self._index.search(queries.vectors, proposed)
-            _choose(
+            choose(
                 self._table,
                 self._apart,
                 self._apart_rows,
@@ -182,97 +180,3 @@ def _recall(found: Best, truth: Best) -> float:
     """The share of the exact answers' places that went to an item as good, which among equal ones may be another."""
     last = truth.scores[:, -1:]
     return float(np.mean(found.scores >= last - 1e-5 * np.abs(last)))
-
-
-@kernel
-def _choose(
-    table: F32,
-    apart: F32,
-    apart_rows: Index,
-    vectors: F32,
-    counts: Index,
-    unwanted: Words,
-    begin: Index,
-    end: Index,
-    proposed: Index,
-    rows: Index,
-    scores: F32,
-    found: Index,
-) -> None:
-    """The best of what stands apart and of the proposed rows (Q, P), by their scores in float32."""
-    for q in range(len(vectors)):
-        k, not_these = min(counts[q], rows.shape[1]), unwanted[begin[q] : end[q]]
-        n = 0
-        for m in range(len(apart_rows)):
-            score = _score(apart[m], vectors[q])
-            n = _consider(apart_rows[m], score, not_these, rows[q, :k], scores[q, :k], n)
-        for row in proposed[q]:
-            if row > 0:  # -1: there were no more
-                n = _consider(row, _score(table[row], vectors[q]), not_these, rows[q, :k], scores[q, :k], n)
-        found[q] = n
-
-
-@kernel
-def _place_among(
-    table: F32,
-    vectors: F32,
-    targets: Index,
-    unwanted: Words,
-    begin: Index,
-    end: Index,
-    rows: Index,
-    scores: F32,
-    found: Index,
-    among_all: Index,
-    among_unseen: Index,
-) -> None:
-    """Places from the best rows that are wanted, and from the unwanted ones, all of which are scored."""
-    for q in range(len(vectors)):
-        target, not_these = targets[q], unwanted[begin[q] : end[q]]
-        score, place = _score(table[target], vectors[q]), 1
-        for n in range(found[q]):
-            if rows[q, n] != target:
-                place += (scores[q, n] > score) | ((scores[q, n] == score) & (rows[q, n] < target))
-        among_unseen[q] = place if place <= _DEEPEST and not _is_among(target, not_these) else 0
-        for n in range(len(not_these)):
-            if place > _DEEPEST:
-                break
-            row = not_these[n]
-            other = _score(table[row], vectors[q])
-            if row != target and (other > score or (other == score and row < target)):
-                place += not _is_among(row, not_these[:n])
-        among_all[q] = place if place <= _DEEPEST else 0
-
-
-@kernel
-def _consider(row: int, score: np.float32, unwanted: Words, rows: Index, scores: F32, found: int) -> int:
-    """Give the row its place among the best so far, equal ones in order of row; returns how many these are now."""
-    k = len(rows)
-    if k == 0 or (found == k and score < scores[k - 1]) or _is_among(row, unwanted):
-        return found
-    if found == k:
-        if score == scores[k - 1] and row > rows[k - 1]:
-            return found
-        found -= 1
-    at = found
-    while at > 0 and (scores[at - 1] < score or (scores[at - 1] == score and rows[at - 1] > row)):
-        scores[at], rows[at] = scores[at - 1], rows[at - 1]
-        at -= 1
-    scores[at], rows[at] = score, row
-    return found + 1
-
-
-@kernel
-def _is_among(row: int, some: Words) -> bool:
-    hits = 0
-    for other in some:
-        hits += other == row
-    return hits > 0
-
-
-@reduction
-def _score(row: F32, vector: F32) -> np.float32:
-    total = np.float32(0)
-    for d in range(len(vector)):
-        total += row[d] * vector[d]
-    return total

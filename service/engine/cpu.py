@@ -56,7 +56,7 @@ class CpuEngine(BundleEngine):
 
 
 class CpuSearch:
-    """Exact search of a table (V + 1, D), and a large table's index where it has one; see `bundle_engine.Search`."""
+    """Exact search of a table (V + 1, D), and a large table's index where it has one; see `parts.Search`."""
 
     def __init__(self, table: F32, index: ApproximateIndex | None) -> None:
         self._table, self._index = table, index

@@ -24,7 +24,7 @@ from service.engine.torch_step import CapturedStep, replay, step
 
 
 class TorchFolder:
-    """Folds items into packed states; see `bundle_engine.Folder`. `kept`: how many rows a state remembers at most."""
+    """Folds items into packed states; see `parts.Folder`. `kept`: how many rows a state remembers at most."""
 
     def __init__(self, network: RecBLR, kept: int) -> None:
         config = network.config

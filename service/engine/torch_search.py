@@ -21,7 +21,7 @@ _SPARE = 32
 
 
 class TorchSearch:
-    """Searches a table (V + 1, D); see `bundle_engine.Search`."""
+    """Searches a table (V + 1, D); see `parts.Search`."""
 
     def __init__(self, table: Tensor) -> None:
         self._table = table
