@@ -8,6 +8,8 @@ from typing import Protocol
 from service.core.errors import StoreUnavailable
 from service.core.events import History, MemoPut, Merged, Snapshot, Visit
 
+MERGES_KNOWN = 32  # so many of the newest merges into a user are known, and so may be asked for again
+
 
 class Store(Protocol):
     """The event log, which is the truth, and the memos, which can be rebuilt from it.
@@ -70,7 +72,7 @@ class Store(Protocol):
         applies. Ids of both stay known; of two events with one id that of `user_id` stays. All memos go, and the
         generation is new. The other user is gone, as after `delete_user`, and may begin anew.
 
-        None for another user without a log, unless it was merged before (the newest 32 such merges are known): then
+        None for another user without a log, unless it was merged before (the newest `MERGES_KNOWN` are known): then
         the answer is that of the first time. The two must not be the same.
 
         An error leaves the merge not begun, done, or begun: then the events are in neither log, and only there, until

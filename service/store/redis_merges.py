@@ -30,11 +30,11 @@ from typing import Any
 
 from service.core.errors import StoreUnavailable
 from service.core.events import Merged
+from service.core.store_port import MERGES_KNOWN
 from service.store import redis_layout as layout
 from service.store.redis_layout import Script
 from service.store.redis_node import Call
 
-MERGES_KNOWN = 32
 _ROUNDS = 32  # more than that takes others who merge into the same user all the time
 _PASS_MILLISECONDS = 10_000
 _UNSETTLED, _PARKED_NOW, _EMPTIED = 0, 2, 3  # what park.lua answers first

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from service.core.events import Merged
+from service.core.store_port import MERGES_KNOWN
 from service.store.sqlite_retention import count_deletion, remove_user
-
-MERGES_KNOWN = 32
 
 
 @dataclass(frozen=True, slots=True)
