@@ -44,7 +44,7 @@ from service.api.serving import Services
 from service.api.stream_entries import parse_entry
 from service.batching import MicroBatcher
 from service.core.accuracy import Sampling
-from service.core.consumer import Consumer
+from service.core.consumer import Consumer, StreamMeter
 from service.core.errors import StoreUnavailable
 from service.core.events import Snapshot, Visit
 from service.core.housekeeper import Housekeeper
@@ -181,11 +181,11 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         closing.push_async_callback(housekeeper.close)
         housekeeper.start()
         if settings.stream_url is not None:
-            consumer = await _open_consumer(settings.stream_url, recommender, meter)
+            consumer = await _open_consumer(settings.stream_url, recommender, meter.stream)
             closing.push_async_callback(consumer.close)
             consumer.start()
         if settings.rebuild_share:
-            warmer = Warmer(store, lambda: models.served, meter, share=settings.rebuild_share)
+            warmer = Warmer(store, lambda: models.served, meter.rebuild, share=settings.rebuild_share)
             closing.push_async_callback(warmer.close)
             warmer.start()
         # What is alive now lives as long as the process. Left to the collector, a full pass over it holds every
@@ -193,11 +193,11 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         gc.collect()
         gc.freeze()
         _log.info("ready: the API is described at %s", docs_url(settings), extra={"model": models.live.version})
-        yield Services(recommender, store)
+        yield Services(recommender, models, store)
         _log.info("stopping: finishing what was accepted", extra={"pid": os.getpid()})
 
 
-async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: PrometheusMeter) -> Consumer:
+async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> Consumer:
     source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
     return Consumer(source, partial(parse_entry, address.stream), recommender.record_batch, meter)
 

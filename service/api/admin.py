@@ -8,46 +8,44 @@ from fastapi import APIRouter, Query
 
 from service.api.schemas import NoQuery, ReloadedOut, ReloadIn, TestEndIn, TestIn, TestOut
 from service.api.scopes import needs
-from service.api.serving import Serving
+from service.api.serving import Running
 from service.keys import KeyScope
 
 router = APIRouter(prefix="/v1", tags=["model"])
 
 
 @router.get("/model", openapi_extra=needs(KeyScope.READ))
-async def model(query: Annotated[NoQuery, Query()], recommender: Serving) -> dict[str, Any]:
+async def model(query: Annotated[NoQuery, Query()], services: Running) -> dict[str, Any]:
     """Version, config, metrics and training data of the live model; `test` says the same of one that is tried."""
-    live, *tested = recommender.models
-    test = {"share": recommender.share, **tested[0].describe()} if tested else None
+    live, *tested = services.models.served
+    test = {"share": services.models.share, **tested[0].describe()} if tested else None
     return {**live.describe(), "test": test}
 
 
 @router.post("/admin/reload", openapi_extra=needs(KeyScope.ADMIN))
-async def reload(
-    query: Annotated[NoQuery, Query()], recommender: Serving, body: ReloadIn | None = None
-) -> ReloadedOut:
+async def reload(query: Annotated[NoQuery, Query()], services: Running, body: ReloadIn | None = None) -> ReloadedOut:
     """Load a bundle beside the live one, then switch to it in every worker. If it is refused the live one stays.
 
     Going back is the same: name the older version.
     """
-    previous = recommender.model.version
-    engine = await recommender.reload_model(None if body is None else body.version)
+    previous = services.models.live.version
+    engine = await services.models.reload(None if body is None else body.version)
     return ReloadedOut(model_version=engine.version, previous_version=previous)
 
 
 @router.post("/admin/test", openapi_extra=needs(KeyScope.ADMIN))
-async def begin_test(query: Annotated[NoQuery, Query()], recommender: Serving, body: TestIn) -> TestOut:
+async def begin_test(query: Annotated[NoQuery, Query()], services: Running, body: TestIn) -> TestOut:
     """Let another version answer a share of the users beside the live one; again with another share to change it.
 
     Who is in it follows from the user's id, and stays.
     """
-    await recommender.begin_test(body.version, body.share)
-    return TestOut(model_version=recommender.model.version, tested_version=body.version, share=body.share)
+    await services.models.begin_test(body.version, body.share)
+    return TestOut(model_version=services.models.live.version, tested_version=body.version, share=body.share)
 
 
 @router.post("/admin/test/end", openapi_extra=needs(KeyScope.ADMIN))
-async def end_test(query: Annotated[NoQuery, Query()], recommender: Serving, body: TestEndIn) -> ReloadedOut:
+async def end_test(query: Annotated[NoQuery, Query()], services: Running, body: TestEndIn) -> ReloadedOut:
     """Let one of the two versions answer everybody from now on."""
-    previous = recommender.model.version
-    engine = await recommender.end_test(body.winner)
+    previous = services.models.live.version
+    engine = await services.models.end_test(body.winner)
     return ReloadedOut(model_version=engine.version, previous_version=previous)

@@ -12,9 +12,9 @@ from fastapi import Response
 from pydantic_core import to_json
 
 from service.api.schemas import EventOut
+from service.core.answer import Answer, Recorded
 from service.core.events import Event
 from service.core.ports import ScoredItem
-from service.core.recommender import Answer, Recorded
 
 Json = dict[str, Any]
 

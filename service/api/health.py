@@ -43,7 +43,4 @@ async def readyz(request: Request) -> dict[str, str]:
 async def metrics(request: Request) -> Response:
     """The metrics of all workers, in Prometheus' text format."""
     meter: PrometheusMeter = request.app.state.meter
-    services: Services | None = request.app.state.services
-    if services is not None:
-        meter.models([engine.version for engine in services.recommender.models])
     return Response(meter.page(), media_type=CONTENT_TYPE_LATEST)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -13,19 +12,21 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from service.api.accuracy import Accuracy, Ratios
+from service.api.background_metrics import RebuildMetrics, StreamMetrics
+from service.api.stages import SECONDS, StageMeter, Stages
 from service.core.ports import Place
-from service.core.rebuild import Work
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it once, when it is imported
 
-_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _FOLDS = (0, 1, 2, 5, 10, 50, 100, 500, 1000, 10_000)
 _METHODS = frozenset(("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"))
 
 
 class PrometheusMeter:
-    """The meter of one process; `core.ports.Meter` and what HTTP and the store report besides."""
+    """The meter of one process; `core.ports.Meter` and what HTTP and the store report besides.
+
+    `rebuild` and `stream` are the meters of what works in the background.
+    """
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -33,7 +34,7 @@ class PrometheusMeter:
             "recblr_http_request_seconds",
             "Time from request to end of answer",
             ["route", "method", "status"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self._in_progress = Gauge(
@@ -42,33 +43,11 @@ class PrometheusMeter:
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self._batch_sizes = Histogram(
-            "recblr_batch_size", "Jobs in a micro-batch", ["stage"], buckets=_SIZES, registry=registry
-        )
-        self._batch_seconds = Histogram(
-            "recblr_batch_seconds", "Time of a micro-batch", ["stage"], buckets=_SECONDS, registry=registry
-        )
-        self._queue = Gauge(
-            "recblr_queue_length",
-            "Jobs that waited when the last micro-batch ended",
-            ["stage"],
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._shed = Counter(
-            "recblr_shed", "Jobs refused because the queue was full (429)", ["stage"], registry=registry
-        )
-        self._expired = Counter(
-            "recblr_deadline_exceeded",
-            "Jobs not begun because their request's deadline had passed (503)",
-            ["stage"],
-            registry=registry,
-        )
         self._folds = Histogram(
             "recblr_fold_events", "Pending events folded for an answer", buckets=_FOLDS, registry=registry
         )
         self._store_seconds = Histogram(
-            "recblr_store_seconds", "Time of a store round trip", ["operation"], buckets=_SECONDS, registry=registry
+            "recblr_store_seconds", "Time of a store round trip", ["operation"], buckets=SECONDS, registry=registry
         )
         self._store_failures = Counter(
             "recblr_store_failures",
@@ -85,32 +64,6 @@ class PrometheusMeter:
             ["key"],
             registry=registry,
         )
-        self._stream_entries = Counter(
-            "recblr_stream_entries",
-            "Entries of the stream that were finished",
-            ["outcome"],
-            registry=registry,
-        )
-        self._stream_lag = Gauge(
-            "recblr_stream_lag",
-            "Entries of the stream that are not finished; NaN if Redis cannot tell",
-            registry=registry,
-            multiprocess_mode="livemax",  # all but one worker say 0
-        )
-        self._rebuilt_users = Counter(
-            "recblr_rebuild_users", "Users whose memos a rebuild has looked at", registry=registry
-        )
-        self._rebuilt_memos = Counter("recblr_rebuild_memos", "Memos that a rebuild has stored", registry=registry)
-        self._rebuilt_events = Counter("recblr_rebuild_events", "Events that a rebuild has folded", registry=registry)
-        self._rebuild_share = Gauge(
-            "recblr_rebuild_share",
-            "Share of the users that the last rebuild has looked at, by all workers; 1 when it has ended",
-            registry=registry,
-            multiprocess_mode="livemostrecent",
-        )
-        self._rebuild_running = Gauge(
-            "recblr_rebuild_running", "Workers that rebuild memos", registry=registry, multiprocess_mode="livesum"
-        )
         self._memos_damaged = Counter("recblr_memos_damaged", "Memos that failed their check", registry=registry)
         self._model = Gauge(
             "recblr_model_info",
@@ -121,6 +74,9 @@ class PrometheusMeter:
         )
         self._versions: frozenset[str] = frozenset()
         self._accuracy = Accuracy(registry)
+        self._stages = Stages(registry)
+        self.rebuild = RebuildMetrics(registry, self.memo_damaged)
+        self.stream = StreamMetrics(registry)
         self._by_labels: dict[tuple[str, str, int], Histogram] = {}
         _forget_dead_processes()
 
@@ -142,37 +98,11 @@ class PrometheusMeter:
 
     def stage(self, stage: str) -> StageMeter:
         """What the micro-batcher of `stage` reports to."""
-        return StageMeter(
-            self._batch_sizes.labels(stage),
-            self._batch_seconds.labels(stage),
-            self._queue.labels(stage),
-            self._shed.labels(stage),
-            self._expired.labels(stage),
-        )
+        return self._stages.of(stage)
 
     def rate_limited(self, place: int) -> None:
         """A request was refused: the key at this place of the setting makes too many."""
         self._rate_limited.labels(str(place)).inc()
-
-    def stream_entries(self, outcome: str, count: int) -> None:
-        """So many entries of the stream were finished, with this outcome."""
-        self._stream_entries.labels(outcome).inc(count)
-
-    def stream_lag(self, entries: int | None) -> None:
-        """So many entries of the stream are not finished."""
-        self._stream_lag.set(float("nan") if entries is None else entries)
-
-    def rebuilt(self, work: Work) -> None:
-        """A rebuild of memos has done so much."""
-        self._rebuilt_users.inc(work.users)
-        self._rebuilt_memos.inc(work.memos)
-        self._rebuilt_events.inc(work.events)
-
-    def rebuild_stands(self, share: float | None) -> None:
-        """A rebuild has looked at so much of the users; None: this worker rebuilds nothing."""
-        self._rebuild_running.set(share is not None)
-        if share is not None:
-            self._rebuild_share.set(share)
 
     def request_began(self) -> None:
         """A request came in; `request_ended` must follow."""
@@ -223,31 +153,6 @@ class PrometheusMeter:
         whole = CollectorRegistry()
         whole.register(Ratios(registry))
         return generate_latest(whole)
-
-
-@dataclass(frozen=True, slots=True)
-class StageMeter:
-    """The metrics of one micro-batcher; `batching.BatchMeter`."""
-
-    _sizes: Histogram
-    _seconds: Histogram
-    _queue: Gauge
-    _shed: Counter
-    _expired: Counter
-
-    def batch(self, size: int, seconds: float, left: int) -> None:
-        """A batch ran."""
-        self._sizes.observe(size)
-        self._seconds.observe(seconds)
-        self._queue.set(left)
-
-    def shed(self) -> None:
-        """A job was refused."""
-        self._shed.inc()
-
-    def expired(self, jobs: int) -> None:
-        """Jobs were not begun in time."""
-        self._expired.inc(jobs)
 
 
 def _forget_dead_processes() -> None:

@@ -10,8 +10,9 @@ from pydantic import BaseModel
 
 from service.api.schemas import NoQuery
 from service.api.scopes import needs
-from service.api.serving import Serving
+from service.api.serving import Running
 from service.core.rebuild import Progress
+from service.core.rebuild import rebuilds as all_rebuilds
 from service.keys import KeyScope
 
 router = APIRouter(prefix="/v1", tags=["model"])
@@ -42,9 +43,9 @@ class RebuildsOut(BaseModel):
 
 
 @router.get("/admin/rebuilds", openapi_extra=needs(KeyScope.ADMIN))
-async def rebuilds(query: Annotated[NoQuery, Query()], recommender: Serving) -> RebuildsOut:
+async def rebuilds(query: Annotated[NoQuery, Query()], services: Running) -> RebuildsOut:
     """How far the rebuild of memos is, of each model that is served or was lately; needs an API key."""
-    found = await recommender.rebuilds()
+    found = await all_rebuilds(services.store)
     return RebuildsOut(rebuilds=[_out(version, progress) for version, progress in found.items()])
 
 

@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.core.answer import Recorded
 from service.core.errors import EventConflict, InvalidRequest, ServiceError, StoreUnavailable
 from service.core.events import NewEvent
-from service.core.recommender import Recorded
 from service.core.seldom import SeldomWarnings
 
 _log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from service.core.accuracy import Sampling, judged
+from service.core.answer import Answer, Recorded
 from service.core.audit import Audit, audit
 from service.core.background import Background
 from service.core.errors import EventConflict, EventNotFound, InvalidRequest, ServiceError, UserNotFound
@@ -33,36 +33,12 @@ from service.core.ports import (
     TopK,
     Turn,
 )
-from service.core.rebuild import Progress, rebuilds
 from service.core.seldom import SeldomWarnings
 from service.core.store_port import Store
 
 _log = logging.getLogger(__name__)
 _outages = SeldomWarnings(_log)
 _NONE = Sampling(0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Scored items and what they were computed from: the fold of the events up to `sequence` by `model_version`."""
-
-    model_version: str
-    sequence: int
-    cold: bool
-    items: tuple[ScoredItem, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """An event is in the log. `answer` already reflects it.
-
-    It is None where none was asked for, or where none could be computed: the event counts all the same.
-    """
-
-    sequence: int
-    duplicate: bool
-    known_item: bool
-    answer: Answer | None
 
 
 class Recommender:
@@ -171,40 +147,9 @@ class Recommender:
         engine = self._models.live
         return engine.version, await self._similar((engine, item_id, k), self._deadline())
 
-    @property
-    def model(self) -> Engine:
-        """The model that answers whoever is in no test."""
-        return self._models.live
-
     def model_for(self, user_id: str) -> Engine:
         """The model that answers this user."""
         return self._models.for_user(user_id)
-
-    @property
-    def models(self) -> tuple[Engine, ...]:
-        """The models that answer now, the live one first; a second one while an A/B test runs."""
-        return self._models.served
-
-    @property
-    def share(self) -> float:
-        """The share of the users that the second model answers."""
-        return self._models.share
-
-    async def begin_test(self, version: str, share: float) -> None:
-        """Let `version` answer a share of the users; raises what `reload_model` does."""
-        await self._models.begin_test(version, share)
-
-    async def end_test(self, winner: str) -> Engine:
-        """Let one of the two models answer everybody; raises what `reload_model` does."""
-        return await self._models.end_test(winner)
-
-    async def reload_model(self, version: str | None) -> Engine:
-        """Make `version` (None: the newest) the live model in every worker; raises what `Models.reload` does."""
-        return await self._models.reload(version)
-
-    async def rebuilds(self) -> dict[str, Progress]:
-        """Where the rebuild of each model's memos stands, by version, the one begun last first."""
-        return await rebuilds(self._store)
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History:
         """A page of the user's kept events; raises `UserNotFound`."""

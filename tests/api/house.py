@@ -44,8 +44,8 @@ class House:
         self._folder = folder
         self._given_store = store
         self.engine = engine or FakeEngine()
-        self.models = models or FakeModels(self.engine)
         self.meter = PrometheusMeter()
+        self.models = models or FakeModels(self.engine, self.meter.models)
         self.console = folder / "index.html"
         self.app = build_api(
             self._open, self.meter, self.console, keys=tuple(map(parse_key, keys)), rate=rate, origins=origins
@@ -77,7 +77,7 @@ class House:
         recommender = Recommender(
             store, self.models, memos, self.meter, visit=visit, fold=fold, fold_aside=fold, similar=similar_one
         )
-        yield Services(recommender, store)
+        yield Services(recommender, self.models, store)
         await recommender.close()
         await store.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,11 +88,13 @@ async def similar_one(job: SimilarJob, deadline: float) -> tuple[ScoredItem, ...
 
 
 class FakeModels:
-    def __init__(self, live: Engine) -> None:
+    def __init__(self, live: Engine, switched: Callable[[tuple[str, ...]], None] = lambda versions: None) -> None:
         self.live = live
         self.tested: Engine | None = None
         self.in_test: set[str] = set()
         self.share = 0.0
+        self._switched = switched
+        self._tell()
 
     @property
     def served(self) -> tuple[Engine, ...]:
@@ -105,19 +107,25 @@ class FakeModels:
         if version == "missing":
             raise ModelVersionNotFound("the bundle folder holds no such version")
         self.live = FakeEngine(version or "v2")
+        self._tell()
         return self.live
 
     async def begin_test(self, version: str, share: float) -> None:
         if version == self.live.version:
             raise ReloadRefused(f"{version} is the live model")
         self.tested, self.share = FakeEngine(version), share
+        self._tell()
 
     async def end_test(self, winner: str) -> Engine:
         if self.tested is None:
             raise ReloadRefused("no A/B test is under way")
         self.live = self.tested if winner == self.tested.version else self.live
         self.tested, self.share = None, 0.0
+        self._tell()
         return self.live
+
+    def _tell(self) -> None:
+        self._switched(tuple(engine.version for engine in self.served))
 
 
 @dataclass

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from service.core.answer import Recorded
 from service.core.consumer import FIRST, Consumer, Entry, LeaseLost, Refused
 from service.core.errors import EventConflict, InvalidRequest, ServiceError, StoreUnavailable
 from service.core.events import NewEvent
-from service.core.recommender import Recorded
 
 pytestmark = pytest.mark.anyio
 

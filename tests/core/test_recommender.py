@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from service.core.answer import Recorded
 from service.core.errors import (
     DeadlineExceeded,
     EventConflict,
@@ -25,7 +26,7 @@ from service.core.events import NewEvent, Snapshot, Visit
 from service.core.memo import Memo, decode_memo, encode_memo
 from service.core.memo_writer import MemoWriter
 from service.core.ports import EngineJob, Folded, Rank, SilentMeter, StateDamaged, TopK, Turn
-from service.core.recommender import Recommender, Recorded
+from service.core.recommender import Recommender
 from service.core.seldom import SeldomWarnings
 from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, similar_one, visit_one
 
@@ -238,7 +239,7 @@ def test_a_damaged_memo_is_rebuilt_and_repaired(state: bytes | None) -> None:
 def test_a_new_model_folds_the_history_anew() -> None:
     async def scenario(house: House) -> None:
         await house.recommender.record("u", event("10"), ASK)
-        await house.recommender.reload_model(None)
+        await house.models.reload(None)
         answer = await house.recommender.recommend("u", ASK)
         assert (answer.model_version, answer.sequence, answer.cold) == ("v2", 1, False)
 

@@ -13,9 +13,9 @@ from model.artifact import load_bundle, write_bundle
 from model.config import ModelConfig
 from service.api.metrics import PrometheusMeter
 from service.api.serving import Services
+from service.core.answer import Answer
 from service.core.events import MemoPut, NewEvent, Visit
 from service.core.ports import Engine, Folded, TopK, Turn
-from service.core.recommender import Answer
 from service.engine import BundleFolder
 from service.main import open_services
 from service.settings import Settings
@@ -148,7 +148,7 @@ async def test_an_unknown_item_counts_once_a_model_knows_it(settings: Settings, 
         write_bundle(
             bundles / "v2", bundle_of(ModelConfig(items=ITEMS + 1, dim=8), seed=6, version="v2", created="2026-02-01")
         )
-        new = await recommender.reload_model(None)
+        new = await services.models.reload(None)
         assert (old.version, new.version) == ("v1", "v2")
         answer = await recommender.recommend("early", ASK)
         assert (answer.model_version, answer.sequence) == ("v2", 3)

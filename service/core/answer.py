@@ -1,0 +1,30 @@
+"""What the use cases answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from service.core.ports import ScoredItem
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Scored items and what they were computed from: the fold of the events up to `sequence` by `model_version`."""
+
+    model_version: str
+    sequence: int
+    cold: bool
+    items: tuple[ScoredItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event is in the log. `answer` already reflects it.
+
+    It is None where none was asked for, or where none could be computed: the event counts all the same.
+    """
+
+    sequence: int
+    duplicate: bool
+    known_item: bool
+    answer: Answer | None
