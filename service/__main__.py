@@ -126,7 +126,7 @@ async def _preflight(settings: Settings) -> None:
     except (StoreRefused, StoreUnavailable) as error:
         raise StartRefused(f"RECBLR_STATE_URL: {error}") from None
     except BundleRefused as error:
-        raise StartRefused(f"RECBLR_BUNDLE: {error}") from None
+        raise StartRefused(f"RECBLR_BUNDLE: {error.for_log}") from None
     except DeviceRefused as error:
         raise StartRefused(str(error)) from None
 

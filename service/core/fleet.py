@@ -1,7 +1,8 @@
 """The workers on one store, as far as they can tell from each other's notes.
 
 Each keeps a note that says what it holds and serves and that changes every second. A note that has stood still for
-some seconds is a dead worker's: no clocks are compared, only how long one's own says that nothing has changed.
+some seconds is a dead worker's: no clocks are compared, only how long one's own says that nothing has changed. Time
+in which the store was away does not count, since then nobody could write.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from service.core.store_port import Store
 PREFIX = "worker:"
 BEAT_SECONDS = 1.0
 DEAD_SECONDS = 5.0
+# After so long without a look at the notes nobody is held to what changed meanwhile.
+BLIND_SECONDS = 2 * BEAT_SECONDS
 # After this a dead worker's note goes. A worker that was merely stopped for so long writes its own anew.
 FORGOTTEN_SECONDS = 60.0
 
@@ -49,13 +52,17 @@ class Fleet:
         self._store = store
         self._clock = clock
         self._beats = 0
-        self._last = -float("inf")
+        self._last = self._observed = -float("inf")
         self._said: Report | None = None
         self._seen: dict[str, _Seen] = {}
 
     def observe(self, notes: Mapping[str, str]) -> None:
         """Take note of what the others say now."""
         now = self._clock()
+        if now - self._observed > BLIND_SECONDS:
+            for known in self._seen.values():
+                known.changed = now
+        self._observed = now
         texts = {name.removeprefix(PREFIX): text for name, text in notes.items() if name.startswith(PREFIX)}
         for name, text in texts.items():
             seen = self._seen.get(name)
@@ -65,8 +72,8 @@ class Fleet:
             del self._seen[name]
 
     def alive(self) -> dict[str, Report]:
-        """The workers that have changed their notes of late, this one among them once it has been observed."""
-        since = self._clock() - DEAD_SECONDS
+        """The workers that had changed their notes of late when they were last observed, this one among them."""
+        since = self._observed - DEAD_SECONDS
         return {name: seen.report for name, seen in self._seen.items() if seen.changed >= since or name == self.name}
 
     async def say(self, report: Report) -> None:

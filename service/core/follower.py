@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,6 +23,14 @@ LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why a version could not be loaded, and when that was tried."""
+
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Now:
     """What answers at this moment: exchanged as one, so that nobody sees half of it."""
 
@@ -33,7 +42,8 @@ class _Now:
 class Follower:
     """Holds the engines that the note names, and serves them once it holds all of those that it is to serve.
 
-    `switched` hears which versions answer from now on, the live one first.
+    `switched` hears which versions answer from now on, the live one first. What is to be served and could not be
+    loaded is tried again after `retry` seconds.
     """
 
     def __init__(
@@ -44,19 +54,23 @@ class Follower:
         *,
         watches: bool = False,
         switched: Callable[[tuple[str, ...]], None] = lambda versions: None,
+        retry: float = 30.0,
     ) -> None:
         self._bundles = bundles
         self._store = store
         self._fleet = fleet
         self._watches = watches
         self._switched = switched
+        self._retry = retry
         self._engines: dict[str, Engine] = {}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, _Refusal] = {}
         self._kept: frozenset[str] = frozenset()
         self._now: _Now | None = None
         self._loading: asyncio.Task[None] | None = None
         self._following: asyncio.Task[None] | None = None
         self._looked = asyncio.Event()
+        self._one_look = asyncio.Lock()
+        self.bringing = ""  # the attempt at an exchange that this worker is in the middle of
         self.text: str | None = None  # the note as it was last read
         self.rollout: Rollout | None = None
 
@@ -93,32 +107,48 @@ class Follower:
             await self._fleet.leave()
 
     async def look(self) -> None:
-        """Read the note and do what it says, short of waiting for a bundle to load; raises `StoreUnavailable`."""
-        notes = await self._store.notes()
-        self._fleet.observe(notes)
-        text = notes.get(NOTE)
-        if text is None and self.rollout is not None:  # it was lost
-            await self._store.swap_note(NOTE, None, self.rollout.encode())
-        elif text != self.text:
-            self.text, self._refused = text, {}
-            self.rollout = decode_rollout(text) or self.rollout
-        if self.rollout is not None:
-            self._obey(self.rollout)
-            if self.rollout.coming is not None and self.rollout.by not in self._fleet.alive():
-                _log.warning("%s died while it brought up a model: given up", self.rollout.by)
-                await self._store.swap_note(
-                    NOTE, text, replace(self.rollout, coming=None, by="", attempt="").encode()
-                )
-        await self._fleet.say(
-            Report(
-                tuple(sorted(self._engines)),
-                "" if self._now is None else self._now.serving.label,
-                dict(self._refused),
-                self._watches,
-                "" if self.rollout is None else self.rollout.attempt,
-            )
+        """Read the note and do what it says, short of waiting for a bundle to load; raises `StoreUnavailable`.
+
+        One look at a time: of two, the one that read the older note could end last.
+        """
+        async with self._one_look:
+            notes = await self._store.notes()
+            self._fleet.observe(notes)
+            text = notes.get(NOTE)
+            if text is None and self.rollout is not None:  # it was lost
+                await self._store.swap_note(NOTE, None, self.rollout.encode())
+            elif text != self.text:
+                self.text, self._refused = text, {}
+                self.rollout = decode_rollout(text) or self.rollout
+            if self.rollout is not None:
+                self._obey(self.rollout)
+                await self._give_up_what_is_lost(self.rollout, text)
+            await self._fleet.say(self._report())
+            await self._fleet.forget_the_dead()
+
+    async def _give_up_what_is_lost(self, rollout: Rollout, text: str | None) -> None:
+        """Take back what is coming where nobody brings it up any more.
+
+        Its author is dead, or is this worker and knows nothing of the attempt: the store has noted it, or kept it,
+        without an answer.
+        """
+        if rollout.by == self._fleet.name:
+            lost = rollout.attempt != self.bringing
+        else:
+            lost = rollout.by not in self._fleet.alive()
+        if rollout.coming is not None and lost:
+            stays = replace(rollout, coming=None, by="", attempt="").encode()
+            if await self._store.swap_note(NOTE, text, stays):
+                _log.warning("%s no longer brings up %s: given up", rollout.by, rollout.coming.label)
+
+    def _report(self) -> Report:
+        return Report(
+            tuple(sorted(self._engines)),
+            "" if self._now is None else self._now.serving.label,
+            {version: refusal.reason for version, refusal in self._refused.items()},
+            self._watches,
+            "" if self.rollout is None else self.rollout.attempt,
         )
-        await self._fleet.forget_the_dead()
 
     async def next_look(self) -> None:
         """Return after the note has been looked at once more."""
@@ -143,7 +173,8 @@ class Follower:
     def _obey(self, rollout: Rollout) -> None:
         named = rollout.serving.versions + (() if rollout.coming is None else rollout.coming.versions)
         for version in named:
-            if version not in self._engines and version not in self._refused and self._loading is None:
+            due = version not in self._refused or (version in rollout.serving.versions and self._is_due(version))
+            if due and version not in self._engines and self._loading is None:
                 self._loading = asyncio.create_task(self._load(version))
         here = all(version in self._engines for version in rollout.serving.versions)
         if here and (self._now is None or self._now.serving.label != rollout.serving.label):
@@ -160,15 +191,23 @@ class Follower:
         self._switched(serving.versions)
 
     async def _load(self, version: str) -> None:
+        said = version in self._refused  # the log has heard it, and hears it once
         try:
             self._engines[version] = await self._bundles.load(version)
+            self._refused.pop(version, None)
         except (BundleRefused, ServiceError) as error:
-            self._refused[version] = str(error)
-        except Exception as error:
-            _log.exception("a bundle could not be loaded", extra={"version": version})
-            self._refused[version] = f"it could not be loaded: {error!r}"
+            if not said:
+                _log.warning("%s is to be served and cannot be: %s", version, error.for_log)
+            self._refused[version] = _Refusal(str(error), time.monotonic())
+        except Exception:
+            if not said:
+                _log.exception("a bundle could not be loaded", extra={"version": version})
+            self._refused[version] = _Refusal("it could not be loaded; the worker's log says why", time.monotonic())
         finally:
             self._loading = None
+
+    def _is_due(self, version: str) -> bool:
+        return time.monotonic() - self._refused[version].at >= self._retry
 
     async def _begin(self) -> None:
         """Serve the newest bundle, and leave the note that there was none of."""
@@ -187,8 +226,6 @@ class Follower:
             serving = Serving(newest.version)
         else:
             serving = Serving(wanted.live)
-        for version, reason in self._refused.items():
-            _log.warning("%s is to be served and cannot be: %s", version, reason)
         self._serve(serving)
 
     async def _follow(self) -> None:

@@ -1,9 +1,6 @@
 """The models that answer, the same ones in every worker: see core.ports.Models.
 
-All workers follow one note (`rollout`). To exchange models, one of them loads and warms what is to come, so that
-a bad bundle gets no further, and writes it into the note as coming. The others load it too and say so (`fleet`). Once
-every worker holds it the note says that it serves, and each switches when it next looks, 0.1 s later. A worker that
-dies in between leaves either the old serving or the new one in the note, and whoever starts reads it there.
+All workers follow one note (`rollout`, `follower`), and exchange their models by it (`exchange`).
 """
 
 from __future__ import annotations
@@ -14,30 +11,19 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
 
-from service.core.errors import ModelVersionNotFound, ReloadRefused, ServiceError, StoreUnavailable, SwapUnfinished
-from service.core.fleet import Fleet, Report
+from service.core.errors import ModelVersionNotFound, ReloadRefused, ServiceError, SwapUnfinished
+from service.core.exchange import Before, Exchange, Patience
+from service.core.fleet import Fleet
 from service.core.follower import Follower
-from service.core.ports import BundleRefused, Bundles, Engine, Published
-from service.core.rollout import NOTE, Rollout, Serving, Split
+from service.core.ports import BundleRefused, Bundles, Engine
+from service.core.rollout import Rollout, Serving, Split
 from service.core.store_port import Store
 
 _log = logging.getLogger(__name__)
 
+_PATIENCE = Patience()
 WATCH_AGAIN_SECONDS = 30.0  # after a takeover that did not fail for the bundle itself
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds that an exchange of models waits for the other workers to load, and then to switch.
-
-    `watch`: seconds between two looks at what is published.
-    """
-
-    load: float = 120.0
-    switch: float = 5.0
-    watch: float = 1.0
 
 
 class LiveModels:
@@ -51,12 +37,13 @@ class LiveModels:
         *,
         watch: bool = False,
         switched: Callable[[tuple[str, ...]], None] = lambda versions: None,
-        patience: Patience = Patience(),
+        patience: Patience = _PATIENCE,
     ) -> None:
         self._bundles = bundles
         self._store = store
         self._fleet = Fleet(store, name)
-        self._follower = Follower(bundles, store, self._fleet, watches=watch, switched=switched)
+        self._follower = Follower(bundles, store, self._fleet, watches=watch, switched=switched, retry=patience.retry)
+        self._exchange = Exchange(store, self._fleet, self._follower, patience)
         self._watch = watch
         self._patience = patience
         self._one_at_a_time = asyncio.Lock()
@@ -100,10 +87,10 @@ class LiveModels:
     async def reload(self, version: str | None) -> Engine:
         """Make `version` (None: the newest) the live model in every worker; see core.ports.Models."""
         async with self._alone():
-            rollout, published = await self._settled()
-            self._refuse_in_a_test(rollout, but=None)
-            chosen = published[-1].version if version is None else version
-            await self._exchange(rollout, Serving(chosen), published)
+            before = await self._when_free()
+            self._refuse_in_a_test(before.rollout, but=None)
+            chosen = before.published[-1].version if version is None else version
+            await self._exchange.run(before, Serving(chosen))
         return self.live
 
     async def begin_test(self, version: str, share: float) -> None:
@@ -112,23 +99,24 @@ class LiveModels:
         Of a test that is under way already this changes the share.
         """
         async with self._alone():
-            rollout, published = await self._settled()
-            live, split = rollout.serving.live, rollout.serving.split
+            before = await self._when_free()
+            live, split = before.rollout.serving.live, before.rollout.serving.split
             if version == live:
                 raise ReloadRefused(f"{version} is the live model; a test needs another one beside it")
-            self._refuse_in_a_test(rollout, but=version)
+            self._refuse_in_a_test(before.rollout, but=version)
             salt = secrets.token_hex(8) if split is None else split.salt
-            await self._exchange(rollout, Serving(live, Split(version, share, salt)), published)
+            await self._exchange.run(before, Serving(live, Split(version, share, salt)))
 
     async def end_test(self, winner: str) -> Engine:
         """Let one of the two versions answer everybody; see core.ports.Models."""
         async with self._alone():
-            rollout, published = await self._settled()
-            if rollout.serving.split is None:
+            before = await self._when_free()
+            serving = before.rollout.serving
+            if serving.split is None:
                 raise ReloadRefused("no A/B test is under way")
-            if winner not in rollout.serving.versions:
-                raise ModelVersionNotFound(f"the test is between {' and '.join(rollout.serving.versions)}")
-            await self._exchange(rollout, Serving(winner), published)
+            if winner not in serving.versions:
+                raise ModelVersionNotFound(f"the test is between {' and '.join(serving.versions)}")
+            await self._exchange.run(before, Serving(winner))
         return self.live
 
     @asynccontextmanager
@@ -138,19 +126,18 @@ class LiveModels:
             try:
                 yield
             except BundleRefused as error:
-                refused = ReloadRefused(f"the live model stays: {error}")
-                _log.warning("models not exchanged: %s", refused.message)
-                raise refused from None
+                _log.warning("models not exchanged: the live model stays: %s", error.for_log)
+                raise ReloadRefused(f"the live model stays: {error}") from None
             except (ReloadRefused, SwapUnfinished) as error:
                 _log.warning("models not exchanged: %s", error.message)
                 raise
 
-    async def _settled(self) -> tuple[Rollout, list[Published]]:
-        """What the note says once no other worker brings anything up, and which bundles there are."""
+    async def _when_free(self) -> Before:
+        """What there is once no other worker brings anything up."""
         deadline = time.monotonic() + self._patience.load
         while True:
             await self._follower.look()
-            rollout = self._follower.rollout
+            rollout, text = self._follower.rollout, self._follower.text
             if rollout is None:  # the note is of another release of this software: what is served here replaces it
                 rollout = Rollout(self._follower.now.serving, False, ("", ""))
             if rollout.coming is None:
@@ -158,69 +145,13 @@ class LiveModels:
             if time.monotonic() > deadline:
                 raise ReloadRefused(f"another exchange is under way: {rollout.by} brings up {rollout.coming.label}")
             await self._follower.next_look()
-        return rollout, await self._bundles.published()
+        return Before(rollout, text, await self._bundles.published())
 
     @staticmethod
     def _refuse_in_a_test(rollout: Rollout, but: str | None) -> None:
         split = rollout.serving.split
         if split is not None and split.version != but:
             raise ReloadRefused(f"an A/B test of {split.version} is under way; end it first")
-
-    async def _exchange(
-        self, rollout: Rollout, serving: Serving, published: list[Published], *, chosen: bool = True
-    ) -> None:
-        """Let every worker serve this, or, where it is refused, none of them."""
-        decided = Rollout(serving, chosen, published[-1].place)
-        with self._follower.keeping(serving.versions):
-            for version in serving.versions:
-                await self._follower.hold(version)
-            await self._decide(rollout, decided)
-            await self._follower.look()
-        await self._until_all_serve(serving)
-
-    async def _decide(self, rollout: Rollout, decided: Rollout) -> None:
-        """Bring every worker to hold what is decided, then let the note say that it serves."""
-        before = self._follower.text
-        attempt = secrets.token_hex(4)
-        coming = replace(rollout, coming=decided.serving, by=self._fleet.name, attempt=attempt).encode()
-        await self._replace(before, coming)
-        try:
-            await self._until_all_hold(decided.serving.versions, attempt)
-            await self._replace(coming, decided.encode())
-        except BaseException:
-            with suppress(StoreUnavailable):
-                await asyncio.shield(self._store.swap_note(NOTE, coming, rollout.encode()))
-            raise
-
-    async def _replace(self, expected: str | None, text: str) -> None:
-        if not await self._store.swap_note(NOTE, expected, text):
-            raise ReloadRefused("the live model stays: another worker decided otherwise meanwhile")
-
-    async def _until_all_hold(self, versions: tuple[str, ...], attempt: str) -> None:
-        deadline = time.monotonic() + self._patience.load
-        while True:
-            late = []
-            for name, report in self._others().items():
-                if report.attempt != attempt or not set(versions) <= set(report.holds):
-                    late.append(name)
-                for version in versions:
-                    if report.attempt == attempt and (reason := report.refused.get(version)):
-                        raise ReloadRefused(f"the live model stays: worker {name} refuses: {reason}")
-            if not late:
-                return
-            if time.monotonic() > deadline:
-                raise ReloadRefused(f"the live model stays: not loaded in time by {', '.join(late)}")
-            await self._follower.next_look()
-
-    async def _until_all_serve(self, serving: Serving) -> None:
-        deadline = time.monotonic() + self._patience.switch
-        while late := [name for name, report in self._others().items() if report.serves != serving.label]:
-            if time.monotonic() > deadline:
-                raise SwapUnfinished(f"decided, but these workers have not switched yet: {', '.join(late)}")
-            await self._follower.next_look()
-
-    def _others(self) -> dict[str, Report]:
-        return {name: report for name, report in self._fleet.alive().items() if name != self._fleet.name}
 
     async def _keep_watch(self) -> None:
         """Take over what is published, once it has stood still: somebody may be copying it there."""
@@ -234,7 +165,7 @@ class LiveModels:
                     due = False
                     await self._take_over()
             except BundleRefused as error:
-                _log.warning("a published bundle is not taken over: %s", error)
+                _log.warning("a published bundle is not taken over: %s", error.for_log)
             except ServiceError as error:  # not for the bundle's sake, so it is tried again
                 due, not_before = True, time.monotonic() + WATCH_AGAIN_SECONDS
                 _log.warning("a published bundle is not taken over yet: %s", error.for_log)
@@ -249,7 +180,7 @@ class LiveModels:
     async def _take_over(self) -> None:
         """Serve the newest bundle if it was published after the last decision; not in the middle of a test."""
         async with self._one_at_a_time:
-            rollout, published = await self._settled()
-            newest = published[-1]
-            if rollout.serving.split is None and newest.place > rollout.newest:
-                await self._exchange(rollout, Serving(newest.version), published, chosen=False)
+            before = await self._when_free()
+            newest = before.published[-1]
+            if before.rollout.serving.split is None and newest.place > before.rollout.newest:
+                await self._exchange.run(before, Serving(newest.version), chosen=False)

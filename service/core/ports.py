@@ -107,13 +107,21 @@ class Engine(Protocol):
         ...
 
 
-# What a batch of the engine's work consists of: the engine comes along, for a reload may exchange the live one.
+# What a batch of the engine's work consists of: the engine comes along, for a reload exchanges the live one,
+# and in an A/B test two of them answer all the time.
 EngineJob = tuple[Engine, Turn]
 SimilarJob = tuple[Engine, str, int]
 
 
 class BundleRefused(Exception):
-    """A bundle, or the folder of bundles, cannot be used; the message says why in one sentence."""
+    """A bundle, or the folder of bundles, cannot be used; the message says why in one sentence.
+
+    `for_log` says also where it lies, which the message does not: that reaches clients.
+    """
+
+    def __init__(self, message: str, *, for_log: str | None = None) -> None:
+        super().__init__(message)
+        self.for_log = for_log or message
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ async def settle(store: Store, bundles: Bundles, watch: bool) -> None:
     except (BundleRefused, ModelVersionNotFound) as error:
         if isinstance(error, BundleRefused) and rollout is not None and rollout.serving.live == newest.version:
             raise  # it is the newest, and loading it once more would only say the same twice
-        _log.warning("what is to be served cannot be, so the newest bundle is: %s", error)
+        _log.warning("what is to be served cannot be, so the newest bundle is: %s", error.for_log)
         await bundles.load(newest.version)
     else:
         if newest.version not in rollout.serving.versions:

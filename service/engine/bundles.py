@@ -65,7 +65,7 @@ class BundleFolder:
             found = find_bundles(self._path, self._key)
             created = {version: read_manifest(folder, self._key)["created"] for version, folder in found.items()}
         except BundleError as error:
-            raise BundleRefused(str(error)) from None
+            raise _refusal(error, self._path, "the bundle folder") from None
         return [Published(version, (created[version], version)) for version in found]
 
     def _stamp_now(self) -> frozenset[tuple[str, int, int, int]]:
@@ -93,11 +93,14 @@ class BundleFolder:
     def _loaded(self, version: str) -> Engine:
         try:
             found = find_bundles(self._path, self._key)
-            if version not in found:
-                raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(found)}")
+        except BundleError as error:
+            raise _refusal(error, self._path, "the bundle folder") from None
+        if version not in found:
+            raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(found)}")
+        try:
             bundle = load_bundle(found[version], self._key)
         except BundleError as error:
-            raise BundleRefused(str(error)) from None
+            raise _refusal(error, found[version], version) from None
         began, compiled = time.monotonic(), compilations()
         engine = self._engine(bundle)
         if not statistics():  # no kernel has run in this process
@@ -124,6 +127,11 @@ def _lacks_memory(error: Exception) -> bool:
     """Whether it says that memory is used up, a device's too: what CUDA and cuBLAS say, torch raises as it comes."""
     said = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in said or "alloc_failed" in said
+
+
+def _refusal(error: BundleError, folder: Path, name: str) -> BundleRefused:
+    """Of `error`, which says in which folder; a client hears the folder's name only."""
+    return BundleRefused(str(error).replace(str(folder), name), for_log=str(error))
 
 
 def warm(engine: Engine) -> None:

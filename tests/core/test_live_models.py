@@ -12,8 +12,9 @@ from itertools import count
 
 import pytest
 
-from service.core.errors import ModelVersionNotFound, ReloadRefused, SwapUnfinished
-from service.core.live_models import LiveModels, Patience
+from service.core.errors import ModelVersionNotFound, ReloadRefused, ServiceError, StoreUnavailable, SwapUnfinished
+from service.core.exchange import Patience
+from service.core.live_models import LiveModels
 from service.core.ports import BundleRefused, Engine, Published
 from service.core.rollout import NOTE, Rollout, Serving, Split, decode_rollout
 from service.core.settle import settle
@@ -23,7 +24,7 @@ _names = (f"worker {n}" for n in count(1000))
 
 
 class FakeBundles:
-    """Versions in order of publication; `bad` ones fail their check, and `gate` holds every load up."""
+    """Versions in order of publication; `bad` ones fail their check, and `gate` holds loads up (of `gated`)."""
 
     def __init__(self, *versions: str) -> None:
         self.versions = list(versions)
@@ -31,6 +32,7 @@ class FakeBundles:
         self.loads: list[str] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.gated: str | None = None
         self.stamp = 0
         self._asked = -1
 
@@ -48,27 +50,59 @@ class FakeBundles:
 
     async def load(self, version: str) -> Engine:
         self.loads.append(version)
-        await self.gate.wait()
+        if self.gated in (None, version):
+            await self.gate.wait()
         if version not in self.versions:
             raise ModelVersionNotFound(f"there is no version {version!r}")
         if version in self.bad:
-            raise BundleRefused(f"{version} is damaged")
+            raise BundleRefused(f"{version} is damaged", for_log=f"/bundles/{version} is damaged")
         return FakeEngine(version)
+
+
+class UnsureStore(MemoryStore):
+    """Goes away right after a write of the models' note, whose answer is lost, where `lose` says so of its text.
+
+    While `held` is set, what is read comes late: once that is, too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lose: Callable[[Rollout], bool] = lambda rollout: False
+        self.held: asyncio.Event | None = None
+
+    async def notes(self) -> dict[str, str]:
+        found, held = await super().notes(), self.held
+        if held is not None:
+            self.held = None
+            await held.wait()
+        return found
+
+    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
+        swapped = await super().swap_note(name, expected, text)
+        if name == NOTE and (rollout := decode_rollout(text)) is not None and self.lose(rollout):
+            self.down = True
+            raise StoreUnavailable("the event log did not answer in time")
+        return swapped
 
 
 class Place:
     """A store, and workers that come and go."""
 
     def __init__(self) -> None:
-        self.store = MemoryStore()
+        self.store = UnsureStore()
 
     @asynccontextmanager
     async def worker(
-        self, bundles: FakeBundles, *, watch: bool = False, load: float = 5.0, switch: float = 5.0
+        self,
+        bundles: FakeBundles,
+        *,
+        watch: bool = False,
+        load: float = 5.0,
+        switch: float = 5.0,
+        retry: float = 30.0,
     ) -> AsyncIterator[LiveModels]:
-        models = LiveModels(
-            bundles, self.store, next(_names), watch=watch, patience=Patience(load, switch, watch=0.1)
-        )
+        patience = Patience(load, switch, watch=0.1, retry=retry)
+        models = LiveModels(bundles, self.store, next(_names), watch=watch, patience=patience)
         await models.start()
         yield models
         await models.close()
@@ -130,13 +164,17 @@ def test_a_bad_bundle_changes_nothing_anywhere_and_is_one_log_line(caplog: pytes
             note = place.store.written[NOTE]
             caplog.clear()
             one.bad = {"2"}
-            with pytest.raises(ReloadRefused, match="2 is damaged"):
+            with pytest.raises(ReloadRefused) as refused:
                 await first.reload("2")
-            assert [r.message for r in caplog.records] == ["models not exchanged: the live model stays: 2 is damaged"]
+            assert refused.value.message == "the live model stays: 2 is damaged"  # where it lies is for the log
+            assert [r.message for r in caplog.records] == [
+                "models not exchanged: the live model stays: /bundles/2 is damaged"
+            ]
             assert "2" not in two.loads[1:]  # no other worker has heard of it
             one.bad, two.bad = set(), {"2"}
             with pytest.raises(ReloadRefused, match=r"worker \d+ refuses: 2 is damaged"):
                 await first.reload("2")
+            assert "2 is to be served and cannot be: /bundles/2 is damaged" in caplog.messages
             with pytest.raises(ModelVersionNotFound):
                 await first.reload("3")
             assert versions(first, second) == [["1"], ["1"]]
@@ -212,6 +250,92 @@ def test_a_reload_that_is_killed_half_way_leaves_what_was_served() -> None:
                 assert versions(fourth) == [["2"]]  # what the note names, not the newest
 
     run(scenario)
+
+
+@pytest.mark.parametrize("other", ["reload", "test"])
+def test_what_another_worker_decides_while_a_bundle_loads_stands(other: str) -> None:
+    async def scenario(place: Place) -> None:
+        one, two = FakeBundles("1", "2", "3"), FakeBundles("1", "2", "3")
+        async with place.worker(one) as first, place.worker(two) as second:
+            await first.reload("1")
+            one.gate.clear()
+            one.gated = "2"
+            late = asyncio.create_task(first.reload("2"))
+            await until(lambda: "2" in one.loads)
+            await (second.reload("3") if other == "reload" else second.begin_test("3", 0.5))
+            await first._follower.next_look()
+            note, serves = place.store.written[NOTE], versions(first, second)
+            one.gate.set()
+            with pytest.raises(ReloadRefused, match="decided otherwise meanwhile"):
+                await late
+            await first._follower.next_look()
+            assert place.store.written[NOTE] == note
+            assert versions(first, second) == serves == ([["3"]] * 2 if other == "reload" else [["1", "3"]] * 2)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("moment", ["coming", "decided"])
+def test_an_exchange_that_lost_the_store_is_taken_back_while_its_author_lives(moment: str) -> None:
+    async def scenario(place: Place) -> None:
+        one, two = FakeBundles("1", "2"), FakeBundles("1", "2")
+        async with place.worker(one, load=1.0) as first, place.worker(two) as second:
+            await first.reload("1")
+            if moment == "coming":  # it is written, which nobody hears
+                place.store.lose = lambda rollout: rollout.coming is not None
+                with pytest.raises(StoreUnavailable):
+                    await first.reload("2")
+            else:  # it is written, and then can be neither decided nor taken back
+                two.gate.clear()
+                late = asyncio.create_task(first.reload("2"))
+                await until(lambda: place.rollout.coming is not None)
+                place.store.down = True
+                with pytest.raises(ServiceError):
+                    await late
+                two.gate.set()
+            assert place.rollout.coming == Serving("2")
+            place.store.lose = lambda rollout: False
+            place.store.down = False
+            await until(lambda: place.rollout.coming is None)
+            assert versions(first, second) == [["1"], ["1"]]
+            assert (await second.reload("2")).version == "2"
+            assert versions(first, second) == [["2"], ["2"]]
+
+    run(scenario)
+
+
+def test_a_note_that_was_read_earlier_and_comes_later_is_not_followed() -> None:
+    async def scenario(place: Place) -> None:
+        async with place.worker(FakeBundles("1", "2")) as models:
+            await models.reload("1")
+            place.killed(models)  # it looks when the test says so
+            place.store.held = held = asyncio.Event()
+            early = asyncio.create_task(models._follower.look())
+            await asyncio.sleep(0)
+            place.store.written[NOTE] = Rollout(Serving("2"), True, ("00002", "2")).encode()
+            late = asyncio.create_task(models._follower.look())
+            await asyncio.sleep(0.01)
+            held.set()
+            await asyncio.gather(early, late)
+            assert models._follower.rollout == place.rollout
+
+    run(scenario)
+
+
+def test_what_is_to_be_served_is_tried_again_and_the_log_hears_of_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(place: Place) -> None:
+        async with place.worker(FakeBundles("1", "2", "3")) as models:
+            await models.reload("2")
+        bundles = FakeBundles("1", "2", "3")
+        bundles.bad = {"2"}
+        async with place.worker(bundles, retry=0.1) as models:
+            assert versions(models) == [["3"]]
+            await until(lambda: bundles.loads.count("2") >= 3)
+            bundles.bad = set()
+            await until(lambda: versions(models) == [["2"]])
+
+    run(scenario)
+    assert caplog.messages == ["2 is to be served and cannot be: /bundles/2 is damaged"]
 
 
 def test_an_old_engine_is_freed_after_the_exchange() -> None:

@@ -87,6 +87,9 @@ async def test_a_damaged_bundle_is_refused_in_one_line(root: Path) -> None:
     with pytest.raises(BundleRefused, match="is damaged") as refused:
         await BundleFolder(root, 100).load("old")
     assert len(str(refused.value).splitlines()) == 1
+    # Clients hear which bundle, the log also where it lies.
+    assert str(refused.value).startswith("old/weights.safetensors is damaged")
+    assert refused.value.for_log.startswith(f"{root}/old/weights.safetensors is damaged")
 
 
 class Raising(BundleFolder):
@@ -174,3 +177,5 @@ async def test_nothing_is_loaded_where_no_good_bundle_is(tmp_path: Path, kind: s
     with pytest.raises(BundleRefused) as refused:
         await BundleFolder(root, 100).load("v1")
     assert len(str(refused.value).splitlines()) == 1
+    assert str(tmp_path) not in str(refused.value)
+    assert str(root) in refused.value.for_log
