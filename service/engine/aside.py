@@ -17,6 +17,8 @@ Result = TypeVar("Result")
 # Seconds after which a thread that runs Python lets another one have the GIL. The interpreter's own 5 ms would be
 # the time that each step of a request waits.
 _TURN = 0.5e-3
+# So many passes over the young until the collector's next full one: more than there will be.
+_NEVER = 2**30
 
 _one_at_a_time = threading.Lock()
 
@@ -31,14 +33,21 @@ async def aside(work: Callable[[], Result]) -> Result:
 
 
 def _quietly(work: Callable[[], Result]) -> Result:
-    """Do it without passes of the garbage collector over what it makes, then or later: that is there to stay."""
+    """Do it without full passes of the garbage collector over what it makes, then or later: that is there to stay.
+
+    The short passes over what is young go on. What is frozen is never looked at again, and without these it would be
+    the garbage of all requests that come meanwhile, too: at each reload more.
+    """
     with _one_at_a_time:
-        turn = sys.getswitchinterval()
+        turn, thresholds = sys.getswitchinterval(), gc.get_threshold()
         sys.setswitchinterval(_TURN)
-        gc.disable()
+        gc.collect()  # it has little to go over: whatever is large was frozen when it was made
+        gc.set_threshold(*thresholds[:2], _NEVER)
         try:
-            return work()
-        finally:
+            result = work()
+            gc.collect(1)
             gc.freeze()
-            gc.enable()
+            return result
+        finally:
+            gc.set_threshold(*thresholds)
             sys.setswitchinterval(turn)

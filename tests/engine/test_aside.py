@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 import threading
+import weakref
 
 import pytest
 
@@ -20,18 +21,40 @@ def niceness() -> int:
 
 
 async def test_it_gives_way_and_nothing_of_that_stays() -> None:
-    turn, ours = sys.getswitchinterval(), niceness()
-    inside = await aside(lambda: (niceness(), sys.getswitchinterval() < turn, gc.isenabled()))
-    assert inside == (10, True, False)
-    assert (niceness(), sys.getswitchinterval(), gc.isenabled()) == (ours, turn, True)
+    turn, ours, thresholds = sys.getswitchinterval(), niceness(), gc.get_threshold()
+    inside = await aside(lambda: (niceness(), sys.getswitchinterval() < turn, gc.get_threshold()[2] > 1_000_000))
+    assert inside == (10, True, True)
+    assert (niceness(), sys.getswitchinterval(), gc.get_threshold()) == (ours, turn, thresholds)
     gc.unfreeze()
 
 
 async def test_what_it_raises_reaches_the_caller_and_undoes_as_much() -> None:
-    turn = sys.getswitchinterval()
+    turn, thresholds, frozen = sys.getswitchinterval(), gc.get_threshold(), gc.get_freeze_count()
     with pytest.raises(ZeroDivisionError):
         await aside(lambda: 1 // 0)
-    assert (sys.getswitchinterval(), gc.isenabled()) == (turn, True)
+    assert (sys.getswitchinterval(), gc.get_threshold()) == (turn, thresholds)
+    assert gc.get_freeze_count() == frozen  # it has made nothing that stays
+
+
+async def test_what_stays_is_frozen_and_the_garbage_of_that_time_is_not() -> None:
+    class Node:
+        """One of a cycle, which no reference count frees."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+    def work() -> tuple[list[list[int]], list[weakref.ref[Node]]]:
+        kept, garbage = [], []
+        for n in range(50_000):
+            kept.append([n])
+            garbage.append(weakref.ref(Node()))
+        return kept, garbage
+
+    before = gc.get_freeze_count()
+    kept, garbage = await aside(work)
+    assert gc.get_freeze_count() - before >= len(kept)
+    # A pass spares what is just being made.
+    assert sum(each() is not None for each in garbage) < len(garbage) / 100
     gc.unfreeze()
 
 
