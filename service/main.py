@@ -14,8 +14,11 @@ How `POST /v1/events?k=10` flows:
                      3. the answer goes out; core.memo_writer stores the new state in the background
 
 Everything before the batchers runs on the event loop and touches one request; the batchers are where requests
-that are under way at the same time share work. `open_services` below builds these parts from left to right and takes
-them down in reverse, so that whatever was accepted is finished before what it needs is closed.
+that are under way at the same time share work. LiveModels says which engine is a user's, and exchanges the models of
+all workers together. No request waits for what runs beside: Housekeeper removes what is too old and finishes merges
+that were cut off, Consumer records a stream's events as if they had come over HTTP, and Warmer rebuilds memos after
+an exchange of models. `open_services` below builds all this in that order and takes it down in reverse, so that
+whatever was accepted is finished before what it needs is closed.
 """
 
 from __future__ import annotations
@@ -27,11 +30,12 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from fastapi import FastAPI
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -46,19 +50,21 @@ from service.batching import MicroBatcher
 from service.core.accuracy import Sampling
 from service.core.consumer import Consumer, StreamMeter
 from service.core.errors import StoreUnavailable
-from service.core.events import Snapshot, Visit
 from service.core.housekeeper import Housekeeper
 from service.core.live_models import LiveModels
 from service.core.memo_writer import MemoWriter
-from service.core.ports import Bundles, EngineJob, Folded, ScoredItem, SimilarJob, Turn
+from service.core.ports import Bundles
 from service.core.recommender import Recommender
 from service.core.store_port import Store
 from service.core.warmer import Warmer
-from service.engine import BundleFolder
+from service.engine import BundleFolder, run_similar, run_turns
 from service.settings import Settings, StreamAddress, load_settings
 from service.store import StoreUnreachable, open_store, open_stream
 
 _log = logging.getLogger(__name__)
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 CONSOLE = Path(__file__).parent / "console" / "index.html"
 
@@ -131,63 +137,9 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         closing.enter_context(threadpool_limits(limits=1, user_api="blas"))
         store = MeteredStore(await open_log(settings), meter)
         closing.push_async_callback(store.close)
-        models = LiveModels(
-            bundle_folder(settings),
-            store,
-            f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}",
-            watch=settings.watch,
-            switched=meter.models,
-        )
-        await models.start()
-        closing.push_async_callback(models.close)
-        # One thread: the engine's arithmetic holds a core, and a second one would only take turns with it.
-        thread = closing.enter_context(ThreadPoolExecutor(1, thread_name_prefix="engine"))
-        turns: MicroBatcher[EngineJob, Folded] = MicroBatcher(
-            partial(run_turns, thread),
-            max_batch=TURNS_PER_BATCH,
-            max_queue=LONGEST_QUEUE,
-            meter=meter.stage("turns"),
-        )
-        closing.push_async_callback(turns.close)
-        similar: MicroBatcher[SimilarJob, tuple[ScoredItem, ...]] = MicroBatcher(
-            partial(run_similar, thread),
-            max_batch=SIMILAR_PER_BATCH,
-            max_queue=LONGEST_QUEUE,
-            meter=meter.stage("similar"),
-        )
-        closing.push_async_callback(similar.close)
-        visits: MicroBatcher[Visit, Snapshot] = MicroBatcher(
-            store.visit,
-            max_batch=VISITS_PER_BATCH,
-            max_queue=LONGEST_QUEUE,
-            meter=meter.stage("visits"),
-        )
-        closing.push_async_callback(visits.close)
-        memos = MemoWriter(store, max_waiting=MEMOS_WAITING, linger=MEMOS_LINGER)
-        recommender = Recommender(
-            store,
-            models,
-            memos,
-            meter,
-            visit=visits.submit,
-            fold=turns.submit,
-            fold_aside=turns.submit_aside,
-            similar=similar.submit,
-            patience=settings.deadline,
-            sampling=Sampling(settings.accuracy_sample),
-        )
-        closing.push_async_callback(recommender.close)
-        housekeeper = Housekeeper(store, expires=settings.days_kept is not None, events_kept=settings.events_kept)
-        closing.push_async_callback(housekeeper.close)
-        housekeeper.start()
-        if settings.stream_url is not None:
-            consumer = await _open_consumer(settings.stream_url, recommender, meter.stream)
-            closing.push_async_callback(consumer.close)
-            consumer.start()
-        if settings.rebuild_share:
-            warmer = Warmer(store, lambda: models.served, meter.rebuild, share=settings.rebuild_share)
-            closing.push_async_callback(warmer.close)
-            warmer.start()
+        models = await _open_models(settings, store, meter, closing)
+        recommender = _open_recommender(settings, store, models, meter, closing)
+        await _start_what_runs_beside(settings, store, models, recommender, meter, closing)
         # What is alive now lives as long as the process. Left to the collector, a full pass over it holds every
         # request up for 65 to 250 ms, again and again.
         gc.collect()
@@ -197,51 +149,75 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         _log.info("stopping: finishing what was accepted", extra={"pid": os.getpid()})
 
 
+async def _open_models(
+    settings: Settings, store: Store, meter: PrometheusMeter, closing: AsyncExitStack
+) -> LiveModels:
+    """The engines that answer, loaded, and exchanged from now on as the note in the store says."""
+    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+    models = LiveModels(bundle_folder(settings), store, name, watch=settings.watch, switched=meter.models)
+    await models.start()
+    closing.push_async_callback(models.close)
+    return models
+
+
+def _open_recommender(
+    settings: Settings, store: Store, models: LiveModels, meter: PrometheusMeter, closing: AsyncExitStack
+) -> Recommender:
+    """The use cases, with a batcher for each kind of work that requests share."""
+    # One thread: the engine's arithmetic holds a core, and a second one would only take turns with it.
+    thread = closing.enter_context(ThreadPoolExecutor(1, thread_name_prefix="engine"))
+
+    def batcher(
+        stage: str, run: Callable[[Sequence[Job]], Awaitable[Sequence[Result | Exception]]], max_batch: int
+    ) -> MicroBatcher[Job, Result]:
+        made = MicroBatcher(run, max_batch=max_batch, max_queue=LONGEST_QUEUE, meter=meter.stage(stage))
+        closing.push_async_callback(made.close)
+        return made
+
+    turns = batcher("turns", partial(run_turns, thread, LONGEST_INLINE), TURNS_PER_BATCH)
+    similar = batcher("similar", partial(run_similar, thread), SIMILAR_PER_BATCH)
+    visits = batcher("visits", store.visit, VISITS_PER_BATCH)
+    recommender = Recommender(
+        store,
+        models,
+        MemoWriter(store, max_waiting=MEMOS_WAITING, linger=MEMOS_LINGER),
+        meter,
+        visit=visits.submit,
+        fold=turns.submit,
+        fold_aside=turns.submit_aside,
+        similar=similar.submit,
+        patience=settings.deadline,
+        sampling=Sampling(settings.accuracy_sample),
+    )
+    closing.push_async_callback(recommender.close)
+    return recommender
+
+
+async def _start_what_runs_beside(
+    settings: Settings,
+    store: Store,
+    models: LiveModels,
+    recommender: Recommender,
+    meter: PrometheusMeter,
+    closing: AsyncExitStack,
+) -> None:
+    """What no request waits for: retention and merges that were cut off, a stream's events, memos' rebuilds."""
+    housekeeper = Housekeeper(store, expires=settings.days_kept is not None, events_kept=settings.events_kept)
+    closing.push_async_callback(housekeeper.close)
+    housekeeper.start()
+    if settings.stream_url is not None:
+        consumer = await _open_consumer(settings.stream_url, recommender, meter.stream)
+        closing.push_async_callback(consumer.close)
+        consumer.start()
+    if settings.rebuild_share:
+        warmer = Warmer(store, lambda: models.served, meter.rebuild, share=settings.rebuild_share)
+        closing.push_async_callback(warmer.close)
+        warmer.start()
+
+
 async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> Consumer:
     source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
     return Consumer(source, partial(parse_entry, address.stream), recommender.record_batch, meter)
-
-
-async def run_turns(thread: ThreadPoolExecutor, jobs: Sequence[EngineJob]) -> list[Folded | Exception]:
-    """Run each job on its engine, those of one engine as one batch; results in the order of the jobs.
-
-    There are two engines only while a reload is under way, when turns begun with the old model are still waiting.
-    """
-    by_engine: dict[int, list[int]] = {}
-    for position, (engine, _) in enumerate(jobs):
-        by_engine.setdefault(id(engine), []).append(position)
-    results: dict[int, Folded | Exception] = {}
-    for positions in by_engine.values():
-        engine = jobs[positions[0]][0]
-        turns: list[Turn] = [jobs[position][1] for position in positions]
-        try:
-            if engine.cost(turns) <= LONGEST_INLINE:
-                folded = engine.run(turns)
-            else:
-                folded = await asyncio.get_running_loop().run_in_executor(thread, engine.run, turns)
-            results.update(zip(positions, folded, strict=True))
-        except Exception as error:  # one engine's failure is not the other's
-            results.update(dict.fromkeys(positions, error))
-    return [results[position] for position in range(len(jobs))]
-
-
-async def run_similar(
-    thread: ThreadPoolExecutor, jobs: Sequence[SimilarJob]
-) -> list[tuple[ScoredItem, ...] | Exception]:
-    """Look up one after the other in the engine's own thread; between two batches of these the turns get theirs."""
-
-    def work() -> list[tuple[ScoredItem, ...] | Exception]:
-        return [_similar_or_error(job) for job in jobs]
-
-    return await asyncio.get_running_loop().run_in_executor(thread, work)
-
-
-def _similar_or_error(job: SimilarJob) -> tuple[ScoredItem, ...] | Exception:
-    engine, item_id, k = job
-    try:
-        return engine.similar(item_id, k)
-    except Exception as error:  # one item's failure is not the others'
-        return error
 
 
 def docs_url(settings: Settings) -> str:

@@ -9,10 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,10 +20,8 @@ import pytest
 from model.artifact import WEIGHTS, write_bundle
 from model.config import ModelConfig
 from service.__main__ import StartRefused, check_port
-from service.core.ports import Folded, StateDamaged, TopK, Turn
-from service.main import docs_url, run_turns
+from service.main import docs_url
 from service.settings import Settings
-from tests.core.fakes import FakeEngine
 from tests.model.builders import bundle_of
 from tests.store.backends import SqliteBackend
 from tests.store.calls import append, new
@@ -33,41 +29,6 @@ from tests.store.calls import append, new
 ROOT = Path(__file__).parent.parent.parent
 BUNDLE = ROOT / "bundles" / "ml-1m-demo"
 KEY = "a-key-of-enough-length"
-
-
-def test_turns_of_two_models_keep_their_order() -> None:
-    class Broken(FakeEngine):
-        def run(self, turns: object) -> list[object]:  # type: ignore[override]
-            raise RuntimeError("broken")
-
-    async def scenario() -> None:
-        old, new, broken = FakeEngine("old"), FakeEngine("new"), Broken("broken")
-        jobs = [
-            (engine, Turn(None, (str(n + 1),), TopK(1, False))) for n, engine in enumerate((old, new, broken) * 2)
-        ]
-        with ThreadPoolExecutor(1) as thread:
-            results = await run_turns(thread, jobs)
-        assert [isinstance(result, Folded) for result in results] == [True, True, False] * 2
-        assert [result.items[0].item_id for result in results if isinstance(result, Folded)] == ["1", "2", "4", "5"]
-        assert (old.batches, new.batches) == ([2], [2])
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize(("seconds", "where"), [(0.0, "MainThread"), (1.0, "engine_0"), (float("inf"), "engine_0")])
-def test_what_takes_long_runs_in_a_thread_and_the_rest_where_it_is(seconds: float, where: str) -> None:
-    class Placed(FakeEngine):
-        def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
-            self.place = threading.current_thread().name
-            return super().run(turns)
-
-    async def scenario() -> None:
-        engine = Placed(seconds=seconds)
-        with ThreadPoolExecutor(1, thread_name_prefix="engine") as thread:
-            await run_turns(thread, [(engine, Turn(None, ("1",), None))] * 2)
-        assert (engine.place, engine.batches) == (where, [2])
-
-    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(

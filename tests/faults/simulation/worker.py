@@ -14,7 +14,7 @@ from service.core.events import Snapshot, Visit
 from service.core.memo_writer import MemoWriter
 from service.core.ports import EngineJob, Folded, SilentMeter
 from service.core.recommender import Recommender
-from service.main import run_turns
+from service.engine import run_turns
 from tests.core.fakes import NoMeter, similar_one
 from tests.faults.simulation.engine import SimulatedModels
 from tests.faults.simulation.server import StoreLink
@@ -40,7 +40,7 @@ class Worker:
         self._callers: list[tuple[Process, asyncio.Future[Any]]] = []
         clock = process.time
         turns: MicroBatcher[EngineJob, Folded] = MicroBatcher(
-            partial(run_turns, NO_THREAD), max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
+            partial(run_turns, NO_THREAD, 2e-3), max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
         )
         visits: MicroBatcher[Visit, Snapshot] = MicroBatcher(
             store.visit, max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
