@@ -11,7 +11,7 @@ from service.api.answers import Json, encoded, json_response, recommendations_ou
 from service.api.errors import error_body
 from service.api.schemas import BatchOut, EventBatchIn, EventIn, NoQuery, RecordedOut, RecordQuery
 from service.api.scopes import needs
-from service.api.serving import Serving
+from service.api.serving import UseCases
 from service.core.errors import ServiceError
 from service.core.events import NewEvent
 from service.core.ports import TopK
@@ -33,13 +33,13 @@ async def answer_event(recommender: Recommender, event: EventIn, query: RecordQu
 
 
 @router.post("", openapi_extra=needs(KeyScope.WRITE), response_model=RecordedOut)
-async def record_event(event: EventIn, query: Annotated[RecordQuery, Query()], recommender: Serving) -> Response:
+async def record_event(event: EventIn, query: Annotated[RecordQuery, Query()], recommender: UseCases) -> Response:
     """Append an event. With `k` the answer holds recommendations that already reflect it."""
     return json_response(await answer_event(recommender, event, query))
 
 
 @router.post("/batch", openapi_extra=needs(KeyScope.WRITE), response_model=BatchOut)
-async def record_events(batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: Serving) -> Response:
+async def record_events(batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: UseCases) -> Response:
     """Append up to 1,000 events, each user's in the order given.
 
     The status is 200 whenever the batch itself could be read: each result says whether its event was recorded, and

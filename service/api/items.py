@@ -10,14 +10,14 @@ from service.api.answers import encoded, items_out, json_response
 from service.api.fields import PathId
 from service.api.schemas import SimilarOut, SimilarQuery
 from service.api.scopes import needs
-from service.api.serving import Serving
+from service.api.serving import UseCases
 from service.keys import KeyScope
 
 router = APIRouter(prefix="/v1/items", tags=["items"])
 
 
 @router.get("/{item_id}/similar", openapi_extra=needs(KeyScope.READ), response_model=SimilarOut)
-async def similar(item_id: PathId, query: Annotated[SimilarQuery, Query()], recommender: Serving) -> Response:
+async def similar(item_id: PathId, query: Annotated[SimilarQuery, Query()], recommender: UseCases) -> Response:
     """The `k` items nearest to this one, without itself."""
     model_version, items = await recommender.similar(item_id, query.k)
     out = {"item_id": item_id, "model_version": model_version, "items": items_out(items)}

@@ -10,7 +10,7 @@ from service.api.answers import anonymous_out, encoded, json_response, recommend
 from service.api.fields import PathId
 from service.api.schemas import CandidatesIn, HistoryIn, ItemsOut, NoQuery, RecommendationsOut, TopKQuery
 from service.api.scopes import needs
-from service.api.serving import Serving
+from service.api.serving import UseCases
 from service.core.ports import Rank, TopK
 from service.core.recommender import Recommender
 from service.keys import KeyScope
@@ -25,14 +25,14 @@ async def answer_read(recommender: Recommender, user_id: str, query: TopKQuery) 
 
 
 @router.get("/users/{user_id}/recommendations", openapi_extra=needs(KeyScope.READ), response_model=RecommendationsOut)
-async def recommend(user_id: PathId, query: Annotated[TopKQuery, Query()], recommender: Serving) -> Response:
+async def recommend(user_id: PathId, query: Annotated[TopKQuery, Query()], recommender: UseCases) -> Response:
     """The `k` best items for a user, whether or not the log knows the user."""
     return json_response(await answer_read(recommender, user_id, query))
 
 
 @router.post("/users/{user_id}/rank", openapi_extra=needs(KeyScope.READ), response_model=RecommendationsOut)
 async def rank(
-    user_id: PathId, body: CandidatesIn, query: Annotated[NoQuery, Query()], recommender: Serving
+    user_id: PathId, body: CandidatesIn, query: Annotated[NoQuery, Query()], recommender: UseCases
 ) -> Response:
     """The candidates, best first; those that the model does not know come last, with score null."""
     answer = await recommender.recommend(user_id, Rank(tuple(body.candidates)))
@@ -41,7 +41,7 @@ async def rank(
 
 @router.post("/recommendations", openapi_extra=needs(KeyScope.READ), response_model=ItemsOut)
 async def recommend_for_history(
-    body: HistoryIn, query: Annotated[NoQuery, Query()], recommender: Serving
+    body: HistoryIn, query: Annotated[NoQuery, Query()], recommender: UseCases
 ) -> Response:
     """The `k` best items after a history that is not in the log; nothing is stored."""
     answer = await recommender.recommend_for_history(body.history, TopK(body.k, body.exclude_seen))

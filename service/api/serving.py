@@ -34,4 +34,4 @@ async def _recommender(request: Request) -> Recommender:
 
 
 Running = Annotated[Services, Depends(_services)]
-Serving = Annotated[Recommender, Depends(_recommender)]
+UseCases = Annotated[Recommender, Depends(_recommender)]

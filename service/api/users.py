@@ -20,14 +20,14 @@ from service.api.schemas import (
     UserOut,
 )
 from service.api.scopes import needs
-from service.api.serving import Serving
+from service.api.serving import UseCases
 from service.keys import KeyScope
 
 router = APIRouter(prefix="/v1/users", tags=["users"])
 
 
 @router.get("/{user_id}", openapi_extra=needs(KeyScope.READ))
-async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving) -> UserOut:
+async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: UseCases) -> UserOut:
     """Counts, the last event and the version of the model that answers the user."""
     history = await recommender.history(user_id, None, 1)
     return UserOut(
@@ -41,7 +41,7 @@ async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender:
 
 
 @router.get("/{user_id}/events", openapi_extra=needs(KeyScope.READ))
-async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommender: Serving) -> EventsOut:
+async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommender: UseCases) -> EventsOut:
     """A page of the kept events, newest last. Begin without `before`, go on with `next_before` until it is null."""
     # One more than the page shows whether there is another.
     history = await recommender.history(user_id, query.before, query.limit + 1)
@@ -55,7 +55,7 @@ async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommen
 
 
 @router.get("/{user_id}/audit", openapi_extra=needs(KeyScope.READ))
-async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving) -> AuditOut:
+async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: UseCases) -> AuditOut:
     """Fold the kept events anew and compare the result with the stored memo."""
     found = await recommender.audit(user_id)
     return AuditOut(
@@ -72,7 +72,7 @@ async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender
 
 @router.post("/{user_id}/merge", openapi_extra=needs(KeyScope.WRITE))
 async def merge_user(
-    user_id: PathId, merge: MergeIn, query: Annotated[NoQuery, Query()], recommender: Serving
+    user_id: PathId, merge: MergeIn, query: Annotated[NoQuery, Query()], recommender: UseCases
 ) -> MergedOut:
     """Move another user's events into this user's log, in order of their timestamps; the other user is gone then.
 
@@ -92,7 +92,7 @@ async def merge_user(
 
 
 @router.delete("/{user_id}", openapi_extra=needs(KeyScope.WRITE))
-async def delete_user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving) -> UserDeletedOut:
+async def delete_user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: UseCases) -> UserDeletedOut:
     """Remove everything about the user. Doing it again is no error and removes 0 events.
 
     If merging another user into this one ended in an error, delete the other one, too: what had not come in yet would
@@ -103,7 +103,7 @@ async def delete_user(user_id: PathId, query: Annotated[NoQuery, Query()], recom
 
 @router.delete("/{user_id}/events/{event_id}", openapi_extra=needs(KeyScope.WRITE))
 async def delete_event(
-    user_id: PathId, event_id: PathId, query: Annotated[NoQuery, Query()], recommender: Serving
+    user_id: PathId, event_id: PathId, query: Annotated[NoQuery, Query()], recommender: UseCases
 ) -> EventDeletedOut:
     """Remove one event as if it had never been; an event that came without an id is called seq-<sequence>."""
     await recommender.delete_event(user_id, event_id)
