@@ -20,7 +20,7 @@ run: $(SERVER)  ## start the service with the demo bundle on 127.0.0.1:8000 (REC
 	@exec $(BIN)/python -m service
 
 test: $(DEV) redis  ## run the tests, against a real Redis server too
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 faults: $(DEV) redis  ## break everything that can break, the long form of the fault tests; a line of JSON for each
 	@FAULTS=long $(BIN)/python -m pytest -rA --capture=tee-sys tests/faults
