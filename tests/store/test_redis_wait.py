@@ -102,13 +102,17 @@ async def test_what_is_acknowledged_is_there_when_the_replica_takes_over(
     store = await RedisBackend(primary, wait=1).open()
     acknowledged: dict[str, int] = {}
     enough = asyncio.Event()
+    killed = False
 
     async def write(writer: int) -> None:
         for n in range(1000):
             try:
                 snapshot = await append(store, f"u{writer}", new("a", f"{writer}-{n}"))
             except StoreUnavailable:
-                return
+                if killed:
+                    return
+                await asyncio.sleep(0.05)  # a busy machine; it is acknowledged to nobody
+                continue
             acknowledged[f"{writer}-{n}"] = snapshot.sequence
             if len(acknowledged) > 100:
                 enough.set()
@@ -117,6 +121,7 @@ async def test_what_is_acknowledged_is_there_when_the_replica_takes_over(
     async with asyncio.timeout(20):
         await enough.wait()
     primary.kill()
+    killed = True
     await asyncio.gather(*writers)
     with Redis(port=replica.port) as client:
         client.replicaof("NO", "ONE")
