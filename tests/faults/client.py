@@ -44,6 +44,15 @@ class Client:
                 raise Unanswered from error
             raise
 
+    async def read(self, path: str) -> tuple[int, Any]:
+        """A GET's answer. A fault may just have ended, so what is unavailable is asked again, for 20 s at most."""
+        for _ in range(200):
+            status, answer = await self.call("GET", path)
+            if status != 503:
+                break
+            await asyncio.sleep(0.1)
+        return status, answer
+
     async def _exchange(self, request: bytes) -> tuple[int, Any]:
         if self._streams is None or self._streams[0].at_eof():  # the service ends what is idle for seconds
             self.close()

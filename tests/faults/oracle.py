@@ -121,7 +121,7 @@ async def _log_of(client: Client, user: str) -> list[Kept]:
     log: list[Kept] = []
     before = ""
     while True:
-        status, page = await client.call("GET", f"/users/{user}/events?limit=1000{before}")
+        status, page = await client.read(f"/users/{user}/events?limit=1000{before}")
         if status == 404:
             return []
         assert status == 200, page

@@ -102,7 +102,7 @@ async def audit_everyone(url: str, state_url: str) -> Audited:
         client = Client(url)
         while waiting:
             user = waiting.pop()
-            status, found = await client.call("GET", f"/users/{user}/audit")
+            status, found = await client.read(f"/users/{user}/audit")
             assert status == 200, found
             audited.sequences[user] = found["sequence"]
             audited.events += found["kept_events"]

@@ -58,14 +58,16 @@ async def _spoiled(
     async with Proxy(server.port, fault, SEED) as proxy:
         service = RunningService(tmp_path, proxy.url, tmp_path / "bundle", RECBLR_EVENTS_KEPT="100000")
         await asyncio.to_thread(service.__enter__)
-        users, items = [f"user{n}" for n in range(USERS)], [f"i{row}" for row in range(1, ITEMS + 1)]
-        load = Load(service.url, users, items, SEED, twice=0.0, named=named)
-        proxy.every = EVERY[fault]
-        await load.write(times(20, 200))
-        proxy.every = 0
-        verdict = await judged(load, [BUNDLE])
-        everyone = await audit_everyone(service.url, server.url)
-        await asyncio.to_thread(service.stop)
+        try:
+            users, items = [f"user{n}" for n in range(USERS)], [f"i{row}" for row in range(1, ITEMS + 1)]
+            load = Load(service.url, users, items, SEED, twice=0.0, named=named)
+            proxy.every = EVERY[fault]
+            await load.write(times(20, 200))
+            proxy.every = 0
+            verdict = await judged(load, [BUNDLE])
+            everyone = await audit_everyone(service.url, server.url)
+        finally:  # or the proxy waits for its connections
+            await asyncio.to_thread(service.stop)
     report(
         {"cut": "answers cut off", "delay": "answers that are late", "drop": "commands and answers lost"}[fault],
         event_ids=named,
