@@ -9,17 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from model.artifact import find_bundles, load_bundle, read_manifest, write_bundle
 from model.config import ModelConfig
 from model.training.__main__ import main
-from model.training.data import Interactions
-from model.training.evaluation import leave_one_out
-from model.training.export import export_log
-from model.training.ranking import MISS, Questions, mean_ndcg, rank_next
-from model.training.temporal import Timeline, judge, read_timeline
-from tests.model.builders import bundle_of, network_of, random_weights
+from tests.model.builders import bundle_of
 from tests.model.training.logs import append
 from tests.store.backends import SqliteBackend
 
@@ -212,111 +206,6 @@ def test_a_log_without_events_and_a_bundle_in_place_of_a_folder(
     assert "is one bundle; give --bundles the folder of versions" in run(tmp_path, capsys)[2]
 
 
-# The split.
-
-
-def timeline(tmp_path: Path, events: list[tuple[str, str, float]]) -> Timeline:
-    backend = SqliteBackend(tmp_path / "t.db")
-    append(backend, events)
-    export_log(backend.url, tmp_path / "t")
-    return read_timeline(tmp_path / "t")
-
-
-def test_nothing_later_stands_in_the_training_data(tmp_path: Path) -> None:
-    """The event that arrived last but says it is old counts as of the time of the one before it."""
-    found = timeline(
-        tmp_path,
-        [("a", "x", 1.0), ("a", "y", 9.0), ("b", "x", 2.0), ("a", "z", 3.0), ("b", "q", 8.0), ("c", "w", 9.5)],
-    )
-    by_user = {
-        user: found.times[found.offsets[n] : found.offsets[n + 1]].tolist() for n, user in enumerate(found.user_ids)
-    }
-    assert by_user == {"a": [1, 9, 9], "b": [2, 8], "c": [9.5]}
-    data = found.before(8.5)
-    assert list(data.user_ids) == ["a", "b"]
-    assert [data.item_ids[row - 1] for row in data.rows] == ["x", "x", "q"]
-    assert data.offsets.tolist() == [0, 1, 3]
-    assert data.popularity().tolist() == [0, 2, 1]
-    assert found.last_time_before(8.5) == 8.0
-    assert found.asked_after(8.0, 10).sum() == 3
-    assert found.asked_after(8.0, 1).sum() == 1
-
-
-def test_the_cut(tmp_path: Path) -> None:
-    found = timeline(tmp_path, [("a", f"i{n}", float(3600 * (n // 2))) for n in range(20)])
-    assert (found.times >= found.cut(0.1, None)).sum() == 2
-    assert (found.times >= found.cut(0.25, None)).sum() == 6  # of one time, so together
-    assert (found.times >= found.cut(0.0001, None)).sum() == 2
-    assert (found.times >= found.cut(0.5, 3.0)).sum() == 8
-
-
-# The ranks.
-
-
-@pytest.mark.parametrize("start_token", [True, False])
-def test_ranks_are_those_of_one_history_at_a_time(start_token: bool) -> None:
-    config = ModelConfig(items=20, dim=8, start_token=start_token)
-    network = network_of(config, random_weights(config))
-    rng = np.random.default_rng(3)
-    lengths = [1, 2, 5, 30, 7, 1]
-    rows = rng.integers(0, 21, sum(lengths))  # 0: not known
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    first = np.array([0, 1, 0, 22, 3, 1])  # the last user is asked nothing
-    popularity = np.array([0, *rng.permutation(20)])
-    found = rank_next(network, popularity, Questions(rows, offsets, first))
-    wanted = []
-    for user, begin in enumerate(first):
-        history = rows[offsets[user] : offsets[user + 1]]
-        for t in range(begin, len(history)):
-            known = [int(row) for row in history[:t] if row]
-            inputs = [0, *known] if start_token else known
-            if history[t] == 0:
-                wanted.append(MISS)
-                continue
-            scores = torch.from_numpy(popularity.astype(np.float32))
-            if inputs:
-                with torch.no_grad():
-                    scores = network.item_embedding.weight @ network(torch.tensor([inputs]))[0][0, -1]
-            wanted.append(1 + int((scores[1:] > scores[history[t]]).sum()))
-    assert found.tolist() == wanted
-
-
-def test_a_long_history_counts_by_its_newest_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.training.ranking.CONTEXT", 5)
-    config = ModelConfig(items=20, dim=8)
-    network = network_of(config, random_weights(config))
-    rows = np.random.default_rng(6).integers(1, 21, 30)
-    popularity = np.ones(21, np.int64)
-    whole = rank_next(network, popularity, Questions(rows, np.array([0, 30]), np.array([27])))
-    newest = rank_next(network, popularity, Questions(rows[22:], np.array([0, 8]), np.array([5])))
-    assert whole.tolist() == newest.tolist()
-
-
-def test_the_last_events_ranks_are_the_evaluations() -> None:
-    config = ModelConfig(items=20, dim=8)
-    network = network_of(config, random_weights(config))
-    rng = np.random.default_rng(4)
-    lengths = rng.integers(2, 30, 50)
-    data = Interactions(
-        rng.integers(1, 21, lengths.sum()).astype(np.int32),
-        np.concatenate([[0], np.cumsum(lengths)]),
-        [str(n) for n in range(20)],
-        [str(n) for n in range(50)],
-    )
-    ranks = rank_next(network, data.popularity(), Questions(data.rows.astype(np.int64), data.offsets, lengths - 1))
-    assert mean_ndcg(ranks) == pytest.approx(leave_one_out(network, data).metrics()["ndcg@10"], abs=1e-9)
-
-
-def test_items_unknown_to_a_model_are_misses(tmp_path: Path) -> None:
-    found = timeline(tmp_path, [("a", "i1", 1.0), ("a", "new", 2.0), ("b", "i2", 3.0), ("c", "new", 4.0)])
-    config = ModelConfig(items=2, dim=4)
-    network = network_of(config, random_weights(config))
-    figures = judge(network, ["i1", "i2"], np.array([0, 1, 1]), found, found.asked_after(0.0, 10))
-    assert figures["known_items"] == 0.5
-    assert figures["hr@10"] == 0.5  # with two items every known one is among the first ten
-    assert 0.25 <= figures["ndcg@10"] <= 0.5
-
-
 def test_the_manifest_is_what_the_next_run_reads(
     log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -376,12 +265,3 @@ def test_a_stray_file_among_the_runs_stays(
     left = sorted(path.name for path in (tmp_path / "work" / "runs").iterdir())
     assert len(left) == 2
     assert left[1] == "notes.txt"
-
-
-def test_a_network_that_has_diverged_predicts_nothing() -> None:
-    config = ModelConfig(items=5, dim=8)
-    network = network_of(config, random_weights(config))
-    with torch.no_grad():
-        network.item_embedding.weight.fill_(float("nan"))
-    questions = Questions(np.array([1, 2, 3]), np.array([0, 3]), np.array([1]))
-    assert rank_next(network, np.zeros(6, np.int64), questions).min() > 5
