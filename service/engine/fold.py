@@ -3,7 +3,8 @@
 The events of all users stand in one column, user after user, and are worked through ROWS at a time: products take
 these rows together, whosever they are, so weights are read once for four events; the conv and the recurrence walk the
 rows in order and pick up each user's state where it stands. One user's step, a micro-batch and the rebuild of long
-histories are the same code, and nothing is padded in time.
+histories are the same code, and nothing is padded in time. The arithmetic stands in this file too: a kernel may call
+those of its own module only (see `compiled`).
 
 Axes: B users, N events, D model width, H channels, K conv taps, L layers; Dp, Hp, Fp as in `parameters`. float32.
 """
