@@ -8,6 +8,8 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -110,3 +112,13 @@ class RedisServer:
                 return connection.recv(16).startswith(b"+PONG")
         except OSError:
             return False
+
+
+@contextmanager
+def empty_log(kind: str, folder: Path) -> Iterator[str]:
+    """The state URL of an empty store: "sqlite", a file in `folder`, or "redis", a server that goes at the end."""
+    if kind == "sqlite":
+        yield f"sqlite:///{folder}/events.db"
+    else:
+        with RedisServer() as server:
+            yield server.url

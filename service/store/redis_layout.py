@@ -42,12 +42,12 @@ class Script:
         self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-VISIT = Script("entry.lua", "retention.lua", "visit.lua")
-PUT_MEMO = Script("entry.lua", "position.lua", "put_memo.lua")
-HISTORY = Script("position.lua", "history.lua")
-DELETE_EVENT = Script("entry.lua", "position.lua", "delete_event.lua")
+VISIT = Script("entry.lua", "search.lua", "retention.lua", "visit.lua")
+PUT_MEMO = Script("entry.lua", "search.lua", "position.lua", "put_memo.lua")
+HISTORY = Script("search.lua", "position.lua", "history.lua")
+DELETE_EVENT = Script("entry.lua", "search.lua", "position.lua", "delete_event.lua")
 DELETE_USER = Script("entry.lua", "unsettled.lua", "delete_user.lua")
-EXPIRE = Script("entry.lua", "retention.lua", "unsettled.lua", "expire.lua")
+EXPIRE = Script("entry.lua", "search.lua", "retention.lua", "unsettled.lua", "expire.lua")
 PARK = Script("entry.lua", "unsettled.lua", "park.lua")
 MERGE = Script("entry.lua", "merge.lua")
 OPEN_PASS = Script("open_pass.lua")

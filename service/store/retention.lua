@@ -1,18 +1,12 @@
--- Shared by the scripts that remove the oldest events; redis_layout.py puts it before them, and entry.lua before it.
+-- Shared by the scripts that remove the oldest events; redis_layout.py puts it before them, and entry.lua and search.lua
+-- before it.
 
 -- The number of entries in `log` that arrived before `limit`, in milliseconds. Arrivals never descend along a log.
 local function expired(log, limit)
-  local low, high = 0, redis.call('LLEN', log)
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    local _, _, _, _, _, arrived = parts(redis.call('LINDEX', log, middle))
-    if arrived < limit then
-      low = middle + 1
-    else
-      high = middle
-    end
-  end
-  return low
+  return count_while(log, function(entry)
+    local _, _, _, _, _, arrived = parts(entry)
+    return arrived < limit
+  end)
 end
 
 -- Remove the oldest `number` events, at least one; the newest sequence that is removed.

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from model.artifact import write_bundle
 from model.config import ModelConfig
 from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
 from tests.model.builders import bundle_of
-from tests.servers import RedisServer
 
 USERS, ITEMS = 100, 40
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/events.db"
-    else:
-        with RedisServer() as server:
-            yield server.url
 
 
 def publish(folder: Path, version: str, seed: int) -> None:

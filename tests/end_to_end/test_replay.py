@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +14,9 @@ from model.artifact import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, ROOT, RunningService
 from tests.model.builders import bundle_of
-from tests.servers import RedisServer, free_port
+from tests.servers import free_port
 
 USERS, ITEMS, LAST = 30, 40, 10
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/events.db"
-    else:
-        with RedisServer() as server:
-            yield server.url
 
 
 @pytest.fixture

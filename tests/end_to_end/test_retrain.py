@@ -5,32 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from model.artifact import write_bundle
 from model.config import ModelConfig
 from model.training.data import read_interactions
 from tests.end_to_end.service import ROOT, RunningService
 from tests.model.builders import bundle_of
-from tests.servers import RedisServer
 
 USERS, ITEMS, EVENTS = 12, 12, 16
 RECIPE = "--dim 8 --layers 1 --window 16 --batch 32 --evaluate-every 10 --patience 99 --warmup-steps 5 --device cpu"
 LEARNS = "--epochs 60 --learning-rate 0.02"
 LEARNS_NOTHING = "--epochs 1 --learning-rate 0.000001"
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/events.db"
-    else:
-        with RedisServer() as server:
-            yield server.url
 
 
 def retrain(folder: Path, state_url: str, more: str) -> tuple[int, dict[str, Any]]:

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import pytest
 
 from model.artifact import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, RunningService
 from tests.model.builders import bundle_of
-from tests.servers import RedisServer
 
 WRITERS, USERS, ITEMS = 16, 4, 40
 BEFORE_THE_STOP = 10  # acknowledgements of each writer
 WAIT_SECONDS = 120.0
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/events.db"
-    else:
-        with RedisServer() as server:
-            yield server.url
 
 
 @dataclass

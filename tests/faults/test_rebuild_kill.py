@@ -16,7 +16,7 @@ from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
 from tests.faults.form import LONG, report, times
 from tests.model.builders import bundle_of
-from tests.servers import RedisServer
+from tests.servers import empty_log
 
 pytestmark = pytest.mark.faults
 
@@ -28,11 +28,8 @@ SLOW, FAST = "0.01", "1"
 
 @pytest.fixture(params=["redis", "sqlite"] if LONG else ["redis"])
 def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/events.db"
-    else:
-        with RedisServer() as server:
-            yield server.url
+    with empty_log(request.param, tmp_path) as url:
+        yield url
 
 
 def test_a_rebuild_survives_kill_9(tmp_path: Path, state_url: str) -> None:
