@@ -25,7 +25,7 @@ async def record_event(event: EventIn, query: Annotated[RecordQuery, Query()]) -
     if query.k is not None:
         out.recommendations = RecommendationsOut(
             user_id=event.user_id,
-            model_version="20261128T015015Z-16ab70de",
+            model_version="20261128T052316Z-3cf3d5d7",
             sequence=1,
             source="state",
             items=[ItemOut(item_id=item_id, score=score) for item_id, score in _ITEMS],

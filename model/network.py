@@ -13,16 +13,17 @@ class RecBLR(nn.Module):
     """The network. The recurrent state (B, L, K, H) is an argument and a result, never hidden in the module.
 
     Scores are products of an output with the embedding table: `output @ item_embedding.weight.T`.
-    Where `config.start_token`, the caller begins a history with row 0.
+    Where `config.start_token`, the caller begins a history with row 0. In training mode `embedding_dropout` is the
+    probability with which what an embedding holds is dropped, `dropout` that within the layers.
     """
 
     initial_state: Tensor
 
-    def __init__(self, config: ModelConfig, dropout: float = 0.0) -> None:
+    def __init__(self, config: ModelConfig, dropout: float = 0.0, embedding_dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
         self.item_embedding = nn.Embedding(config.items + 1, config.dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(embedding_dropout)
         self.layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
         self.recurrent_layers = nn.ModuleList(RecurrentLayer(config, dropout) for _ in range(config.layers))
         self.register_buffer("initial_state", torch.zeros(config.state_shape))

@@ -13,7 +13,7 @@ from model.ops.triton_scan import backward_kernel, forward_kernel
 # Measured on an H200, see DECISIONS.md. Steps whose loads are in flight together: the forward pass keeps a tile in
 # registers, so a chained tile is short; the backward pass walks through longer tiles in groups.
 BLOCK, WARPS = 128, 2
-FORWARD_TILE, FORWARD_CHAINED_TILE = 4, 16
+FORWARD_TILE, FORWARD_CHAINED_TILE, FORWARD_CHAINED_WARPS = 4, 16, 4
 BACKWARD_CHAINED_TILE, BACKWARD_GROUP = 32, 2
 # Sequences times blocks of channels that fill the device; with fewer, tiles are chained.
 ENOUGH = 1024
@@ -38,11 +38,11 @@ def _forward(
     B, T, H = x.shape
     h, final = _forward_like(x, gates, Lambda, initial, lengths, starts)
     chain, block = chained(B, T, H), _block(H)
-    tile = FORWARD_CHAINED_TILE if chain else FORWARD_TILE
+    tile, warps = (FORWARD_CHAINED_TILE, FORWARD_CHAINED_WARPS) if chain else (FORWARD_TILE, WARPS)
     tiles = triton.cdiv(T, tile)
     forward_kernel[(B * triton.cdiv(H, block) * (tiles if chain else 1),)](
         x, gates, Lambda, initial, lengths, starts, h, final, *_scratch(x, tiles if chain else 0), B, T, H, tiles,
-        STARTS=starts is not None, CHAINED=chain, TILE=tile, BLOCK=block, num_warps=WARPS,
+        STARTS=starts is not None, CHAINED=chain, TILE=tile, BLOCK=block, num_warps=warps,
     )  # fmt: skip
     return h, final
 
@@ -79,8 +79,8 @@ def _backward(
     dinitial = torch.empty(B, H, dtype=torch.float32, device=x.device)
     backward_kernel[(B * triton.cdiv(H, block) * tiles,)](
         x, gates, Lambda, initial, lengths, starts, h, dh.contiguous(), dfinal.contiguous(), dx, dgates, dlambda,
-        dinitial, *_scratch(x, tiles if chain else 0), B, T, H, tiles, steps,
-        STARTS=starts is not None, CHAINED=chain, GROUP=BACKWARD_GROUP, BLOCK=block, num_warps=WARPS,
+        dinitial, *_scratch(x, tiles if chain else 0), B, T, tiles, steps,
+        H=H, STARTS=starts is not None, CHAINED=chain, GROUP=BACKWARD_GROUP, BLOCK=block, num_warps=WARPS,
     )  # fmt: skip
     # Summed by a plain reduction, so that the result does not depend on scheduling.
     return dx, dgates, dlambda.sum(0).to(Lambda.dtype), dinitial.to(initial.dtype)

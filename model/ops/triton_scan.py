@@ -27,15 +27,24 @@ def softplus(value):
 
 
 @triton.jit
+def sigmoid(value):
+    """1 / (1 + exp(-value)). A division takes several instructions more than a reciprocal root and its square."""
+    root = tl.rsqrt(1.0 + tl.exp(-value))
+    return root * root
+
+
+@triton.jit
 def decay(r, softplus_lambda):
-    """a, sqrt(1 - a^2) without cancellation for a near 1, and sigmoid(r)."""
-    sig_r = tl.sigmoid(r)
+    """a, sqrt(1 - a^2) without cancellation for a near 1, one over that, and sigmoid(r)."""
+    sig_r = sigmoid(r)
     # -expm1(v) by its series where 1 - a^2 would cancel (six terms are float32 for |v| < 1/8), else directly.
     v = -2.0 * softplus_lambda * sig_r
     a = tl.exp(0.5 * v)
     series = -v * (1.0 + v * (0.5 + v * (1.0 / 6.0 + v * (1.0 / 24.0 + v * (1.0 / 120.0 + v * (1.0 / 720.0))))))
     # Not below 1e-37, as in the reference.
-    return a, tl.sqrt(tl.maximum(tl.where(v > -0.125, series, 1.0 - a * a), 1e-37)), sig_r
+    rest = tl.maximum(tl.where(v > -0.125, series, 1.0 - a * a), 1e-37)
+    inverse = tl.rsqrt(rest)
+    return a, rest * inverse, inverse, sig_r
 
 
 @triton.jit
@@ -52,7 +61,8 @@ def _publish(words, product, total, inside):
 def _await(words, inside):
     """The (product, total) that another tile publishes, once all its words carry the mark."""
     word = tl.load(words, inside, -1, volatile=True)
-    while tl.max(word, axis=0) >= 0:
+    # The mark is in the upper half: the largest of 32-bit numbers is found faster than that of 64-bit ones.
+    while tl.max((word >> 32).to(tl.int32), axis=0) >= 0:
         word = tl.load(words, inside, -1, volatile=True)
     product = ((word >> 32) & 0x7FFFFFFF).to(tl.int32).to(tl.float32, bitcast=True)
     return product, (word & 0xFFFFFFFF).to(tl.uint32).to(tl.float32, bitcast=True)
@@ -142,9 +152,9 @@ def forward_kernel(
             x = tl.load(x_ptr + row * H + channel, here, 0.0).to(tl.float32)
             r = tl.load(gates_ptr + row * 2 * H + channel, here, 0.0).to(tl.float32)
             i = tl.load(gates_ptr + row * 2 * H + H + channel, here, 0.0).to(tl.float32)
-            a, scale, _ = decay(r, softplus_lambda)
+            a, scale, _, _ = decay(r, softplus_lambda)
             reach = reach + (_reach(t, row, a, length, starts_ptr, STARTS),)
-            added = added + (tl.where(t < length, scale * tl.sigmoid(i) * x, 0.0),)
+            added = added + (tl.where(t < length, scale * sigmoid(i) * x, 0.0),)
         if CHAINED:
             product = tl.full([BLOCK], 1.0, tl.float32)
             total = tl.zeros([BLOCK], tl.float32)
@@ -180,9 +190,9 @@ def backward_kernel(
     words_ptr,
     B,
     T,
-    H,
     tiles,
     tile_steps,
+    H: tl.constexpr,
     STARTS: tl.constexpr,
     CHAINED: tl.constexpr,
     GROUP: tl.constexpr,
@@ -217,7 +227,7 @@ def backward_kernel(
             for step in tl.static_range(GROUP):
                 t = latest - group * GROUP - step
                 r, dh = pairs[step]
-                a, _, _ = decay(r, softplus_lambda)
+                a, _, _, _ = decay(r, softplus_lambda)
                 reach = _reach(t, batch * T + t, a, length, starts_ptr, STARTS)
                 product *= reach
                 total = reach * (total + dh)
@@ -243,12 +253,12 @@ def backward_kernel(
             before = tl.where(t > 0, before, initial)
             if STARTS:
                 before = tl.where(tl.load(starts_ptr + row, t < T, 0) != 0, 0.0, before)
-            a, scale, sig_r = decay(r, softplus_lambda)
-            sig_i = tl.sigmoid(i)
+            a, scale, inverse, sig_r = decay(r, softplus_lambda)
+            sig_i = sigmoid(i)
             g = dh + carry
             carry = _reach(t, row, a, length, starts_ptr, STARTS) * g
             # d sqrt(1 - a^2) / d log a = -a^2 / sqrt(1 - a^2)
-            dlog_a = tl.where(t < length, g * a * (before - sig_i * x * a / scale), 0.0)
+            dlog_a = tl.where(t < length, g * a * (before - sig_i * x * a * inverse), 0.0)
             db = tl.where(t < length, g * scale, 0.0)
             dsoftplus -= dlog_a * sig_r
             gate = dgates_ptr + row * 2 * H + channel
@@ -257,4 +267,4 @@ def backward_kernel(
             tl.store(gate + H, db * x * sig_i * (1.0 - sig_i), here)
     if tile == 0:
         tl.store(dinitial_ptr + batch * H + channel, carry, inside)
-    tl.store(dlambda_ptr + (batch * tiles + tile) * H + channel, dsoftplus * tl.sigmoid(Lambda), inside)
+    tl.store(dlambda_ptr + (batch * tiles + tile) * H + channel, dsoftplus * sigmoid(Lambda), inside)

@@ -55,7 +55,7 @@ class Bench:
         windows = Windows(data, window, self._step_events // window, self._config.start_token, self._device)
         if window not in self._steps:
             torch.manual_seed(1)
-            network = RecBLR(self._config, _DROPOUT).to(self._device)
+            network = RecBLR(self._config, _DROPOUT, _DROPOUT).to(self._device)
             negatives = negatives_of(Recipe(), data, self._device)
             self._steps[window] = TrainStep(network, self._device, Crew(), negatives)
         step = self._steps[window]

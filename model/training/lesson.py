@@ -39,8 +39,10 @@ class Lesson:
 
 
 @torch.no_grad()
-def prepare_lesson(teachers: Sequence[RecBLR], data: Interactions) -> Lesson:
+def prepare_lesson(teachers: Sequence[RecBLR], data: Interactions, temperature: float = 1.0) -> Lesson:
     """The mean of the teachers' distributions before each event, cut to its TOP items; they are set to evaluation.
+
+    A distribution is the softmax of a teacher's scores divided by `temperature`.
 
     Raises `DataError` where the device has no room for it: 6 bytes an event and item kept.
     """
@@ -62,7 +64,8 @@ def prepare_lesson(teachers: Sequence[RecBLR], data: Interactions) -> Lesson:
         place = events[valid].to(device)
         outputs = [teacher(inputs.to(device))[0][valid.to(device)] for teacher in teachers]
         for part in torch.split(torch.arange(len(place), device=device), max(1, _SCORES // len(data.item_ids))):
-            top, likely = _expected(teachers, [output[part] for output in outputs]).topk(kept, dim=1)
+            expected = _expected(teachers, [output[part] / temperature for output in outputs])
+            top, likely = expected.topk(kept, dim=1)
             items[place[part]] = likely.int()
             shares[place[part]] = (TAUGHT * top / top.sum(1, keepdim=True)).bfloat16()
     return Lesson(items, shares)

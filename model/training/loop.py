@@ -74,7 +74,7 @@ class Trainer:
         self._device = device
         self._validates = not refit_epochs
         self._last_epoch = refit_epochs or recipe.epochs
-        self.network = RecBLR(config, recipe.dropout).to(device)
+        self.network = RecBLR(config, recipe.dropout, recipe.embedding_dropout).to(device)
         past = data.without_last(2) if self._validates else data
         self._validation = data.without_last(1)
         self._windows = Windows(past, recipe.window, recipe.batch, config.start_token, device, recipe.balance)

@@ -21,9 +21,11 @@ class Recipe:
     epochs         passes over the data; the cosine schedule ends at the last
     learning_rate  Adam's, at the end of the warm-up
     warmup_steps   steps of linear warm-up
-    dropout        probability
+    dropout        probability within the layers
+    embedding_dropout  probability for what an embedding holds, before the first layer
     balance        0: every event counts the same; 1: every user does; between: an event of n counts n^-balance
     teachers       models trained first, whose expectations this one learns too; it serves at the same cost
+    temperature    divides the teachers' scores: below 1 what they hold likely becomes likelier
     full_softmax   largest catalogue for which the loss is over all items; above it negatives are sampled
     negatives      sampled in a step, half of them among the batch's own targets, half among all items
     evaluate_every epochs between validations (NDCG@10 on the last but one event)
@@ -37,8 +39,10 @@ class Recipe:
     learning_rate: float = 1.6e-2
     warmup_steps: int = 200
     dropout: float = 0.2
+    embedding_dropout: float = 0.2
     balance: float = 0.0
     teachers: int = 0
+    temperature: float = 1.0
     full_softmax: int = 100_000
     negatives: int = 8_191  # with the target's column a power of two
     evaluate_every: int = 20
@@ -61,10 +65,12 @@ class Recipe:
         for name, low in fewest.items():
             if (value := getattr(self, name)) < low:
                 raise DataError(f"{name} must be a whole number from {low}, not {value}")
-        if not (self.learning_rate > 0.0 and math.isfinite(self.learning_rate)):
-            raise DataError(f"learning_rate must be a number above 0, not {self.learning_rate}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise DataError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        for name in ("learning_rate", "temperature"):
+            if not ((value := getattr(self, name)) > 0.0 and math.isfinite(value)):
+                raise DataError(f"{name} must be a number above 0, not {value}")
+        for name in ("dropout", "embedding_dropout"):
+            if not 0.0 <= (value := getattr(self, name)) < 1.0:
+                raise DataError(f"{name} must be at least 0 and below 1, not {value}")
         if not 0.0 <= self.balance <= 1.0:
             raise DataError(f"balance must be from 0 to 1, not {self.balance}")
 
@@ -100,15 +106,27 @@ class _Known:
 
 
 # What `recipe_for` chooses; the other numbers are the same for all data.
-CHOSEN = frozenset({"window", "batch", "epochs", "learning_rate", "dropout", "balance", "evaluate_every"})
+CHOSEN = frozenset(
+    [
+        "window",
+        "batch",
+        "epochs",
+        "learning_rate",
+        "dropout",
+        "embedding_dropout",
+        "balance",
+        "temperature",
+        "evaluate_every",
+    ]
+)
 _SPARSE = _Known(  # Amazon Beauty
     users=22_363,
     items=12_101,
     events=198_502,
     recipes={
-        "alone": Recipe(window=64, batch=64, epochs=60, dropout=0.5),
-        "teacher": Recipe(window=64, batch=64, epochs=60, dropout=0.5),
-        "student": Recipe(window=64, batch=64, epochs=100, dropout=0.3),
+        "alone": Recipe(window=64, batch=64, epochs=60, dropout=0.5, embedding_dropout=0.5),
+        "teacher": Recipe(window=64, batch=64, epochs=60, dropout=0.5, embedding_dropout=0.5),
+        "student": Recipe(window=64, batch=64, epochs=100, dropout=0.3, embedding_dropout=0.3),
     },
 )
 _DENSE = _Known(  # MovieLens-1M
@@ -117,8 +135,8 @@ _DENSE = _Known(  # MovieLens-1M
     events=999_611,
     recipes={
         "alone": Recipe(),
-        "teacher": Recipe(epochs=200, dropout=0.3, learning_rate=8e-3),  # at twice the width
-        "student": Recipe(window=400, dropout=0.05, balance=0.5),
+        "teacher": Recipe(epochs=200, dropout=0.3, embedding_dropout=0.3, learning_rate=8e-3),  # at twice the width
+        "student": Recipe(window=400, dropout=0.0, embedding_dropout=0.1, balance=0.5, temperature=0.8),
     },
 )
 # Bounds on time: about two minutes of one H200 whatever the data, if they can be read a few times in that.
@@ -126,7 +144,7 @@ _MOST_STEPS, _FEWEST_EPOCHS = 40_000, 3
 _FEWEST_STEP_EVENTS = 1_024
 _VALIDATIONS: Mapping[Role, int] = {"alone": 20, "teacher": 4, "student": 20}
 # Teachers of a run that says nothing of them, on a GPU, if their expectations and their time are affordable.
-_TEACHERS, _MOST_TAUGHT_EVENTS = 6, 5_000_000
+_TEACHERS, _MOST_TAUGHT_EVENTS = 12, 5_000_000
 
 
 def recipe_for(
@@ -144,7 +162,8 @@ def recipe_for(
     epochs         by density, but no more than make 40,000 steps (3 at least)
     batch          so that a step has the right number of events: that grows with the data, which gives small data
                    as many steps an epoch as large
-    balance        by density
+    embedding_dropout, balance, temperature
+                   by density
 
     Without a `role`, a run whose `given` numbers name teachers is their student.
     A run is validated 20 times (a teacher 4 times) and ends after `patience` of them without a better one; the best
@@ -167,8 +186,10 @@ def recipe_for(
         "batch": batch,
         "epochs": epochs,
         "learning_rate": float(f"{_mix(sparse_recipe.learning_rate, dense_recipe.learning_rate, dense):.3g}"),
-        "dropout": round(sparse_recipe.dropout + (dense_recipe.dropout - sparse_recipe.dropout) * dense, 2),
-        "balance": round(sparse_recipe.balance + (dense_recipe.balance - sparse_recipe.balance) * dense, 2),
+        "dropout": _between(sparse_recipe.dropout, dense_recipe.dropout, dense),
+        "embedding_dropout": _between(sparse_recipe.embedding_dropout, dense_recipe.embedding_dropout, dense),
+        "balance": _between(sparse_recipe.balance, dense_recipe.balance, dense),
+        "temperature": _between(sparse_recipe.temperature, dense_recipe.temperature, dense),
         "evaluate_every": max(1, epochs // _VALIDATIONS[role]),
     }
     return replace(fixed, **{name: value for name, value in chosen.items() if name not in given})
@@ -193,6 +214,10 @@ def _density(users: int, items: int, events: int) -> float:
 def _place(value: float, low: float, high: float) -> float:
     """0 at `low` and below, 1 at `high` and above, on a logarithmic scale between."""
     return min(1.0, max(0.0, math.log(value / low) / math.log(high / low)))
+
+
+def _between(low: float, high: float, place: float) -> float:
+    return round(low + (high - low) * place, 2)
 
 
 def _mix(low: float, high: float, place: float) -> float:

@@ -54,7 +54,7 @@ def learn_from_teachers(
         one = replace(likewise, seed=1000 * recipe.seed + n)
         task = f"teacher {n} of {recipe.teachers} on {device}: width {wide.dim}, {one.epochs} epochs"
         teachers.append(_train(data, wide, one, folder / "teachers" / str(n), device, crew, task, final))
-    return prepare_lesson(teachers, data if final else data.without_last(2))
+    return prepare_lesson(teachers, data if final else data.without_last(2), recipe.temperature)
 
 
 def _train(

@@ -14,7 +14,11 @@ from model.rebuild import rebuild
 @pytest.mark.parametrize("start_token", [True, False])
 def test_each_state_is_that_of_its_own_history(start_token: bool) -> None:
     torch.manual_seed(3)
-    network = RecBLR(ModelConfig(items=30, dim=8, start_token=start_token), dropout=0.5).double().train()
+    network = (
+        RecBLR(ModelConfig(items=30, dim=8, start_token=start_token), dropout=0.5, embedding_dropout=0.5)
+        .double()
+        .train()
+    )
     network.initial_state.normal_()
     generator = np.random.default_rng(4)
     lengths = [0, 1, 2, 3, 5, 37, 200, 1, 0, 64]

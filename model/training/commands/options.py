@@ -69,7 +69,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def _default(field: Field[Any]) -> str:
     if field.name == "teachers":
-        return "6 on a GPU for up to 5 million events, else 0"
+        return "12 on a GPU for up to 5 million events, else 0"
     return f"by the data, MovieLens-1M: {field.default}" if field.name in CHOSEN else str(field.default)
 
 

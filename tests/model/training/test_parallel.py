@@ -14,7 +14,7 @@ from model.artifact import load_bundle
 ROOT = Path(__file__).parents[3]
 RECIPE = (
     "--dim 8 --layers 1 --window 12 --batch 6 --epochs 4 --evaluate-every 2 --learning-rate 0.01 --warmup-steps 3 "
-    "--dropout 0 --device cpu"
+    "--dropout 0 --embedding-dropout 0 --device cpu"
 )
 
 

@@ -33,7 +33,7 @@ def teachers_of(items: int, start_token: bool, widths: tuple[int, ...] = (8, 12)
     networks = []
     for seed, dim in enumerate(widths):
         torch.manual_seed(seed)
-        network = RecBLR(ModelConfig(items=items, dim=dim, layers=1, start_token=start_token), dropout=0.5)
+        network = RecBLR(ModelConfig(items=items, dim=dim, layers=1, start_token=start_token), 0.5, 0.5)
         torch.nn.init.normal_(network.item_embedding.weight, std=1.0)
         networks.append(network)
     return networks
@@ -41,10 +41,13 @@ def teachers_of(items: int, start_token: bool, widths: tuple[int, ...] = (8, 12)
 
 @pytest.mark.parametrize("start_token", [True, False])
 @pytest.mark.parametrize("items", [9, 90], ids=["fewer items than are kept", "more"])
-def test_a_lesson_is_the_mean_of_what_each_teacher_says_before_each_event(items: int, start_token: bool) -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_a_lesson_is_the_mean_of_what_each_teacher_says_before_each_event(
+    items: int, start_token: bool, temperature: float
+) -> None:
     data = histories([5, 0, 1, 12, 3], items)
     teachers = teachers_of(items, start_token)
-    lesson = prepare_lesson(teachers, data)
+    lesson = prepare_lesson(teachers, data, temperature)
     asked = 0
     for user in range(len(data.user_ids)):
         begin, end = int(data.offsets[user]), int(data.offsets[user + 1])
@@ -54,7 +57,7 @@ def test_a_lesson_is_the_mean_of_what_each_teacher_says_before_each_event(items:
             for teacher in teachers:
                 output = teacher(torch.tensor([before]))[0][0, -1].detach()
                 scores = (teacher.item_embedding.weight.detach() @ output).double()[1:]
-                mean[1:] += scores.softmax(0) / len(teachers)
+                mean[1:] += (scores / temperature).softmax(0) / len(teachers)
             found = torch.zeros(items + 1, dtype=torch.float64)
             found[lesson.items[event].long()] = lesson.shares[event].double()
             top = mean.topk(lesson.items.shape[1])
@@ -88,7 +91,9 @@ def test_rows_name_each_targets_event_and_its_users_weight(start_token: bool) ->
 def test_a_student_follows_its_lesson(tmp_path: Path) -> None:
     """Teachers who are sure of item 7 after everything, whatever came, bring the student to say so."""
     data = histories([20] * 40, 30)
-    recipe = Recipe(window=16, batch=8, epochs=30, learning_rate=2e-2, dropout=0.0, evaluate_every=30)
+    recipe = Recipe(
+        window=16, batch=8, epochs=30, learning_rate=2e-2, dropout=0.0, embedding_dropout=0.0, evaluate_every=30
+    )
     past = data.without_last(2)
     items = torch.full((len(past.rows), 1), 7, dtype=torch.int32)
     lesson = Lesson(items, torch.full((len(past.rows), 1), 0.9))
