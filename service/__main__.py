@@ -21,6 +21,9 @@ from service.keys import new_key, parse_scopes
 from service.settings import Settings, SettingsRefused, describe_settings, load_settings
 
 _DRAIN_SECONDS = 20
+# Longer than the 60 s for which the usual balancers and pools keep an idle connection: whoever hangs up first must be
+# the client, or its next request meets a closed socket and gets no answer.
+_IDLE_SECONDS = 75
 
 
 class StartRefused(Exception):
@@ -143,6 +146,7 @@ def _serve(settings: Settings) -> None:
         http=OneWriteProtocol,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_DRAIN_SECONDS,
     )
 

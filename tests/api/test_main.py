@@ -79,6 +79,19 @@ def test_a_head_without_end_is_refused_and_a_large_one_is_read(tmp_path: Path) -
         assert client.get("/healthz").status_code == 200
 
 
+def test_the_client_is_who_hangs_up_first(tmp_path: Path) -> None:
+    """A pool that sends on a connection which has rested for some seconds gets an answer."""
+    ask = b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n"
+    with (
+        serving(tmp_path) as (client, _),
+        socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as connection,
+    ):
+        for pause in (0.0, 6.0):
+            time.sleep(pause)
+            connection.sendall(ask)
+            assert b" 200 " in connection.recv(4096)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
