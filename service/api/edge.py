@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from random import getrandbits
 from time import perf_counter
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -83,4 +83,4 @@ def _request_id(scope: Scope) -> str:
             if 0 < len(text) <= _LONGEST_ID and text.isascii() and text.isprintable():
                 return text
             break
-    return uuid4().hex
+    return f"{getrandbits(128):032x}"

@@ -20,7 +20,8 @@ from tests.servers import empty_log
 
 pytestmark = pytest.mark.faults
 
-USERS, EVENTS, ITEMS = times(256, 1280), 20, 40
+# Each start looks at some 256 users before it is killed.
+USERS, EVENTS, ITEMS = times(256, 3200), 20, 40
 SEED = 20261128
 # So slow that no kill comes too late: a batch of some milliseconds, and then a second or so of rest.
 SLOW, FAST = "0.01", "1"
