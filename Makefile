@@ -19,12 +19,10 @@ help:  ## list the targets
 run: $(SERVER)  ## start the service with the demo bundle on 127.0.0.1:8000 (RECBLR_* variables change that)
 	@exec $(BIN)/python -m service
 
-# These start servers and break them at moments of their own, so nothing runs beside them.
-WITH_SERVERS := tests/api tests/store tests/end_to_end tests/faults
-
+# Files in alphabetical order: the last ones are short, so that neither process waits long for the other.
 test: $(DEV) redis  ## run the tests, against a real Redis server too
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore=,$(WITH_SERVERS))
-	@$(BIN)/python -m pytest $(WITH_SERVERS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@$(BIN)/python -m pytest -m alone
 
 faults: $(DEV) redis  ## break everything that can break, the long form of the fault tests; a line of JSON for each
 	@FAULTS=long $(BIN)/python -m pytest -rA --capture=tee-sys tests/faults

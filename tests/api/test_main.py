@@ -156,7 +156,7 @@ def serving(folder: Path, **settings: str) -> Iterator[tuple[httpx.Client, subpr
     )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{environ['RECBLR_PORT']}") as client:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 120  # the first start in a checkout compiles the engine
             while True:
                 try:
                     client.get("/readyz").raise_for_status()

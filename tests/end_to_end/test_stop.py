@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import pytest
 
 from model.artifact import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, RunningService
 from tests.model.builders import bundle_of
+
+pytestmark = pytest.mark.alone
 
 WRITERS, USERS, ITEMS = 16, 4, 40
 BEFORE_THE_STOP = 10  # acknowledgements of each writer

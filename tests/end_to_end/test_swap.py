@@ -22,8 +22,9 @@ def publish(bundles: Path, version: str, created: str) -> None:
 
 def versions(service: RunningService) -> set[str]:
     """Of the live model in the workers: each call comes on a connection of its own."""
-    calls = [httpx.get(f"{service.url}/v1/model", headers={"x-api-key": KEY}, timeout=30) for _ in range(12)]
-    return {call.json()["version"] for call in calls}
+    headers = {"x-api-key": KEY, "connection": "close"}
+    with httpx.Client(base_url=service.url, headers=headers, timeout=30) as client:
+        return {client.get("/v1/model").json()["version"] for _ in range(12)}
 
 
 def answered_by(service: RunningService) -> dict[str, str]:

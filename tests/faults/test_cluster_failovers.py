@@ -25,7 +25,7 @@ from tests.faults.tally import Tally
 from tests.faults.writers import Load
 from tests.model.builders import bundle_of
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 SEED = 20261128
 USERS, ITEMS, WRITERS = 12, 40, 8

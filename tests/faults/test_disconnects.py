@@ -21,7 +21,7 @@ from tests.faults.form import report, times
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 SEED = 20261124
 ITEMS, AT_ONCE = 40, 64

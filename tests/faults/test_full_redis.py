@@ -24,7 +24,7 @@ from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 SEED = 20261128
 USERS, ITEMS, BALLAST = 24, 40, 400

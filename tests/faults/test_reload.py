@@ -31,7 +31,7 @@ from tests.faults.writers import Load
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 SEED = 20261129
 WORKERS, ITEMS = 2, 200
@@ -41,7 +41,6 @@ BUNDLES = (
     bundle_of(ModelConfig(items=ITEMS, dim=24, layers=1), seed=2, version="b", created="2026-02-01"),
 )
 SETTINGS = {"RECBLR_WORKERS": str(WORKERS), "RECBLR_EVENTS_KEPT": "100000"}
-HEADERS = {"X-API-Key": KEY}
 
 # When the kill comes: as soon as the reload is asked for, as another model is coming, as it is decided.
 Moment = Literal["asked", "coming", "decided"]
@@ -187,11 +186,12 @@ def _is_settled(client: redis.Redis, service: RunningService) -> bool:
 def _served(service: RunningService) -> set[str]:
     """By the workers that answer: each call comes on a connection of its own."""
     found = set()
-    for _ in range(12):
-        try:
-            found.add(httpx.get(f"{service.url}/v1/model", headers=HEADERS, timeout=30).json()["version"])
-        except httpx.TransportError:
-            found.add("")
+    with httpx.Client(base_url=service.url, headers={"X-API-Key": KEY, "Connection": "close"}, timeout=30) as client:
+        for _ in range(12):
+            try:
+                found.add(client.get("/v1/model").json()["version"])
+            except httpx.TransportError:
+                found.add("")
     return found
 
 

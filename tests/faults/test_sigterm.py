@@ -18,7 +18,7 @@ from tests.faults.writers import Load
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 SEED = 20261128
 ITEMS, WRITERS = 40, 32

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -21,6 +20,11 @@ class _User:
     merged: dict[str, Merged] = field(default_factory=dict)
     ages: dict[int, float] = field(default_factory=dict)  # seconds since an event came, by sequence; 0 for the others
     appends: dict[int, str] = field(default_factory=dict)  # what each sequence came by
+
+    def copy(self) -> _User:
+        """What the collections hold is never changed itself."""
+        changing = {"log": list(self.log), "memos": dict(self.memos), "merged": dict(self.merged)}
+        return replace(self, **changing, ages=dict(self.ages), appends=dict(self.appends))
 
 
 class ModelStore:
@@ -126,13 +130,14 @@ class ModelStore:
 
     def record(self, user_id: str) -> _User | None:
         """A copy of everything about the user, as a replica gets it."""
-        return deepcopy(self._users.get(user_id))
+        user = self._users.get(user_id)
+        return user and user.copy()
 
     def restore(self, user_id: str, record: _User | None) -> None:
         """Put the user back to what a replica has."""
         self._users.pop(user_id, None)
         if record is not None:
-            self._users[user_id] = deepcopy(record)
+            self._users[user_id] = record.copy()
 
     def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         user = self._users.get(user_id)

@@ -21,10 +21,10 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def servers() -> Iterator[tuple[RedisServer, RedisServer]]:
-    """A primary and its replica."""
+    """A primary and its replica, which it does not keep waiting for others that might come."""
     with (
-        RedisServer() as primary,
-        RedisServer(replicaof=f"127.0.0.1 {primary.port}", repl_diskless_sync_delay="0") as replica,
+        RedisServer(repl_diskless_sync_delay="0") as primary,
+        RedisServer(replicaof=f"127.0.0.1 {primary.port}") as replica,
     ):
         wait_for("the replica to be in step", lambda: in_step(primary))
         yield primary, replica

@@ -132,7 +132,7 @@ def interpreted() -> dict[str, Any]:
         pytest.skip("triton is not installed")
     ran = subprocess.run(
         [sys.executable, "-m", "tests.model.ops.comparison"],
-        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
