@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +12,14 @@ from typing import Protocol
 from service.core.errors import StoreUnavailable
 from service.core.events import MemoPut, Snapshot, Visit
 from service.core.memo import Memo, MemoDamaged, decode_memo, memo_after
+from service.core.pace import rest
 from service.core.ports import Engine, Folded, StateDamaged, Turn
 from service.core.priority import give_way
 from service.core.rebuild import Work
 from service.core.store_port import Store
 
 # Events and users that one visit of the store brings, about: decoding them is a millisecond's work on the event loop.
-EVENTS_A_VISIT, MOST_USERS_A_VISIT = 800, 32
+EVENTS_A_VISIT, MOST_USERS_A_VISIT = 400, 32
 # Events of a fold, about: enough for full matrix products. Their ids become rows under the GIL, half a millisecond.
 EVENTS_A_FOLD = 4096
 MEMOS_A_PUT = 16
@@ -40,11 +42,16 @@ class RefoldMeter(Protocol):
 
 
 class Refolder:
-    """Brings users' memos up to their logs, a batch at a time, in a thread that gives way to all others."""
+    """Brings users' memos up to their logs, a batch at a time; the folds in a thread that gives way to all others.
 
-    def __init__(self, store: Store, meter: RefoldMeter) -> None:
+    After each piece of the work it rests, so that it works for `share` of the time at most. A request takes several
+    turns of the event loop: with a rest after each batch alone, every one of these would wait for a piece of it.
+    """
+
+    def __init__(self, store: Store, meter: RefoldMeter, share: float) -> None:
         self._store = store
         self._meter = meter
+        self._share = share
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rebuild", initializer=give_way)
         self._users_a_visit = 1
 
@@ -55,10 +62,14 @@ class Refolder:
     async def batch(self, engine: Engine, waiting: deque[str]) -> Work:
         """Take users from the front of `waiting`, as many as make a batch; raises `StoreUnavailable`."""
         looked, found = await self._read(engine, waiting)
+        began = time.monotonic()
         puts = await self._fold(engine, found)
+        await rest(began, self._share)
         stored = 0
         for start in range(0, len(puts), MEMOS_A_PUT):
+            began = time.monotonic()
             stored += sum(await self._store.put_memos(puts[start : start + MEMOS_A_PUT]))
+            await rest(began, self._share)
         work = looked + Work(memos=stored, events=sum(len(snapshot.pending) for _, snapshot in found))
         self._meter.rebuilt(work)
         return work
@@ -68,6 +79,7 @@ class Refolder:
         users = behind = events = 0
         found: list[Found] = []
         while waiting and events < EVENTS_A_FOLD:
+            began = time.monotonic()
             some = [waiting.popleft() for _ in range(min(self._users_a_visit, len(waiting)))]
             snapshots = await self._store.visit([Visit(user, engine.version) for user in some])
             fresh = 0
@@ -82,6 +94,7 @@ class Refolder:
             events += fresh
             wanted = EVENTS_A_VISIT * len(some) // max(1, fresh)
             self._users_a_visit = max(1, min(wanted, 2 * self._users_a_visit, MOST_USERS_A_VISIT))
+            await rest(began, self._share)
         return Work(users, behind), found
 
     async def _fold(self, engine: Engine, found: Sequence[Found]) -> list[MemoPut]:

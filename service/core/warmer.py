@@ -19,7 +19,6 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from service.core.errors import StoreUnavailable
-from service.core.pace import rest
 from service.core.ports import Engine
 from service.core.rebuild import Ledger, Progress, Work
 from service.core.refold import Refolder, RefoldMeter
@@ -64,7 +63,7 @@ class Warmer:
         self._look = look
         self._patience = patience
         self._task: asyncio.Task[None] | None = None
-        self._refolder = Refolder(store, meter)
+        self._refolder = Refolder(store, meter, share)
         # Versions that were served at the last look, those whose rebuild has ended, and those to be rebuilt again
         # even so: they have come back, and while another model answered nobody kept their memos up.
         self._known: set[str] | None = None
@@ -134,9 +133,7 @@ class Warmer:
         """Look at these users, and store memos for those who have none or one that is behind."""
         waiting, work = deque(users), Work()
         while waiting:
-            began = time.monotonic()
             work += await self._refolder.batch(engine, waiting)
-            await rest(began, self._share)
         return work
 
 
