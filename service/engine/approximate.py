@@ -1,7 +1,7 @@
 """Approximate top-k for large catalogues: an inverted file proposes, the float32 table decides.
 
-faiss keeps a byte for each number of an item, in lists by direction; a query looks into the `probes` lists nearest to
-it. Lists miss the items of the longest vectors, whose products are high from far away, so these stand apart and every
+faiss keeps four bits for each number of an item, in lists by direction, and adds what they stand for from tables in
+registers; a query looks into the `probes` lists nearest to it. Lists miss the items of the longest vectors, whose products are high from far away, so these stand apart and every
 query is compared with all of them. What is proposed is scored in float32: an answer's scores and order are those of
 the exact search, and all that can go wrong is that an item was not proposed. How often it does is measured.
 """
@@ -21,20 +21,23 @@ from service.engine.packing import Index
 from service.engine.proposed import DEEPEST, choose, place_among
 from service.engine.retrieval import Best, Places, Queries, empty, exact
 
-# From here on an index is never slower than a pass over the table: 6 to 13 times faster for most users, and as fast
-# for one of whom 1,000 items are left out (loadtests/bench_engine.py).
+# From here on an index is never slower than a pass over the table: 5 to 11 times faster for most users, and 1.3 times
+# in batches of users of whom 1,000 items each are left out (loadtests/bench_engine.py).
 LARGE = 100_000
 # One item in so many stands apart. At a million items of clustered directions and log-normal lengths, recall without
 # them is 0.97 at 16 probes and 0.983 at 64, and with them 1.00 at 16.
 _ONE_APART_IN = 200
-# How many are proposed for each that is wanted; one more for each that a filter may take away.
-_PER_WANTED = 4
+# How many are proposed for each that is wanted, and besides, since four bits put them in a rough order; one more for
+# each that a filter may take away.
+_PER_WANTED, _BESIDES = 4, 160
+# What four bits tell apart, and so the fewest items they can be fitted to.
+_CODES = 16
 # Where more would have to be proposed, the pass over the table costs no more.
 _MOST = 4096
 _RECALL_AT = 10
 # Every item is compared with every list's centre when an index is built: with more, ten million would start slowly.
 _MOST_LISTS = 4096
-_PROBES = (16, 32, 64, 128, 256, 512)
+_PROBES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 # Processors by OpenBLAS' names today, as the one in faiss' wheel calls what it has for them.
 _BLAS_CORES = {
     "Haswell": "Haswell",
@@ -61,15 +64,20 @@ class ApproximateIndex:
         self._set_threads(1)
         self._table, self.recall = table, 0.0
         by_length = 1 + np.argsort(-np.linalg.norm(table[1:], axis=1), kind="stable")
-        apart = -(-(len(table) - 1) // _ONE_APART_IN)
-        self._apart_rows = np.sort(by_length[:apart])
-        self._apart = np.ascontiguousarray(table[self._apart_rows])
-        rows = np.sort(by_length[apart:])
+        width, apart = table.shape[1], max(_CODES, (len(table) - 1) // _ONE_APART_IN)
+        flat: Any = faiss.IndexPQFastScan(width, width, 4, faiss.METRIC_INNER_PRODUCT)
+        flat.pq.cp.min_points_per_centroid = 1
+        self._apart = faiss.IndexIDMap(flat)
+        longest, rows = np.sort(by_length[:apart]), np.sort(by_length[apart:])
+        self._apart.train(table[longest])
+        self._apart.add_with_ids(table[longest], longest)
         lists = max(1, min(2 * int(np.sqrt(len(table))), _MOST_LISTS, len(rows) // 8))
-        width, byte = table.shape[1], faiss.ScalarQuantizer.QT_8bit
         self._centres = faiss.IndexFlatIP(width)
-        index: Any = faiss.IndexIVFScalarQuantizer(self._centres, width, lists, byte, faiss.METRIC_INNER_PRODUCT)
+        index: Any = faiss.IndexIVFPQFastScan(self._centres, width, lists, width, 4, faiss.METRIC_INNER_PRODUCT)
+        index.by_residual = False  # so that a query's tables serve all lists
+        index.cp.spherical = True
         index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = 6, 64, 1
+        index.pq.cp.min_points_per_centroid = 1
         index.train(table[rows[:: max(1, len(rows) // (lists * 64))]])
         for start in range(0, len(rows), 1 << 16):  # in parts: a copy of the whole table would be large
             part = rows[start : start + (1 << 16)]
@@ -134,20 +142,19 @@ class ApproximateIndex:
         """The best of what the index proposes, which may be too few; nothing where too many would be needed."""
         best = empty(queries, len(self._table) - 1)
         filtered = int((queries.end - queries.begin).max(initial=0))
-        proposed = min(_PER_WANTED * int(queries.counts.max(initial=0)) + filtered, len(self._table) - 1)
-        if 0 < proposed <= _MOST:
+        wanted = int(queries.counts.max(initial=0))
+        proposed = min(_PER_WANTED * wanted + _BESIDES + filtered, len(self._table) - 1)
+        if wanted and proposed <= _MOST:
             self._set_threads(1)  # OpenMP keeps this setting for each calling thread
-            _, rows = self._index.search(queries.vectors, proposed)
+            parts = [part.search(queries.vectors, proposed)[1] for part in (self._index, self._apart)]
             choose(
                 self._table,
-                self._apart,
-                self._apart_rows,
                 queries.vectors,
                 queries.counts,
                 queries.rows,
                 queries.begin,
                 queries.end,
-                rows,
+                np.concatenate(parts, axis=1),
                 best.rows,
                 best.scores,
                 best.found,

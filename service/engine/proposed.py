@@ -15,8 +15,6 @@ DEEPEST = 100
 @kernel
 def choose(
     table: F32,
-    apart: F32,
-    apart_rows: Index,
     vectors: F32,
     counts: Index,
     unwanted: Words,
@@ -27,15 +25,12 @@ def choose(
     scores: F32,
     found: Index,
 ) -> None:
-    """The best of what stands apart and of the proposed rows (Q, P), by their scores in float32."""
+    """The best of the proposed rows (Q, P), none of which may come twice, by their scores in float32; -1 is none."""
     for q in range(len(vectors)):
         k, not_these = min(counts[q], rows.shape[1]), unwanted[begin[q] : end[q]]
         n = 0
-        for m in range(len(apart_rows)):
-            score = _score(apart[m], vectors[q])
-            n = _consider(apart_rows[m], score, not_these, rows[q, :k], scores[q, :k], n)
         for row in proposed[q]:
-            if row > 0:  # -1: there were no more
+            if row > 0:
                 n = _consider(row, _score(table[row], vectors[q]), not_these, rows[q, :k], scores[q, :k], n)
         found[q] = n
 
