@@ -30,6 +30,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -75,8 +76,11 @@ TURNS_PER_BATCH = 64
 SIMILAR_PER_BATCH = 8
 LONGEST_QUEUE = 4096
 # Seconds of the engine's work that the event loop does itself. Handing it to a thread and taking the GIL back after
-# each kernel costs more than a small batch, and a busy loop lets the thread wait 5 ms for the GIL (DECISIONS.md).
+# each kernel costs more than a small batch (DECISIONS.md).
 LONGEST_INLINE = 2e-3
+# Seconds after which a thread that runs Python lets another one. The engine's takes the GIL back after each kernel,
+# and the interpreter's own 5 ms is what it would wait each time while the event loop is busy.
+LONGEST_TURN = 0.2e-3
 MEMOS_WAITING = 16_384
 # Seconds. A process that is killed has this much more to fold again, and a user's next event one fold more.
 MEMOS_LINGER = 0.01
@@ -98,6 +102,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 def app_from_environment() -> FastAPI:
     """The factory that uvicorn calls in each worker process."""
+    sys.setswitchinterval(LONGEST_TURN)
     settings = load_settings()
     configure_logging(settings.log_level)
     return create_app(settings)

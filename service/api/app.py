@@ -5,8 +5,9 @@ A request passes, from outside to inside:
     Edge        request id, metrics, log line, the answer to faults
     CORS        only where origins are allowed: which pages of other sites may call
     ApiKeys     who may call what, and how often
-    BodyLimit   at most 4 MiB
     HotPath     an ordinary event or read is answered here; what it does not know goes on
+    BodyLimit   at most 4 MiB
+    FastAPI     its own layers and routing
     a route     validation (schemas, fields), one use case of the Recommender, the answer
     errors      whatever was raised becomes {"error": …}
 """
@@ -21,6 +22,8 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp
 
 from service.api import admin, events, health, items, rebuilds, recommendations, users
 from service.api.auth import SECURITY_SCHEMES, ApiKeys
@@ -47,7 +50,20 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-class _Api(FastAPI):
+class Api(FastAPI):
+    """The application; `layers` stand around all that the framework itself does with a request."""
+
+    layers: Sequence[Middleware] = ()
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """The framework's, within ours: its layers cost an ordinary event as much as ours, and do nothing for it."""
+        app = super().build_middleware_stack()
+        if isinstance(app, ServerErrorMiddleware):  # Edge answers faults
+            app = app.app
+        for cls, args, kwargs in reversed(self.layers):
+            app = cls(app, *args, **kwargs)
+        return app
+
     def openapi(self) -> dict[str, Any]:
         """The schema, with the keys that `ApiKeys` asks for outside of the framework's sight."""
         if self.openapi_schema is None:
@@ -77,7 +93,7 @@ def build_api(
     keys: Sequence[ApiKey] = (),
     rate: int | None = None,
     origins: Sequence[str] = (),
-) -> FastAPI:
+) -> Api:
     """The application; `open_services` is entered at start and left at the end of the process.
 
     `rate`: requests a second that each key may make; `origins`: whose pages a browser lets call.
@@ -93,7 +109,7 @@ def build_api(
                 app.state.services = None
 
     scopes = RouteScopes(route for router in _ROUTERS for route in router.routes)
-    app = _Api(
+    app = Api(
         title="recblr-service",
         description="What next? Sequential recommendations that reflect the event of a moment ago.",
         lifespan=lifespan,
@@ -103,14 +119,14 @@ def build_api(
         telemetry={"tracing": False, "metrics": False, "logs": False},
         swagger_ui_oauth2_redirect_url=None,
         responses=_ERRORS,
-        middleware=[
-            Middleware(Edge, meter=meter),
-            *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
-            Middleware(ApiKeys, keys=keys, scopes=scopes, rate=rate, meter=meter),
-            Middleware(BodyLimit),
-            Middleware(HotPath),
-        ],
     )
+    app.layers = [
+        Middleware(Edge, meter=meter),
+        *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
+        Middleware(ApiKeys, keys=keys, scopes=scopes, rate=rate, meter=meter),
+        Middleware(HotPath),
+        Middleware(BodyLimit),
+    ]
     app.state.services = None
     app.state.meter = meter
     install_error_handlers(app)

@@ -45,7 +45,7 @@ _RECORD, _RECOMMEND = _Route(_EVENTS), _Route(f"{_USERS}{{user_id}}{_RECOMMENDAT
 
 
 class HotPath:
-    """The innermost middleware: all others have spoken when a request comes here."""
+    """Who may call has been settled when a request comes here; its body is bounded here, or further inside."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.core.ports import ScoredItem
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """Scored items and what they were computed from: the fold of the events up to `sequence` by `model_version`."""
 
     model_version: str
@@ -17,8 +16,7 @@ class Answer:
     items: tuple[ScoredItem, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """An event is in the log. `answer` already reflects it.
 
     It is None where none was asked for, or where none could be computed: the event counts all the same.

@@ -12,8 +12,7 @@ from typing import NamedTuple
 RESERVED_EVENT_ID = re.compile(r"seq-[0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """An event to append. `timestamp` is in Unix seconds.
 
     `fingerprint` identifies the payload as the client sent it: the same `event_id` with the same fingerprint is
@@ -45,23 +44,20 @@ class Event(NamedTuple):
     event_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """The event stands in the log at `sequence`; `duplicate` says that it already stood there."""
 
     sequence: int
     duplicate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(NamedTuple):
     """The event_id is taken by an event with another payload, at `sequence`; nothing was appended."""
 
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
+class Visit(NamedTuple):
     """One user's call at the store: append `events` (perhaps none), bring back what a fold needs.
 
     `model_version` names the memo that is wanted. With None no memo is read and all kept events come back.
@@ -95,8 +91,7 @@ class Snapshot:
     newest: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class MemoPut:
+class MemoPut(NamedTuple):
     """A memo to store: it folds the user's events up to `applied`, the `newest` of them, as of `generation`.
 
     `repair` replaces a stored memo that was found damaged, whatever its cursor says.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from service.core.events import MemoPut, Snapshot
 
@@ -16,8 +16,7 @@ class MemoDamaged(Exception):
     """The bytes are not the memo that was written; the state must be rebuilt from the log."""
 
 
-@dataclass(frozen=True, slots=True)
-class Memo:
+class Memo(NamedTuple):
     """A state and the events it folds: those after `base` up to and including `applied`.
 
     `base` is the user's retention mark when the fold began: while it still equals the log's, the kept events are

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from contextlib import suppress
 from contextvars import Context
-from dataclasses import replace
 
 from service.core.errors import ServiceError
 from service.core.events import MemoPut
@@ -40,7 +39,7 @@ class MemoWriter:
         if waiting is not None and waiting.generation == put.generation:
             newest = waiting if waiting.applied > put.applied else put
             # A repair that is still owed stays owed, or the damaged memo could refuse its successor.
-            put = replace(newest, repair=waiting.repair or put.repair)
+            put = newest._replace(repair=waiting.repair or put.repair)
         self._waiting[key] = put
         if self._worker is None:
             # The writes of many requests: their logs must not carry the first one's request id.

@@ -7,23 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class TopK:
+class TopK(NamedTuple):
     """Ask for the `k` best items, without those of the user's history if `exclude_seen`."""
 
     k: int
     exclude_seen: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Rank:
+class Rank(NamedTuple):
     """Ask for the scores of these items, best first; unknown ones come last with score None."""
 
     candidates: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(NamedTuple):
     """One user's work for the engine: fold `items`, oldest first, into `state` (None: a new history), then answer.
 
     `judged` are indices of `items`, ascending, all of known ones: where did each stand before it was folded?
@@ -57,8 +54,7 @@ class Place(NamedTuple):
     among_unseen: int
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(NamedTuple):
     """The state after a turn, its answer, whether no known item has ever reached the state; what `judged` asked."""
 
     state: bytes

@@ -1,9 +1,10 @@
 """Approximate top-k for large catalogues: an inverted file proposes, the float32 table decides.
 
-faiss keeps four bits for each number of an item, in lists by direction, and adds what they stand for from tables in
-registers; a query looks into the `probes` lists nearest to it. Lists miss the items of the longest vectors, whose products are high from far away, so these stand apart and every
-query is compared with all of them. What is proposed is scored in float32: an answer's scores and order are those of
-the exact search, and all that can go wrong is that an item was not proposed. How often it does is measured.
+faiss keeps four bits for each number of an item, in lists by direction, and a query's products with all that these
+can stand for in registers; it looks into the `probes` lists nearest to the query. Lists miss the items of the longest
+vectors, whose products are high from far away, so these stand apart and every query meets all of them. What is
+proposed is scored in float32: an answer's scores and order are those of the exact search, and all that can go wrong
+is that an item was not proposed. How often it does is measured.
 """
 
 from __future__ import annotations

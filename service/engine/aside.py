@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +13,6 @@ from service.core.priority import give_way
 
 Result = TypeVar("Result")
 
-# Seconds after which a thread that runs Python lets another one have the GIL. The interpreter's own 5 ms would be
-# the time that each step of a request waits.
-_TURN = 0.5e-3
 # So many passes over the young until the collector's next full one: more than there will be.
 _NEVER = 2**30
 
@@ -39,8 +35,7 @@ def _quietly(work: Callable[[], Result]) -> Result:
     the garbage of all requests that come meanwhile, too: at each reload more.
     """
     with _one_at_a_time:
-        turn, thresholds = sys.getswitchinterval(), gc.get_threshold()
-        sys.setswitchinterval(_TURN)
+        thresholds = gc.get_threshold()
         gc.collect()  # it has little to go over: whatever is large was frozen when it was made
         gc.set_threshold(*thresholds[:2], _NEVER)
         try:
@@ -50,4 +45,3 @@ def _quietly(work: Callable[[], Result]) -> Result:
             return result
         finally:
             gc.set_threshold(*thresholds)
-            sys.setswitchinterval(turn)

@@ -5,7 +5,7 @@ And the place of one item in that order, for which all scores are kept at hand.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,7 @@ _NO_SCALE = np.empty(0, np.float32)
 _LEAST = np.float32(-np.inf)
 
 
-@dataclass(frozen=True, slots=True)
-class Best:
+class Best(NamedTuple):
     """Per query: rows (Q, k) best first and their scores (Q, k), of which the first found[q] are valid."""
 
     rows: Index
@@ -29,8 +28,7 @@ class Best:
     found: Index
 
 
-@dataclass(frozen=True, slots=True)
-class Queries:
+class Queries(NamedTuple):
     """What is asked: vectors (Q, D), how many rows each wants, and which it must not get.
 
     Query q is not answered with rows[begin[q] : end[q]], nor with row 0.
@@ -47,8 +45,7 @@ class Queries:
         return Queries(self.vectors[which], self.counts[which], self.rows, self.begin[which], self.end[which])
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(NamedTuple):
     """Per query: the place (Q,) of its row among all rows and among those it may be answered with; 1 is the best.
 
     0 is no place: the row is no answer, or lies beyond what an index has looked at.

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextvars import Context
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import ConnectionPool
 from redis.exceptions import (
@@ -35,8 +34,7 @@ _PASSING = ("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "WAIT cannot be used w
 _TOO_FEW = "has not got the write onto enough replicas"
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A run of a script: its keys, which share a slot, the first of them the user's; then its arguments.
 
     `lasting` says that the answer acknowledges a write, so that replicas must have it too where that is asked for.

@@ -51,7 +51,7 @@ class House:
             self._open, self.meter, self.console, keys=tuple(map(parse_key, keys)), rate=rate, origins=origins
         )
         if not hot:  # the declared routes alone
-            self.app.user_middleware = [layer for layer in self.app.user_middleware if layer.cls is not HotPath]
+            self.app.layers = [layer for layer in self.app.layers if layer.cls is not HotPath]
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         self._client = httpx.AsyncClient(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,12 +24,12 @@ def test_the_cost_grows_with_everything_that_is_asked_for() -> None:
     turn = Turn(None, ("i1",), TopK(10, exclude_seen=True))
     more = [
         cost(turn, turn),
-        cost(replace(turn, items=("i1", "i2"))),
-        cost(replace(turn, ask=TopK(20, exclude_seen=True))),
-        cost(replace(turn, ask=Rank(("i1",) * 100))),
-        cost(replace(turn, judged=(0,))),
+        cost(turn._replace(items=("i1", "i2"))),
+        cost(turn._replace(ask=TopK(20, exclude_seen=True))),
+        cost(turn._replace(ask=Rank(("i1",) * 100))),
+        cost(turn._replace(judged=(0,))),
     ]
-    assert cost() == 0 < cost(replace(turn, ask=None)) < cost(turn) < min(more)
+    assert cost() == 0 < cost(turn._replace(ask=None)) < cost(turn) < min(more)
     assert cost(Turn(None, ("i1",) * 1000, None)) > 5e-3  # a history that is rebuilt must not hold the event loop
 
 

@@ -69,7 +69,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(target=snapshots, visits=st.lists(_visits, min_size=1, max_size=4))
     def visit(self, visits: list[Visit]) -> MultipleResults[tuple[str, Snapshot]]:
         """Also with events that are duplicates or conflicts, and with more than are kept."""
-        visits = [replace(visit, user_id=self._prefix + visit.user_id) for visit in visits]
+        visits = [visit._replace(user_id=self._prefix + visit.user_id) for visit in visits]
         expected = self._model.visit(visits)
         for want, got in zip(expected, self._run(visit_all(self._store, visits)), strict=True):
             # A new name must stand for a new token, an old one for the same as ever.
