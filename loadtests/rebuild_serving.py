@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -43,16 +44,21 @@ def serving(arguments: argparse.Namespace) -> dict[str, Any]:
         url, redis = stack.enter_context(store_of(arguments, folder))
         bundles = folder / "bundles"
         shutil.copytree(arguments.bundle, bundles / source.version)
+        _tell(f"filling {arguments.store} with {arguments.users} users of {arguments.events} events")
         asyncio.run(fill(url, items, arguments.users, arguments.events))
         house = stack.enter_context(service_on(url, bundles, arguments.share, redis))
+        _tell("rebuilding their memos, with nothing else to do")
         quiet = _quiet(house, source.version, CpuMeter(house.groups))
         requests = _requests(house, arguments.users, items, arguments.touching)
         window = min(WINDOW, arguments.seconds)
         run_open(house.service.port, requests, _due(arguments.rate, window, 0), CONNECTIONS)
+        _tell(f"serving {arguments.rate:g} requests/s, the base line")
         before, base_cpu = _measure(house, requests, arguments.rate, arguments.seconds, 1)
+        _tell("serving as much while the memos are rebuilt for another model")
         version = f"{source.version}-again"
         write_bundle(bundles / version, replace(source, version=version, created=_later(source.created)))
         under_load = _under_load(house, version, requests, arguments.rate, window, base_cpu)
+        _tell("serving after it, the base line again")
         after, _ = _measure(house, requests, arguments.rate, arguments.seconds, 2)
         errors = _audit(house, version, arguments.users, arguments.audited)
     return {
@@ -70,6 +76,10 @@ def serving(arguments: argparse.Namespace) -> dict[str, Any]:
         "memos_audited": len(errors),
         "largest_relative_error": max(errors, default=None),
     }
+
+
+def _tell(what: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 def _requests(house: House, users: int, items: Sequence[str], touching: float) -> list[Request]:
