@@ -24,8 +24,8 @@ test: $(DEV) redis  ## run the tests, against a real Redis server too
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(BIN)/python -m pytest -m alone
 
-faults: $(DEV) redis  ## break everything that can break, the long form of the fault tests; a line of JSON for each
-	@FAULTS=long $(BIN)/python -m pytest -rA --capture=tee-sys tests/faults
+faults: $(DEV) redis  ## break everything that can break: the fault tests' long form, a line of JSON for each, and the stores' contract
+	@FAULTS=long $(BIN)/python -m pytest -rA --capture=tee-sys tests/faults tests/store
 
 check: $(DEV)  ## lint, types, import contracts, compose file and Dockerfiles
 	$(BIN)/ruff check .

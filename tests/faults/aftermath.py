@@ -24,4 +24,7 @@ async def audited(load: Load, state_url: str, population: Population, verdict: V
         if user not in written and found.sequences.get(user) != len(items):
             verdict.lost += 1
             verdict.examples.append(f"{user} had {len(items)} events, now {found.sequences.get(user)}")
+    # An audit finds nothing wrong with a memo that is not there.
+    assert found.memos > len(found.sequences) // 3
+    assert found.inexact == 0
     return found
