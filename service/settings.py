@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -63,17 +63,21 @@ class StreamAddress:
     group: str
 
 
+_TLS_OPTIONS = frozenset(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"))
+
+
 def _parse_stream(value: object) -> object:
     if not isinstance(value, str):
         return value
     parts = urlsplit(value)
     asked = dict(parse_qsl(parts.query, strict_parsing=True))
-    names = [asked.get("stream", ""), asked.get("group", "recblr")]
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname or not asked.keys() <= {"stream", "group"}:
+    names = [asked.pop("stream", ""), asked.pop("group", "recblr")]
+    known = {"redis": frozenset[str](), "rediss": _TLS_OPTIONS}.get(parts.scheme)
+    if known is None or not parts.hostname or not asked.keys() <= known:
         raise ValueError("not a stream's URL")
     if not all(re.fullmatch(r"[!-~]{1,128}", name) for name in names):
         raise ValueError("not the name of a stream or a group")
-    return StreamAddress(SecretStr(urlunsplit(parts._replace(query=""))), *names)
+    return StreamAddress(SecretStr(urlunsplit(parts._replace(query=urlencode(asked)))), *names)
 
 
 # As a browser writes it: lower case, no path, the port only where it is not the scheme's own.

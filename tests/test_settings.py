@@ -83,6 +83,10 @@ def test_a_stream_and_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in repr(load_settings())
     monkeypatch.setenv("RECBLR_STREAM_URL", "redis://db?stream=clicks")
     assert load_settings().stream_url == StreamAddress(SecretStr("redis://db"), "clicks", "recblr")
+    monkeypatch.setenv("RECBLR_STREAM_URL", "rediss://db?stream=clicks&ssl_ca_certs=/ca.pem")
+    assert load_settings().stream_url == StreamAddress(
+        SecretStr("rediss://db?ssl_ca_certs=%2Fca.pem"), "clicks", "recblr"
+    )
 
 
 def test_an_empty_variable_means_its_default(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +117,7 @@ WRONG = [
     ("RECBLR_STREAM_URL", "redis://:hunter2hunter2@db/0"),
     ("RECBLR_STREAM_URL", "sqlite:///hunter2?stream=events"),
     ("RECBLR_STREAM_URL", "redis://db/0?stream=events&grup=hunter2"),
+    ("RECBLR_STREAM_URL", "redis://db/0?stream=events&ssl_ca_certs=/hunter2"),
     ("RECBLR_STREAM_URL", "redis://db/0?stream="),
     ("RECBLR_STREAM_URL", "redis://db/0?stream=a%20b"),
     ("RECBLR_STREAM_URL", "redis://?stream=events"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import trustme
 from redis import Redis
 
-from service.store import StoreRefused, open_store
+from service.store import StoreRefused, open_store, open_stream
 from tests.deployments import ClusterServers
 from tests.servers import RedisServer, free_port
 from tests.store.backends import ClusterBackend
@@ -100,6 +101,16 @@ async def test_a_server_behind_tls(tls_server: tuple[int, Path]) -> None:
     await append(store, "u", new("a"))
     assert await put(store, "u", 1, b"x" * 100_000)
     await store.close()
+
+
+async def test_a_stream_behind_tls(tls_server: tuple[int, Path]) -> None:
+    port, ca = tls_server
+    stream = await open_stream(
+        f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={quote(str(ca), safe='')}", "events", "recblr"
+    )
+    await stream.close()
+    with pytest.raises(StoreRefused):
+        await open_stream(f"rediss://127.0.0.1:{port}/0", "events", "recblr")
 
 
 async def test_a_server_nobody_vouches_for_is_refused(tls_server: tuple[int, Path]) -> None:
