@@ -64,9 +64,15 @@ class FailingEngine(FakeEngine):
         raise self._error
 
 
-def test_a_fault_is_a_500_that_says_nothing_of_the_inside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("route", ["hot", "declared"])
+def test_a_fault_is_a_500_that_says_nothing_of_the_inside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, route: str
+) -> None:
     house = House(tmp_path, engine=FailingEngine(RuntimeError("secret inside"))).start()
-    response = house.get("/v1/users/u/recommendations")
+    if route == "hot":
+        response = house.get("/v1/users/u/recommendations")
+    else:
+        response = house.post("/v1/users/u/rank", json={"candidates": ["1"]})
     assert house.refused(500, response)["code"] == "internal_error"
     assert "secret" not in response.text
     assert response.headers["x-request-id"]
