@@ -63,17 +63,15 @@ class StreamAddress:
     group: str
 
 
-_TLS_OPTIONS = frozenset(("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname"))
-
-
 def _parse_stream(value: object) -> object:
     if not isinstance(value, str):
         return value
     parts = urlsplit(value)
     asked = dict(parse_qsl(parts.query, strict_parsing=True))
     names = [asked.pop("stream", ""), asked.pop("group", "recblr")]
-    known = {"redis": frozenset[str](), "rediss": _TLS_OPTIONS}.get(parts.scheme)
-    if known is None or not parts.hostname or not asked.keys() <= known:
+    # What is left is the connection's, which the store knows.
+    ours = all(name.startswith("ssl_") for name in asked)
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname or not ours:
         raise ValueError("not a stream's URL")
     if not all(re.fullmatch(r"[!-~]{1,128}", name) for name in names):
         raise ValueError("not the name of a stream or a group")

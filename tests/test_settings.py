@@ -117,7 +117,6 @@ WRONG = [
     ("RECBLR_STREAM_URL", "redis://:hunter2hunter2@db/0"),
     ("RECBLR_STREAM_URL", "sqlite:///hunter2?stream=events"),
     ("RECBLR_STREAM_URL", "redis://db/0?stream=events&grup=hunter2"),
-    ("RECBLR_STREAM_URL", "redis://db/0?stream=events&ssl_ca_certs=/hunter2"),
     ("RECBLR_STREAM_URL", "redis://db/0?stream="),
     ("RECBLR_STREAM_URL", "redis://db/0?stream=a%20b"),
     ("RECBLR_STREAM_URL", "redis://?stream=events"),

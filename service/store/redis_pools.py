@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio import Connection, ConnectionPool, Sentinel, SSLConnection
+from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Sentinel, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -14,8 +14,12 @@ from service.store.redis_url import Address, Target
 
 def server_pool(target: Target, address: Address, budget: float) -> ConnectionPool:
     """Connections to the one server at `address`."""
-    kind = SSLConnection if target.tls else Connection
-    return ConnectionPool(connection_class=kind, host=address.host, port=address.port, **_options(target, budget))
+    return ConnectionPool(**_server(target, address, budget))
+
+
+def shared_pool(target: Target, address: Address, budget: float, most: int) -> BlockingConnectionPool:
+    """As `server_pool`, but who finds all of `most` connections taken waits for one."""
+    return BlockingConnectionPool(max_connections=most, timeout=None, **_server(target, address, budget))
 
 
 def primary_pool(target: Target, budget: float) -> ConnectionPool:
@@ -25,6 +29,11 @@ def primary_pool(target: Target, budget: float) -> ConnectionPool:
     tls = {name: value for name, value in target.options.items() if name.startswith("ssl_")}
     sentinels = Sentinel(target.addresses, sentinel_kwargs={**patience, **tls, "ssl": target.tls})  # type: ignore[no-untyped-call]
     return SentinelConnectionPool(target.service, sentinels, ssl=target.tls, **_options(target, budget))  # type: ignore[no-untyped-call]
+
+
+def _server(target: Target, address: Address, budget: float) -> dict[str, Any]:
+    kind = SSLConnection if target.tls else Connection
+    return {"connection_class": kind, "host": address.host, "port": address.port, **_options(target, budget)}
 
 
 def _options(target: Target, budget: float) -> dict[str, Any]:

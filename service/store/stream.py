@@ -16,20 +16,21 @@ import secrets
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from service.core.consumer import Entry, LeaseLost, Refused
 from service.core.errors import StoreUnavailable
 from service.store.redis_layout import Script
-from service.store.refused import StoreRefused, StoreUnreachable
+from service.store.redis_pools import shared_pool
+from service.store.redis_url import parse_url
+from service.store.refused import StoreUnreachable
 
 _log = logging.getLogger(__name__)
 
 LEASE_MILLISECONDS = 3000
 BUDGET_SECONDS = 1.0  # for one round trip
+_CONNECTIONS = 2
 _CONSUMER = "recblr"
 _DEAD_KEPT = 100_000
 _FENCED = Script("fenced.lua")
@@ -42,19 +43,8 @@ async def open_stream(url: str, stream: str, group: str, budget: float = BUDGET_
 
     Raises `StoreRefused` where Redis is unreachable or refuses.
     """
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=2,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=None,
-            socket_connect_timeout=budget,
-            timeout=None,
-            decode_responses=False,
-            protocol=2,
-        )
-    except ValueError:
-        raise StoreRefused("the URL is malformed; write redis://[user:password@]host:port/0?stream=name.") from None
+    target = parse_url(url)
+    pool = shared_pool(target, target.addresses[0], budget, _CONNECTIONS)
     source = RedisStream(Redis(connection_pool=pool), stream, group, budget)
     try:
         await source.create_group()

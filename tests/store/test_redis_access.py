@@ -111,6 +111,8 @@ async def test_a_stream_behind_tls(tls_server: tuple[int, Path]) -> None:
     await stream.close()
     with pytest.raises(StoreRefused):
         await open_stream(f"rediss://127.0.0.1:{port}/0", "events", "recblr")
+    with pytest.raises(StoreRefused, match="only with rediss"):
+        await open_stream(f"redis://127.0.0.1:{port}/0?ssl_ca_certs=/ca.pem", "events", "recblr")
 
 
 async def test_a_server_nobody_vouches_for_is_refused(tls_server: tuple[int, Path]) -> None:
