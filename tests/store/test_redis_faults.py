@@ -173,6 +173,21 @@ async def test_a_cancelled_visit_does_not_leave_its_answer_to_another(backend: R
     await store.close()
 
 
+async def test_an_answer_that_comes_after_its_caller_has_gone_is_nobodys(backend: RedisBackend) -> None:
+    """It is not there yet when the next exchange begins, so nothing that is unread tells of it."""
+    store = await RedisBackend(backend.server, budget=20.0).open()
+    await append(store, "first", new("a"))
+    backend.server.pause()
+    gone = asyncio.create_task(append(store, "first", new("b")))
+    await asyncio.sleep(0.1)  # it is sent
+    gone.cancel()
+    next_one = asyncio.create_task(append(store, "second", new("c")))
+    await asyncio.sleep(0.1)
+    backend.server.resume()
+    assert [event.item_id for event in (await next_one).pending] == ["c"]
+    await store.close()
+
+
 async def test_what_was_acknowledged_survives_the_server(backend: RedisBackend) -> None:
     """kill -9 in the midst of writing; what got no answer is sent again after the restart."""
     store = await backend.open()
