@@ -83,7 +83,7 @@ LONGEST_INLINE = 2e-3
 LONGEST_TURN = 0.2e-3
 MEMOS_WAITING = 16_384
 # Seconds. A process that is killed has this much more to fold again, and a user's next event one fold more.
-MEMOS_LINGER = 0.01
+MEMOS_LINGER = 0.05
 START_PAUSE_SECONDS = 0.2  # between two attempts to start where the event log is away
 
 

@@ -18,7 +18,7 @@ from service.core.audit import Audit, audit
 from service.core.background import Background
 from service.core.errors import EventConflict, EventNotFound, InvalidRequest, ServiceError, UserNotFound
 from service.core.events import Appended, Conflict, History, Merged, NewEvent, Snapshot, Visit
-from service.core.memo import Memo, MemoDamaged, decode_memo, memo_after
+from service.core.memo import Memo, MemoDamaged, decode_memo, memo_after, memo_due
 from service.core.memo_writer import MemoWriter
 from service.core.ports import (
     Engine,
@@ -213,7 +213,7 @@ class Recommender:
         self._meter.fold(len(snapshot.pending))
         for place in folded.places:
             self._meter.judged(engine.version, place)
-        if snapshot.pending or repair:
+        if repair or memo_due(snapshot):
             self._memos.offer(memo_after(user_id, engine.version, snapshot, memo, folded.state, repair=repair))
         if ask is not None and folded.cold:
             self._meter.cold_start()

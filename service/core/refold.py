@@ -11,7 +11,7 @@ from typing import Protocol
 
 from service.core.errors import StoreUnavailable
 from service.core.events import MemoPut, Snapshot, Visit
-from service.core.memo import Memo, MemoDamaged, decode_memo, memo_after
+from service.core.memo import Memo, MemoDamaged, decode_memo, memo_after, memo_due
 from service.core.pace import rest
 from service.core.ports import Engine, Folded, StateDamaged, Turn
 from service.core.priority import give_way
@@ -86,7 +86,7 @@ class Refolder:
             for user, snapshot in zip(some, snapshots, strict=True):
                 if isinstance(snapshot, StoreUnavailable):
                     behind += 1  # for a later walk to find out
-                elif snapshot.pending:
+                elif memo_due(snapshot):
                     behind += 1
                     fresh += len(snapshot.pending)
                     found.append((user, snapshot))

@@ -103,6 +103,25 @@ def test_the_answer_reflects_the_event_and_the_memo_follows() -> None:
     assert (memo.applied, json.loads(memo.state)) == (2, ["10"])
 
 
+def test_a_memo_is_written_at_first_and_then_for_every_second_event() -> None:
+    async def scenario(house: House) -> None:
+        applied = []
+        for n in range(1, 7):
+            recorded = await house.recommender.record("u", event(str(10 + n)), ASK)
+            assert recorded.answer is not None
+            assert recorded.answer.sequence == n
+            assert str(10 + n) not in {item.item_id for item in recorded.answer.items}
+            await asyncio.sleep(0.01)
+            applied.append(stored(house).applied)
+            answer = await house.recommender.recommend("u", ASK)
+            assert answer.sequence == n
+            await asyncio.sleep(0.01)
+            assert stored(house).applied == applied[-1]  # a question is no reason to write one
+        assert applied == [1, 1, 3, 3, 5, 5]
+
+    run(scenario)
+
+
 def test_an_event_without_a_question_is_folded_in_the_background() -> None:
     async def scenario(house: House) -> None:
         recorded = await house.recommender.record("u", event("10"), None)
@@ -255,13 +274,13 @@ def test_in_a_test_each_user_is_answered_by_their_own_model_everywhere() -> None
             assert recorded.answer.model_version == version
             assert (await house.recommender.recommend(user, ASK)).model_version == version
             assert house.recommender.model_for(user).version == version
-        await house.recommender.record_batch([("a", event("11")), ("b", event("12"))])
+        await house.recommender.record_batch([(user, event(item)) for user in "ab" for item in ("11", "12")])
         await house.recommender.close()
         for user, version, other in (("a", "v1", "v2"), ("b", "v2", "v1")):
             assert house.store.memo(user, version) is not None
             assert house.store.memo(user, other) is None
             audit = await house.recommender.audit(user)
-            assert (audit.model_version, audit.memo, audit.applied) == (version, "found", 2)
+            assert (audit.model_version, audit.memo, audit.applied) == (version, "found", 3)
         assert (await house.recommender.recommend_for_history(("1",), ASK)).model_version == "v1"
 
     run(scenario)

@@ -109,6 +109,17 @@ async def test_every_memo_is_what_the_next_reader_would_have_folded() -> None:
         assert (snapshot.pending, snapshot.sequence) == ((), len(items))
 
 
+async def test_a_memo_that_its_users_next_event_will_renew_is_left_alone() -> None:
+    store, meter = MemoryStore(), Meter()
+    await fill(store, 1, events=4)
+    blob = encode_memo(Memo(3, 0, b'["1", "2", "3"]'), "u000", "v1")
+    await store.put_memos([MemoPut("u000", str(store.logs["u000"].generation), "v1", 3, blob)])
+    async with warming(store, FakeEngine(), meter=meter):
+        await ended(store)
+    assert store.memo("u000", "v1") == blob
+    assert (meter.work.behind, meter.work.memos, meter.work.events) == (0, 0, 0)
+
+
 async def test_each_model_that_is_served_has_its_own() -> None:
     store = MemoryStore()
     histories = await fill(store, 10)
@@ -138,7 +149,7 @@ async def test_who_has_a_current_memo_is_passed_over_and_one_that_is_behind_is_c
 @pytest.mark.parametrize("state", [b"no memo at all", "a state that is none"])
 async def test_a_damaged_memo_that_is_behind_is_folded_anew(state: bytes | str) -> None:
     store, meter = MemoryStore(), Meter()
-    [(user, items)] = (await fill(store, 1)).items()
+    [(user, items)] = (await fill(store, 1, events=4)).items()
     blob = state if isinstance(state, bytes) else encode_memo(Memo(2, 0, state.encode()), user, "v1")
     store.logs[user].memos["v1"] = (2, blob)
     async with warming(store, FakeEngine(), meter=meter):
@@ -335,10 +346,10 @@ async def test_a_model_that_comes_back_is_rebuilt_again() -> None:
         live[0] = FakeEngine("v2")
         await ended(store, "v2")
         assert set(await rebuilds(store)) == {"v2"}  # the other one has ended, and serves nobody
-        await store.visit([Visit("u003", None, (event("9"),))])
+        await store.visit([Visit("u003", None, (event("9"), event("10")))])
         live[0] = FakeEngine("v1")
         await ended(store, "v1")
-    assert folded(store, "u003", "v1") == [*histories["u003"], "9"]
+    assert folded(store, "u003", "v1") == [*histories["u003"], "9", "10"]
 
 
 async def test_it_waits_for_a_log_that_is_down_and_then_goes_on() -> None:
