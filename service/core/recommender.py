@@ -220,8 +220,8 @@ class Recommender:
         return Answer(engine.version, snapshot.sequence, folded.cold, folded.items)
 
     def _fold_in_background(self, engine: Engine, user_id: str, snapshot: Snapshot) -> None:
-        """Keep the memo close to the log for events that nobody asked an answer for."""
-        if snapshot.pending:
+        """Fold events that nobody asked an answer for, where their memo is due or one of them is to be judged."""
+        if memo_due(snapshot) or self._sampling.of(user_id, snapshot):
             self._background.start(self._answer(engine, user_id, snapshot, None, math.inf))
 
 

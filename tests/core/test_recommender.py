@@ -122,6 +122,18 @@ def test_a_memo_is_written_at_first_and_then_for_every_second_event() -> None:
     run(scenario)
 
 
+def test_nothing_is_folded_for_an_event_that_asks_nothing_while_the_memo_is_new_enough() -> None:
+    async def scenario(house: House) -> None:
+        folds = []
+        for n in range(1, 5):
+            await house.recommender.record("u", event(str(10 + n)), None)
+            await asyncio.sleep(0.01)
+            folds.append((stored(house).applied, house.engine.batches.count(1)))
+        assert folds == [(1, 1), (1, 1), (3, 2), (3, 2)]
+
+    run(scenario)
+
+
 def test_an_event_without_a_question_is_folded_in_the_background() -> None:
     async def scenario(house: House) -> None:
         recorded = await house.recommender.record("u", event("10"), None)
