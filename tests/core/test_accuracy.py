@@ -63,9 +63,10 @@ def event(item_id: str, event_id: str | None = None) -> NewEvent:
     return NewEvent.create(item_id, None, event_id, now=1.0)
 
 
-async def record(house: House, items: Sequence[str], ask: TopK | None, user: str = "u") -> None:
+async def record(house: House, items: Sequence[str], ask: TopK | None, user: str = "u", pause: float = 0.0) -> None:
     for item in items:
         await house.recommender.record(user, event(item), ask)
+        await asyncio.sleep(pause)
 
 
 # The fake's order: what is nearest to the last item first (to 0 at the beginning), of equally near ones the lower id.
@@ -74,10 +75,11 @@ ITEMS = ("10", "nobody knows it", "12", "10")
 PLACES = [Place(True, 10, 10), Place(False, 4, 3), Place(False, 4, 0)]
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.01], ids=["one upon the other", "each after the memo of the one before"])
 @pytest.mark.parametrize("ask", [ASK, None], ids=["with an answer", "in the background"])
-def test_each_event_is_judged_once_under_the_state_before_it(ask: TopK | None) -> None:
+def test_each_event_is_judged_once_under_the_state_before_it(ask: TopK | None, pause: float) -> None:
     async def scenario(house: House) -> None:
-        await record(house, ITEMS, ask)
+        await record(house, ITEMS, ask, pause=pause)
         await house.recommender.recommend("u", ASK)
 
     places = judge(scenario)

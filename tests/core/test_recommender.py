@@ -267,6 +267,21 @@ def test_a_damaged_memo_is_rebuilt_and_repaired(state: bytes | None) -> None:
     assert json.loads(stored(house).state) == ["10", "20"]
 
 
+def test_a_damaged_memo_of_a_log_that_retention_has_emptied_is_repaired_too() -> None:
+    async def scenario(house: House) -> None:
+        await house.recommender.record("u", event("10"), ASK)
+        await asyncio.sleep(0.01)
+        house.store.logs["u"].events.clear()
+        house.store.damage("u", "v1", b"no memo at all")
+        for _ in range(2):
+            assert (await house.recommender.recommend("u", ASK)).cold
+            await asyncio.sleep(0.01)
+
+    house = run(scenario)
+    assert house.meter.counts["memos_damaged"] == 1
+    assert json.loads(stored(house).state) == []
+
+
 def test_a_new_model_folds_the_history_anew() -> None:
     async def scenario(house: House) -> None:
         await house.recommender.record("u", event("10"), ASK)
