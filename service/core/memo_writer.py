@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 class MemoWriter:
     """Keeps the newest memo of each user that waits to be stored, and stores them in batches.
 
-    A memo lingers for some seconds, so that a round trip carries many and a user's next event may replace it.
+    A memo waits for `linger` seconds, so that a round trip carries many and a user's next event may replace it.
     Bounded: beyond `max_waiting` users new memos are dropped, because the next reader can fold the gap.
     """
 
