@@ -102,7 +102,7 @@ def test_beyond_the_queue_callers_are_turned_away_at_once() -> None:
         waiting = [asyncio.create_task(batcher.submit(job)) for job in (1, 2)]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
-            await batcher.submit(3)
+            await asyncio.wait_for(batcher.submit(3), 1.0)  # taken in, it would wait for the gate
         doubler.gate.set()
         assert await asyncio.gather(running, *waiting) == [0, 2, 4]
         assert (doubler.refused, doubler.left) == (1, [2, 0])
@@ -198,7 +198,7 @@ def test_jobs_aside_give_way_and_take_no_place_from_the_others() -> None:
         tasks += [asyncio.create_task(batcher.submit_aside(job)) for job in (1, 2)]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
-            await batcher.submit_aside(3)
+            await asyncio.wait_for(batcher.submit_aside(3), 1.0)  # taken in, it would wait for the gate
         tasks += [asyncio.create_task(batcher.submit(job)) for job in range(10, 18)]
         await asyncio.sleep(0)
         doubler.gate.set()
