@@ -39,7 +39,7 @@ audit: $(DEV)  ## scan for secrets and, where its database can be reached, for v
 	@$(BIN)/python .ci/audit.py
 
 loadtest: $(SERVER) redis  ## measure for a minute: capacity and latency, on servers of its own (Linux)
-	@$(BIN)/python -m loadtests.run --scenario short
+	@$(BIN)/python -m loadtests.cli --scenario short
 
 # The tests start servers of their own, so Debian must not start one: that is what the policy file says meanwhile.
 redis:  ## see that a redis-server is there; as root on Debian, install it

@@ -29,7 +29,7 @@ USER 10001:10001
 WORKDIR /data
 # The engine's machine code is made here, so that a container does not spend its first half minute on it. A processor
 # of another kind than this one makes its own; that is why the folder is a volume, writable in a read-only container.
-RUN python -c "from pathlib import Path; from model.artifact import load_bundle; from service.engine.cpu import CpuEngine; from service.engine.bundles import warm; warm(CpuEngine(load_bundle(Path('/bundles/ml-1m-demo')), 1000))"
+RUN python -c "from pathlib import Path; from model.bundle.bundle import load_bundle; from service.engine.cpu.cpu_engine import CpuEngine; from service.engine.loader import warm; warm(CpuEngine(load_bundle(Path('/bundles/ml-1m-demo')), 1000))"
 VOLUME ["/data", "/var/cache/recblr"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from model.config import LAYER_NORM_EPS, ModelConfig
 from model.ops import gated_scan
-from model.ops.reference import decay
+from model.ops.gated_scan.reference import decay
 
 # Before any start: more steps than a convolution has taps.
 _LONG_AGO = -(1 << 30)

@@ -15,9 +15,9 @@ from types import FrameType
 
 import uvicorn
 
-from service.api.logs import configure_logging
-from service.api.writes import OneWriteProtocol
-from service.keys import new_key, parse_scopes
+from service.api.uvicorn_protocol import OneWriteProtocol
+from service.api_keys import new_key, parse_scopes
+from service.observability.logging import configure_logging
 from service.settings import Settings, SettingsRefused, describe_settings, load_settings
 
 _DRAIN_SECONDS = 20
@@ -108,10 +108,10 @@ async def _preflight(settings: Settings) -> None:
     # Imported late: with several workers the metrics library must find its environment first.
     from service.core.errors import StoreUnavailable
     from service.core.ports import BundleRefused
-    from service.core.settle import settle
+    from service.core.rollout.startup import settle
     from service.engine import DeviceRefused
     from service.main import bundle_folder, open_log
-    from service.store import StoreRefused, open_stream
+    from service.store.factory import StoreRefused, open_stream
 
     if settings.stream_url is not None:
         try:

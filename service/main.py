@@ -42,25 +42,25 @@ from fastapi import FastAPI
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from service.api.app import build_api
-from service.api.logs import configure_logging
-from service.api.metered_store import MeteredStore
-from service.api.metrics import PrometheusMeter
-from service.api.serving import Services
-from service.api.stream_entries import parse_entry
-from service.batching import MicroBatcher
-from service.core.accuracy import Sampling
-from service.core.consumer import Consumer, StreamMeter
+from service.api.dependencies import Services
+from service.api.stream_parser import parse_entry
 from service.core.errors import StoreUnavailable
-from service.core.housekeeper import Housekeeper
-from service.core.live_models import LiveModels
-from service.core.memo_writer import MemoWriter
+from service.core.jobs.backfill import Warmer
+from service.core.jobs.maintenance import Housekeeper
+from service.core.jobs.stream_consumer import Consumer, StreamMeter
 from service.core.ports import Bundles
-from service.core.recommender import Recommender
+from service.core.recommending.batching import MicroBatcher
+from service.core.recommending.evaluation_sampling import Sampling
+from service.core.recommending.recommender import Recommender
+from service.core.recommending.snapshot_writer import MemoWriter
+from service.core.rollout.manager import LiveModels
 from service.core.store_port import Store
-from service.core.warmer import Warmer
 from service.engine import BundleFolder, run_similar, run_turns
+from service.observability.instrumented_store import MeteredStore
+from service.observability.logging import configure_logging
+from service.observability.metrics import PrometheusMeter
 from service.settings import Settings, StreamAddress, load_settings
-from service.store import StoreUnreachable, open_store, open_stream
+from service.store.factory import StoreUnreachable, open_store, open_stream
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.keys import SHORTEST_KEY, ApiKey, parse_key
+from service.api_keys import SHORTEST_KEY, ApiKey, parse_key
 
 PREFIX = "RECBLR_"
 _NEAR = 0.75  # how alike a wrong name and a setting's must be for the one to be taken for the other

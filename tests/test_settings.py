@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from service.keys import ALL_SCOPES, KeyScope, parse_key
+from service.api_keys import ALL_SCOPES, KeyScope, parse_key
 from service.settings import Settings, SettingsRefused, StreamAddress, describe_settings, load_settings
 
 ROOT = Path(__file__).parent.parent

@@ -13,12 +13,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from loadtests.floors import capacity
-from loadtests.lab import Options, Target, closed_loop, open_loop
-from loadtests.processes import descendants
-from loadtests.servers import ROOT, Server, ServerFailed, free_port, http_server, recblr, redis_server
-from loadtests.wire import Connection, Request, make_request
-from loadtests.workload import event_requests, history_requests
+from loadtests.environment.processes import descendants
+from loadtests.environment.servers import ROOT, Server, ServerFailed, free_port, http_server, recblr, redis_server
+from loadtests.generator.experiment import Options, Target, closed_loop, open_loop
+from loadtests.generator.http_client import Connection, Request, make_request
+from loadtests.generator.workload import event_requests, history_requests
+from loadtests.scenarios.baselines import capacity
 
 # Named as in recompute.py, which needs torch and so is not imported here.
 BUNDLE, PORT, THREADS, LENGTH = "LOADTEST_BUNDLE", "LOADTEST_PORT", "LOADTEST_TORCH_THREADS", 200

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from model.artifact import load_bundle
+from model.bundle.bundle import load_bundle
 from model.network import RecBLR
 
 LENGTH = 200

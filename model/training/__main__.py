@@ -6,11 +6,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from model.artifact import BundleError
+from model.bundle.bundle import BundleError
+from model.bundle.signature import KeyUnusable, signing_key
 from model.config import ConfigError
-from model.signature import KeyUnusable, signing_key
-from model.training.commands import evaluate, export, importing, retrain, titles, train
-from model.training.commands.options import Command
+from model.training.cli import evaluate_command as evaluate
+from model.training.cli import export_command as export
+from model.training.cli import import_command as importing
+from model.training.cli import retrain_command as retrain
+from model.training.cli import titles_command as titles
+from model.training.cli import train_command as train
+from model.training.cli.options import Command
 from model.training.errors import DataError, out_of_memory
 
 _OUT_OF_MEMORY = (

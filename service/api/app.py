@@ -25,18 +25,18 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
-from service.api import admin, events, health, items, rebuilds, recommendations, users
-from service.api.auth import SECURITY_SCHEMES, ApiKeys
-from service.api.console import console_router
-from service.api.edge import Edge
+from service.api.dependencies import Services
 from service.api.errors import install_error_handlers
-from service.api.hot import HotPath
-from service.api.limits import BodyLimit
-from service.api.metrics import PrometheusMeter
-from service.api.schemas import ErrorOut
+from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
+from service.api.middleware.body_limit import BodyLimit
+from service.api.middleware.fast_path import HotPath
+from service.api.middleware.telemetry import Edge
+from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
+from service.api.routes.console import console_router
+from service.api.schemas.requests import ErrorOut
 from service.api.scopes import RouteScopes, security_of
-from service.api.serving import Services
-from service.keys import ApiKey
+from service.api_keys import ApiKey
+from service.observability.metrics import PrometheusMeter
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
@@ -82,7 +82,9 @@ _CORS: dict[str, Any] = {
     "expose_headers": ["X-Request-ID", "Retry-After"],
 }
 
-_ROUTERS = tuple(module.router for module in (events, recommendations, users, items, admin, rebuilds, health))
+_ROUTERS = tuple(
+    module.router for module in (events, recommendations, users, items, models, backfill_progress, health)
+)
 
 
 def build_api(

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from service.api.logs import route_of
-from service.api.problems import problems_of
+from service.api.schemas.validation_messages import problems_of
 from service.core import errors
-from service.core.seldom import SeldomWarnings
+from service.core.log_throttle import SeldomWarnings
+from service.observability.logging import route_of
 
 _log = logging.getLogger(__name__)
 _outages = SeldomWarnings(_log)

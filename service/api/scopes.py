@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
-from service.keys import KeyScope
+from service.api_keys import KeyScope
 
 DECLARED = "x-scope"  # as it stands in the OpenAPI document
 _OPEN = "none"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.house import House
+from tests.api.app_harness import House
 
 KEY = "a-key-of-enough-length"
 

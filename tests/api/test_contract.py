@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.api.house import House
+from tests.api.app_harness import House
 
 
 def send(house: House, item_id: str, user_id: str = "u", query: str = "", **more: Any) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import pytest
 
 from service.api.errors import STATUS, error_response
 from service.core.errors import Overloaded, ReloadRefused, ServiceError, StoreUnavailable
+from service.core.log_throttle import SeldomWarnings
 from service.core.ports import Engine, Folded, StateDamaged, Turn
-from service.core.seldom import SeldomWarnings
-from tests.api.house import House
+from tests.api.app_harness import House
 from tests.core.fakes import FakeEngine, FakeModels, MemoryStore
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from service.api.logs import configure_logging
-from service.api.metrics import PrometheusMeter
-from tests.api.house import House
+from service.observability.logging import configure_logging
+from service.observability.metrics import PrometheusMeter
+from tests.api.app_harness import House
 from tests.core.fakes import MemoryStore
 
 

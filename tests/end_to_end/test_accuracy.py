@@ -12,14 +12,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.artifact import Bundle, write_bundle
+from model.bundle.bundle import Bundle, write_bundle
 from model.config import ModelConfig
 from model.network import RecBLR
-from model.training.ranking import Questions, mean_hit, mean_ndcg, rank_next
-from service.core.accuracy import MOST_JUDGED, Sampling
-from tests.api.test_accuracy import Series, series, value
+from model.training.evaluation.ranking import Questions, mean_hit, mean_ndcg, rank_next
+from service.core.recommending.evaluation_sampling import MOST_JUDGED, Sampling
 from tests.end_to_end.service import KEY, RunningService
 from tests.model.builders import bundle_of, network_of
+from tests.observability.test_live_accuracy import Series, series, value
 
 USERS, ITEMS, UNKNOWN = 24, 40, 4
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from model.artifact import load_bundle, write_bundle
+from model.bundle.bundle import load_bundle, write_bundle
 from model.config import ModelConfig
-from service.api.metrics import PrometheusMeter
-from service.api.serving import Services
-from service.core.answer import Answer
+from service.api.dependencies import Services
 from service.core.events import MemoPut, NewEvent, Visit
 from service.core.ports import Engine, Folded, TopK, Turn
+from service.core.recommending.results import Answer
 from service.engine import BundleFolder
 from service.main import open_services
+from service.observability.metrics import PrometheusMeter
 from service.settings import Settings
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer

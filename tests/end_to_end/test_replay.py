@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.artifact import write_bundle
+from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, ROOT, RunningService
 from tests.model.builders import bundle_of
@@ -40,7 +40,7 @@ def data(tmp_path: Path, histories: list[list[str]]) -> Path:
 
 
 def replay(data: Path, bundle: Path, url: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "loadtests.replay", str(data), "--bundle", str(bundle), "--url", url]
+    command = [sys.executable, "-m", "loadtests.offline_parity", str(data), "--bundle", str(bundle), "--url", url]
     command += ["--api-key", KEY, "--users", str(USERS), "--last", str(LAST)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
 

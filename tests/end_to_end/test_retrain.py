@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from model.artifact import write_bundle
+from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
-from model.training.data import read_interactions
+from model.training.data.interactions import read_interactions
 from tests.end_to_end.service import ROOT, RunningService
 from tests.model.builders import bundle_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from model.artifact import write_bundle
+from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, RunningService
 from tests.model.builders import bundle_of

@@ -11,12 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.artifact import Bundle, load_bundle
+from model.bundle.bundle import Bundle, load_bundle
 from model.config import ModelConfig
 from model.network import RecBLR
 from service.core.ports import Engine, Folded, Rank, ScoredItem, TopK, Turn
-from service.engine.cpu import CpuEngine
-from service.engine.torch_engine import TorchEngine
+from service.engine.cpu.cpu_engine import CpuEngine
+from service.engine.cuda.cuda_engine import TorchEngine
 from tests.model.builders import CONFIGS, bundle_of
 
 DEMO = Path(__file__).parents[2] / "bundles" / "ml-1m-demo"

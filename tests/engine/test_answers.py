@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.config import ModelConfig
-from model.state import F32
+from model.state_layout import F32
 from service.core.errors import ItemNotFound
 from service.core.ports import Engine, Rank, StateDamaged, TopK, Turn
-from service.engine.retrieval import Best, Queries, exact
-from service.engine.torch_search import TorchSearch
+from service.engine.cuda.cuda_search import TorchSearch
+from service.engine.search.exact import Best, Queries, exact
 from tests.engine.conftest import House, Kind, build, engine_of, ids, run
 from tests.model.builders import CONFIGS, bundle_of
 

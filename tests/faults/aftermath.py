@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from model.artifact import Bundle
+from model.bundle.bundle import Bundle
 from tests.faults.oracle import Oracle, Verdict, judge, logs_of
 from tests.faults.population import Audited, Population, audit_everyone
 from tests.faults.writers import Load

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from model.artifact import Bundle
+from model.bundle.bundle import Bundle
 from tests.faults.client import Client
 from tests.faults.writers import K, Load, Told
 from tests.model.float64 import Plain

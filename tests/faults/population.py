@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.store import open_store
+from service.store.factory import open_store
 from tests.faults.client import Client
 
 LONGEST_HISTORY = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from model.artifact import Bundle
+from model.bundle.bundle import Bundle
 from tests.faults.aftermath import judged
 from tests.faults.writers import Load
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from service.keys import KeyScope
-from tests.api.house import House
+from service.api_keys import KeyScope
+from tests.api.app_harness import House
 from tests.faults.form import report
 
 pytestmark = pytest.mark.faults

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from redis.crc import key_slot
 
-from model.artifact import write_bundle
+from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
-from service.store.redis_layout import keys
+from service.store.redis.layout import keys
 from tests.deployments import SLOTS, ClusterServers, info, wait_for
 from tests.end_to_end.service import RunningService
 from tests.faults.form import report, times

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from model.artifact import ITEMS, MANIFEST, WEIGHTS, write_bundle
+from model.bundle.bundle import ITEMS, MANIFEST, WEIGHTS, write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, ROOT, RunningService
 from tests.faults.form import report

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from model.artifact import write_bundle
+from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, RunningService
 from tests.faults.form import report, times

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from model.artifact import write_bundle
+from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import SentinelServers, in_step, info, wait_for
 from tests.end_to_end.service import RunningService

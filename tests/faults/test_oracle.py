@@ -7,7 +7,7 @@ import dataclasses
 
 import pytest
 
-from model.artifact import write_bundle
+from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
 from tests.faults.oracle import Kept, Logs, Oracle, Verdict, judge, logs_of

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import redis
 
-from model.artifact import write_bundle
+from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
-from service.core.rollout import NOTE, Rollout, decode_rollout
+from service.core.rollout.desired_state import NOTE, Rollout, decode_rollout
 from tests.deployments import wait_for
 from tests.end_to_end.service import KEY, RunningService
 from tests.faults.aftermath import audited, judged

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from model.artifact import write_bundle
+from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
 from tests.faults.form import report, times

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from loadtests.filling import fill
-from loadtests.servers import RedisSettings, redis_server
+from loadtests.environment.seed_store import fill
+from loadtests.environment.servers import RedisSettings, redis_server
 from service.core.events import Snapshot, Visit
-from service.store import open_store
+from service.store.factory import open_store
 
 
 def test_every_user_has_so_many_events_and_the_log_keeps_the_newest() -> None:

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from loadtests.generator import run_closed, run_open, schedule
-from loadtests.samples import percentiles
-from loadtests.wire import SERIAL, make_request
+from loadtests.generator.generator import run_closed, run_open, schedule
+from loadtests.generator.http_client import SERIAL, make_request
+from loadtests.generator.samples import percentiles
 from tests.loadtests.tiny_server import TinyServer
 
 READ = [make_request("read", "GET", "/")]
@@ -71,7 +71,7 @@ def test_a_connection_that_breaks_costs_one_request() -> None:
 
 
 def test_a_server_that_never_answers_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadtests.generator.GRACE", 0.2)
+    monkeypatch.setattr("loadtests.generator.generator.GRACE", 0.2)
     with TinyServer(stall_at=1, stall=1.0) as server:
         summary = run_open(server.port, READ, schedule(50, 0.2, poisson=False, seed=1), 2).summary()
     assert summary["errors"] == {"unanswered": 10}

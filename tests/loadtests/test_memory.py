@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtests.memory import Filling, in_redis, in_sqlite
+from loadtests.micro.memory_per_user import Filling, in_redis, in_sqlite
 from model.config import ModelConfig
 from tests.model.builders import bundle_of
 

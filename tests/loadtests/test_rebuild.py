@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "loadtests.rebuild", *arguments]
+    command = [sys.executable, "-m", "loadtests.scenarios.backfill_scenario", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -9,14 +9,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from loadtests.catalogue import write_catalogue
-from loadtests.charts import line_chart
-from loadtests.lab import Options, Target, closed_loop, open_loop
-from loadtests.report import write_results
-from loadtests.servers import RedisSettings, Server
-from loadtests.wire import SERIAL
-from loadtests.workload import MIX, Histories, event_requests, mixed_requests, zipf_histories
-from model.artifact import load_bundle
+from loadtests.environment.servers import RedisSettings, Server
+from loadtests.environment.synthetic_catalogue import write_catalogue
+from loadtests.generator.experiment import Options, Target, closed_loop, open_loop
+from loadtests.generator.http_client import SERIAL
+from loadtests.generator.workload import MIX, Histories, event_requests, mixed_requests, zipf_histories
+from loadtests.load_charts import line_chart
+from loadtests.load_report import write_results
+from model.bundle.bundle import load_bundle
 from tests.loadtests.tiny_server import TinyServer
 
 DEMO = Path(__file__).parents[2] / "bundles" / "ml-1m-demo"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtests.wanted import as_table
+from loadtests.targets import as_table
 
 
 def rows(results: dict[str, dict[str, object]]) -> dict[str, str]:

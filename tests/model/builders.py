@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.artifact import Bundle, Item, parameter_shapes
+from model.bundle.bundle import Bundle, Item, parameter_shapes
 from model.config import ModelConfig
 from model.network import RecBLR
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from redis import Redis, RedisCluster
 
 from service.core.store_port import Store
-from service.store import open_store
-from service.store.redis import BUDGET_SECONDS, open_redis
-from service.store.redis_layout import SHARDS, deletions_key, events_after, keys
+from service.store.factory import open_store
+from service.store.redis.layout import SHARDS, deletions_key, events_after, keys
+from service.store.redis.store import BUDGET_SECONDS, open_redis
 from tests.deployments import ClusterServers
 from tests.servers import RedisServer
 

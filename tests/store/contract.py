@@ -9,10 +9,10 @@ import pytest
 from service.core.store_port import Store
 from tests.store.backends import Backend
 from tests.store.contract_log import LogContract
-from tests.store.contract_memos import MemoContract
 from tests.store.contract_merge import MergeContract
-from tests.store.contract_notes import NotesContract
+from tests.store.contract_records import NotesContract
 from tests.store.contract_removal import RemovalContract
+from tests.store.contract_snapshots import MemoContract
 
 
 class StoreContract(LogContract, MemoContract, MergeContract, NotesContract, RemovalContract):

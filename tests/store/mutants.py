@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from service.core.events import MemoPut, NewEvent, Snapshot, Visit
-from service.core.memo import MemoDamaged, decode_memo, encode_memo
+from service.core.recommending.snapshots import MemoDamaged, decode_memo, encode_memo
 from tests.faults.simulation.engine import VERSIONS
 from tests.store.model import ModelStore
 

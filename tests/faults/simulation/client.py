@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
-from service.core.answer import Answer, Recorded
 from service.core.errors import EventConflict, EventNotFound, ServiceError, UserNotFound
 from service.core.events import NewEvent
 from service.core.ports import TopK
+from service.core.recommending.results import Answer, Recorded
 from tests.faults.simulation.engine import ITEMS
 from tests.faults.simulation.judge import Acknowledged, Judge
 from tests.faults.simulation.timeline import Process

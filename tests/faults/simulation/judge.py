@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.core.answer import Answer, Recorded
 from service.core.errors import EventConflict
 from service.core.events import Event, History, MemoPut, Snapshot, Visit
-from service.core.memo import MemoDamaged, decode_memo
+from service.core.recommending.results import Answer, Recorded
+from service.core.recommending.snapshots import MemoDamaged, decode_memo
 from tests.faults.simulation.engine import fold
 from tests.store.model import ModelStore
 

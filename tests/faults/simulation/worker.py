@@ -9,11 +9,11 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from service.batching import MicroBatcher
 from service.core.events import Snapshot, Visit
-from service.core.memo_writer import MemoWriter
 from service.core.ports import EngineJob, Folded, SilentMeter
-from service.core.recommender import Recommender
+from service.core.recommending.batching import MicroBatcher
+from service.core.recommending.recommender import Recommender
+from service.core.recommending.snapshot_writer import MemoWriter
 from service.engine import run_turns
 from tests.core.fakes import NoMeter, similar_one
 from tests.faults.simulation.engine import SimulatedModels

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from model.ops.reference import gated_scan_reference
+from model.ops.gated_scan.reference import gated_scan_reference
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
 NAMES = ("h", "final", "dx", "dgates", "dLambda", "dinitial")
@@ -86,7 +86,7 @@ def finite_where_nothing_decays(scan: Scan, device: str = "cpu") -> bool:
 
 
 def _interpret() -> None:
-    from model.ops.triton_op import gated_scan_triton
+    from model.ops.gated_scan.autograd import gated_scan_triton
 
     found: dict[str, dict[str, float] | float] = {
         f"{T} {H} {mode}": errors(gated_scan_triton, T, H, mode) for T, H, mode in INTERPRETED

@@ -1,0 +1,100 @@
+"""Times the gated scan on a GPU against the published code's way and against the device's own copy rate.
+
+    python -m model.ops.gated_scan.scan_benchmark
+
+Prints a line for each shape, and JSON as the last line. Times are medians of runs, in milliseconds; with gradients
+they hold the host's time to launch where that is longer than the device's. The byte limit counts each input read once
+and each output written once, at the rate of a large copy measured in the same run: forward 4 numbers a step and
+channel (x, two gates, h), backward 8 (dh, x, two gates, h; dx, two dgates).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from triton.testing import do_bench
+
+from model.ops.gated_scan.dispatch import gated_scan
+from model.ops.gated_scan.published_baseline import gated_scan_published
+
+# The shapes of the project's targets (B, T, H), and one training step's.
+SHAPES = ((2048, 200, 128), (64, 8192, 128), (184, 200, 128))
+_FORWARD, _BACKWARD = 4, 8
+
+
+def copy_rate() -> float:
+    """Bytes a second of a device-to-device copy of 1 GiB, read plus written."""
+    source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    return 2 * source.numel() / (_median(lambda: target.copy_(source)) / 1e3)
+
+
+def measure(shape: tuple[int, int, int], rate: float) -> dict[str, Any]:
+    """Both implementations at one shape, float32, from the same inputs."""
+    B, T, H = shape
+    x = torch.randn(B, T, H, device="cuda", requires_grad=True)
+    gates = torch.randn(B, T, 2 * H, device="cuda", requires_grad=True)
+    Lambda = torch.linspace(-6.9, -2.2, H, device="cuda", requires_grad=True)
+    initial = torch.zeros(B, H, device="cuda")
+    upstream = torch.randn(B, T, H, device="cuda")
+
+    def ours() -> Tensor:
+        return gated_scan(x, gates, Lambda, initial)[0]
+
+    def published() -> Tensor:
+        return gated_scan_published(x, gates, Lambda)
+
+    def with_gradients(forward: Callable[[], Tensor]) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(forward(), (x, gates, Lambda), upstream)
+
+    with torch.no_grad():
+        difference = (ours() - published()).abs().max() / published().abs().max()
+    size = B * T * H * 4
+    limit = {"forward": _FORWARD * size / rate * 1e3, "both": (_FORWARD + _BACKWARD) * size / rate * 1e3}
+    result: dict[str, Any] = {"shape": shape, "largest_difference": float(difference)}
+    for name, function in (("forward", lambda run: run), ("both", with_gradients)):
+        mine, reference = _median(function(ours)), _median(function(published))
+        result[name] = {
+            "ms": mine,
+            "published_ms": reference,
+            "limit_ms": limit[name],
+            "over_limit": mine / limit[name],
+            "speedup": reference / mine,
+        }
+    return result
+
+
+def _median(function: Callable[[], object]) -> float:
+    time: float = do_bench(function, warmup=10, rep=60, return_mode="median")
+    return time
+
+
+def main() -> int:
+    """The command; returns its exit code."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    if not torch.cuda.is_available():
+        sys.stderr.write("error: this benchmark needs a CUDA device\n")
+        return 2
+    rate = copy_rate()
+    results = []
+    for shape in SHAPES:
+        result = measure(shape, rate)
+        results.append(result)
+        for name in ("forward", "both"):
+            part = result[name]
+            print(
+                f"{shape} {name:8} {part['ms']:.3f} ms, {part['over_limit']:.2f} x the byte limit, "
+                f"{part['speedup']:.1f} x faster than the published way"
+            )
+    print(json.dumps({"device": torch.cuda.get_device_name(), "copy_bytes_per_second": rate, "scans": results}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""`evaluate`: leave-one-out metrics of a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from model.training.cli import options as shared
+
+
+def add(commands: shared.Commands) -> None:
+    """Declare the subcommand."""
+    parser = shared.add_command(commands, "evaluate", "leave-one-out metrics of a bundle", run)
+    parser.add_argument("bundle", type=Path, help="folder of the bundle")
+    parser.add_argument("data", type=Path, help="events, as for train; items the bundle lacks are left out")
+    shared.add_device(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the metrics as one JSON object."""
+    from model.training.data.interactions import read_interactions
+    from model.training.evaluation.leave_one_out import leave_one_out
+    from model.training.publishing.bundle_writer import load_network
+
+    network, bundle = load_network(options.bundle, shared.device_of(options))
+    data = read_interactions(options.data, [item.item_id for item in bundle.items])
+    ranks = leave_one_out(network, data)
+    # A model that was fitted once more to everything knows the answers: these are no test figures then.
+    about = {"version": bundle.version, "users": len(ranks.kept), "refit": bundle.training_data.get("refit", False)}
+    print(json.dumps(about | ranks.metrics()))

@@ -1,0 +1,26 @@
+"""`export`: the service's event log as Parquet files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from model.training.cli import options as shared
+
+
+def add(commands: shared.Commands) -> None:
+    """Declare the subcommand."""
+    parser = shared.add_command(
+        commands, "export", "bring a folder of Parquet files up to date with the service's event log", run
+    )
+    parser.add_argument("state_url", help="the service's RECBLR_STATE_URL: sqlite:///path or redis://host:port/db")
+    parser.add_argument("out", type=Path, help="folder of the export; run again, it gets only what is new")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print what was done as one JSON object."""
+    from model.training.data.export import export_log
+
+    print(json.dumps({"folder": str(options.out)} | asdict(export_log(options.state_url, options.out))))

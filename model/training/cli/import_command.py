@@ -1,0 +1,42 @@
+"""`import`: a checkpoint of the authors' published code becomes a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from model.training.cli import options as shared
+
+
+def add(commands: shared.Commands) -> None:
+    """Declare the subcommand."""
+    parser = shared.add_command(
+        commands, "import", "turn a checkpoint of the authors' published code (RecBole's .pth) into a bundle", run
+    )
+    parser.add_argument("checkpoint", type=Path, help="the .pth; it is read without executing anything in it")
+    ids = parser.add_mutually_exclusive_group(required=True)
+    ids.add_argument("--items", type=Path, help="item ids, one a line, in order of the embedding's rows from row 1")
+    ids.add_argument("--inter", type=Path, help="the .inter it was trained on: ids in RecBole's order of appearance")
+    parser.add_argument(
+        "--min-user-events", type=int, default=0, help="with --inter: the lower end of user_inter_num_interval"
+    )
+    parser.add_argument(
+        "--min-item-events", type=int, default=0, help="with --inter: the lower end of item_inter_num_interval"
+    )
+    parser.add_argument(
+        "--max-length", type=int, required=True, help="MAX_ITEM_LIST_LENGTH of its training (published: 200)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; must not exist yet")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the bundle."""
+    from model.training.publishing.checkpoint_import import import_checkpoint, items_from_inter, items_from_text
+
+    if options.items:
+        items = items_from_text(options.items)
+    else:
+        items = items_from_inter(options.inter, options.min_user_events, options.min_item_events)
+    bundle = import_checkpoint(options.checkpoint, items, options.max_length, options.out)
+    print(json.dumps({"bundle": str(options.out), "version": bundle.version} | bundle.config.to_dict()))

@@ -1,0 +1,63 @@
+"""How far the rebuild of memos is that runs in the background after a change of model."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from service.api.dependencies import Running
+from service.api.schemas.requests import NoQuery
+from service.api.scopes import needs
+from service.api_keys import KeyScope
+from service.core.jobs.backfill_progress_record import Progress
+from service.core.jobs.backfill_progress_record import rebuilds as all_rebuilds
+
+router = APIRouter(prefix="/v1", tags=["model"])
+
+
+class RebuildOut(BaseModel):
+    """The rebuild of one model's memos by all workers. `share` is of the users, in this `walk` over them.
+
+    A walk that finds memos missing or behind is followed by another, which is quick where there are none.
+    `ended` is null while it runs.
+    """
+
+    model_version: str
+    running: bool
+    share: float
+    walk: int
+    users: int
+    memos: int
+    events: int
+    begun: datetime
+    ended: datetime | None
+
+
+class RebuildsOut(BaseModel):
+    """Rebuilds of memos, the one begun last first."""
+
+    rebuilds: list[RebuildOut]
+
+
+@router.get("/admin/rebuilds", openapi_extra=needs(KeyScope.ADMIN))
+async def rebuilds(query: Annotated[NoQuery, Query()], services: Running) -> RebuildsOut:
+    """How far the rebuild of memos is, of each model that is served or was lately; needs an API key."""
+    found = await all_rebuilds(services.store)
+    return RebuildsOut(rebuilds=[_out(version, progress) for version, progress in found.items()])
+
+
+def _out(version: str, progress: Progress) -> RebuildOut:
+    return RebuildOut(
+        model_version=version,
+        running=progress.ended is None,
+        share=round(progress.share, 4),
+        walk=progress.walk,
+        users=progress.total,
+        memos=progress.memos,
+        events=progress.events,
+        begun=datetime.fromtimestamp(progress.begun, UTC),
+        ended=None if progress.ended is None else datetime.fromtimestamp(progress.ended, UTC),
+    )

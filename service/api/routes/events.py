@@ -1,0 +1,68 @@
+"""Events come in: one by one, or in batches."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from service.api.dependencies import UseCases
+from service.api.errors import error_body
+from service.api.schemas.requests import BatchOut, EventBatchIn, EventIn, NoQuery, RecordedOut, RecordQuery
+from service.api.scopes import needs
+from service.api.serializers import Json, encoded, json_response, recommendations_out, recorded_out
+from service.api_keys import KeyScope
+from service.core.errors import ServiceError
+from service.core.events import NewEvent
+from service.core.ports import TopK
+from service.core.recommending.recommender import Recommender
+
+router = APIRouter(prefix="/v1/events", tags=["events"])
+
+
+async def answer_event(recommender: Recommender, event: EventIn, query: RecordQuery) -> bytes:
+    """Append an event; the body of the answer. Both the route below and `hot.py` end here."""
+    ask = None if query.k is None else TopK(query.k, query.exclude_seen)
+    recorded = await recommender.record(event.user_id, _new_event(event, time.time()), ask)
+    out = recorded_out(event.user_id, recorded)
+    if ask is not None:
+        answer = recorded.answer
+        out["recommendations"] = None if answer is None else recommendations_out(event.user_id, answer)
+    return encoded(out)
+
+
+@router.post("", openapi_extra=needs(KeyScope.WRITE), response_model=RecordedOut)
+async def record_event(event: EventIn, query: Annotated[RecordQuery, Query()], recommender: UseCases) -> Response:
+    """Append an event. With `k` the answer holds recommendations that already reflect it."""
+    return json_response(await answer_event(recommender, event, query))
+
+
+@router.post("/batch", openapi_extra=needs(KeyScope.WRITE), response_model=BatchOut)
+async def record_events(batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: UseCases) -> Response:
+    """Append up to 1,000 events, each user's in the order given.
+
+    The status is 200 whenever the batch itself could be read: each result says whether its event was recorded, and
+    an event that was refused does not stop the others.
+    """
+    now = time.time()
+    good = [event for event in batch.events if isinstance(event, EventIn)]
+    outcomes = iter(await recommender.record_batch([(event.user_id, _new_event(event, now)) for event in good]))
+    results: list[Json] = []
+    for event in batch.events:
+        if isinstance(event, EventIn):
+            outcome = next(outcomes)
+            results.append(
+                _error_out(outcome) if isinstance(outcome, ServiceError) else recorded_out(event.user_id, outcome)
+            )
+        else:
+            results.append(_error_out(event))
+    return json_response(encoded({"results": results}))
+
+
+def _new_event(event: EventIn, now: float) -> NewEvent:
+    return NewEvent.create(event.item_id, event.timestamp, event.event_id, now)
+
+
+def _error_out(error: ServiceError) -> Json:
+    return {"error": error_body(error.code, error.message, error.details)}

@@ -1,0 +1,46 @@
+"""The torch engine: the network and the catalogue on a CUDA device. Only this engine's own modules import torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+
+from model.bundle.bundle import Bundle
+from model.network import RecBLR
+from service.core.ports import Turn
+from service.engine.cuda.cuda_recurrence import TorchFolder
+from service.engine.cuda.cuda_search import TorchSearch
+from service.engine.engine import BundleEngine
+
+
+class TorchEngine(BundleEngine):
+    """A loaded model on `device`; see core.ports.Engine, and `CpuEngine` for `seen_limit`."""
+
+    def __init__(self, bundle: Bundle, seen_limit: int, device: str = "cuda") -> None:
+        self.network = _network(bundle, torch.device(device))
+        folder = TorchFolder(self.network, max(seen_limit, bundle.config.conv_width - 1))
+        super().__init__(bundle, folder, TorchSearch(self.network.item_embedding.weight.detach()))
+
+    def cost(self, turns: Sequence[Turn]) -> float:
+        """A caller's thread is not for waiting for a device; see core.ports.Engine."""
+        return math.inf if turns else 0.0
+
+
+def missing() -> str | None:
+    """What keeps PyTorch from using a GPU, as the end of a sentence; None if nothing does."""
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} is built for CPUs: install one that is built for CUDA"
+    if not torch.cuda.is_available():
+        return "PyTorch finds no CUDA device: see that nvidia-smi lists one and that this process may use it"
+    return None
+
+
+def _network(bundle: Bundle, device: torch.device) -> RecBLR:
+    """The bundle's network in evaluation mode, its arrays copied to the device one by one."""
+    with torch.device("meta"):  # no random numbers for weights that are at hand
+        network = RecBLR(bundle.config)
+    weights = {name: torch.tensor(array, device=device) for name, array in bundle.weights.items()}
+    network.load_state_dict(weights, assign=True)
+    return network.eval().requires_grad_(False)

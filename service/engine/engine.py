@@ -1,0 +1,217 @@
+"""core.ports.Engine over a bundle: turns become folds and searches. Where these are computed is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from model.bundle.bundle import Bundle
+from model.state_layout import F32
+from service.core.errors import ItemNotFound
+from service.core.ports import Folded, Place, Rank, ScoredItem, StateDamaged, TopK, Turn
+from service.engine.interfaces import Folder, Search
+from service.engine.search.exact import Queries
+from service.engine.state_codec import Batch, join
+from service.engine.state_codec_kernels import Index
+
+
+class BundleEngine:
+    """A loaded model; see core.ports.Engine, of which a subclass adds `cost`."""
+
+    def __init__(self, bundle: Bundle, folder: Folder, search: Search) -> None:
+        self._bundle = replace(bundle, weights={})  # folder and search have theirs; a large table is not kept twice
+        self._folder, self._search = folder, search
+        self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
+        # What a model without a start token says before the first item.
+        self._popularity = np.array([item.popularity for item in bundle.items], np.float32)
+        self._popular = 1 + np.argsort(-self._popularity, kind="stable")
+        self._by_popularity = [0, *(1 + np.argsort(self._popular, kind="stable")).tolist()]
+
+    @property
+    def version(self) -> str:
+        """The bundle's version."""
+        return self._bundle.version
+
+    def knows(self, item_id: str) -> bool:
+        """Whether the model has an embedding for the item."""
+        return item_id in self._rows
+
+    def describe(self) -> dict[str, Any]:
+        """Version, config, metrics and training-data summary, ready for JSON."""
+        return {
+            "version": self._bundle.version,
+            "created": self._bundle.created,
+            "config": self._bundle.config.to_dict(),
+            "metrics": dict(self._bundle.metrics) | self._search.measured(),
+            "training_data": dict(self._bundle.training_data),
+        }
+
+    def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+        """Fold and answer all turns as one batch; see core.ports.Engine."""
+        states = [self._folder.new_history if turn.state is None else turn.state for turn in turns]
+        batch = join([state if len(state) % 4 == 0 else b"" for state in states])
+        sound: list[bool] = self._folder.sound(batch).tolist()
+        known = self._rows
+        rows = [[row for item in turn.items if (row := known.get(item))] for turn in turns]
+        places: dict[int, list[Place]] = {}
+        if judged := [n for n, turn in enumerate(turns) if turn.judged and sound[n]]:
+            places, moved = self._judge(turns, judged, states, rows, batch)
+            if moved:
+                batch = join([state if fit else b"" for state, fit in zip(states, sound, strict=True)])
+        pending = [n for n in range(len(turns)) if rows[n] and sound[n]]
+        if pending:
+            for n, state in zip(pending, self._folder.fold(batch, pending, [rows[n] for n in pending]), strict=True):
+                states[n] = state
+        return self._answers(turns, states, sound, places)
+
+    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
+        """The `k` items nearest by cosine; see core.ports.Engine."""
+        row = self._rows.get(item_id)
+        if row is None:
+            raise ItemNotFound("the live model does not know this item")
+        best = self._search.nearest(row, k)
+        return self._scored(best.rows[0], best.scores[0], int(best.found[0]))
+
+    def difference(self, state: bytes, expected: bytes) -> float:
+        """max |state - expected| / max |expected| over the recurrent state; see core.ports.Engine."""
+        for data in (state, expected):
+            if len(data) % 4 or not self._folder.sound(join([data]))[0]:
+                raise self._damaged(data)
+        found, wanted = self._folder.recurrent(state), self._folder.recurrent(expected)
+        return float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
+
+    def _judge(
+        self,
+        turns: Sequence[Turn],
+        judged: Sequence[int],
+        states: list[bytes],
+        rows: list[list[int]],
+        batch: Batch,
+    ) -> tuple[dict[int, list[Place]], bool]:
+        """Places for the judged turns. Their `states` and `rows` go on to where the last judged event is next.
+
+        Says also whether a state went on; until one does, `batch` holds all states.
+
+        The n-th judged event of every turn is placed in one go, after a fold of what came before it.
+        """
+        found: dict[int, list[Place]] = {n: [] for n in judged}
+        begun, moved = dict.fromkeys(judged, 0), False
+        for nth in range(max(len(turns[n].judged) for n in judged)):
+            asked = [n for n in judged if nth < len(turns[n].judged)]
+            parts = {n: self._known(turns[n].items[begun[n] : turns[n].judged[nth]]) for n in asked}
+            if before := [n for n in asked if parts[n]]:
+                joined, everyone = join([states[n] for n in before]), range(len(before))
+                after = self._folder.fold(joined, everyone, [parts[n] for n in before])
+                for n, state in zip(before, after, strict=True):
+                    states[n] = state
+                moved = True
+            begun |= {n: turns[n].judged[nth] for n in asked}
+            targets = [self._rows[turns[n].items[begun[n]]] for n in asked]
+            own = [states[n] for n in asked]
+            queries = (
+                self._queries(join(own), [0] * len(own)) if moved else self._queries(batch, [0] * len(own), asked)
+            )
+            for n, place in zip(asked, self._places(own, queries, targets), strict=True):
+                found[n].append(place)
+        if moved:
+            for n in judged:
+                rows[n] = self._known(turns[n].items[begun[n] :])
+        return found, moved
+
+    def _places(self, states: Sequence[bytes], queries: Queries, targets: Sequence[int]) -> list[Place]:
+        cold = [self._is_cold(state) for state in states]
+        places = self._search.places(queries, np.array(targets))
+        found = list(map(Place, cold, places.among_all.tolist(), places.among_unseen.tolist()))
+        if self._bundle.config.start_token:
+            return found
+        by_popularity = self._by_popularity
+        return [
+            Place(True, by_popularity[row], by_popularity[row]) if place.cold else place
+            for place, row in zip(found, targets, strict=True)
+        ]
+
+    def _known(self, items: Sequence[str]) -> list[int]:
+        return [row for item in items if (row := self._rows.get(item))]
+
+    def _damaged(self, data: bytes) -> StateDamaged:
+        return StateDamaged(f"these {len(data)} bytes are no state of {4 * self._folder.floats} bytes and rows")
+
+    def _answers(
+        self,
+        turns: Sequence[Turn],
+        states: Sequence[bytes],
+        sound: Sequence[bool],
+        places: dict[int, list[Place]],
+    ) -> list[Folded | StateDamaged]:
+        best = self._best(turns, states, [n for n in range(len(turns)) if sound[n]])
+        answers: list[Folded | StateDamaged] = []
+        for n, (turn, state) in enumerate(zip(turns, states, strict=True)):
+            if sound[n]:
+                items = self._rank(turn.ask, state) if isinstance(turn.ask, Rank) else best.get(n, ())
+                answers.append(Folded(state, self._is_cold(state), items, tuple(places.get(n, ()))))
+            else:
+                answers.append(self._damaged(state))
+        return answers
+
+    def _is_cold(self, state: bytes) -> bool:
+        return len(state) == 4 * self._folder.floats
+
+    def _best(
+        self, turns: Sequence[Turn], states: Sequence[bytes], sound: Sequence[int]
+    ) -> dict[int, tuple[ScoredItem, ...]]:
+        """What those turns hear that ask for the best items."""
+        answers, asked, counts, excluding = {}, [], [], []
+        for n in sound:
+            if isinstance(ask := turns[n].ask, TopK):
+                if self._is_cold(states[n]) and not self._bundle.config.start_token:
+                    rows = self._popular[: ask.k]
+                    answers[n] = self._scored(rows, self._popularity[rows - 1], len(rows))
+                else:
+                    asked.append(n)
+                    counts.append(ask.k)
+                    excluding.append(ask.exclude_seen)
+        if asked:
+            best = self._search.best(self._queries(join([states[n] for n in asked]), counts, None, excluding))
+            for n, rows, scores, found in zip(asked, best.rows, best.scores, best.found.tolist(), strict=True):
+                answers[n] = self._scored(rows, scores, found)
+        return answers
+
+    def _queries(
+        self,
+        batch: Batch,
+        counts: Sequence[int],
+        which: Sequence[int] | None = None,
+        excluding: Sequence[bool] | None = None,
+    ) -> Queries:
+        """What the outputs of a batch's states ask, or of some; `excluding`: each without what it has seen."""
+        start, end = batch.starts[:-1], batch.starts[1:]
+        if which is not None:
+            start, end = start[which], end[which]
+        outputs = start[:, None] + np.arange(self._bundle.config.dim)
+        begin = start + self._folder.floats
+        if excluding is not None:
+            begin = np.where(excluding, begin, end)
+        return Queries(batch.numbers[outputs], np.array(counts), batch.words, begin, end)
+
+    def _rank(self, ask: Rank, state: bytes) -> tuple[ScoredItem, ...]:
+        rows = np.array([self._rows.get(item, 0) for item in ask.candidates], np.int64)
+        scores = self._search.scores(rows, np.frombuffer(state, np.float32, self._bundle.config.dim))
+        scores[rows == 0] = -np.inf
+        order = np.lexsort((rows, -scores)).tolist()
+        items = self._bundle.items
+        return tuple(
+            ScoredItem(ask.candidates[n], float(scores[n]), items[row - 1].title, items[row - 1].categories)
+            if (row := int(rows[n]))
+            else ScoredItem(ask.candidates[n], None)
+            for n in order
+        )
+
+    def _scored(self, rows: Index, scores: F32, found: int) -> tuple[ScoredItem, ...]:
+        items, answer = self._bundle.items, []
+        for row, score in zip(rows[:found].tolist(), scores[:found].tolist(), strict=True):
+            item = items[row - 1]
+            answer.append(ScoredItem(item.item_id, score, item.title, item.categories))
+        return tuple(answer)

@@ -1,0 +1,100 @@
+"""What a Redis URL says: which kind of deployment, where, as whom, over TLS or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from service.store.errors import StoreRefused
+
+SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
+_PORT, _SENTINEL_PORT = 6379, 26379
+_FORMS = {
+    "": "redis://[user:password@]host[:port][/db]",
+    "sentinel": "redis+sentinel://[user:password@]host[:port][,host[:port]…]/name-of-the-primary[/db]",
+    "cluster": "redis+cluster://[user:password@]host[:port][,host[:port]…]",
+}
+_TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A deployment: `kind` is "" for one server, "sentinel" or "cluster".
+
+    `addresses` are the server, the sentinels, or some nodes of the cluster; `service` is what the sentinels call the
+    primary. `options` are the client library's arguments of a connection: user, password, database and TLS files.
+    """
+
+    kind: str
+    addresses: tuple[Address, ...]
+    tls: bool
+    options: Mapping[str, Any]
+    service: str = ""
+
+
+def parse_url(url: str) -> Target:
+    """The deployment that `url` names, whose scheme is one of `SCHEMES`; raises `StoreRefused`."""
+    scheme, _, rest = url.partition("://")
+    plain, _, kind = scheme.partition("+")
+    tls = plain == "rediss"
+    try:
+        # Only the first "/", "?" or "#" ends the part with hosts and password, whatever the scheme is called.
+        parts = urlsplit(f"redis://{rest}")
+        credentials, _, hosts = parts.netloc.rpartition("@")
+        addresses = tuple(_address(host, kind) for host in hosts.split(","))
+        service, database = _path(parts.path, kind)
+        if kind == "" and len(addresses) > 1:
+            raise ValueError("one server has one address")
+    except ValueError:
+        raise StoreRefused(f"the Redis URL is malformed; write {_FORMS[kind]}.") from None
+    user, _, password = credentials.partition(":")
+    options: dict[str, Any] = {"db": database, **_tls_options(parts, tls)}
+    if user:
+        options["username"] = unquote(user)
+    if password:
+        options["password"] = unquote(password)
+    return Target(kind, addresses, tls, options, service)
+
+
+def _address(text: str, kind: str) -> Address:
+    parts = urlsplit(f"//{text}")
+    default = _SENTINEL_PORT if kind == "sentinel" else _PORT
+    return Address(parts.hostname or "localhost", parts.port or default)
+
+
+def _path(path: str, kind: str) -> tuple[str, int]:
+    """The service's name, if sentinels are asked for one, and the number of the database."""
+    segments = [unquote(segment) for segment in path.split("/") if segment]
+    if kind == "sentinel" and not segments:
+        raise ValueError("no service")
+    service = segments.pop(0) if kind == "sentinel" else ""
+    database = int(segments.pop(0)) if segments else 0
+    if segments or database < 0 or (kind == "cluster" and database):
+        raise ValueError("no such database")
+    return service, database
+
+
+def _tls_options(parts: SplitResult, tls: bool) -> dict[str, object]:
+    options: dict[str, object] = {}
+    for name, value in parse_qsl(parts.query):
+        if not tls or name not in (*_TLS_FILES, "ssl_check_hostname"):
+            # A password with a bare "?" would stand here, so nothing is repeated.
+            raise StoreRefused(
+                "the Redis URL has an option that is not known; after a ? it takes "
+                f"{', '.join(_TLS_FILES)} and ssl_check_hostname, and only with rediss."
+            )
+        options[name] = value.lower() in ("1", "true", "yes") if name == "ssl_check_hostname" else value
+    return options

@@ -1,0 +1,160 @@
+"""What the embedded store does to its tables; each function runs within the caller's transaction."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+
+from service.core.events import (
+    RESERVED_EVENT_ID,
+    Appended,
+    Conflict,
+    Event,
+    History,
+    MemoPut,
+    NewEvent,
+    Snapshot,
+    Visit,
+)
+from service.store.sqlite.retention import Retention, count_deletion
+
+_EVENTS = "SELECT sequence, item_id, timestamp, event_id FROM events "
+
+
+def visit(db: sqlite3.Connection, visit: Visit, retention: Retention) -> Snapshot:
+    """See `Store.visit`."""
+    user_id = visit.user_id
+    known = db.execute("SELECT generation, sequence, trimmed FROM users WHERE user_id = ?", (user_id,))
+    generation, before, trimmed = known.fetchone() or ("", 0, 0)
+    sequence, outcomes = _append(db, user_id, before, visit.events)
+    if sequence > before:
+        generation = generation or secrets.token_hex(8)
+        trimmed = retention.trim(db, user_id, sequence, trimmed)
+        db.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", (user_id, generation, sequence, trimmed))
+    memo, applied = None, 0
+    if visit.model_version is not None:
+        stored = db.execute(
+            # A cursor beyond the log as it was, or before what retention removed, belongs to another history.
+            "SELECT blob, applied FROM memos WHERE user_id = ? AND model_version = ? AND applied BETWEEN ? AND ?",
+            (user_id, visit.model_version, trimmed, before),
+        )
+        memo, applied = stored.fetchone() or (None, 0)
+    rows = db.execute(_EVENTS + "WHERE user_id = ? AND sequence > ? ORDER BY sequence", (user_id, applied))
+    return Snapshot(generation, sequence, trimmed, memo, _events(rows), outcomes)
+
+
+def _append(
+    db: sqlite3.Connection, user_id: str, sequence: int, events: Sequence[NewEvent]
+) -> tuple[int, tuple[Appended | Conflict, ...]]:
+    """Append after `sequence` what is new; the newest sequence and one outcome for each event."""
+    outcomes: list[Appended | Conflict] = []
+    now = time.time()
+    for event in events:
+        if event.event_id is not None:
+            first = db.execute(
+                "SELECT sequence, fingerprint FROM events WHERE user_id = ? AND event_id = ?",
+                (user_id, event.event_id),
+            ).fetchone()
+            if first is not None:
+                same = first[1] == event.fingerprint
+                outcomes.append(Appended(first[0], True) if same else Conflict(first[0]))
+                continue
+        sequence += 1
+        db.execute(
+            "INSERT INTO events (user_id, sequence, item_id, timestamp, event_id, fingerprint, arrived)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (user_id, sequence, event.item_id, event.timestamp, event.event_id, event.fingerprint, now),
+        )
+        outcomes.append(Appended(sequence, False))
+    return sequence, tuple(outcomes)
+
+
+def put_memo(db: sqlite3.Connection, put: MemoPut) -> bool:
+    """See `Store.put_memos`."""
+    found = db.execute(
+        "SELECT u.generation, u.sequence, m.applied FROM users u LEFT JOIN memos m"
+        " ON m.user_id = u.user_id AND m.model_version = ? WHERE u.user_id = ?",
+        (put.model_version, put.user_id),
+    ).fetchone()
+    if found is None:
+        return False
+    generation, sequence, stored = found
+    if generation != put.generation or put.applied > sequence:
+        return False
+    # A stored cursor beyond the log counts as no memo, or it would keep every good one out.
+    if stored is not None and put.applied <= stored <= sequence and not put.repair:
+        return False
+    db.execute(
+        "INSERT INTO memos (user_id, model_version, applied, blob) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (user_id, model_version) DO UPDATE SET applied = excluded.applied, blob = excluded.blob",
+        (put.user_id, put.model_version, put.applied, put.blob),
+    )
+    if stored is None:
+        db.execute(
+            "DELETE FROM memos WHERE user_id = ? AND first_write NOT IN"
+            " (SELECT first_write FROM memos WHERE user_id = ? ORDER BY first_write DESC LIMIT 2)",
+            (put.user_id, put.user_id),
+        )
+    return True
+
+
+def history(db: sqlite3.Connection, user_id: str, before: int | None, limit: int) -> History | None:
+    """See `Store.history`."""
+    user = db.execute("SELECT sequence, trimmed FROM users WHERE user_id = ?", (user_id,)).fetchone()
+    if user is None:
+        return None
+    newest, trimmed = user
+    [kept] = db.execute("SELECT count(*) FROM events WHERE user_id = ?", (user_id,)).fetchone()
+    rows = db.execute(
+        _EVENTS + "WHERE user_id = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
+        (user_id, newest + 1 if before is None else min(before, newest + 1), limit),
+    )
+    return History(newest, kept, trimmed, _events(rows)[::-1])
+
+
+def delete_event(db: sqlite3.Connection, user_id: str, event_id: str) -> bool:
+    """See `Store.delete_event`."""
+    if RESERVED_EVENT_ID.fullmatch(event_id):
+        sequence = min(int(event_id.removeprefix("seq-")), 2**63 - 1)  # the largest that SQLite takes
+        removed = db.execute(
+            "DELETE FROM events WHERE user_id = ? AND sequence = ? AND event_id IS NULL", (user_id, sequence)
+        )
+    else:
+        removed = db.execute("DELETE FROM events WHERE user_id = ? AND event_id = ?", (user_id, event_id))
+    if not removed.rowcount:
+        return False
+    count_deletion(db)
+    # Every memo may reflect the event; the new generation keeps those out that are being computed now.
+    db.execute("DELETE FROM memos WHERE user_id = ?", (user_id,))
+    db.execute("UPDATE users SET generation = ? WHERE user_id = ?", (secrets.token_hex(8), user_id))
+    return True
+
+
+def _events(rows: Iterator[tuple[int, str, float, str | None]]) -> tuple[Event, ...]:
+    return tuple(
+        Event(sequence, item_id, timestamp, event_id or f"seq-{sequence}")
+        for sequence, item_id, timestamp, event_id in rows
+    )
+
+
+def users(db: sqlite3.Connection, cursor: str, limit: int) -> tuple[list[str], str]:
+    """See `Store.users`; a cursor is the last user of the page before, after a letter that keeps it from being ""."""
+    rows = db.execute(
+        "SELECT user_id FROM users WHERE ? = '' OR user_id > ? ORDER BY user_id LIMIT ?", (cursor, cursor[1:], limit)
+    )
+    found = [user_id for (user_id,) in rows]
+    return found, f">{found[-1]}" if len(found) == limit else ""
+
+
+def swap_note(db: sqlite3.Connection, name: str, expected: str | None, text: str | None) -> bool:
+    """See `Store.swap_note`."""
+    row = db.execute("SELECT text FROM notes WHERE name = ?", (name,)).fetchone()
+    if (None if row is None else row[0]) != expected:
+        return False
+    if text is None:
+        db.execute("DELETE FROM notes WHERE name = ?", (name,))
+    else:
+        db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
+    return True

@@ -1,0 +1,122 @@
+"""The HTTP application over a real log (SQLite in a file) and a fake engine, driven from synchronous tests."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from service.api.app import build_api
+from service.api.dependencies import Services
+from service.api.middleware.fast_path import HotPath
+from service.api_keys import parse_key
+from service.core.events import Snapshot, Visit
+from service.core.ports import Engine, EngineJob, Folded, Models
+from service.core.recommending.recommender import Recommender
+from service.core.recommending.snapshot_writer import MemoWriter
+from service.core.store_port import Store
+from service.observability.instrumented_store import MeteredStore
+from service.observability.metrics import PrometheusMeter
+from service.store.factory import open_store
+from tests.core.fakes import FakeEngine, FakeModels, similar_one, visit_one
+
+
+class House:
+    """A started application; its methods are a client's, and return when the answer is complete."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keys: tuple[str, ...] = (),
+        rate: int | None = None,
+        origins: tuple[str, ...] = (),
+        engine: Engine | None = None,
+        models: Models | None = None,
+        store: Store | None = None,
+        hot: bool = True,
+    ) -> None:
+        self._folder = folder
+        self._given_store = store
+        self.engine = engine or FakeEngine()
+        self.meter = PrometheusMeter()
+        self.models = models or FakeModels(self.engine, self.meter.models)
+        self.console = folder / "index.html"
+        self.app = build_api(
+            self._open, self.meter, self.console, keys=tuple(map(parse_key, keys)), rate=rate, origins=origins
+        )
+        if not hot:  # the declared routes alone
+            self.app.layers = [layer for layer in self.app.layers if layer.cls is not HotPath]
+        self._runner = asyncio.Runner()
+        self._stack = AsyncExitStack()
+        self._client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app, raise_app_exceptions=False), base_url="http://test"
+        )
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Services]:
+        store = MeteredStore(
+            self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000), self.meter
+        )
+
+        async def visit(visit: Visit, deadline: float) -> Snapshot:
+            return await visit_one(store, visit)
+
+        async def fold(job: EngineJob, deadline: float = math.inf) -> Folded:
+            result = job[0].run([job[1]])[0]
+            if isinstance(result, Exception):
+                raise result
+            return result
+
+        memos = MemoWriter(store, max_waiting=100)
+        recommender = Recommender(
+            store, self.models, memos, self.meter, visit=visit, fold=fold, fold_aside=fold, similar=similar_one
+        )
+        yield Services(recommender, self.models, store)
+        await recommender.close()
+        await store.close()
+
+    def start(self) -> Self:
+        self._runner.run(self._stack.enter_async_context(self.app.router.lifespan_context(self.app)))
+        return self
+
+    def stop(self) -> None:
+        self._runner.run(self._stack.aclose())
+
+    def close(self) -> None:
+        self.stop()
+        self._runner.run(self._client.aclose())
+        self._runner.close()
+
+    def call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return self.run(self._client.request(method, path, **arguments))
+
+    def run(self, request: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
+        """The outcome of `request` on the application's own event loop."""
+        return self._runner.run(request)
+
+    def get(self, path: str, **arguments: Any) -> httpx.Response:
+        return self.call("GET", path, **arguments)
+
+    def post(self, path: str, **arguments: Any) -> httpx.Response:
+        return self.call("POST", path, **arguments)
+
+    def delete(self, path: str, **arguments: Any) -> httpx.Response:
+        return self.call("DELETE", path, **arguments)
+
+    def refused(self, status: int, response: httpx.Response) -> dict[str, Any]:
+        """The error in `response`, which must have this status and the one shape."""
+        assert response.status_code == status, response.text
+        body = response.json()
+        assert set(body) == {"error"}
+        error: dict[str, Any] = body["error"]
+        assert {"code", "message"} <= set(error) <= {"code", "message", "details"}
+        assert error["message"]
+        for detail in error.get("details", ()):
+            assert set(detail) == {"field", "problem"}
+        return error

@@ -1,0 +1,168 @@
+"""The hot path answers as the declared routes do, takes what is ordinary and leaves the rest untouched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from service.api.middleware.fast_path import HotPath
+from tests.api.app_harness import House
+from tests.api.schemas.test_requests import BAD_BODIES, BAD_EVENTS
+from tests.core.fakes import MemoryStore
+
+JSON = {"content-type": "application/json"}
+GOOD = {"user_id": "ü/x", "item_id": "10"}
+ORDINARY: list[dict[str, Any]] = [
+    GOOD,
+    {**GOOD, "event_id": "e"},
+    {**GOOD, "event_id": "e"},
+    {**GOOD, "item_id": "11", "event_id": "e"},
+    {**GOOD, "item_id": "nobody's", "timestamp": 12.5},
+    {**GOOD, "event_id": None, "timestamp": "2001-01-01T02:00:00+02:00"},
+    {**GOOD, "user_id": "日本" * 128, "timestamp": 0.1 + 0.2, "event_id": "t"},
+]
+QUERIES = ["", "?k=3", "?k=3&exclude_seen=false", "?exclude_seen=0&k=007", "?k=2%30"]
+ODD_QUERIES = ["?k=0", "?k=", "?k=x", "?limit=3", "?k=10001", "?exclude_seen=maybe", "?k=1;k=2", "?k=1.0", "?k=3&k=4"]
+PATHS = ["ann", "%C3%BC%2Fx", "a%20b", "", "a/b", "%FF", "%00", "x" * 257, "%E6%97%A5" * 256, "recommendations"]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, House]]:
+    """The whole application with the hot path, and the declared routes alone, each on a log of its own."""
+    folder = tmp_path_factory.mktemp("logs")
+    houses = [House(folder / str(hot), store=MemoryStore(), hot=hot).start() for hot in (True, False)]
+    yield houses[0], houses[1]
+    for house in houses:
+        house.close()
+
+
+def both(pair: tuple[House, House], method: str, path: str, **arguments: Any) -> httpx.Response:
+    hot, plain = (house.call(method, path, **arguments) for house in pair)
+    assert (hot.status_code, hot.content) == (plain.status_code, plain.content)
+    own = {"x-request-id"}
+    assert {n: v for n, v in hot.headers.items() if n not in own} == {
+        n: v for n, v in plain.headers.items() if n not in own
+    }
+    return hot
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_ordinary_requests_have_one_answer(pair: tuple[House, House], query: str) -> None:
+    for event in ORDINARY:
+        both(pair, "POST", f"/v1/events{query}", json=event)
+    for path in PATHS[:3]:
+        assert both(pair, "GET", f"/v1/users/{path}/recommendations{query}").status_code == 200
+
+
+@pytest.mark.parametrize("query", ODD_QUERIES)
+def test_odd_queries_have_one_answer(pair: tuple[House, House], query: str) -> None:
+    both(pair, "POST", f"/v1/events{query}", json=GOOD)
+    both(pair, "GET", f"/v1/users/ann/recommendations{query}")
+
+
+@pytest.mark.parametrize(
+    "body", [*BAD_BODIES, *(json.dumps(event).encode() for event in BAD_EVENTS)], ids=lambda body: repr(body[:40])
+)
+def test_bad_bodies_have_one_answer(pair: tuple[House, House], body: bytes) -> None:
+    assert both(pair, "POST", "/v1/events?k=1", content=body, headers=JSON).status_code in (400, 422)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"content-type": "text/plain"}, {"content-type": "application/json; charset=utf-8"}, {"x-request-id": "r"}],
+)
+def test_media_types_have_one_answer(pair: tuple[House, House], headers: dict[str, str]) -> None:
+    both(pair, "POST", "/v1/events", content=json.dumps(GOOD), headers=headers)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_paths_have_one_answer(pair: tuple[House, House], method: str, path: str) -> None:
+    both(pair, method, f"/v1/users/{path}/recommendations")
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    event=st.fixed_dictionaries(
+        {"user_id": st.text(min_size=1, max_size=8)},
+        optional={
+            "item_id": st.one_of(st.text(max_size=8), st.integers()),
+            "timestamp": st.one_of(st.none(), st.floats(), st.integers(), st.datetimes().map(str)),
+            "event_id": st.one_of(st.none(), st.text(max_size=4)),
+        },
+    ),
+    query=st.lists(st.tuples(st.sampled_from(["k", "exclude_seen", "x"]), st.text("019-+.tf ", max_size=3))),
+)
+def test_any_event_has_one_answer(
+    pair: tuple[House, House], event: dict[str, Any], query: list[tuple[str, str]]
+) -> None:
+    both(pair, "POST", "/v1/events", content=json.dumps(event), headers=JSON, params=query)
+
+
+def test_a_store_that_fails_has_one_answer(tmp_path: Path) -> None:
+    stores = MemoryStore(), MemoryStore()
+    houses = [House(tmp_path, store=store, hot=hot).start() for store, hot in zip(stores, (True, False), strict=True)]
+    for store in stores:
+        store.down = True
+    pair = houses[0], houses[1]
+    assert both(pair, "POST", "/v1/events?k=1", json=GOOD).status_code == 503
+    assert both(pair, "GET", "/v1/users/u/recommendations").headers["retry-after"]
+    for house in houses:
+        assert "503" in house.get("/metrics").text
+        house.close()
+
+
+async def teapot(scope: Scope, receive: Receive, send: Send) -> None:
+    """What lies behind the hot path: it answers 418 and gives the body back."""
+    body = await Request(scope, receive).body()
+    await Response(body, 418)(scope, receive, send)
+
+
+def behind(house: House, method: str, path: str, **arguments: Any) -> httpx.Response:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await HotPath(teapot)({**scope, "app": house.app, "path": scope["raw_path"].decode()}, receive, send)
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            return await client.request(method, path, **arguments)
+
+    return house.run(ask())
+
+
+@pytest.fixture
+def hot(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path, store=MemoryStore()).start()
+    yield house
+    house.close()
+
+
+def test_the_hot_path_takes_what_is_ordinary(hot: House) -> None:
+    for query in QUERIES:
+        assert behind(hot, "POST", f"/v1/events{query}", json=GOOD).status_code == 200
+        assert behind(hot, "GET", f"/v1/users/%C3%BC%2Fx/recommendations{query}").status_code == 200
+
+
+def test_the_hot_path_hands_on_the_rest_untouched(hot: House) -> None:
+    async def in_parts() -> Any:
+        for part in (b'{"user', b'_id": 7', b"}"):
+            yield part
+
+    for body in BAD_BODIES:
+        response = behind(hot, "POST", "/v1/events", content=body, headers=JSON)
+        assert (response.status_code, response.content) == (418, body)
+    assert behind(hot, "POST", "/v1/events", content=in_parts(), headers=JSON).content == b'{"user_id": 7}'
+    assert behind(hot, "POST", "/v1/events?x=1", json=GOOD).status_code == 418
+    assert behind(hot, "POST", "/v1/events/batch", json=GOOD).status_code == 418
+    assert behind(hot, "GET", "/v1/users/a/b/recommendations").status_code == 418
+    hot.stop()
+    assert behind(hot, "POST", "/v1/events", json=GOOD).status_code == 418

@@ -1,0 +1,86 @@
+"""The memo writer: newest wins, a repair stays owed, and nothing that fails stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from service.core.errors import StoreUnavailable
+from service.core.events import MemoPut
+from service.core.recommending.snapshot_writer import MemoWriter
+from tests.core.fakes import MemoryStore
+
+
+def put(applied: int, user_id: str = "u", generation: str = "1", repair: bool = False) -> MemoPut:
+    return MemoPut(user_id, generation, "v1", applied, b"blob", repair)
+
+
+def write(*puts: MemoPut, store: MemoryStore | None = None, **limits: float) -> MemoryStore:
+    store = store or MemoryStore()
+
+    async def scenario() -> None:
+        writer = MemoWriter(store, **{"max_waiting": 10, **limits})
+        for each in puts:
+            writer.offer(each)
+        await writer.close()
+
+    asyncio.run(scenario())
+    return store
+
+
+@pytest.mark.parametrize("order", [(1, 3, 2), (3, 2, 1), (1, 2, 3)])
+def test_of_one_history_the_longest_is_written_once(order: tuple[int, ...]) -> None:
+    store = write(*(put(applied) for applied in order))
+    assert [[each.applied for each in puts] for puts in store.puts] == [[3]]
+
+
+def test_another_generation_replaces_a_longer_memo() -> None:
+    store = write(put(9, generation="1"), put(2, generation="2"))
+    assert [(each.generation, each.applied) for each in store.puts[0]] == [("2", 2)]
+
+
+@pytest.mark.parametrize("puts", [(put(2, repair=True), put(3)), (put(3), put(2, repair=True))])
+def test_a_repair_stays_owed(puts: tuple[MemoPut, ...]) -> None:
+    assert write(*puts).puts == [[put(3, repair=True)]]
+
+
+def test_writes_in_batches_and_drops_beyond_its_bound() -> None:
+    store = write(*(put(1, user_id=str(number)) for number in range(7)), max_waiting=5, max_batch=2)
+    assert [len(puts) for puts in store.puts] == [2, 2, 1]
+
+
+def test_what_lingers_is_written_together_and_a_stop_does_not_wait() -> None:
+    class Telling(MemoryStore):
+        async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+            written.set()
+            return await super().put_memos(puts)
+
+    store, written = Telling(), asyncio.Event()
+
+    async def scenario() -> None:
+        writer = MemoWriter(store, max_waiting=10, linger=0.05)
+        for applied in (1, 2, 3):
+            writer.offer(put(applied))
+            writer.offer(put(applied, user_id="w"))
+            await asyncio.sleep(0)
+        await asyncio.wait_for(written.wait(), 10)
+        endless = MemoWriter(store, max_waiting=10, linger=1e6)
+        endless.offer(put(4))
+        await asyncio.sleep(0)
+        await endless.close()
+
+    asyncio.run(scenario())
+    assert [[(each.user_id, each.applied) for each in puts] for puts in store.puts] == [
+        [("u", 3), ("w", 3)],
+        [("u", 4)],
+    ]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("down"), RuntimeError("a fault")])
+def test_a_failure_does_not_stop_it(error: Exception) -> None:
+    store = MemoryStore()
+    store.put_error = error
+    write(*(put(1, user_id=str(number)) for number in range(4)), store=store, max_batch=2)
+    assert len(store.puts) == 2

@@ -1,0 +1,60 @@
+"""What is the CPU engine's own: it needs no torch, and it knows what its work costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.bundle.bundle import write_bundle
+from service.core.ports import Rank, TopK, Turn
+from service.engine.cpu.cpu_engine import CpuEngine
+from tests.engine.conftest import DEMO
+from tests.model.builders import CONFIGS, bundle_of
+
+
+def test_the_cost_grows_with_everything_that_is_asked_for() -> None:
+    engine = CpuEngine(bundle_of(CONFIGS["default"]), 1000)
+
+    def cost(*turns: Turn) -> float:
+        return engine.cost(turns)
+
+    turn = Turn(None, ("i1",), TopK(10, exclude_seen=True))
+    more = [
+        cost(turn, turn),
+        cost(turn._replace(items=("i1", "i2"))),
+        cost(turn._replace(ask=TopK(20, exclude_seen=True))),
+        cost(turn._replace(ask=Rank(("i1",) * 100))),
+        cost(turn._replace(judged=(0,))),
+    ]
+    assert cost() == 0 < cost(turn._replace(ask=None)) < cost(turn) < min(more)
+    assert cost(Turn(None, ("i1",) * 1000, None)) > 5e-3  # a history that is rebuilt must not hold the event loop
+
+
+@pytest.mark.parametrize("start", ["default", "two taps"])
+def test_the_engine_needs_no_torch(start: str, tmp_path: Path) -> None:
+    program = """
+import sys
+sys.modules["torch"] = None
+from pathlib import Path
+import service.engine
+from model.bundle.bundle import load_bundle
+from service.core.ports import TopK, Turn
+from service.engine.cpu.cpu_engine import CpuEngine
+engine = CpuEngine(load_bundle(Path(sys.argv[1])), 100)
+first = load_bundle(Path(sys.argv[1])).items[0].item_id
+print(len(engine.run([Turn(None, (first,), TopK(5, exclude_seen=True))])[0].items))
+"""
+    write_bundle(tmp_path / "v1", bundle_of(CONFIGS[start]))
+    for folder in (tmp_path / "v1", DEMO):
+        ran = subprocess.run(
+            [sys.executable, "-c", program, str(folder)],
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert (ran.stdout.strip(), ran.returncode) == ("5", 0), ran.stderr

@@ -1,0 +1,95 @@
+"""Machine code is compiled once, kept between starts, and complete when the engine is warm."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+
+from model.bundle.bundle import write_bundle
+from model.config import ModelConfig
+from tests.model.builders import bundle_of
+
+ROOT = Path(__file__).parents[2]
+
+# One server's start, then all kinds of requests: for these, nothing may be left to compile.
+START = """
+import json, sys
+from pathlib import Path
+from model.bundle.bundle import load_bundle
+from service.core.ports import Rank, TopK, Turn
+from service.engine.jit import statistics
+from service.engine.cpu.cpu_engine import CpuEngine
+from service.engine.loader import warm
+engine = CpuEngine(load_bundle(Path(sys.argv[1])), 100, 0.5, large=int(sys.argv[2]))
+warm(engine)
+after_start = statistics()
+asks = (None, TopK(1, True), TopK(999, False), Rank(("i1", "x")), Rank(()))
+states = [None, b"", b"abc", engine.run([Turn(None, ("i2", "i3"), None)])[0].state]
+for size in (1, 2, 3, 4, 5, 9):
+    engine.run([Turn(states[n % 4], ("i1", "x") * (n % 3), asks[n % 5]) for n in range(size)])
+    engine.run([Turn(states[3], ("i1",) * 40, asks[size % 5])] * size)
+    engine.run([Turn(states[3 * (size % 2)], ("i1", "i2"), None, (1,))] * size)
+engine.similar("i1", 7)
+engine.difference(states[3], engine.run([Turn(None, (), None)])[0].state)
+assert statistics() == after_start, (after_start, statistics())
+print(json.dumps(after_start))
+"""
+
+
+def start(bundle: Path, cache: Path, large: int) -> dict[str, list[int]]:
+    ran = subprocess.run(
+        [sys.executable, "-c", START, str(bundle), str(large)],
+        cwd=ROOT,
+        env=os.environ | {"NUMBA_CACHE_DIR": str(cache)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, list[int]] = json.loads(ran.stdout)
+    return found
+
+
+def test_the_second_start_compiles_nothing(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "v1", bundle_of(ModelConfig(items=60, dim=8)))
+    write_bundle(tmp_path / "v2", bundle_of(ModelConfig(items=90, dim=20, expansion=1, layers=3, start_token=False)))
+    first = start(tmp_path / "v1", tmp_path / "cache", large=1)
+    assert all(built for _, built in first.values())
+    without_index = start(tmp_path / "v1", tmp_path / "cache", large=10**9)
+    assert {name for name, (_, built) in without_index.items() if built} == {"_place"}  # an index has its own
+    first |= without_index
+    for bundle, large in (("v1", 1), ("v2", 1), ("v2", 10**9)):
+        again = start(tmp_path / bundle, tmp_path / "cache", large)
+        assert {"advance", "_search"} <= set(again) <= set(first)
+        assert all((hits, built) == (1, 0) for hits, built in again.values()), again
+
+
+def test_without_a_writable_folder_the_kernel_is_compiled_anew(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    jit = numba.njit
+
+    def njit(*functions: Any, **options: Any) -> Any:  # numba decorates functions of its own with it, too
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return jit(*functions, **options)
+
+    def twice(value: int) -> int:
+        return 2 * value
+
+    monkeypatch.setattr(numba, "njit", njit)
+    monkeypatch.setattr(jit, "_compiled", [])
+    assert jit.kernel(twice)(21) == 42
+    assert jit.statistics() == {"twice": (0, 1)}
+    with caplog.at_level(logging.WARNING):
+        jit.log_compilation(12.3, jit.compilations())
+    assert "NUMBA_CACHE_DIR" in caplog.text

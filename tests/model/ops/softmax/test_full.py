@@ -1,0 +1,112 @@
+"""The chunked softmax loss against PyTorch's own cross-entropy, gradients included."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model.ops.softmax.full import Shares, softmax_loss
+
+
+@pytest.mark.parametrize("chunk", [1, 120, 1 << 20], ids=["one row a chunk", "ragged chunks", "one chunk"])
+@pytest.mark.parametrize(("positions", "rows"), [(1, 7), (37, 50)])
+def test_loss_and_gradients_are_those_of_cross_entropy(chunk: int, positions: int, rows: int) -> None:
+    torch.manual_seed(positions)
+    outputs = torch.randn(positions, 8, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(rows, 8, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(0, rows, (positions,))
+    targets[0] = rows - 1
+    upstream = torch.randn((), dtype=torch.float64)
+
+    expected = F.cross_entropy(outputs @ table.T, targets, ignore_index=0)
+    wanted = torch.autograd.grad(expected, (outputs, table), upstream)
+    loss = softmax_loss(outputs, table, targets, chunk=chunk)
+    found = torch.autograd.grad(loss, (outputs, table), upstream)
+
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [1, 120, 1 << 20], ids=["one row a chunk", "ragged chunks", "one chunk"])
+def test_weights_and_shares_make_the_cross_entropy_with_a_distribution(chunk: int) -> None:
+    torch.manual_seed(5)
+    N, V, K = 23, 31, 5
+    outputs = torch.randn(N, 8, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(V, 8, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(1, V, (N,))
+    targets[3] = 0
+    weights = torch.rand(N, dtype=torch.float64)
+    items = torch.stack([torch.randperm(V - 1)[:K] + 1 for _ in range(N)])
+    items[7, 0] = targets[7] = items[7, 0]  # an item that is the target as well
+    shares = torch.rand(N, K, dtype=torch.float64) / K
+    wanted_shares = torch.zeros(N, V, dtype=torch.float64).scatter_(1, items, shares)
+    wanted_shares[torch.arange(N), targets] += 1.0 - shares.sum(1)
+
+    logs = (outputs @ table.T).log_softmax(1)
+    counted = weights * (targets > 0)
+    expected = -(wanted_shares * logs).sum(1) @ counted / (targets > 0).sum()
+    wanted = torch.autograd.grad(expected, (outputs, table))
+    loss = softmax_loss(outputs, table, targets, None, chunk, weights, Shares(items, shares))
+    found = torch.autograd.grad(loss, (outputs, table))
+
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_a_batch_without_targets_costs_nothing_and_moves_nothing() -> None:
+    outputs = torch.randn(5, 4, requires_grad=True)
+    table = torch.randn(9, 4, requires_grad=True)
+    loss = softmax_loss(outputs, table, torch.zeros(5, dtype=torch.long))
+    gradients = torch.autograd.grad(loss, (outputs, table))
+    assert loss.item() == 0.0
+    assert all(not gradient.any() for gradient in gradients)
+
+
+_INTERPRETED = """
+import torch
+import torch.nn.functional as F
+from model.ops.softmax import full
+from model.ops.softmax import softmax_kernels
+
+for rows, columns, block in ((5, 7, 8192), (4, 50, 16), (3, 64, 32)):
+    softmax_kernels.LARGEST_BLOCK = block
+    torch.manual_seed(rows)
+    logits = torch.randn(rows, columns) * 5
+    targets = torch.randint(1, columns, (rows,))
+    targets[0] = 0
+    wanted = logits.clone().requires_grad_()
+    expected = F.cross_entropy(wanted, targets, ignore_index=0)
+    expected.backward()
+    scale = torch.tensor(1.0 / int((targets > 0).sum())).expand(rows)
+    loss = softmax_kernels.loss_and_gradient(logits, targets, scale)
+    torch.testing.assert_close(loss, expected.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(logits, wanted.grad, rtol=1e-4, atol=1e-7)
+
+    items = torch.stack([torch.randperm(columns - 1)[:3] + 1 for _ in range(rows)]).to(torch.int32)
+    items[1] = (targets[1] + torch.arange(3) - 1) % (columns - 1) + 1  # the target among them
+    shares = torch.rand(rows, 3) / 3
+    scale = torch.rand(rows)
+    one = torch.randn(rows, columns)
+    other = one.clone()
+    expected = full.loss_and_gradient(one, targets, scale, full.Shares(items, shares))
+    loss = softmax_kernels.loss_and_gradient(other, targets, scale, (items, shares))
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_the_interpreted_kernel_gives_loss_and_gradient_at_ragged_widths() -> None:
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERPRETED], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,76 @@
+"""The ranks of the events that a job asks a model for: one history at a time is the specification."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model.config import ModelConfig
+from model.training.data.interactions import Interactions
+from model.training.evaluation.leave_one_out import leave_one_out
+from model.training.evaluation.ranking import MISS, Questions, mean_ndcg, rank_next
+from tests.model.builders import network_of, random_weights
+
+
+@pytest.mark.parametrize("start_token", [True, False])
+def test_ranks_are_those_of_one_history_at_a_time(start_token: bool) -> None:
+    config = ModelConfig(items=20, dim=8, start_token=start_token)
+    network = network_of(config, random_weights(config))
+    rng = np.random.default_rng(3)
+    lengths = [1, 2, 5, 30, 7, 1]
+    rows = rng.integers(0, 21, sum(lengths))  # 0: not known
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    first = np.array([0, 1, 0, 22, 3, 1])  # the last user is asked nothing
+    popularity = np.array([0, *rng.permutation(20)])
+    found = rank_next(network, popularity, Questions(rows, offsets, first))
+    wanted = []
+    for user, begin in enumerate(first):
+        history = rows[offsets[user] : offsets[user + 1]]
+        for t in range(begin, len(history)):
+            known = [int(row) for row in history[:t] if row]
+            inputs = [0, *known] if start_token else known
+            if history[t] == 0:
+                wanted.append(MISS)
+                continue
+            scores = torch.from_numpy(popularity.astype(np.float32))
+            if inputs:
+                with torch.no_grad():
+                    scores = network.item_embedding.weight @ network(torch.tensor([inputs]))[0][0, -1]
+            wanted.append(1 + int((scores[1:] > scores[history[t]]).sum()))
+    assert found.tolist() == wanted
+
+
+def test_a_long_history_counts_by_its_newest_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.evaluation.ranking.CONTEXT", 5)
+    config = ModelConfig(items=20, dim=8)
+    network = network_of(config, random_weights(config))
+    rows = np.random.default_rng(6).integers(1, 21, 30)
+    popularity = np.ones(21, np.int64)
+    whole = rank_next(network, popularity, Questions(rows, np.array([0, 30]), np.array([27])))
+    newest = rank_next(network, popularity, Questions(rows[22:], np.array([0, 8]), np.array([5])))
+    assert whole.tolist() == newest.tolist()
+
+
+def test_the_last_events_ranks_are_the_evaluations() -> None:
+    config = ModelConfig(items=20, dim=8)
+    network = network_of(config, random_weights(config))
+    rng = np.random.default_rng(4)
+    lengths = rng.integers(2, 30, 50)
+    data = Interactions(
+        rng.integers(1, 21, lengths.sum()).astype(np.int32),
+        np.concatenate([[0], np.cumsum(lengths)]),
+        [str(n) for n in range(20)],
+        [str(n) for n in range(50)],
+    )
+    ranks = rank_next(network, data.popularity(), Questions(data.rows.astype(np.int64), data.offsets, lengths - 1))
+    assert mean_ndcg(ranks) == pytest.approx(leave_one_out(network, data).metrics()["ndcg@10"], abs=1e-9)
+
+
+def test_a_network_that_has_diverged_predicts_nothing() -> None:
+    config = ModelConfig(items=5, dim=8)
+    network = network_of(config, random_weights(config))
+    with torch.no_grad():
+        network.item_embedding.weight.fill_(float("nan"))
+    questions = Questions(np.array([1, 2, 3]), np.array([0, 3]), np.array([1]))
+    assert rank_next(network, np.zeros(6, np.int64), questions).min() > 5

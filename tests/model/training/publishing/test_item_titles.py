@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.bundle.bundle import BundleError, load_bundle, write_bundle
+from model.config import ModelConfig
+from model.training.__main__ import main
+from model.training.errors import DataError
+from model.training.publishing.item_titles import attach_titles
+from service.core.ports import ScoredItem, TopK, Turn
+from service.engine.cpu.cpu_engine import CpuEngine
+from tests.model.builders import bundle_of
+
+MOVIES = """\
+i1::Misérables, Les (1995)::Drama|Musical
+i2::Père Noël: ¿Qué? (1994)::Comedy
+not in the bundle::Unknown (1990)::Horror
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    write_bundle(tmp_path / "source", bundle_of(ModelConfig(items=12, dim=8), version="v7"))
+    return tmp_path / "source"
+
+
+def movies(folder: Path, text: str = MOVIES) -> Path:
+    path = folder / "movies.dat"
+    path.write_bytes(text.encode("latin-1"))
+    return path
+
+
+def test_the_items_that_the_file_names_are_titled_and_nothing_else_changes(tmp_path: Path, source: Path) -> None:
+    returned, titled = attach_titles(source, movies(tmp_path), tmp_path / "out")
+    old, new = load_bundle(source), load_bundle(tmp_path / "out")
+    assert titled == 2
+    assert [(item.title, item.categories) for item in new.items[:2]] == [
+        ("Misérables, Les (1995)", ("Drama", "Musical")),
+        ("Père Noël: ¿Qué? (1994)", ("Comedy",)),
+    ]
+    assert new.items[2:] == old.items[2:]
+    assert "Title 3" in [item.title for item in new.items]  # a title of old is kept where the file has none
+    assert [(i.item_id, i.popularity) for i in new.items] == [(i.item_id, i.popularity) for i in old.items]
+    assert (new.version, new.created, new.config) == ("v7", old.created, old.config)
+    assert (new.metrics, new.training_data) == (old.metrics, old.training_data)
+    assert returned.items == new.items
+    assert new.weights.keys() == old.weights.keys()
+    for name, array in old.weights.items():
+        np.testing.assert_array_equal(new.weights[name], array)
+
+
+def test_answers_carry_the_titles_and_a_state_stays_valid(tmp_path: Path, source: Path) -> None:
+    attach_titles(source, movies(tmp_path), tmp_path / "out")
+    untitled, titled = (CpuEngine(load_bundle(folder), 100) for folder in (source, tmp_path / "out"))
+
+    def answer(engine: CpuEngine, state: bytes | None, *items: str) -> tuple[bytes, dict[str, ScoredItem]]:
+        (folded,) = engine.run([Turn(state, items, TopK(12, exclude_seen=False))])
+        assert not isinstance(folded, Exception)
+        return folded.state, {item.item_id: item for item in folded.items}
+
+    state, _ = answer(untitled, None, "i3", "i1")
+    _, found = answer(titled, state, "i5")
+    _, before = answer(untitled, state, "i5")
+    assert (found["i1"].title, found["i1"].categories) == ("Misérables, Les (1995)", ("Drama", "Musical"))
+    assert (found["i4"].title, found["i4"].categories) == (None, ("a", "b"))
+    assert {name: item.score for name, item in found.items()} == {name: item.score for name, item in before.items()}
+    similar = {item.item_id: item for item in titled.similar("i1", 11)}
+    assert (similar["i2"].title, similar["i2"].categories) == ("Père Noël: ¿Qué? (1994)", ("Comedy",))
+
+
+@pytest.mark.parametrize("line", ["i3::no genre", "", "i3::Drama::a title::Comedy", "i3,title,genre"])
+def test_a_malformed_line_is_named(tmp_path: Path, source: Path, line: str) -> None:
+    with pytest.raises(DataError, match=r"movies\.dat, line 4: "):
+        attach_titles(source, movies(tmp_path, f"{MOVIES}{line}\n{MOVIES}"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_missing_or_empty(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(DataError, match=r"movies\.dat cannot be read"):
+        attach_titles(source, tmp_path / "movies.dat", tmp_path / "out")
+    with pytest.raises(DataError, match="holds no titles"):
+        attach_titles(source, movies(tmp_path, ""), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_existing_folder_is_left_alone(tmp_path: Path, source: Path) -> None:
+    before = {path.name: path.read_bytes() for path in source.iterdir()}
+    with pytest.raises(BundleError, match="exists already"):
+        attach_titles(source, movies(tmp_path), source)
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == before
+
+
+def test_the_command_says_what_it_did(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["titles", str(source), str(movies(tmp_path)), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out) == {"bundle": str(tmp_path / "out"), "version": "v7", "titled": 2}
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/out exists already; choose another folder\n"

@@ -1,0 +1,71 @@
+"""The store on a primary that sentinels name."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.core.errors import StoreUnavailable
+from service.store.factory import StoreRefused, open_store
+from tests.deployments import SentinelServers
+from tests.store.backends import RedisBackend
+from tests.store.calls import append, new, read
+from tests.store.contract import StoreContract
+from tests.store.random_operations import compare_with_model
+
+pytestmark = pytest.mark.anyio
+
+PATIENT = 30.0
+
+
+@pytest.fixture
+def backend(shared_sentinels: SentinelServers) -> RedisBackend:
+    backend = RedisBackend(shared_sentinels.primary, PATIENT, shared_sentinels.url, wait=1)
+    with backend.client() as client:
+        client.flushall()
+    return backend
+
+
+class TestRedisWithSentinels(StoreContract):
+    pass
+
+
+def test_random_operations_agree_with_the_model(backend: RedisBackend) -> None:
+    compare_with_model(backend, examples=30)
+
+
+async def test_a_primary_that_no_sentinel_knows_is_refused(shared_sentinels: SentinelServers) -> None:
+    with pytest.raises(StoreRefused, match="the Redis primary other cannot be reached"):
+        await open_store(shared_sentinels.url.replace("mymaster", "other"), 10)
+
+
+async def test_the_next_primary_is_found_after_a_failover() -> None:
+    with SentinelServers() as servers:
+        store = await open_store(servers.url, 1000, wait=1)
+        await append(store, "u", *(new(f"i{n}", f"e{n}") for n in range(5)))
+        servers.primary.kill()
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    log = (await read(store, "u", None)).pending
+                    break
+                except StoreUnavailable:
+                    await asyncio.sleep(0.05)
+        assert [event.event_id for event in log] == [f"e{n}" for n in range(5)]
+        # The only replica is the primary now, so no write is on a replica: not acknowledged, though it is there.
+        with pytest.raises(StoreUnavailable, match="replicas"):
+            await append(store, "u", new("i5", "e5"))
+        with pytest.raises(StoreUnavailable, match="replicas"):
+            await append(store, "u", new("i5", "e5"))
+        servers.primary.start()  # a sentinel makes it the replica
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    again = await append(store, "u", new("i5", "e5"))
+                    break
+                except StoreUnavailable:
+                    await asyncio.sleep(0.05)
+        # The third try is answered as the first would have been.
+        assert (again.appended[0].sequence, again.sequence) == (6, 6)
+        await store.close()

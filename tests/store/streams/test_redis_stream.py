@@ -1,0 +1,167 @@
+"""A Redis stream as a source of events, on a real Redis: one reader, nothing lost, nothing finished twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from service.core.errors import StoreUnavailable
+from service.core.jobs.stream_consumer import FIRST, LeaseLost, Refused
+from service.store.factory import StoreRefused
+from service.store.streams.redis_stream import RedisStream, open_stream
+from tests.servers import RedisServer, free_port
+
+GROUP, FOREIGN = "recblr", "somebody"
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def stream(request: pytest.FixtureRequest) -> str:
+    return f"events-{request.node.name}"
+
+
+@pytest.fixture
+def client(shared_redis: RedisServer) -> Iterator[Any]:
+    with redis.Redis.from_url(shared_redis.url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+async def two(shared_redis: RedisServer, stream: str) -> AsyncIterator[tuple[RedisStream, RedisStream]]:
+    pair = [await open_stream(shared_redis.url, stream, GROUP, budget=10.0) for _ in range(2)]
+    yield pair[0], pair[1]
+    for source in pair:
+        await source.close()
+
+
+def send(client: Any, stream: str, count: int) -> list[str]:
+    return [client.xadd(stream, {"user_id": "u", "item_id": str(n)}) for n in range(count)]
+
+
+async def test_entries_come_in_order_from_the_oldest_and_once(
+    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+) -> None:
+    ids = send(client, stream, 5)
+    source = two[0]
+    assert await source.lead()
+    assert await source.unfinished(FIRST, 10) == ([], FIRST)
+    first, second, none = await source.fresh(3), await source.fresh(3), await source.fresh(3)
+    assert [entry.entry_id for entry in first + second + none] == ids
+    assert first[0].fields == {b"user_id": b"u", b"item_id": b"0"}
+    assert await source.lag() == 5
+    await source.finish(first, [])
+    assert await source.lag() == 2
+    assert client.xpending(stream, GROUP)["pending"] == 2
+
+
+async def test_one_leads_and_another_after_it_finds_what_was_not_finished(
+    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+) -> None:
+    ids = send(client, stream, 5)
+    first, second = two
+    assert await first.lead()
+    assert await first.lead()
+    assert not await second.lead()
+    for refused in (second.keep(), second.fresh(5), second.unfinished(FIRST, 5)):
+        with pytest.raises(LeaseLost):
+            await refused
+    await second.release()  # of a lease that it does not hold
+    taken = await first.fresh(3)
+    await first.finish(taken[:1], [])
+    await first.release()
+    with pytest.raises(LeaseLost):
+        await first.fresh(3)
+    assert await second.lead()
+    found, after = await second.unfinished(FIRST, 1)
+    assert after != FIRST
+    more, after = await second.unfinished(after, 5)
+    assert ([entry.entry_id for entry in found + more], after) == (ids[1:3], FIRST)
+    assert [entry.entry_id for entry in await second.fresh(5)] == ids[3:]
+
+
+async def test_a_lease_ends_by_itself_and_lasts_while_it_is_used(
+    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+) -> None:
+    first, second = two
+    assert await first.lead()
+    assert 0 < client.pttl(f"{stream}:{GROUP}:lease") <= 3000
+    client.pexpire(f"{stream}:{GROUP}:lease", 500)
+    await first.keep()
+    assert client.pttl(f"{stream}:{GROUP}:lease") > 500
+    client.pexpire(f"{stream}:{GROUP}:lease", 1)
+    await asyncio.sleep(0.1)
+    assert await second.lead()
+    with pytest.raises(LeaseLost):
+        await first.keep()
+
+
+async def test_entries_of_a_dead_consumer_of_another_name_are_claimed(
+    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+) -> None:
+    ids = send(client, stream, 3)
+    client.xreadgroup(GROUP, FOREIGN, {stream: ">"}, count=2)
+    client.xdel(stream, ids[0])  # gone before it was finished: it cannot come again
+    source = two[0]
+    assert await source.lead()
+    found, after = await source.unfinished(FIRST, 10)
+    assert ([entry.entry_id for entry in found], after) == ([ids[1]], FIRST)
+
+
+async def test_the_refused_are_put_aside_with_their_reason(
+    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+) -> None:
+    client.xadd(stream, {"user_id": "u", "reason": "mine"})
+    source = two[0]
+    assert await source.lead()
+    [entry] = await source.fresh(5)
+    await source.finish([], [Refused(entry, "item_id is required")])
+    [(_, aside)] = client.xrange(f"{stream}:{GROUP}:dead")
+    assert aside == {
+        "recblr:reason": "item_id is required",
+        "recblr:entry_id": entry.entry_id,
+        "user_id": "u",
+        "reason": "mine",
+    }
+    assert client.xpending(stream, GROUP)["pending"] == 0
+
+
+async def test_a_stream_that_was_deleted_begins_anew(
+    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+) -> None:
+    source = two[0]
+    assert await source.lead()
+    client.delete(stream)
+    with pytest.raises(StoreUnavailable):
+        await source.fresh(5)
+    [entry_id] = send(client, stream, 1)
+    assert await source.lead()
+    assert [entry.entry_id for entry in await source.fresh(5)] == [entry_id]
+
+
+async def test_what_cannot_be_reached_is_refused_at_the_start_and_unavailable_later() -> None:
+    with pytest.raises(StoreRefused, match=r"127\.0\.0\.1"):
+        await open_stream(f"redis://:hunter2@127.0.0.1:{free_port()}/0", "s", GROUP)
+    with pytest.raises(StoreRefused, match="malformed"):
+        await open_stream("redis://127.0.0.1:port/0", "s", GROUP)
+    with RedisServer() as server:
+        source = await open_stream(server.url, "s", GROUP)
+        assert await source.lead()
+        server.pause()
+        with pytest.raises(StoreUnavailable):
+            await source.fresh(1)
+        server.resume()
+        server.kill()
+        for call in (source.lead(), source.keep(), source.fresh(1), source.lag(), source.release()):
+            with pytest.raises(StoreUnavailable):
+                await call
+        await source.close()
+
+
+async def test_a_key_that_is_no_stream_is_refused(shared_redis: RedisServer, client: Any, stream: str) -> None:
+    client.set(stream, "a string")
+    with pytest.raises(StoreRefused, match="WRONGTYPE"):
+        await open_stream(shared_redis.url, stream, GROUP)

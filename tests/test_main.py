@@ -1,0 +1,223 @@
+"""The composition root: parts that stand alone, and whole server processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from model.bundle.bundle import WEIGHTS, write_bundle
+from model.config import ModelConfig
+from service.__main__ import StartRefused, check_port
+from service.main import docs_url
+from service.settings import Settings
+from tests.model.builders import bundle_of
+from tests.store.backends import SqliteBackend
+from tests.store.calls import append, new
+
+ROOT = Path(__file__).parent.parent
+BUNDLE = ROOT / "bundles" / "ml-1m-demo"
+KEY = "a-key-of-enough-length"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000/docs"),
+        ("0.0.0.0", "http://localhost:8000/docs"),
+        ("::1", "http://[::1]:8000/docs"),
+    ],
+)
+def test_the_url_that_a_person_can_open(host: str, url: str) -> None:
+    assert docs_url(Settings(host=host)) == url
+
+
+def test_a_port_in_use_and_a_host_that_is_none() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(StartRefused, match="RECBLR_PORT"):
+            check_port("127.0.0.1", taken.getsockname()[1])
+    with pytest.raises(StartRefused, match="RECBLR_HOST"):
+        check_port("no such host", 8000)
+    check_port("127.0.0.1", free_port())
+
+
+def test_a_head_without_end_is_refused_and_a_large_one_is_read(tmp_path: Path) -> None:
+    with serving(tmp_path) as (client, _):
+        assert client.get("/healthz", headers={"x-large": "a" * 60_000}).status_code == 200
+        batch = {"events": [{"user_id": "u", "item_id": "x" * 256}] * 1000}  # a body is bounded elsewhere
+        for _ in range(3):  # on one connection
+            assert client.post("/v1/events/batch", json=batch).status_code == 200
+        for start in (
+            b"GET /v1/users/",
+            b"GET /healthz HTTP/1.1\r\nX-Large: ",
+            b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 99,
+        ):
+            with socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as connection:
+                answer, sent = b"", 0
+                try:
+                    connection.sendall(start)
+                    while sent < 50_000_000:
+                        sent += connection.send(b"A: b\r\n" * 10_000 if start.endswith(b"\n") else b"a" * 60_000)
+                    answer = connection.recv(1000)
+                except ConnectionError:  # it was closed while we sent
+                    pass
+                assert sent < 50_000_000
+                assert not answer or b" 431 " in answer
+        assert client.get("/healthz").status_code == 200
+
+
+def test_the_client_is_who_hangs_up_first(tmp_path: Path) -> None:
+    """A pool that sends on a connection which has rested for some seconds gets an answer."""
+    ask = b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n"
+    with (
+        serving(tmp_path) as (client, _),
+        socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as connection,
+    ):
+        for pause in (0.0, 6.0):
+            time.sleep(pause)
+            connection.sendall(ask)
+            assert b" 200 " in connection.recv(4096)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(folder: Path, **settings: str) -> dict[str, str]:
+    ours = {
+        "RECBLR_PORT": str(free_port()),
+        "RECBLR_STATE_URL": f"sqlite:///{folder}/log.db",
+        "RECBLR_BUNDLE": str(BUNDLE),
+        "CUDA_VISIBLE_DEVICES": "",  # a test machine's own GPU is no part of this
+        **settings,
+    }
+    return {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")} | ours
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("RECBLR_BUNDLE", "/nowhere", "/nowhere"),
+        ("RECBLR_BUNDLE", "{folder}/damaged", "{folder}/damaged/weights.safetensors is damaged"),
+        ("RECBLR_STATE_URL", "sqlite:////nowhere/at/all/log.db", "/nowhere/at/all"),
+        ("RECBLR_STATE_URL", "redis://127.0.0.1:1/0", "127.0.0.1:1"),
+        ("RECBLR_DEVICE", "cuda", "CUDA"),
+    ],
+)
+def test_a_wrong_start_is_one_sentence(tmp_path: Path, variable: str, value: str, named: str) -> None:
+    damaged_bundle(tmp_path / "damaged")
+    done = subprocess.run(
+        [sys.executable, "-m", "service"],
+        env=environment(tmp_path, **{variable: value.format(folder=tmp_path)}),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("recblr-serve: ")
+    assert done.stderr.count("\n") == 1
+    assert variable in done.stderr
+    assert named.format(folder=tmp_path) in done.stderr
+
+
+def damaged_bundle(folder: Path) -> None:
+    """A bundle with one bit of its weights flipped."""
+    write_bundle(folder, bundle_of(ModelConfig(items=5, dim=8)))
+    weights = bytearray((folder / WEIGHTS).read_bytes())
+    weights[-3] ^= 1
+    (folder / WEIGHTS).write_bytes(weights)
+
+
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
+    if not BUNDLE.is_dir():
+        pytest.skip("the demo bundle is not in this checkout")
+    environ = environment(folder, **settings)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service"], env=environ, cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{environ['RECBLR_PORT']}") as client:
+            deadline = time.monotonic() + 120  # the first start in a checkout compiles the engine
+            while True:
+                try:
+                    client.get("/readyz").raise_for_status()
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None, process.stderr and process.stderr.read()
+                    assert time.monotonic() < deadline
+                    time.sleep(0.1)
+            yield client, process
+    finally:
+        process.terminate()
+        process.wait(30)
+        if process.stderr is not None:
+            process.stderr.close()
+
+
+def test_users_who_never_come_back_are_forgotten_in_time(tmp_path: Path) -> None:
+    backend = SqliteBackend(tmp_path / "log.db")
+
+    async def fill() -> None:
+        store = await backend.open()
+        await append(store, "old", new("1"))
+        await append(store, "young", new("1"))
+        await store.close()
+
+    asyncio.run(fill())
+    backend.make_older("old", 31 * 86_400.0)
+    backend.make_older("young", 29 * 86_400.0)
+    with serving(tmp_path, RECBLR_STATE_URL=backend.url, RECBLR_DAYS_KEPT="30") as (client, _):
+        deadline = time.monotonic() + 60
+        while client.get("/v1/users/old").status_code != 404:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.get("/v1/users/young").json()["events"] == 1
+
+
+def test_one_worker_from_start_to_stop(tmp_path: Path) -> None:
+    with serving(tmp_path, RECBLR_API_KEYS=KEY) as (client, process):
+        client.headers["x-api-key"] = KEY
+        body = client.post("/v1/events?k=3", json={"user_id": "a/b", "item_id": "1"}).json()
+        assert len(body["recommendations"]["items"]) == 3
+        assert client.get("/v1/users/a%2Fb").json()["events"] == 1
+        assert client.post("/v1/admin/reload").status_code == 200
+        assert 'recblr_batch_size_count{stage="turns"}' in client.get("/metrics").text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        lines = [json.loads(line) for line in process.stderr.read().splitlines()]
+        assert any("/docs" in line["message"] for line in lines)
+        assert KEY not in str(lines)
+
+
+def test_two_workers_share_the_metrics_and_a_reload(tmp_path: Path) -> None:
+    with serving(tmp_path, RECBLR_API_KEYS=KEY, RECBLR_WORKERS="2") as (client, process):
+        reloaded = client.post("/v1/admin/reload", headers={"x-api-key": KEY}, timeout=60)
+        assert reloaded.status_code == 200, reloaded.text
+        for number in range(8):
+            # A new connection each time, so that both workers get some.
+            answer = httpx.get(f"{client.base_url}/v1/users/{number}/recommendations", headers={"x-api-key": KEY})
+            assert answer.status_code == 200
+        page = client.get("/metrics", headers={"x-api-key": KEY}).text
+        assert "recblr_cold_starts_total 8.0" in page
+        process.terminate()
+        assert process.wait(30) == 0
