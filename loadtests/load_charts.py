@@ -64,10 +64,10 @@ def line_chart(lines: Mapping[str, Line], x_name: str, y_name: str, *, log: bool
 
 
 def _line(name: str, line: Line, xs: _Axis, ys: _Axis, colour: str, label: float) -> list[str]:
-    places = [(_right(xs.place(x)), _down(ys.place(y))) for x, y in line]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    ranks = [(_right(xs.place(x)), _down(ys.place(y))) for x, y in line]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in ranks)
     parts = [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>']
-    for (x, y), (left, top) in zip(line, places, strict=True):
+    for (x, y), (left, top) in zip(line, ranks, strict=True):
         tip = escape(f"{name} {_number(x)}: {_number(y)}")
         parts.append(f'<circle cx="{left:.1f}" cy="{top:.1f}" r="2.5" fill="{colour}"><title>{tip}</title></circle>')
     return [*parts, _text(WIDTH - RIGHT + 8, label + 4, name, "start", colour)]

@@ -25,7 +25,7 @@ class Wanted:
 
     def row(self, results: Results) -> str:
         """A line of the table."""
-        wanted, verdict = "", ""
+        wanted, comparison = "", ""
         if self.least > -math.inf or self.most < math.inf:
             bound = f">= {self.least:g}" if self.least > -math.inf else f"<= {self.most:g}"
             wanted = f"{bound} {self.unit}".strip()
@@ -34,8 +34,8 @@ class Wanted:
         except KeyError:
             return f"| {self.what} | {wanted} | - | not measured |"
         if wanted:
-            verdict = "yes" if self.least <= found <= self.most else "NO"
-        return f"| {self.what} | {wanted} | {f'{found:.4g} {self.unit}'.strip()} | {verdict} |"
+            comparison = "yes" if self.least <= found <= self.most else "NO"
+        return f"| {self.what} | {wanted} | {f'{found:.4g} {self.unit}'.strip()} | {comparison} |"
 
 
 def _summary(*path: str) -> Figure:

@@ -107,18 +107,19 @@ async def _preflight(settings: Settings) -> None:
     """Open and close the event log, the stream and the bundle here, where a failure can still be one sentence."""
     # Imported late: with several workers the metrics library must find its environment first.
     from service.core.errors import StoreUnavailable
-    from service.core.ports import BundleRefused
+    from service.core.ports import BundleRefusedError
     from service.core.rollout.startup import settle
-    from service.engine import DeviceRefused
+    from service.engine import DeviceRefusedError
     from service.main import bundle_folder, open_log
-    from service.store.factory import StoreRefused, open_stream
+    from service.store.errors import StoreRefusedError
+    from service.store.streams.redis_stream import open_stream
 
     if settings.stream_url is not None:
         try:
             address = settings.stream_url
             source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
             await source.close()
-        except StoreRefused as error:
+        except StoreRefusedError as error:
             raise StartRefused(f"RECBLR_STREAM_URL: {error}") from None
     try:
         store = await open_log(settings)
@@ -126,11 +127,11 @@ async def _preflight(settings: Settings) -> None:
             await settle(store, bundle_folder(settings), settings.watch)
         finally:
             await store.close()
-    except (StoreRefused, StoreUnavailable) as error:
+    except (StoreRefusedError, StoreUnavailable) as error:
         raise StartRefused(f"RECBLR_STATE_URL: {error}") from None
-    except BundleRefused as error:
+    except BundleRefusedError as error:
         raise StartRefused(f"RECBLR_BUNDLE: {error.for_log}") from None
-    except DeviceRefused as error:
+    except DeviceRefusedError as error:
         raise StartRefused(str(error)) from None
 
 

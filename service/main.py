@@ -14,7 +14,7 @@ How `POST /v1/events?k=10` flows:
                      3. the answer goes out; core.memo_writer stores the new state in the background
 
 Everything before the batchers runs on the event loop and touches one request; the batchers are where requests
-that are under way at the same time share work. LiveModels says which engine is a user's, and exchanges the models of
+that are under way at the same time share work. RolloutManager says which engine is a user's, and exchanges the models of
 all workers together. No request waits for what runs beside: Housekeeper removes what is too old and finishes merges
 that were cut off, Consumer records a stream's events as if they had come over HTTP, and Warmer rebuilds memos after
 an exchange of models. `open_services` below builds all this in that order and takes it down in reverse, so that
@@ -45,22 +45,23 @@ from service.api.app import build_api
 from service.api.dependencies import Services
 from service.api.stream_parser import parse_entry
 from service.core.errors import StoreUnavailable
-from service.core.jobs.backfill import Warmer
-from service.core.jobs.maintenance import Housekeeper
+from service.core.jobs.backfill import Backfill
+from service.core.jobs.maintenance import Maintenance
 from service.core.jobs.stream_consumer import Consumer, StreamMeter
-from service.core.ports import Bundles
+from service.core.ports import Bundles, Store
 from service.core.recommending.batching import MicroBatcher
 from service.core.recommending.evaluation_sampling import Sampling
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshot_writer import MemoWriter
-from service.core.rollout.manager import LiveModels
-from service.core.store_port import Store
-from service.engine import BundleFolder, run_similar, run_turns
-from service.observability.instrumented_store import MeteredStore
+from service.core.recommending.snapshot_writer import SnapshotWriter
+from service.core.rollout.manager import RolloutManager
+from service.engine import BundleLoader, run_engine_requests, run_similar
+from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
 from service.settings import Settings, StreamAddress, load_settings
-from service.store.factory import StoreUnreachable, open_store, open_stream
+from service.store.errors import StoreUnreachableError
+from service.store.factory import open_store
+from service.store.streams.redis_stream import open_stream
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +72,8 @@ CONSOLE = Path(__file__).parent / "console" / "index.html"
 
 # A batch is as large as what arrived while the last one ran; these bound the time one batch may take. The queues
 # hold a full batch request (1,000 users) several times over.
-VISITS_PER_BATCH = 128
-TURNS_PER_BATCH = 64
+APPENDS_PER_BATCH = 128
+ENGINE_REQUESTS_PER_BATCH = 64
 SIMILAR_PER_BATCH = 8
 LONGEST_QUEUE = 4096
 # Seconds of the engine's work that the event loop does itself. Handing it to a thread and taking the GIL back after
@@ -81,9 +82,9 @@ LONGEST_INLINE = 2e-3
 # Seconds after which a thread that runs Python lets another one. The engine's takes the GIL back after each kernel,
 # and the interpreter's own 5 ms is what it would wait each time while the event loop is busy.
 LONGEST_TURN = 0.2e-3
-MEMOS_WAITING = 16_384
+MAX_WAITING_SNAPSHOTS = 16_384
 # Seconds. A process that is killed has this much more to fold again, and a user's next event one fold more.
-MEMOS_LINGER = 0.05
+SNAPSHOT_LINGER_SECONDS = 0.05
 START_PAUSE_SECONDS = 0.2  # between two attempts to start where the event log is away
 
 
@@ -120,7 +121,7 @@ async def start_services(settings: Settings, meter: PrometheusMeter) -> AsyncIte
             try:
                 services = await closing.enter_async_context(open_services(settings, meter))
                 break
-            except (StoreUnavailable, StoreUnreachable) as error:
+            except (StoreUnavailable, StoreUnreachableError) as error:
                 if _stop_was_asked():
                     raise
                 _log.warning("waiting for the event log", extra={"reason": str(error)})
@@ -136,11 +137,11 @@ def _stop_was_asked() -> bool:
 
 @asynccontextmanager
 async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIterator[Services]:
-    """The running service, ready and warm; raises `StoreRefused`, `StoreUnavailable` or `BundleRefused`."""
+    """The running service, ready and warm; raises `StoreRefusedError`, `StoreUnavailable` or `BundleRefusedError`."""
     async with AsyncExitStack() as closing:
         # Workers share the machine's cores: a BLAS that starts a thread for each core makes them fight.
         closing.enter_context(threadpool_limits(limits=1, user_api="blas"))
-        store = MeteredStore(await open_log(settings), meter)
+        store = InstrumentedStore(await open_log(settings), meter)
         closing.push_async_callback(store.close)
         models = await _open_models(settings, store, meter, closing)
         recommender = _open_recommender(settings, store, models, meter, closing)
@@ -156,17 +157,17 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
 
 async def _open_models(
     settings: Settings, store: Store, meter: PrometheusMeter, closing: AsyncExitStack
-) -> LiveModels:
+) -> RolloutManager:
     """The engines that answer, loaded, and exchanged from now on as the note in the store says."""
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    models = LiveModels(bundle_folder(settings), store, name, watch=settings.watch, switched=meter.models)
+    models = RolloutManager(bundle_folder(settings), store, name, watch=settings.watch, switched=meter.models)
     await models.start()
     closing.push_async_callback(models.close)
     return models
 
 
 def _open_recommender(
-    settings: Settings, store: Store, models: LiveModels, meter: PrometheusMeter, closing: AsyncExitStack
+    settings: Settings, store: Store, models: RolloutManager, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> Recommender:
     """The use cases, with a batcher for each kind of work that requests share."""
     # One thread: the engine's arithmetic holds a core, and a second one would only take turns with it.
@@ -179,15 +180,15 @@ def _open_recommender(
         closing.push_async_callback(made.close)
         return made
 
-    turns = batcher("turns", partial(run_turns, thread, LONGEST_INLINE), TURNS_PER_BATCH)
+    turns = batcher("turns", partial(run_engine_requests, thread, LONGEST_INLINE), ENGINE_REQUESTS_PER_BATCH)
     similar = batcher("similar", partial(run_similar, thread), SIMILAR_PER_BATCH)
-    visits = batcher("visits", store.visit, VISITS_PER_BATCH)
+    visits = batcher("visits", store.append_and_read, APPENDS_PER_BATCH)
     recommender = Recommender(
         store,
         models,
-        MemoWriter(store, max_waiting=MEMOS_WAITING, linger=MEMOS_LINGER),
+        SnapshotWriter(store, max_waiting=MAX_WAITING_SNAPSHOTS, linger=SNAPSHOT_LINGER_SECONDS),
         meter,
-        visit=visits.submit,
+        append_and_read=visits.submit,
         fold=turns.submit,
         fold_aside=turns.submit_aside,
         similar=similar.submit,
@@ -201,23 +202,23 @@ def _open_recommender(
 async def _start_what_runs_beside(
     settings: Settings,
     store: Store,
-    models: LiveModels,
+    models: RolloutManager,
     recommender: Recommender,
     meter: PrometheusMeter,
     closing: AsyncExitStack,
 ) -> None:
     """What no request waits for: retention and merges that were cut off, a stream's events, memos' rebuilds."""
-    housekeeper = Housekeeper(store, expires=settings.days_kept is not None, events_kept=settings.events_kept)
-    closing.push_async_callback(housekeeper.close)
-    housekeeper.start()
+    maintenance = Maintenance(store, expires=settings.days_kept is not None, events_kept=settings.events_kept)
+    closing.push_async_callback(maintenance.close)
+    maintenance.start()
     if settings.stream_url is not None:
         consumer = await _open_consumer(settings.stream_url, recommender, meter.stream)
         closing.push_async_callback(consumer.close)
         consumer.start()
-    if settings.rebuild_share:
-        warmer = Warmer(store, lambda: models.served, meter.rebuild, share=settings.rebuild_share)
-        closing.push_async_callback(warmer.close)
-        warmer.start()
+    if settings.backfill_share:
+        backfill = Backfill(store, lambda: models.served, meter.rebuild, share=settings.backfill_share)
+        closing.push_async_callback(backfill.close)
+        backfill.start()
 
 
 async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> Consumer:
@@ -232,13 +233,13 @@ def docs_url(settings: Settings) -> str:
 
 
 async def open_log(settings: Settings) -> Store:
-    """The store that the settings name; raises `StoreRefused`."""
+    """The store that the settings name; raises `StoreRefusedError`."""
     url = settings.state_url.get_secret_value()
     return await open_store(url, settings.events_kept, settings.redis_wait, settings.days_kept)
 
 
 def bundle_folder(settings: Settings) -> Bundles:
     """The bundles that the settings name, none of them loaded yet."""
-    return BundleFolder(
+    return BundleLoader(
         settings.bundle, settings.events_kept, settings.min_recall, settings.signing_key(), settings.device
     )

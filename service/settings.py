@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         title="a number of seconds above 0 and up to 60",
         description="seconds after which a request that still waits for its turn is answered 503 and not begun",
     )
-    rebuild_share: float = Field(
+    backfill_share: float = Field(
         default=0.5,
         ge=0,
         le=1,

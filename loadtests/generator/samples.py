@@ -87,11 +87,11 @@ class Samples:
 
     def distribution(self) -> list[tuple[float, float]]:
         """(percentile, milliseconds) at enough places to draw the distribution with its tail."""
-        places = [1, 5, *range(10, 91, 10), 95, 97, 98, 99, 99.5, 99.9]
+        ranks = [1, 5, *range(10, 91, 10), 95, 97, 98, 99, 99.5, 99.9]
         if not len(self):
             return []
-        values = np.percentile(self.latencies * 1e3, places)
-        return [(float(p), round(float(v), 3)) for p, v in zip(places, values, strict=True)]
+        values = np.percentile(self.latencies * 1e3, ranks)
+        return [(float(p), round(float(v), 3)) for p, v in zip(ranks, values, strict=True)]
 
     def _errors(self) -> dict[str, int]:
         status, counts = np.unique(np.array(self._status, np.int64)[~self.good], return_counts=True)

@@ -95,7 +95,7 @@ class NewUser(Visitor):
     wait_time = between(0.5, 2)
 
     @task
-    def visit(self) -> None:
+    def append_and_read(self) -> None:
         """One whole visit."""
         user_id = f"{RUN}-new-{uuid.uuid4().hex}"
         items = random.choice(HISTORIES.of_user)

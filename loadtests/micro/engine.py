@@ -31,7 +31,7 @@ from numpy.typing import NDArray  # noqa: E402
 from loadtests.environment.machine_info import machine  # noqa: E402
 from loadtests.micro.interleaved import RUNS, Call, Rounds, in_turns  # noqa: E402
 from model.bundle.bundle import Bundle, load_bundle  # noqa: E402
-from service.core.ports import Folded, TopK, Turn  # noqa: E402
+from service.core.engine_requests import EngineRequest, EngineResult, TopK  # noqa: E402
 from service.engine.cpu.cpu_engine import CpuEngine  # noqa: E402
 from service.engine.cpu.kernels import advance  # noqa: E402
 from service.engine.cpu.weights import prepare  # noqa: E402
@@ -54,16 +54,21 @@ def steps(bundle: Bundle) -> Rounds:
         return tuple(names[n] for n in rng.integers(0, len(names), length))
 
     users = [
-        answer.state for answer in engine.run([Turn(None, history(200), None)] * 128) if isinstance(answer, Folded)
+        answer.state
+        for answer in engine.run([EngineRequest(None, history(200), None)] * 128)
+        if isinstance(answer, EngineResult)
     ]
     calls: dict[str, tuple[Call | None, int]] = {TORCH_STEP: (torch_step(bundle), 1)}
     for B in (1, 8, 32, 128):
         calls[f"step, batch of {B}: us/event"] = step(bundle, B), B
         for name, ask in (("fold", None), ("fold + top-10", TopK(10, exclude_seen=True))):
-            turns = [Turn(state, history(1), ask) for state in users[:B]]
-            calls[f"{name}, batch of {B}: us/event"] = partial(engine.run, turns), B
-    turns = [Turn(None, history(int(n)), None) for n in rng.integers(20, 400, 64)]
-    calls["rebuild of 64 histories: us/event"] = partial(engine.run, turns), sum(len(turn.items) for turn in turns)
+            requests = [EngineRequest(state, history(1), ask) for state in users[:B]]
+            calls[f"{name}, batch of {B}: us/event"] = partial(engine.run, requests), B
+    requests = [EngineRequest(None, history(int(n)), None) for n in rng.integers(20, 400, 64)]
+    calls["rebuild of 64 histories: us/event"] = (
+        partial(engine.run, requests),
+        sum(len(request.items) for request in requests),
+    )
     return in_turns(calls)
 
 

@@ -21,9 +21,10 @@ from prometheus_client import CollectorRegistry
 from loadtests.micro.engine import DEMO
 from loadtests.micro.interleaved import Call, Rounds, in_turns
 from model.bundle.bundle import load_bundle
-from service.core.events import Appended, Event, Snapshot
-from service.core.ports import Engine, Folded, TopK, Turn
-from service.core.recommending.evaluation_sampling import Sampling, judged
+from service.core.engine_requests import EngineRequest, EngineResult, TopK
+from service.core.events import Appended, Event, LogView
+from service.core.ports import Engine
+from service.core.recommending.evaluation_sampling import Sampling, evaluated
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.loader import warm
 from service.observability.live_accuracy import Accuracy
@@ -37,21 +38,21 @@ def answering(engine: Engine, items: list[str], states: list[bytes], share: floa
     """Folds and answers the next event of each of so many users at a call, as `Recommender.record` does."""
     sampling, accuracy = Sampling(share), Accuracy(CollectorRegistry())
     rng = np.random.default_rng(0)
-    snapshots = [
-        Snapshot("", n, 0, None, (Event(n, items[rng.integers(len(items))], 0.0, "e"),), (Appended(n, False),))
+    views = [
+        LogView("", n, 0, None, (Event(n, items[rng.integers(len(items))], 0.0, "e"),), (Appended(n, False),))
         for n in range(1, EVENTS + 1)
     ]
     starts = cycle(range(0, EVENTS, users))
 
     def call() -> None:
         start = next(starts)
-        turns = []
-        for n, snapshot in enumerate(snapshots[start : start + users]):
-            chosen = judged(engine, snapshot.pending, sampling.of(f"user {n}", snapshot))
-            turns.append(Turn(states[n], (snapshot.pending[0].item_id,), ASK, chosen))
-        for folded in engine.run(turns):
-            if isinstance(folded, Folded):
-                for place in folded.places:
+        requests = []
+        for n, view in enumerate(views[start : start + users]):
+            chosen = evaluated(engine, view.pending, sampling.of(f"user {n}", view))
+            requests.append(EngineRequest(states[n], (view.pending[0].item_id,), ASK, chosen))
+        for result in engine.run(requests):
+            if isinstance(result, EngineResult):
+                for place in result.ranks:
                     accuracy.add(engine.version, place)
         if not start:
             accuracy.write()
@@ -65,8 +66,10 @@ async def measure(bundle: Path) -> dict[str, float]:
     engine, rng = CpuEngine(loaded, 1000), np.random.default_rng(1)
     warm(engine)
     items = [item.item_id for item in loaded.items]
-    histories = [Turn(None, tuple(items[n] for n in rng.integers(0, len(items), 200)), None) for _ in range(32)]
-    states = [folded.state for folded in engine.run(histories) if isinstance(folded, Folded)]
+    histories = [
+        EngineRequest(None, tuple(items[n] for n in rng.integers(0, len(items), 200)), None) for _ in range(32)
+    ]
+    states = [result.state for result in engine.run(histories) if isinstance(result, EngineResult)]
     default = float(Settings.model_fields["accuracy_sample"].default)
     calls: dict[str, tuple[Call | None, int]] = {
         _name(share, users): (answering(engine, items, states, share, users), users)

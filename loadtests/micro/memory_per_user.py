@@ -28,10 +28,10 @@ from redis import Redis
 from loadtests.environment.machine_info import machine
 from loadtests.environment.servers import RedisSettings, redis_server
 from model.bundle.bundle import Bundle, load_bundle
-from service.core.events import MemoPut, NewEvent, Visit
-from service.core.ports import Folded, Turn
-from service.core.recommending.snapshots import Memo, encode_memo
-from service.core.store_port import Store
+from service.core.engine_requests import EngineRequest, EngineResult
+from service.core.events import AppendAndRead, NewEvent, SnapshotPut
+from service.core.ports import Store
+from service.core.recommending.snapshots import Snapshot, encode_snapshot
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.store.factory import open_store
 
@@ -61,18 +61,18 @@ class Filling:
                 NewEvent.create(item, 1.7e9 + 60.0 * n, str(uuid.uuid4()) if self._ids else None, 0.0)
                 for n, item in enumerate(items)
             )
-            await store.visit([Visit(user_id, None, events)])
+            await store.append_and_read([AppendAndRead(user_id, None, events)])
 
-    async def put_memos(self, store: Store) -> None:
+    async def put_snapshots(self, store: Store) -> None:
         """A memo of the whole history for each user."""
         version = self._engine.version
         for user_id, items in self.histories.items():
-            [folded] = self._engine.run([Turn(None, items, None)])
-            [snapshot] = await store.visit([Visit(user_id, version)])
-            if not isinstance(folded, Folded) or isinstance(snapshot, Exception):
+            [result] = self._engine.run([EngineRequest(None, items, None)])
+            [view] = await store.append_and_read([AppendAndRead(user_id, version)])
+            if not isinstance(result, EngineResult) or isinstance(view, Exception):
                 raise RuntimeError(f"no memo for {user_id}")
-            blob = encode_memo(Memo(self._events, 0, folded.state), user_id, version)
-            await store.put_memos([MemoPut(user_id, snapshot.generation, version, self._events, blob)])
+            blob = encode_snapshot(Snapshot(self._events, 0, result.state), user_id, version)
+            await store.put_snapshots([SnapshotPut(user_id, view.generation, version, self._events, blob)])
 
 
 async def measured(store: Store, filling: Filling, used: Callable[[], float]) -> tuple[int, int]:
@@ -81,7 +81,7 @@ async def measured(store: Store, filling: Filling, used: Callable[[], float]) ->
     before = used()
     await filling.append(store)
     log = used()
-    await filling.put_memos(store)
+    await filling.put_snapshots(store)
     both = used()
     await store.close()
     return round((log - before) / users), round((both - before) / users)

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from model.bundle.bundle import Bundle
-from service.core.ports import Folded, TopK, Turn
-from service.engine.cuda.cuda_engine import TorchEngine
+from service.core.engine_requests import EngineRequest, EngineResult, TopK
+from service.engine.cuda.cuda_engine import CudaEngine
 from service.engine.cuda.cuda_graph import step
-from service.engine.cuda.cuda_search import TorchSearch
+from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.loader import warm
 from service.engine.search.exact import Queries, exact
 
@@ -43,7 +43,7 @@ def seconds(call: Callable[[], object], at_least: float = 0.2) -> float:
 
 def steps(bundle: Bundle, device: str, users: int, events: int) -> dict[str, float | str | None]:
     """One event for each of B users, without and with an answer, and the rebuild of whole histories."""
-    engine, rng = TorchEngine(bundle, 1000, device), np.random.default_rng(0)
+    engine, rng = CudaEngine(bundle, 1000, device), np.random.default_rng(0)
     warm(engine)
     names = [item.item_id for item in bundle.items]
 
@@ -51,28 +51,30 @@ def steps(bundle: Bundle, device: str, users: int, events: int) -> dict[str, flo
         return tuple(names[n] for n in rng.integers(0, len(names), length))
 
     states = [
-        answer.state for answer in engine.run([Turn(None, history(50), None)] * 1024) if isinstance(answer, Folded)
+        answer.state
+        for answer in engine.run([EngineRequest(None, history(50), None)] * 1024)
+        if isinstance(answer, EngineResult)
     ]
     found: dict[str, float | str | None] = {}
     for B in (1, 64, 1024):
         for name, ask in (("fold", None), ("fold + top-10", TopK(10, exclude_seen=True))):
-            turns = [Turn(state, history(1), ask) for state in states[:B]]
-            found[f"{name}, batch of {B}: us/batch"] = seconds(partial(engine.run, turns)) * 1e6
+            requests = [EngineRequest(state, history(1), ask) for state in states[:B]]
+            found[f"{name}, batch of {B}: us/batch"] = seconds(partial(engine.run, requests)) * 1e6
         found[f"the network's step alone, not captured, batch of {B}: us/batch"] = eager(engine, B)
-    turns = [Turn(None, history(events), None) for _ in range(users)]
+    requests = [EngineRequest(None, history(events), None) for _ in range(users)]
     began = time.perf_counter()
-    engine.run(turns)  # compiles
+    engine.run(requests)  # compiles
     found["rebuild, first time: s"] = time.perf_counter() - began
     runs = []
     for _ in range(3):
         began = time.perf_counter()
-        engine.run(turns)
+        engine.run(requests)
         runs.append(time.perf_counter() - began)
     found[f"rebuild of {users} users x {events} events: events/s"] = users * events / statistics.median(runs)
     return found
 
 
-def eager(engine: TorchEngine, users: int) -> float:
+def eager(engine: CudaEngine, users: int) -> float:
     """The step of the same network, launch by launch, its arguments on the device."""
     network = engine.network
     device = network.initial_state.device
@@ -94,7 +96,7 @@ def retrieval(items: int, device: str) -> dict[str, float | str | None]:
     table = torch.randn(items + 1, _DIM, generator=generator, device=device)
     table *= torch.exp(0.4 * torch.randn(items + 1, 1, generator=generator, device=device)) / _DIM**0.5
     queries = torch.randn(1024, _DIM, generator=generator, device=device).cpu().numpy()
-    search = TorchSearch(table)
+    search = CudaSearch(table)
     found: dict[str, float | str | None] = {}
     for B in (1, 16, 64):
         for seen in (0, 1000):

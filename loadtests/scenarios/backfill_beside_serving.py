@@ -46,21 +46,21 @@ def serving(arguments: argparse.Namespace) -> dict[str, Any]:
         shutil.copytree(arguments.bundle, bundles / source.version)
         _tell(f"filling {arguments.store} with {arguments.users} users of {arguments.events} events")
         asyncio.run(fill(url, items, arguments.users, arguments.events))
-        house = stack.enter_context(service_on(url, bundles, arguments.share, redis))
+        harness = stack.enter_context(service_on(url, bundles, arguments.share, redis))
         _tell("rebuilding their memos, with nothing else to do")
-        quiet = _quiet(house, source.version, CpuMeter(house.groups))
-        requests = _requests(house, arguments.users, items, arguments.touching)
+        quiet = _quiet(harness, source.version, CpuMeter(harness.groups))
+        requests = _requests(harness, arguments.users, items, arguments.touching)
         window = min(WINDOW, arguments.seconds)
-        run_open(house.service.port, requests, _due(arguments.rate, window, 0), CONNECTIONS)
+        run_open(harness.service.port, requests, _due(arguments.rate, window, 0), CONNECTIONS)
         _tell(f"serving {arguments.rate:g} requests/s, the base line")
-        before, base_cpu = _measure(house, requests, arguments.rate, arguments.seconds, 1)
+        before, base_cpu = _measure(harness, requests, arguments.rate, arguments.seconds, 1)
         _tell("serving as much while the memos are rebuilt for another model")
         version = f"{source.version}-again"
         write_bundle(bundles / version, replace(source, version=version, created=_later(source.created)))
-        under_load = _under_load(house, version, requests, arguments.rate, window, base_cpu)
+        under_load = _under_load(harness, version, requests, arguments.rate, window, base_cpu)
         _tell("serving after it, the base line again")
-        after, _ = _measure(house, requests, arguments.rate, arguments.seconds, 2)
-        errors = _audit(house, version, arguments.users, arguments.audited)
+        after, _ = _measure(harness, requests, arguments.rate, arguments.seconds, 2)
+        errors = _audit(harness, version, arguments.users, arguments.audited)
     return {
         "store": arguments.store,
         "users": arguments.users,
@@ -73,7 +73,7 @@ def serving(arguments: argparse.Namespace) -> dict[str, Any]:
         "while_serving": under_load,
         "base_line_afterwards_ms": after,
         "p99_to_base_line": _ratios(under_load["latency_ms"], before),
-        "memos_audited": len(errors),
+        "snapshots_audited": len(errors),
         "largest_relative_error": max(errors, default=None),
     }
 
@@ -82,9 +82,9 @@ def _tell(what: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
-def _requests(house: House, users: int, items: Sequence[str], touching: float) -> list[Request]:
+def _requests(harness: House, users: int, items: Sequence[str], touching: float) -> list[Request]:
     """Events that ask for ten items; see `loadtests.scenarios.backfill_scenario`."""
-    rng, headers = np.random.default_rng(2), {"authorization": f"Bearer {house.key}"}
+    rng, headers = np.random.default_rng(2), {"authorization": f"Bearer {harness.key}"}
     requests = []
     for n in range(PREPARED):
         stored = rng.random() < touching
@@ -97,10 +97,10 @@ def _requests(house: House, users: int, items: Sequence[str], touching: float) -
     return requests
 
 
-def _quiet(house: House, version: str, meter: CpuMeter) -> dict[str, Any]:
+def _quiet(harness: House, version: str, meter: CpuMeter) -> dict[str, Any]:
     """The rebuild that the start has begun, with nothing else to do."""
     deadline = time.monotonic() + LONGEST
-    while (found := _rebuild(house, version)) is None or found["running"]:
+    while (found := _rebuild(harness, version)) is None or found["running"]:
         if time.monotonic() > deadline:
             raise ServerFailed("the rebuild did not end in time")
         time.sleep(0.5)
@@ -108,19 +108,19 @@ def _quiet(house: House, version: str, meter: CpuMeter) -> dict[str, Any]:
 
 
 def _under_load(
-    house: House, version: str, requests: Sequence[Request], rate: float, window: float, base_cpu: float
+    harness: House, version: str, requests: Sequence[Request], rate: float, window: float, base_cpu: float
 ) -> dict[str, Any]:
     """Make `version` live and serve until its memos are rebuilt. Windows that reach beyond its end do not count."""
-    meter = CpuMeter(house.groups)
-    if house.ask("POST", "/v1/admin/reload", {"version": version})["model_version"] != version:
+    meter = CpuMeter(harness.groups)
+    if harness.ask("POST", "/v1/admin/reload", {"version": version})["model_version"] != version:
         raise ServerFailed("the new version is not live")
     windows: list[Samples] = []
     deadline, sent = time.monotonic() + LONGEST, 0
     while time.monotonic() < deadline:
         began = time.time()
-        samples = run_open(house.service.port, requests, _due(rate, window, 10 + sent), CONNECTIONS)
+        samples = run_open(harness.service.port, requests, _due(rate, window, 10 + sent), CONNECTIONS)
         sent += len(samples)
-        found = _rebuild(house, version)
+        found = _rebuild(harness, version)
         if found is None or found["running"] or datetime.fromisoformat(found["ended"]).timestamp() >= began + window:
             windows.append(samples)
         if found is not None and not found["running"]:
@@ -132,11 +132,11 @@ def _under_load(
 
 
 def _measure(
-    house: House, requests: Sequence[Request], rate: float, seconds: float, seed: int
+    harness: House, requests: Sequence[Request], rate: float, seconds: float, seed: int
 ) -> tuple[dict[str, Any], float]:
     """A base line, and the server's CPU seconds for each request."""
-    meter = CpuMeter(house.groups)
-    samples = run_open(house.service.port, requests, _due(rate, seconds, seed), CONNECTIONS)
+    meter = CpuMeter(harness.groups)
+    samples = run_open(harness.service.port, requests, _due(rate, seconds, seed), CONNECTIONS)
     return _latency([samples]), meter.read()["server"] / max(1, len(samples))
 
 
@@ -162,8 +162,8 @@ def _ratios(meanwhile: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _rebuild(house: House, version: str) -> dict[str, Any] | None:
-    rebuilds = house.ask("GET", "/v1/admin/rebuilds")["rebuilds"]
+def _rebuild(harness: House, version: str) -> dict[str, Any] | None:
+    rebuilds = harness.ask("GET", "/v1/admin/backfills")["backfills"]
     return next((each for each in rebuilds if each["model_version"] == version), None)
 
 
@@ -171,7 +171,7 @@ def _outcome(found: Mapping[str, Any], cpu: Mapping[str, float], requests_cpu: f
     """A rebuild that has ended; the server's CPU time, less what its requests would have cost without it."""
     seconds = (datetime.fromisoformat(found["ended"]) - datetime.fromisoformat(found["begun"])).total_seconds()
     return {
-        "memos": found["memos"],
+        "snapshots": found["snapshots"],
         "events": found["events"],
         "walks": found["walk"],
         "wall": rate_of(found["events"], seconds),
@@ -180,12 +180,12 @@ def _outcome(found: Mapping[str, Any], cpu: Mapping[str, float], requests_cpu: f
     }
 
 
-def _audit(house: House, version: str, users: int, count: int) -> list[float]:
+def _audit(harness: House, version: str, users: int, count: int) -> list[float]:
     """The errors of some users' memos, all of which must be there and of this version."""
     errors = []
     for user in range(0, users, max(1, users // count)):
-        audit = house.ask("GET", f"/v1/users/stored-{user}/audit")
-        if (audit["memo"], audit["model_version"]) != ("found", version) or audit["max_relative_error"] > 1e-5:
+        audit = harness.ask("GET", f"/v1/users/stored-{user}/audit")
+        if (audit["snapshot"], audit["model_version"]) != ("found", version) or audit["max_relative_error"] > 1e-5:
             raise ServerFailed(f"a memo is not what it should be: {audit}")
         errors.append(float(audit["max_relative_error"]))
     return errors

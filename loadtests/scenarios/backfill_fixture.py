@@ -18,7 +18,7 @@ import numpy as np
 from loadtests.environment.servers import RedisSettings, Server, ServerFailed, free_port, http_server, redis_server
 from loadtests.generator.http_client import Connection, make_request
 from service.core.errors import StoreUnavailable
-from service.core.events import NewEvent, Visit
+from service.core.events import AppendAndRead, NewEvent
 from service.store.factory import open_store
 
 FILLED_AT_ONCE = 16  # users
@@ -66,7 +66,7 @@ def service_on(url: str, bundles: Path, share: float, redis: Server | None) -> I
         "RECBLR_STATE_URL": url,
         "RECBLR_BUNDLE": str(bundles),
         "RECBLR_API_KEYS": key,
-        "RECBLR_REBUILD_SHARE": str(share),
+        "RECBLR_BACKFILL_SHARE": str(share),
         "RECBLR_LOG_LEVEL": "warning",
     }
     with http_server("recblr", [sys.executable, "-m", "service"], environment, port, "/readyz") as server:
@@ -80,12 +80,12 @@ async def fill(url: str, items: Sequence[str], users: int, events: int) -> None:
     rng, now = np.random.default_rng(1), time.time()
     for start in range(0, users, FILLED_AT_ONCE):
         names = range(start, min(start + FILLED_AT_ONCE, users))
-        drawn = rng.integers(0, len(items), (len(names), events)).tolist()
-        visits = [
-            Visit(f"stored-{user}", None, tuple(NewEvent.create(items[n], None, None, now) for n in line))
-            for user, line in zip(names, drawn, strict=True)
+        sampled = rng.integers(0, len(items), (len(names), events)).tolist()
+        requests = [
+            AppendAndRead(f"stored-{user}", None, tuple(NewEvent.create(items[n], None, None, now) for n in line))
+            for user, line in zip(names, sampled, strict=True)
         ]
-        for snapshot in await store.visit(visits):
-            if isinstance(snapshot, StoreUnavailable):
-                raise snapshot
+        for view in await store.append_and_read(requests):
+            if isinstance(view, StoreUnavailable):
+                raise view
     await store.close()

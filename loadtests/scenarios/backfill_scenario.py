@@ -25,8 +25,9 @@ for _library in ("OMP", "OPENBLAS", "MKL"):
 import numpy as np  # noqa: E402
 
 from model.bundle.bundle import Bundle, load_bundle  # noqa: E402
-from service.core.jobs.backfill_worker import EVENTS_A_FOLD  # noqa: E402
-from service.core.ports import Engine, Turn  # noqa: E402
+from service.core.engine_requests import EngineRequest  # noqa: E402
+from service.core.jobs.backfill_worker import EVENTS_PER_REPLAY  # noqa: E402
+from service.core.ports import Engine  # noqa: E402
 
 DEMO = Path(__file__).parents[2] / "bundles" / "ml-1m-demo"
 LARGE = 1024  # users in a batch that is as large as helps a GPU
@@ -37,15 +38,15 @@ def engine_only(bundle: Bundle, device: str, users: int, events: int) -> dict[st
     """Histories folded by the engine alone, in batches as the service makes them and in large ones."""
     engine = open_engine(bundle, device)
     rng, names = np.random.default_rng(0), [item.item_id for item in bundle.items]
-    drawn = rng.integers(0, len(names), (users, events))
-    turns = [Turn(None, tuple(names[n] for n in line), None) for line in drawn]
-    small = max(1, EVENTS_A_FOLD // events)
+    sampled = rng.integers(0, len(names), (users, events))
+    requests = [EngineRequest(None, tuple(names[n] for n in line), None) for line in sampled]
+    small = max(1, EVENTS_PER_REPLAY // events)
     found: dict[str, Any] = {"device": device_name(device), "users": users, "events_of_each": events}
     for name, batch in ((f"batches of {small} users, as in the service", small), (f"batches of {LARGE}", LARGE)):
-        engine.run(turns[:batch])  # compiles
+        engine.run(requests[:batch])  # compiles
         wall, cpu = time.perf_counter(), time.process_time()
         for start in range(0, users, batch):
-            engine.run(turns[start : start + batch])
+            engine.run(requests[start : start + batch])
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         found[name] = {"wall": rate(users * events, wall), "cpu": rate(users * events, cpu)}
     return found
@@ -64,9 +65,9 @@ def open_engine(bundle: Bundle, device: str) -> Engine:
         from service.engine.cpu.cpu_engine import CpuEngine
 
         return CpuEngine(bundle, 1000)
-    from service.engine.cuda.cuda_engine import TorchEngine
+    from service.engine.cuda.cuda_engine import CudaEngine
 
-    return TorchEngine(bundle, 1000, device)
+    return CudaEngine(bundle, 1000, device)
 
 
 def device_name(device: str) -> str:
@@ -91,7 +92,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=300.0, help="requests per second")
     parser.add_argument("--touching", type=float, default=0.5, help="share of requests of the store's users")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each base line")
-    parser.add_argument("--share", type=float, default=1.0, help="RECBLR_REBUILD_SHARE")
+    parser.add_argument("--share", type=float, default=1.0, help="RECBLR_BACKFILL_SHARE")
     parser.add_argument("--audited", type=int, default=200, help="users whose memos are audited")
     arguments = parser.parse_args()
     if arguments.engine_only:

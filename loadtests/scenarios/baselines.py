@@ -15,7 +15,7 @@ from loadtests.generator.experiment import Options, Target, closed_loop, open_lo
 from loadtests.generator.workload import event_requests
 
 # A memo of the default network: its header, and the state's 2,560 or 4,096 bytes, which lie around 3 KB.
-MEMO_BYTES = 3072
+SNAPSHOT_BYTES = 3072
 KEYS = 10_000
 
 
@@ -34,7 +34,7 @@ def redis_benchmark(redis: Server, requests: int = 50_000, clients: int = 32) ->
     executable = shutil.which("redis-benchmark")
     if executable is None:
         raise ServerFailed("there is no redis-benchmark on the PATH: it comes with redis-server")
-    options = ["-n", str(requests), "-c", str(clients), "-d", str(MEMO_BYTES), "-r", str(KEYS)]
+    options = ["-n", str(requests), "-c", str(clients), "-d", str(SNAPSHOT_BYTES), "-r", str(KEYS)]
     command = [executable, "-h", "127.0.0.1", "-p", str(redis.port), "-t", "set,get", "--csv", *options]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     rows = [line.replace('"', "").split(",") for line in output.splitlines()]

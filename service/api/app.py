@@ -5,7 +5,7 @@ A request passes, from outside to inside:
     Edge        request id, metrics, log line, the answer to faults
     CORS        only where origins are allowed: which pages of other sites may call
     ApiKeys     who may call what, and how often
-    HotPath     an ordinary event or read is answered here; what it does not know goes on
+    FastPath     an ordinary event or read is answered here; what it does not know goes on
     BodyLimit   at most 4 MiB
     FastAPI     its own layers and routing
     a route     validation (schemas, fields), one use case of the Recommender, the answer
@@ -29,8 +29,8 @@ from service.api.dependencies import Services
 from service.api.errors import install_error_handlers
 from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
-from service.api.middleware.fast_path import HotPath
-from service.api.middleware.telemetry import Edge
+from service.api.middleware.fast_path import FastPath
+from service.api.middleware.telemetry import Telemetry
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
 from service.api.routes.console import console_router
 from service.api.schemas.requests import ErrorOut
@@ -123,10 +123,10 @@ def build_api(
         responses=_ERRORS,
     )
     app.layers = [
-        Middleware(Edge, meter=meter),
+        Middleware(Telemetry, meter=meter),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
         Middleware(ApiKeys, keys=keys, scopes=scopes, rate=rate, meter=meter),
-        Middleware(HotPath),
+        Middleware(FastPath),
         Middleware(BodyLimit),
     ]
     app.state.services = None

@@ -8,9 +8,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.api.errors import NotReady
-from service.core.ports import Models
+from service.core.ports import Models, Store
 from service.core.recommending.recommender import Recommender
-from service.core.store_port import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,11 @@ from starlette.types import Scope
 
 from service.api.schemas.validation_messages import problems_of
 from service.core import errors
-from service.core.log_throttle import SeldomWarnings
+from service.core.log_throttle import ThrottledLogger
 from service.observability.logging import route_of
 
 _log = logging.getLogger(__name__)
-_outages = SeldomWarnings(_log)
+_outages = ThrottledLogger(_log)
 
 
 class NotReady(errors.ServiceError):
@@ -40,8 +40,8 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.ItemNotFound: 404,
     errors.ModelVersionNotFound: 404,
     errors.EventConflict: 409,
-    errors.ReloadRefused: 409,
-    errors.SwapUnfinished: 503,
+    errors.RolloutRefused: 409,
+    errors.RolloutUnfinished: 503,
     errors.Overloaded: 429,
     errors.RateLimited: 429,
     errors.DeadlineExceeded: 503,

@@ -12,8 +12,8 @@ from fastapi import Response
 from pydantic_core import to_json
 
 from service.api.schemas.requests import EventOut
+from service.core.engine_requests import ScoredItem
 from service.core.events import Event
-from service.core.ports import ScoredItem
 from service.core.recommending.results import Answer, Recorded
 
 Json = dict[str, Any]

@@ -8,7 +8,7 @@ class ServiceError(Exception):
 
     `code` is the stable, machine-readable name in the answer; the message is for people and must never carry
     secrets, another user's data or where the service's parts run. `for_log` says the same to the operator, who may
-    know that. One exception: `ReloadRefused` and `SwapUnfinished` name workers (host and process), for only keys for
+    know that. One exception: `RolloutRefused` and `RolloutUnfinished` name workers (host and process), for only keys for
     the administration hear of these, and whoever exchanges models must know which worker to look at.
     """
 
@@ -83,13 +83,13 @@ class EventConflict(ServiceError):
     code = "event_conflict"
 
 
-class ReloadRefused(ServiceError):
+class RolloutRefused(ServiceError):
     """The bundle failed its check, or something else is under way; what is live stays live, in every worker."""
 
     code = "reload_refused"
 
 
-class SwapUnfinished(ServiceError):
+class RolloutUnfinished(ServiceError):
     """The models are exchanged, but not in every worker yet; these follow by themselves."""
 
     code = "swap_unfinished"

@@ -57,7 +57,7 @@ class Conflict(NamedTuple):
     sequence: int
 
 
-class Visit(NamedTuple):
+class AppendAndRead(NamedTuple):
     """One user's call at the store: append `events` (perhaps none), bring back what a fold needs.
 
     `model_version` names the memo that is wanted. With None no memo is read and all kept events come back.
@@ -69,7 +69,7 @@ class Visit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class LogView:
     """What a visit brought back, all of it from one atomic moment.
 
     generation  token that changes whenever the user's history is edited or begun anew; "" for an unknown user.
@@ -85,13 +85,13 @@ class Snapshot:
     generation: str
     sequence: int
     trimmed: int
-    memo: bytes | None
+    snapshot: bytes | None
     pending: tuple[Event, ...]
     appended: tuple[Appended | Conflict, ...] = ()
     newest: str = field(default="", compare=False)
 
 
-class MemoPut(NamedTuple):
+class SnapshotPut(NamedTuple):
     """A memo to store: it folds the user's events up to `applied`, the `newest` of them, as of `generation`.
 
     `repair` replaces a stored memo that was found damaged, whatever its cursor says.

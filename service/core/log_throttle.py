@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-class SeldomWarnings:
+class ThrottledLogger:
     """Writes at most one warning of a code in a second, and with it how many before it were held back."""
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:

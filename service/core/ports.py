@@ -1,70 +1,16 @@
-"""What the use cases need from the outside, each stated as a contract; that of the event log is in store_port.py."""
+"""What the core needs from the outside, each stated as a contract that any implementation keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
+from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, StateDamagedError, TargetRank
+from service.core.errors import StoreUnavailable
+from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 
-class TopK(NamedTuple):
-    """Ask for the `k` best items, without those of the user's history if `exclude_seen`."""
-
-    k: int
-    exclude_seen: bool
-
-
-class Rank(NamedTuple):
-    """Ask for the scores of these items, best first; unknown ones come last with score None."""
-
-    candidates: tuple[str, ...]
-
-
-class Turn(NamedTuple):
-    """One user's work for the engine: fold `items`, oldest first, into `state` (None: a new history), then answer.
-
-    `judged` are indices of `items`, ascending, all of known ones: where did each stand before it was folded?
-    """
-
-    state: bytes | None
-    items: tuple[str, ...]
-    ask: TopK | Rank | None
-    judged: tuple[int, ...] = ()
-
-
-class ScoredItem(NamedTuple):
-    """An item and its score (a dot product; higher is better; comparable within one answer only)."""
-
-    item_id: str
-    score: float | None
-    title: str | None = None
-    categories: tuple[str, ...] = ()
-
-
-class Place(NamedTuple):
-    """Where an item stood in the order of a state's answers: 1 is the best, 0 nowhere.
-
-    cold          no known item had reached the state
-    among_all     among all items of the model; 0 beyond the first 100 where an index answers
-    among_unseen  among those that `exclude_seen` leaves; 0 also for an item that it leaves out
-    """
-
-    cold: bool
-    among_all: int
-    among_unseen: int
-
-
-class Folded(NamedTuple):
-    """The state after a turn, its answer, whether no known item has ever reached the state; what `judged` asked."""
-
-    state: bytes
-    cold: bool
-    items: tuple[ScoredItem, ...]
-    places: tuple[Place, ...] = ()
-
-
-class StateDamaged(Exception):
-    """The engine was handed state bytes that cannot be its own."""
+MERGES_KNOWN = 32  # so many of the newest merges into a user are known, and so may be asked for again
 
 
 class Engine(Protocol):
@@ -75,14 +21,14 @@ class Engine(Protocol):
         """The bundle's version."""
         ...
 
-    def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+    def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
         """Work all turns as one batch. Deterministic to float32 rounding whatever the batch.
 
         Items the model does not know leave the state as it is.
         """
         ...
 
-    def cost(self, turns: Sequence[Turn]) -> float:
+    def cost(self, requests: Sequence[EngineRequest]) -> float:
         """About how many seconds `run` would hold a core; what cannot run on the caller's thread costs infinity."""
         ...
 
@@ -95,7 +41,7 @@ class Engine(Protocol):
         ...
 
     def difference(self, state: bytes, expected: bytes) -> float:
-        """max |state - expected| / max |expected| over the recurrent state; raises `StateDamaged`."""
+        """max |state - expected| / max |expected| over the recurrent state; raises `StateDamagedError`."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -105,11 +51,11 @@ class Engine(Protocol):
 
 # What a batch of the engine's work consists of: the engine comes along, for a reload exchanges the live one,
 # and in an A/B test two of them answer all the time.
-EngineJob = tuple[Engine, Turn]
+EngineJob = tuple[Engine, EngineRequest]
 SimilarJob = tuple[Engine, str, int]
 
 
-class BundleRefused(Exception):
+class BundleRefusedError(Exception):
     """A bundle, or the folder of bundles, cannot be used; the message says why in one sentence.
 
     `for_log` says also where it lies, which the message does not: that reaches clients.
@@ -121,18 +67,18 @@ class BundleRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """A bundle that is there, not verified yet; `place` orders bundles by the time of their creation."""
+class ModelVersion:
+    """A bundle that is there, not verified yet; `order` orders bundles by the time of their creation."""
 
     version: str
-    place: tuple[str, str]
+    order: tuple[str, str]
 
 
 class Bundles(Protocol):
     """Where models come from."""
 
-    async def published(self) -> list[Published]:
-        """The bundles that are there, oldest first and at least one; raises `BundleRefused`."""
+    async def published(self) -> list[ModelVersion]:
+        """The bundles that are there, oldest first and at least one; raises `BundleRefusedError`."""
         ...
 
     async def changed(self) -> bool:
@@ -140,7 +86,7 @@ class Bundles(Protocol):
         ...
 
     async def load(self, version: str) -> Engine:
-        """Verify and load this bundle, and warm it up; raises `ModelVersionNotFound` or `BundleRefused`."""
+        """Verify and load this bundle, and warm it up; raises `ModelVersionNotFound` or `BundleRefusedError`."""
         ...
 
 
@@ -169,8 +115,8 @@ class Models(Protocol):
     async def reload(self, version: str | None) -> Engine:
         """Load `version` (None: the newest) beside the live model, then make it the live one, in every worker.
 
-        Raises `ModelVersionNotFound` or `ReloadRefused`, and then the live model stays in every worker, or
-        `SwapUnfinished` where it is decided and some workers have not followed yet. So do the other two.
+        Raises `ModelVersionNotFound` or `RolloutRefused`, and then the live model stays in every worker, or
+        `RolloutUnfinished` where it is decided and some workers have not followed yet. So do the other two.
         """
         ...
 
@@ -194,37 +140,116 @@ class Meter(Protocol):
         """An answer came from a history without known items."""
         ...
 
-    def memo_damaged(self) -> None:
+    def snapshot_damaged(self) -> None:
         """A memo failed its check and is being rebuilt."""
         ...
 
-    def judged(self, model_version: str, place: Place) -> None:
+    def evaluated(self, model_version: str, place: TargetRank) -> None:
         """An event's item stood there for this model before the event."""
         ...
 
 
-@dataclass(slots=True)
-class SilentMeter:
-    """A meter that keeps nothing but counts, for tests and tools."""
+class Store(Protocol):
+    """The event log, which is the truth, and the memos, which can be rebuilt from it.
 
-    counts: dict[str, int] = field(default_factory=dict)
-    places: list[tuple[str, Place]] = field(default_factory=list)
+    An append is the one commit point: atomic, ordered per user (sequences exactly 1, 2, 3, …) and idempotent by
+    `event_id` among the user's kept events. The log keeps each user's most recent events up to the store's limit and,
+    where the store has a limit of age, no longer than that after they came: what a client says of an event's time
+    could keep it for ever, or throw an import away at once. When it came is by the backend's clock if it has one, and
+    what is too old by the service's. Both limits take effect at a user's next append, that of age at `expire` too.
+    A merged event counts as having come no later than the one after it.
+    Every method but `visit` raises `StoreUnavailable` when the backend does not answer within its budget.
+    """
 
-    def _add(self, name: str, amount: int = 1) -> None:
-        self.counts[name] = self.counts.get(name, 0) + amount
+    async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
+        """Run all visits in one round trip, each atomically; those to one user take effect in order.
 
-    def fold(self, events: int) -> None:
-        """Count folded events."""
-        self._add("folded_events", events)
+        One entry for each visit, in order. `StoreUnavailable` stands, unraised, where a visit brought nothing back:
+        an append that the backend refuses fails alone, and the reads beside it are served. A backend that does not
+        answer, or that commits the whole round trip at once, fails every entry.
 
-    def cold_start(self) -> None:
-        """Count cold answers."""
-        self._add("cold_starts")
+        Within a visit events are appended in order; one that conflicts is skipped and the others still count.
+        A memo whose cursor lies beyond the log, or before what retention has removed, counts as absent.
+        A visit without events changes nothing.
+        """
+        ...
 
-    def memo_damaged(self) -> None:
-        """Count damaged memos."""
-        self._add("memos_damaged")
+    async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
+        """Store memos; says for each whether it was stored.
 
-    def judged(self, model_version: str, place: Place) -> None:
-        """Keep the place."""
-        self.places.append((model_version, place))
+        Refused: another generation than the log's (the history was edited meanwhile), an unknown user, a cursor
+        beyond the log, another append at the cursor (a failover has undone the one that was folded, or retention has
+        removed it), a cursor not beyond the stored memo of the same model version (unless `repair`). Memos of
+        different model versions do not touch each other; the two versions first written last are kept.
+        """
+        ...
+
+    async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
+        """The newest `limit` kept events with a sequence below `before`; None for an unknown user."""
+        ...
+
+    async def delete_event(self, user_id: str, event_id: str) -> bool:
+        """Remove an event as if it had never been (its sequence is not reused); False if there is none."""
+        ...
+
+    async def delete_user(self, user_id: str) -> int:
+        """Remove everything under the user, in every place; the number of events removed.
+
+        What a merge that was cut off (see there) has still to bring to the user is not under it yet. It comes in
+        later, to a new log, as if the merge had been asked for after the deletion; to remove it, delete the other
+        user, too.
+        """
+        ...
+
+    async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
+        """Move all of another user's events into the log of `user_id`, which is made if there is none.
+
+        The log is then in order of the timestamps; equal ones stand with `user_id`'s own first, and each user's in
+        order of arrival. Events before the first that this displaces keep their sequences; those from there on get
+        new ones above the newest, so that no sequence ever names another event than before. Then retention by count
+        applies. Ids of both stay known; of two events with one id that of `user_id` stays. All memos go, and the
+        generation is new. The other user is gone, as after `delete_user`, and may begin anew.
+
+        None for another user without a log, unless it was merged before (the newest `MERGES_KNOWN` are known): then
+        the answer is that of the first time. The two must not be the same.
+
+        An error leaves the merge not begun, done, or begun: then the events are in neither log, and only there, until
+        the call is repeated or `finish_merges` comes by. They never stand in both logs, nor twice in one, also where
+        a slow caller goes on after others have finished and either user was deleted or merged away.
+        """
+        ...
+
+    async def finish_merges(self) -> int:
+        """Finish merges that were begun and cut off, as many as can be; how many there were."""
+        ...
+
+    async def expire(self, user_ids: Sequence[str]) -> int:
+        """Remove what is beyond the limit of age, if the store has one; the number of events removed.
+
+        Of these users, who then has no events is gone, as after `delete_user`, also where others than this removed
+        them.
+        """
+        ...
+
+    async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
+        """About `limit` users of the log from `cursor` on ("": the first), and where to go on ("": nowhere).
+
+        Who is there all the while comes at least once, perhaps twice. A page may be empty and not the last.
+        """
+        ...
+
+    async def records(self) -> dict[str, str]:
+        """Every note: short texts by name that the processes on this store leave each other."""
+        ...
+
+    async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
+        """Replace the note if it is `expected`, atomically; None is no note. Says whether it was."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if the backend answers."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections and files."""
+        ...

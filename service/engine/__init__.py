@@ -1,6 +1,6 @@
 """Turns (state, items) into (state, scores). The only part of the service that knows the model."""
 
-from service.engine.batch_runner import run_similar, run_turns
-from service.engine.loader import BundleFolder, DeviceRefused
+from service.engine.batch_runner import run_engine_requests, run_similar
+from service.engine.loader import BundleLoader, DeviceRefusedError
 
-__all__ = ["BundleFolder", "DeviceRefused", "run_similar", "run_turns"]
+__all__ = ["BundleLoader", "DeviceRefusedError", "run_similar", "run_engine_requests"]

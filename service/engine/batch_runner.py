@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from service.core.ports import Engine, EngineJob, Folded, ScoredItem, SimilarJob, Turn
+from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem
+from service.core.ports import Engine, EngineJob, SimilarJob
 
 
-async def run_turns(
+async def run_engine_requests(
     thread: ThreadPoolExecutor, longest_inline: float, jobs: Sequence[EngineJob]
-) -> list[Folded | Exception]:
+) -> list[EngineResult | Exception]:
     """Run each job on its engine, those of one engine as one batch; results in the order of the jobs.
 
     There are two engines while an A/B test runs, and after an exchange for as long as turns begun with the old model
@@ -21,23 +22,23 @@ async def run_turns(
     for position, (engine, _) in enumerate(jobs):
         batches.setdefault(id(engine), []).append(position)
     work = [(jobs[positions[0]][0], [jobs[position][1] for position in positions]) for positions in batches.values()]
-    if sum(engine.cost(turns) for engine, turns in work) <= longest_inline:
+    if sum(engine.cost(requests) for engine, requests in work) <= longest_inline:
         found = _run_each(work)
     else:
         found = await asyncio.get_running_loop().run_in_executor(thread, _run_each, work)
-    results: dict[int, Folded | Exception] = {}
-    for positions, folded in zip(batches.values(), found, strict=True):
-        results.update(zip(positions, folded, strict=True))
+    results: dict[int, EngineResult | Exception] = {}
+    for positions, result in zip(batches.values(), found, strict=True):
+        results.update(zip(positions, result, strict=True))
     return [results[position] for position in range(len(jobs))]
 
 
-def _run_each(work: Sequence[tuple[Engine, list[Turn]]]) -> list[Sequence[Folded | Exception]]:
-    found: list[Sequence[Folded | Exception]] = []
-    for engine, turns in work:
+def _run_each(work: Sequence[tuple[Engine, list[EngineRequest]]]) -> list[Sequence[EngineResult | Exception]]:
+    found: list[Sequence[EngineResult | Exception]] = []
+    for engine, requests in work:
         try:
-            found.append(engine.run(turns))
+            found.append(engine.run(requests))
         except Exception as error:  # one engine's failure is not the other's
-            found.append([error] * len(turns))
+            found.append([error] * len(requests))
     return found
 
 

@@ -10,9 +10,17 @@ import numpy as np
 
 from model.bundle.bundle import Bundle
 from model.state_layout import F32
+from service.core.engine_requests import (
+    EngineRequest,
+    EngineResult,
+    RankCandidates,
+    ScoredItem,
+    StateDamagedError,
+    TargetRank,
+    TopK,
+)
 from service.core.errors import ItemNotFound
-from service.core.ports import Folded, Place, Rank, ScoredItem, StateDamaged, TopK, Turn
-from service.engine.interfaces import Folder, Search
+from service.engine.interfaces import Recurrence, Search
 from service.engine.search.exact import Queries
 from service.engine.state_codec import Batch, join
 from service.engine.state_codec_kernels import Index
@@ -21,7 +29,7 @@ from service.engine.state_codec_kernels import Index
 class BundleEngine:
     """A loaded model; see core.ports.Engine, of which a subclass adds `cost`."""
 
-    def __init__(self, bundle: Bundle, folder: Folder, search: Search) -> None:
+    def __init__(self, bundle: Bundle, folder: Recurrence, search: Search) -> None:
         self._bundle = replace(bundle, weights={})  # folder and search have theirs; a large table is not kept twice
         self._folder, self._search = folder, search
         self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
@@ -49,23 +57,23 @@ class BundleEngine:
             "training_data": dict(self._bundle.training_data),
         }
 
-    def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+    def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
         """Fold and answer all turns as one batch; see core.ports.Engine."""
-        states = [self._folder.new_history if turn.state is None else turn.state for turn in turns]
+        states = [self._folder.new_history if request.state is None else request.state for request in requests]
         batch = join([state if len(state) % 4 == 0 else b"" for state in states])
         sound: list[bool] = self._folder.sound(batch).tolist()
         known = self._rows
-        rows = [[row for item in turn.items if (row := known.get(item))] for turn in turns]
-        places: dict[int, list[Place]] = {}
-        if judged := [n for n, turn in enumerate(turns) if turn.judged and sound[n]]:
-            places, moved = self._judge(turns, judged, states, rows, batch)
+        rows = [[row for item in request.items if (row := known.get(item))] for request in requests]
+        ranks: dict[int, list[TargetRank]] = {}
+        if evaluated := [n for n, request in enumerate(requests) if request.evaluated and sound[n]]:
+            ranks, moved = self._evaluate(requests, evaluated, states, rows, batch)
             if moved:
                 batch = join([state if fit else b"" for state, fit in zip(states, sound, strict=True)])
-        pending = [n for n in range(len(turns)) if rows[n] and sound[n]]
+        pending = [n for n in range(len(requests)) if rows[n] and sound[n]]
         if pending:
             for n, state in zip(pending, self._folder.fold(batch, pending, [rows[n] for n in pending]), strict=True):
                 states[n] = state
-        return self._answers(turns, states, sound, places)
+        return self._answers(requests, states, sound, ranks)
 
     def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
         """The `k` items nearest by cosine; see core.ports.Engine."""
@@ -83,75 +91,75 @@ class BundleEngine:
         found, wanted = self._folder.recurrent(state), self._folder.recurrent(expected)
         return float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
 
-    def _judge(
+    def _evaluate(
         self,
-        turns: Sequence[Turn],
-        judged: Sequence[int],
+        requests: Sequence[EngineRequest],
+        evaluated: Sequence[int],
         states: list[bytes],
         rows: list[list[int]],
         batch: Batch,
-    ) -> tuple[dict[int, list[Place]], bool]:
+    ) -> tuple[dict[int, list[TargetRank]], bool]:
         """Places for the judged turns. Their `states` and `rows` go on to where the last judged event is next.
 
         Says also whether a state went on; until one does, `batch` holds all states.
 
         The n-th judged event of every turn is placed in one go, after a fold of what came before it.
         """
-        found: dict[int, list[Place]] = {n: [] for n in judged}
-        begun, moved = dict.fromkeys(judged, 0), False
-        for nth in range(max(len(turns[n].judged) for n in judged)):
-            asked = [n for n in judged if nth < len(turns[n].judged)]
-            parts = {n: self._known(turns[n].items[begun[n] : turns[n].judged[nth]]) for n in asked}
+        found: dict[int, list[TargetRank]] = {n: [] for n in evaluated}
+        begun, moved = dict.fromkeys(evaluated, 0), False
+        for nth in range(max(len(requests[n].evaluated) for n in evaluated)):
+            asked = [n for n in evaluated if nth < len(requests[n].evaluated)]
+            parts = {n: self._known(requests[n].items[begun[n] : requests[n].evaluated[nth]]) for n in asked}
             if before := [n for n in asked if parts[n]]:
                 joined, everyone = join([states[n] for n in before]), range(len(before))
                 after = self._folder.fold(joined, everyone, [parts[n] for n in before])
                 for n, state in zip(before, after, strict=True):
                     states[n] = state
                 moved = True
-            begun |= {n: turns[n].judged[nth] for n in asked}
-            targets = [self._rows[turns[n].items[begun[n]]] for n in asked]
+            begun |= {n: requests[n].evaluated[nth] for n in asked}
+            targets = [self._rows[requests[n].items[begun[n]]] for n in asked]
             own = [states[n] for n in asked]
             queries = (
                 self._queries(join(own), [0] * len(own)) if moved else self._queries(batch, [0] * len(own), asked)
             )
-            for n, place in zip(asked, self._places(own, queries, targets), strict=True):
+            for n, place in zip(asked, self._ranks(own, queries, targets), strict=True):
                 found[n].append(place)
         if moved:
-            for n in judged:
-                rows[n] = self._known(turns[n].items[begun[n] :])
+            for n in evaluated:
+                rows[n] = self._known(requests[n].items[begun[n] :])
         return found, moved
 
-    def _places(self, states: Sequence[bytes], queries: Queries, targets: Sequence[int]) -> list[Place]:
+    def _ranks(self, states: Sequence[bytes], queries: Queries, targets: Sequence[int]) -> list[TargetRank]:
         cold = [self._is_cold(state) for state in states]
-        places = self._search.places(queries, np.array(targets))
-        found = list(map(Place, cold, places.among_all.tolist(), places.among_unseen.tolist()))
+        ranks = self._search.ranks(queries, np.array(targets))
+        found = list(map(TargetRank, cold, ranks.among_all.tolist(), ranks.among_unseen.tolist()))
         if self._bundle.config.start_token:
             return found
         by_popularity = self._by_popularity
         return [
-            Place(True, by_popularity[row], by_popularity[row]) if place.cold else place
+            TargetRank(True, by_popularity[row], by_popularity[row]) if place.cold else place
             for place, row in zip(found, targets, strict=True)
         ]
 
     def _known(self, items: Sequence[str]) -> list[int]:
         return [row for item in items if (row := self._rows.get(item))]
 
-    def _damaged(self, data: bytes) -> StateDamaged:
-        return StateDamaged(f"these {len(data)} bytes are no state of {4 * self._folder.floats} bytes and rows")
+    def _damaged(self, data: bytes) -> StateDamagedError:
+        return StateDamagedError(f"these {len(data)} bytes are no state of {4 * self._folder.floats} bytes and rows")
 
     def _answers(
         self,
-        turns: Sequence[Turn],
+        requests: Sequence[EngineRequest],
         states: Sequence[bytes],
         sound: Sequence[bool],
-        places: dict[int, list[Place]],
-    ) -> list[Folded | StateDamaged]:
-        best = self._best(turns, states, [n for n in range(len(turns)) if sound[n]])
-        answers: list[Folded | StateDamaged] = []
-        for n, (turn, state) in enumerate(zip(turns, states, strict=True)):
+        ranks: dict[int, list[TargetRank]],
+    ) -> list[EngineResult | StateDamagedError]:
+        best = self._best(requests, states, [n for n in range(len(requests)) if sound[n]])
+        answers: list[EngineResult | StateDamagedError] = []
+        for n, (request, state) in enumerate(zip(requests, states, strict=True)):
             if sound[n]:
-                items = self._rank(turn.ask, state) if isinstance(turn.ask, Rank) else best.get(n, ())
-                answers.append(Folded(state, self._is_cold(state), items, tuple(places.get(n, ()))))
+                items = self._rank(request.ask, state) if isinstance(request.ask, RankCandidates) else best.get(n, ())
+                answers.append(EngineResult(state, self._is_cold(state), items, tuple(ranks.get(n, ()))))
             else:
                 answers.append(self._damaged(state))
         return answers
@@ -160,12 +168,12 @@ class BundleEngine:
         return len(state) == 4 * self._folder.floats
 
     def _best(
-        self, turns: Sequence[Turn], states: Sequence[bytes], sound: Sequence[int]
+        self, requests: Sequence[EngineRequest], states: Sequence[bytes], sound: Sequence[int]
     ) -> dict[int, tuple[ScoredItem, ...]]:
         """What those turns hear that ask for the best items."""
         answers, asked, counts, excluding = {}, [], [], []
         for n in sound:
-            if isinstance(ask := turns[n].ask, TopK):
+            if isinstance(ask := requests[n].ask, TopK):
                 if self._is_cold(states[n]) and not self._bundle.config.start_token:
                     rows = self._popular[: ask.k]
                     answers[n] = self._scored(rows, self._popularity[rows - 1], len(rows))
@@ -196,7 +204,7 @@ class BundleEngine:
             begin = np.where(excluding, begin, end)
         return Queries(batch.numbers[outputs], np.array(counts), batch.words, begin, end)
 
-    def _rank(self, ask: Rank, state: bytes) -> tuple[ScoredItem, ...]:
+    def _rank(self, ask: RankCandidates, state: bytes) -> tuple[ScoredItem, ...]:
         rows = np.array([self._rows.get(item, 0) for item in ask.candidates], np.int64)
         scores = self._search.scores(rows, np.frombuffer(state, np.float32, self._bundle.config.dim))
         scores[rows == 0] = -np.inf

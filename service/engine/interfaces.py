@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.state_layout import F32
-from service.engine.search.exact import Best, Places, Queries
+from service.engine.search.exact import Best, Queries, TargetRanks
 from service.engine.state_codec import Batch
 from service.engine.state_codec_kernels import Index
 
 
-class Folder(Protocol):
+class Recurrence(Protocol):
     """Folds items into packed states (model.state_layout) of one model.
 
     floats: how many 4-byte words of a state are numbers; new_history: the state before any item.
@@ -43,7 +43,7 @@ class Search(Protocol):
         """The rows of the highest products."""
         ...
 
-    def places(self, queries: Queries, targets: Index) -> Places:
+    def ranks(self, queries: Queries, targets: Index) -> TargetRanks:
         """Where row targets[q] stands in the order of `best`, for each query, whose count does not matter."""
         ...
 

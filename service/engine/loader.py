@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from model.bundle.bundle import Bundle, BundleError, find_bundles, load_bundle, read_manifest
+from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, StateDamagedError, TopK
 from service.core.errors import ModelVersionNotFound
-from service.core.ports import BundleRefused, Engine, Folded, Published, Rank, StateDamaged, TopK, Turn
+from service.core.ports import BundleRefusedError, Engine, ModelVersion
 from service.engine.background_load import aside
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.jit import compilations, log_compilation, statistics
@@ -20,11 +21,11 @@ from service.engine.jit import compilations, log_compilation, statistics
 _log = logging.getLogger(__name__)
 
 
-class DeviceRefused(Exception):
+class DeviceRefusedError(Exception):
     """The service cannot start on this device; the message says why in one sentence."""
 
 
-class BundleFolder:
+class BundleLoader:
     """The bundles at `path`: one bundle, or a folder of versions. See core.ports.Bundles.
 
     With `key` only bundles that carry its signature are loaded.
@@ -45,7 +46,7 @@ class BundleFolder:
         self._key = key
         self._stamp: frozenset[tuple[str, int, int, int]] = frozenset()
 
-    async def published(self) -> list[Published]:
+    async def published(self) -> list[ModelVersion]:
         """See core.ports.Bundles."""
         return await asyncio.to_thread(self._published)
 
@@ -55,18 +56,18 @@ class BundleFolder:
         return self._stamp != before
 
     async def load(self, version: str) -> Engine:
-        """See core.ports.Bundles; at a first load `DeviceRefused`, too."""
+        """See core.ports.Bundles; at a first load `DeviceRefusedError`, too."""
         if not statistics():  # no kernel has run in this process, so nobody waits for an answer either
             return await asyncio.to_thread(self._load, version)
         return await aside(partial(self._load, version))
 
-    def _published(self) -> list[Published]:
+    def _published(self) -> list[ModelVersion]:
         try:
             found = find_bundles(self._path, self._key)
             created = {version: read_manifest(folder, self._key)["created"] for version, folder in found.items()}
         except BundleError as error:
             raise _refusal(error, self._path, "the bundle folder") from None
-        return [Published(version, (created[version], version)) for version in found]
+        return [ModelVersion(version, (created[version], version)) for version in found]
 
     def _stamp_now(self) -> frozenset[tuple[str, int, int, int]]:
         """Inode, size and time of the folder and of all that lies in it and in its versions."""
@@ -88,7 +89,7 @@ class BundleFolder:
             if not _lacks_memory(error):
                 raise
         # Not in the handler: an exception holds on to the one it came from, and so to all that was loaded by then.
-        raise BundleRefused(f"version {version} needs more memory than is left ({self._device})")
+        raise BundleRefusedError(f"version {version} needs more memory than is left ({self._device})")
 
     def _loaded(self, version: str) -> Engine:
         try:
@@ -113,14 +114,14 @@ class BundleFolder:
         if self._device == "cpu":
             return CpuEngine(bundle, self._seen_limit, self._min_recall)
         try:  # here, for the default server is installed without torch
-            from service.engine.cuda.cuda_engine import TorchEngine, missing
+            from service.engine.cuda.cuda_engine import CudaEngine, missing
         except ImportError:
-            raise DeviceRefused(
+            raise DeviceRefusedError(
                 "RECBLR_DEVICE: cuda (an NVIDIA GPU) needs PyTorch: install recblr-service[gpu], or set it to cpu."
             ) from None
         if reason := missing():
-            raise DeviceRefused(f"RECBLR_DEVICE: {reason}, or set it to cpu.")
-        return TorchEngine(bundle, self._seen_limit)
+            raise DeviceRefusedError(f"RECBLR_DEVICE: {reason}, or set it to cpu.")
+        return CudaEngine(bundle, self._seen_limit)
 
 
 def _lacks_memory(error: Exception) -> bool:
@@ -129,24 +130,24 @@ def _lacks_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "out of memory" in said or "alloc_failed" in said
 
 
-def _refusal(error: BundleError, folder: Path, name: str) -> BundleRefused:
+def _refusal(error: BundleError, folder: Path, name: str) -> BundleRefusedError:
     """Of `error`, which says in which folder; a client hears the folder's name only."""
-    return BundleRefused(str(error).replace(str(folder), name), for_log=str(error))
+    return BundleRefusedError(str(error).replace(str(folder), name), for_log=str(error))
 
 
 def warm(engine: Engine) -> None:
     """Run all that a request can reach once, so that none of them waits for a compiler or a cold page."""
-    items = [found.item_id for found in _one(engine, Turn(None, (), TopK(2, exclude_seen=True))).items]
-    state = _one(engine, Turn(None, tuple(items), Rank(tuple(items)))).state
-    judged = tuple(range(len(items)))
+    items = [found.item_id for found in _one(engine, EngineRequest(None, (), TopK(2, exclude_seen=True))).items]
+    state = _one(engine, EngineRequest(None, tuple(items), RankCandidates(tuple(items)))).state
+    evaluated = tuple(range(len(items)))
     # Four queries and one go different ways.
-    engine.run([Turn(state, tuple(items), TopK(10, exclude_seen=True), judged)] * 5)
+    engine.run([EngineRequest(state, tuple(items), TopK(10, exclude_seen=True), evaluated)] * 5)
     engine.similar(items[0], 1)
     engine.difference(state, state)
 
 
-def _one(engine: Engine, turn: Turn) -> Folded:
-    (answer,) = engine.run([turn])
-    if isinstance(answer, StateDamaged):
+def _one(engine: Engine, request: EngineRequest) -> EngineResult:
+    (answer,) = engine.run([request])
+    if isinstance(answer, StateDamagedError):
         raise answer
     return answer

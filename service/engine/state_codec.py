@@ -34,7 +34,7 @@ def join(states: Sequence[bytes]) -> Batch:
     return Batch(np.frombuffer(bytearray(b"".join(states)), np.uint32), starts)
 
 
-class Packer:
+class StateCodec:
     """Packed states of one model to arrays and back; see `packing` for these and for `widths`.
 
     `kept`: how many rows a state remembers at most.

@@ -35,7 +35,7 @@ class StageMeter:
         self._expired.inc(jobs)
 
 
-class Stages:
+class BatchingMetrics:
     """The metrics of all micro-batchers of one process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

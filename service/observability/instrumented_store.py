@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.core.errors import StoreUnavailable
-from service.core.events import History, MemoPut, Merged, Snapshot, Visit
-from service.core.store_port import Store
+from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
+from service.core.ports import Store
 from service.observability.metrics import PrometheusMeter
 
 
-class MeteredStore:
-    """Keeps the contract of `core.store_port.Store` by handing every call on."""
+class InstrumentedStore:
+    """Keeps the contract of `core.ports.Store` by handing every call on."""
 
     def __init__(self, store: Store, meter: PrometheusMeter) -> None:
         self._store = store
         self._meter = meter
 
-    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
+    async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         """See `Store`."""
         with self._meter.store_round_trip("visit"):
-            snapshots = await self._store.visit(visits)
-        if any(isinstance(snapshot, StoreUnavailable) for snapshot in snapshots):
+            views = await self._store.append_and_read(requests)
+        if any(isinstance(view, StoreUnavailable) for view in views):
             self._meter.store_failed("visit")
-        return snapshots
+        return views
 
-    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+    async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         """See `Store`."""
-        with self._meter.store_round_trip("put_memos"):
-            return await self._store.put_memos(puts)
+        with self._meter.store_round_trip("put_snapshots"):
+            return await self._store.put_snapshots(puts)
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         """See `Store`."""
@@ -65,15 +65,15 @@ class MeteredStore:
         with self._meter.store_round_trip("users"):
             return await self._store.users(cursor, limit)
 
-    async def notes(self) -> dict[str, str]:
+    async def records(self) -> dict[str, str]:
         """See `Store`."""
         with self._meter.store_round_trip("notes"):
-            return await self._store.notes()
+            return await self._store.records()
 
-    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
+    async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
         """See `Store`."""
-        with self._meter.store_round_trip("swap_note"):
-            return await self._store.swap_note(name, expected, text)
+        with self._meter.store_round_trip("compare_and_set"):
+            return await self._store.compare_and_set(name, expected, text)
 
     async def ping(self) -> None:
         """See `Store`."""

@@ -9,39 +9,39 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from service.core.jobs.backfill_progress_record import Work
 
 
-class RebuildMetrics:
-    """`core.warmer.RebuildMeter`. `memo_damaged` is told of damaged memos."""
+class BackfillMetrics:
+    """`core.warmer.BackfillMeter`. `memo_damaged` is told of damaged memos."""
 
-    def __init__(self, registry: CollectorRegistry, memo_damaged: Callable[[], None]) -> None:
-        self._memo_damaged = memo_damaged
-        self._users = Counter("recblr_rebuild_users", "Users whose memos a rebuild has looked at", registry=registry)
-        self._memos = Counter("recblr_rebuild_memos", "Memos that a rebuild has stored", registry=registry)
-        self._events = Counter("recblr_rebuild_events", "Events that a rebuild has folded", registry=registry)
+    def __init__(self, registry: CollectorRegistry, snapshot_damaged: Callable[[], None]) -> None:
+        self._snapshot_damaged = snapshot_damaged
+        self._users = Counter("recblr_backfill_users", "Users whose memos a rebuild has looked at", registry=registry)
+        self._snapshots = Counter("recblr_backfill_snapshots", "Memos that a rebuild has stored", registry=registry)
+        self._events = Counter("recblr_backfill_events", "Events that a rebuild has folded", registry=registry)
         self._share = Gauge(
-            "recblr_rebuild_share",
+            "recblr_backfill_share",
             "Share of the users that the last rebuild has looked at, by all workers; 1 when it has ended",
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
         self._running = Gauge(
-            "recblr_rebuild_running", "Workers that rebuild memos", registry=registry, multiprocess_mode="livesum"
+            "recblr_backfill_running", "Workers that rebuild memos", registry=registry, multiprocess_mode="livesum"
         )
 
     def rebuilt(self, work: Work) -> None:
         """A rebuild of memos has done so much."""
         self._users.inc(work.users)
-        self._memos.inc(work.memos)
+        self._snapshots.inc(work.snapshots)
         self._events.inc(work.events)
 
-    def rebuild_stands(self, share: float | None) -> None:
+    def backfill_progress(self, share: float | None) -> None:
         """A rebuild has looked at so much of the users; None: this worker rebuilds nothing."""
         self._running.set(share is not None)
         if share is not None:
             self._share.set(share)
 
-    def memo_damaged(self) -> None:
+    def snapshot_damaged(self) -> None:
         """A memo failed its check and is being rebuilt."""
-        self._memo_damaged()
+        self._snapshot_damaged()
 
 
 class StreamMetrics:

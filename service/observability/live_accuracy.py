@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
 
-from service.core.ports import Place
+from service.core.engine_requests import TargetRank
 
 _CUTOFF = 10
 WINDOWS = (1000, 10_000)  # judged events: HR@10 is then known to +- 0.03 and 0.01
@@ -49,7 +49,7 @@ class Accuracy:
         self._window_sums = [
             self._gauge(name, f" {what}", [*whose, "seen", "window"], registry) for name, what in _GAINS.items()
         ]
-        self._places: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        self._ranks: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self._recent: dict[tuple[str, str], NDArray[np.int32]] = {}
         self._served: frozenset[str] = frozenset()
 
@@ -58,12 +58,12 @@ class Accuracy:
         text = f"Each worker's newest `window` judged events{what}"
         return Gauge(f"{_WINDOW}{name}", text, labels, registry=registry, multiprocess_mode="livesum")
 
-    def add(self, version: str, place: Place) -> None:
+    def add(self, version: str, place: TargetRank) -> None:
         """An event was judged. Called on the event loop."""
-        if not self._places:
+        if not self._ranks:
             asyncio.get_running_loop().call_later(_LINGER, self.write)
-        places = self._places.setdefault((version, "cold" if place.cold else "warm"), [])
-        places.append((place.among_all, place.among_unseen))
+        ranks = self._ranks.setdefault((version, "cold" if place.cold else "warm"), [])
+        ranks.append((place.among_all, place.among_unseen))
 
     def serve(self, versions: Iterable[str]) -> None:
         """These versions answer now. The others have no windows any more; their totals stay."""
@@ -75,9 +75,9 @@ class Accuracy:
 
     def write(self) -> None:
         """Bring the metrics up to date."""
-        waiting, self._places = self._places, {}
-        for whose, places in waiting.items():
-            new = np.array(places, np.int32)
+        waiting, self._ranks = self._ranks, {}
+        for whose, ranks in waiting.items():
+            new = np.array(ranks, np.int32)
             self._events.labels(*whose).inc(len(new))
             for column, seen in enumerate(_SEEN):
                 for total, gain in zip(self._totals, _gains(new[:, column]), strict=True):
@@ -94,9 +94,9 @@ class Accuracy:
                         gauge.labels(*whose, seen, window).set(gain)
 
 
-def _gains(places: NDArray[np.int32]) -> tuple[float, float, float]:
+def _gains(ranks: NDArray[np.int32]) -> tuple[float, float, float]:
     """Sums over places (N,): hits, NDCG, reciprocal ranks."""
-    somewhere = places[places > 0].astype(np.float64)
+    somewhere = ranks[ranks > 0].astype(np.float64)
     first = somewhere[somewhere <= _CUTOFF]
     return float(len(first)), float((1 / np.log2(1 + first)).sum()), float((1 / somewhere).sum())
 

@@ -11,9 +11,9 @@ from time import perf_counter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from service.core.ports import Place
-from service.observability.batching_metrics import SECONDS, StageMeter, Stages
-from service.observability.job_metrics import RebuildMetrics, StreamMetrics
+from service.core.engine_requests import TargetRank
+from service.observability.batching_metrics import SECONDS, BatchingMetrics, StageMeter
+from service.observability.job_metrics import BackfillMetrics, StreamMetrics
 from service.observability.live_accuracy import Accuracy, Ratios
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it once, when it is imported
@@ -44,7 +44,7 @@ class PrometheusMeter:
             multiprocess_mode="livesum",
         )
         self._folds = Histogram(
-            "recblr_fold_events", "Pending events folded for an answer", buckets=_FOLDS, registry=registry
+            "recblr_replay_events", "Pending events folded for an answer", buckets=_FOLDS, registry=registry
         )
         self._store_seconds = Histogram(
             "recblr_store_seconds", "Time of a store round trip", ["operation"], buckets=SECONDS, registry=registry
@@ -64,7 +64,9 @@ class PrometheusMeter:
             ["key"],
             registry=registry,
         )
-        self._memos_damaged = Counter("recblr_memos_damaged", "Memos that failed their check", registry=registry)
+        self._snapshots_damaged = Counter(
+            "recblr_snapshots_damaged", "Memos that failed their check", registry=registry
+        )
         self._model = Gauge(
             "recblr_model_info",
             "1 for a model that answers",
@@ -74,8 +76,8 @@ class PrometheusMeter:
         )
         self._versions: frozenset[str] = frozenset()
         self._accuracy = Accuracy(registry)
-        self._stages = Stages(registry)
-        self.rebuild = RebuildMetrics(registry, self.memo_damaged)
+        self._stages = BatchingMetrics(registry)
+        self.rebuild = BackfillMetrics(registry, self.snapshot_damaged)
         self.stream = StreamMetrics(registry)
         self._by_labels: dict[tuple[str, str, int], Histogram] = {}
         _forget_dead_processes()
@@ -88,11 +90,11 @@ class PrometheusMeter:
         """An answer came from a history without known items."""
         self._cold_starts.inc()
 
-    def memo_damaged(self) -> None:
+    def snapshot_damaged(self) -> None:
         """A memo failed its check and is being rebuilt."""
-        self._memos_damaged.inc()
+        self._snapshots_damaged.inc()
 
-    def judged(self, model_version: str, place: Place) -> None:
+    def evaluated(self, model_version: str, place: TargetRank) -> None:
         """An event's item stood there for this model before the event."""
         self._accuracy.add(model_version, place)
 

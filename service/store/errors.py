@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-class StoreRefused(Exception):
+class StoreRefusedError(Exception):
     """The store cannot be opened as configured. The message is one sentence that says what to do, without secrets."""
 
 
-class StoreUnreachable(StoreRefused):
+class StoreUnreachableError(StoreRefusedError):
     """Nothing says that the configuration is wrong: the store may answer later."""

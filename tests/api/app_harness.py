@@ -13,20 +13,20 @@ import httpx
 
 from service.api.app import build_api
 from service.api.dependencies import Services
-from service.api.middleware.fast_path import HotPath
+from service.api.middleware.fast_path import FastPath
 from service.api_keys import parse_key
-from service.core.events import Snapshot, Visit
-from service.core.ports import Engine, EngineJob, Folded, Models
+from service.core.engine_requests import EngineResult
+from service.core.events import AppendAndRead, LogView
+from service.core.ports import Engine, EngineJob, Models, Store
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshot_writer import MemoWriter
-from service.core.store_port import Store
-from service.observability.instrumented_store import MeteredStore
+from service.core.recommending.snapshot_writer import SnapshotWriter
+from service.observability.instrumented_store import InstrumentedStore
 from service.observability.metrics import PrometheusMeter
 from service.store.factory import open_store
-from tests.core.fakes import FakeEngine, FakeModels, similar_one, visit_one
+from tests.core.fakes import FakeEngine, FakeModels, append_and_read_one, similar_one
 
 
-class House:
+class AppHarness:
     """A started application; its methods are a client's, and return when the answer is complete."""
 
     def __init__(
@@ -51,7 +51,7 @@ class House:
             self._open, self.meter, self.console, keys=tuple(map(parse_key, keys)), rate=rate, origins=origins
         )
         if not hot:  # the declared routes alone
-            self.app.layers = [layer for layer in self.app.layers if layer.cls is not HotPath]
+            self.app.layers = [layer for layer in self.app.layers if layer.cls is not FastPath]
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         self._client = httpx.AsyncClient(
@@ -60,22 +60,29 @@ class House:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Services]:
-        store = MeteredStore(
+        store = InstrumentedStore(
             self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000), self.meter
         )
 
-        async def visit(visit: Visit, deadline: float) -> Snapshot:
-            return await visit_one(store, visit)
+        async def append_and_read(request: AppendAndRead, deadline: float) -> LogView:
+            return await append_and_read_one(store, request)
 
-        async def fold(job: EngineJob, deadline: float = math.inf) -> Folded:
+        async def fold(job: EngineJob, deadline: float = math.inf) -> EngineResult:
             result = job[0].run([job[1]])[0]
             if isinstance(result, Exception):
                 raise result
             return result
 
-        memos = MemoWriter(store, max_waiting=100)
+        snapshots = SnapshotWriter(store, max_waiting=100)
         recommender = Recommender(
-            store, self.models, memos, self.meter, visit=visit, fold=fold, fold_aside=fold, similar=similar_one
+            store,
+            self.models,
+            snapshots,
+            self.meter,
+            append_and_read=append_and_read,
+            fold=fold,
+            fold_aside=fold,
+            similar=similar_one,
         )
         yield Services(recommender, self.models, store)
         await recommender.close()

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.api.app_harness import House
+from tests.api.app_harness import AppHarness
 
 KEY = "a-key-of-enough-length"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path).start()
-    yield house
-    house.close()
+def harness(tmp_path: Path) -> Iterator[AppHarness]:
+    harness = AppHarness(tmp_path).start()
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path, keys=("another-key-of-enough-length", KEY)).start()
-    yield house
-    house.close()
+def guarded(tmp_path: Path) -> Iterator[AppHarness]:
+    harness = AppHarness(tmp_path, keys=("another-key-of-enough-length", KEY)).start()
+    yield harness
+    harness.close()

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from service.api.errors import STATUS, error_response
-from service.core.errors import Overloaded, ReloadRefused, ServiceError, StoreUnavailable
-from service.core.log_throttle import SeldomWarnings
-from service.core.ports import Engine, Folded, StateDamaged, Turn
-from tests.api.app_harness import House
+from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
+from service.core.errors import Overloaded, RolloutRefused, ServiceError, StoreUnavailable
+from service.core.log_throttle import ThrottledLogger
+from service.core.ports import Engine
+from tests.api.app_harness import AppHarness
 from tests.core.fakes import FakeEngine, FakeModels, MemoryStore
 
 
@@ -48,11 +49,11 @@ def test_what_is_for_the_log_is_not_in_the_answer(tmp_path: Path, caplog: pytest
     error = StoreUnavailable(
         "the event log did not answer in time", for_log="Redis at db:6379 did not answer in time"
     )
-    house = House(tmp_path, engine=FailingEngine(error)).start()
-    response = house.get("/v1/users/u/recommendations")
-    assert house.refused(503, response)["message"] == "the event log did not answer in time"
+    harness = AppHarness(tmp_path, engine=FailingEngine(error)).start()
+    response = harness.get("/v1/users/u/recommendations")
+    assert harness.refused(503, response)["message"] == "the event log did not answer in time"
     assert "db:6379" not in response.text
-    house.close()
+    harness.close()
 
 
 class FailingEngine(FakeEngine):
@@ -60,7 +61,7 @@ class FailingEngine(FakeEngine):
         super().__init__()
         self._error = error
 
-    def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+    def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
         raise self._error
 
 
@@ -68,40 +69,40 @@ class FailingEngine(FakeEngine):
 def test_a_fault_is_a_500_that_says_nothing_of_the_inside(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, route: str
 ) -> None:
-    house = House(tmp_path, engine=FailingEngine(RuntimeError("secret inside"))).start()
+    harness = AppHarness(tmp_path, engine=FailingEngine(RuntimeError("secret inside"))).start()
     if route == "hot":
-        response = house.get("/v1/users/u/recommendations")
+        response = harness.get("/v1/users/u/recommendations")
     else:
-        response = house.post("/v1/users/u/rank", json={"candidates": ["1"]})
-    assert house.refused(500, response)["code"] == "internal_error"
+        response = harness.post("/v1/users/u/rank", json={"candidates": ["1"]})
+    assert harness.refused(500, response)["code"] == "internal_error"
     assert "secret" not in response.text
     assert response.headers["x-request-id"]
     records = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(records) == 1
     assert "secret inside" in str(records[0].exc_info)
-    house.close()
+    harness.close()
 
 
 def test_too_much_at_once_is_429(tmp_path: Path) -> None:
-    house = House(tmp_path, engine=FailingEngine(Overloaded("full; try again shortly"))).start()
-    response = house.get("/v1/users/u/recommendations")
-    assert house.refused(429, response)["code"] == "overloaded"
+    harness = AppHarness(tmp_path, engine=FailingEngine(Overloaded("full; try again shortly"))).start()
+    response = harness.get("/v1/users/u/recommendations")
+    assert harness.refused(429, response)["code"] == "overloaded"
     assert response.headers["retry-after"] == "1"
-    recorded = house.post("/v1/events?k=1", json={"user_id": "u", "item_id": "1"}).json()
+    recorded = harness.post("/v1/events?k=1", json={"user_id": "u", "item_id": "1"}).json()
     assert (recorded["sequence"], recorded["recommendations"]) == (1, None)
-    house.close()
+    harness.close()
 
 
 def test_a_store_that_is_down_is_503(tmp_path: Path) -> None:
     store = MemoryStore()
-    house = House(tmp_path, store=store).start()
+    harness = AppHarness(tmp_path, store=store).start()
     store.down = True
-    response = house.post("/v1/events", json={"user_id": "u", "item_id": "1"})
-    assert house.refused(503, response)["code"] == StoreUnavailable.code
+    response = harness.post("/v1/events", json={"user_id": "u", "item_id": "1"})
+    assert harness.refused(503, response)["code"] == StoreUnavailable.code
     assert response.headers["retry-after"] == "1"
-    results = house.post("/v1/events/batch", json={"events": [{"user_id": "u", "item_id": "1"}]}).json()["results"]
+    results = harness.post("/v1/events/batch", json={"events": [{"user_id": "u", "item_id": "1"}]}).json()["results"]
     assert results[0]["error"]["code"] == StoreUnavailable.code
-    house.close()
+    harness.close()
 
 
 def test_an_outage_is_one_warning_a_second_and_no_traceback(
@@ -109,17 +110,17 @@ def test_an_outage_is_one_warning_a_second_and_no_traceback(
 ) -> None:
     now = 100.0
     log = logging.getLogger("service.api.errors")
-    monkeypatch.setattr("service.api.errors._outages", SeldomWarnings(log, clock=lambda: now))
+    monkeypatch.setattr("service.api.errors._outages", ThrottledLogger(log, clock=lambda: now))
     store = MemoryStore()
-    house = House(tmp_path, store=store, engine=FailingEngine(Overloaded("full; try again shortly"))).start()
-    house.refused(429, house.get("/v1/users/u/recommendations"))
+    harness = AppHarness(tmp_path, store=store, engine=FailingEngine(Overloaded("full; try again shortly"))).start()
+    harness.refused(429, harness.get("/v1/users/u/recommendations"))
     store.down = True
     for _ in range(5):
-        house.refused(503, house.get("/v1/users/alice/recommendations"))
+        harness.refused(503, harness.get("/v1/users/alice/recommendations"))
     now += 1.0
-    house.refused(503, house.get("/v1/users/alice/recommendations"))
-    house.refused(503, house.get("/readyz"))
-    house.close()
+    harness.refused(503, harness.get("/v1/users/alice/recommendations"))
+    harness.refused(503, harness.get("/readyz"))
+    harness.close()
     records = [vars(record) for record in caplog.records if record.name == log.name]
     assert [(record["levelname"], record["exc_info"]) for record in records] == [("WARNING", None)] * 4
     route = "/v1/users/{user_id}/recommendations"
@@ -137,13 +138,13 @@ def test_an_outage_is_one_warning_a_second_and_no_traceback(
 
 class Refusing(FakeModels):
     async def reload(self, version: str | None) -> Engine:
-        raise ReloadRefused("the weights do not match their checksum; publish the bundle again")
+        raise RolloutRefused("the weights do not match their checksum; publish the bundle again")
 
 
 def test_a_refused_reload_is_409_and_the_live_model_stays(tmp_path: Path) -> None:
     key = "k" * 16
-    house = House(tmp_path, keys=(key,), models=Refusing(FakeEngine())).start()
+    harness = AppHarness(tmp_path, keys=(key,), models=Refusing(FakeEngine())).start()
     headers: dict[str, Any] = {"x-api-key": key}
-    assert house.refused(409, house.post("/v1/admin/reload", headers=headers))["code"] == "reload_refused"
-    assert house.get("/v1/model", headers=headers).json()["version"] == "v1"
-    house.close()
+    assert harness.refused(409, harness.post("/v1/admin/reload", headers=headers))["code"] == "reload_refused"
+    assert harness.get("/v1/model", headers=headers).json()["version"] == "v1"
+    harness.close()

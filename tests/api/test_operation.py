@@ -15,23 +15,23 @@ import pytest
 
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
-from tests.api.app_harness import House
+from tests.api.app_harness import AppHarness
 from tests.core.fakes import MemoryStore
 
 
 def test_ready_only_while_the_service_runs(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    assert house.get("/healthz").status_code == 200
-    assert house.refused(503, house.get("/readyz"))["code"] == "not_ready"
-    assert house.refused(503, house.get("/v1/model"))["code"] == "not_ready"
-    house.start()
-    assert house.get("/readyz").json() == {"status": "ready"}
-    house.stop()
-    response = house.get("/readyz")
-    house.refused(503, response)
+    harness = AppHarness(tmp_path)
+    assert harness.get("/healthz").status_code == 200
+    assert harness.refused(503, harness.get("/readyz"))["code"] == "not_ready"
+    assert harness.refused(503, harness.get("/v1/model"))["code"] == "not_ready"
+    harness.start()
+    assert harness.get("/readyz").json() == {"status": "ready"}
+    harness.stop()
+    response = harness.get("/readyz")
+    harness.refused(503, response)
     assert response.headers["retry-after"]
-    assert house.get("/healthz").status_code == 200
-    house.close()
+    assert harness.get("/healthz").status_code == 200
+    harness.close()
 
 
 class HangingStore(MemoryStore):
@@ -41,22 +41,22 @@ class HangingStore(MemoryStore):
 
 def test_not_ready_when_the_store_is_down_or_hangs(tmp_path: Path) -> None:
     store = MemoryStore()
-    house = House(tmp_path, store=store).start()
+    harness = AppHarness(tmp_path, store=store).start()
     store.down = True
-    house.refused(503, house.get("/readyz"))
-    house.close()
-    hanging = House(tmp_path, store=HangingStore()).start()
+    harness.refused(503, harness.get("/readyz"))
+    harness.close()
+    hanging = AppHarness(tmp_path, store=HangingStore()).start()
     hanging.refused(503, hanging.get("/readyz"))
     hanging.close()
 
 
-def test_metrics_have_bounded_labels(house: House) -> None:
+def test_metrics_have_bounded_labels(harness: AppHarness) -> None:
     for user in ("alice", "bob"):
-        house.post("/v1/events?k=1", json={"user_id": user, "item_id": "1"})
-        house.get(f"/v1/users/{user}/recommendations")
-    house.get("/nowhere/alice")
-    house.call("BREW", "/v1/events")
-    response = house.get("/metrics")
+        harness.post("/v1/events?k=1", json={"user_id": user, "item_id": "1"})
+        harness.get(f"/v1/users/{user}/recommendations")
+    harness.get("/nowhere/alice")
+    harness.call("BREW", "/v1/events")
+    response = harness.get("/metrics")
     assert response.headers["content-type"].startswith("text/plain")
     page = response.text
     for line in (
@@ -66,9 +66,9 @@ def test_metrics_have_bounded_labels(house: House) -> None:
         "recblr_http_requests_in_progress 1.0",
         'recblr_store_seconds_count{operation="visit"} 4.0',
         'recblr_model_info{version="v1"} 1.0',
-        "recblr_fold_events_count 4.0",
+        "recblr_replay_events_count 4.0",
         "recblr_cold_starts_total 0.0",
-        "recblr_memos_damaged_total 0.0",
+        "recblr_snapshots_damaged_total 0.0",
     ):
         assert line in page, line
     assert "alice" not in page
@@ -77,14 +77,14 @@ def test_metrics_have_bounded_labels(house: House) -> None:
 
 def test_a_visit_that_fails_is_counted(tmp_path: Path) -> None:
     store = MemoryStore()
-    house = House(tmp_path, store=store).start()
-    house.get("/v1/users/u/recommendations")
+    harness = AppHarness(tmp_path, store=store).start()
+    harness.get("/v1/users/u/recommendations")
     store.down = True
-    house.refused(503, house.post("/v1/events", json={"user_id": "u", "item_id": "1"}))
-    page = house.get("/metrics").text
+    harness.refused(503, harness.post("/v1/events", json={"user_id": "u", "item_id": "1"}))
+    page = harness.get("/metrics").text
     assert 'recblr_store_failures_total{operation="visit"} 1.0' in page
     assert 'recblr_store_seconds_count{operation="visit"} 2.0' in page
-    house.close()
+    harness.close()
 
 
 def test_gauges_of_workers_that_died_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,16 +98,16 @@ def test_gauges_of_workers_that_died_are_dropped(tmp_path: Path, monkeypatch: py
     assert (dead.exists(), alive.exists()) == (False, True)
 
 
-def test_a_reload_replaces_the_version_in_the_metrics(house: House) -> None:
-    house.get("/metrics")
-    asyncio.run(house.models.reload("v9"))
-    page = house.get("/metrics").text
+def test_a_reload_replaces_the_version_in_the_metrics(harness: AppHarness) -> None:
+    harness.get("/metrics")
+    asyncio.run(harness.models.reload("v9"))
+    page = harness.get("/metrics").text
     assert 'recblr_model_info{version="v9"} 1.0' in page
     assert 'version="v1"' not in page
 
 
-def test_openapi_is_complete(house: House) -> None:
-    schema = house.get("/openapi.json").json()
+def test_openapi_is_complete(harness: AppHarness) -> None:
+    schema = harness.get("/openapi.json").json()
     operations = {f"{method.upper()} {path}" for path, methods in schema["paths"].items() for method in methods}
     assert operations == {
         "POST /v1/events",
@@ -124,7 +124,7 @@ def test_openapi_is_complete(house: House) -> None:
         "DELETE /v1/users/{user_id}/events/{event_id}",
         "GET /v1/model",
         "POST /v1/admin/reload",
-        "GET /v1/admin/rebuilds",
+        "GET /v1/admin/backfills",
         "POST /v1/admin/test",
         "POST /v1/admin/test/end",
         "GET /healthz",
@@ -147,18 +147,18 @@ def test_openapi_is_complete(house: House) -> None:
             assert operation["security"] == ([*named, {}] if scope in ("read", "write") else named)
 
 
-def test_the_docs_page_is_there(house: House) -> None:
-    assert "swagger" in house.get("/docs").text.lower()
+def test_the_docs_page_is_there(harness: AppHarness) -> None:
+    assert "swagger" in harness.get("/docs").text.lower()
 
 
 def test_the_console_is_served_if_it_exists_and_can_run_only_its_own_code(tmp_path: Path) -> None:
-    bare = House(tmp_path).start()
+    bare = AppHarness(tmp_path).start()
     bare.refused(404, bare.get("/"))
     bare.close()
     page = '<!doctype html><style>b{}</style><script type="module">go()</script>'
     (tmp_path / "index.html").write_text(page)
-    house = House(tmp_path).start()
-    response = house.get("/")
+    harness = AppHarness(tmp_path).start()
+    response = harness.get("/")
     assert response.text == page
     assert response.headers["content-type"].startswith("text/html")
     policy = response.headers["content-security-policy"]
@@ -166,15 +166,15 @@ def test_the_console_is_served_if_it_exists_and_can_run_only_its_own_code(tmp_pa
     # printf 'go()' | openssl dgst -sha256 -binary | base64
     assert "script-src 'sha256-" in policy
     assert "unsafe" not in policy
-    house.close()
+    harness.close()
 
 
-def test_logs_are_json_with_the_request_id(house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_are_json_with_the_request_id(harness: AppHarness, capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     before = root.handlers[:], root.level
     try:
         configure_logging("debug")
-        house.get("/v1/users/alice", headers={"x-request-id": "abc"})
+        harness.get("/v1/users/alice", headers={"x-request-id": "abc"})
     finally:
         root.handlers[:], root.level = before
         logging.captureWarnings(False)

@@ -7,10 +7,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.core.errors import ItemNotFound, ModelVersionNotFound, ReloadRefused, StoreUnavailable
-from service.core.events import Appended, Conflict, Event, History, MemoPut, Merged, Snapshot, Visit
-from service.core.ports import Engine, Folded, Place, Rank, ScoredItem, SimilarJob, StateDamaged, TopK, Turn
-from service.core.store_port import Store
+from service.core.engine_requests import (
+    EngineRequest,
+    EngineResult,
+    RankCandidates,
+    ScoredItem,
+    StateDamagedError,
+    TargetRank,
+    TopK,
+)
+from service.core.errors import ItemNotFound, ModelVersionNotFound, RolloutRefused, StoreUnavailable
+from service.core.events import AppendAndRead, Appended, Conflict, Event, History, LogView, Merged, SnapshotPut
+from service.core.ports import Engine, SimilarJob, Store
 
 CATALOGUE = tuple(str(number) for number in range(1, 51))
 
@@ -23,32 +31,34 @@ class FakeEngine:
         self.seconds = seconds
         self.batches: list[int] = []
 
-    def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
-        self.batches.append(len(turns))
-        return [self._turn(turn) for turn in turns]
+    def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
+        self.batches.append(len(requests))
+        return [self._turn(request) for request in requests]
 
-    def _turn(self, turn: Turn) -> Folded | StateDamaged:
+    def _turn(self, request: EngineRequest) -> EngineResult | StateDamagedError:
         try:
-            folded: list[str] = [] if turn.state is None else json.loads(turn.state)
+            result: list[str] = [] if request.state is None else json.loads(request.state)
         except ValueError:
-            return StateDamaged("not a list of items")
-        places = []
-        for index, item in enumerate(turn.items):
-            if index in turn.judged:
-                places.append(Place(not folded, self._place(folded, item, False), self._place(folded, item, True)))
-            folded = [*folded, item] if self.knows(item) else folded
-        return Folded(json.dumps(folded).encode(), not folded, self._answer(folded, turn.ask), tuple(places))
+            return StateDamagedError("not a list of items")
+        ranks = []
+        for index, item in enumerate(request.items):
+            if index in request.evaluated:
+                ranks.append(
+                    TargetRank(not result, self._place(result, item, False), self._place(result, item, True))
+                )
+            result = [*result, item] if self.knows(item) else result
+        return EngineResult(json.dumps(result).encode(), not result, self._answer(result, request.ask), tuple(ranks))
 
-    def _place(self, folded: list[str], item: str, exclude_seen: bool) -> int:
-        order = [found.item_id for found in self._answer(folded, TopK(len(CATALOGUE), exclude_seen))]
+    def _place(self, result: list[str], item: str, exclude_seen: bool) -> int:
+        order = [found.item_id for found in self._answer(result, TopK(len(CATALOGUE), exclude_seen))]
         return order.index(item) + 1 if item in order else 0
 
-    def _answer(self, folded: list[str], ask: TopK | Rank | None) -> tuple[ScoredItem, ...]:
+    def _answer(self, result: list[str], ask: TopK | RankCandidates | None) -> tuple[ScoredItem, ...]:
         if ask is None:
             return ()
-        last = int(folded[-1]) if folded else 0
+        last = int(result[-1]) if result else 0
         if isinstance(ask, TopK):
-            wanted = [item for item in CATALOGUE if not (ask.exclude_seen and item in folded)]
+            wanted = [item for item in CATALOGUE if not (ask.exclude_seen and item in result)]
             return tuple(sorted((self._scored(item, last) for item in wanted), key=_best_first)[: ask.k])
         return tuple(sorted((self._scored(item, last) for item in ask.candidates), key=_best_first))
 
@@ -58,8 +68,8 @@ class FakeEngine:
         title = f"Title {item}" if int(item) % 2 == 0 else None
         return ScoredItem(item, -float(abs(int(item) - last)), title, ("even",) if title else ())
 
-    def cost(self, turns: Sequence[Turn]) -> float:
-        return self.seconds * len(turns)
+    def cost(self, requests: Sequence[EngineRequest]) -> float:
+        return self.seconds * len(requests)
 
     def knows(self, item_id: str) -> bool:
         return item_id in CATALOGUE
@@ -112,13 +122,13 @@ class FakeModels:
 
     async def begin_test(self, version: str, share: float) -> None:
         if version == self.live.version:
-            raise ReloadRefused(f"{version} is the live model")
+            raise RolloutRefused(f"{version} is the live model")
         self.tested, self.share = FakeEngine(version), share
         self._tell()
 
     async def end_test(self, winner: str) -> Engine:
         if self.tested is None:
-            raise ReloadRefused("no A/B test is under way")
+            raise RolloutRefused("no A/B test is under way")
         self.live = self.tested if winner == self.tested.version else self.live
         self.tested, self.share = None, 0.0
         self._tell()
@@ -134,7 +144,7 @@ class _Log:
     sequence: int = 0
     events: list[Event] = field(default_factory=list)
     fingerprints: dict[str, tuple[str, int]] = field(default_factory=dict)
-    memos: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    snapshots: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
 
 class NoMeter:
@@ -147,9 +157,9 @@ class NoMeter:
     def expired(self, jobs: int) -> None: ...
 
 
-async def visit_one(store: Store, visit: Visit) -> Snapshot:
+async def append_and_read_one(store: Store, request: AppendAndRead) -> LogView:
     """As a micro-batcher hands out what a round trip of one brought back."""
-    [found] = await store.visit([visit])
+    [found] = await store.append_and_read([request])
     if isinstance(found, StoreUnavailable):
         raise found
     return found
@@ -159,35 +169,35 @@ class MemoryStore:
     def __init__(self) -> None:
         self.logs: dict[str, _Log] = {}
         self.generations = 0
-        self.puts: list[list[MemoPut]] = []
-        self.visits: list[int] = []
+        self.puts: list[list[SnapshotPut]] = []
+        self.requests: list[int] = []
         self.down = False
         self.written: dict[str, str] = {}
         self.put_error: Exception | None = None
 
-    def memo(self, user_id: str, version: str) -> bytes | None:
-        stored = self.logs[user_id].memos.get(version)
+    def snapshot(self, user_id: str, version: str) -> bytes | None:
+        stored = self.logs[user_id].snapshots.get(version)
         return None if stored is None else stored[1]
 
     def damage(self, user_id: str, version: str, blob: bytes) -> None:
-        applied, _ = self.logs[user_id].memos[version]
-        self.logs[user_id].memos[version] = (applied, blob)
+        applied, _ = self.logs[user_id].snapshots[version]
+        self.logs[user_id].snapshots[version] = (applied, blob)
 
-    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
+    async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         if self.down:
-            return [StoreUnavailable("the event log does not answer")] * len(visits)
-        self.visits.append(len(visits))
-        return [self._one(visit) for visit in visits]
+            return [StoreUnavailable("the event log does not answer")] * len(requests)
+        self.requests.append(len(requests))
+        return [self._one(request) for request in requests]
 
-    def _one(self, visit: Visit) -> Snapshot:
-        log = self.logs.get(visit.user_id)
+    def _one(self, request: AppendAndRead) -> LogView:
+        log = self.logs.get(request.user_id)
         if log is None:
-            if not visit.events:
-                return Snapshot("", 0, 0, None, ())
+            if not request.events:
+                return LogView("", 0, 0, None, ())
             self.generations += 1
-            log = self.logs[visit.user_id] = _Log(self.generations)
+            log = self.logs[request.user_id] = _Log(self.generations)
         outcomes: list[Appended | Conflict] = []
-        for new in visit.events:
+        for new in request.events:
             known = log.fingerprints.get(new.event_id or "")
             if known is not None:
                 same = known[0] == new.fingerprint
@@ -198,23 +208,23 @@ class MemoryStore:
             log.events.append(Event(log.sequence, new.item_id, new.timestamp, event_id))
             log.fingerprints[event_id] = (new.fingerprint, log.sequence)
             outcomes.append(Appended(log.sequence, False))
-        applied, memo = log.memos.get(visit.model_version or "", (0, None))
+        applied, snapshot = log.snapshots.get(request.model_version or "", (0, None))
         pending = tuple(event for event in log.events if event.sequence > applied)
-        return Snapshot(str(log.generation), log.sequence, 0, memo, pending, tuple(outcomes))
+        return LogView(str(log.generation), log.sequence, 0, snapshot, pending, tuple(outcomes))
 
-    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+    async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         self.puts.append(list(puts))
         if self.put_error is not None:
             raise self.put_error
         return [self._put(put) for put in puts]
 
-    def _put(self, put: MemoPut) -> bool:
+    def _put(self, put: SnapshotPut) -> bool:
         log = self.logs.get(put.user_id)
         if log is None or str(log.generation) != put.generation or put.applied > log.sequence:
             return False
-        if not put.repair and log.memos.get(put.model_version, (0, b""))[0] >= put.applied:
+        if not put.repair and log.snapshots.get(put.model_version, (0, b""))[0] >= put.applied:
             return False
-        log.memos[put.model_version] = (put.applied, put.blob)
+        log.snapshots[put.model_version] = (put.applied, put.blob)
         return True
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
@@ -230,7 +240,7 @@ class MemoryStore:
             return False
         log.events = [event for event in log.events if event.event_id != event_id]
         del log.fingerprints[event_id]
-        log.memos.clear()
+        log.snapshots.clear()
         self.generations += 1
         log.generation = self.generations
         return True
@@ -247,7 +257,7 @@ class MemoryStore:
         self.generations += 1
         log = self.logs.setdefault(user_id, _Log(self.generations))
         log.generation = self.generations
-        log.memos.clear()
+        log.snapshots.clear()
         known = {name for name in log.fingerprints if not name.startswith("seq-")}
         fresh = [event for event in source.events if event.event_id not in known]
         same = sum(
@@ -273,12 +283,12 @@ class MemoryStore:
         found = sorted(user for user in self.logs if user > cursor)[:limit]
         return found, found[-1] if len(found) == limit else ""
 
-    async def notes(self) -> dict[str, str]:
+    async def records(self) -> dict[str, str]:
         if self.down:
             raise StoreUnavailable("the event log does not answer")
         return dict(self.written)
 
-    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
+    async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
         if self.down:
             raise StoreUnavailable("the event log does not answer")
         if self.written.get(name) != expected:
@@ -294,3 +304,30 @@ class MemoryStore:
 
     async def close(self) -> None:
         self.down = True
+
+
+@dataclass(slots=True)
+class SilentMeter:
+    """A meter that keeps nothing but counts, for tests and tools."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    ranks: list[tuple[str, TargetRank]] = field(default_factory=list)
+
+    def _add(self, name: str, amount: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + amount
+
+    def fold(self, events: int) -> None:
+        """Count folded events."""
+        self._add("folded_events", events)
+
+    def cold_start(self) -> None:
+        """Count cold answers."""
+        self._add("cold_starts")
+
+    def snapshot_damaged(self) -> None:
+        """Count damaged memos."""
+        self._add("snapshots_damaged")
+
+    def evaluated(self, model_version: str, place: TargetRank) -> None:
+        """Keep the place."""
+        self.ranks.append((model_version, place))

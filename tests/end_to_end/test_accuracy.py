@@ -16,7 +16,7 @@ from model.bundle.bundle import Bundle, write_bundle
 from model.config import ModelConfig
 from model.network import RecBLR
 from model.training.evaluation.ranking import Questions, mean_hit, mean_ndcg, rank_next
-from service.core.recommending.evaluation_sampling import MOST_JUDGED, Sampling
+from service.core.recommending.evaluation_sampling import MAX_EVALUATED, Sampling
 from tests.end_to_end.service import KEY, RunningService
 from tests.model.builders import bundle_of, network_of
 from tests.observability.test_live_accuracy import Series, series, value
@@ -30,7 +30,7 @@ def in_a_batch(user: int) -> bool:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """One event as the float64 network sees it."""
 
     cold: bool
@@ -50,11 +50,11 @@ def histories() -> list[list[int]]:
     return [rng.integers(1, ITEMS + UNKNOWN + 1, rng.integers(3, 15)).tolist() for _ in range(USERS)]
 
 
-def offline(bundle: Bundle, histories: list[list[int]], sampling: Sampling) -> list[list[Judged]]:
+def offline(bundle: Bundle, histories: list[list[int]], sampling: Sampling) -> list[list[Evaluated]]:
     """By user every drawn event of a known item, ranked by the network in float64 after what came before it."""
     network = RecBLR(bundle.config).double().eval()
     network.load_state_dict({name: torch.from_numpy(a.astype(np.float64)) for name, a in bundle.weights.items()})
-    judged: list[list[Judged]] = [[] for _ in histories]
+    evaluated: list[list[Evaluated]] = [[] for _ in histories]
     for user, rows in enumerate(histories):
         before = [0]
         with torch.no_grad():
@@ -68,13 +68,13 @@ def offline(bundle: Bundle, histories: list[list[int]], sampling: Sampling) -> l
                 assert np.abs(np.delete(scores, row) - scores[row]).min() > 1e-5  # float32 finds the same order
                 ahead = 1 + np.flatnonzero(scores[1:] > scores[row])
                 masked = 0 if row in before else 1 + len(set(ahead.tolist()) - set(before))
-                judged[user].append(Judged(len(before) == 1, 1 + len(ahead), masked))
+                evaluated[user].append(Evaluated(len(before) == 1, 1 + len(ahead), masked))
             before.append(row)
-    return judged
+    return evaluated
 
 
-def means(places: list[int]) -> dict[str, float]:
-    found = np.array([place or np.inf for place in places])
+def means(ranks: list[int]) -> dict[str, float]:
+    found = np.array([place or np.inf for place in ranks])
     hits = found <= 10
     gains = {"hr_at_10": hits, "ndcg_at_10": hits / np.log2(1 + found), "mrr": 1 / found}
     return {name: float(gain.mean()) for name, gain in gains.items()}
@@ -112,14 +112,16 @@ def test_the_metrics_are_the_offline_evaluations_figures(
     tmp_path: Path, bundle: Bundle, histories: list[list[int]], workers: int, share: float
 ) -> None:
     write_bundle(tmp_path / "bundle", bundle)
-    drawn = offline(bundle, histories, Sampling(share))
-    judged = [event for user, all_ in enumerate(drawn) for event in all_[-MOST_JUDGED if in_a_batch(user) else 0 :]]
+    sampled = offline(bundle, histories, Sampling(share))
+    evaluated = [
+        event for user, all_ in enumerate(sampled) for event in all_[-MAX_EVALUATED if in_a_batch(user) else 0 :]
+    ]
     settings = {"RECBLR_WORKERS": str(workers), "RECBLR_ACCURACY_SAMPLE": str(share)}
     with RunningService(tmp_path, f"sqlite:///{tmp_path}/events.db", tmp_path / "bundle", **settings) as service:
         replay(service.url, histories)
-        found = metrics(service, len(judged))
+        found = metrics(service, len(evaluated))
     for cold in (True, False):
-        ours = [event for event in judged if event.cold == cold]
+        ours = [event for event in evaluated if event.cold == cold]
         whose = {"version": "v1", "history": "cold" if cold else "warm"}
         assert value(found, "events_total", **whose) == len(ours) > 5
         for seen in ("kept", "masked"):

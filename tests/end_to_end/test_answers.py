@@ -12,10 +12,11 @@ import pytest
 from model.bundle.bundle import load_bundle, write_bundle
 from model.config import ModelConfig
 from service.api.dependencies import Services
-from service.core.events import MemoPut, NewEvent, Visit
-from service.core.ports import Engine, Folded, TopK, Turn
+from service.core.engine_requests import EngineRequest, EngineResult, TopK
+from service.core.events import AppendAndRead, NewEvent, SnapshotPut
+from service.core.ports import Engine
 from service.core.recommending.results import Answer
-from service.engine import BundleFolder
+from service.engine import BundleLoader
 from service.main import open_services
 from service.observability.metrics import PrometheusMeter
 from service.settings import Settings
@@ -48,7 +49,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, redis: RedisServer)
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[tuple[Services, Engine]]:
-    folder = BundleFolder(settings.bundle, settings.events_kept)
+    folder = BundleLoader(settings.bundle, settings.events_kept)
     engine = await folder.load((await folder.published())[-1].version)
     async with open_services(settings, PrometheusMeter()) as services:
         yield services, engine
@@ -60,8 +61,8 @@ def event(item_id: str) -> NewEvent:
 
 def assert_is_fold(answer: Answer, items: list[str], engine: Engine) -> None:
     """The answer is what the engine says of the first `answer.sequence` items, folded anew from nothing."""
-    (expected,) = engine.run([Turn(None, tuple(items[: answer.sequence]), ASK)])
-    assert isinstance(expected, Folded)
+    (expected,) = engine.run([EngineRequest(None, tuple(items[: answer.sequence]), ASK)])
+    assert isinstance(expected, EngineResult)
     assert [item.item_id for item in answer.items] == [item.item_id for item in expected.items]
     for found, wanted in zip(answer.items, expected.items, strict=True):
         assert found.score == pytest.approx(wanted.score, rel=1e-4, abs=1e-5)
@@ -97,19 +98,19 @@ async def test_a_damaged_memo_is_rebuilt_and_never_served(settings: Settings) ->
         for item_id in items:
             await recommender.record("damaged", event(item_id), None)
         await recommender.close()
-        (snapshot,) = await store.visit([Visit("damaged", engine.version)])
-        assert not isinstance(snapshot, Exception)
-        assert snapshot.memo is not None
-        for position in (0, 5, 30, len(snapshot.memo) - 1):
-            blob = bytearray(snapshot.memo)
+        (view,) = await store.append_and_read([AppendAndRead("damaged", engine.version)])
+        assert not isinstance(view, Exception)
+        assert view.snapshot is not None
+        for position in (0, 5, 30, len(view.snapshot) - 1):
+            blob = bytearray(view.snapshot)
             blob[position] ^= 4
-            damaged = MemoPut("damaged", snapshot.generation, engine.version, 9, bytes(blob), repair=True)
-            assert await store.put_memos([damaged]) == [True]
-            assert (await recommender.audit("damaged")).memo == "damaged"
+            damaged = SnapshotPut("damaged", view.generation, engine.version, 9, bytes(blob), repair=True)
+            assert await store.put_snapshots([damaged]) == [True]
+            assert (await recommender.audit("damaged")).snapshot == "damaged"
             assert_is_fold(await recommender.recommend("damaged", ASK), items, engine)
             await recommender.close()
             audit = await recommender.audit("damaged")
-            assert (audit.memo, audit.exact) == ("found", True)
+            assert (audit.snapshot, audit.exact) == ("found", True)
             assert audit.max_relative_error is not None
             assert audit.max_relative_error <= 1e-5
 
@@ -153,8 +154,8 @@ async def test_an_unknown_item_counts_once_a_model_knows_it(settings: Settings, 
         answer = await recommender.recommend("early", ASK)
         assert (answer.model_version, answer.sequence) == ("v2", 3)
         assert_is_fold(answer, ["i3", newcomer, "i7"], new)
-        (without,) = new.run([Turn(None, ("i3", "i7"), ASK)])
-        assert isinstance(without, Folded)
+        (without,) = new.run([EngineRequest(None, ("i3", "i7"), ASK)])
+        assert isinstance(without, EngineResult)
         assert [item.score for item in answer.items] != pytest.approx(
             [item.score for item in without.items], rel=1e-3
         )

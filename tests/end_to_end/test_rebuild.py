@@ -24,7 +24,7 @@ def rebuilt(service: RunningService, version: str) -> dict[str, Any]:
     """What the service says of the rebuild once it has ended."""
 
     def found() -> dict[str, Any]:
-        rebuilds = service.get("/admin/rebuilds")["rebuilds"]
+        rebuilds = service.get("/admin/backfills")["backfills"]
         return next((each for each in rebuilds if each["model_version"] == version and not each["running"]), {})
 
     wait_for(f"the rebuild of {version}", lambda: bool(found()), seconds=30)
@@ -35,7 +35,7 @@ def hold(service: RunningService, version: str, events: dict[str, int]) -> None:
     """Every user has a memo of `version` over the whole log, and it is the log's fold."""
     for user, count in events.items():
         audit = service.get(f"/users/{user}/audit")
-        assert (audit["model_version"], audit["memo"], audit["applied"]) == (version, "found", count), user
+        assert (audit["model_version"], audit["snapshot"], audit["applied"]) == (version, "found", count), user
         assert audit["max_relative_error"] <= 1e-5
 
 
@@ -47,26 +47,26 @@ def test_after_a_reload_and_after_a_start_everybody_has_a_memo(tmp_path: Path, s
     ]
     bundles = tmp_path / "bundles"
     publish(bundles, "v1", 1)
-    with RunningService(tmp_path, state_url, bundles, RECBLR_REBUILD_SHARE="1") as service:
+    with RunningService(tmp_path, state_url, bundles, RECBLR_BACKFILL_SHARE="1") as service:
         for start in range(0, len(batch), 1000):
             service.post("/events/batch", {"events": batch[start : start + 1000]})
         publish(bundles, "v2", 2)
         assert service.post("/admin/reload", {})["model_version"] == "v2"
         found = rebuilt(service, "v2")
         assert (found["users"], found["share"]) == (USERS, 1.0)
-        assert (found["memos"], found["events"]) == (USERS, len(batch))
+        assert (found["snapshots"], found["events"]) == (USERS, len(batch))
         hold(service, "v2", events)
         metrics = service.metrics()
-        assert f"recblr_rebuild_memos_total {float(USERS)}" in metrics
-        assert "recblr_rebuild_share 1.0" in metrics
+        assert f"recblr_backfill_snapshots_total {float(USERS)}" in metrics
+        assert "recblr_backfill_share 1.0" in metrics
     publish(bundles, "v3", 3)
     with RunningService(tmp_path, state_url, bundles, RECBLR_WORKERS="2") as service:
         assert service.post("/admin/reload", {})["model_version"] == "v3"
         rebuilt(service, "v3")
         # Of both workers: one that sees the new model after the rebuild has ended begins another, with nothing to do.
         metrics = service.metrics()
-        assert f"recblr_rebuild_memos_total {float(USERS)}" in metrics
-        assert f"recblr_rebuild_events_total {float(len(batch))}" in metrics
+        assert f"recblr_backfill_snapshots_total {float(USERS)}" in metrics
+        assert f"recblr_backfill_events_total {float(len(batch))}" in metrics
         hold(service, "v3", events)
     assert "memos are rebuilt" in (tmp_path / "service.log").read_text()
 
@@ -74,6 +74,6 @@ def test_after_a_reload_and_after_a_start_everybody_has_a_memo(tmp_path: Path, s
 def test_with_a_share_of_nothing_memos_wait_for_their_users(tmp_path: Path) -> None:
     publish(tmp_path / "bundles", "v1", 1)
     url = f"sqlite:///{tmp_path}/events.db"
-    with RunningService(tmp_path, url, tmp_path / "bundles", RECBLR_REBUILD_SHARE="0") as service:
+    with RunningService(tmp_path, url, tmp_path / "bundles", RECBLR_BACKFILL_SHARE="0") as service:
         service.post("/events", {"user_id": "ann", "item_id": "i1"})
-        assert service.get("/admin/rebuilds") == {"rebuilds": []}
+        assert service.get("/admin/backfills") == {"backfills": []}

@@ -15,7 +15,9 @@ from tests.end_to_end.service import ROOT, RunningService
 from tests.model.builders import bundle_of
 
 USERS, ITEMS, EVENTS = 12, 12, 16
-RECIPE = "--dim 8 --layers 1 --window 16 --batch 32 --evaluate-every 10 --patience 99 --warmup-steps 5 --device cpu"
+HYPERPARAMETERS = (
+    "--dim 8 --layers 1 --window 16 --batch 32 --evaluate-every 10 --patience 99 --warmup-steps 5 --device cpu"
+)
 LEARNS = "--epochs 60 --learning-rate 0.02"
 LEARNS_NOTHING = "--epochs 1 --learning-rate 0.000001"
 
@@ -23,7 +25,14 @@ LEARNS_NOTHING = "--epochs 1 --learning-rate 0.000001"
 def retrain(folder: Path, state_url: str, more: str) -> tuple[int, dict[str, Any]]:
     """Run the job as a team does; its exit code and its result."""
     command = [sys.executable, "-m", "model.training", "retrain", "--state-url", state_url]
-    command += ["--bundles", str(folder / "bundles"), "--work", str(folder / "work"), *RECIPE.split(), *more.split()]
+    command += [
+        "--bundles",
+        str(folder / "bundles"),
+        "--work",
+        str(folder / "work"),
+        *HYPERPARAMETERS.split(),
+        *more.split(),
+    ]
     command += ["--min-events", "50", "--min-compared", "10"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout, done.stderr

@@ -14,16 +14,17 @@ from numpy.typing import NDArray
 from model.bundle.bundle import Bundle, load_bundle
 from model.config import ModelConfig
 from model.network import RecBLR
-from service.core.ports import Engine, Folded, Rank, ScoredItem, TopK, Turn
+from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, ScoredItem, TopK
+from service.core.ports import Engine
 from service.engine.cpu.cpu_engine import CpuEngine
-from service.engine.cuda.cuda_engine import TorchEngine
+from service.engine.cuda.cuda_engine import CudaEngine
 from tests.model.builders import CONFIGS, bundle_of
 
 DEMO = Path(__file__).parents[2] / "bundles" / "ml-1m-demo"
 
 
 @dataclass(frozen=True)
-class House:
+class EngineHarness:
     """An engine and the torch network in float64 that it must agree with."""
 
     bundle: Bundle
@@ -41,8 +42,8 @@ class House:
         return scores
 
     def history(self, length: int, seed: int = 0) -> tuple[str, ...]:
-        drawn = np.random.default_rng(seed).integers(0, len(self.bundle.items), length)
-        return tuple(self.bundle.items[n].item_id for n in drawn)
+        sampled = np.random.default_rng(seed).integers(0, len(self.bundle.items), length)
+        return tuple(self.bundle.items[n].item_id for n in sampled)
 
 
 Kind = Literal["cpu", "torch", "cuda"]
@@ -52,20 +53,22 @@ def engine_of(kind: Kind, bundle: Bundle, seen_limit: int = 1000) -> Engine:
     """The compiled engine, or the torch engine on the CPU or on a GPU."""
     if kind == "cpu":
         return CpuEngine(bundle, seen_limit)
-    return TorchEngine(bundle, seen_limit, "cuda" if kind == "cuda" else "cpu")
+    return CudaEngine(bundle, seen_limit, "cuda" if kind == "cuda" else "cpu")
 
 
-def build(kind: Kind, bundle: Bundle, seen_limit: int = 1000) -> House:
+def build(kind: Kind, bundle: Bundle, seen_limit: int = 1000) -> EngineHarness:
     network = RecBLR(bundle.config).double()
     network.load_state_dict({name: torch.from_numpy(a.astype(np.float64)) for name, a in bundle.weights.items()})
-    return House(bundle, engine_of(kind, bundle, seen_limit), network.eval())
+    return EngineHarness(bundle, engine_of(kind, bundle, seen_limit), network.eval())
 
 
-def run(engine: Engine, items: tuple[str, ...], ask: TopK | Rank | None = None, state: bytes | None = None) -> Folded:
+def run(
+    engine: Engine, items: tuple[str, ...], ask: TopK | RankCandidates | None = None, state: bytes | None = None
+) -> EngineResult:
     """One turn, which must not be refused."""
-    (folded,) = engine.run([Turn(state, items, ask)])
-    assert isinstance(folded, Folded), folded
-    return folded
+    (result,) = engine.run([EngineRequest(state, items, ask)])
+    assert isinstance(result, EngineResult), result
+    return result
 
 
 def ids(items: tuple[ScoredItem, ...]) -> list[str]:
@@ -88,19 +91,19 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture(scope="session", params=[*CONFIGS, "demo"])
-def house(kind: Kind, request: pytest.FixtureRequest) -> House:
+def harness(kind: Kind, request: pytest.FixtureRequest) -> EngineHarness:
     """Each configuration in turn, and the demo bundle."""
     name: str = request.param
     return build(kind, load_bundle(DEMO) if name == "demo" else bundle_of(CONFIGS[name], seed=4))
 
 
 @pytest.fixture(scope="session")
-def small(kind: Kind) -> House:
+def small(kind: Kind) -> EngineHarness:
     """The default configuration with 50 items and a start token."""
     return build(kind, bundle_of(CONFIGS["default"], seed=4))
 
 
 @pytest.fixture(scope="session")
-def without_token(kind: Kind) -> House:
+def without_token(kind: Kind) -> EngineHarness:
     """A model that says nothing before the first item."""
     return build(kind, bundle_of(ModelConfig(items=40, dim=12, start_token=False), seed=4))

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from model.config import ModelConfig
 from model.state_layout import F32
+from service.core.engine_requests import EngineRequest, RankCandidates, StateDamagedError, TopK
 from service.core.errors import ItemNotFound
-from service.core.ports import Engine, Rank, StateDamaged, TopK, Turn
-from service.engine.cuda.cuda_search import TorchSearch
+from service.core.ports import Engine
+from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.search.exact import Best, Queries, exact
-from tests.engine.conftest import House, Kind, build, engine_of, ids, run
+from tests.engine.conftest import EngineHarness, Kind, build, engine_of, ids, run
 from tests.model.builders import CONFIGS, bundle_of
 
 
@@ -29,7 +30,7 @@ from tests.model.builders import CONFIGS, bundle_of
     st.integers(0, 70),
 )
 @settings(max_examples=300, deadline=None)
-@pytest.mark.parametrize("search", [exact, lambda table, asked: TorchSearch(torch.from_numpy(table)).best(asked)])
+@pytest.mark.parametrize("search", [exact, lambda table, asked: CudaSearch(torch.from_numpy(table)).best(asked)])
 def test_top_k_is_the_head_of_a_sort(search: Callable[[F32, Queries], Best], values: list[float], k: int) -> None:
     scores = np.array(values, np.float32)
     wanted = sorted((n for n in range(len(values)) if values[n] != -np.inf), key=lambda n: (-scores[n], n))[:k]
@@ -40,7 +41,7 @@ def test_top_k_is_the_head_of_a_sort(search: Callable[[F32, Queries], Best], val
     assert (best.rows[0, : best.found[0]] - 1).tolist() == wanted
 
 
-def test_seen_items_are_left_out_on_request_only(small: House) -> None:
+def test_seen_items_are_left_out_on_request_only(small: EngineHarness) -> None:
     items = small.history(30)
     everything = run(small.engine, items, TopK(1000, exclude_seen=False)).items
     unseen = run(small.engine, items, TopK(1000, exclude_seen=True)).items
@@ -50,12 +51,12 @@ def test_seen_items_are_left_out_on_request_only(small: House) -> None:
         assert run(small.engine, items, TopK(k, exclude_seen=True)).items == unseen[:k]
 
 
-def test_a_user_who_has_seen_everything_gets_an_empty_answer(small: House) -> None:
+def test_a_user_who_has_seen_everything_gets_an_empty_answer(small: EngineHarness) -> None:
     everything = tuple(item.item_id for item in small.bundle.items)
     assert run(small.engine, everything, TopK(5, exclude_seen=True)).items == ()
 
 
-def test_titles_and_categories_come_along(small: House) -> None:
+def test_titles_and_categories_come_along(small: EngineHarness) -> None:
     catalogue = {item.item_id: item for item in small.bundle.items}
     for found in run(small.engine, ("i1",), TopK(50, exclude_seen=False)).items:
         assert found.title == catalogue[found.item_id].title
@@ -77,14 +78,14 @@ def test_ties_are_in_the_order_of_rows(twins: Engine) -> None:
     odd, even = list(range(1, 51, 2)), list(range(2, 51, 2))
     assert rows in (odd + even, even + odd)
     assert [int(i[1:]) for i in ids(run(twins, ("i5",), TopK(7, exclude_seen=False)).items)] == rows[:7]
-    candidates = Rank(("i9", "i3", "i21", "i1"))
+    candidates = RankCandidates(("i9", "i3", "i21", "i1"))
     assert ids(run(twins, ("i5",), candidates).items) == ["i1", "i3", "i9", "i21"]
 
 
-def test_candidates_come_back_ranked_unknown_ones_last_and_twins_twice(small: House) -> None:
+def test_candidates_come_back_ranked_unknown_ones_last_and_twins_twice(small: EngineHarness) -> None:
     items = small.history(12)
     candidates = ("i4", "nobody", "i9", "i4", "i30", "no one")
-    found = run(small.engine, items, Rank(candidates)).items
+    found = run(small.engine, items, RankCandidates(candidates)).items
     wanted = small.scores(items)
     known = sorted(("i4", "i9", "i4", "i30"), key=lambda item: -wanted[int(item[1:])])
     assert ids(found) == [*known, "nobody", "no one"]
@@ -94,57 +95,57 @@ def test_candidates_come_back_ranked_unknown_ones_last_and_twins_twice(small: Ho
 
 
 @pytest.mark.parametrize("candidates", [(), ("nobody",)])
-def test_candidates_that_nobody_knows(small: House, candidates: tuple[str, ...]) -> None:
-    found = run(small.engine, ("i1",), Rank(candidates)).items
+def test_candidates_that_nobody_knows(small: EngineHarness, candidates: tuple[str, ...]) -> None:
+    found = run(small.engine, ("i1",), RankCandidates(candidates)).items
     assert [(item.item_id, item.score) for item in found] == [(item, None) for item in candidates]
 
 
-def test_neighbours_are_the_nearest_by_cosine(house: House) -> None:
-    table = house.bundle.weights["item_embedding.weight"].astype(np.float64)
+def test_neighbours_are_the_nearest_by_cosine(harness: EngineHarness) -> None:
+    table = harness.bundle.weights["item_embedding.weight"].astype(np.float64)
     directions = table / np.linalg.norm(table, axis=1, keepdims=True)
     for row in (1, 3, len(table) - 1):
-        item = house.bundle.items[row - 1].item_id
-        found = house.engine.similar(item, 5)
+        item = harness.bundle.items[row - 1].item_id
+        found = harness.engine.similar(item, 5)
         cosine = directions @ directions[row]
         cosine[[0, row]] = -np.inf
         assert item not in ids(found)
         assert [entry.score for entry in found] == pytest.approx(np.sort(cosine)[::-1][:5].tolist(), abs=1e-5)
-    assert len(house.engine.similar(item, 10_000)) == len(house.bundle.items) - 1
+    assert len(harness.engine.similar(item, 10_000)) == len(harness.bundle.items) - 1
     with pytest.raises(ItemNotFound):
-        house.engine.similar("nobody", 5)
+        harness.engine.similar("nobody", 5)
 
 
-def test_differences_are_of_the_whole_recurrent_state(house: House) -> None:
-    engine, taps = house.engine, house.bundle.config.conv_width - 1
-    items = house.history(20)
+def test_differences_are_of_the_whole_recurrent_state(harness: EngineHarness) -> None:
+    engine, taps = harness.engine, harness.bundle.config.conv_width - 1
+    items = harness.history(20)
     state = run(engine, items).state
     assert engine.difference(state, state) == 0.0
     assert engine.difference(run(engine, items[:-1]).state, state) > 1e-3
     assert engine.difference(run(engine, ()).state, state) > 1e-3
-    other = house.bundle.items[0 if items[-1] != house.bundle.items[0].item_id else 1].item_id
-    rows = {item.item_id: row for row, item in enumerate(house.bundle.items, start=1)}
+    other = harness.bundle.items[0 if items[-1] != harness.bundle.items[0].item_id else 1].item_id
+    rows = {item.item_id: row for row, item in enumerate(harness.bundle.items, start=1)}
     forged = state[:-4] + np.uint32(rows[other]).tobytes()
     assert engine.difference(forged, state) > 1e-3, "the first layer's conv inputs are a function of the rows"
     longest_ago = state[: -4 * (taps + 1)] + np.uint32(rows[other]).tobytes() + state[-4 * taps :]
     assert engine.difference(longest_ago, state) == 0.0
     for bad in (b"", state[:-1]):
-        with pytest.raises(StateDamaged):
+        with pytest.raises(StateDamagedError):
             engine.difference(bad, state)
-        with pytest.raises(StateDamaged):
+        with pytest.raises(StateDamagedError):
             engine.difference(state, bad)
 
 
 @pytest.mark.parametrize("limit", [3, 5, 20])
 def test_the_last_items_are_remembered_up_to_the_limit(kind: Kind, limit: int) -> None:
-    house = build(kind, bundle_of(CONFIGS["default"]), seen_limit=limit)
+    harness = build(kind, bundle_of(CONFIGS["default"]), seen_limit=limit)
     items = tuple(f"i{n}" for n in range(1, 13))
-    whole = run(house.engine, items, TopK(50, exclude_seen=True))
-    assert set(ids(whole.items)) == {item.item_id for item in house.bundle.items} - set(items[-limit:])
+    whole = run(harness.engine, items, TopK(50, exclude_seen=True))
+    assert set(ids(whole.items)) == {item.item_id for item in harness.bundle.items} - set(items[-limit:])
     state = None
     for item in items:
-        state = run(house.engine, (item,), None, state).state
-    assert set(ids(run(house.engine, (), TopK(50, exclude_seen=True), state).items)) == set(ids(whole.items))
-    assert len(whole.state) == len(run(house.engine, ()).state) + 4 * min(limit, len(items))
+        state = run(harness.engine, (item,), None, state).state
+    assert set(ids(run(harness.engine, (), TopK(50, exclude_seen=True), state).items)) == set(ids(whole.items))
+    assert len(whole.state) == len(run(harness.engine, ()).state) + 4 * min(limit, len(items))
 
 
 @pytest.mark.parametrize("limit", [1, 2])
@@ -162,14 +163,14 @@ def test_a_limit_below_the_convs_reach_does_not_change_the_fold(kind: Kind, limi
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
-def test_a_state_of_another_shape_is_damaged(small: House) -> None:
+def test_a_state_of_another_shape_is_damaged(small: EngineHarness) -> None:
     other = build("cpu", bundle_of(CONFIGS["deep"]))
     state = run(small.engine, ("i1",)).state
-    (answer,) = other.engine.run([Turn(state, (), None)])
-    assert isinstance(answer, StateDamaged)
+    (answer,) = other.engine.run([EngineRequest(state, (), None)])
+    assert isinstance(answer, StateDamagedError)
 
 
-def test_the_engine_describes_its_bundle(small: House) -> None:
+def test_the_engine_describes_its_bundle(small: EngineHarness) -> None:
     described = small.engine.describe()
     assert described["version"] == small.engine.version == "v1"
     assert described["config"] == small.bundle.config.to_dict()

@@ -10,46 +10,53 @@ from functools import partial
 
 import pytest
 
+from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, StateDamagedError, TopK
 from service.core.errors import ItemNotFound, Overloaded
-from service.core.ports import Folded, ScoredItem, SimilarJob, StateDamaged, TopK, Turn
+from service.core.ports import SimilarJob
 from service.core.recommending.batching import MicroBatcher
-from service.engine import run_similar, run_turns
+from service.engine import run_engine_requests, run_similar
 from tests.core.fakes import FakeEngine, NoMeter
 
 
 def test_turns_of_two_models_keep_their_order() -> None:
     class Broken(FakeEngine):
-        def run(self, turns: object) -> list[object]:  # type: ignore[override]
+        def run(self, requests: object) -> list[object]:  # type: ignore[override]
             raise RuntimeError("broken")
 
     async def scenario() -> None:
         old, new, broken = FakeEngine("old"), FakeEngine("new"), Broken("broken")
         jobs = [
-            (engine, Turn(None, (str(n + 1),), TopK(1, False))) for n, engine in enumerate((old, new, broken) * 2)
+            (engine, EngineRequest(None, (str(n + 1),), TopK(1, False)))
+            for n, engine in enumerate((old, new, broken) * 2)
         ]
         with ThreadPoolExecutor(1) as thread:
-            results = await run_turns(thread, 2e-3, jobs)
-        assert [isinstance(result, Folded) for result in results] == [True, True, False] * 2
-        assert [result.items[0].item_id for result in results if isinstance(result, Folded)] == ["1", "2", "4", "5"]
+            results = await run_engine_requests(thread, 2e-3, jobs)
+        assert [isinstance(result, EngineResult) for result in results] == [True, True, False] * 2
+        assert [result.items[0].item_id for result in results if isinstance(result, EngineResult)] == [
+            "1",
+            "2",
+            "4",
+            "5",
+        ]
         assert (old.batches, new.batches) == ([2], [2])
 
     asyncio.run(scenario())
 
 
-class Placed(FakeEngine):
+class Ranked(FakeEngine):
     """Notes in which thread it runs."""
 
-    def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+    def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
         self.place = threading.current_thread().name
-        return super().run(turns)
+        return super().run(requests)
 
 
 @pytest.mark.parametrize(("seconds", "where"), [(0.0, "MainThread"), (1.0, "engine_0"), (float("inf"), "engine_0")])
 def test_what_takes_long_runs_in_a_thread_and_the_rest_where_it_is(seconds: float, where: str) -> None:
     async def scenario() -> None:
-        engine = Placed(seconds=seconds)
+        engine = Ranked(seconds=seconds)
         with ThreadPoolExecutor(1, thread_name_prefix="engine") as thread:
-            await run_turns(thread, 2e-3, [(engine, Turn(None, ("1",), None))] * 2)
+            await run_engine_requests(thread, 2e-3, [(engine, EngineRequest(None, ("1",), None))] * 2)
         assert (engine.place, engine.batches) == (where, [2])
 
     asyncio.run(scenario())
@@ -58,9 +65,11 @@ def test_what_takes_long_runs_in_a_thread_and_the_rest_where_it_is(seconds: floa
 @pytest.mark.parametrize(("seconds", "where"), [(0.9e-3, "MainThread"), (1.1e-3, "engine_0")])
 def test_what_two_models_take_together_counts(seconds: float, where: str) -> None:
     async def scenario() -> None:
-        engines = Placed("live", seconds), Placed("tested", seconds)
+        engines = Ranked("live", seconds), Ranked("tested", seconds)
         with ThreadPoolExecutor(1, thread_name_prefix="engine") as thread:
-            await run_turns(thread, 2e-3, [(engine, Turn(None, ("1",), None)) for engine in engines])
+            await run_engine_requests(
+                thread, 2e-3, [(engine, EngineRequest(None, ("1",), None)) for engine in engines]
+            )
         assert [engine.place for engine in engines] == [where] * 2
 
     asyncio.run(scenario())

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.core.ports import Folded, StateDamaged, TopK, Turn
-from tests.engine.conftest import House, ids, run
+from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError, TopK
+from tests.engine.conftest import EngineHarness, ids, run
 
 EVERYTHING = TopK(10_000, exclude_seen=False)
 
@@ -18,11 +18,11 @@ def order(scores: NDArray[np.floating]) -> list[int]:
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 37, 300])
-def test_scores_and_order_are_the_networks(house: House, length: int) -> None:
-    items = house.history(length, seed=length)
-    found = run(house.engine, items, EVERYTHING).items
-    wanted = house.scores(items)
-    rows = {item.item_id: row for row, item in enumerate(house.bundle.items, start=1)}
+def test_scores_and_order_are_the_networks(harness: EngineHarness, length: int) -> None:
+    items = harness.history(length, seed=length)
+    found = run(harness.engine, items, EVERYTHING).items
+    wanted = harness.scores(items)
+    rows = {item.item_id: row for row, item in enumerate(harness.bundle.items, start=1)}
     given = np.array([item.score for item in found])
     assert len(found) == len(rows)
     assert np.abs(given - wanted[[rows[item.item_id] for item in found]]).max() <= 1e-4
@@ -35,94 +35,96 @@ def test_scores_and_order_are_the_networks(house: House, length: int) -> None:
         assert [rows[item.item_id] for item in found[:10]] == top
 
 
-def test_a_new_user_hears_what_the_start_token_says(small: House) -> None:
-    folded = run(small.engine, (), EVERYTHING)
-    assert folded.cold
+def test_a_new_user_hears_what_the_start_token_says(small: EngineHarness) -> None:
+    result = run(small.engine, (), EVERYTHING)
+    assert result.cold
     wanted = small.scores(())
-    assert ids(folded.items) == [f"i{row}" for row in order(wanted)]
-    assert [item.score for item in folded.items] == pytest.approx(wanted[order(wanted)].tolist(), abs=1e-4)
+    assert ids(result.items) == [f"i{row}" for row in order(wanted)]
+    assert [item.score for item in result.items] == pytest.approx(wanted[order(wanted)].tolist(), abs=1e-4)
 
 
-def test_without_a_start_token_a_new_user_hears_what_is_popular(without_token: House) -> None:
-    folded = run(without_token.engine, (), TopK(8, exclude_seen=True))
+def test_without_a_start_token_a_new_user_hears_what_is_popular(without_token: EngineHarness) -> None:
+    result = run(without_token.engine, (), TopK(8, exclude_seen=True))
     popularity = np.array([-1, *(item.popularity for item in without_token.bundle.items)])
-    assert folded.cold
-    assert ids(folded.items) == [f"i{row}" for row in order(popularity)[:8]]
-    after = run(without_token.engine, ("i3",), TopK(8, exclude_seen=False), folded.state)
+    assert result.cold
+    assert ids(result.items) == [f"i{row}" for row in order(popularity)[:8]]
+    after = run(without_token.engine, ("i3",), TopK(8, exclude_seen=False), result.state)
     assert not after.cold
     assert ids(after.items) == [f"i{row}" for row in order(without_token.scores(("i3",)))[:8]]
 
 
 @pytest.mark.parametrize("cuts", [(1,), (2, 3), (1, 2, 3, 4, 5), (30,), (10, 39), tuple(range(1, 40))])
-def test_folding_in_parts_equals_folding_the_whole(house: House, cuts: tuple[int, ...]) -> None:
-    items = house.history(40, seed=8)
-    whole = run(house.engine, items).state
+def test_folding_in_parts_equals_folding_the_whole(harness: EngineHarness, cuts: tuple[int, ...]) -> None:
+    items = harness.history(40, seed=8)
+    whole = run(harness.engine, items).state
     state = None
     for start, stop in zip((0, *cuts), (*cuts, 40), strict=True):
-        state = run(house.engine, items[start:stop], None, state).state
+        state = run(harness.engine, items[start:stop], None, state).state
     assert state is not None
-    assert house.engine.difference(state, whole) <= 1e-5
-    asked = [run(house.engine, (), EVERYTHING, data).items for data in (state, whole)]
+    assert harness.engine.difference(state, whole) <= 1e-5
+    asked = [run(harness.engine, (), EVERYTHING, data).items for data in (state, whole)]
     scores = [{item.item_id: item.score for item in items} for items in asked]
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
-def test_a_batch_of_everything_equals_one_by_one(house: House) -> None:
-    engine = house.engine
-    carried = [run(engine, house.history(n, seed=n)).state for n in (1, 2, 3, 50)]
+def test_a_batch_of_everything_equals_one_by_one(harness: EngineHarness) -> None:
+    engine = harness.engine
+    carried = [run(engine, harness.history(n, seed=n)).state for n in (1, 2, 3, 50)]
     ask = TopK(10, exclude_seen=True)
-    turns = [
-        Turn(None, (), ask),
-        Turn(None, (), None),
-        Turn(carried[0], (), ask),
-        Turn(carried[1], house.history(1, seed=11), ask),
-        Turn(b"damaged", house.history(3, seed=12), ask),
-        Turn(carried[2], house.history(700, seed=13), ask),
-        Turn(None, house.history(700, seed=14), None),
-        Turn(None, ("unknown", *house.history(2, seed=15), "unknown too"), ask),
-        Turn(carried[3], ("unknown",), ask),
-        Turn(carried[3][:-3], (), ask),
-        *(Turn(carried[n % 4], house.history(n, seed=n), ask) for n in range(40)),
+    requests = [
+        EngineRequest(None, (), ask),
+        EngineRequest(None, (), None),
+        EngineRequest(carried[0], (), ask),
+        EngineRequest(carried[1], harness.history(1, seed=11), ask),
+        EngineRequest(b"damaged", harness.history(3, seed=12), ask),
+        EngineRequest(carried[2], harness.history(700, seed=13), ask),
+        EngineRequest(None, harness.history(700, seed=14), None),
+        EngineRequest(None, ("unknown", *harness.history(2, seed=15), "unknown too"), ask),
+        EngineRequest(carried[3], ("unknown",), ask),
+        EngineRequest(carried[3][:-3], (), ask),
+        *(EngineRequest(carried[n % 4], harness.history(n, seed=n), ask) for n in range(40)),
     ]
-    together = engine.run(turns)
-    assert len(together) == len(turns)
-    for turn, found in zip(turns, together, strict=True):
-        (alone,) = engine.run([turn])
-        if isinstance(alone, StateDamaged):
-            assert isinstance(found, StateDamaged)
+    together = engine.run(requests)
+    assert len(together) == len(requests)
+    for request, found in zip(requests, together, strict=True):
+        (alone,) = engine.run([request])
+        if isinstance(alone, StateDamagedError):
+            assert isinstance(found, StateDamagedError)
             continue
-        assert isinstance(found, Folded)
+        assert isinstance(found, EngineResult)
         assert found.cold == alone.cold
         assert engine.difference(found.state, alone.state) <= 1e-5
         assert [a.score for a in found.items] == pytest.approx([b.score for b in alone.items], abs=1e-4)
-    assert [n for n, found in enumerate(together) if isinstance(found, StateDamaged)] == [4, 9]
+    assert [n for n, found in enumerate(together) if isinstance(found, StateDamagedError)] == [4, 9]
 
 
-def test_scores_are_float64s_at_every_size_of_batch(house: House) -> None:
+def test_scores_are_float64s_at_every_size_of_batch(harness: EngineHarness) -> None:
     """A part of each history is folded already, the rest comes with the question: as it is online."""
     sizes = [1, 2, 3, 4, 5, 8, 9, 17]
-    users = [house.history(2 + n % 9, seed=100 + n) for n in range(max(sizes))]
-    wanted = [house.scores(items) for items in users]
+    users = [harness.history(2 + n % 9, seed=100 + n) for n in range(max(sizes))]
+    wanted = [harness.scores(items) for items in users]
     best = [scores[order(scores)[:10]] for scores in wanted]
-    rows = {item.item_id: row for row, item in enumerate(house.bundle.items, start=1)}
-    first = house.engine.run([Turn(None, items[: 1 + n % (len(items) - 1)], None) for n, items in enumerate(users)])
-    carried = [answer.state for answer in first if isinstance(answer, Folded)]
+    rows = {item.item_id: row for row, item in enumerate(harness.bundle.items, start=1)}
+    first = harness.engine.run(
+        [EngineRequest(None, items[: 1 + n % (len(items) - 1)], None) for n, items in enumerate(users)]
+    )
+    carried = [answer.state for answer in first if isinstance(answer, EngineResult)]
     ask = TopK(10, exclude_seen=False)
-    turns = [Turn(carried[n], items[1 + n % (len(items) - 1) :], ask) for n, items in enumerate(users)]
+    requests = [EngineRequest(carried[n], items[1 + n % (len(items) - 1) :], ask) for n, items in enumerate(users)]
     for size in sizes:
-        for n, answer in enumerate(house.engine.run(turns[:size])):
-            assert isinstance(answer, Folded)
+        for n, answer in enumerate(harness.engine.run(requests[:size])):
+            assert isinstance(answer, EngineResult)
             given = np.array([item.score for item in answer.items])
             assert len(given) == min(10, len(rows))
             assert np.abs(given - wanted[n][[rows[item.item_id] for item in answer.items]]).max() <= 1e-4, (size, n)
             assert np.abs(given - best[n]).max() <= 1e-4, (size, n)
 
 
-def test_no_turns_have_no_answers(small: House) -> None:
+def test_no_turns_have_no_answers(small: EngineHarness) -> None:
     assert small.engine.run([]) == []
 
 
-def test_unknown_items_leave_the_state_as_it_is(small: House) -> None:
+def test_unknown_items_leave_the_state_as_it_is(small: EngineHarness) -> None:
     engine = small.engine
     known = small.history(9)
     state = run(engine, known).state
@@ -134,6 +136,6 @@ def test_unknown_items_leave_the_state_as_it_is(small: House) -> None:
     assert new == run(engine, (), TopK(3, exclude_seen=True))
 
 
-def test_a_state_is_handed_on_byte_for_byte(house: House) -> None:
-    state = run(house.engine, house.history(5)).state
-    assert run(house.engine, (), TopK(3, exclude_seen=False), state).state == state
+def test_a_state_is_handed_on_byte_for_byte(harness: EngineHarness) -> None:
+    state = run(harness.engine, harness.history(5)).state
+    assert run(harness.engine, (), TopK(3, exclude_seen=False), state).state == state

@@ -15,6 +15,7 @@ import pytest
 
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
+from service.engine import jit
 from tests.model.builders import bundle_of
 
 ROOT = Path(__file__).parents[2]
@@ -24,21 +25,21 @@ START = """
 import json, sys
 from pathlib import Path
 from model.bundle.bundle import load_bundle
-from service.core.ports import Rank, TopK, Turn
+from service.core.engine_requests import EngineRequest, RankCandidates, TopK
 from service.engine.jit import statistics
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.loader import warm
 engine = CpuEngine(load_bundle(Path(sys.argv[1])), 100, 0.5, large=int(sys.argv[2]))
 warm(engine)
 after_start = statistics()
-asks = (None, TopK(1, True), TopK(999, False), Rank(("i1", "x")), Rank(()))
-states = [None, b"", b"abc", engine.run([Turn(None, ("i2", "i3"), None)])[0].state]
+asks = (None, TopK(1, True), TopK(999, False), RankCandidates(("i1", "x")), RankCandidates(()))
+states = [None, b"", b"abc", engine.run([EngineRequest(None, ("i2", "i3"), None)])[0].state]
 for size in (1, 2, 3, 4, 5, 9):
-    engine.run([Turn(states[n % 4], ("i1", "x") * (n % 3), asks[n % 5]) for n in range(size)])
-    engine.run([Turn(states[3], ("i1",) * 40, asks[size % 5])] * size)
-    engine.run([Turn(states[3 * (size % 2)], ("i1", "i2"), None, (1,))] * size)
+    engine.run([EngineRequest(states[n % 4], ("i1", "x") * (n % 3), asks[n % 5]) for n in range(size)])
+    engine.run([EngineRequest(states[3], ("i1",) * 40, asks[size % 5])] * size)
+    engine.run([EngineRequest(states[3 * (size % 2)], ("i1", "i2"), None, (1,))] * size)
 engine.similar("i1", 7)
-engine.difference(states[3], engine.run([Turn(None, (), None)])[0].state)
+engine.difference(states[3], engine.run([EngineRequest(None, (), None)])[0].state)
 assert statistics() == after_start, (after_start, statistics())
 print(json.dumps(after_start))
 """
@@ -76,12 +77,12 @@ def test_the_second_start_compiles_nothing(tmp_path: Path) -> None:
 def test_without_a_writable_folder_the_kernel_is_compiled_anew(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    jit = numba.njit
+    original = numba.njit
 
     def njit(*functions: Any, **options: Any) -> Any:  # numba decorates functions of its own with it, too
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
-        return jit(*functions, **options)
+        return original(*functions, **options)
 
     def twice(value: int) -> int:
         return 2 * value

@@ -14,9 +14,10 @@ import torch
 
 from model.bundle.bundle import ITEMS, MANIFEST, WEIGHTS, Bundle, write_bundle
 from model.config import ModelConfig
+from service.core.engine_requests import EngineRequest, TopK
 from service.core.errors import ModelVersionNotFound
-from service.core.ports import BundleRefused, Engine, TopK, Turn
-from service.engine import BundleFolder
+from service.core.ports import BundleRefusedError, Engine
+from service.engine import BundleLoader
 from tests.model.builders import bundle_of
 
 CONFIG = ModelConfig(items=6, dim=4, layers=1)
@@ -43,27 +44,27 @@ def damage(folder: Path) -> None:
 
 
 async def test_bundles_are_in_order_of_their_creation(root: Path) -> None:
-    published = await BundleFolder(root, 100).published()
+    published = await BundleLoader(root, 100).published()
     assert [bundle.version for bundle in published] == ["old", "between", "newest"]
-    assert published == sorted(published, key=lambda bundle: bundle.place)
+    assert published == sorted(published, key=lambda bundle: bundle.order)
 
 
 async def test_a_single_bundle_may_be_named(root: Path) -> None:
-    folder = BundleFolder(root / "old", 100)
+    folder = BundleLoader(root / "old", 100)
     assert [bundle.version for bundle in await folder.published()] == ["old"]
     assert (await folder.load("old")).version == "old"
 
 
 async def test_a_loaded_bundle_answers(root: Path) -> None:
-    engine = await BundleFolder(root, 100).load("between")
+    engine = await BundleLoader(root, 100).load("between")
     assert engine.version == "between"
-    (answer,) = engine.run([Turn(None, ("i1",), TopK(3, exclude_seen=True))])
+    (answer,) = engine.run([EngineRequest(None, ("i1",), TopK(3, exclude_seen=True))])
     assert not isinstance(answer, Exception)
 
 
 async def test_an_engine_that_nobody_holds_is_freed_at_once(root: Path) -> None:
     """Also from among what the start has frozen: nothing in it refers to itself."""
-    engine = await BundleFolder(root, 100).load("old")
+    engine = await BundleLoader(root, 100).load("old")
     gc.freeze()
     alive = [weakref.ref(engine), weakref.ref(engine._folder), weakref.ref(engine._search)]  # type: ignore[attr-defined]
     gc.disable()
@@ -79,20 +80,20 @@ async def test_an_engine_that_nobody_holds_is_freed_at_once(root: Path) -> None:
 async def test_a_version_that_is_not_there_is_not_found(root: Path) -> None:
     for version in ("absent", "../old", ""):
         with pytest.raises(ModelVersionNotFound):
-            await BundleFolder(root, 100).load(version)
+            await BundleLoader(root, 100).load(version)
 
 
 async def test_a_damaged_bundle_is_refused_in_one_line(root: Path) -> None:
     damage(root / "old")
-    with pytest.raises(BundleRefused, match="is damaged") as refused:
-        await BundleFolder(root, 100).load("old")
+    with pytest.raises(BundleRefusedError, match="is damaged") as refused:
+        await BundleLoader(root, 100).load("old")
     assert len(str(refused.value).splitlines()) == 1
     # Clients hear which bundle, the log also where it lies.
     assert str(refused.value).startswith("old/weights.safetensors is damaged")
     assert refused.value.for_log.startswith(f"{root}/old/weights.safetensors is damaged")
 
 
-class Raising(BundleFolder):
+class Raising(BundleLoader):
     """No engine is made of what it has read."""
 
     def __init__(self, root: Path, error: Exception) -> None:
@@ -113,7 +114,7 @@ class Raising(BundleFolder):
     ],
 )
 async def test_a_bundle_for_which_there_is_no_memory_is_refused_in_one_line(root: Path, error: Exception) -> None:
-    with pytest.raises(BundleRefused, match="memory") as refused:
+    with pytest.raises(BundleRefusedError, match="memory") as refused:
         await Raising(root, error).load("old")
     assert len(str(refused.value).splitlines()) == 1
     assert refused.value.__context__ is None  # which would keep what was loaded by then
@@ -125,14 +126,14 @@ async def test_another_fault_of_a_load_is_no_refusal(root: Path) -> None:
 
 
 async def test_a_folder_that_went_away_is_refused(root: Path) -> None:
-    folder = BundleFolder(root, 100)
+    folder = BundleLoader(root, 100)
     shutil.rmtree(root)
-    with pytest.raises(BundleRefused):
+    with pytest.raises(BundleRefusedError):
         await folder.load("old")
 
 
 async def test_what_is_published_or_still_being_copied_is_a_change(root: Path) -> None:
-    folder = BundleFolder(root, 100)
+    folder = BundleLoader(root, 100)
     assert await folder.changed()
     assert not await folder.changed()
     publish(root, "brand-new", "2026-04-01")
@@ -147,7 +148,7 @@ async def test_what_is_published_or_still_being_copied_is_a_change(root: Path) -
 
 async def test_a_link_to_one_bundle_that_is_led_to_another_is_a_change(root: Path) -> None:
     (root / "current").symlink_to(root / "old")
-    folder = BundleFolder(root / "current", 100)
+    folder = BundleLoader(root / "current", 100)
     await folder.changed()
     (root / "current").unlink()
     (root / "current").symlink_to(root / "newest")
@@ -159,8 +160,8 @@ async def test_a_metric_that_is_no_number_is_refused(root: Path) -> None:
     """JSON has no NaN, so /v1/model could not say it."""
     manifest = json.loads((root / "old" / MANIFEST).read_bytes())
     (root / "old" / MANIFEST).write_text(json.dumps(manifest | {"metrics": {"ndcg@10": float("nan")}}))
-    with pytest.raises(BundleRefused):
-        await BundleFolder(root / "old", 100).published()
+    with pytest.raises(BundleRefusedError):
+        await BundleLoader(root / "old", 100).published()
 
 
 @pytest.mark.parametrize("kind", ["absent", "empty", "damaged", "no items", "file"])
@@ -174,8 +175,8 @@ async def test_nothing_is_loaded_where_no_good_bundle_is(tmp_path: Path, kind: s
         (publish(root, "v1", "2026-01-01") / ITEMS).unlink()
     elif kind == "file":
         root.write_text("x")
-    with pytest.raises(BundleRefused) as refused:
-        await BundleFolder(root, 100).load("v1")
+    with pytest.raises(BundleRefusedError) as refused:
+        await BundleLoader(root, 100).load("v1")
     assert len(str(refused.value).splitlines()) == 1
     assert str(tmp_path) not in str(refused.value)
     assert str(root) in refused.value.for_log

@@ -8,34 +8,36 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.core.ports import Folded, Place, StateDamaged, TopK, Turn
+from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError, TargetRank, TopK
 from service.engine.cpu.cpu_engine import CpuEngine
-from tests.engine.conftest import House, Kind, engine_of, ids, run
+from tests.engine.conftest import EngineHarness, Kind, engine_of, ids, run
 from tests.model.builders import CONFIGS, bundle_of
 
 ALL, UNSEEN = TopK(10_000, exclude_seen=False), TopK(10_000, exclude_seen=True)
 
 
-def judge(house: House, items: tuple[str, ...], judged: Sequence[int], state: bytes | None = None) -> Folded:
-    (folded,) = house.engine.run([Turn(state, items, None, tuple(judged))])
-    assert isinstance(folded, Folded), folded
-    return folded
+def judge(
+    harness: EngineHarness, items: tuple[str, ...], evaluated: Sequence[int], state: bytes | None = None
+) -> EngineResult:
+    (result,) = harness.engine.run([EngineRequest(state, items, None, tuple(evaluated))])
+    assert isinstance(result, EngineResult), result
+    return result
 
 
-def answered(house: House, before: tuple[str, ...], item: str) -> Place:
+def answered(harness: EngineHarness, before: tuple[str, ...], item: str) -> TargetRank:
     """The place that the engine's own answers give to the item."""
-    folded = run(house.engine, before, ALL)
-    found = [ids(answer.items) for answer in (folded, run(house.engine, before, UNSEEN))]
-    return Place(folded.cold, *(order.index(item) + 1 if item in order else 0 for order in found))
+    result = run(harness.engine, before, ALL)
+    found = [ids(answer.items) for answer in (result, run(harness.engine, before, UNSEEN))]
+    return TargetRank(result.cold, *(order.index(item) + 1 if item in order else 0 for order in found))
 
 
-def test_places_are_those_of_the_network_in_float64(house: House) -> None:
-    items = house.history(30, seed=5)
-    rows = {item.item_id: row for row, item in enumerate(house.bundle.items, start=1)}
-    folded = judge(house, items, range(1, 30))
-    assert len(folded.places) == 29
-    for at, place in enumerate(folded.places, start=1):
-        scores = house.scores(items[:at])
+def test_places_are_those_of_the_network_in_float64(harness: EngineHarness) -> None:
+    items = harness.history(30, seed=5)
+    rows = {item.item_id: row for row, item in enumerate(harness.bundle.items, start=1)}
+    result = judge(harness, items, range(1, 30))
+    assert len(result.ranks) == 29
+    for at, place in enumerate(result.ranks, start=1):
+        scores = harness.scores(items[:at])
         unseen = scores.copy()
         unseen[[rows[item] for item in items[:at]]] = -np.inf
         score = scores[rows[items[at]]]
@@ -48,19 +50,19 @@ def test_places_are_those_of_the_network_in_float64(house: House) -> None:
             assert (unseen > score + 1e-4).sum() <= place.among_unseen - 1 < (unseen > score - 1e-4).sum()
 
 
-def test_places_are_those_in_the_engines_answers(small: House) -> None:
+def test_places_are_those_in_the_engines_answers(small: EngineHarness) -> None:
     items = small.history(40, seed=6)  # of 50 items, so that some come again
     wanted = [answered(small, items[:at], items[at]) for at in range(40)]
-    assert list(judge(small, items, range(40)).places) == wanted
+    assert list(judge(small, items, range(40)).ranks) == wanted
     assert wanted[0].cold and not wanted[1].cold
     assert any(place.among_unseen == 0 for place in wanted)
     state = run(small.engine, items[:20]).state
-    assert list(judge(small, items[20:], (0, 7, 19), state).places) == [wanted[20], wanted[27], wanted[39]]
+    assert list(judge(small, items[20:], (0, 7, 19), state).ranks) == [wanted[20], wanted[27], wanted[39]]
 
 
-def test_without_a_start_token_the_first_place_is_by_popularity(without_token: House) -> None:
+def test_without_a_start_token_the_first_place_is_by_popularity(without_token: EngineHarness) -> None:
     for item in ("i1", "i8", "i40"):
-        (place,) = judge(without_token, ("unknown", item), (1,)).places
+        (place,) = judge(without_token, ("unknown", item), (1,)).ranks
         assert place == answered(without_token, (), item)
         assert place.cold and place.among_all == place.among_unseen
 
@@ -70,33 +72,35 @@ def test_items_that_score_alike_stand_in_order(kind: Kind) -> None:
     table = bundle.weights["item_embedding.weight"].copy()
     table[1:] = table[1]
     engine = engine_of(kind, replace(bundle, weights=bundle.weights | {"item_embedding.weight": table}))
-    turns = [Turn(None, ("i3", "i7", "i3", f"i{row}"), None, (3,)) for row in range(1, 51)]
-    places = [folded.places[0] for folded in engine.run(turns) if isinstance(folded, Folded)]
-    assert [place.among_all for place in places] == list(range(1, 51))
-    assert [place.among_unseen for place in places] == [
+    requests = [EngineRequest(None, ("i3", "i7", "i3", f"i{row}"), None, (3,)) for row in range(1, 51)]
+    ranks = [result.ranks[0] for result in engine.run(requests) if isinstance(result, EngineResult)]
+    assert [place.among_all for place in ranks] == list(range(1, 51))
+    assert [place.among_unseen for place in ranks] == [
         0 if row in (3, 7) else row - (row > 3) - (row > 7) for row in range(1, 51)
     ]
 
 
-def test_judging_changes_neither_states_nor_answers(house: House) -> None:
-    state, ask = run(house.engine, house.history(25, seed=1)).state, TopK(10, exclude_seen=True)
-    turns = [
-        Turn(state, house.history(1, seed=2), ask, (0,)),
-        Turn(None, ("unknown", *house.history(6, seed=3)), ask, (1, 2, 6)),
-        Turn(b"damaged", house.history(2, seed=4), ask, (0, 1)),
-        Turn(state, (), ask),
-        Turn(state, house.history(300, seed=5), None, (299,)),
+def test_judging_changes_neither_states_nor_answers(harness: EngineHarness) -> None:
+    state, ask = run(harness.engine, harness.history(25, seed=1)).state, TopK(10, exclude_seen=True)
+    requests = [
+        EngineRequest(state, harness.history(1, seed=2), ask, (0,)),
+        EngineRequest(None, ("unknown", *harness.history(6, seed=3)), ask, (1, 2, 6)),
+        EngineRequest(b"damaged", harness.history(2, seed=4), ask, (0, 1)),
+        EngineRequest(state, (), ask),
+        EngineRequest(state, harness.history(300, seed=5), None, (299,)),
     ]
     for found, wanted in zip(
-        house.engine.run(turns), house.engine.run([turn._replace(judged=()) for turn in turns]), strict=True
+        harness.engine.run(requests),
+        harness.engine.run([request._replace(evaluated=()) for request in requests]),
+        strict=True,
     ):
-        if isinstance(wanted, StateDamaged):
-            assert isinstance(found, StateDamaged)
+        if isinstance(wanted, StateDamagedError):
+            assert isinstance(found, StateDamagedError)
             continue
-        assert isinstance(found, Folded)
-        assert house.engine.difference(found.state, wanted.state) <= 1e-5
+        assert isinstance(found, EngineResult)
+        assert harness.engine.difference(found.state, wanted.state) <= 1e-5
         assert [item.score for item in found.items] == pytest.approx([item.score for item in wanted.items], abs=1e-4)
-    counts = [len(found.places) for found in house.engine.run(turns) if isinstance(found, Folded)]
+    counts = [len(found.ranks) for found in harness.engine.run(requests) if isinstance(found, EngineResult)]
     assert counts == [1, 3, 0, 1]
 
 
@@ -108,8 +112,10 @@ def test_an_index_tells_places_down_to_the_hundredth() -> None:
     history = tuple(f"i{row}" for row in rng.integers(1, 2001, 60))
     order = ids(run(exact, history, ALL).items)
     asked = [*order[:130:3], *order[130::100], *history[:20]]
-    turns = [Turn(None, (*history, item), None, (len(history),)) for item in asked]
-    wanted, found = ([f.places[0] for f in engine.run(turns) if isinstance(f, Folded)] for engine in (exact, indexed))
+    requests = [EngineRequest(None, (*history, item), None, (len(history),)) for item in asked]
+    wanted, found = (
+        [f.ranks[0] for f in engine.run(requests) if isinstance(f, EngineResult)] for engine in (exact, indexed)
+    )
     # What the index misses brings the others forward, by no more than what it misses.
     missed = 100 - 90
     for item, true, told in zip(asked, wanted, found, strict=True):

@@ -32,7 +32,7 @@ Logs = Mapping[str, Sequence[Kept]]
 
 
 @dataclass
-class Verdict:
+class ModelComparison:
     """What is wrong; all of it is 0 where the promise was kept."""
 
     lost: int = 0  # acknowledged, and not in the log at the sequence that was named
@@ -131,12 +131,14 @@ async def _log_of(client: Client, user: str) -> list[Kept]:
         before = f"&before={page['next_before']}"
 
 
-def judge(load: Load, logs: Logs, oracle: Oracle, before: Mapping[str, Sequence[str]] | None = None) -> Verdict:
+def judge(
+    load: Load, logs: Logs, oracle: Oracle, before: Mapping[str, Sequence[str]] | None = None
+) -> ModelComparison:
     """Hold `logs`, which nothing was trimmed or deleted from, and the answers against what was sent.
 
     `before` is what each user had in the log when the load began: items, oldest first, with timestamps below 1.
     """
-    verdict = Verdict(wrong=len(load.contradictions), examples=load.contradictions[:5])
+    comparison = ModelComparison(wrong=len(load.contradictions), examples=load.contradictions[:5])
     before = before or {}
     sent: dict[str, dict[int, str]] = defaultdict(dict)
     for name, (user, item) in load.sent.items():
@@ -147,20 +149,20 @@ def judge(load: Load, logs: Logs, oracle: Oracle, before: Mapping[str, Sequence[
     for user, log in logs.items():
         old = len(before.get(user, ()))
         if [kept.item for kept in log[:old]] != list(before.get(user, ())) or any(k.name > 0 for k in log[:old]):
-            verdict.lost += 1
-            verdict.examples.append(f"the history of {user} from before is another one")
-        verdict.out_of_order += [kept.sequence for kept in log] != list(range(1, len(log) + 1))
+            comparison.lost += 1
+            comparison.examples.append(f"the history of {user} from before is another one")
+        comparison.out_of_order += [kept.sequence for kept in log] != list(range(1, len(log) + 1))
         times = Counter(kept.name for kept in log[old:])
         strangers = [kept for kept in log[old:] if sent[user].get(kept.name) != kept.item]
-        verdict.duplicated += sum(times.values()) - len(times) + len(strangers)
+        comparison.duplicated += sum(times.values()) - len(times) + len(strangers)
         at = {kept.name: kept.sequence for kept in log}
         missing = [n for n in sent[user] if n in load.acknowledged and at.get(n) != load.acknowledged[n]]
         if missing and max(times.values(), default=0) > 1:  # a double is one fault, not also a loss
             missing = [name for name in missing if name not in at]
-        verdict.lost += len(missing)
+        comparison.lost += len(missing)
         wrong = oracle.wrong([kept.item for kept in log], answers[user])
-        verdict.wrong += len(wrong)
-        verdict.examples += [f"doubled or strange: {kept} of {user}" for kept in strangers[:2]]
-        verdict.examples += [f"lost: {name} of {user}" for name in missing[:2]] + wrong[:2]
-    verdict.examples = verdict.examples[:10]
-    return verdict
+        comparison.wrong += len(wrong)
+        comparison.examples += [f"doubled or strange: {kept} of {user}" for kept in strangers[:2]]
+        comparison.examples += [f"lost: {name} of {user}" for name in missing[:2]] + wrong[:2]
+    comparison.examples = comparison.examples[:10]
+    return comparison

@@ -23,10 +23,10 @@ class Population:
     def __init__(self, users: int, items: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
         lengths = np.minimum(rng.zipf(2.0, users), LONGEST_HISTORY)
-        drawn = (rng.zipf(1.3, lengths.sum()) - 1) % items + 1
+        sampled = (rng.zipf(1.3, lengths.sum()) - 1) % items + 1
         ends = np.cumsum(lengths)
         self.histories = {
-            f"user{n}": [f"i{row}" for row in drawn[end - length : end]]
+            f"user{n}": [f"i{row}" for row in sampled[end - length : end]]
             for n, (end, length) in enumerate(zip(ends, lengths, strict=True))
         }
 
@@ -77,7 +77,7 @@ class Audited:
 
     sequences: dict[str, int]
     events: int = 0
-    memos: int = 0
+    snapshots: int = 0
     damaged: int = 0
     inexact: int = 0  # memos that hold an echo of what retention has removed, which a rebuilt state cannot
     max_relative_error: float = 0.0
@@ -87,7 +87,7 @@ class Audited:
         return {
             "audited_users": len(self.sequences),
             "audited_events": self.events,
-            "audited_memos": self.memos,
+            "audited_memos": self.snapshots,
             "damaged_memos": self.damaged,
             "max_relative_error": self.max_relative_error,
         }
@@ -106,8 +106,8 @@ async def audit_everyone(url: str, state_url: str) -> Audited:
             assert status == 200, found
             audited.sequences[user] = found["sequence"]
             audited.events += found["kept_events"]
-            audited.memos += found["memo"] == "found"
-            audited.damaged += found["memo"] == "damaged"
+            audited.snapshots += found["snapshot"] == "found"
+            audited.damaged += found["snapshot"] == "damaged"
             if found["exact"]:
                 audited.max_relative_error = max(audited.max_relative_error, found["max_relative_error"] or 0.0)
             else:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from model.bundle.bundle import Bundle
-from tests.faults.aftermath import judged
+from tests.faults.aftermath import evaluated
 from tests.faults.writers import Load
 
 
@@ -23,12 +23,12 @@ class Tally:
 
     async def add(self, load: Load, began: float) -> None:
         """Judge a load that is over; what was broken was broken at `began` (`time.monotonic`)."""
-        verdict = await judged(load, [self.bundle])
+        comparison = await evaluated(load, [self.bundle])
         self.acknowledged += len(load.acknowledged)
         self.silence = max(self.silence, load.longest_silence(began))
         self.statuses.update(load.statuses)
-        self.wrongs.update(verdict.figures())
-        self.examples += verdict.examples
+        self.wrongs.update(comparison.figures())
+        self.examples += comparison.examples
 
     def figures(self) -> dict[str, object]:
         """For the report."""

@@ -38,23 +38,23 @@ DECLARED = {
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[House]:
     entries = tuple(f"{scope}:sha256:{hashlib.sha256(key.encode()).hexdigest()}" for scope, key in KEYS.items())
-    house = House(tmp_path, keys=entries).start()
-    yield house
-    house.close()
+    harness = House(tmp_path, keys=entries).start()
+    yield harness
+    harness.close()
 
 
-def test_every_route_opens_to_its_scope_alone(house: House) -> None:
+def test_every_route_opens_to_its_scope_alone(harness: House) -> None:
     statuses: Counter[int] = Counter()
     seen = {}
-    for path, operations in house.app.openapi()["paths"].items():
+    for path, operations in harness.app.openapi()["paths"].items():
         for method, operation in operations.items():
             scope = seen[f"{method.upper()} {path}"] = operation["x-scope"]
             concrete = re.sub(r"\{\w+\}", "x", path)
             for key in (None, "a wrong key", *KEYS.values()):
                 headers = {} if key is None else {"authorization": f"Bearer {key}"}
-                answer = house.call(method.upper(), concrete, headers=headers, json={})
+                answer = harness.call(method.upper(), concrete, headers=headers, json={})
                 statuses[answer.status_code] += 1
                 allowed = scope == "none" or key == KEYS.get(scope)
                 refused = 401 if key not in KEYS.values() else 403
@@ -70,10 +70,10 @@ def test_every_route_opens_to_its_scope_alone(house: House) -> None:
 
 
 def test_without_keys_all_but_the_administration_is_open(tmp_path: Path) -> None:
-    house = House(tmp_path).start()
-    for path, operations in house.app.openapi()["paths"].items():
+    harness = House(tmp_path).start()
+    for path, operations in harness.app.openapi()["paths"].items():
         for method, operation in operations.items():
-            answer = house.call(method.upper(), re.sub(r"\{\w+\}", "x", path), json={})
+            answer = harness.call(method.upper(), re.sub(r"\{\w+\}", "x", path), json={})
             assert (answer.status_code == 403) == (operation["x-scope"] == "admin"), (method, path)
             assert answer.status_code != 401
-    house.close()
+    harness.close()

@@ -92,7 +92,7 @@ async def _visit(url: str, client: Client, dice: random.Random) -> None:
     try:
         for _ in range(dice.randrange(3)):
             writer.write(_request(client.user, dice))
-            _judge(client, *await _answer(reader))
+            _evaluate(client, *await _answer(reader))
         request = _request(client.user, dice)
         if client.moment == "request":
             writer.write(request[: dice.randrange(1, len(request))])
@@ -103,7 +103,7 @@ async def _visit(url: str, client: Client, dice: random.Random) -> None:
         if client.moment == "answer":
             await reader.read(dice.randrange(1, 200))
         elif client.moment == "never":
-            _judge(client, *await _answer(reader))
+            _evaluate(client, *await _answer(reader))
     finally:
         if dice.random() < 0.5:
             writer.transport.abort()  # a reset, and not a farewell
@@ -127,7 +127,7 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
         return head, await reader.readexactly(int(size[1]))
 
 
-def _judge(client: Client, head: str, body: bytes) -> None:
+def _evaluate(client: Client, head: str, body: bytes) -> None:
     """The answer must be to this client's request, and about its user alone."""
     found = json.loads(body)
     about = {found.get("user_id"), found.get("recommendations", found).get("user_id")}

@@ -14,7 +14,7 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import info
 from tests.end_to_end.service import RunningService
-from tests.faults.aftermath import judged
+from tests.faults.aftermath import evaluated
 from tests.faults.client import Client
 from tests.faults.form import report, times
 from tests.faults.population import audit_everyone
@@ -69,20 +69,20 @@ async def _fill(redis: RedisServer, service: RunningService) -> None:
             recovery.append(await _served_again(load, lambda: asyncio.to_thread(_limit, redis, 0)))
             await load.acknowledged_more(100)
     client.close()
-    verdict = await judged(load, [BUNDLE])
+    comparison = await evaluated(load, [BUNDLE])
     audited = await audit_everyone(service.url, redis.url)
     report(
         "Redis without memory, noeviction",
         seed=SEED,
         times_full=len(recovery),
         acknowledged=len(load.acknowledged),
-        **verdict.figures(),
+        **comparison.figures(),
         statuses=load.statuses,
         statuses_of_reads_while_full={path: watch.statuses(path) for path in READS},
         longest_recovery_seconds=round(max(recovery), 3),
         **audited.figures(),
     )
-    assert verdict.clean(), verdict.examples
+    assert comparison.clean(), comparison.examples
     assert set(load.statuses) == {"200", "503"}
     assert all(set(watch.statuses(path)) == {200} for path in READS)
     assert audited.damaged == 0

@@ -10,7 +10,7 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
-from tests.faults.aftermath import judged
+from tests.faults.aftermath import evaluated
 from tests.faults.form import report, times
 from tests.faults.population import audit_everyone
 from tests.faults.writers import Load
@@ -47,7 +47,7 @@ async def _write(urls: tuple[str, str], url: str, backend: str) -> None:
     # A worker each: those that share a port may leave all the work to one of them.
     load = Load(urls[0], ["one"], items, SEED, second=urls[1], writers=WRITERS)
     await load.write(times(10, 100))
-    verdict = await judged(load, [BUNDLE])
+    comparison = await evaluated(load, [BUNDLE])
     everyone = await audit_everyone(urls[1], url)
     report(
         "concurrent writers of one user through two workers",
@@ -57,10 +57,10 @@ async def _write(urls: tuple[str, str], url: str, backend: str) -> None:
         acknowledged=len(load.acknowledged),
         answers=len(load.answers),
         statuses=dict(load.statuses),
-        **verdict.figures(),
+        **comparison.figures(),
         **everyone.figures(),
     )
-    assert verdict.clean(), verdict
+    assert comparison.clean(), comparison
     assert everyone.sequences == {"one": len(load.sent)}
     assert load.statuses == {"200": len(load.answers)}
     assert len(load.answers) > len(load.sent)  # or nothing was sent twice

@@ -10,7 +10,7 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
-from tests.faults.oracle import Kept, Logs, Oracle, Verdict, judge, logs_of
+from tests.faults.oracle import Kept, Logs, ModelComparison, Oracle, judge, logs_of
 from tests.faults.population import Population, audit_everyone
 from tests.faults.writers import Load
 from tests.model.builders import bundle_of
@@ -36,7 +36,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Load, Logs, Popul
         assert audited.sequences.keys() == population.histories.keys() | {"a-newcomer"}
         assert audited.events == sum(audited.sequences.values()) == population.events + len(load.sent)
         assert (audited.damaged, audited.inexact) == (0, 0)
-        assert audited.memos
+        assert audited.snapshots
         assert audited.max_relative_error <= 1e-5
         return load, await logs_of(service.url, users)
 
@@ -44,15 +44,15 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Load, Logs, Popul
         return *asyncio.run(run(service)), population
 
 
-def judged(written: tuple[Load, Logs, Population], user: str, log: list[Kept]) -> Verdict:
+def evaluated(written: tuple[Load, Logs, Population], user: str, log: list[Kept]) -> ModelComparison:
     load, logs, population = written
     return judge(load, {**logs, user: log}, Oracle(BUNDLE), population.histories)
 
 
 def test_what_is_right_is_clean(written: tuple[Load, Logs, Population]) -> None:
     load, logs, population = written
-    verdict = judge(load, logs, Oracle(BUNDLE), population.histories)
-    assert verdict.clean(), verdict
+    comparison = judge(load, logs, Oracle(BUNDLE), population.histories)
+    assert comparison.clean(), comparison
     assert len(load.acknowledged) == len(load.sent) == 48
     assert len(load.answers) > len(load.sent)  # some were sent twice
 
@@ -60,25 +60,25 @@ def test_what_is_right_is_clean(written: tuple[Load, Logs, Population]) -> None:
 def test_each_kind_of_wrong_is_seen(written: tuple[Load, Logs, Population]) -> None:
     user = "a-newcomer"
     log = list(written[1][user])
-    without_last = judged(written, user, log[:-1])
+    without_last = evaluated(written, user, log[:-1])
     assert (without_last.lost, without_last.duplicated, without_last.out_of_order) == (1, 0, 0)
     assert without_last.wrong  # its answers name a sequence that is not there
-    doubled = judged(written, user, [*log, dataclasses.replace(log[0], sequence=len(log) + 1)])
+    doubled = evaluated(written, user, [*log, dataclasses.replace(log[0], sequence=len(log) + 1)])
     assert (doubled.lost, doubled.duplicated, doubled.out_of_order, doubled.wrong) == (0, 1, 0, 0)
-    stranger = judged(written, user, [*log, Kept(len(log) + 1, "i1", 10**6)])
+    stranger = evaluated(written, user, [*log, Kept(len(log) + 1, "i1", 10**6)])
     assert (stranger.lost, stranger.duplicated) == (0, 1)
-    gap = judged(written, user, [*log, dataclasses.replace(log[0], name=0, sequence=len(log) + 2)])
+    gap = evaluated(written, user, [*log, dataclasses.replace(log[0], name=0, sequence=len(log) + 2)])
     assert gap.out_of_order == 1
     swapped = [
         dataclasses.replace(log[1], sequence=1),
         dataclasses.replace(log[0], sequence=2),
         *log[2:],
     ]
-    exchanged = judged(written, user, swapped)
+    exchanged = evaluated(written, user, swapped)
     assert exchanged.lost == 2
     assert exchanged.wrong
     other = next(iter(written[2].histories))
-    assert judged(written, other, list(written[1][other])[1:]).lost
+    assert evaluated(written, other, list(written[1][other])[1:]).lost
 
 
 def test_an_answer_of_another_fold_is_wrong(written: tuple[Load, Logs, Population]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
-from tests.faults.aftermath import judged
+from tests.faults.aftermath import evaluated
 from tests.faults.form import LONG, report
 from tests.faults.watch import Watch
 from tests.faults.writers import Load
@@ -61,13 +61,13 @@ async def _hang(redis: RedisServer, service: RunningService) -> None:
         ready = await watch.until(READY, 200, resumed)
         await load.acknowledged_more(1000)
     recovery = min(moment for moment in load.acknowledged_at if moment >= resumed) - resumed
-    verdict = await judged(load, [BUNDLE])
+    comparison = await evaluated(load, [BUNDLE])
     p99 = float(np.percentile(load.refused_after, 99))
     report(
         f"Redis paused for {PAUSE_SECONDS} s under load",
         seed=SEED,
         acknowledged=len(load.acknowledged),
-        **verdict.figures(),
+        **comparison.figures(),
         statuses=load.statuses,
         refusals_median_seconds=round(float(np.median(load.refused_after)), 4),
         refusals_p99_seconds=round(p99, 3),
@@ -80,7 +80,7 @@ async def _hang(redis: RedisServer, service: RunningService) -> None:
         recovery_seconds=round(recovery, 3),
         ready_again_after_seconds=round(ready, 3),
     )
-    assert verdict.clean(), verdict.examples
+    assert comparison.clean(), comparison.examples
     assert set(load.statuses) == {"200", "503"}
     assert set(watch.statuses(HEALTH)) == {200}
     assert set(watch.statuses(READ)) == {200, 503}

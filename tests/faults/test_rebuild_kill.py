@@ -38,21 +38,23 @@ def test_a_rebuild_survives_kill_9(tmp_path: Path, state_url: str) -> None:
     bundles = tmp_path / "bundles"
     for n, version in enumerate(("v1", "v2")):
         write_bundle(bundles / version, bundle_of(ModelConfig(items=ITEMS, dim=8), n, version, f"2026-01-0{n + 1}"))
-    with RunningService(tmp_path, state_url, bundles / "v1", RECBLR_REBUILD_SHARE="0") as service:
+    with RunningService(tmp_path, state_url, bundles / "v1", RECBLR_BACKFILL_SHARE="0") as service:
         for start in range(0, USERS, 32):
             users = [f"u{start + n % 32}" for n in range(32 * EVENTS)]
             events = [{"user_id": user, "item_id": f"i{1 + dice.randrange(ITEMS)}"} for user in users]
             service.post("/events/batch", {"events": events})
-    memos: list[int] = []
+    snapshots: list[int] = []
     for _ in range(kills):
-        memos.append(_killed(tmp_path, state_url, bundles / "v2", memos[-1] if memos else 0, dice.uniform(0.0, 0.3)))
-    fast = {"RECBLR_WORKERS": "2", "RECBLR_REBUILD_SHARE": FAST}
+        snapshots.append(
+            _killed(tmp_path, state_url, bundles / "v2", snapshots[-1] if snapshots else 0, dice.uniform(0.0, 0.3))
+        )
+    fast = {"RECBLR_WORKERS": "2", "RECBLR_BACKFILL_SHARE": FAST}
     with RunningService(tmp_path, state_url, bundles / "v2", **fast) as service:
         began = time.monotonic()
         wait_for("the rebuild's end", lambda: not _stands(service)["running"])
         seconds, found = time.monotonic() - began, _stands(service)
         audits = [service.get(f"/users/u{user}/audit") for user in range(USERS)]
-    missing = sum((audit["memo"], audit["applied"]) != ("found", EVENTS) for audit in audits)
+    missing = sum((audit["snapshot"], audit["applied"]) != ("found", EVENTS) for audit in audits)
     wrong = sum(audit["max_relative_error"] > 1e-5 for audit in audits)
     report(
         "kill -9 of two workers while they rebuild memos",
@@ -60,7 +62,7 @@ def test_a_rebuild_survives_kill_9(tmp_path: Path, state_url: str) -> None:
         seed=SEED,
         kills=kills,
         users=USERS,
-        memos_told_of_at_the_kills=memos,
+        snapshots_told_of_at_the_kills=snapshots,
         walks=found["walk"],
         missing=missing,
         wrong=wrong,
@@ -72,16 +74,16 @@ def test_a_rebuild_survives_kill_9(tmp_path: Path, state_url: str) -> None:
 
 def _killed(folder: Path, state_url: str, bundle: Path, before: int, pause: float) -> int:
     """Start two slow workers, and kill them a little after their first memos; how many there were in all by then."""
-    service = RunningService(folder, state_url, bundle, RECBLR_WORKERS="2", RECBLR_REBUILD_SHARE=SLOW)
+    service = RunningService(folder, state_url, bundle, RECBLR_WORKERS="2", RECBLR_BACKFILL_SHARE=SLOW)
     with service:
-        wait_for("memos of this start", lambda: _stands(service).get("memos", 0) > before)
+        wait_for("memos of this start", lambda: _stands(service).get("snapshots", 0) > before)
         time.sleep(pause)
         found = _stands(service)
         assert found["running"], "it was too fast to be killed in the middle"
         service.kill()
-        return int(found["memos"])
+        return int(found["snapshots"])
 
 
 def _stands(service: RunningService) -> dict[str, Any]:
-    rebuilds = service.get("/admin/rebuilds")["rebuilds"]
+    rebuilds = service.get("/admin/backfills")["backfills"]
     return next((each for each in rebuilds if each["model_version"] == "v2"), {})

@@ -16,7 +16,7 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.aftermath import audited, judged
+from tests.faults.aftermath import audited, evaluated
 from tests.faults.form import LONG, report, times
 from tests.faults.population import Population
 from tests.faults.writers import Load
@@ -64,16 +64,16 @@ async def _workers_die(service: RunningService, server: RedisServer) -> None:
             await load.acknowledged_more(1)
             recoveries.append(load.acknowledged_at[before] - ready)
             await asyncio.to_thread(wait_for, "both workers", partial(_started, service, 2 * (kill + 2)))
-    verdict = await judged(load, [BUNDLE])
+    comparison = await evaluated(load, [BUNDLE])
     report(
         "kill -9 of Redis and of both workers",
         seed=SEED,
         kills=kills,
         acknowledged=len(load.acknowledged),
-        **verdict.figures(),
+        **comparison.figures(),
         longest_recovery_seconds=round(max(recoveries), 3),
     )
-    assert verdict.clean(), verdict
+    assert comparison.clean(), comparison
     server.kill()
     await _kill_workers(service)
     assert await asyncio.to_thread(service.stop) == 0  # who waits does not keep a stop waiting
@@ -116,8 +116,8 @@ async def _ordeal(service: RunningService, server: RedisServer) -> None:
             await load.acknowledged_more(1)
             loading.append(ready - began)
             recoveries.append(load.acknowledged_at[before] - ready)
-    verdict = await judged(load, [BUNDLE], population)
-    everyone = await audited(load, server.url, population, verdict)
+    comparison = await evaluated(load, [BUNDLE], population)
+    everyone = await audited(load, server.url, population, comparison)
     report(
         "kill -9 of Redis under load",
         appendfsync="always",
@@ -126,12 +126,12 @@ async def _ordeal(service: RunningService, server: RedisServer) -> None:
         acknowledged=len(load.acknowledged),
         answers=len(load.answers),
         statuses=dict(load.statuses),
-        **verdict.figures(),
+        **comparison.figures(),
         longest_start_of_redis_seconds=round(max(loading), 2),
         longest_recovery_seconds=round(max(recoveries), 3),
         **everyone.figures(),
     )
-    assert verdict.clean(), verdict
+    assert comparison.clean(), comparison
     assert load.statuses["503"]  # or nobody noticed
     assert everyone.damaged == 0
     assert everyone.max_relative_error <= 1e-5

@@ -20,10 +20,10 @@ import redis
 
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
-from service.core.rollout.desired_state import NOTE, Rollout, decode_rollout
+from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, decode_rollout
 from tests.deployments import wait_for
 from tests.end_to_end.service import KEY, RunningService
-from tests.faults.aftermath import audited, judged
+from tests.faults.aftermath import audited, evaluated
 from tests.faults.client import Client
 from tests.faults.form import LONG, report, times
 from tests.faults.population import Population
@@ -68,11 +68,11 @@ async def _exchanges(service: RunningService, url: str) -> None:
             assert (status, answer["model_version"]) == (200, version)
             await load.acknowledged_more(20)
             await asyncio.sleep(times(0, 1))
-    verdict = await judged(load, BUNDLES, population)
+    comparison = await evaluated(load, BUNDLES, population)
     errors = []
     for bundle in BUNDLES:  # each model's memos
         await _reload(service, bundle.version)
-        errors.append(await audited(load, url, population, verdict))
+        errors.append(await audited(load, url, population, comparison))
     answered_by = Counter(answer.version for answer in load.answers)
     report(
         "reload under load",
@@ -81,7 +81,7 @@ async def _exchanges(service: RunningService, url: str) -> None:
         acknowledged=len(load.acknowledged),
         answers=dict(answered_by),
         statuses=dict(load.statuses),
-        **verdict.figures(),
+        **comparison.figures(),
         longest_reload_seconds=round(max(end - begin for begin, end in took), 2),
         quiet_p99_ms=_p99(load, [quiet]),
         reloading_p99_ms=_p99(load, took),
@@ -89,7 +89,7 @@ async def _exchanges(service: RunningService, url: str) -> None:
         **{f"audit_{b.version}": e.figures() for b, e in zip(BUNDLES, errors, strict=True)},
     )
     assert set(load.statuses) == {"200"}
-    assert verdict.clean(), verdict
+    assert comparison.clean(), comparison
     assert set(answered_by) == {"a", "b"}
     assert all(each.damaged == 0 and each.max_relative_error <= 1e-5 for each in errors)
 
@@ -131,8 +131,8 @@ async def _killed_reloads(service: RunningService, url: str, whom: str) -> None:
                 assert moment != "decided" or now == other
                 outcomes[f"{moment}: {'new' if now == other else 'old'}"] += 1
                 await load.acknowledged_more(10)
-    verdict = await judged(load, BUNDLES, population)
-    everyone = await audited(load, url, population, verdict)
+    comparison = await evaluated(load, BUNDLES, population)
+    everyone = await audited(load, url, population, comparison)
     report(
         "kill -9 in the middle of a reload",
         whom=whom,
@@ -141,11 +141,11 @@ async def _killed_reloads(service: RunningService, url: str, whom: str) -> None:
         outcomes=dict(outcomes),
         acknowledged=len(load.acknowledged),
         statuses=dict(load.statuses),
-        **verdict.figures(),
+        **comparison.figures(),
         longest_until_all_serve_the_same_seconds=round(max(restarts), 2),
         **everyone.figures(),
     )
-    assert verdict.clean(), verdict
+    assert comparison.clean(), comparison
     assert everyone.damaged == 0
     assert everyone.max_relative_error <= 1e-5
 
@@ -167,7 +167,7 @@ async def _reload(service: RunningService, version: str) -> tuple[int, Any]:
 
 
 def _rollout(client: redis.Redis) -> Rollout:
-    found = decode_rollout(client.hget("{notes}:notes", NOTE))
+    found = decode_rollout(client.hget("{notes}:notes", ROLLOUT_RECORD))
     assert found is not None
     return found
 

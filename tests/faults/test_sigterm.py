@@ -11,7 +11,7 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
-from tests.faults.aftermath import judged
+from tests.faults.aftermath import evaluated
 from tests.faults.form import report, times
 from tests.faults.oracle import logs_of
 from tests.faults.writers import Load
@@ -48,7 +48,7 @@ def test_a_stop_under_load_fails_no_request(tmp_path: Path, workers: int) -> Non
             loads.append(load)
             stops[stop] = asyncio.run(_stopped(service, load))
         with service:
-            verdicts = [asyncio.run(judged(load, [BUNDLE])) for load in loads]
+            comparisons = [asyncio.run(evaluated(load, [BUNDLE])) for load in loads]
             accepted_unanswered = sum(asyncio.run(_unanswered(load)) for load in loads)
     report(
         "SIGTERM under load",
@@ -58,10 +58,10 @@ def test_a_stop_under_load_fails_no_request(tmp_path: Path, workers: int) -> Non
         acknowledged=sum(len(load.acknowledged) for load in loads),
         not_accepted=sum(len(load.unanswered) for load in loads) - accepted_unanswered,
         accepted_and_not_answered=accepted_unanswered,
-        **{name: sum(verdict.figures()[name] for verdict in verdicts) for name in verdicts[0].figures()},
+        **{name: sum(comparison.figures()[name] for comparison in comparisons) for name in comparisons[0].figures()},
         longest_exit_seconds=round(max(stops), 2),
     )
-    assert all(verdict.clean() for verdict in verdicts), verdicts
+    assert all(comparison.clean() for comparison in comparisons), comparisons
     assert accepted_unanswered == 0
     assert all(load.unanswered for load in loads)  # or the stop met nobody
     assert max(stops) < GRACE_SECONDS

@@ -10,9 +10,9 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
-from tests.faults.aftermath import judged
+from tests.faults.aftermath import evaluated
 from tests.faults.form import report, times
-from tests.faults.oracle import Verdict
+from tests.faults.oracle import ModelComparison
 from tests.faults.population import Audited, audit_everyone
 from tests.faults.proxy import Fault, Proxy
 from tests.faults.writers import Load
@@ -30,8 +30,8 @@ BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=16))
 
 @pytest.mark.parametrize("fault", EVERY)
 def test_what_is_repeated_counts_once(tmp_path: Path, fault: Fault) -> None:
-    load, proxy, verdict, everyone = _run(tmp_path, fault, named=True)
-    assert verdict.clean(), verdict
+    load, proxy, comparison, everyone = _run(tmp_path, fault, named=True)
+    assert comparison.clean(), comparison
     assert proxy.spoiled
     if fault == "cut":
         assert load.seen_late  # some had counted before anybody was told
@@ -41,12 +41,12 @@ def test_what_is_repeated_counts_once(tmp_path: Path, fault: Fault) -> None:
 
 def test_without_event_ids_what_is_repeated_counts_again(tmp_path: Path) -> None:
     """So the test above would see a duplicate."""
-    _, _, verdict, _ = _run(tmp_path, "cut", named=False)
-    assert verdict.duplicated
-    assert (verdict.lost, verdict.out_of_order, verdict.wrong) == (0, 0, 0), verdict
+    _, _, comparison, _ = _run(tmp_path, "cut", named=False)
+    assert comparison.duplicated
+    assert (comparison.lost, comparison.out_of_order, comparison.wrong) == (0, 0, 0), comparison
 
 
-def _run(tmp_path: Path, fault: Fault, *, named: bool) -> tuple[Load, Proxy, Verdict, Audited]:
+def _run(tmp_path: Path, fault: Fault, *, named: bool) -> tuple[Load, Proxy, ModelComparison, Audited]:
     write_bundle(tmp_path / "bundle", BUNDLE)
     with RedisServer() as server:
         return asyncio.run(_spoiled(tmp_path, server, fault, named))
@@ -54,7 +54,7 @@ def _run(tmp_path: Path, fault: Fault, *, named: bool) -> tuple[Load, Proxy, Ver
 
 async def _spoiled(
     tmp_path: Path, server: RedisServer, fault: Fault, named: bool
-) -> tuple[Load, Proxy, Verdict, Audited]:
+) -> tuple[Load, Proxy, ModelComparison, Audited]:
     async with Proxy(server.port, fault, SEED) as proxy:
         service = RunningService(tmp_path, proxy.url, tmp_path / "bundle", RECBLR_EVENTS_KEPT="100000")
         await asyncio.to_thread(service.__enter__)
@@ -64,7 +64,7 @@ async def _spoiled(
             proxy.every = EVERY[fault]
             await load.write(times(20, 200))
             proxy.every = 0
-            verdict = await judged(load, [BUNDLE])
+            comparison = await evaluated(load, [BUNDLE])
             everyone = await audit_everyone(service.url, server.url)
         finally:  # or the proxy waits for its connections
             await asyncio.to_thread(service.stop)
@@ -78,7 +78,7 @@ async def _spoiled(
         repeated_and_found_to_count=load.seen_late,
         acknowledged_without_recommendations=load.without_answer,
         statuses=dict(load.statuses),
-        **verdict.figures(),
+        **comparison.figures(),
         **everyone.figures(),
     )
-    return load, proxy, verdict, everyone
+    return load, proxy, comparison, everyone

@@ -15,7 +15,7 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.aftermath import audited, judged
+from tests.faults.aftermath import audited, evaluated
 from tests.faults.form import LONG, report, times
 from tests.faults.population import Population
 from tests.faults.writers import Load
@@ -57,8 +57,8 @@ async def _ordeal(service: RunningService, url: str, backend: str) -> None:
             silences.append(time.monotonic() - began)
             await _all_ready(service, WORKERS + len(restarts) + 1)
             restarts.append(time.monotonic() - began)
-    verdict = await judged(load, [BUNDLE], population)
-    everyone = await audited(load, url, population, verdict)
+    comparison = await evaluated(load, [BUNDLE], population)
+    everyone = await audited(load, url, population, comparison)
     report(
         "kill -9 of a random worker under load",
         backend=backend,
@@ -68,12 +68,12 @@ async def _ordeal(service: RunningService, url: str, backend: str) -> None:
         acknowledged=len(load.acknowledged),
         answers=len(load.answers),
         statuses=dict(load.statuses),
-        **verdict.figures(),
+        **comparison.figures(),
         longest_silence_seconds=round(max(silences), 2),
         longest_restart_seconds=round(max(restarts), 2),
         **everyone.figures(),
     )
-    assert verdict.clean(), verdict
+    assert comparison.clean(), comparison
     assert load.statuses["none"]  # or nobody was killed in the middle
     assert everyone.damaged == 0
     assert everyone.max_relative_error <= 1e-5

@@ -29,7 +29,7 @@ def test_the_engine_alone() -> None:
 def test_a_rebuild_while_serving() -> None:
     small = ["--users", "40", "--events", "12", "--seconds", "1", "--rate", "40", "--audited", "10"]
     found = run(*small)
-    assert (found["quiet"]["memos"], found["quiet"]["events"]) == (40, 480)
-    assert found["while_serving"]["memos"] > 0
-    assert found["memos_audited"] == 10
+    assert (found["quiet"]["snapshots"], found["quiet"]["events"]) == (40, 480)
+    assert found["while_serving"]["snapshots"] > 0
+    assert found["snapshots_audited"] == 10
     assert found["largest_relative_error"] <= 1e-5

@@ -8,7 +8,7 @@ from loadtests.targets import as_table
 def rows(results: dict[str, dict[str, object]]) -> dict[str, str]:
     lines = as_table(results).splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return {what: verdict for what, _, _, verdict in cells}
+    return {what: comparison for what, _, _, comparison in cells}
 
 
 def test_a_figure_is_held_to_its_bound_and_one_that_is_not_there_is_not_measured() -> None:

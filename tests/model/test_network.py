@@ -18,14 +18,14 @@ TOLERANCE = 1e-5
 
 def histories(config: ModelConfig, lengths: list[int], seed: int) -> list[list[int]]:
     rng = np.random.default_rng(seed)
-    drawn = [rng.integers(1, config.items + 1, length).tolist() for length in lengths]
-    return [[0, *history] if config.start_token else history for history in drawn]
+    sampled = [rng.integers(1, config.items + 1, length).tolist() for length in lengths]
+    return [[0, *history] if config.start_token else history for history in sampled]
 
 
-def padded(drawn: list[list[int]], fill: int = 0) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, drawn))
-    rows = [history + [fill] * (longest - len(history)) for history in drawn]
-    return torch.tensor(rows), torch.tensor([len(history) for history in drawn])
+def padded(sampled: list[list[int]], fill: int = 0) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, sampled))
+    rows = [history + [fill] * (longest - len(history)) for history in sampled]
+    return torch.tensor(rows), torch.tensor([len(history) for history in sampled])
 
 
 def build(config: ModelConfig, seed: int = 1) -> tuple[RecBLR, Plain, Arrays]:
@@ -42,8 +42,8 @@ def config(request: pytest.FixtureRequest) -> ModelConfig:
 @torch.no_grad()
 def test_forward_agrees_with_the_equations_at_ragged_lengths(config: ModelConfig) -> None:
     network, plain, _ = build(config)
-    drawn = np.random.default_rng(5).integers(1, 514, 3).tolist()
-    each = histories(config, [*LENGTHS, *drawn], seed=2)
+    sampled = np.random.default_rng(5).integers(1, 514, 3).tolist()
+    each = histories(config, [*LENGTHS, *sampled], seed=2)
     outputs, state = network(*_with_state(padded(each)))
     for n, history in enumerate(each):
         wanted, wanted_state = plain.run(history)

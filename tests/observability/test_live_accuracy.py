@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from service.core.ports import Place
+from service.core.engine_requests import TargetRank
 from service.observability.live_accuracy import Accuracy, Ratios
 from service.observability.metrics import PrometheusMeter
 
@@ -35,13 +35,13 @@ def value(found: Series, name: str, **labels: str) -> float:
     return found[f"recblr_accuracy_{name}", frozenset(labels.items())]
 
 
-def page_of(places: list[tuple[str, Place]]) -> Series:
+def page_of(ranks: list[tuple[str, TargetRank]]) -> Series:
     registry = CollectorRegistry()
 
     async def add() -> None:
         accuracy = Accuracy(registry)
-        accuracy.serve({version for version, _ in places})
-        for version, place in places:
+        accuracy.serve({version for version, _ in ranks})
+        for version, place in ranks:
             accuracy.add(version, place)
         accuracy.write()
 
@@ -52,8 +52,8 @@ def page_of(places: list[tuple[str, Place]]) -> Series:
 
 
 def test_gains_by_their_formulas() -> None:
-    places = [Place(False, *pair) for pair in ((1, 1), (3, 2), (10, 10), (11, 0), (400, 7), (0, 0))]
-    found = page_of([("v1", place) for place in places])
+    ranks = [TargetRank(False, *pair) for pair in ((1, 1), (3, 2), (10, 10), (11, 0), (400, 7), (0, 0))]
+    found = page_of([("v1", place) for place in ranks])
     whose = {"version": "v1", "history": "warm"}
     assert value(found, "events_total", **whose) == 6
     assert value(found, "hits_total", **whose, seen="kept") == 3
@@ -68,7 +68,9 @@ def test_gains_by_their_formulas() -> None:
 
 
 def test_models_and_cold_users_stand_apart() -> None:
-    found = page_of([("v1", Place(True, 1, 1)), ("v1", Place(False, 99, 99)), ("v2", Place(False, 1, 1))])
+    found = page_of(
+        [("v1", TargetRank(True, 1, 1)), ("v1", TargetRank(False, 99, 99)), ("v2", TargetRank(False, 1, 1))]
+    )
     for version, history, hits in (("v1", "cold", 1), ("v1", "warm", 0), ("v2", "warm", 1)):
         whose = {"version": version, "history": history}
         assert value(found, "events_total", **whose) == 1
@@ -78,19 +80,19 @@ def test_models_and_cold_users_stand_apart() -> None:
 
 def test_windows_slide() -> None:
     rng = np.random.default_rng(5)
-    drawn = rng.integers(0, 30, (12_345, 2)).tolist()
-    found = page_of([("v1", Place(False, *pair)) for pair in drawn])
+    sampled = rng.integers(0, 30, (12_345, 2)).tolist()
+    found = page_of([("v1", TargetRank(False, *pair)) for pair in sampled])
     whose = {"version": "v1", "history": "warm"}
     assert value(found, "events_total", **whose) == 12_345
     for window in (1000, 10_000):
         for column, seen in enumerate(("kept", "masked")):
-            places = [pair[column] for pair in drawn[-window:]]
+            ranks = [pair[column] for pair in sampled[-window:]]
             which = {**whose, "seen": seen, "window": str(window)}
-            hits = [0 < place <= 10 for place in places]
+            hits = [0 < place <= 10 for place in ranks]
             assert value(found, "hr_at_10", **which) == pytest.approx(np.mean(hits), rel=1e-12)
-            gains = [1 / math.log2(1 + place) if hit else 0 for place, hit in zip(places, hits, strict=True)]
+            gains = [1 / math.log2(1 + place) if hit else 0 for place, hit in zip(ranks, hits, strict=True)]
             assert value(found, "ndcg_at_10", **which) == pytest.approx(np.mean(gains), rel=1e-12)
-            assert value(found, "mrr", **which) == pytest.approx(np.mean([p and 1 / p for p in places]), rel=1e-12)
+            assert value(found, "mrr", **which) == pytest.approx(np.mean([p and 1 / p for p in ranks]), rel=1e-12)
 
 
 def test_a_model_that_answers_no_more_has_no_window_and_begins_anew_if_it_comes_back() -> None:
@@ -98,7 +100,9 @@ def test_a_model_that_answers_no_more_has_no_window_and_begins_anew_if_it_comes_
         meter = PrometheusMeter()
         for serving, place in ((["v1"], 1), (["v2", "v1"], 1), (["v2"], 1), (["v2"], 1), (["v1", "v2"], 0)):
             meter.models(serving)
-            meter.judged("v1", Place(False, place, place))  # where v1 serves no more, by a turn that was under way
+            meter.evaluated(
+                "v1", TargetRank(False, place, place)
+            )  # where v1 serves no more, by a turn that was under way
             yield series(meter.page().decode())
 
     async def all_pages() -> list[Series]:
@@ -116,14 +120,14 @@ def test_a_model_that_answers_no_more_has_no_window_and_begins_anew_if_it_comes_
 WORKER = """
 import asyncio, os, sys
 from service.observability.metrics import PrometheusMeter
-from service.core.ports import Place
+from service.core.engine_requests import TargetRank
 async def main():
     meter = PrometheusMeter()
     meter.models(["v1"])
     for n in range(int(sys.argv[1])):
-        meter.judged("v1", Place(False, 1, 1))
+        meter.evaluated("v1", TargetRank(False, 1, 1))
     for n in range(int(sys.argv[2])):
-        meter.judged("v1", Place(False, 0, 0))
+        meter.evaluated("v1", TargetRank(False, 0, 0))
     if sys.argv[3] == "show":
         print(meter.page().decode())
     else:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from redis import Redis, RedisCluster
 
-from service.core.store_port import Store
+from service.core.ports import Store
 from service.store.factory import open_store
 from service.store.redis.layout import SHARDS, deletions_key, events_after, keys
 from service.store.redis.store import BUDGET_SECONDS, open_redis

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.core.errors import StoreUnavailable
-from service.core.events import Event, MemoPut, NewEvent, Snapshot, Visit
-from service.core.store_port import Store
+from service.core.events import AppendAndRead, Event, LogView, NewEvent, SnapshotPut
+from service.core.ports import Store
 
 V = "model-1"
 
@@ -19,24 +19,24 @@ def sequences(events: Sequence[Event]) -> list[int]:
     return [event.sequence for event in events]
 
 
-async def visit_all(store: Store, visits: Sequence[Visit]) -> list[Snapshot]:
+async def append_and_read_all(store: Store, requests: Sequence[AppendAndRead]) -> list[LogView]:
     """One round trip of which nothing may fail: the first failure is raised."""
-    snapshots: list[Snapshot] = []
-    for found in await store.visit(visits):
+    views: list[LogView] = []
+    for found in await store.append_and_read(requests):
         if isinstance(found, StoreUnavailable):
             raise found
-        snapshots.append(found)
-    return snapshots
+        views.append(found)
+    return views
 
 
-async def append(store: Store, user_id: str, *events: NewEvent, version: str | None = V) -> Snapshot:
-    [snapshot] = await visit_all(store, [Visit(user_id, version, events)])
-    return snapshot
+async def append(store: Store, user_id: str, *events: NewEvent, version: str | None = V) -> LogView:
+    [view] = await append_and_read_all(store, [AppendAndRead(user_id, version, events)])
+    return view
 
 
-async def read(store: Store, user_id: str, version: str | None = V) -> Snapshot:
-    [snapshot] = await visit_all(store, [Visit(user_id, version)])
-    return snapshot
+async def read(store: Store, user_id: str, version: str | None = V) -> LogView:
+    [view] = await append_and_read_all(store, [AppendAndRead(user_id, version)])
+    return view
 
 
 async def put(
@@ -51,5 +51,5 @@ async def put(
 ) -> bool:
     if generation is None:
         generation = (await read(store, user_id)).generation
-    [stored] = await store.put_memos([MemoPut(user_id, generation, version, applied, blob, repair)])
+    [stored] = await store.put_snapshots([SnapshotPut(user_id, generation, version, applied, blob, repair)])
     return stored

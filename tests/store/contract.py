@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.core.store_port import Store
+from service.core.ports import Store
 from tests.store.backends import Backend
 from tests.store.contract_log import LogContract
 from tests.store.contract_merge import MergeContract
-from tests.store.contract_records import NotesContract
+from tests.store.contract_records import RecordsContract
 from tests.store.contract_removal import RemovalContract
-from tests.store.contract_snapshots import MemoContract
+from tests.store.contract_snapshots import SnapshotContract
 
 
-class StoreContract(LogContract, MemoContract, MergeContract, NotesContract, RemovalContract):
+class StoreContract(LogContract, SnapshotContract, MergeContract, RecordsContract, RemovalContract):
     @pytest.fixture
     async def store(self, backend: Backend) -> AsyncIterator[Store]:
         store = await backend.open()

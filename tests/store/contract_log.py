@@ -6,16 +6,16 @@ import asyncio
 
 import pytest
 
-from service.core.events import Appended, Conflict, Event, Snapshot, Visit
-from service.core.store_port import Store
+from service.core.events import AppendAndRead, Appended, Conflict, Event, LogView
+from service.core.ports import Store
 from tests.store.backends import Backend
-from tests.store.calls import V, append, new, put, read, sequences, visit_all
+from tests.store.calls import V, append, append_and_read_all, new, put, read, sequences
 
 
 class LogContract:
     async def test_an_unknown_user_is_empty(self, store: Store) -> None:
-        assert await read(store, "u") == Snapshot("", 0, 0, None, ())
-        assert await read(store, "u", None) == Snapshot("", 0, 0, None, ())
+        assert await read(store, "u") == LogView("", 0, 0, None, ())
+        assert await read(store, "u", None) == LogView("", 0, 0, None, ())
         assert await store.history("u", None, 10) is None
         assert not await store.delete_event("u", "a")
         assert not await store.delete_event("u", "seq-1")
@@ -23,39 +23,39 @@ class LogContract:
         assert not await put(store, "u", 0, generation="")
 
     async def test_an_append_comes_back_whole(self, store: Store) -> None:
-        snapshot = await append(store, "u", new("a", "id-1", 1.5), new("b", None, 2.5))
-        assert snapshot.appended == (Appended(1, False), Appended(2, False))
-        assert snapshot.pending == (Event(1, "a", 1.5, "id-1"), Event(2, "b", 2.5, "seq-2"))
-        assert (snapshot.sequence, snapshot.trimmed, snapshot.memo) == (2, 0, None)
-        assert snapshot.generation
+        view = await append(store, "u", new("a", "id-1", 1.5), new("b", None, 2.5))
+        assert view.appended == (Appended(1, False), Appended(2, False))
+        assert view.pending == (Event(1, "a", 1.5, "id-1"), Event(2, "b", 2.5, "seq-2"))
+        assert (view.sequence, view.trimmed, view.snapshot) == (2, 0, None)
+        assert view.generation
         again = await read(store, "u")
-        assert again == Snapshot(snapshot.generation, 2, 0, None, snapshot.pending)
+        assert again == LogView(view.generation, 2, 0, None, view.pending)
 
     async def test_no_visits_give_no_snapshots(self, store: Store) -> None:
-        assert await store.visit([]) == []
-        assert await store.put_memos([]) == []
+        assert await store.append_and_read([]) == []
+        assert await store.put_snapshots([]) == []
 
     async def test_a_visit_without_events_changes_nothing(self, store: Store, backend: Backend) -> None:
         await append(store, "u", new("a", "id-1"))
         before = backend.contents()
-        await visit_all(store, [Visit("u", V), Visit("v", V), Visit("u", None)])
+        await append_and_read_all(store, [AppendAndRead("u", V), AppendAndRead("v", V), AppendAndRead("u", None)])
         assert backend.contents() == before
 
     async def test_a_duplicate_answers_as_the_first_time(self, store: Store) -> None:
         await append(store, "u", new("a", "id-1"), new("b", "id-2"))
-        snapshot = await append(store, "u", new("a", "id-1"))
-        assert snapshot.appended == (Appended(1, True),)
-        assert (snapshot.sequence, len(snapshot.pending)) == (2, 2)
+        view = await append(store, "u", new("a", "id-1"))
+        assert view.appended == (Appended(1, True),)
+        assert (view.sequence, len(view.pending)) == (2, 2)
 
     async def test_another_payload_under_the_same_id_conflicts(self, store: Store) -> None:
         await append(store, "u", new("z"), new("a", "id-1"))
-        snapshot = await append(store, "u", new("b", "id-1"), new("c", "id-2"), new("a", "id-1", 9.0))
-        assert snapshot.appended == (Conflict(2), Appended(3, False), Conflict(2))
-        assert [event.item_id for event in snapshot.pending] == ["z", "a", "c"]
+        view = await append(store, "u", new("b", "id-1"), new("c", "id-2"), new("a", "id-1", 9.0))
+        assert view.appended == (Conflict(2), Appended(3, False), Conflict(2))
+        assert [event.item_id for event in view.pending] == ["z", "a", "c"]
 
     async def test_duplicates_and_conflicts_within_one_visit(self, store: Store) -> None:
-        snapshot = await append(store, "u", new("a", "x"), new("a", "x"), new("b", "x"), new("a"), new("a"))
-        assert snapshot.appended == (
+        view = await append(store, "u", new("a", "x"), new("a", "x"), new("b", "x"), new("a"), new("a"))
+        assert view.appended == (
             Appended(1, False),
             Appended(1, True),
             Conflict(1),
@@ -68,19 +68,19 @@ class LogContract:
         assert (await append(store, "v", new("b", "x"))).appended == (Appended(1, False),)
 
     async def test_visits_to_one_user_in_one_batch_run_in_order(self, store: Store) -> None:
-        visits = [Visit(f"u{n % 2}", V, (new(f"i{n}", f"id-{n}"),)) for n in range(20)]
-        visits += [Visit("u0", V), Visit("u1", V, (new("again", "id-1"),))]
-        snapshots = await visit_all(store, visits)
-        for n, snapshot in enumerate(snapshots[:20]):
-            assert snapshot.appended == (Appended(n // 2 + 1, False),)
-            assert [event.item_id for event in snapshot.pending] == [f"i{m}" for m in range(n % 2, n + 1, 2)]
-        assert snapshots[20].pending == snapshots[18].pending
-        assert snapshots[21].appended == (Conflict(1),)
+        requests = [AppendAndRead(f"u{n % 2}", V, (new(f"i{n}", f"id-{n}"),)) for n in range(20)]
+        requests += [AppendAndRead("u0", V), AppendAndRead("u1", V, (new("again", "id-1"),))]
+        views = await append_and_read_all(store, requests)
+        for n, view in enumerate(views[:20]):
+            assert view.appended == (Appended(n // 2 + 1, False),)
+            assert [event.item_id for event in view.pending] == [f"i{m}" for m in range(n % 2, n + 1, 2)]
+        assert views[20].pending == views[18].pending
+        assert views[21].appended == (Conflict(1),)
 
     async def test_concurrent_writers_agree_on_one_log(self, store: Store, backend: Backend) -> None:
         other = await backend.open()
 
-        async def write(writer: int) -> list[Snapshot]:
+        async def write(writer: int) -> list[LogView]:
             through = store if writer % 2 else other
             return [await append(through, "u", new(f"{writer}-{n}", f"{writer}-{n}")) for n in range(8)]
 
@@ -88,9 +88,9 @@ class LogContract:
         log = (await read(store, "u")).pending
         assert sequences(log) == list(range(1, 257))
         assert sorted(s.sequence for s in written) == list(range(1, 257))
-        for snapshot in written:
-            assert snapshot.pending == log[: snapshot.sequence]
-            assert snapshot.appended == (Appended(snapshot.sequence, False),)
+        for view in written:
+            assert view.pending == log[: view.sequence]
+            assert view.appended == (Appended(view.sequence, False),)
         for writer in range(32):
             mine = [event.item_id for event in log if event.item_id.startswith(f"{writer}-")]
             assert mine == [f"{writer}-{n}" for n in range(8)]
@@ -99,7 +99,7 @@ class LogContract:
     async def test_one_event_sent_by_many_at_once_is_appended_once(self, store: Store, backend: Backend) -> None:
         other = await backend.open()
         sent = [append(through, "u", new("a", "x")) for through in (store, other) for _ in range(16)]
-        outcomes = [snapshot.appended[0] for snapshot in await asyncio.gather(*sent)]
+        outcomes = [view.appended[0] for view in await asyncio.gather(*sent)]
         assert outcomes.count(Appended(1, False)) == 1
         assert outcomes.count(Appended(1, True)) == 31
         await other.close()
@@ -129,9 +129,9 @@ class LogContract:
         )
         assert (await read(store, text)).pending == (Event(1, text, 1.5, text), Event(2, "plain", 1.5, "seq-2"))
         assert await put(store, text, 2, b"m", version=text)
-        assert (await read(store, text, text)).memo == b"m"
+        assert (await read(store, text, text)).snapshot == b"m"
         assert await store.delete_event(text, text)
-        assert (await read(store, text, text)).memo is None
+        assert (await read(store, text, text)).snapshot is None
         assert await store.delete_user(text) == 1
 
     @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ class LogContract:
         assert await put(first, "u", 19, b"memo")
         await first.close()
         second = await backend.open()
-        snapshot = await read(second, "u")
-        assert (snapshot.generation, snapshot.memo, sequences(snapshot.pending)) == (
+        view = await read(second, "u")
+        assert (view.generation, view.snapshot, sequences(view.pending)) == (
             written.generation,
             b"memo",
             [20],

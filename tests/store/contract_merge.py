@@ -6,8 +6,8 @@ import asyncio
 from contextlib import suppress
 
 from service.core.errors import StoreUnavailable
-from service.core.events import Appended, Conflict, Event, Merged, Snapshot
-from service.core.store_port import Store
+from service.core.events import Appended, Conflict, Event, LogView, Merged
+from service.core.ports import Store
 from tests.store.backends import Backend
 from tests.store.calls import append, new, put, read, sequences
 
@@ -17,9 +17,9 @@ class MergeContract:
         old = await append(store, "u", new("a", "x", 1.0), new("c", None, 3.0), new("e", "y", 5.0))
         await append(store, "anon", new("b", "z", 2.0), new("d", None, 4.0), new("f", None, 6.0))
         assert await store.merge("u", "anon") == Merged(3, 0, 0, 8)
-        snapshot = await read(store, "u")
+        view = await read(store, "u")
         # What is displaced gets new numbers, and what has no id of its own a new name with it.
-        assert snapshot.pending == (
+        assert view.pending == (
             Event(1, "a", 1.0, "x"),
             Event(4, "b", 2.0, "z"),
             Event(5, "c", 3.0, "seq-5"),
@@ -27,9 +27,9 @@ class MergeContract:
             Event(7, "e", 5.0, "y"),
             Event(8, "f", 6.0, "seq-8"),
         )
-        assert (snapshot.sequence, snapshot.trimmed) == (8, 0)
-        assert snapshot.generation not in ("", old.generation)
-        assert await read(store, "anon") == Snapshot("", 0, 0, None, ())
+        assert (view.sequence, view.trimmed) == (8, 0)
+        assert view.generation not in ("", old.generation)
+        assert await read(store, "anon") == LogView("", 0, 0, None, ())
         assert await store.history("anon", None, 10) is None
         assert "anon" not in backend.contents()
         assert await store.delete_event("u", "seq-5")
@@ -56,11 +56,11 @@ class MergeContract:
         await append(store, "u", new("a", "x", 2.0), new("b", "same", 3.0), new("c", "other", 4.0))
         await append(store, "v", new("b", "same", 3.0), new("d", "other", 0.0), new("e", "z", 1.0))
         assert await store.merge("u", "v") == Merged(1, 1, 1, 7)
-        snapshot = await append(
+        view = await append(
             store, "u", new("a", "x", 2.0), new("e", "z", 1.0), new("c", "other", 4.0), new("d", "other", 0.0)
         )
-        assert snapshot.appended == (Appended(5, True), Appended(4, True), Appended(7, True), Conflict(7))
-        assert [event.item_id for event in snapshot.pending] == ["e", "a", "b", "c"]
+        assert view.appended == (Appended(5, True), Appended(4, True), Appended(7, True), Conflict(7))
+        assert [event.item_id for event in view.pending] == ["e", "a", "b", "c"]
         backend.check()
 
     async def test_no_memo_outlives_a_merge(self, store: Store) -> None:
@@ -70,13 +70,13 @@ class MergeContract:
         assert await put(store, "u", 1, version="other")
         assert await put(store, "v", 1)
         assert await store.merge("u", "v")
-        assert (await read(store, "u")).memo is None
-        assert (await read(store, "u", "other")).memo is None
+        assert (await read(store, "u")).snapshot is None
+        assert (await read(store, "u", "other")).snapshot is None
         assert not await put(store, "u", 2, generation=old.generation)
         assert not await put(store, "u", 2, generation=old.generation, repair=True)
         assert not await put(store, "v", 1, generation=gone.generation)
         assert await put(store, "u", 3, b"new")
-        assert (await read(store, "u")).memo == b"new"
+        assert (await read(store, "u")).snapshot == b"new"
 
     async def test_into_a_user_who_is_new(self, store: Store, backend: Backend) -> None:
         await append(store, "v", new("b", "x", 2.0), new("a", None, 1.0))
@@ -144,9 +144,9 @@ class MergeContract:
         await append(store, "u", *(new(f"u{n}", f"u{n}", float(n)) for n in (2, 4, 6)))
         await append(store, "v", *(new(f"v{n}", f"v{n}", float(n)) for n in (3, 5)))
         assert await store.merge("u", "v") == Merged(2, 0, 0, 7)
-        snapshot = await read(store, "u")
-        assert [(e.sequence, e.item_id) for e in snapshot.pending] == [(5, "u4"), (6, "v5"), (7, "u6")]
-        assert snapshot.trimmed == 4
+        view = await read(store, "u")
+        assert [(e.sequence, e.item_id) for e in view.pending] == [(5, "u4"), (6, "v5"), (7, "u6")]
+        assert view.trimmed == 4
         assert (await append(store, "u", new("again", "u2"), new("v3", "v3"))).appended == (
             *(Appended(8, False), Appended(9, False)),
         )
@@ -155,9 +155,9 @@ class MergeContract:
         await store.delete_user("u")
         await append(store, "u", new("a"), new("b"), new("c"))
         assert await store.merge("u", "w") == Merged(2, 0, 0, 5)
-        snapshot = await read(store, "u")
-        assert [(e.sequence, e.item_id) for e in snapshot.pending] == [(3, "c"), (4, "w"), (5, "w")]
-        assert snapshot.trimmed == 2
+        view = await read(store, "u")
+        assert [(e.sequence, e.item_id) for e in view.pending] == [(3, "c"), (4, "w"), (5, "w")]
+        assert view.trimmed == 2
         backend.check()
         await store.close()
 
@@ -189,9 +189,9 @@ class MergeContract:
         await store.finish_merges()
         found = []
         for user in ("u", "v", "w"):
-            snapshot = await read(store, user)
-            found += [event.item_id for event in snapshot.pending]
-            assert sequences(snapshot.pending) == sorted(set(sequences(snapshot.pending)))
+            view = await read(store, user)
+            found += [event.item_id for event in view.pending]
+            assert sequences(view.pending) == sorted(set(sequences(view.pending)))
         assert sorted(found) == sorted(f"{user}-{n}" for user in ("u", "v", "w") for n in range(30))
         backend.check()
         await other.close()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from service.core.store_port import Store
+from service.core.ports import Store
 from tests.store.backends import Backend
 from tests.store.calls import append, new
 
 
-class NotesContract:
+class RecordsContract:
     async def test_every_user_is_listed(self, store: Store) -> None:
         users = {f"user {n}" for n in range(50)} | {"", "a:user:b", "{3}:user:x", "Zoë", ">"}
         for user in users:
@@ -29,18 +29,18 @@ class NotesContract:
 
     async def test_a_note_is_replaced_by_whoever_knows_it(self, store: Store, backend: Backend) -> None:
         other = await backend.open()
-        assert await store.notes() == {}
-        assert await store.swap_note("a", None, "one")
-        assert not await other.swap_note("a", None, "two")
-        assert not await other.swap_note("a", "another", "two")
-        assert await other.swap_note("a", "one", "zwei, drei ✓")
-        assert await store.swap_note("b", None, "more")
-        assert await store.notes() == {"a": "zwei, drei ✓", "b": "more"}
-        assert not await store.swap_note("a", "one", None)
-        assert await store.swap_note("a", "zwei, drei ✓", None)
-        assert await other.notes() == {"b": "more"}
+        assert await store.records() == {}
+        assert await store.compare_and_set("a", None, "one")
+        assert not await other.compare_and_set("a", None, "two")
+        assert not await other.compare_and_set("a", "another", "two")
+        assert await other.compare_and_set("a", "one", "zwei, drei ✓")
+        assert await store.compare_and_set("b", None, "more")
+        assert await store.records() == {"a": "zwei, drei ✓", "b": "more"}
+        assert not await store.compare_and_set("a", "one", None)
+        assert await store.compare_and_set("a", "zwei, drei ✓", None)
+        assert await other.records() == {"b": "more"}
         await other.close()
 
     async def test_notes_are_no_users(self, store: Store) -> None:
-        await store.swap_note("user", None, "text")
+        await store.compare_and_set("user", None, "text")
         assert await store.users("", 10) == ([], "")

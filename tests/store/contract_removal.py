@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from service.core.events import Appended, Snapshot
-from service.core.store_port import Store
+from service.core.events import Appended, LogView
+from service.core.ports import Store
 from tests.store.backends import Backend
 from tests.store.calls import append, new, put, read, sequences
 
@@ -15,9 +15,9 @@ class RemovalContract:
         store = await backend.open(keep=3)
         await append(store, "u", new("a", "id-1"), new("b"), new("c"))
         assert (await read(store, "u")).trimmed == 0
-        snapshot = await append(store, "u", new("d"), new("e"))
-        assert (snapshot.sequence, snapshot.trimmed) == (5, 2)
-        assert sequences(snapshot.pending) == [3, 4, 5]
+        view = await append(store, "u", new("d"), new("e"))
+        assert (view.sequence, view.trimmed) == (5, 2)
+        assert sequences(view.pending) == [3, 4, 5]
         # The id of a removed event is forgotten with it, and names a new event from now on.
         assert (await append(store, "u", new("z", "id-1"))).appended == (Appended(6, False),)
         assert await store.delete_event("u", "id-1")
@@ -27,10 +27,10 @@ class RemovalContract:
 
     async def test_a_visit_larger_than_what_is_kept(self, backend: Backend) -> None:
         store = await backend.open(keep=3)
-        snapshot = await append(store, "u", *(new(f"i{n}", f"id-{n}") for n in range(10)), new("i0", "id-0"))
+        view = await append(store, "u", *(new(f"i{n}", f"id-{n}") for n in range(10)), new("i0", "id-0"))
         # What a visit brings is trimmed at its end, so a repetition within it is still seen.
-        assert snapshot.appended == (*(Appended(n, False) for n in range(1, 11)), Appended(1, True))
-        assert (sequences(snapshot.pending), snapshot.trimmed) == ([8, 9, 10], 7)
+        assert view.appended == (*(Appended(n, False) for n in range(1, 11)), Appended(1, True))
+        assert (sequences(view.pending), view.trimmed) == ([8, 9, 10], 7)
         backend.check()
         await store.close()
 
@@ -38,8 +38,8 @@ class RemovalContract:
         await append(store, "u", *(new(f"i{n}") for n in range(30)))
         smaller = await backend.open(keep=2)
         assert len((await read(smaller, "u")).pending) == 30
-        snapshot = await append(smaller, "u", new("last"))
-        assert (sequences(snapshot.pending), snapshot.trimmed) == ([30, 31], 29)
+        view = await append(smaller, "u", new("last"))
+        assert (sequences(view.pending), view.trimmed) == ([30, 31], 29)
         backend.check()
         await smaller.close()
 
@@ -47,23 +47,23 @@ class RemovalContract:
         store = await backend.open(keep=3)
         await append(store, "u", new("a"), new("b"), new("c"))
         assert await store.delete_event("u", "seq-2")
-        snapshot = await append(store, "u", new("d"))
-        assert (sequences(snapshot.pending), snapshot.trimmed) == ([1, 3, 4], 0)
-        snapshot = await append(store, "u", new("e"))
-        assert (sequences(snapshot.pending), snapshot.trimmed) == ([3, 4, 5], 1)
+        view = await append(store, "u", new("d"))
+        assert (sequences(view.pending), view.trimmed) == ([1, 3, 4], 0)
+        view = await append(store, "u", new("e"))
+        assert (sequences(view.pending), view.trimmed) == ([3, 4, 5], 1)
         await store.close()
 
     async def test_a_memo_that_retention_overtook_is_absent(self, backend: Backend) -> None:
         store = await backend.open(keep=3)
         await append(store, "u", new("a"), new("b"), new("c"))
         assert await put(store, "u", 1)
-        snapshot = await append(store, "u", new("d"))  # removes 1: nothing is missing yet
-        assert (snapshot.memo, sequences(snapshot.pending)) == (b"memo", [2, 3, 4])
-        snapshot = await append(store, "u", new("e"))  # removes 2, which the memo lacks
-        assert (snapshot.memo, sequences(snapshot.pending)) == (None, [3, 4, 5])
+        view = await append(store, "u", new("d"))  # removes 1: nothing is missing yet
+        assert (view.snapshot, sequences(view.pending)) == (b"memo", [2, 3, 4])
+        view = await append(store, "u", new("e"))  # removes 2, which the memo lacks
+        assert (view.snapshot, sequences(view.pending)) == (None, [3, 4, 5])
         assert await put(store, "u", 5, b"rebuilt")
-        snapshot = await read(store, "u")
-        assert (snapshot.memo, snapshot.pending) == (b"rebuilt", ())
+        view = await read(store, "u")
+        assert (view.snapshot, view.pending) == (b"rebuilt", ())
         await store.close()
 
     async def test_deleting_an_event_by_its_own_id(self, store: Store, backend: Backend) -> None:
@@ -71,10 +71,10 @@ class RemovalContract:
         assert await put(store, "u", 3)
         assert await put(store, "u", 3, version="other")
         assert await store.delete_event("u", "y")
-        snapshot = await read(store, "u")
-        assert snapshot.generation not in ("", first.generation)
-        assert (snapshot.memo, sequences(snapshot.pending), snapshot.sequence) == (None, [1, 3], 3)
-        assert (await read(store, "u", "other")).memo is None
+        view = await read(store, "u")
+        assert view.generation not in ("", first.generation)
+        assert (view.snapshot, sequences(view.pending), view.sequence) == (None, [1, 3], 3)
+        assert (await read(store, "u", "other")).snapshot is None
         assert not await store.delete_event("u", "y")
         assert not await put(store, "u", 3, generation=first.generation)
         # The id is free again, the sequence is not.
@@ -94,8 +94,8 @@ class RemovalContract:
     async def test_deleting_the_only_event(self, store: Store) -> None:
         await append(store, "u", new("a"))
         assert await store.delete_event("u", "seq-1")
-        snapshot = await read(store, "u")
-        assert (snapshot.sequence, snapshot.pending) == (1, ())
+        view = await read(store, "u")
+        assert (view.sequence, view.pending) == (1, ())
         assert (await append(store, "u", new("b"))).appended == (Appended(2, False),)
 
     async def test_pending_after_a_memo_steps_over_gaps(self, store: Store) -> None:
@@ -104,8 +104,8 @@ class RemovalContract:
             assert await store.delete_event("u", f"seq-{sequence}")
         for applied, pending in ((1, [3, 6, 8]), (2, [3, 6, 8]), (3, [6, 8]), (5, [6, 8]), (7, [8]), (8, [])):
             assert await put(store, "u", applied, str(applied).encode())
-            snapshot = await read(store, "u")
-            assert (snapshot.memo, sequences(snapshot.pending)) == (str(applied).encode(), pending)
+            view = await read(store, "u")
+            assert (view.snapshot, sequences(view.pending)) == (str(applied).encode(), pending)
 
     async def test_deleting_a_user_leaves_nothing(self, store: Store, backend: Backend) -> None:
         await append(store, "gone-user", new("gone-item", "gone-id"), new("gone-item"), new("a", "gone-id-2"))
@@ -116,7 +116,7 @@ class RemovalContract:
         assert await put(store, "gone-user", 2, b"gone-memo", version="gone-version")
         assert await store.delete_user("gone-user") == 2
         assert "gone" not in backend.contents()
-        assert await read(store, "gone-user") == Snapshot("", 0, 0, None, ())
+        assert await read(store, "gone-user") == LogView("", 0, 0, None, ())
         assert sequences((await read(store, "other")).pending) == [1]
         backend.check()
 
@@ -147,7 +147,7 @@ class RemovalContract:
         assert fresh.generation not in ("", old.generation)
         assert not await put(store, "u", 2, generation=old.generation)
         assert not await put(store, "u", 2, generation=old.generation, repair=True)
-        assert (await read(store, "u")).memo is None
+        assert (await read(store, "u")).snapshot is None
 
     async def test_what_is_too_old_goes_with_the_next_append(self, backend: Backend) -> None:
         store = await backend.open(days=2)
@@ -159,13 +159,13 @@ class RemovalContract:
         # A read removes nothing, and a duplicate appends nothing.
         assert sequences((await read(store, "u", None)).pending) == [1, 2, 3]
         assert (await append(store, "u", new("a", "x"))).appended == (Appended(1, True),)
-        snapshot = await append(store, "u", new("d"))
-        assert (snapshot.memo, sequences(snapshot.pending), snapshot.trimmed) == (b"memo", [3, 4], 2)
+        view = await append(store, "u", new("d"))
+        assert (view.snapshot, sequences(view.pending), view.trimmed) == (b"memo", [3, 4], 2)
         assert (await append(store, "u", new("z", "x"))).appended == (Appended(5, False),)
         assert not await store.delete_event("u", "seq-2")
         backend.make_older("u", 9 * DAY)
-        snapshot = await append(store, "u", new("e"))
-        assert (snapshot.memo, sequences(snapshot.pending), snapshot.trimmed) == (None, [6], 5)
+        view = await append(store, "u", new("e"))
+        assert (view.snapshot, sequences(view.pending), view.trimmed) == (None, [6], 5)
         backend.check()
         await store.close()
 
@@ -176,8 +176,8 @@ class RemovalContract:
             backend.make_older("u", older * DAY)
         assert (await read(store, "u")).trimmed == 5
         await append(store, "u", new("b"))
-        snapshot = await read(store, "u")
-        assert (sequences(snapshot.pending), snapshot.trimmed) == ([7, 8, 9], 6)
+        view = await read(store, "u")
+        assert (sequences(view.pending), view.trimmed) == ([7, 8, 9], 6)
         backend.check()
         await store.close()
 
@@ -201,10 +201,10 @@ class RemovalContract:
         assert await store.expire(users) == 1
         assert "gone" not in backend.contents()
         assert backend.deletions("gone-user") == deletions + 1
-        snapshot = await read(store, "stays")
-        assert (snapshot.memo, snapshot.sequence, snapshot.trimmed) == (b"memo", 3, 2)
+        view = await read(store, "stays")
+        assert (view.snapshot, view.sequence, view.trimmed) == (b"memo", 3, 2)
         assert sequences((await read(store, "stays", None)).pending) == [3]
-        assert await read(store, "empty") == Snapshot("", 0, 0, None, ())
+        assert await read(store, "empty") == LogView("", 0, 0, None, ())
         assert sequences((await read(store, "young", None)).pending) == [1]
         assert not await put(store, "gone-user", 1, generation=old.generation)
         assert (await append(store, "gone-user", new("c"))).sequence == 1

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-from service.core.events import MemoPut, Visit
-from service.core.store_port import Store
+from service.core.events import AppendAndRead, SnapshotPut
+from service.core.ports import Store
 from tests.store.backends import Backend
-from tests.store.calls import V, append, new, put, read, sequences, visit_all
+from tests.store.calls import V, append, append_and_read_all, new, put, read, sequences
 
 
-class MemoContract:
+class SnapshotContract:
     async def test_a_memo_shortens_what_is_pending(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"), new("c"))
         assert await put(store, "u", 2, b"two")
-        snapshot = await append(store, "u", new("d"))
-        assert (snapshot.memo, sequences(snapshot.pending)) == (b"two", [3, 4])
+        view = await append(store, "u", new("d"))
+        assert (view.snapshot, sequences(view.pending)) == (b"two", [3, 4])
         without = await read(store, "u", None)
-        assert (without.memo, sequences(without.pending)) == (None, [1, 2, 3, 4])
+        assert (without.snapshot, sequences(without.pending)) == (None, [1, 2, 3, 4])
 
     async def test_any_bytes_make_a_memo(self, store: Store) -> None:
         await append(store, "u", new("a"))
         blob = bytes(range(256)) * 17
         assert await put(store, "u", 1, blob)
-        assert (await read(store, "u")).memo == blob
+        assert (await read(store, "u")).snapshot == blob
 
     async def test_only_a_longer_prefix_replaces_a_memo(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"), new("c"))
         assert await put(store, "u", 2, b"two")
         assert not await put(store, "u", 1, b"one")
         assert not await put(store, "u", 2, b"another two")
-        assert (await read(store, "u")).memo == b"two"
+        assert (await read(store, "u")).snapshot == b"two"
         assert await put(store, "u", 3, b"three")
-        assert (await read(store, "u")).memo == b"three"
+        assert (await read(store, "u")).snapshot == b"three"
 
     async def test_a_memo_beyond_the_log_is_refused(self, store: Store) -> None:
         await append(store, "u", new("a"))
         assert not await put(store, "u", 2)
         assert not await put(store, "u", 2, repair=True)
-        assert (await read(store, "u")).memo is None
+        assert (await read(store, "u")).snapshot is None
 
     async def test_a_memo_of_another_history_is_refused(self, store: Store) -> None:
         await append(store, "u", new("a"))
@@ -44,38 +44,38 @@ class MemoContract:
         assert not await put(store, "u", 1, generation="")
         assert not await put(store, "u", 1, generation="other", repair=True)
         assert not await put(store, "nobody", 0, generation="other")
-        assert (await read(store, "u")).memo is None
+        assert (await read(store, "u")).snapshot is None
 
     async def test_repair_replaces_whatever_stands(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"))
         assert await put(store, "u", 2, b"damaged")
         assert await put(store, "u", 2, b"whole", repair=True)
-        assert (await read(store, "u")).memo == b"whole"
+        assert (await read(store, "u")).snapshot == b"whole"
         assert await put(store, "u", 1, b"shorter", repair=True)
-        snapshot = await read(store, "u")
-        assert (snapshot.memo, sequences(snapshot.pending)) == (b"shorter", [2])
+        view = await read(store, "u")
+        assert (view.snapshot, sequences(view.pending)) == (b"shorter", [2])
 
     async def test_a_stored_cursor_beyond_the_log_counts_as_no_memo(self, store: Store, backend: Backend) -> None:
         await append(store, "u", new("a"), new("b"))
         assert await put(store, "u", 2)
         backend.plant_cursor("u", V, 3)
-        snapshot = await read(store, "u")
-        assert (snapshot.memo, sequences(snapshot.pending)) == (None, [1, 2])
+        view = await read(store, "u")
+        assert (view.snapshot, sequences(view.pending)) == (None, [1, 2])
         # Nor does the log's growth by this very visit make it true.
-        snapshot = await append(store, "u", new("c"))
-        assert (snapshot.memo, sequences(snapshot.pending)) == (None, [1, 2, 3])
+        view = await append(store, "u", new("c"))
+        assert (view.snapshot, sequences(view.pending)) == (None, [1, 2, 3])
         backend.plant_cursor("u", V, 9)
         assert await put(store, "u", 3, b"rebuilt")
-        assert (await read(store, "u")).memo == b"rebuilt"
+        assert (await read(store, "u")).snapshot == b"rebuilt"
 
     async def test_model_versions_do_not_touch_each_other(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"))
         assert await put(store, "u", 2, b"of 1", version="1")
         assert await put(store, "u", 1, b"of 2", version="2")
-        assert (await read(store, "u", "1")).memo == b"of 1"
-        snapshot = await read(store, "u", "2")
-        assert (snapshot.memo, sequences(snapshot.pending)) == (b"of 2", [2])
-        assert (await read(store, "u", "3")).memo is None
+        assert (await read(store, "u", "1")).snapshot == b"of 1"
+        view = await read(store, "u", "2")
+        assert (view.snapshot, sequences(view.pending)) == (b"of 2", [2])
+        assert (await read(store, "u", "3")).snapshot is None
 
     async def test_the_two_versions_first_written_last_are_kept(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"))
@@ -83,23 +83,23 @@ class MemoContract:
             assert await put(store, "u", 1, version.encode(), version=version)
         assert await put(store, "u", 2, b"1", version="1")  # no first write, so no younger for it
         assert await put(store, "u", 1, b"3", version="3")
-        assert [(await read(store, "u", version)).memo for version in "123"] == [None, b"2", b"3"]
+        assert [(await read(store, "u", version)).snapshot for version in "123"] == [None, b"2", b"3"]
         assert await put(store, "u", 1, b"1", version="1")  # forgotten, so a first write again
-        assert [(await read(store, "u", version)).memo for version in "123"] == [b"1", None, b"3"]
+        assert [(await read(store, "u", version)).snapshot for version in "123"] == [b"1", None, b"3"]
 
     async def test_one_batch_of_memos(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"))
-        [snapshot] = await visit_all(store, [Visit("v", V, (new("a"),))])
+        [view] = await append_and_read_all(store, [AppendAndRead("v", V, (new("a"),))])
         token = (await read(store, "u")).generation
-        stored = await store.put_memos(
+        stored = await store.put_snapshots(
             [
-                MemoPut("u", token, V, 1, b"1"),
-                MemoPut("v", snapshot.generation, V, 1, b"v"),
-                MemoPut("u", token, V, 2, b"2"),
-                MemoPut("u", token, V, 1, b"late"),
-                MemoPut("v", token, V, 1, b"of another user"),
+                SnapshotPut("u", token, V, 1, b"1"),
+                SnapshotPut("v", view.generation, V, 1, b"v"),
+                SnapshotPut("u", token, V, 2, b"2"),
+                SnapshotPut("u", token, V, 1, b"late"),
+                SnapshotPut("v", token, V, 1, b"of another user"),
             ]
         )
         assert stored == [True, True, True, False, False]
-        assert (await read(store, "u")).memo == b"2"
-        assert (await read(store, "v")).memo == b"v"
+        assert (await read(store, "u")).snapshot == b"2"
+        assert (await read(store, "v")).snapshot == b"v"

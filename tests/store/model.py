@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from service.core.events import Appended, Conflict, Event, History, MemoPut, Merged, NewEvent, Snapshot, Visit
+from service.core.events import (
+    AppendAndRead,
+    Appended,
+    Conflict,
+    Event,
+    History,
+    LogView,
+    Merged,
+    NewEvent,
+    SnapshotPut,
+)
 
 
 @dataclass
@@ -16,14 +26,14 @@ class _User:
     sequence: int = 0
     trimmed: int = 0
     log: list[tuple[int, NewEvent]] = field(default_factory=list)
-    memos: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # by first write
+    snapshots: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # by first write
     merged: dict[str, Merged] = field(default_factory=dict)
     ages: dict[int, float] = field(default_factory=dict)  # seconds since an event came, by sequence; 0 for the others
     appends: dict[int, str] = field(default_factory=dict)  # what each sequence came by
 
     def copy(self) -> _User:
         """What the collections hold is never changed itself."""
-        changing = {"log": list(self.log), "memos": dict(self.memos), "merged": dict(self.merged)}
+        changing = {"log": list(self.log), "memos": dict(self.snapshots), "merged": dict(self.merged)}
         return replace(self, **changing, ages=dict(self.ages), appends=dict(self.appends))
 
 
@@ -42,13 +52,13 @@ class ModelStore:
     def _generation(self) -> str:
         return f"g{next(self._numbers)}"
 
-    def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
-        return [self._visit(visit) for visit in visits]
+    def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView]:
+        return [self._visit(request) for request in requests]
 
-    def _visit(self, visit: Visit) -> Snapshot:
-        user = self._users.get(visit.user_id) or _User("")
+    def _visit(self, request: AppendAndRead) -> LogView:
+        user = self._users.get(request.user_id) or _User("")
         before, outcomes = user.sequence, []
-        for event in visit.events:
+        for event in request.events:
             first = self._first(user, event)
             if first is not None:
                 sequence, known = first
@@ -57,7 +67,7 @@ class ModelStore:
                 continue
             if user.generation == "":
                 user.generation = self._generation()
-                self._users[visit.user_id] = user
+                self._users[request.user_id] = user
             user.sequence += 1
             user.log.append((user.sequence, event))
             user.appends[user.sequence] = f"a{next(self._numbers)}"
@@ -65,15 +75,15 @@ class ModelStore:
         if user.sequence > before:
             self._trim(user)
             self._expire(user)
-        applied, memo = user.memos.get(self._slot(visit.model_version), (0, None))
-        if memo is not None and not user.trimmed <= applied <= before:
-            applied, memo = 0, None
+        applied, snapshot = user.snapshots.get(self._slot(request.model_version), (0, None))
+        if snapshot is not None and not user.trimmed <= applied <= before:
+            applied, snapshot = 0, None
         pending = tuple(e for e in _events(user) if e.sequence > applied)
-        return Snapshot(
+        return LogView(
             user.generation,
             user.sequence,
             user.trimmed,
-            memo,
+            snapshot,
             pending,
             tuple(outcomes),
             self._append(user, user.sequence),
@@ -91,15 +101,15 @@ class ModelStore:
             removed += 1
         return removed
 
-    def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+    def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         return [self._put(put) for put in puts]
 
-    def _put(self, put: MemoPut) -> bool:
+    def _put(self, put: SnapshotPut) -> bool:
         user = self._users.get(put.user_id)
         if user is None or self._edited(user, put) or self._shorter(user, put) or self._undone(user, put):
             return False
-        user.memos[self._slot(put.model_version)] = (put.applied, put.blob)
-        user.memos = dict(list(user.memos.items())[-2:])
+        user.snapshots[self._slot(put.model_version)] = (put.applied, put.blob)
+        user.snapshots = dict(list(user.snapshots.items())[-2:])
         return True
 
     def _first(self, user: _User, event: NewEvent) -> tuple[int, NewEvent] | None:
@@ -107,16 +117,16 @@ class ModelStore:
         found = [(s, e) for s, e in user.log if event.event_id is not None and e.event_id == event.event_id]
         return found[0] if found else None
 
-    def _edited(self, user: _User, put: MemoPut) -> bool:
+    def _edited(self, user: _User, put: SnapshotPut) -> bool:
         """Whether the history is another than the one that was folded."""
         return put.generation != user.generation
 
-    def _shorter(self, user: _User, put: MemoPut) -> bool:
+    def _shorter(self, user: _User, put: SnapshotPut) -> bool:
         """Whether the cursor speaks against the memo: beyond the log, or not beyond the one that is stored."""
-        stored = user.memos.get(self._slot(put.model_version))
+        stored = user.snapshots.get(self._slot(put.model_version))
         return put.applied > user.sequence or (stored is not None and put.applied <= stored[0] and not put.repair)
 
-    def _undone(self, user: _User, put: MemoPut) -> bool:
+    def _undone(self, user: _User, put: SnapshotPut) -> bool:
         """Whether the append that the memo ends with is not the one that stands there now."""
         return put.newest not in ("", self._append(user, put.applied))
 
@@ -151,7 +161,7 @@ class ModelStore:
         if user is None or event_id not in [e.event_id for e in _events(user)]:
             return False
         user.log = [(s, e) for s, e in user.log if (e.event_id or f"seq-{s}") != event_id]
-        user.memos = {}
+        user.snapshots = {}
         user.generation = self._generation()
         return True
 
@@ -181,7 +191,7 @@ class ModelStore:
         for sequence, event in reversed(user.log):
             oldest = user.ages[sequence] = max(oldest, ages[id(event)])
         self._trim(user)
-        user.memos = {}
+        user.snapshots = {}
         user.generation = self._generation()
         conflicts = len(source.log) - len(fresh) - duplicates
         user.merged.pop(from_user_id, None)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from service.core.events import MemoPut, NewEvent, Snapshot, Visit
-from service.core.recommending.snapshots import MemoDamaged, decode_memo, encode_memo
+from service.core.events import AppendAndRead, LogView, NewEvent, SnapshotPut
+from service.core.recommending.snapshots import SnapshotDamagedError, decode_snapshot, encode_snapshot
 from tests.faults.simulation.engine import VERSIONS
 from tests.store.model import ModelStore
 
@@ -22,21 +22,21 @@ class NoDedupe(ModelStore):
 class NoSequenceComparison(ModelStore):
     """Stores a memo over a longer one, and one that reaches beyond the log."""
 
-    def _shorter(self, user: Any, put: MemoPut) -> bool:
+    def _shorter(self, user: Any, put: SnapshotPut) -> bool:
         return False
 
 
 class NoGenerationComparison(ModelStore):
     """Stores a memo of a history that was edited or deleted meanwhile."""
 
-    def _edited(self, user: Any, put: MemoPut) -> bool:
+    def _edited(self, user: Any, put: SnapshotPut) -> bool:
         return False
 
 
 class NoAppendComparison(ModelStore):
     """Stores a memo whose newest event a failover has undone, once another has its sequence."""
 
-    def _undone(self, user: Any, put: MemoPut) -> bool:
+    def _undone(self, user: Any, put: SnapshotPut) -> bool:
         return False
 
 
@@ -50,17 +50,19 @@ class NoModelComparison(ModelStore):
 class NoModelComparisonAtAll(NoModelComparison):
     """As before, and the checksum knows no model either."""
 
-    def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
-        return [_renamed(visit, snapshot) for visit, snapshot in zip(visits, super().visit(visits), strict=True)]
+    def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView]:
+        return [
+            _renamed(request, view) for request, view in zip(requests, super().append_and_read(requests), strict=True)
+        ]
 
 
-def _renamed(visit: Visit, snapshot: Snapshot) -> Snapshot:
-    if snapshot.memo is None or visit.model_version is None:
-        return snapshot
+def _renamed(request: AppendAndRead, view: LogView) -> LogView:
+    if view.snapshot is None or request.model_version is None:
+        return view
     for version in VERSIONS:
         try:
-            memo = decode_memo(snapshot.memo, visit.user_id, version)
-        except MemoDamaged:
+            snapshot = decode_snapshot(view.snapshot, request.user_id, version)
+        except SnapshotDamagedError:
             continue
-        return replace(snapshot, memo=encode_memo(memo, visit.user_id, visit.model_version))
-    return snapshot
+        return replace(view, snapshot=encode_snapshot(snapshot, request.user_id, request.model_version))
+    return view

@@ -19,10 +19,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.core.events import MemoPut, NewEvent, Snapshot, Visit
-from service.core.store_port import Store
+from service.core.events import AppendAndRead, LogView, NewEvent, SnapshotPut
+from service.core.ports import Store
 from tests.store.backends import Backend
-from tests.store.calls import visit_all
+from tests.store.calls import append_and_read_all
 from tests.store.model import ModelStore
 
 KEEP = 4
@@ -42,13 +42,13 @@ _events = st.builds(
     st.none() | _event_ids,
     st.just(0.0),
 )
-_visits = st.builds(Visit, _users, st.none() | _versions, st.lists(_events, max_size=6).map(tuple))
+_visits = st.builds(AppendAndRead, _users, st.none() | _versions, st.lists(_events, max_size=6).map(tuple))
 
 
 class StoreMachine(RuleBasedStateMachine):
     """Users are named anew for each machine, so that many can follow each other on one store."""
 
-    snapshots = Bundle("snapshots")  # what visits have brought back, from the model: (user, snapshot)
+    views = Bundle("snapshots")  # what visits have brought back, from the model: (user, snapshot)
 
     def __init__(
         self,
@@ -66,12 +66,12 @@ class StoreMachine(RuleBasedStateMachine):
         self._real = {"": ""}  # which of the store's generations stands for which of the model's
         self._appends = {"": ""}  # the same of appends; a store that is in one place only names none
 
-    @rule(target=snapshots, visits=st.lists(_visits, min_size=1, max_size=4))
-    def visit(self, visits: list[Visit]) -> MultipleResults[tuple[str, Snapshot]]:
+    @rule(target=views, requests=st.lists(_visits, min_size=1, max_size=4))
+    def append_and_read(self, requests: list[AppendAndRead]) -> MultipleResults[tuple[str, LogView]]:
         """Also with events that are duplicates or conflicts, and with more than are kept."""
-        visits = [visit._replace(user_id=self._prefix + visit.user_id) for visit in visits]
-        expected = self._model.visit(visits)
-        for want, got in zip(expected, self._run(visit_all(self._store, visits)), strict=True):
+        requests = [request._replace(user_id=self._prefix + request.user_id) for request in requests]
+        expected = self._model.append_and_read(requests)
+        for want, got in zip(expected, self._run(append_and_read_all(self._store, requests)), strict=True):
             # A new name must stand for a new token, an old one for the same as ever.
             if want.generation not in self._real:
                 assert got.generation not in self._real.values()
@@ -79,28 +79,28 @@ class StoreMachine(RuleBasedStateMachine):
             assert got == replace(want, generation=self._real[want.generation])
             if got.newest:
                 assert self._appends.setdefault(want.newest, got.newest) == got.newest
-        return multiple(*((visit.user_id, snapshot) for visit, snapshot in zip(visits, expected, strict=True)))
+        return multiple(*((request.user_id, view) for request, view in zip(requests, expected, strict=True)))
 
     @rule(
-        seen=snapshots,
+        seen=views,
         version=_versions,
         beyond=st.sampled_from([0, 0, 0, -2, -1, 1]),
         blob=st.binary(max_size=3),
         repair=st.booleans(),
     )
-    def put_memo(self, seen: tuple[str, Snapshot], version: str, beyond: int, blob: bytes, repair: bool) -> None:
+    def put_snapshot(self, seen: tuple[str, LogView], version: str, beyond: int, blob: bytes, repair: bool) -> None:
         """For any snapshot, however old: many are of another generation by now, or shorter than what is stored."""
-        user_id, snapshot = seen
-        applied = max(0, snapshot.sequence + beyond)
-        newest = self._appends.get(snapshot.newest, "")
+        user_id, view = seen
+        applied = max(0, view.sequence + beyond)
+        newest = self._appends.get(view.newest, "")
         got = self._run(
-            self._store.put_memos(
-                [MemoPut(user_id, self._real[snapshot.generation], version, applied, blob, repair, newest)]
+            self._store.put_snapshots(
+                [SnapshotPut(user_id, self._real[view.generation], version, applied, blob, repair, newest)]
             )
         )
-        known = snapshot.newest if newest else ""
-        wanted = MemoPut(user_id, snapshot.generation, version, applied, blob, repair, known)
-        assert got == self._model.put_memos([wanted])
+        known = view.newest if newest else ""
+        wanted = SnapshotPut(user_id, view.generation, version, applied, blob, repair, known)
+        assert got == self._model.put_snapshots([wanted])
 
     @rule(user=_users, before=st.none() | st.integers(0, 20), limit=st.integers(1, 6))
     def history(self, user: str, before: int | None, limit: int) -> None:
@@ -135,7 +135,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """At the end everything is looked at, the memos of every model version too."""
-        self.visit([Visit(user, version) for user in USERS for version in (None, *VERSIONS)])
+        self.append_and_read([AppendAndRead(user, version) for user in USERS for version in (None, *VERSIONS)])
 
 
 def compare_with_model(backend: Backend, examples: int) -> None:

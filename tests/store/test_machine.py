@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import Phase
 
-from service.core.events import History, MemoPut, Merged, Snapshot, Visit
+from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 from tests.store.model import ModelStore
 from tests.store.mutants import (
     NoAppendComparison,
@@ -26,11 +26,11 @@ class InMemory:
     def __init__(self, model: ModelStore) -> None:
         self._model = model
 
-    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot]:
-        return self._model.visit(visits)
+    async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView]:
+        return self._model.append_and_read(requests)
 
-    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
-        return self._model.put_memos(puts)
+    async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
+        return self._model.put_snapshots(puts)
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         return self._model.history(user_id, before, limit)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import TYPE_CHECKING, Any
 
-from model.training.trainer.hyperparameters import CHOSEN, Recipe, recipe_for, teachers_for
+from model.training.trainer.hyperparameters import CHOSEN, Hyperparameters, hyperparameters_for, teachers_for
 
 if TYPE_CHECKING:
     import torch
@@ -57,8 +57,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     """The size of the model, and a flag for each number of the recipe."""
     parser.add_argument("--dim", type=int, default=64, help="model width D")
     parser.add_argument("--layers", type=int, default=2, help="number of layers L")
-    meanings = dict(re.findall(r"^ {4}(\w+) +(.+)$", Recipe.__doc__ or "", re.MULTILINE))
-    for field in fields(Recipe):
+    meanings = dict(re.findall(r"^ {4}(\w+) +(.+)$", Hyperparameters.__doc__ or "", re.MULTILINE))
+    for field in fields(Hyperparameters):
         parser.add_argument(
             "--" + field.name.replace("_", "-"),
             type=type(field.default),
@@ -73,16 +73,18 @@ def _default(field: Field[Any]) -> str:
     return f"by the data, MovieLens-1M: {field.default}" if field.name in CHOSEN else str(field.default)
 
 
-def recipe_of(options: argparse.Namespace, data: Interactions, device: torch.device) -> Recipe:
+def recipe_of(options: argparse.Namespace, data: Interactions, device: torch.device) -> Hyperparameters:
     """What the options give and the data's size and the device choose."""
     given = given_of(options)
     items, events = len(data.item_ids), len(data.rows)
     given.setdefault("teachers", teachers_for(items, events, device.type == "cuda"))
-    return recipe_for(len(data.user_ids), items, events, given)
+    return hyperparameters_for(len(data.user_ids), items, events, given)
 
 
 def given_of(options: argparse.Namespace) -> dict[str, Any]:
     """The numbers of the recipe that the options give; raises `DataError` for those that no run can have."""
-    given = {field.name: getattr(options, field.name) for field in fields(Recipe) if hasattr(options, field.name)}
-    Recipe(**given)
+    given = {
+        field.name: getattr(options, field.name) for field in fields(Hyperparameters) if hasattr(options, field.name)
+    }
+    Hyperparameters(**given)
     return given

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.config import ModelConfig
 from model.training.cli import options as shared
-from model.training.trainer.hyperparameters import Recipe
+from model.training.trainer.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
     import torch
@@ -51,16 +51,16 @@ def run(options: argparse.Namespace) -> None:
         newest_bundle(options.bundles)  # refuses now what it would refuse after hours
     data = read_interactions(options.data)
     device = shared.device_of(options)
-    recipe = shared.recipe_of(options, data, device)
+    hyperparameters = shared.recipe_of(options, data, device)
     config = ModelConfig(items=len(data.item_ids), dim=options.dim, layers=options.layers)
     options.out.mkdir(parents=True, exist_ok=True)
-    asked = identity(data, config, recipe) | {"refit": options.refit}
+    asked = identity(data, config, hyperparameters) | {"refit": options.refit}
     crew, device = join(device)
     result = load_result(options.out, asked)
     if result is not None:
         sys.stderr.write(f"the run in {options.out} is finished; for a new one give --out another folder\n")
     else:
-        result = _train(options, data, config, recipe, crew, device)
+        result = _train(options, data, config, hyperparameters, crew, device)
     leave(crew)
     if crew.rank > 0:  # the first process publishes for all
         return
@@ -75,7 +75,7 @@ def _train(
     options: argparse.Namespace,
     data: Interactions,
     config: ModelConfig,
-    recipe: Recipe,
+    hyperparameters: Hyperparameters,
     crew: Crew,
     device: torch.device,
 ) -> dict[str, Any]:
@@ -88,21 +88,21 @@ def _train(
     from model.training.trainer.trainer import Trainer
 
     out: Path = options.out
-    lesson = learn_from_teachers(data, config, recipe, out, device, crew)
-    trainer = Trainer(data, config, recipe, out, device, crew, lesson=lesson)
-    with epoch_log(out, recipe.epochs, opening(data, recipe.epochs, device), crew.rank == 0) as log:
+    soft_targets = learn_from_teachers(data, config, hyperparameters, out, device, crew)
+    trainer = Trainer(data, config, hyperparameters, out, device, crew, soft_targets=soft_targets)
+    with epoch_log(out, hyperparameters.epochs, opening(data, hyperparameters.epochs, device), crew.rank == 0) as log:
         trained = trainer.run(log)
     network = trained.network
     if options.refit:
-        network = refit(data, config, recipe, trained.best_epoch, out / "refit", device, crew)
+        network = refit(data, config, hyperparameters, trained.best_epoch, out / "refit", device, crew)
     if crew.rank > 0:
         return {}
-    facts = {"Recipe": recipe.to_dict(), "Model": config.to_dict(), "Data": data.summary()}
+    facts = {"Recipe": hyperparameters.to_dict(), "Model": config.to_dict(), "Data": data.summary()}
     page = write_report(out, trained.network, data, trained.metrics, facts)
     shutil.rmtree(out / "bundle", ignore_errors=True)  # of this very run, cut off before it said that it was finished
     extra = {
         "source": options.data.name,
-        "recipe": recipe.to_dict(),
+        "recipe": hyperparameters.to_dict(),
         "best_epoch": trained.best_epoch,
         "refit": options.refit,
     }

@@ -178,26 +178,26 @@ class Histories:
         moments = self._times.chunks()
         free = offsets[:-1].copy()
         for codes, found in zip(self._codes.chunks(), self._rows.chunks(), strict=True):
-            places = _places(user_rank[codes], free)
-            rows[places] = found if self._row_of is not None else item_rank[found - 1] + 1
+            ranks = _ranks(user_rank[codes], free)
+            rows[ranks] = found if self._row_of is not None else item_rank[found - 1] + 1
             if order is not None:
-                order[places] = next(orders)
+                order[ranks] = next(orders)
             if times is not None:
-                times[places] = next(moments)
+                times[ranks] = next(moments)
         if order is not None:
             _sort_each(order, offsets, [rows] if times is None else [rows, times])
         item_ids = self._items.sorted(item_rank) if self._item_ids is None else self._item_ids
         return Grouped(rows, offsets, item_ids, self._users.sorted(user_rank), times)
 
 
-def _places(users: NDArray[np.int32], free: NDArray[np.int64]) -> NDArray[np.int64]:
+def _ranks(users: NDArray[np.int32], free: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where events of these users go, each user's next free places; `free` moves on."""
     by = np.argsort(users, kind="stable")
     owners, begin, count = np.unique(users[by], return_index=True, return_counts=True)
-    places = np.empty(len(users), np.int64)
-    places[by] = np.repeat(free[owners] - begin, count) + np.arange(len(users))
+    ranks = np.empty(len(users), np.int64)
+    ranks[by] = np.repeat(free[owners] - begin, count) + np.arange(len(users))
     free[owners] += count
-    return places
+    return ranks
 
 
 def _sort_each(order: NDArray[Any], offsets: NDArray[np.int64], columns: list[NDArray[Any]]) -> None:

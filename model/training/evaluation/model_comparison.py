@@ -18,7 +18,7 @@ from model.training.publishing.bundle_writer import load_network
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ModelComparison:
     """How the models predict the events that neither has seen. `live` is None where there is no live model."""
 
     compared: int
@@ -58,16 +58,16 @@ def compare(
     timeline: Timeline,
     asked: NDArray[np.bool_],
     device: torch.device,
-) -> Verdict:
+) -> ModelComparison:
     """Ask `network`, trained on `data`, and the live model the `asked` events."""
     compared = int(asked.sum())
     if not compared:
-        return Verdict(0, {}, None if live is None else {})
+        return ModelComparison(0, {}, None if live is None else {})
     new = judge(network, data.item_ids, data.popularity(), timeline, asked)
     if live is None:
-        return Verdict(compared, new, None)
+        return ModelComparison(compared, new, None)
     network, bundle = load_network(live, device)
     popularity = np.array([0, *(item.popularity for item in bundle.items)], np.int64)
-    return Verdict(
+    return ModelComparison(
         compared, new, judge(network, [item.item_id for item in bundle.items], popularity, timeline, asked)
     )

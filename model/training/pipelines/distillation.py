@@ -16,51 +16,51 @@ from model.network import RecBLR
 from model.training.data.interactions import Interactions
 from model.training.errors import DataError
 from model.training.trainer.distributed import Crew
-from model.training.trainer.hyperparameters import Recipe, recipe_for, teacher_width
+from model.training.trainer.hyperparameters import Hyperparameters, hyperparameters_for, teacher_width
 from model.training.trainer.progress import epoch_log
-from model.training.trainer.soft_targets import Lesson, prepare_lesson
+from model.training.trainer.soft_targets import SoftTargets, prepare_soft_targets
 from model.training.trainer.trainer import ALONE, Trainer
 
 
 def learn_from_teachers(
     data: Interactions,
     config: ModelConfig,
-    recipe: Recipe,
+    hyperparameters: Hyperparameters,
     folder: Path,
     device: torch.device,
     crew: Crew = ALONE,
     *,
     final: bool = False,
-) -> Lesson | None:
+) -> SoftTargets | None:
     """The lesson of the recipe's teachers for a student of `config`, None without teachers; resumes in `folder`.
 
     As in `Trainer`, each user's last two events are held out, from the teachers too; for a final fit nothing is.
     Raises `DataError`.
     """
-    if not recipe.teachers:
+    if not hyperparameters.teachers:
         return None
-    if len(data.item_ids) > recipe.full_softmax:
+    if len(data.item_ids) > hyperparameters.full_softmax:
         raise DataError(
             f"teachers need the full softmax, and {len(data.item_ids):,} items are more than --full-softmax "
-            f"{recipe.full_softmax}; train with --teachers 0"
+            f"{hyperparameters.full_softmax}; train with --teachers 0"
         )
     size = len(data.user_ids), len(data.item_ids), len(data.rows)
     wide = replace(config, dim=teacher_width(config.dim, *size))
-    likewise = recipe_for(*size, {"full_softmax": recipe.full_softmax}, "teacher")
+    likewise = hyperparameters_for(*size, {"full_softmax": hyperparameters.full_softmax}, "teacher")
     # Who asks for few epochs is in a hurry.
-    likewise = replace(likewise, epochs=min(likewise.epochs, recipe.epochs))
+    likewise = replace(likewise, epochs=min(likewise.epochs, hyperparameters.epochs))
     teachers = []
-    for n in range(1, recipe.teachers + 1):
-        one = replace(likewise, seed=1000 * recipe.seed + n)
-        task = f"teacher {n} of {recipe.teachers} on {device}: width {wide.dim}, {one.epochs} epochs"
+    for n in range(1, hyperparameters.teachers + 1):
+        one = replace(likewise, seed=1000 * hyperparameters.seed + n)
+        task = f"teacher {n} of {hyperparameters.teachers} on {device}: width {wide.dim}, {one.epochs} epochs"
         teachers.append(_train(data, wide, one, folder / "teachers" / str(n), device, crew, task, final))
-    return prepare_lesson(teachers, data if final else data.without_last(2), recipe.temperature)
+    return prepare_soft_targets(teachers, data if final else data.without_last(2), hyperparameters.temperature)
 
 
 def _train(
     data: Interactions,
     config: ModelConfig,
-    recipe: Recipe,
+    hyperparameters: Hyperparameters,
     folder: Path,
     device: torch.device,
     crew: Crew,
@@ -68,6 +68,8 @@ def _train(
     final: bool,
 ) -> RecBLR:
     folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(data, config, recipe, folder, device, crew, refit_epochs=recipe.epochs if final else 0)
-    with epoch_log(folder, recipe.epochs, task, crew.rank == 0) as log:
+    trainer = Trainer(
+        data, config, hyperparameters, folder, device, crew, refit_epochs=hyperparameters.epochs if final else 0
+    )
+    with epoch_log(folder, hyperparameters.epochs, task, crew.rank == 0) as log:
         return trainer.run(log).network

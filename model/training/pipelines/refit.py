@@ -11,7 +11,7 @@ from model.network import RecBLR
 from model.training.data.interactions import Interactions
 from model.training.pipelines.distillation import learn_from_teachers
 from model.training.trainer.distributed import Crew
-from model.training.trainer.hyperparameters import Recipe
+from model.training.trainer.hyperparameters import Hyperparameters
 from model.training.trainer.progress import epoch_log
 from model.training.trainer.trainer import ALONE, Trainer
 
@@ -19,7 +19,7 @@ from model.training.trainer.trainer import ALONE, Trainer
 def refit(
     data: Interactions,
     config: ModelConfig,
-    recipe: Recipe,
+    hyperparameters: Hyperparameters,
     epochs: int,
     folder: Path,
     device: torch.device,
@@ -32,7 +32,7 @@ def refit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     opening = f"final fit on {device}: all {len(data.rows):,} events, {epochs} epochs"
-    lesson = learn_from_teachers(data, config, recipe, folder, device, crew, final=True)
-    trainer = Trainer(data, config, recipe, folder, device, crew, epochs, lesson)
+    soft_targets = learn_from_teachers(data, config, hyperparameters, folder, device, crew, final=True)
+    trainer = Trainer(data, config, hyperparameters, folder, device, crew, epochs, soft_targets)
     with epoch_log(folder, epochs, opening, crew.rank == 0) as log:
         return trainer.run(log).network

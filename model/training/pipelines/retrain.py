@@ -32,13 +32,13 @@ from model.training.data.export import export_log
 from model.training.data.interactions import Interactions
 from model.training.data.time_split import Timeline, read_timeline
 from model.training.errors import DataError
-from model.training.evaluation.model_comparison import Verdict, compare, seen_until
+from model.training.evaluation.model_comparison import ModelComparison, compare, seen_until
 from model.training.pipelines.distillation import learn_from_teachers
 from model.training.pipelines.refit import refit
 from model.training.publishing.bundle_writer import publish
 from model.training.publishing.registry import newest_bundle, prune, release
 from model.training.reports.run_report import write_report
-from model.training.trainer.hyperparameters import Recipe, recipe_for, teachers_for
+from model.training.trainer.hyperparameters import Hyperparameters, hyperparameters_for, teachers_for
 from model.training.trainer.progress import RunLog, opening
 from model.training.trainer.trainer import Trained, Trainer
 
@@ -69,10 +69,10 @@ class _Run:
     """A candidate and where it came from."""
 
     folder: Path
-    recipe: Recipe
+    hyperparameters: Hyperparameters
     data: Interactions
     trained: Trained
-    verdict: Verdict
+    comparison: ModelComparison
     last: float  # time of the newest event trained on
 
 
@@ -96,15 +96,15 @@ def retrain(job: Job) -> dict[str, Any]:
     if live is not None and (few := int(asked.sum())) < job.min_compared:
         return result | {"reason": _too_few(few, job.min_compared), "compared_events": few}
     run = _train(job, timeline, data, cut, live, asked)
-    result |= {"compared_events": run.verdict.compared, "new": run.verdict.new, "live": run.verdict.live}
+    result |= {"compared_events": run.comparison.compared, "new": run.comparison.new, "live": run.comparison.live}
     result["run"] = str(run.folder)
     _prune_runs(run.folder, job.keep)
-    if declined := run.verdict.against(job.margin):
+    if declined := run.comparison.against(job.margin):
         return result | {"reason": declined}
     bundle = release(job.bundles, _final(job, run, timeline) if job.refit else run.folder / "bundle")
     return result | {
         "published": True,
-        "reason": run.verdict.in_favour(job.margin),
+        "reason": run.comparison.in_favour(job.margin),
         "refit": job.refit,
         "version": bundle.version,
         "bundle": str(job.bundles / bundle.version),
@@ -123,9 +123,11 @@ def _training_data(timeline: Timeline, cut: float, at_least: int) -> Interaction
     return data
 
 
-def _run_folder(job: Job, config: ModelConfig, recipe: Recipe, data: Interactions, cut: float) -> Path:
+def _run_folder(
+    job: Job, config: ModelConfig, hyperparameters: Hyperparameters, data: Interactions, cut: float
+) -> Path:
     """The folder of this run; the same data and settings find it again, so that a killed job goes on."""
-    settings = [config.to_dict(), recipe.to_dict(), cut, list(data.item_ids)]
+    settings = [config.to_dict(), hyperparameters.to_dict(), cut, list(data.item_ids)]
     identity = hashlib.sha256(json.dumps(settings).encode())
     identity.update(data.rows.data)
     identity.update(data.offsets.data)
@@ -142,16 +144,16 @@ def _train(
     config = ModelConfig(items=len(data.item_ids), dim=job.dim, layers=job.layers)
     items, events = len(data.item_ids), len(data.rows)
     teachers = teachers_for(items, events, job.device.type == "cuda")
-    recipe = recipe_for(len(data.user_ids), items, events, {"teachers": teachers} | job.given)
-    folder = _run_folder(job, config, recipe, data, cut)
-    lesson = learn_from_teachers(data, config, recipe, folder, job.device)
-    with RunLog(folder, recipe.epochs, opening(data, recipe.epochs, job.device)) as log:
-        trained = Trainer(data, config, recipe, folder, job.device, lesson=lesson).run(log)
-    verdict = compare(trained.network, data, live, timeline, asked, job.device)
-    run = _Run(folder, recipe, data, trained, verdict, timeline.last_time_before(cut))
-    comparison = {"events": verdict.compared} | {f"new {name}": value for name, value in verdict.new.items()}
-    comparison |= {f"live {name}": value for name, value in (verdict.live or {}).items()}
-    facts = {"Recipe": recipe.to_dict(), "Data": data.summary(), "Newest events": comparison}
+    hyperparameters = hyperparameters_for(len(data.user_ids), items, events, {"teachers": teachers} | job.given)
+    folder = _run_folder(job, config, hyperparameters, data, cut)
+    soft_targets = learn_from_teachers(data, config, hyperparameters, folder, job.device)
+    with RunLog(folder, hyperparameters.epochs, opening(data, hyperparameters.epochs, job.device)) as log:
+        trained = Trainer(data, config, hyperparameters, folder, job.device, soft_targets=soft_targets).run(log)
+    comparison = compare(trained.network, data, live, timeline, asked, job.device)
+    run = _Run(folder, hyperparameters, data, trained, comparison, timeline.last_time_before(cut))
+    figures = {"events": comparison.compared} | {f"new {name}": value for name, value in comparison.new.items()}
+    figures |= {f"live {name}": value for name, value in (comparison.live or {}).items()}
+    facts = {"Recipe": hyperparameters.to_dict(), "Data": data.summary(), "Newest events": figures}
     write_report(folder, trained.network, data, _metrics(run), facts)
     shutil.rmtree(folder / "bundle", ignore_errors=True)
     extra = _origin(run) | {"last_timestamp": run.last, "refit": False}
@@ -164,7 +166,7 @@ def _final(job: Job, run: _Run, timeline: Timeline) -> Path:
     data = timeline.before(math.inf)
     config = ModelConfig(items=len(data.item_ids), dim=job.dim, layers=job.layers)
     folder = run.folder / "refit"
-    network = refit(data, config, run.recipe, run.trained.best_epoch, folder, job.device)
+    network = refit(data, config, run.hyperparameters, run.trained.best_epoch, folder, job.device)
     evaluated = {"events": len(run.data.rows), "last_timestamp": run.last}
     # An event from the future is learnt, but it must not make all that will come before it look seen.
     last = min(timeline.last_time_before(math.inf), time.time())
@@ -175,11 +177,11 @@ def _final(job: Job, run: _Run, timeline: Timeline) -> Path:
 
 
 def _metrics(run: _Run) -> dict[str, float]:
-    return run.trained.metrics | {f"temporal_{name}": value for name, value in run.verdict.new.items()}
+    return run.trained.metrics | {f"temporal_{name}": value for name, value in run.comparison.new.items()}
 
 
 def _origin(run: _Run) -> dict[str, Any]:
-    return {"source": "event log", "recipe": run.recipe.to_dict(), "best_epoch": run.trained.best_epoch}
+    return {"source": "event log", "recipe": run.hyperparameters.to_dict(), "best_epoch": run.trained.best_epoch}
 
 
 def _too_few(asked: int, needed: int) -> str:

@@ -16,10 +16,10 @@ def line_chart(
     points: Sequence[tuple[float, float]], x_name: str, y_name: str, *, best: bool = False, zero: bool = False
 ) -> str:
     """A line through `points`, values as tooltips; `best` marks the highest, `zero` begins the scale at 0."""
-    drawn = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
-    if not drawn:
+    sampled = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    if not sampled:
         return _empty()
-    xs, ys = [x for x, _ in drawn], [y for _, y in drawn]
+    xs, ys = [x for x, _ in sampled], [y for _, y in sampled]
     low, high, ticks = _scale(min(*ys, 0.0) if zero else min(ys), max(ys))
     first, last = min(xs), max(xs)
     if first == last:  # one point stands in the middle
@@ -31,12 +31,12 @@ def line_chart(
             HEIGHT - _BOTTOM - (y - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM),
         )
 
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in drawn))
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in sampled))
     body = [f'<polyline points="{path}" fill="none" stroke="{DATA}" stroke-width="2" stroke-linejoin="round"/>']
-    radius = 3.0 if len(drawn) <= 40 else 1.5
-    body += [_dot(*place(x, y), radius, DATA, f"{x_name} {x:g}: {_number(y)}") for x, y in drawn]
+    radius = 3.0 if len(sampled) <= 40 else 1.5
+    body += [_dot(*place(x, y), radius, DATA, f"{x_name} {x:g}: {_number(y)}") for x, y in sampled]
     if best:
-        x, y = max(drawn, key=lambda point: point[1])
+        x, y = max(sampled, key=lambda point: point[1])
         body.append(_dot(*place(x, y), 5.0, MARK, f"best, {x_name} {x:g}: {_number(y)}"))
         at, over = place(x, y)
         anchor = "end" if at > WIDTH * 0.8 else "start" if at < WIDTH * 0.2 else "middle"
@@ -62,8 +62,8 @@ def bar_chart(bars: Sequence[tuple[str, float, int]], x_name: str, y_name: str) 
         )
         body.append(_text(x + step * 0.36, y - 4, f"{value:.3f}", "middle", INK))
         marks.append((x + step * 0.36, label))
-    places = [(HEIGHT - _BOTTOM - tick / high * (HEIGHT - _TOP - _BOTTOM), tick) for tick in ticks]
-    return _frame(body, places, marks, x_name, y_name)
+    ranks = [(HEIGHT - _BOTTOM - tick / high * (HEIGHT - _TOP - _BOTTOM), tick) for tick in ticks]
+    return _frame(body, ranks, marks, x_name, y_name)
 
 
 def _frame(

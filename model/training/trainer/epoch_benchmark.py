@@ -26,7 +26,7 @@ from model.config import ModelConfig
 from model.network import RecBLR
 from model.training.data.interactions import Interactions
 from model.training.trainer.distributed import Crew
-from model.training.trainer.hyperparameters import Recipe
+from model.training.trainer.hyperparameters import Hyperparameters
 from model.training.trainer.sequence_packing import Windows
 from model.training.trainer.train_step import TrainStep, negatives_of
 
@@ -56,7 +56,7 @@ class Bench:
         if window not in self._steps:
             torch.manual_seed(1)
             network = RecBLR(self._config, _DROPOUT, _DROPOUT).to(self._device)
-            negatives = negatives_of(Recipe(), data, self._device)
+            negatives = negatives_of(Hyperparameters(), data, self._device)
             self._steps[window] = TrainStep(network, self._device, Crew(), negatives)
         step = self._steps[window]
         seconds = [self._epoch(windows, step, seed) for seed in range(self._repeats + 1)][1:]

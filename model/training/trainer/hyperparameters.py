@@ -11,7 +11,7 @@ from model.training.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Hyperparameters:
     """One run's settings; raises `DataError` for those that no run can have.
 
     The defaults measured best on MovieLens-1M: see DECISIONS.md. `recipe_for` chooses for other data.
@@ -90,7 +90,7 @@ class _Known:
     users: int
     items: int
     events: int
-    recipes: Mapping[Role, Recipe]
+    hyperparameters_list: Mapping[Role, Hyperparameters]
 
     @property
     def density(self) -> float:
@@ -102,7 +102,7 @@ class _Known:
 
     @property
     def step_events(self) -> int:
-        return self.recipes["alone"].batch * self.recipes["alone"].window
+        return self.hyperparameters_list["alone"].batch * self.hyperparameters_list["alone"].window
 
 
 # What `recipe_for` chooses; the other numbers are the same for all data.
@@ -123,20 +123,22 @@ _SPARSE = _Known(  # Amazon Beauty
     users=22_363,
     items=12_101,
     events=198_502,
-    recipes={
-        "alone": Recipe(window=64, batch=64, epochs=60, dropout=0.5, embedding_dropout=0.5),
-        "teacher": Recipe(window=64, batch=64, epochs=60, dropout=0.5, embedding_dropout=0.5),
-        "student": Recipe(window=64, batch=64, epochs=100, dropout=0.3, embedding_dropout=0.3),
+    hyperparameters_list={
+        "alone": Hyperparameters(window=64, batch=64, epochs=60, dropout=0.5, embedding_dropout=0.5),
+        "teacher": Hyperparameters(window=64, batch=64, epochs=60, dropout=0.5, embedding_dropout=0.5),
+        "student": Hyperparameters(window=64, batch=64, epochs=100, dropout=0.3, embedding_dropout=0.3),
     },
 )
 _DENSE = _Known(  # MovieLens-1M
     users=6_040,
     items=3_416,
     events=999_611,
-    recipes={
-        "alone": Recipe(),
-        "teacher": Recipe(epochs=200, dropout=0.3, embedding_dropout=0.3, learning_rate=8e-3),  # at twice the width
-        "student": Recipe(window=400, dropout=0.0, embedding_dropout=0.1, balance=0.5, temperature=0.8),
+    hyperparameters_list={
+        "alone": Hyperparameters(),
+        "teacher": Hyperparameters(
+            epochs=200, dropout=0.3, embedding_dropout=0.3, learning_rate=8e-3
+        ),  # at twice the width
+        "student": Hyperparameters(window=400, dropout=0.0, embedding_dropout=0.1, balance=0.5, temperature=0.8),
     },
 )
 # Bounds on time: about two minutes of one H200 whatever the data, if they can be read a few times in that.
@@ -147,9 +149,9 @@ _VALIDATIONS: Mapping[Role, int] = {"alone": 20, "teacher": 4, "student": 20}
 _TEACHERS, _MOST_TAUGHT_EVENTS = 12, 5_000_000
 
 
-def recipe_for(
+def hyperparameters_for(
     users: int, items: int, events: int, given: Mapping[str, Any] | None = None, role: Role | None = None
-) -> Recipe:
+) -> Hyperparameters:
     """The recipe for a data set of this size, with the numbers that are `given`; raises `DataError` for these.
 
     Between Amazon Beauty (short, sparse) and MovieLens-1M (long, dense), whose own recipes it returns, each number is
@@ -170,10 +172,10 @@ def recipe_for(
     weights count. So too many epochs cost time and no accuracy.
     """
     given = given or {}
-    fixed = replace(Recipe(), **given)
+    fixed = replace(Hyperparameters(), **given)
     dense = _place(_density(users, items, events), _SPARSE.density, _DENSE.density)
     role = role or ("student" if fixed.teachers else "alone")
-    sparse_recipe, dense_recipe = _SPARSE.recipes[role], _DENSE.recipes[role]
+    sparse_recipe, dense_recipe = _SPARSE.hyperparameters_list[role], _DENSE.hyperparameters_list[role]
     by_history = _place(events / users, _SPARSE.history, _DENSE.history)
     window = given.get("window", round(_mix(sparse_recipe.window, dense_recipe.window, by_history)))
     batch = given.get("batch", max(1, round(_step_events(events) / window)))
@@ -197,7 +199,7 @@ def recipe_for(
 
 def teachers_for(items: int, events: int, on_gpu: bool) -> int:
     """How many teachers a run has that says nothing of them: none on a CPU, where they would take hours."""
-    affordable = on_gpu and events <= _MOST_TAUGHT_EVENTS and items <= Recipe().full_softmax
+    affordable = on_gpu and events <= _MOST_TAUGHT_EVENTS and items <= Hyperparameters().full_softmax
     return _TEACHERS if affordable else 0
 
 

@@ -27,7 +27,7 @@ _SCORES = 1 << 26  # at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class SoftTargets:
     """items (E, K) int32, shares (E, K) bfloat16: of every event of the data, as `Shares` has them."""
 
     items: Tensor
@@ -39,7 +39,7 @@ class Lesson:
 
 
 @torch.no_grad()
-def prepare_lesson(teachers: Sequence[RecBLR], data: Interactions, temperature: float = 1.0) -> Lesson:
+def prepare_soft_targets(teachers: Sequence[RecBLR], data: Interactions, temperature: float = 1.0) -> SoftTargets:
     """The mean of the teachers' distributions before each event, cut to its TOP items; they are set to evaluation.
 
     A distribution is the softmax of a teacher's scores divided by `temperature`.
@@ -68,7 +68,7 @@ def prepare_lesson(teachers: Sequence[RecBLR], data: Interactions, temperature: 
             top, likely = expected.topk(kept, dim=1)
             items[place[part]] = likely.int()
             shares[place[part]] = (TAUGHT * top / top.sum(1, keepdim=True)).bfloat16()
-    return Lesson(items, shares)
+    return SoftTargets(items, shares)
 
 
 def _expected(teachers: Sequence[RecBLR], outputs: Sequence[Tensor]) -> Tensor:

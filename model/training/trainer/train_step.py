@@ -17,9 +17,9 @@ from model.ops.softmax.full import softmax_loss
 from model.ops.softmax.sampled import Negatives, sampled_softmax_loss
 from model.training.data.interactions import Interactions
 from model.training.trainer.distributed import Crew
-from model.training.trainer.hyperparameters import Recipe
+from model.training.trainer.hyperparameters import Hyperparameters
 from model.training.trainer.sequence_packing import Batch
-from model.training.trainer.soft_targets import Lesson
+from model.training.trainer.soft_targets import SoftTargets
 
 # Steps run eagerly before the capture: they compile kernels and create Adam's buffers.
 _WARM_UP = 3
@@ -39,11 +39,11 @@ class TrainStep:
         device: torch.device,
         crew: Crew,
         negatives: Negatives | None = None,
-        lesson: Lesson | None = None,
+        soft_targets: SoftTargets | None = None,
     ) -> None:
         self._network = network
         self._negatives = negatives
-        self._lesson = lesson
+        self._soft_targets = soft_targets
         self._device = device
         self._crew = crew
         self._on_gpu = device.type == "cuda"
@@ -136,7 +136,7 @@ class TrainStep:
         table = self._network.item_embedding.weight
         targets, count = batch.targets, self._targets
         if self._negatives is None:
-            taught = None if self._lesson is None else self._lesson.of(batch.events)
+            taught = None if self._soft_targets is None else self._soft_targets.of(batch.events)
             return softmax_loss(
                 outputs, table.to(outputs.dtype), targets, count, weights=batch.weights, taught=taught
             )
@@ -153,8 +153,8 @@ class TrainStep:
         return u
 
 
-def negatives_of(recipe: Recipe, data: Interactions, device: torch.device) -> Negatives | None:
+def negatives_of(hyperparameters: Hyperparameters, data: Interactions, device: torch.device) -> Negatives | None:
     """What the recipe says of a catalogue this large, as `TrainStep` takes it."""
-    if len(data.item_ids) <= recipe.full_softmax:
+    if len(data.item_ids) <= hyperparameters.full_softmax:
         return None
-    return Negatives(torch.from_numpy(data.popularity()).to(device), recipe.negatives)
+    return Negatives(torch.from_numpy(data.popularity()).to(device), hyperparameters.negatives)

@@ -19,10 +19,10 @@ from model.training.errors import DataError
 from model.training.evaluation.leave_one_out import leave_one_out
 from model.training.trainer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.training.trainer.distributed import Crew
-from model.training.trainer.hyperparameters import Recipe
+from model.training.trainer.hyperparameters import Hyperparameters
 from model.training.trainer.progress import Report
 from model.training.trainer.sequence_packing import Windows
-from model.training.trainer.soft_targets import Lesson
+from model.training.trainer.soft_targets import SoftTargets
 from model.training.trainer.train_step import TrainStep, negatives_of
 
 ALONE = Crew()
@@ -55,33 +55,37 @@ class Trainer:
         self,
         data: Interactions,
         config: ModelConfig,
-        recipe: Recipe,
+        hyperparameters: Hyperparameters,
         folder: Path,
         device: torch.device,
         crew: Crew = ALONE,
         refit_epochs: int = 0,
-        lesson: Lesson | None = None,
+        soft_targets: SoftTargets | None = None,
     ) -> None:
         if int(data.lengths.max(initial=0)) < 3:
             raise DataError("no user has 3 events: one to learn from, one to validate and one to test")
-        if recipe.batch < crew.size:
-            raise DataError(f"a batch of {recipe.batch} rows cannot be shared by {crew.size} processes; give more")
-        torch.manual_seed(recipe.seed)
+        if hyperparameters.batch < crew.size:
+            raise DataError(
+                f"a batch of {hyperparameters.batch} rows cannot be shared by {crew.size} processes; give more"
+            )
+        torch.manual_seed(hyperparameters.seed)
         self._crew = crew
         self._data = data
-        self._recipe = recipe
+        self._hyperparameters = hyperparameters
         self._folder = folder
         self._device = device
         self._validates = not refit_epochs
-        self._last_epoch = refit_epochs or recipe.epochs
-        self.network = RecBLR(config, recipe.dropout, recipe.embedding_dropout).to(device)
+        self._last_epoch = refit_epochs or hyperparameters.epochs
+        self.network = RecBLR(config, hyperparameters.dropout, hyperparameters.embedding_dropout).to(device)
         past = data.without_last(2) if self._validates else data
         self._validation = data.without_last(1)
-        self._windows = Windows(past, recipe.window, recipe.batch, config.start_token, device, recipe.balance)
-        self.steps = recipe.epochs * self._windows.steps_per_epoch
-        self._step = TrainStep(self.network, device, crew, negatives_of(recipe, past, device), lesson)
+        self._windows = Windows(
+            past, hyperparameters.window, hyperparameters.batch, config.start_token, device, hyperparameters.balance
+        )
+        self.steps = hyperparameters.epochs * self._windows.steps_per_epoch
+        self._step = TrainStep(self.network, device, crew, negatives_of(hyperparameters, past, device), soft_targets)
         self._numbers: dict[str, Any] = {
-            "run": identity(data, config, recipe) | {"refit_epochs": refit_epochs},
+            "run": identity(data, config, hyperparameters) | {"refit_epochs": refit_epochs},
             "epoch": 0,
             "step": 0,
             "best": -1.0,
@@ -100,14 +104,14 @@ class Trainer:
         half the learning rate; `DataError` when that has not helped 3 times.
         """
         self._resume()
-        numbers, recipe = self._numbers, self._recipe
-        while numbers["epoch"] < self._last_epoch and numbers["stale"] < recipe.patience:
+        numbers, hyperparameters = self._numbers, self._hyperparameters
+        while numbers["epoch"] < self._last_epoch and numbers["stale"] < hyperparameters.patience:
             numbers["epoch"] += 1
             line = self._epoch(numbers["epoch"])
             if not math.isfinite(line["loss"]):
                 report(self._begin_again(numbers["epoch"]))
                 continue
-            if numbers["epoch"] % recipe.evaluate_every == 0 or numbers["epoch"] == self._last_epoch:
+            if numbers["epoch"] % hyperparameters.evaluate_every == 0 or numbers["epoch"] == self._last_epoch:
                 line |= self._validate() if self._validates else {}
                 if self._crew.rank == 0:
                     self._save()
@@ -121,7 +125,7 @@ class Trainer:
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
         # Seeded by the epoch, so that a resumed run draws what the whole one would have drawn.
-        seed = self._recipe.seed * 1_000_003 + epoch
+        seed = self._hyperparameters.seed * 1_000_003 + epoch
         torch.manual_seed(seed + 500_009 * self._crew.rank)
         generator = torch.Generator(self._device).manual_seed(seed)
         started = time.perf_counter()
@@ -152,7 +156,7 @@ class Trainer:
         return {"epoch": epoch, "diverged": True, "learning_rate": self._peak()}
 
     def _peak(self) -> float:
-        return float(self._recipe.learning_rate * 0.5 ** self._numbers["halvings"])
+        return float(self._hyperparameters.learning_rate * 0.5 ** self._numbers["halvings"])
 
     def _validate(self) -> dict[str, Any]:
         numbers = self._numbers
@@ -165,7 +169,7 @@ class Trainer:
         return {"validation_ndcg@10": ndcg, "best": numbers["best"]}
 
     def _rate(self, step: int) -> float:
-        warmup = min(self._recipe.warmup_steps, self.steps // 10)
+        warmup = min(self._hyperparameters.warmup_steps, self.steps // 10)
         if step < warmup:
             return (step + 1) / (warmup + 1)
         done = (step - warmup) / max(1, self.steps - warmup)
@@ -187,12 +191,12 @@ class Trainer:
         self._step.load_adam_state(_under("adam.", found.tensors))
 
 
-def identity(data: Interactions, config: ModelConfig, recipe: Recipe) -> dict[str, Any]:
+def identity(data: Interactions, config: ModelConfig, hyperparameters: Hyperparameters) -> dict[str, Any]:
     """What makes two runs the same run, ready for JSON."""
     crc32 = zlib.crc32(data.offsets.data, zlib.crc32(data.rows.data))
     return {
         "config": config.to_dict(),
-        "recipe": recipe.to_dict(),
+        "recipe": hyperparameters.to_dict(),
         "data": data.summary() | {"crc32": crc32},
     }
 

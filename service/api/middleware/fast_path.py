@@ -44,7 +44,7 @@ class _Route:
 _RECORD, _RECOMMEND = _Route(_EVENTS), _Route(f"{_USERS}{{user_id}}{_RECOMMENDATIONS}")
 
 
-class HotPath:
+class FastPath:
     """Who may call has been settled when a request comes here; its body is bounded here, or further inside."""
 
     def __init__(self, app: ASGIApp) -> None:

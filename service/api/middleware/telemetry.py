@@ -20,7 +20,7 @@ _OF_A_USER = (*_OF_ALL, (b"cache-control", b"no-store"))  # nor kept by a proxy 
 _CLIENT_WENT_AWAY = 499  # no answer was begun: the request was cancelled
 
 
-class Edge:
+class Telemetry:
     """Pure ASGI, so that it costs a request microseconds and never buffers an answer."""
 
     def __init__(self, app: ASGIApp, meter: PrometheusMeter) -> None:

@@ -13,12 +13,12 @@ from service.api.schemas.requests import NoQuery
 from service.api.scopes import needs
 from service.api_keys import KeyScope
 from service.core.jobs.backfill_progress_record import Progress
-from service.core.jobs.backfill_progress_record import rebuilds as all_rebuilds
+from service.core.jobs.backfill_progress_record import rebuilds as all_backfills
 
 router = APIRouter(prefix="/v1", tags=["model"])
 
 
-class RebuildOut(BaseModel):
+class BackfillOut(BaseModel):
     """The rebuild of one model's memos by all workers. `share` is of the users, in this `walk` over them.
 
     A walk that finds memos missing or behind is followed by another, which is quick where there are none.
@@ -30,33 +30,33 @@ class RebuildOut(BaseModel):
     share: float
     walk: int
     users: int
-    memos: int
+    snapshots: int
     events: int
     begun: datetime
     ended: datetime | None
 
 
-class RebuildsOut(BaseModel):
+class BackfillsOut(BaseModel):
     """Rebuilds of memos, the one begun last first."""
 
-    rebuilds: list[RebuildOut]
+    backfills: list[BackfillOut]
 
 
-@router.get("/admin/rebuilds", openapi_extra=needs(KeyScope.ADMIN))
-async def rebuilds(query: Annotated[NoQuery, Query()], services: Running) -> RebuildsOut:
+@router.get("/admin/backfills", openapi_extra=needs(KeyScope.ADMIN))
+async def backfills(query: Annotated[NoQuery, Query()], services: Running) -> BackfillsOut:
     """How far the rebuild of memos is, of each model that is served or was lately; needs an API key."""
-    found = await all_rebuilds(services.store)
-    return RebuildsOut(rebuilds=[_out(version, progress) for version, progress in found.items()])
+    found = await all_backfills(services.store)
+    return BackfillsOut(backfills=[_out(version, progress) for version, progress in found.items()])
 
 
-def _out(version: str, progress: Progress) -> RebuildOut:
-    return RebuildOut(
+def _out(version: str, progress: Progress) -> BackfillOut:
+    return BackfillOut(
         model_version=version,
         running=progress.ended is None,
         share=round(progress.share, 4),
         walk=progress.walk,
         users=progress.total,
-        memos=progress.memos,
+        snapshots=progress.snapshots,
         events=progress.events,
         begun=datetime.fromtimestamp(progress.begun, UTC),
         ended=None if progress.ended is None else datetime.fromtimestamp(progress.ended, UTC),

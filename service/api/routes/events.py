@@ -13,9 +13,9 @@ from service.api.schemas.requests import BatchOut, EventBatchIn, EventIn, NoQuer
 from service.api.scopes import needs
 from service.api.serializers import Json, encoded, json_response, recommendations_out, recorded_out
 from service.api_keys import KeyScope
+from service.core.engine_requests import TopK
 from service.core.errors import ServiceError
 from service.core.events import NewEvent
-from service.core.ports import TopK
 from service.core.recommending.recommender import Recommender
 
 router = APIRouter(prefix="/v1/events", tags=["events"])

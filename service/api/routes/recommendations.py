@@ -12,7 +12,7 @@ from service.api.schemas.requests import CandidatesIn, HistoryIn, ItemsOut, NoQu
 from service.api.scopes import needs
 from service.api.serializers import anonymous_out, encoded, json_response, recommendations_out
 from service.api_keys import KeyScope
-from service.core.ports import Rank, TopK
+from service.core.engine_requests import RankCandidates, TopK
 from service.core.recommending.recommender import Recommender
 
 router = APIRouter(prefix="/v1", tags=["recommendations"])
@@ -35,7 +35,7 @@ async def rank(
     user_id: PathId, body: CandidatesIn, query: Annotated[NoQuery, Query()], recommender: UseCases
 ) -> Response:
     """The candidates, best first; those that the model does not know come last, with score null."""
-    answer = await recommender.recommend(user_id, Rank(tuple(body.candidates)))
+    answer = await recommender.recommend(user_id, RankCandidates(tuple(body.candidates)))
     return json_response(encoded(recommendations_out(user_id, answer)))
 
 

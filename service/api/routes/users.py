@@ -64,7 +64,7 @@ async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender
         sequence=found.sequence,
         applied=found.applied,
         kept_events=found.kept,
-        memo=found.memo,
+        snapshot=found.snapshot,
         exact=found.exact,
         max_relative_error=found.max_relative_error,
     )

@@ -238,7 +238,7 @@ class AuditOut(BaseModel):
     sequence: int
     applied: int
     kept_events: int
-    memo: Literal["found", "absent", "damaged"]
+    snapshot: Literal["found", "absent", "damaged"]
     exact: bool
     max_relative_error: float | None
 

@@ -19,28 +19,27 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.backfill_progress_record import Ledger, Progress, Work
-from service.core.jobs.backfill_worker import Refolder, RefoldMeter
-from service.core.log_throttle import SeldomWarnings
-from service.core.ports import Engine
-from service.core.store_port import Store
+from service.core.jobs.backfill_progress_record import BackfillProgressRecord, Progress, Work
+from service.core.jobs.backfill_worker import BackfillWorker, BackfillWorkerMeter
+from service.core.log_throttle import ThrottledLogger
+from service.core.ports import Engine, Store
 
 _log = logging.getLogger(__name__)
-_outages = SeldomWarnings(_log)
+_outages = ThrottledLogger(_log)
 
 LOOK_SECONDS = 1.0  # between two looks at what is served
 PATIENCE_SECONDS = 10.0
 
 
-class RebuildMeter(RefoldMeter, Protocol):
+class BackfillMeter(BackfillWorkerMeter, Protocol):
     """What a warmer reports."""
 
-    def rebuild_stands(self, share: float | None) -> None:
+    def backfill_progress(self, share: float | None) -> None:
         """So much of the users is looked at, by all workers; None: this worker rebuilds nothing now."""
         ...
 
 
-class Warmer:
+class Backfill:
     """Rebuilds until it is closed. It may work for `share` of the time, above 0 and up to 1.
 
     `served` are the engines that answer now.
@@ -50,7 +49,7 @@ class Warmer:
         self,
         store: Store,
         served: Callable[[], Sequence[Engine]],
-        meter: RebuildMeter,
+        meter: BackfillMeter,
         *,
         share: float,
         look: float = LOOK_SECONDS,
@@ -61,9 +60,9 @@ class Warmer:
         self._meter = meter
         self._share = share
         self._look = look
-        self._patience = patience
+        self._timeouts = patience
         self._task: asyncio.Task[None] | None = None
-        self._refolder = Refolder(store, meter, share)
+        self._refolder = BackfillWorker(store, meter, share)
         # Versions that were served at the last look, those whose rebuild has ended, and those to be rebuilt again
         # even so: they have come back, and while another model answered nobody kept their memos up.
         self._known: set[str] | None = None
@@ -90,7 +89,7 @@ class Warmer:
             except Exception:
                 _log.exception("the rebuild of memos failed, and is tried again")
             finally:
-                self._meter.rebuild_stands(None)
+                self._meter.backfill_progress(None)
             await asyncio.sleep(self._look)
 
     async def _look_around(self) -> None:
@@ -109,7 +108,7 @@ class Warmer:
     async def _rebuild(self, engine: Engine) -> None:
         """Until it has ended, for all workers, or is no more this one's to do."""
         version = engine.version
-        ledger = Ledger(self._store, version, self._patience, self._share)
+        ledger = BackfillProgressRecord(self._store, version, self._timeouts, self._share)
         progress = await ledger.open(again=version in self._again, serving=self._known or ())
         self._again.discard(version)
         began, total = time.monotonic(), Work()
@@ -117,7 +116,7 @@ class Warmer:
             _log.info("rebuilding memos of %d users", progress.total, extra={"model": version})
         while progress.ended is None and self._serves(engine):
             page, progress = await ledger.claim()
-            self._meter.rebuild_stands(progress.share)
+            self._meter.backfill_progress(progress.share)
             if page:
                 work = await self._bring_up(engine, page)
                 total += work
@@ -143,7 +142,12 @@ def _say(version: str, progress: Progress, work: Work, seconds: float) -> None:
         "left the rebuild of memos" if progress.ended is None else "memos are rebuilt",
         work.users,
         work.events,
-        work.memos,
+        work.snapshots,
         work.events / max(seconds, 1e-9),
-        extra={"model": version, "walks": progress.walk, "all_memos": progress.memos, "all_events": progress.events},
+        extra={
+            "model": version,
+            "walks": progress.walk,
+            "all_memos": progress.snapshots,
+            "all_events": progress.events,
+        },
     )

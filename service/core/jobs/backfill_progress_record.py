@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
-from service.core.store_port import Store
+from service.core.ports import Store
 from service.core.throttle import rest
 
 PAGE = 64  # users that are claimed at a time, about
@@ -31,14 +31,14 @@ class Work:
 
     users: int = 0
     behind: int = 0
-    memos: int = 0
+    snapshots: int = 0
     events: int = 0
 
     def __add__(self, other: Work) -> Work:
         return Work(
             self.users + other.users,
             self.behind + other.behind,
-            self.memos + other.memos,
+            self.snapshots + other.snapshots,
             self.events + other.events,
         )
 
@@ -60,7 +60,7 @@ class Progress:
     claimed: int = 0
     users: int = 0
     behind: int = 0
-    memos: int = 0
+    snapshots: int = 0
     events: int = 0
 
     @property
@@ -77,7 +77,7 @@ class Progress:
             self,
             users=self.users + looked.users,
             behind=self.behind + looked.behind,
-            memos=self.memos + work.memos,
+            snapshots=self.snapshots + work.snapshots,
             events=self.events + work.events,
         )
 
@@ -93,13 +93,13 @@ async def rebuilds(store: Store) -> dict[str, Progress]:
     """By model version, the one begun last first."""
     found = {
         name.removeprefix(_PREFIX): progress
-        for name, text in (await store.notes()).items()
+        for name, text in (await store.records()).items()
         if name.startswith(_PREFIX) and (progress := _read(text)) is not None
     }
     return dict(sorted(found.items(), key=lambda rebuild: -rebuild[1].begun))
 
 
-class Ledger:
+class BackfillProgressRecord:
     """One worker's hand on the note of a model version. Every method raises `StoreUnavailable`."""
 
     def __init__(self, store: Store, version: str, patience: float, share: float) -> None:
@@ -109,7 +109,7 @@ class Ledger:
         """
         self._store = store
         self._name = _PREFIX + version
-        self._patience = patience
+        self._timeouts = patience
         self._share = share
         self._walk = 1
         self._work = Work()
@@ -121,14 +121,14 @@ class Ledger:
         To begin one forgets those that have ended or were forgotten, but for the versions that are `serving`.
         """
         while True:
-            notes = await self._store.notes()
+            notes = await self._store.records()
             text = notes.get(self._name)
             found = _read(text)
             if found is not None and (found.ended is None or not again):
                 return found
             now = time.time()
             fresh = Progress(await self._count(), now, now)
-            if await self._store.swap_note(self._name, text, _text(fresh)):
+            if await self._store.compare_and_set(self._name, text, _text(fresh)):
                 await self._forget(notes, now, {self._name, *(_PREFIX + version for version in serving)})
                 return fresh
 
@@ -139,14 +139,14 @@ class Ledger:
     async def claim(self) -> tuple[list[str], Progress]:
         """The next users to look at, perhaps none for now; and where the rebuild stands, perhaps at its end."""
         while True:
-            text = (await self._store.notes()).get(self._name)
+            text = (await self._store.records()).get(self._name)
             before = _read(text)
             if text is None or before is None:  # a worker that does not serve this model took it for forgotten
                 return [], await self.open(again=False, serving=())
             after, page = await self._next(before.plus(self._work, self._walk), text)
             if after == before:
                 return [], before
-            if await self._store.swap_note(self._name, text, _text(after)):
+            if await self._store.compare_and_set(self._name, text, _text(after)):
                 self._work, self._walk = Work(), after.walk
                 return page, after
 
@@ -165,7 +165,7 @@ class Ledger:
             return False
         if self._silent[0] != text:
             self._silent = (text, time.monotonic())
-        return time.monotonic() < self._silent[1] + self._patience
+        return time.monotonic() < self._silent[1] + self._timeouts
 
     async def _count(self) -> int:
         total, cursor = 0, ""
@@ -182,7 +182,7 @@ class Ledger:
             if name.startswith(_PREFIX) and name not in but:
                 old = _read(text)
                 if old is None or old.ended is not None or old.moved < now - _FORGOTTEN:
-                    await self._store.swap_note(name, text, None)
+                    await self._store.compare_and_set(name, text, None)
 
 
 def _text(progress: Progress) -> str:

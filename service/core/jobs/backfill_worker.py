@@ -9,46 +9,52 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
 from service.core.errors import StoreUnavailable
-from service.core.events import MemoPut, Snapshot, Visit
+from service.core.events import AppendAndRead, LogView, SnapshotPut
 from service.core.jobs.backfill_progress_record import Work
 from service.core.jobs.low_priority_thread import give_way
-from service.core.ports import Engine, Folded, StateDamaged, Turn
-from service.core.recommending.snapshots import Memo, MemoDamaged, decode_memo, memo_after, memo_due
-from service.core.store_port import Store
+from service.core.ports import Engine, Store
+from service.core.recommending.snapshots import (
+    Snapshot,
+    SnapshotDamagedError,
+    decode_snapshot,
+    next_snapshot,
+    snapshot_due,
+)
 from service.core.throttle import rest
 
 # Events and users that one visit of the store brings, about: decoding them is a millisecond's work on the event loop.
-EVENTS_A_VISIT, MOST_USERS_A_VISIT = 400, 32
+EVENTS_PER_READ, MAX_USERS_PER_READ = 400, 32
 # Events of a fold, about: enough for full matrix products. Their ids become rows under the GIL, half a millisecond.
-EVENTS_A_FOLD = 4096
-MEMOS_A_PUT = 16
+EVENTS_PER_REPLAY = 4096
+SNAPSHOTS_A_PUT = 16
 
 # (user, snapshot with pending events), and the same with the memo to continue.
-Found = tuple[str, Snapshot]
-Begun = tuple[str, Snapshot, Memo | None]
+Found = tuple[str, LogView]
+Begun = tuple[str, LogView, Snapshot | None]
 
 
-class RefoldMeter(Protocol):
+class BackfillWorkerMeter(Protocol):
     """What a refolder reports."""
 
     def rebuilt(self, work: Work) -> None:
         """So much was done."""
         ...
 
-    def memo_damaged(self) -> None:
+    def snapshot_damaged(self) -> None:
         """A memo failed its check and is being rebuilt."""
         ...
 
 
-class Refolder:
+class BackfillWorker:
     """Brings users' memos up to their logs, a batch at a time; the folds in a thread that gives way to all others.
 
     After each piece of the work it rests, so that it works for `share` of the time at most. A request takes several
     turns of the event loop: with a rest after each batch alone, every one of these would wait for a piece of it.
     """
 
-    def __init__(self, store: Store, meter: RefoldMeter, share: float) -> None:
+    def __init__(self, store: Store, meter: BackfillWorkerMeter, share: float) -> None:
         self._store = store
         self._meter = meter
         self._share = share
@@ -66,11 +72,11 @@ class Refolder:
         puts = await self._fold(engine, found)
         await rest(began, self._share)
         stored = 0
-        for start in range(0, len(puts), MEMOS_A_PUT):
+        for start in range(0, len(puts), SNAPSHOTS_A_PUT):
             began = time.monotonic()
-            stored += sum(await self._store.put_memos(puts[start : start + MEMOS_A_PUT]))
+            stored += sum(await self._store.put_snapshots(puts[start : start + SNAPSHOTS_A_PUT]))
             await rest(began, self._share)
-        work = looked + Work(memos=stored, events=sum(len(snapshot.pending) for _, snapshot in found))
+        work = looked + Work(snapshots=stored, events=sum(len(view.pending) for _, view in found))
         self._meter.rebuilt(work)
         return work
 
@@ -78,62 +84,64 @@ class Refolder:
         """Visit users from the front of `waiting`, until there is enough to fold."""
         users = behind = events = 0
         found: list[Found] = []
-        while waiting and events < EVENTS_A_FOLD:
+        while waiting and events < EVENTS_PER_REPLAY:
             began = time.monotonic()
             some = [waiting.popleft() for _ in range(min(self._users_a_visit, len(waiting)))]
-            snapshots = await self._store.visit([Visit(user, engine.version) for user in some])
+            views = await self._store.append_and_read([AppendAndRead(user, engine.version) for user in some])
             fresh = 0
-            for user, snapshot in zip(some, snapshots, strict=True):
-                if isinstance(snapshot, StoreUnavailable):
+            for user, view in zip(some, views, strict=True):
+                if isinstance(view, StoreUnavailable):
                     behind += 1  # for a later walk to find out
-                elif memo_due(snapshot):
+                elif snapshot_due(view):
                     behind += 1
-                    fresh += len(snapshot.pending)
-                    found.append((user, snapshot))
+                    fresh += len(view.pending)
+                    found.append((user, view))
             users += len(some)
             events += fresh
-            wanted = EVENTS_A_VISIT * len(some) // max(1, fresh)
-            self._users_a_visit = max(1, min(wanted, 2 * self._users_a_visit, MOST_USERS_A_VISIT))
+            wanted = EVENTS_PER_READ * len(some) // max(1, fresh)
+            self._users_a_visit = max(1, min(wanted, 2 * self._users_a_visit, MAX_USERS_PER_READ))
             await rest(began, self._share)
         return Work(users, behind), found
 
-    async def _fold(self, engine: Engine, found: Sequence[Found]) -> list[MemoPut]:
+    async def _fold(self, engine: Engine, found: Sequence[Found]) -> list[SnapshotPut]:
         """The memos of what was found; one that is damaged is folded anew from all kept events."""
         begun: list[Begun] = []
         damaged: list[str] = []
-        for user, snapshot in found:
+        for user, view in found:
             try:
-                memo = None if snapshot.memo is None else decode_memo(snapshot.memo, user, engine.version)
-            except MemoDamaged:
+                snapshot = None if view.snapshot is None else decode_snapshot(view.snapshot, user, engine.version)
+            except SnapshotDamagedError:
                 damaged.append(user)
             else:
-                begun.append((user, snapshot, memo))
+                begun.append((user, view, snapshot))
         puts = []
-        for (user, snapshot, memo), folded in zip(begun, await self._states(engine, begun), strict=True):
-            if isinstance(folded, StateDamaged):
+        for (user, view, snapshot), result in zip(begun, await self._states(engine, begun), strict=True):
+            if isinstance(result, StateDamagedError):
                 damaged.append(user)
             else:
-                puts.append(memo_after(user, engine.version, snapshot, memo, folded.state))
+                puts.append(next_snapshot(user, engine.version, view, snapshot, result.state))
         return puts + await self._repair(engine, damaged)
 
-    async def _repair(self, engine: Engine, users: Sequence[str]) -> list[MemoPut]:
+    async def _repair(self, engine: Engine, users: Sequence[str]) -> list[SnapshotPut]:
         whole: list[Begun] = []
         for user in users:
-            self._meter.memo_damaged()
-            [snapshot] = await self._store.visit([Visit(user, None)])
-            if isinstance(snapshot, Snapshot) and snapshot.pending:
-                whole.append((user, snapshot, None))
+            self._meter.snapshot_damaged()
+            [view] = await self._store.append_and_read([AppendAndRead(user, None)])
+            if isinstance(view, LogView) and view.pending:
+                whole.append((user, view, None))
         return [
-            memo_after(user, engine.version, snapshot, None, folded.state, repair=True)
-            for (user, snapshot, _), folded in zip(whole, await self._states(engine, whole), strict=True)
-            if isinstance(folded, Folded)
+            next_snapshot(user, engine.version, view, None, result.state, repair=True)
+            for (user, view, _), result in zip(whole, await self._states(engine, whole), strict=True)
+            if isinstance(result, EngineResult)
         ]
 
-    async def _states(self, engine: Engine, begun: Sequence[Begun]) -> list[Folded | StateDamaged]:
+    async def _states(self, engine: Engine, begun: Sequence[Begun]) -> list[EngineResult | StateDamagedError]:
         if not begun:
             return []
-        turns = [
-            Turn(None if memo is None else memo.state, tuple(event.item_id for event in snapshot.pending), None)
-            for _, snapshot, memo in begun
+        requests = [
+            EngineRequest(
+                None if snapshot is None else snapshot.state, tuple(event.item_id for event in view.pending), None
+            )
+            for _, view, snapshot in begun
         ]
-        return await asyncio.get_running_loop().run_in_executor(self._thread, engine.run, turns)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, engine.run, requests)

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 
 from service.core.errors import ServiceError
-from service.core.log_throttle import SeldomWarnings
-from service.core.store_port import Store
+from service.core.log_throttle import ThrottledLogger
+from service.core.ports import Store
 from service.core.throttle import rest
 
 _log = logging.getLogger(__name__)
-_outages = SeldomWarnings(_log)
+_outages = ThrottledLogger(_log)
 
 MERGES_SECONDS = 60.0
 # A page of users a moment: up to 1,000 users a second, which is a million in 17 minutes.
@@ -27,7 +27,7 @@ SHARE = 0.1
 ROUND_SECONDS = 3600.0  # between two rounds through all users
 
 
-class Housekeeper:
+class Maintenance:
     """Finishes merges that were cut off, at the start and once a minute.
 
     With `expires` it also goes through all users, again and again, and applies the limit of age, which nobody else

@@ -18,11 +18,11 @@ from typing import Protocol
 
 from service.core.errors import EventConflict, InvalidRequest, ServiceError, StoreUnavailable
 from service.core.events import NewEvent
-from service.core.log_throttle import SeldomWarnings
+from service.core.log_throttle import ThrottledLogger
 from service.core.recommending.results import Recorded
 
 _log = logging.getLogger(__name__)
-_outages = SeldomWarnings(_log)
+_outages = ThrottledLogger(_log)
 
 BATCH = 256
 STANDBY_SECONDS = 1.0  # between two attempts at the lease
@@ -50,7 +50,7 @@ class Refused:
     reason: str
 
 
-class LeaseLost(Exception):
+class LeaseLostError(Exception):
     """Another worker reads the stream now."""
 
 
@@ -62,7 +62,7 @@ class EventSource(Protocol):
         ...
 
     async def keep(self) -> None:
-        """Prolong the lease; raises `LeaseLost`, as do the two methods that read."""
+        """Prolong the lease; raises `LeaseLostError`, as do the two methods that read."""
         ...
 
     async def unfinished(self, after: str, most: int) -> tuple[list[Entry], str]:
@@ -146,7 +146,7 @@ class Consumer:
             try:
                 if await self._source.lead():
                     await self._follow()
-            except LeaseLost:
+            except LeaseLostError:
                 _log.warning("another worker has taken over the stream")
             except StoreUnavailable as error:
                 _outages.warn(error.code, "the stream cannot be read", reason=error.for_log)

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
 from service.core.errors import UserNotFound
-from service.core.events import Snapshot, Visit
-from service.core.ports import Engine, EngineJob, Folded, Meter, StateDamaged, Turn
-from service.core.recommending.snapshots import MemoDamaged, decode_memo
+from service.core.events import AppendAndRead, LogView
+from service.core.ports import Engine, EngineJob, Meter
+from service.core.recommending.snapshots import SnapshotDamagedError, decode_snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class Audit:
     sequence: int
     applied: int
     kept: int
-    memo: Literal["found", "absent", "damaged"]
+    snapshot: Literal["found", "absent", "damaged"]
     exact: bool
     max_relative_error: float | None
 
@@ -36,26 +37,26 @@ async def audit(
     engine: Engine,
     user_id: str,
     meter: Meter,
-    visit: Callable[[Visit, float], Awaitable[Snapshot]],
-    fold: Callable[[EngineJob, float], Awaitable[Folded]],
+    append_and_read: Callable[[AppendAndRead, float], Awaitable[LogView]],
+    fold: Callable[[EngineJob, float], Awaitable[EngineResult]],
     deadline: float,
 ) -> Audit:
     """Fold the kept events anew and compare with the stored memo; raises `UserNotFound`."""
     # The log may grow between the two visits: the full one comes second, so it covers the memo's cursor.
-    stored = await visit(Visit(user_id, engine.version), deadline)
-    whole = await visit(Visit(user_id, None), deadline)
+    stored = await append_and_read(AppendAndRead(user_id, engine.version), deadline)
+    whole = await append_and_read(AppendAndRead(user_id, None), deadline)
     if not whole.generation:
         raise UserNotFound("no events are known for this user")
-    if stored.memo is None or stored.generation != whole.generation:
+    if stored.snapshot is None or stored.generation != whole.generation:
         # Another generation: the history was edited in between, and with it went the memo.
         return Audit(engine.version, whole.sequence, 0, len(whole.pending), "absent", True, 0.0)
     try:
-        memo = decode_memo(stored.memo, user_id, engine.version)
-        items = tuple(e.item_id for e in whole.pending if e.sequence <= memo.applied)
-        expected = await fold((engine, Turn(None, items, None)), deadline)
-        error = engine.difference(memo.state, expected.state)
-    except (MemoDamaged, StateDamaged):
-        meter.memo_damaged()
+        snapshot = decode_snapshot(stored.snapshot, user_id, engine.version)
+        items = tuple(e.item_id for e in whole.pending if e.sequence <= snapshot.applied)
+        expected = await fold((engine, EngineRequest(None, items, None)), deadline)
+        error = engine.difference(snapshot.state, expected.state)
+    except (SnapshotDamagedError, StateDamagedError):
+        meter.snapshot_damaged()
         return Audit(engine.version, whole.sequence, 0, len(whole.pending), "damaged", True, None)
-    exact = memo.base == whole.trimmed
-    return Audit(engine.version, whole.sequence, memo.applied, len(whole.pending), "found", exact, error)
+    exact = snapshot.base == whole.trimmed
+    return Audit(engine.version, whole.sequence, snapshot.applied, len(whole.pending), "found", exact, error)

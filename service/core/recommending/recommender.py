@@ -12,39 +12,40 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from service.core.errors import EventConflict, EventNotFound, InvalidRequest, ServiceError, UserNotFound
-from service.core.events import Appended, Conflict, History, Merged, NewEvent, Snapshot, Visit
-from service.core.log_throttle import SeldomWarnings
-from service.core.ports import (
-    Engine,
-    EngineJob,
-    Folded,
-    Meter,
-    Models,
-    Rank,
+from service.core.engine_requests import (
+    EngineRequest,
+    EngineResult,
+    RankCandidates,
     ScoredItem,
-    SimilarJob,
-    StateDamaged,
+    StateDamagedError,
     TopK,
-    Turn,
 )
+from service.core.errors import EventConflict, EventNotFound, InvalidRequest, ServiceError, UserNotFound
+from service.core.events import AppendAndRead, Appended, Conflict, History, LogView, Merged, NewEvent
+from service.core.log_throttle import ThrottledLogger
+from service.core.ports import Engine, EngineJob, Meter, Models, SimilarJob, Store
 from service.core.recommending.audit import Audit, audit
 from service.core.recommending.background_tasks import Background
-from service.core.recommending.evaluation_sampling import Sampling, judged
+from service.core.recommending.evaluation_sampling import Sampling, evaluated
 from service.core.recommending.results import Answer, Recorded
-from service.core.recommending.snapshot_writer import MemoWriter
-from service.core.recommending.snapshots import Memo, MemoDamaged, decode_memo, memo_after, memo_due
-from service.core.store_port import Store
+from service.core.recommending.snapshot_writer import SnapshotWriter
+from service.core.recommending.snapshots import (
+    Snapshot,
+    SnapshotDamagedError,
+    decode_snapshot,
+    next_snapshot,
+    snapshot_due,
+)
 
 _log = logging.getLogger(__name__)
-_outages = SeldomWarnings(_log)
+_outages = ThrottledLogger(_log)
 _NONE = Sampling(0.0)
 
 
 class Recommender:
     """Answers events and questions.
 
-    `visit` (one `Store.visit`), `fold` (one `Engine.run`; raises `StateDamaged`) and `similar` (one `Engine.similar`)
+    `visit` (one `Store.visit`), `fold` (one `Engine.run`; raises `StateDamagedError`) and `similar` (one `Engine.similar`)
     are expected to batch what arrives at the same time, and not to begin what they come to only after its deadline,
     a time of `clock`: `patience` seconds after the use case began. `fold_aside` is a `fold` that gives way
     to the others. Of the events that `sampling` draws, the fold tells the meter how well the model foresaw them.
@@ -54,12 +55,12 @@ class Recommender:
         self,
         store: Store,
         models: Models,
-        memos: MemoWriter,
+        snapshots: SnapshotWriter,
         meter: Meter,
         *,
-        visit: Callable[[Visit, float], Awaitable[Snapshot]],
-        fold: Callable[[EngineJob, float], Awaitable[Folded]],
-        fold_aside: Callable[[EngineJob], Awaitable[Folded]],
+        append_and_read: Callable[[AppendAndRead, float], Awaitable[LogView]],
+        fold: Callable[[EngineJob, float], Awaitable[EngineResult]],
+        fold_aside: Callable[[EngineJob], Awaitable[EngineResult]],
         similar: Callable[[SimilarJob, float], Awaitable[tuple[ScoredItem, ...]]],
         patience: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
@@ -67,13 +68,13 @@ class Recommender:
     ) -> None:
         self._store = store
         self._models = models
-        self._memos = memos
+        self._snapshots = snapshots
         self._meter = meter
-        self._visit = visit
+        self._append_and_read = append_and_read
         self._fold = fold
         self._fold_aside = fold_aside
         self._similar = similar
-        self._patience = patience
+        self._timeouts = patience
         self._clock = clock
         self._sampling = sampling
         self._background = Background()
@@ -85,16 +86,16 @@ class Recommender:
         answer, never the acknowledgement, or a client without an event_id would send the event twice.
         """
         engine, deadline = self._models.for_user(user_id), self._deadline()
-        snapshot = await self._visit(Visit(user_id, engine.version, (event,)), deadline)
-        outcome = snapshot.appended[0]
+        view = await self._append_and_read(AppendAndRead(user_id, engine.version, (event,)), deadline)
+        outcome = view.appended[0]
         if isinstance(outcome, Conflict):
             raise _conflict(event)
         answer = None
         if ask is None:
-            self._fold_in_background(engine, user_id, snapshot)
+            self._fold_in_background(engine, user_id, view)
         else:
             try:
-                answer = await self._answer(engine, user_id, snapshot, ask, deadline)
+                answer = await self._answer(engine, user_id, view, ask, deadline)
             except ServiceError as error:
                 _outages.warn(error.code, "event stored, recommendations given up", reason=error.for_log)
             except Exception:
@@ -112,35 +113,37 @@ class Recommender:
             by_user.setdefault(user_id, []).append(position)
         engines = [self._models.for_user(user_id) for user_id in by_user]
         visits = [
-            self._visit(Visit(user_id, engine.version, tuple(events[p][1] for p in positions)), deadline)
+            self._append_and_read(
+                AppendAndRead(user_id, engine.version, tuple(events[p][1] for p in positions)), deadline
+            )
             for (user_id, positions), engine in zip(by_user.items(), engines, strict=True)
         ]
         outcomes: list[Recorded | ServiceError] = [ServiceError("not reached")] * len(events)
-        for (user_id, positions), engine, snapshot in zip(
+        for (user_id, positions), engine, view in zip(
             by_user.items(), engines, await asyncio.gather(*visits, return_exceptions=True), strict=True
         ):
-            if isinstance(snapshot, Exception):
+            if isinstance(view, Exception):
                 for position in positions:
-                    outcomes[position] = _failure(snapshot)
+                    outcomes[position] = _failure(view)
                 continue
-            if isinstance(snapshot, BaseException):
-                raise snapshot
-            for position, outcome in zip(positions, snapshot.appended, strict=True):
+            if isinstance(view, BaseException):
+                raise view
+            for position, outcome in zip(positions, view.appended, strict=True):
                 outcomes[position] = _recorded(engine, events[position][1], outcome)
-            self._fold_in_background(engine, user_id, snapshot)
+            self._fold_in_background(engine, user_id, view)
         return outcomes
 
-    async def recommend(self, user_id: str, ask: TopK | Rank) -> Answer:
+    async def recommend(self, user_id: str, ask: TopK | RankCandidates) -> Answer:
         """Answer from the user's history; a user without one gets what the model says of a new history."""
         engine, deadline = self._models.for_user(user_id), self._deadline()
-        snapshot = await self._visit(Visit(user_id, engine.version), deadline)
-        return await self._answer(engine, user_id, snapshot, ask, deadline)
+        view = await self._append_and_read(AppendAndRead(user_id, engine.version), deadline)
+        return await self._answer(engine, user_id, view, ask, deadline)
 
     async def recommend_for_history(self, history: Sequence[str], ask: TopK) -> Answer:
         """Answer from `history`, oldest first, without touching the log."""
         engine = self._models.live
-        folded = await self._fold((engine, Turn(None, tuple(history), ask)), self._deadline())
-        return Answer(engine.version, len(history), folded.cold, folded.items)
+        result = await self._fold((engine, EngineRequest(None, tuple(history), ask)), self._deadline())
+        return Answer(engine.version, len(history), result.cold, result.items)
 
     async def similar(self, item_id: str, k: int) -> tuple[str, tuple[ScoredItem, ...]]:
         """The model's version and the `k` items nearest to `item_id`; raises `ItemNotFound`."""
@@ -161,7 +164,7 @@ class Recommender:
     async def audit(self, user_id: str) -> Audit:
         """Fold the kept events anew and compare with the stored memo; raises `UserNotFound`."""
         engine = self._models.for_user(user_id)
-        return await audit(engine, user_id, self._meter, self._visit, self._fold, self._deadline())
+        return await audit(engine, user_id, self._meter, self._append_and_read, self._fold, self._deadline())
 
     async def delete_user(self, user_id: str) -> int:
         """Remove everything about the user, less what a merge has yet to bring; the number of events removed."""
@@ -185,51 +188,51 @@ class Recommender:
     async def close(self) -> None:
         """Return when background folds and memo writes are through."""
         await self._background.close()
-        await self._memos.close()
+        await self._snapshots.close()
 
     def _deadline(self) -> float:
-        return self._clock() + self._patience
+        return self._clock() + self._timeouts
 
     async def _answer(
-        self, engine: Engine, user_id: str, snapshot: Snapshot, ask: TopK | Rank | None, deadline: float
+        self, engine: Engine, user_id: str, view: LogView, ask: TopK | RankCandidates | None, deadline: float
     ) -> Answer:
         # Who asks nothing is not waiting.
         fold = self._fold_aside if ask is None else lambda job: self._fold(job, deadline)
-        memo: Memo | None = None
+        snapshot: Snapshot | None = None
         repair = False
-        folded: Folded | None = None
-        drawn = self._sampling.of(user_id, snapshot)
-        if snapshot.memo is not None:
+        result: EngineResult | None = None
+        sampled = self._sampling.of(user_id, view)
+        if view.snapshot is not None:
             try:
-                memo = decode_memo(snapshot.memo, user_id, engine.version)
-                folded = await fold((engine, _turn(memo.state, engine, snapshot, ask, drawn)))
-            except (MemoDamaged, StateDamaged) as error:
+                snapshot = decode_snapshot(view.snapshot, user_id, engine.version)
+                result = await fold((engine, _turn(snapshot.state, engine, view, ask, sampled)))
+            except (SnapshotDamagedError, StateDamagedError) as error:
                 _log.warning("memo damaged, rebuilding", extra={"reason": str(error)})
-                self._meter.memo_damaged()
-                memo, repair = None, True
-                snapshot = await self._visit(Visit(user_id, None), deadline)
-        if folded is None:
-            folded = await fold((engine, _turn(None, engine, snapshot, ask, drawn)))
-        self._meter.fold(len(snapshot.pending))
-        for place in folded.places:
-            self._meter.judged(engine.version, place)
-        if repair or memo_due(snapshot):
-            self._memos.offer(memo_after(user_id, engine.version, snapshot, memo, folded.state, repair=repair))
-        if ask is not None and folded.cold:
+                self._meter.snapshot_damaged()
+                snapshot, repair = None, True
+                view = await self._append_and_read(AppendAndRead(user_id, None), deadline)
+        if result is None:
+            result = await fold((engine, _turn(None, engine, view, ask, sampled)))
+        self._meter.fold(len(view.pending))
+        for place in result.ranks:
+            self._meter.evaluated(engine.version, place)
+        if repair or snapshot_due(view):
+            self._snapshots.offer(next_snapshot(user_id, engine.version, view, snapshot, result.state, repair=repair))
+        if ask is not None and result.cold:
             self._meter.cold_start()
-        return Answer(engine.version, snapshot.sequence, folded.cold, folded.items)
+        return Answer(engine.version, view.sequence, result.cold, result.items)
 
-    def _fold_in_background(self, engine: Engine, user_id: str, snapshot: Snapshot) -> None:
+    def _fold_in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
         """Fold events that nobody asked an answer for, where their memo is due or one of them is to be judged."""
-        if memo_due(snapshot) or self._sampling.of(user_id, snapshot):
-            self._background.start(self._answer(engine, user_id, snapshot, None, math.inf))
+        if snapshot_due(view) or self._sampling.of(user_id, view):
+            self._background.start(self._answer(engine, user_id, view, None, math.inf))
 
 
 def _turn(
-    state: bytes | None, engine: Engine, snapshot: Snapshot, ask: TopK | Rank | None, drawn: frozenset[int]
-) -> Turn:
-    items = tuple(event.item_id for event in snapshot.pending)
-    return Turn(state, items, ask, judged(engine, snapshot.pending, drawn))
+    state: bytes | None, engine: Engine, view: LogView, ask: TopK | RankCandidates | None, sampled: frozenset[int]
+) -> EngineRequest:
+    items = tuple(event.item_id for event in view.pending)
+    return EngineRequest(state, items, ask, evaluated(engine, view.pending, sampled))
 
 
 def _failure(error: Exception) -> ServiceError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from service.core.ports import ScoredItem
+from service.core.engine_requests import ScoredItem
 
 
 class Answer(NamedTuple):

@@ -8,13 +8,13 @@ from contextlib import suppress
 from contextvars import Context
 
 from service.core.errors import ServiceError
-from service.core.events import MemoPut
-from service.core.store_port import Store
+from service.core.events import SnapshotPut
+from service.core.ports import Store
 
 _log = logging.getLogger(__name__)
 
 
-class MemoWriter:
+class SnapshotWriter:
     """Keeps the newest memo of each user that waits to be stored, and stores them in batches.
 
     A memo waits for `linger` seconds, so that a round trip carries many and a user's next event may replace it.
@@ -27,10 +27,10 @@ class MemoWriter:
         self._max_batch = max_batch
         self._linger = linger
         self._closing = asyncio.Event()
-        self._waiting: dict[tuple[str, str], MemoPut] = {}
+        self._waiting: dict[tuple[str, str], SnapshotPut] = {}
         self._worker: asyncio.Task[None] | None = None
 
-    def offer(self, put: MemoPut) -> None:
+    def offer(self, put: SnapshotPut) -> None:
         """Store `put` soon, unless a longer one of the same history is already waiting."""
         key = (put.user_id, put.model_version)
         waiting = self._waiting.get(key)
@@ -60,7 +60,7 @@ class MemoWriter:
                 keys = list(self._waiting)[: self._max_batch]
                 puts = [self._waiting.pop(key) for key in keys]
                 try:
-                    await self._store.put_memos(puts)
+                    await self._store.put_snapshots(puts)
                 except ServiceError as error:
                     _log.warning("memos not stored", extra={"count": len(puts), "reason": error.for_log})
                 except Exception:

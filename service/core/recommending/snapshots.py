@@ -6,21 +6,21 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from service.core.events import MemoPut, Snapshot
+from service.core.events import LogView, SnapshotPut
 
 # Events that wait to be folded before a user's memo is written anew. Folding one event more costs an answer less than
 # storing 3 KB costs Redis and its log; with 3 or 4 the folds cost as much again as the writes save.
-EVENTS_A_MEMO = 2
+EVENTS_PER_SNAPSHOT = 2
 
 _FORMAT = 1
 _HEADER = struct.Struct("<BxxxIQQ")  # format, CRC-32, applied, base
 
 
-class MemoDamaged(Exception):
+class SnapshotDamagedError(Exception):
     """The bytes are not the memo that was written; the state must be rebuilt from the log."""
 
 
-class Memo(NamedTuple):
+class Snapshot(NamedTuple):
     """A state and the events it folds: those after `base` up to and including `applied`.
 
     `base` is the user's retention mark when the fold began: while it still equals the log's, the kept events are
@@ -38,34 +38,34 @@ def _checksum(user_id: str, model_version: str, applied: int, base: int, state: 
     return zlib.crc32(state, zlib.crc32(identity))
 
 
-def encode_memo(memo: Memo, user_id: str, model_version: str) -> bytes:
+def encode_snapshot(snapshot: Snapshot, user_id: str, model_version: str) -> bytes:
     """`memo` as bytes, bound to this user and model."""
-    checksum = _checksum(user_id, model_version, memo.applied, memo.base, memo.state)
-    return _HEADER.pack(_FORMAT, checksum, memo.applied, memo.base) + memo.state
+    checksum = _checksum(user_id, model_version, snapshot.applied, snapshot.base, snapshot.state)
+    return _HEADER.pack(_FORMAT, checksum, snapshot.applied, snapshot.base) + snapshot.state
 
 
-def decode_memo(blob: bytes, user_id: str, model_version: str) -> Memo:
-    """The memo in `blob`; raises `MemoDamaged` unless it is this user's, this model's and whole."""
+def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
+    """The memo in `blob`; raises `SnapshotDamagedError` unless it is this user's, this model's and whole."""
     if len(blob) < _HEADER.size:
-        raise MemoDamaged("shorter than its header")
+        raise SnapshotDamagedError("shorter than its header")
     layout, checksum, applied, base = _HEADER.unpack_from(blob)
     state = blob[_HEADER.size :]
     if layout != _FORMAT:
-        raise MemoDamaged(f"format {layout} is not {_FORMAT}")
+        raise SnapshotDamagedError(f"format {layout} is not {_FORMAT}")
     if checksum != _checksum(user_id, model_version, applied, base, state):
-        raise MemoDamaged("checksum differs")
-    return Memo(applied, base, state)
+        raise SnapshotDamagedError("checksum differs")
+    return Snapshot(applied, base, state)
 
 
-def memo_due(snapshot: Snapshot) -> bool:
+def snapshot_due(view: LogView) -> bool:
     """Whether the memo is worth writing once the snapshot's pending events are folded: a user's first always is."""
-    return len(snapshot.pending) >= (1 if snapshot.memo is None else EVENTS_A_MEMO)
+    return len(view.pending) >= (1 if view.snapshot is None else EVENTS_PER_SNAPSHOT)
 
 
-def memo_after(
-    user_id: str, model_version: str, snapshot: Snapshot, begun: Memo | None, state: bytes, *, repair: bool = False
-) -> MemoPut:
+def next_snapshot(
+    user_id: str, model_version: str, view: LogView, begun: Snapshot | None, state: bytes, *, repair: bool = False
+) -> SnapshotPut:
     """What to store once `state` folds the snapshot's pending events after `begun`, the memo that came with it."""
-    base = snapshot.trimmed if begun is None else begun.base
-    blob = encode_memo(Memo(snapshot.sequence, base, state), user_id, model_version)
-    return MemoPut(user_id, snapshot.generation, model_version, snapshot.sequence, blob, repair, snapshot.newest)
+    base = view.trimmed if begun is None else begun.base
+    blob = encode_snapshot(Snapshot(view.sequence, base, state), user_id, model_version)
+    return SnapshotPut(user_id, view.generation, model_version, view.sequence, blob, repair, view.newest)

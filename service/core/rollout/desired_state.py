@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 
-NOTE = "models"
+ROLLOUT_RECORD = "models"
 
 _FORMAT = 1
 

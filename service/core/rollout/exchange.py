@@ -14,16 +14,15 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from service.core.errors import ReloadRefused, StoreUnavailable, SwapUnfinished
-from service.core.ports import Published
-from service.core.rollout.desired_state import NOTE, Rollout, Serving
-from service.core.rollout.membership import Fleet, Report
-from service.core.rollout.reconciler import Follower
-from service.core.store_port import Store
+from service.core.errors import RolloutRefused, RolloutUnfinished, StoreUnavailable
+from service.core.ports import ModelVersion, Store
+from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, Serving
+from service.core.rollout.membership import Membership, Report
+from service.core.rollout.reconciler import Reconciler
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RolloutTimeouts:
     """Seconds that an exchange of models waits for the other workers to load, and then to switch.
 
     `watch`: seconds between two looks at what is published. `retry`: seconds after which a worker that could not load
@@ -42,26 +41,28 @@ class Before:
 
     rollout: Rollout
     text: str | None
-    published: list[Published]
+    published: list[ModelVersion]
 
 
 class Exchange:
     """An exchange by the worker that `fleet` and `follower` are of; one at a time."""
 
-    def __init__(self, store: Store, fleet: Fleet, follower: Follower, patience: Patience) -> None:
+    def __init__(
+        self, store: Store, membership: Membership, reconciler: Reconciler, patience: RolloutTimeouts
+    ) -> None:
         self._store = store
-        self._fleet = fleet
-        self._follower = follower
-        self._patience = patience
+        self._membership = membership
+        self._reconciler = reconciler
+        self._timeouts = patience
 
     async def run(self, before: Before, serving: Serving, *, chosen: bool = True) -> None:
-        """Let every worker serve this; raises what `core.ports.Models.reload` does, and `BundleRefused`."""
-        decided = Rollout(serving, chosen, before.published[-1].place)
-        with self._follower.keeping(serving.versions):
+        """Let every worker serve this; raises what `core.ports.Models.reload` does, and `BundleRefusedError`."""
+        decided = Rollout(serving, chosen, before.published[-1].order)
+        with self._reconciler.keeping(serving.versions):
             for version in serving.versions:
-                await self._follower.hold(version)
+                await self._reconciler.hold(version)
             await self._decide(before, decided)
-            await self._follower.look()
+            await self._reconciler.look()
         await self._until_all_serve(serving)
 
     async def _decide(self, before: Before, decided: Rollout) -> None:
@@ -70,25 +71,25 @@ class Exchange:
         Loading has taken its time: where the note is no longer what this began with, somebody else has decided.
         """
         attempt = secrets.token_hex(4)
-        coming = replace(before.rollout, coming=decided.serving, by=self._fleet.name, attempt=attempt).encode()
-        self._follower.bringing = attempt
+        coming = replace(before.rollout, coming=decided.serving, by=self._membership.name, attempt=attempt).encode()
+        self._reconciler.bringing = attempt
         try:
             await self._replace(before.text, coming)
             await self._until_all_hold(decided.serving.versions, attempt)
             await self._replace(coming, decided.encode())
         except BaseException:
             with suppress(StoreUnavailable):  # then the next look gives it up
-                await asyncio.shield(self._store.swap_note(NOTE, coming, before.text))
+                await asyncio.shield(self._store.compare_and_set(ROLLOUT_RECORD, coming, before.text))
             raise
         finally:
-            self._follower.bringing = ""
+            self._reconciler.bringing = ""
 
     async def _replace(self, expected: str | None, text: str) -> None:
-        if not await self._store.swap_note(NOTE, expected, text):
-            raise ReloadRefused("the live model stays: another worker decided otherwise meanwhile")
+        if not await self._store.compare_and_set(ROLLOUT_RECORD, expected, text):
+            raise RolloutRefused("the live model stays: another worker decided otherwise meanwhile")
 
     async def _until_all_hold(self, versions: tuple[str, ...], attempt: str) -> None:
-        deadline = time.monotonic() + self._patience.load
+        deadline = time.monotonic() + self._timeouts.load
         while True:
             late = []
             for name, report in self._others().items():
@@ -96,19 +97,19 @@ class Exchange:
                     late.append(name)
                 for version in versions:
                     if report.attempt == attempt and (reason := report.refused.get(version)):
-                        raise ReloadRefused(f"the live model stays: worker {name} refuses: {reason}")
+                        raise RolloutRefused(f"the live model stays: worker {name} refuses: {reason}")
             if not late:
                 return
             if time.monotonic() > deadline:
-                raise ReloadRefused(f"the live model stays: not loaded in time by {', '.join(late)}")
-            await self._follower.next_look()
+                raise RolloutRefused(f"the live model stays: not loaded in time by {', '.join(late)}")
+            await self._reconciler.next_look()
 
     async def _until_all_serve(self, serving: Serving) -> None:
-        deadline = time.monotonic() + self._patience.switch
+        deadline = time.monotonic() + self._timeouts.switch
         while late := [name for name, report in self._others().items() if report.serves != serving.label]:
             if time.monotonic() > deadline:
-                raise SwapUnfinished(f"decided, but these workers have not switched yet: {', '.join(late)}")
-            await self._follower.next_look()
+                raise RolloutUnfinished(f"decided, but these workers have not switched yet: {', '.join(late)}")
+            await self._reconciler.next_look()
 
     def _others(self) -> dict[str, Report]:
-        return {name: report for name, report in self._fleet.alive().items() if name != self._fleet.name}
+        return {name: report for name, report in self._membership.alive().items() if name != self._membership.name}

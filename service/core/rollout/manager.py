@@ -12,21 +12,20 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from service.core.errors import ModelVersionNotFound, ReloadRefused, ServiceError, SwapUnfinished
-from service.core.ports import BundleRefused, Bundles, Engine
+from service.core.errors import ModelVersionNotFound, RolloutRefused, RolloutUnfinished, ServiceError
+from service.core.ports import BundleRefusedError, Bundles, Engine, Store
 from service.core.rollout.desired_state import Rollout, Serving, Split
-from service.core.rollout.exchange import Before, Exchange, Patience
-from service.core.rollout.membership import Fleet
-from service.core.rollout.reconciler import Follower
-from service.core.store_port import Store
+from service.core.rollout.exchange import Before, Exchange, RolloutTimeouts
+from service.core.rollout.membership import Membership
+from service.core.rollout.reconciler import Reconciler
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE = Patience()
+_PATIENCE = RolloutTimeouts()
 WATCH_AGAIN_SECONDS = 30.0  # after a takeover that did not fail for the bundle itself
 
 
-class LiveModels:
+class RolloutManager:
     """See core.ports.Models. With `watch` a newly published bundle is taken over by itself."""
 
     def __init__(
@@ -37,21 +36,23 @@ class LiveModels:
         *,
         watch: bool = False,
         switched: Callable[[tuple[str, ...]], None] = lambda versions: None,
-        patience: Patience = _PATIENCE,
+        patience: RolloutTimeouts = _PATIENCE,
     ) -> None:
         self._bundles = bundles
         self._store = store
-        self._fleet = Fleet(store, name)
-        self._follower = Follower(bundles, store, self._fleet, watches=watch, switched=switched, retry=patience.retry)
-        self._exchange = Exchange(store, self._fleet, self._follower, patience)
+        self._membership = Membership(store, name)
+        self._reconciler = Reconciler(
+            bundles, store, self._membership, watches=watch, switched=switched, retry=patience.retry
+        )
+        self._exchange = Exchange(store, self._membership, self._reconciler, patience)
         self._watch = watch
-        self._patience = patience
+        self._timeouts = patience
         self._one_at_a_time = asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load what is to be served, and follow the note from now on; raises `BundleRefused`."""
-        await self._follower.start()
+        """Load what is to be served, and follow the note from now on; raises `BundleRefusedError`."""
+        await self._reconciler.start()
         if self._watch:
             self._watching = asyncio.create_task(self._keep_watch())
 
@@ -61,27 +62,27 @@ class LiveModels:
             self._watching.cancel()
             with suppress(asyncio.CancelledError):
                 await self._watching
-        await self._follower.close()
+        await self._reconciler.close()
 
     @property
     def live(self) -> Engine:
         """The model that answers whoever is in no test."""
-        return self._follower.now.engines[0]
+        return self._reconciler.now.engines[0]
 
     @property
     def served(self) -> tuple[Engine, ...]:
         """The models that answer now, the live one first."""
-        return self._follower.now.engines
+        return self._reconciler.now.engines
 
     @property
     def share(self) -> float:
         """The share of the users that the second of `served` answers."""
-        split = self._follower.now.split
+        split = self._reconciler.now.split
         return 0.0 if split is None else split.share
 
     def for_user(self, user_id: str) -> Engine:
         """The model that answers this user."""
-        now = self._follower.now
+        now = self._reconciler.now
         return now.engines[1 if now.split is not None and now.split.takes(user_id) else 0]
 
     async def reload(self, version: str | None) -> Engine:
@@ -102,7 +103,7 @@ class LiveModels:
             before = await self._when_free()
             live, split = before.rollout.serving.live, before.rollout.serving.split
             if version == live:
-                raise ReloadRefused(f"{version} is the live model; a test needs another one beside it")
+                raise RolloutRefused(f"{version} is the live model; a test needs another one beside it")
             self._refuse_in_a_test(before.rollout, but=version)
             salt = secrets.token_hex(8) if split is None else split.salt
             await self._exchange.run(before, Serving(live, Split(version, share, salt)))
@@ -113,7 +114,7 @@ class LiveModels:
             before = await self._when_free()
             serving = before.rollout.serving
             if serving.split is None:
-                raise ReloadRefused("no A/B test is under way")
+                raise RolloutRefused("no A/B test is under way")
             if winner not in serving.versions:
                 raise ModelVersionNotFound(f"the test is between {' and '.join(serving.versions)}")
             await self._exchange.run(before, Serving(winner))
@@ -125,46 +126,46 @@ class LiveModels:
         async with self._one_at_a_time:
             try:
                 yield
-            except BundleRefused as error:
+            except BundleRefusedError as error:
                 _log.warning("models not exchanged: the live model stays: %s", error.for_log)
-                raise ReloadRefused(f"the live model stays: {error}") from None
-            except (ReloadRefused, SwapUnfinished) as error:
+                raise RolloutRefused(f"the live model stays: {error}") from None
+            except (RolloutRefused, RolloutUnfinished) as error:
                 _log.warning("models not exchanged: %s", error.message)
                 raise
 
     async def _when_free(self) -> Before:
         """What there is once no other worker brings anything up."""
-        deadline = time.monotonic() + self._patience.load
+        deadline = time.monotonic() + self._timeouts.load
         while True:
-            await self._follower.look()
-            rollout, text = self._follower.rollout, self._follower.text
+            await self._reconciler.look()
+            rollout, text = self._reconciler.rollout, self._reconciler.text
             if rollout is None:  # the note is of another release of this software: what is served here replaces it
-                rollout = Rollout(self._follower.now.serving, False, ("", ""))
+                rollout = Rollout(self._reconciler.now.serving, False, ("", ""))
             if rollout.coming is None:
                 break
             if time.monotonic() > deadline:
-                raise ReloadRefused(f"another exchange is under way: {rollout.by} brings up {rollout.coming.label}")
-            await self._follower.next_look()
+                raise RolloutRefused(f"another exchange is under way: {rollout.by} brings up {rollout.coming.label}")
+            await self._reconciler.next_look()
         return Before(rollout, text, await self._bundles.published())
 
     @staticmethod
     def _refuse_in_a_test(rollout: Rollout, but: str | None) -> None:
         split = rollout.serving.split
         if split is not None and split.version != but:
-            raise ReloadRefused(f"an A/B test of {split.version} is under way; end it first")
+            raise RolloutRefused(f"an A/B test of {split.version} is under way; end it first")
 
     async def _keep_watch(self) -> None:
         """Take over what is published, once it has stood still: somebody may be copying it there."""
         due, not_before = True, 0.0
         while True:
-            await asyncio.sleep(self._patience.watch)
+            await asyncio.sleep(self._timeouts.watch)
             try:
                 if await self._bundles.changed():
                     due = True
                 elif due and self._leads() and time.monotonic() >= not_before:
                     due = False
                     await self._take_over()
-            except BundleRefused as error:
+            except BundleRefusedError as error:
                 _log.warning("a published bundle is not taken over: %s", error.for_log)
             except ServiceError as error:  # not for the bundle's sake, so it is tried again
                 due, not_before = True, time.monotonic() + WATCH_AGAIN_SECONDS
@@ -174,13 +175,13 @@ class LiveModels:
 
     def _leads(self) -> bool:
         """Whether of the workers that watch this one takes over: it is enough that one does."""
-        watching = [name for name, report in self._fleet.alive().items() if report.watches]
-        return self._fleet.name == min(watching, default="")  # nobody before the store has first answered
+        watching = [name for name, report in self._membership.alive().items() if report.watches]
+        return self._membership.name == min(watching, default="")  # nobody before the store has first answered
 
     async def _take_over(self) -> None:
         """Serve the newest bundle if it was published after the last decision; not in the middle of a test."""
         async with self._one_at_a_time:
             before = await self._when_free()
             newest = before.published[-1]
-            if before.rollout.serving.split is None and newest.place > before.rollout.newest:
+            if before.rollout.serving.split is None and newest.order > before.rollout.newest:
                 await self._exchange.run(before, Serving(newest.version), chosen=False)

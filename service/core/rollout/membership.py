@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from service.core.store_port import Store
+from service.core.ports import Store
 
 PREFIX = "worker:"
 BEAT_SECONDS = 1.0
@@ -44,7 +44,7 @@ class _Seen:
     report: Report
 
 
-class Fleet:
+class Membership:
     """The note of the worker `name` and those of the others; `store` may be down."""
 
     def __init__(self, store: Store, name: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -93,7 +93,7 @@ class Fleet:
             }
         )
         mine = self._seen.get(self.name)
-        if await self._store.swap_note(PREFIX + self.name, mine.text if mine else None, text):
+        if await self._store.compare_and_set(PREFIX + self.name, mine.text if mine else None, text):
             self._said, self._last = report, now
             self._seen[self.name] = _Seen(text, now, report)
 
@@ -102,12 +102,12 @@ class Fleet:
         since = self._clock() - FORGOTTEN_SECONDS
         for name, seen in list(self._seen.items()):
             if seen.changed < since and name != self.name:
-                await self._store.swap_note(PREFIX + name, seen.text, None)
+                await self._store.compare_and_set(PREFIX + name, seen.text, None)
 
     async def leave(self) -> None:
         """Take this worker's note back; raises `StoreUnavailable`."""
         if mine := self._seen.get(self.name):
-            await self._store.swap_note(PREFIX + self.name, mine.text, None)
+            await self._store.compare_and_set(PREFIX + self.name, mine.text, None)
 
 
 def _report(text: str) -> Report:

@@ -10,14 +10,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from service.core.errors import ServiceError, StoreUnavailable
-from service.core.log_throttle import SeldomWarnings
-from service.core.ports import BundleRefused, Bundles, Engine
-from service.core.rollout.desired_state import NOTE, Rollout, Serving, Split, decode_rollout
-from service.core.rollout.membership import Fleet, Report
-from service.core.store_port import Store
+from service.core.log_throttle import ThrottledLogger
+from service.core.ports import BundleRefusedError, Bundles, Engine, Store
+from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, Serving, Split, decode_rollout
+from service.core.rollout.membership import Membership, Report
 
 _log = logging.getLogger(__name__)
-_outages = SeldomWarnings(_log)
+_outages = ThrottledLogger(_log)
 
 LOOK_SECONDS = 0.1
 
@@ -39,7 +38,7 @@ class _Now:
     split: Split | None
 
 
-class Follower:
+class Reconciler:
     """Holds the engines that the note names, and serves them once it holds all of those that it is to serve.
 
     `switched` hears which versions answer from now on, the live one first. What is to be served and could not be
@@ -50,7 +49,7 @@ class Follower:
         self,
         bundles: Bundles,
         store: Store,
-        fleet: Fleet,
+        membership: Membership,
         *,
         watches: bool = False,
         switched: Callable[[tuple[str, ...]], None] = lambda versions: None,
@@ -58,7 +57,7 @@ class Follower:
     ) -> None:
         self._bundles = bundles
         self._store = store
-        self._fleet = fleet
+        self._membership = membership
         self._watches = watches
         self._switched = switched
         self._retry = retry
@@ -82,7 +81,7 @@ class Follower:
         return self._now
 
     async def start(self) -> None:
-        """Load what the note names, or the newest bundle where it names none that is here; raises `BundleRefused`."""
+        """Load what the note names, or the newest bundle where it names none that is here; raises `BundleRefusedError`."""
         try:
             await self.look()
             if self.text is None:
@@ -104,7 +103,7 @@ class Follower:
                 with suppress(asyncio.CancelledError):
                     await task
         with suppress(StoreUnavailable):
-            await self._fleet.leave()
+            await self._membership.leave()
 
     async def look(self) -> None:
         """Read the note and do what it says, short of waiting for a bundle to load; raises `StoreUnavailable`.
@@ -112,19 +111,19 @@ class Follower:
         One look at a time: of two, the one that read the older note could end last.
         """
         async with self._one_look:
-            notes = await self._store.notes()
-            self._fleet.observe(notes)
-            text = notes.get(NOTE)
+            notes = await self._store.records()
+            self._membership.observe(notes)
+            text = notes.get(ROLLOUT_RECORD)
             if text is None and self.rollout is not None:  # it was lost
-                await self._store.swap_note(NOTE, None, self.rollout.encode())
+                await self._store.compare_and_set(ROLLOUT_RECORD, None, self.rollout.encode())
             elif text != self.text:
                 self.text, self._refused = text, {}
                 self.rollout = decode_rollout(text) or self.rollout
             if self.rollout is not None:
                 self._obey(self.rollout)
                 await self._give_up_what_is_lost(self.rollout, text)
-            await self._fleet.say(self._report())
-            await self._fleet.forget_the_dead()
+            await self._membership.say(self._report())
+            await self._membership.forget_the_dead()
 
     async def _give_up_what_is_lost(self, rollout: Rollout, text: str | None) -> None:
         """Take back what is coming where nobody brings it up any more.
@@ -132,13 +131,13 @@ class Follower:
         Its author is dead, or is this worker and knows nothing of the attempt: the store has noted it, or kept it,
         without an answer.
         """
-        if rollout.by == self._fleet.name:
+        if rollout.by == self._membership.name:
             lost = rollout.attempt != self.bringing
         else:
-            lost = rollout.by not in self._fleet.alive()
+            lost = rollout.by not in self._membership.alive()
         if rollout.coming is not None and lost:
             stays = replace(rollout, coming=None, by="", attempt="").encode()
-            if await self._store.swap_note(NOTE, text, stays):
+            if await self._store.compare_and_set(ROLLOUT_RECORD, text, stays):
                 _log.warning("%s no longer brings up %s: given up", rollout.by, rollout.coming.label)
 
     def _report(self) -> Report:
@@ -155,7 +154,7 @@ class Follower:
         await self._looked.wait()
 
     async def hold(self, version: str) -> None:
-        """Load this version if it is not held; raises `ModelVersionNotFound` or `BundleRefused`."""
+        """Load this version if it is not held; raises `ModelVersionNotFound` or `BundleRefusedError`."""
         if self._loading is not None:
             await self._loading
         if version not in self._engines:
@@ -195,7 +194,7 @@ class Follower:
         try:
             self._engines[version] = await self._bundles.load(version)
             self._refused.pop(version, None)
-        except (BundleRefused, ServiceError) as error:
+        except (BundleRefusedError, ServiceError) as error:
             if not said:
                 _log.warning("%s is to be served and cannot be: %s", version, error.for_log)
             self._refused[version] = _Refusal(str(error), time.monotonic())
@@ -213,8 +212,8 @@ class Follower:
         """Serve the newest bundle, and leave the note that there was none of."""
         newest = (await self._bundles.published())[-1]
         await self.hold(newest.version)
-        rollout = Rollout(Serving(newest.version), False, newest.place)
-        await self._store.swap_note(NOTE, None, rollout.encode())
+        rollout = Rollout(Serving(newest.version), False, newest.order)
+        await self._store.compare_and_set(ROLLOUT_RECORD, None, rollout.encode())
         await self.look()
 
     async def _fall_back(self) -> None:

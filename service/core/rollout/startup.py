@@ -5,32 +5,33 @@ from __future__ import annotations
 import logging
 
 from service.core.errors import ModelVersionNotFound
-from service.core.ports import BundleRefused, Bundles, Published
-from service.core.rollout.desired_state import NOTE, Rollout, Serving, decode_rollout
-from service.core.store_port import Store
+from service.core.ports import BundleRefusedError, Bundles, ModelVersion, Store
+from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, Serving, decode_rollout
 
 _log = logging.getLogger(__name__)
 
 
 async def settle(store: Store, bundles: Bundles, watch: bool) -> None:
-    """Load once what will be served; raises `BundleRefused` where that is nothing, `StoreUnavailable`.
+    """Load once what will be served; raises `BundleRefusedError` where that is nothing, `StoreUnavailable`.
 
     The newest bundle is served, unless somebody has chosen another one since it was published. Without a watch a
     choice stands until the next one.
     """
-    text = (await store.notes()).get(NOTE)
+    text = (await store.records()).get(ROLLOUT_RECORD)
     rollout = decode_rollout(text)
     newest = (await bundles.published())[-1]
     if text is None or (rollout is not None and _replaced(rollout, newest, watch)):
         await bundles.load(newest.version)
-        await store.swap_note(NOTE, text, Rollout(Serving(newest.version), False, newest.place).encode())
+        await store.compare_and_set(
+            ROLLOUT_RECORD, text, Rollout(Serving(newest.version), False, newest.order).encode()
+        )
         return
     try:
         if rollout is None:
-            raise BundleRefused("the note of what to serve was written by another release of this software")
+            raise BundleRefusedError("the note of what to serve was written by another release of this software")
         await bundles.load(rollout.serving.live)
-    except (BundleRefused, ModelVersionNotFound) as error:
-        if isinstance(error, BundleRefused) and rollout is not None and rollout.serving.live == newest.version:
+    except (BundleRefusedError, ModelVersionNotFound) as error:
+        if isinstance(error, BundleRefusedError) and rollout is not None and rollout.serving.live == newest.version:
             raise  # it is the newest, and loading it once more would only say the same twice
         _log.warning("what is to be served cannot be, so the newest bundle is: %s", error.for_log)
         await bundles.load(newest.version)
@@ -39,7 +40,7 @@ async def settle(store: Store, bundles: Bundles, watch: bool) -> None:
             _log.info("%s is served, as it was asked for; %s is newer", rollout.serving.live, newest.version)
 
 
-def _replaced(rollout: Rollout, newest: Published, watch: bool) -> bool:
+def _replaced(rollout: Rollout, newest: ModelVersion, watch: bool) -> bool:
     """Whether this start puts the newest bundle in the place of what was served."""
     free = rollout.serving.split is None and (watch or not rollout.chosen)
-    return free and newest.version != rollout.serving.live and newest.place > rollout.newest
+    return free and newest.version != rollout.serving.live and newest.order > rollout.newest

@@ -8,11 +8,11 @@ import numpy as np
 
 from model.bundle.bundle import Bundle, Item
 from model.state_layout import F32
-from service.core.ports import TopK, Turn
-from service.engine.cpu.recurrence import CpuFolder
+from service.core.engine_requests import EngineRequest, TopK
+from service.engine.cpu.recurrence import CpuRecurrence
 from service.engine.cpu.weights import prepare
 from service.engine.engine import BundleEngine
-from service.engine.search.exact import Best, Places, Queries, exact, places
+from service.engine.search.exact import Best, Queries, TargetRanks, exact, ranks
 from service.engine.search.ivf_pq import LARGE, ApproximateIndex
 from service.engine.state_codec import join
 from service.engine.state_codec_kernels import Index
@@ -34,7 +34,7 @@ class CpuEngine(BundleEngine):
 
     def __init__(self, bundle: Bundle, seen_limit: int, min_recall: float = 0.99, large: int = LARGE) -> None:
         parameters, config = prepare(bundle), bundle.config
-        folder = CpuFolder(config, parameters, max(seen_limit, config.conv_width - 1))
+        folder = CpuRecurrence(config, parameters, max(seen_limit, config.conv_width - 1))
         index = None
         if config.items >= large:
             outputs = _sample_outputs(folder, bundle.items, config.dim)
@@ -42,16 +42,16 @@ class CpuEngine(BundleEngine):
         super().__init__(bundle, folder, CpuSearch(parameters.embedding, index))
         self._search_seconds = _SEARCH if index else _SCANNED * config.items
 
-    def cost(self, turns: Sequence[Turn]) -> float:
+    def cost(self, requests: Sequence[EngineRequest]) -> float:
         """About how many seconds `run` would take; see core.ports.Engine."""
-        seconds = _TURN * len(turns) + _EVENT * sum([len(turn.items) for turn in turns])
-        for turn in turns:
-            if turn.judged:
-                seconds += (self._search_seconds + _TURN) * len(turn.judged)
-            if isinstance(turn.ask, TopK):
-                seconds += self._search_seconds + _ANSWERED * turn.ask.k
-            elif turn.ask is not None:
-                seconds += _ANSWERED * len(turn.ask.candidates)
+        seconds = _TURN * len(requests) + _EVENT * sum([len(request.items) for request in requests])
+        for request in requests:
+            if request.evaluated:
+                seconds += (self._search_seconds + _TURN) * len(request.evaluated)
+            if isinstance(request.ask, TopK):
+                seconds += self._search_seconds + _ANSWERED * request.ask.k
+            elif request.ask is not None:
+                seconds += _ANSWERED * len(request.ask.candidates)
         return seconds
 
 
@@ -67,9 +67,9 @@ class CpuSearch:
         """The rows of the highest products."""
         return self._index.search(queries) if self._index else exact(self._table, queries)
 
-    def places(self, queries: Queries, targets: Index) -> Places:
+    def ranks(self, queries: Queries, targets: Index) -> TargetRanks:
         """Where the targets stand."""
-        return self._index.places(queries, targets) if self._index else places(self._table, queries, targets)
+        return self._index.ranks(queries, targets) if self._index else ranks(self._table, queries, targets)
 
     def nearest(self, row: int, k: int) -> Best:
         """The rows nearest to this one by cosine, without itself."""
@@ -88,7 +88,7 @@ class CpuSearch:
         return {"retrieval_recall@10": self._index.recall} if self._index else {}
 
 
-def _sample_outputs(folder: CpuFolder, items: Sequence[Item], dim: int) -> F32:
+def _sample_outputs(folder: CpuRecurrence, items: Sequence[Item], dim: int) -> F32:
     """What the network says after made-up histories, of items drawn by how popular they are: (S, D)."""
     rng = np.random.default_rng(0)
     edges = np.cumsum(np.array([item.popularity for item in items], np.float64) + 1)

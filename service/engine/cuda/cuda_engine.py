@@ -9,23 +9,23 @@ import torch
 
 from model.bundle.bundle import Bundle
 from model.network import RecBLR
-from service.core.ports import Turn
-from service.engine.cuda.cuda_recurrence import TorchFolder
-from service.engine.cuda.cuda_search import TorchSearch
+from service.core.engine_requests import EngineRequest
+from service.engine.cuda.cuda_recurrence import CudaRecurrence
+from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.engine import BundleEngine
 
 
-class TorchEngine(BundleEngine):
+class CudaEngine(BundleEngine):
     """A loaded model on `device`; see core.ports.Engine, and `CpuEngine` for `seen_limit`."""
 
     def __init__(self, bundle: Bundle, seen_limit: int, device: str = "cuda") -> None:
         self.network = _network(bundle, torch.device(device))
-        folder = TorchFolder(self.network, max(seen_limit, bundle.config.conv_width - 1))
-        super().__init__(bundle, folder, TorchSearch(self.network.item_embedding.weight.detach()))
+        folder = CudaRecurrence(self.network, max(seen_limit, bundle.config.conv_width - 1))
+        super().__init__(bundle, folder, CudaSearch(self.network.item_embedding.weight.detach()))
 
-    def cost(self, turns: Sequence[Turn]) -> float:
+    def cost(self, requests: Sequence[EngineRequest]) -> float:
         """A caller's thread is not for waiting for a device; see core.ports.Engine."""
-        return math.inf if turns else 0.0
+        return math.inf if requests else 0.0
 
 
 def missing() -> str | None:

@@ -19,11 +19,11 @@ from model.batch_states import rebuild
 from model.network import RecBLR
 from model.state_layout import F32
 from service.engine.cuda.cuda_graph import CapturedStep, replay, step
-from service.engine.state_codec import Batch, Packer, join
+from service.engine.state_codec import Batch, StateCodec, join
 from service.engine.state_codec_kernels import Index
 
 
-class TorchFolder:
+class CudaRecurrence:
     """Folds items into packed states; see `parts.Folder`. `kept`: how many rows a state remembers at most."""
 
     def __init__(self, network: RecBLR, kept: int) -> None:
@@ -31,20 +31,20 @@ class TorchFolder:
         D, H = config.dim, config.hidden
         self._network = network
         self._device = network.initial_state.device
-        self._packer = Packer(config, (D, H, config.conv_width, D, H, 4 * D), kept)
-        self.floats = self._packer.floats
+        self._codec = StateCodec(config, (D, H, config.conv_width, D, H, 4 * D), kept)
+        self.floats = self._codec.floats
         with torch.no_grad():
             state, output = network.begin(1), network.initial_state.new_zeros(1, D)
             if config.start_token:
                 output, state = network.step(torch.zeros(1, dtype=torch.int64, device=self._device), state)
         h, conv = _parts(state)
         self._begin: F32 = np.ascontiguousarray(conv[0, 0])
-        self.new_history = self._packer.pack_new(h, conv, output.cpu().numpy())
+        self.new_history = self._codec.pack_new(h, conv, output.cpu().numpy())
         self._captured = CapturedStep(network) if self._device.type == "cuda" else None
 
     def sound(self, states: Batch) -> NDArray[np.bool_]:
         """Which states can have come from a fold."""
-        return self._packer.sound(states)
+        return self._codec.sound(states)
 
     @torch.no_grad()
     def fold(self, states: Batch, picked: Sequence[int], rows: Sequence[Sequence[int] | Index]) -> list[bytes]:
@@ -53,7 +53,7 @@ class TorchFolder:
         counts = np.fromiter(map(len, rows), np.int64, len(rows))
         new_starts = np.array([0, *accumulate(counts.tolist())])
         new_rows = np.fromiter(chain.from_iterable(rows), np.int64, int(new_starts[-1]))
-        _, starts = self._packer.plan(states, which, new_starts)
+        _, starts = self._codec.plan(states, which, new_starts)
         state, recent = self._unpack(states, which)
         output = np.empty((len(which), self._network.config.dim), np.float32)
         single, several = np.flatnonzero(counts == 1), np.flatnonzero(counts > 1)
@@ -64,7 +64,7 @@ class TorchFolder:
             histories = [new_rows[new_starts[n] : new_starts[n + 1]] for n in several]
             state[several], output[several] = self._scan(state[several], recent[several], histories)
         h, conv = _parts(torch.from_numpy(state))
-        return self._packer.pack(states, which, new_rows, new_starts, starts, h, conv, output)
+        return self._codec.pack(states, which, new_rows, new_starts, starts, h, conv, output)
 
     @torch.no_grad()
     def recurrent(self, state: bytes) -> F32:
@@ -75,7 +75,7 @@ class TorchFolder:
 
     def _unpack(self, states: Batch, which: Index) -> tuple[F32, Index]:
         """States (M, L, K, H), in which the first layer's conv inputs are still to be replayed; recent (M, K - 1)."""
-        h, conv, recent = self._packer.unpack(states, which, self._begin)
+        h, conv, recent = self._codec.unpack(states, which, self._begin)
         return np.concatenate([conv, h[:, :, None]], axis=2), recent
 
     def _step(self, state: F32, recent: Index, items: Index) -> tuple[F32, F32]:

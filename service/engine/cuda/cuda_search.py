@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from model.state_layout import F32
-from service.engine.search.exact import Best, Places, Queries, empty
+from service.engine.search.exact import Best, Queries, TargetRanks, empty
 from service.engine.state_codec_kernels import Index
 
 # Scores that are in memory at once: one gigabyte, or one query's.
@@ -20,7 +20,7 @@ _SCORES = 1 << 28
 _SPARE = 32
 
 
-class TorchSearch:
+class CudaSearch:
     """Searches a table (V + 1, D); see `parts.Search`."""
 
     def __init__(self, table: Tensor) -> None:
@@ -36,9 +36,9 @@ class TorchSearch:
         return self._search(queries, None)
 
     @torch.inference_mode()
-    def places(self, queries: Queries, targets: Index) -> Places:
+    def ranks(self, queries: Queries, targets: Index) -> TargetRanks:
         """Where the targets stand."""
-        found = Places(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64))
+        found = TargetRanks(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64))
         together = max(1, _SCORES // len(self._table))
         for start in range(0, len(targets), together):
             which = np.arange(start, min(start + together, len(targets)))

@@ -45,7 +45,7 @@ class Queries(NamedTuple):
         return Queries(self.vectors[which], self.counts[which], self.rows, self.begin[which], self.end[which])
 
 
-class Places(NamedTuple):
+class TargetRanks(NamedTuple):
     """Per query: the place (Q,) of its row among all rows and among those it may be answered with; 1 is the best.
 
     0 is no place: the row is no answer, or lies beyond what an index has looked at.
@@ -82,9 +82,9 @@ def exact(table: F32, queries: Queries, scale: F32 = _NO_SCALE) -> Best:
     return best
 
 
-def places(table: F32, queries: Queries, targets: Index) -> Places:
+def ranks(table: F32, queries: Queries, targets: Index) -> TargetRanks:
     """Where row targets[q] (Q,) of `table` stands in the order of `exact` for query q; its count does not matter."""
-    found = Places(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64))
+    found = TargetRanks(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64))
     _place(
         table,
         queries.vectors,

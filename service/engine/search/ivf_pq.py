@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from model.state_layout import F32
-from service.engine.search.exact import Best, Places, Queries, empty, exact
+from service.engine.search.exact import Best, Queries, TargetRanks, empty, exact
 from service.engine.search.rescoring import DEEPEST, choose, place_among
 from service.engine.state_codec_kernels import Index
 
@@ -116,14 +116,17 @@ class ApproximateIndex:
             best.found[short] = again.found
         return best
 
-    def places(self, queries: Queries, targets: Index) -> Places:
+    def ranks(self, queries: Queries, targets: Index) -> TargetRanks:
         """As `retrieval.places` among what `search` finds, down to place 100: whatever is beyond has place 0.
 
         An item of the index that is not proposed has the place that its score would give it.
         """
         depth = np.full(len(targets), min(DEEPEST, len(self._table) - 1))
         asked = Queries(queries.vectors, depth, queries.rows, queries.begin, queries.end)
-        best, found = self.search(asked), Places(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64))
+        best, found = (
+            self.search(asked),
+            TargetRanks(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64)),
+        )
         place_among(
             self._table,
             queries.vectors,

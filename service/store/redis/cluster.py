@@ -19,7 +19,7 @@ from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MasterDownError, MovedError, ResponseError, TryAgainError
 
 from service.core.errors import StoreUnavailable
-from service.store.errors import StoreUnreachable
+from service.store.errors import StoreUnreachableError
 from service.store.redis.layout import TAGS, Script
 from service.store.redis.node import Call, Node
 from service.store.redis.url import Address
@@ -164,9 +164,11 @@ class Cluster:
                 await seed.check(cluster=True)
             finally:
                 await seed.close()
-            raise StoreUnreachable(f"{seed.place} cannot tell the cluster's nodes; correct the state URL.") from None
+            raise StoreUnreachableError(
+                f"{seed.place} cannot tell the cluster's nodes; correct the state URL."
+            ) from None
         if len(self._owners) < len(_slots()):
-            raise StoreUnreachable(
+            raise StoreUnreachableError(
                 "the Redis cluster has slots without a server; complete it (redis-cli --cluster fix)."
             )
         for node in self._primaries():

@@ -25,7 +25,7 @@ class Connections:
     def __init__(self, pool: ConnectionPool, most: int) -> None:
         self._pool = pool
         self._free: list[AbstractConnection] = []
-        self._places = asyncio.Semaphore(most)
+        self._ranks = asyncio.Semaphore(most)
 
     async def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send `commands` at once; their replies, errors that Redis answered among them.
@@ -33,7 +33,7 @@ class Connections:
         Raises what the client library raises where a connection fails. Whatever ends an exchange early, a timer
         too, closes the connection: a late reply must not meet another exchange's command.
         """
-        async with self._places:
+        async with self._ranks:
             connection = await self._take()
             try:
                 # The stub of hiredis speaks of tuples of one.

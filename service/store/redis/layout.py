@@ -25,7 +25,7 @@ from hashlib import sha1
 from importlib import resources
 from typing import Any
 
-from service.core.events import Appended, Conflict, Event, Snapshot
+from service.core.events import Appended, Conflict, Event, LogView
 
 SHARDS = 64  # part of the stored format: another number would look for users under other keys
 
@@ -42,8 +42,8 @@ class Script:
         self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-VISIT = Script("lib/entry.lua", "lib/binary_search.lua", "lib/retention.lua", "append_and_read.lua")
-PUT_MEMO = Script("lib/entry.lua", "lib/binary_search.lua", "lib/find_sequence.lua", "put_snapshot.lua")
+APPEND_AND_READ = Script("lib/entry.lua", "lib/binary_search.lua", "lib/retention.lua", "append_and_read.lua")
+PUT_SNAPSHOT = Script("lib/entry.lua", "lib/binary_search.lua", "lib/find_sequence.lua", "put_snapshot.lua")
 HISTORY = Script("lib/binary_search.lua", "lib/find_sequence.lua", "history.lua")
 DELETE_EVENT = Script("lib/entry.lua", "lib/binary_search.lua", "lib/find_sequence.lua", "delete_event.lua")
 DELETE_USER = Script("lib/entry.lua", "user_merge/pending.lua", "delete_user.lua")
@@ -55,14 +55,14 @@ REVOKE_TOKEN = Script("user_merge/revoke_token.lua")
 DISCARD = Script("user_merge/discard.lua")
 FINALIZE = Script("user_merge/finalize.lua")
 LIST_DETACHED = Script("user_merge/list_detached.lua")
-NOTES = Script("records.lua")
-SWAP_NOTE = Script("compare_and_set.lua")
+RECORDS = Script("records.lua")
+COMPARE_AND_SET = Script("compare_and_set.lua")
 SCRIPTS = (
-    *(VISIT, PUT_MEMO, HISTORY, DELETE_EVENT, DELETE_USER, NOTES, SWAP_NOTE),
+    *(APPEND_AND_READ, PUT_SNAPSHOT, HISTORY, DELETE_EVENT, DELETE_USER, RECORDS, COMPARE_AND_SET),
     *(EXPIRE, DETACH, GRANT_TOKEN, REVOKE_TOKEN, APPLY, DISCARD, FINALIZE, LIST_DETACHED),
 )
 
-NOTES_KEY = "{notes}:notes"
+RECORDS_KEY = "{notes}:notes"
 USERS = "{*}:user:*"  # may match a log whose user's id looks like this: `user_of` knows
 TAGS = (*(f"{{{shard}}}" for shard in range(SHARDS)), "{notes}")  # all that decides on a key's slot in a cluster
 
@@ -100,14 +100,14 @@ def moving_keys() -> list[str]:
     return [f"{tag}:moving" for tag in TAGS[:SHARDS]]
 
 
-def snapshot(reply: list[Any]) -> Snapshot:
+def view(reply: list[Any]) -> LogView:
     """What visit.lua answered."""
-    generation, sequence, trimmed, memo, applied, entries, outcomes = reply
-    return Snapshot(
+    generation, sequence, trimmed, snapshot, applied, entries, outcomes = reply
+    return LogView(
         "" if generation is None else generation.decode(),
         sequence,
         trimmed,
-        memo,
+        snapshot,
         events_after(entries, applied),
         tuple(
             Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes

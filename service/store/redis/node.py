@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.core.errors import StoreUnavailable
-from service.store.errors import StoreRefused, StoreUnreachable
+from service.store.errors import StoreRefusedError, StoreUnreachableError
 from service.store.redis.connections import Command, Connections
 from service.store.redis.layout import SCRIPTS, Script
 
@@ -171,23 +171,29 @@ class Node:
                 loads = [("SCRIPT", "LOAD", script.source) for script in SCRIPTS]
                 refused = [info, *await self._connections.exchange(loads)] if isinstance(info, bytes) else [info]
         except AuthenticationError:
-            raise StoreRefused(
+            raise StoreRefusedError(
                 f"{self.place} refuses the credentials; correct user and password in the state URL."
             ) from None
         except (RedisError, OSError):  # a timer's TimeoutError is an OSError
-            raise StoreUnreachable(f"{self.place} cannot be reached; start it or correct the state URL.") from None
+            raise StoreUnreachableError(
+                f"{self.place} cannot be reached; start it or correct the state URL."
+            ) from None
         for reply in refused:
             if isinstance(reply, ResponseError):
-                raise StoreRefused(f"{self.place} refuses INFO or SCRIPT LOAD ({reply}); see the ACL rule in README.")
+                raise StoreRefusedError(
+                    f"{self.place} refuses INFO or SCRIPT LOAD ({reply}); see the ACL rule in README."
+                )
         self._check_info(dict(line.split(b":", 1) for line in info.splitlines() if b":" in line), cluster)
 
     def _check_info(self, info: dict[bytes, bytes], cluster: bool) -> None:
         policy = info.get(b"maxmemory_policy", b"unknown").decode()
         if policy != "noeviction":
-            raise StoreRefused(f"{self.place} may evict events (maxmemory-policy is {policy}); set it to noeviction.")
+            raise StoreRefusedError(
+                f"{self.place} may evict events (maxmemory-policy is {policy}); set it to noeviction."
+            )
         if (info.get(b"cluster_enabled") == b"1") != cluster:
             what, scheme = ("is no node", "redis") if cluster else ("is a node", "redis+cluster")
-            raise StoreRefused(f"{self.place} {what} of a cluster; begin the state URL with {scheme}://.")
+            raise StoreRefusedError(f"{self.place} {what} of a cluster; begin the state URL with {scheme}://.")
 
     async def close(self) -> None:
         """See `Deployment.close`."""

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from service.core.errors import StoreUnavailable
-from service.core.events import RESERVED_EVENT_ID, History, MemoPut, Merged, Snapshot, Visit
+from service.core.events import RESERVED_EVENT_ID, AppendAndRead, History, LogView, Merged, SnapshotPut
 from service.store.redis import layout
 from service.store.redis.cluster import Cluster
 from service.store.redis.layout import Script
 from service.store.redis.node import Call, Node
 from service.store.redis.pools import primary_pool, server_pool
 from service.store.redis.url import Address, Target, parse_url
-from service.store.redis.user_merge import Merges, new_generation
+from service.store.redis.user_merge import UserMerge, new_generation
 
 BUDGET_SECONDS = 1.0  # for one call of the store
 DAY_SECONDS = 86_400
@@ -41,7 +41,7 @@ class Deployment(Protocol):
         ...
 
     async def check(self) -> None:
-        """Raise `StoreRefused` unless every server that takes writes answers and never evicts."""
+        """Raise `StoreRefusedError` unless every server that takes writes answers and never evicts."""
         ...
 
     async def close(self) -> None:
@@ -52,7 +52,7 @@ class Deployment(Protocol):
 async def open_redis(
     url: str, keep: int, budget: float = BUDGET_SECONDS, wait: int = 0, days: int | None = None
 ) -> RedisStore:
-    """The store on the Redis at `url`; raises `StoreRefused` where it is unreachable or could evict events.
+    """The store on the Redis at `url`; raises `StoreRefusedError` where it is unreachable or could evict events.
 
     `budget` is how many seconds one call may take, `wait` how many replicas must have what is acknowledged.
     `keep` and `days` are the limits of retention.
@@ -78,44 +78,44 @@ def _deployment(target: Target, budget: float, wait: int) -> Deployment:
 
 
 class RedisStore:
-    """See `service.core.store_port.Store`; safe to share between tasks of one event loop."""
+    """See `service.core.ports.Store`; safe to share between tasks of one event loop."""
 
     def __init__(self, deployment: Deployment, keep: int, wait: int, days: int | None = None) -> None:
         self._deployment = deployment
         self._keep = keep
         self._days = days
         self._lasting = int(wait > 0)
-        self._merges = Merges(self._replies, keep, self._lasting)
+        self._merges = UserMerge(self._replies, keep, self._lasting)
 
     async def check(self) -> None:
-        """Raise `StoreRefused` unless every Redis that takes writes answers and never evicts."""
+        """Raise `StoreRefusedError` unless every Redis that takes writes answers and never evicts."""
         await self._deployment.check()
 
-    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
+    async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         """See `Store.visit`."""
-        calls = [self._visit_call(visit) for visit in visits]
+        calls = [self._append_call(request) for request in requests]
         # Were the script unknown, a user's second visit might still find it loaded by another process and overtake
         # the first. Where that matters the script travels along.
-        repeated = len({visit.user_id for visit in visits}) < len(visits)
-        replies = await self._replies(layout.VISIT, calls, load=repeated)
-        return [reply if isinstance(reply, StoreUnavailable) else layout.snapshot(reply) for reply in replies]
+        repeated = len({request.user_id for request in requests}) < len(requests)
+        replies = await self._replies(layout.APPEND_AND_READ, calls, load=repeated)
+        return [reply if isinstance(reply, StoreUnavailable) else layout.view(reply) for reply in replies]
 
-    def _visit_call(self, visit: Visit) -> Call:
-        user_id = visit.user_id
+    def _append_call(self, request: AppendAndRead) -> Call:
+        user_id = request.user_id
         arguments: list[str | bytes | int] = [
             user_id,
             self._keep,
             new_generation(),
-            visit.model_version or "",
+            request.model_version or "",
             self._lasting,
             self._limit(),
         ]
-        for event in visit.events:
+        for event in request.events:
             arguments += (event.item_id, repr(event.timestamp), event.event_id or "", event.fingerprint)
-        return Call(layout.keys(user_id), arguments, lasting=bool(visit.events))
+        return Call(layout.keys(user_id), arguments, lasting=bool(request.events))
 
-    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
-        """See `Store.put_memos`."""
+    async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
+        """See `Store.put_snapshots`."""
         calls = [
             Call(
                 layout.keys(put.user_id)[:2],
@@ -123,7 +123,7 @@ class RedisStore:
             )
             for put in puts
         ]
-        return [stored == 1 for stored in await self._run(layout.PUT_MEMO, calls)]
+        return [stored == 1 for stored in await self._run(layout.PUT_SNAPSHOT, calls)]
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         """See `Store.history`."""
@@ -174,17 +174,17 @@ class RedisStore:
         found = (layout.user_of(key) for key in keys)
         return [user_id for user_id in found if user_id is not None], following
 
-    async def notes(self) -> dict[str, str]:
+    async def records(self) -> dict[str, str]:
         """See `Store.notes`."""
-        [reply] = await self._run(layout.NOTES, [Call((layout.NOTES_KEY,), ())])
+        [reply] = await self._run(layout.RECORDS, [Call((layout.RECORDS_KEY,), ())])
         texts = [text.decode() for text in reply]
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
-    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
-        """See `Store.swap_note`."""
+    async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
+        """See `Store.compare_and_set`."""
         # A note is a text of at least one character, so "" is free to say that there is none.
-        call = Call((layout.NOTES_KEY,), (name, expected or "", text or ""), lasting=True)
-        return await self._run(layout.SWAP_NOTE, [call]) == [1]
+        call = Call((layout.RECORDS_KEY,), (name, expected or "", text or ""), lasting=True)
+        return await self._run(layout.COMPARE_AND_SET, [call]) == [1]
 
     async def ping(self) -> None:
         """See `Store.ping`."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from service.store.errors import StoreRefused
+from service.store.errors import StoreRefusedError
 
 SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
@@ -46,7 +46,7 @@ class Target:
 
 
 def parse_url(url: str) -> Target:
-    """The deployment that `url` names, whose scheme is one of `SCHEMES`; raises `StoreRefused`."""
+    """The deployment that `url` names, whose scheme is one of `SCHEMES`; raises `StoreRefusedError`."""
     scheme, _, rest = url.partition("://")
     plain, _, kind = scheme.partition("+")
     tls = plain == "rediss"
@@ -59,7 +59,7 @@ def parse_url(url: str) -> Target:
         if kind == "" and len(addresses) > 1:
             raise ValueError("one server has one address")
     except ValueError:
-        raise StoreRefused(f"the Redis URL is malformed; write {_FORMS[kind]}.") from None
+        raise StoreRefusedError(f"the Redis URL is malformed; write {_FORMS[kind]}.") from None
     user, _, password = credentials.partition(":")
     options: dict[str, Any] = {"db": database, **_tls_options(parts, tls)}
     if user:
@@ -92,7 +92,7 @@ def _tls_options(parts: SplitResult, tls: bool) -> dict[str, object]:
     for name, value in parse_qsl(parts.query):
         if not tls or name not in (*_TLS_FILES, "ssl_check_hostname"):
             # A password with a bare "?" would stand here, so nothing is repeated.
-            raise StoreRefused(
+            raise StoreRefusedError(
                 "the Redis URL has an option that is not known; after a ? it takes "
                 f"{', '.join(_TLS_FILES)} and ssl_check_hostname, and only with rediss."
             )

@@ -30,7 +30,7 @@ from typing import Any
 
 from service.core.errors import StoreUnavailable
 from service.core.events import Merged
-from service.core.store_port import MERGES_KNOWN
+from service.core.ports import MERGES_KNOWN
 from service.store.redis import layout
 from service.store.redis.layout import Script
 from service.store.redis.node import Call
@@ -42,7 +42,7 @@ _TO_FINISH = 0  # what delete_user.lua does
 _tokens = Random()  # noqa: S311 - apart from the module's own generator, which others may seed
 
 
-class Merges:
+class UserMerge:
     """What takes several scripts. `run` is `Deployment.run`; `lasting` is 1 where replicas must follow."""
 
     def __init__(

@@ -9,40 +9,40 @@ from collections.abc import Iterator, Sequence
 
 from service.core.events import (
     RESERVED_EVENT_ID,
+    AppendAndRead,
     Appended,
     Conflict,
     Event,
     History,
-    MemoPut,
+    LogView,
     NewEvent,
-    Snapshot,
-    Visit,
+    SnapshotPut,
 )
 from service.store.sqlite.retention import Retention, count_deletion
 
 _EVENTS = "SELECT sequence, item_id, timestamp, event_id FROM events "
 
 
-def visit(db: sqlite3.Connection, visit: Visit, retention: Retention) -> Snapshot:
+def append_and_read(db: sqlite3.Connection, request: AppendAndRead, retention: Retention) -> LogView:
     """See `Store.visit`."""
-    user_id = visit.user_id
+    user_id = request.user_id
     known = db.execute("SELECT generation, sequence, trimmed FROM users WHERE user_id = ?", (user_id,))
     generation, before, trimmed = known.fetchone() or ("", 0, 0)
-    sequence, outcomes = _append(db, user_id, before, visit.events)
+    sequence, outcomes = _append(db, user_id, before, request.events)
     if sequence > before:
         generation = generation or secrets.token_hex(8)
         trimmed = retention.trim(db, user_id, sequence, trimmed)
         db.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", (user_id, generation, sequence, trimmed))
-    memo, applied = None, 0
-    if visit.model_version is not None:
+    snapshot, applied = None, 0
+    if request.model_version is not None:
         stored = db.execute(
             # A cursor beyond the log as it was, or before what retention removed, belongs to another history.
             "SELECT blob, applied FROM memos WHERE user_id = ? AND model_version = ? AND applied BETWEEN ? AND ?",
-            (user_id, visit.model_version, trimmed, before),
+            (user_id, request.model_version, trimmed, before),
         )
-        memo, applied = stored.fetchone() or (None, 0)
+        snapshot, applied = stored.fetchone() or (None, 0)
     rows = db.execute(_EVENTS + "WHERE user_id = ? AND sequence > ? ORDER BY sequence", (user_id, applied))
-    return Snapshot(generation, sequence, trimmed, memo, _events(rows), outcomes)
+    return LogView(generation, sequence, trimmed, snapshot, _events(rows), outcomes)
 
 
 def _append(
@@ -71,8 +71,8 @@ def _append(
     return sequence, tuple(outcomes)
 
 
-def put_memo(db: sqlite3.Connection, put: MemoPut) -> bool:
-    """See `Store.put_memos`."""
+def put_snapshot(db: sqlite3.Connection, put: SnapshotPut) -> bool:
+    """See `Store.put_snapshots`."""
     found = db.execute(
         "SELECT u.generation, u.sequence, m.applied FROM users u LEFT JOIN memos m"
         " ON m.user_id = u.user_id AND m.model_version = ? WHERE u.user_id = ?",
@@ -148,8 +148,8 @@ def users(db: sqlite3.Connection, cursor: str, limit: int) -> tuple[list[str], s
     return found, f">{found[-1]}" if len(found) == limit else ""
 
 
-def swap_note(db: sqlite3.Connection, name: str, expected: str | None, text: str | None) -> bool:
-    """See `Store.swap_note`."""
+def compare_and_set(db: sqlite3.Connection, name: str, expected: str | None, text: str | None) -> bool:
+    """See `Store.compare_and_set`."""
     row = db.execute("SELECT text FROM notes WHERE name = ?", (name,)).fetchone()
     if (None if row is None else row[0]) != expected:
         return False

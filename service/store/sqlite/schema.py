@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Literal
 
-from service.store.errors import StoreRefused
+from service.store.errors import StoreRefusedError
 
 FORMAT = 1
 BUSY_SECONDS = 2.0  # how long a write waits for another process's
@@ -46,7 +46,7 @@ CREATE TABLE memos (
 """
 # Apart, for files of this format that are older than these tables.
 # `merges.source` is a digest of the id of a user that is no more.
-_NOTES = "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
+_RECORDS = "CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID"
 _MERGES = """
 CREATE TABLE IF NOT EXISTS merges (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -65,13 +65,13 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """Connections for the log and for the memos, to be used in the calling thread; they begin no transaction alone.
 
     Memos can be rebuilt, so commits on their connection do not wait for the disk. A new file is made if there is
-    none; raises `StoreRefused` unless an existing one is ours and of this format.
+    none; raises `StoreRefusedError` unless an existing one is ours and of this format.
     """
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise StoreRefused(f"the folder {folder} does not exist; create it or correct the state URL.")
+        raise StoreRefusedError(f"the folder {folder} does not exist; create it or correct the state URL.")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreRefused(f"the folder {folder} is not writable; change its permissions or the state URL.")
+        raise StoreRefusedError(f"the folder {folder} is not writable; change its permissions or the state URL.")
     opened: list[sqlite3.Connection] = []
     try:
         opened.append(_connect(path, "FULL"))
@@ -81,7 +81,9 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         for db in opened:
             db.close()
         if isinstance(error, sqlite3.DatabaseError):
-            raise StoreRefused(f"the data file {path} cannot be used ({error}); correct the state URL.") from error
+            raise StoreRefusedError(
+                f"the data file {path} cannot be used ({error}); correct the state URL."
+            ) from error
         raise
     return opened[0], opened[1]
 
@@ -101,16 +103,16 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     [existing] = db.execute("PRAGMA user_version").fetchone()
     if existing == 0:
         if db.execute("SELECT 1 FROM sqlite_schema").fetchone():
-            raise StoreRefused(f"the data file {path} belongs to another program; name another file.")
+            raise StoreRefusedError(f"the data file {path} belongs to another program; name another file.")
         for statement in _SCHEMA.split(";\n"):
             db.execute(statement)
         db.execute(f"PRAGMA user_version={FORMAT}")
     elif existing != FORMAT:
-        raise StoreRefused(
+        raise StoreRefusedError(
             f"the data file {path} has format {existing} and this release reads {FORMAT};"
             " run the release that wrote it or name another file."
         )
-    for table in (_DELETIONS, _NOTES, _MERGES):
+    for table in (_DELETIONS, _RECORDS, _MERGES):
         db.execute(table)
     # When an event came, in Unix seconds; NULL, for those of older files, is when it is said to have happened.
     if not db.execute("SELECT 1 FROM pragma_table_info('events') WHERE name = 'arrived'").fetchone():

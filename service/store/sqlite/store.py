@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from service.core.errors import StoreUnavailable
-from service.core.events import History, MemoPut, Merged, Snapshot, Visit
-from service.store.errors import StoreRefused
+from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
+from service.store.errors import StoreRefusedError
 from service.store.sqlite import queries, user_merge
 from service.store.sqlite.retention import Retention, remove_user
 from service.store.sqlite.schema import open_file
@@ -21,44 +21,48 @@ Result = TypeVar("Result")
 
 
 async def open_sqlite(url: str, keep: int, days: int | None = None) -> SqliteStore:
-    """The store in the file that `url` names, made if it does not exist; raises `StoreRefused`."""
+    """The store in the file that `url` names, made if it does not exist; raises `StoreRefusedError`."""
     if not url.startswith("sqlite:///") or url == "sqlite:///":
-        raise StoreRefused("write the state URL as sqlite:///relative/path or sqlite:////absolute/path.")
+        raise StoreRefusedError("write the state URL as sqlite:///relative/path or sqlite:////absolute/path.")
     path = Path(url.removeprefix("sqlite:///"))
     # All connections live in one thread: SQLite takes one writer at a time anyway, and the event loop never waits.
     executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite-store")
     try:
-        log, memos = await asyncio.get_running_loop().run_in_executor(executor, open_file, path)
+        log, snapshots = await asyncio.get_running_loop().run_in_executor(executor, open_file, path)
     except BaseException:
         executor.shutdown(wait=False)
         raise
-    return SqliteStore(executor, log, memos, Retention(keep, days))
+    return SqliteStore(executor, log, snapshots, Retention(keep, days))
 
 
 class SqliteStore:
-    """See `service.core.store_port.Store`. A batch of visits is one transaction, so it costs one fsync at most."""
+    """See `service.core.ports.Store`. A batch of visits is one transaction, so it costs one fsync at most."""
 
     def __init__(
-        self, executor: ThreadPoolExecutor, log: sqlite3.Connection, memos: sqlite3.Connection, retention: Retention
+        self,
+        executor: ThreadPoolExecutor,
+        log: sqlite3.Connection,
+        snapshots: sqlite3.Connection,
+        retention: Retention,
     ) -> None:
         self._executor = executor
         self._log = log
-        self._memos = memos
+        self._snapshots = snapshots
         self._retention = retention
 
-    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
+    async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         """See `Store.visit`. One transaction: it fails as a whole."""
         try:
-            return [*await self._in_thread(lambda: self._visit_all(visits))]
+            return [*await self._in_thread(lambda: self._append_and_read_all(requests))]
         except StoreUnavailable as error:
-            return [error] * len(visits)
+            return [error] * len(requests)
 
-    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
-        """See `Store.put_memos`."""
+    async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
+        """See `Store.put_snapshots`."""
 
         def work() -> list[bool]:
-            with _transaction(self._memos, "IMMEDIATE"):
-                return [queries.put_memo(self._memos, put) for put in puts]
+            with _transaction(self._snapshots, "IMMEDIATE"):
+                return [queries.put_snapshot(self._snapshots, put) for put in puts]
 
         return await self._in_thread(work)
 
@@ -115,16 +119,16 @@ class SqliteStore:
         """See `Store.users`."""
         return await self._in_thread(lambda: queries.users(self._log, cursor, limit))
 
-    async def notes(self) -> dict[str, str]:
+    async def records(self) -> dict[str, str]:
         """See `Store.notes`."""
-        return await self._in_thread(lambda: dict(self._memos.execute("SELECT name, text FROM notes")))
+        return await self._in_thread(lambda: dict(self._snapshots.execute("SELECT name, text FROM notes")))
 
-    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
-        """See `Store.swap_note`."""
+    async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
+        """See `Store.compare_and_set`."""
 
         def work() -> bool:
-            with _transaction(self._memos, "IMMEDIATE"):
-                return queries.swap_note(self._memos, name, expected, text)
+            with _transaction(self._snapshots, "IMMEDIATE"):
+                return queries.compare_and_set(self._snapshots, name, expected, text)
 
         return await self._in_thread(work)
 
@@ -136,7 +140,7 @@ class SqliteStore:
         """See `Store.close`."""
 
         def work() -> None:
-            self._memos.close()
+            self._snapshots.close()
             self._log.close()
 
         await self._in_thread(work)
@@ -152,11 +156,11 @@ class SqliteStore:
                 raise StoreUnavailable(f"the event log's file did not serve: {error}") from error
             raise
 
-    def _visit_all(self, visits: Sequence[Visit]) -> list[Snapshot]:
+    def _append_and_read_all(self, requests: Sequence[AppendAndRead]) -> list[LogView]:
         # The write lock is taken at the start: a reader that becomes a writer midway could only fail.
-        appends = any(visit.events for visit in visits)
+        appends = any(request.events for request in requests)
         with _transaction(self._log, "IMMEDIATE" if appends else "DEFERRED"):
-            return [queries.visit(self._log, visit, self._retention) for visit in visits]
+            return [queries.append_and_read(self._log, request, self._retention) for request in requests]
 
 
 @contextmanager

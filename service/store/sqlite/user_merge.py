@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from service.core.events import Merged
-from service.core.store_port import MERGES_KNOWN
+from service.core.ports import MERGES_KNOWN
 from service.store.sqlite.retention import count_deletion, remove_user
 
 

@@ -20,8 +20,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.stream_consumer import Entry, LeaseLost, Refused
-from service.store.errors import StoreUnreachable
+from service.core.jobs.stream_consumer import Entry, LeaseLostError, Refused
+from service.store.errors import StoreUnreachableError
 from service.store.redis.layout import Script
 from service.store.redis.pools import shared_pool
 from service.store.redis.url import parse_url
@@ -41,7 +41,7 @@ _Reply = Any  # nested lists of bytes and numbers, as the command has it
 async def open_stream(url: str, stream: str, group: str, budget: float = BUDGET_SECONDS) -> RedisStream:
     """The stream at the Redis of `url`, with its group, which begins at the stream's oldest entry if it is new.
 
-    Raises `StoreRefused` where Redis is unreachable or refuses.
+    Raises `StoreRefusedError` where Redis is unreachable or refuses.
     """
     target = parse_url(url)
     pool = shared_pool(target, target.addresses[0], budget, _CONNECTIONS)
@@ -50,7 +50,7 @@ async def open_stream(url: str, stream: str, group: str, budget: float = BUDGET_
         await source.create_group()
     except StoreUnavailable as error:
         await source.close()
-        raise StoreUnreachable(f"{error.for_log}; start it or correct the URL.") from None
+        raise StoreUnreachableError(f"{error.for_log}; start it or correct the URL.") from None
     except BaseException:
         await source.close()
         raise
@@ -135,7 +135,7 @@ class RedisStream:
         """See `EventSource.release`."""
         try:
             await self._fenced("DEL", self._lease)
-        except LeaseLost:
+        except LeaseLostError:
             return
 
     async def close(self) -> None:
@@ -149,7 +149,7 @@ class RedisStream:
             return await self._call("EVAL", _FENCED.source, *arguments)
         except ResponseError as error:
             if "LEASELOST" in str(error):
-                raise LeaseLost from None
+                raise LeaseLostError from None
             raise self._unavailable(f"refuses to be read ({error})") from error
 
     async def _call(self, *command: str | int) -> _Reply:

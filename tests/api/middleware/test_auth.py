@@ -10,20 +10,20 @@ import pytest
 from fastapi import APIRouter
 
 from service.api.scopes import RouteScopes
-from tests.api.app_harness import House
+from tests.api.app_harness import AppHarness
 from tests.api.conftest import KEY
 
 OPEN = {"/", "/healthz", "/readyz", "/docs", "/openapi.json"}
 BEARER = {"authorization": f"Bearer {KEY}"}
 
 
-def test_without_keys_the_api_is_open_and_the_administration_closed(house: House) -> None:
-    assert house.get("/v1/model").status_code == 200
-    assert house.get("/metrics").status_code == 200
-    assert "RECBLR_API_KEYS" in house.refused(403, house.post("/v1/admin/reload"))["message"]
+def test_without_keys_the_api_is_open_and_the_administration_closed(harness: AppHarness) -> None:
+    assert harness.get("/v1/model").status_code == 200
+    assert harness.get("/metrics").status_code == 200
+    assert "RECBLR_API_KEYS" in harness.refused(403, harness.post("/v1/admin/reload"))["message"]
 
 
-def test_with_keys_every_operation_but_the_open_ones_needs_one(guarded: House) -> None:
+def test_with_keys_every_operation_but_the_open_ones_needs_one(guarded: AppHarness) -> None:
     for path, operations in guarded.app.openapi()["paths"].items():
         for method in operations:
             status = guarded.call(method.upper(), path).status_code
@@ -46,7 +46,7 @@ def test_with_keys_every_operation_but_the_open_ones_needs_one(guarded: House) -
         {"authorization": "Bearer wrong", "x-api-key": "wrong, too"},
     ],
 )
-def test_a_wrong_key(guarded: House, headers: dict[str, str]) -> None:
+def test_a_wrong_key(guarded: AppHarness, headers: dict[str, str]) -> None:
     response = guarded.post("/v1/events", json={"user_id": "u", "item_id": "1"}, headers=headers)
     assert guarded.refused(401, response)["code"] == "unauthorized"
     assert response.headers["www-authenticate"] == "Bearer"
@@ -67,7 +67,7 @@ def test_a_wrong_key(guarded: House, headers: dict[str, str]) -> None:
         [("x-api-key", "wrong"), ("x-api-key", KEY)],
     ],
 )
-def test_a_right_key(guarded: House, headers: Any) -> None:
+def test_a_right_key(guarded: AppHarness, headers: Any) -> None:
     assert guarded.get("/v1/model", headers=headers).status_code == 200
     assert guarded.get("/metrics", headers=headers).status_code == 200
 
@@ -78,7 +78,7 @@ def _hashed(scopes: str, key: str) -> str:
 
 def test_a_key_does_what_its_scopes_say_and_no_more(tmp_path: Path) -> None:
     entries = (_hashed("read", "r"), _hashed("write", "w"), _hashed("admin", "a"), _hashed("read+write", "rw"))
-    house = House(tmp_path, keys=entries).start()
+    harness = AppHarness(tmp_path, keys=entries).start()
     calls = {
         "read": ("GET", "/v1/users/u/recommendations"),
         "write": ("DELETE", "/v1/users/u"),
@@ -87,20 +87,20 @@ def test_a_key_does_what_its_scopes_say_and_no_more(tmp_path: Path) -> None:
     held = {"r": {"read"}, "w": {"write"}, "a": {"admin"}, "rw": {"read", "write"}}
     for key, scopes in held.items():
         for scope, (method, path) in calls.items():
-            response = house.call(method, path, headers={"x-api-key": key})
+            response = harness.call(method, path, headers={"x-api-key": key})
             if scope in scopes:
                 assert response.status_code == 200, (key, scope)
             else:
-                error = house.refused(403, response)
+                error = harness.refused(403, response)
                 assert (error["code"], scope in error["message"]) == ("forbidden", True)
     # What a key may not do, a second one beside it may.
     both = [("x-api-key", "r"), ("x-api-key", "w")]
-    assert house.delete("/v1/users/u", headers=both).status_code == 200
+    assert harness.delete("/v1/users/u", headers=both).status_code == 200
     # A path that is not served asks for a key, and says no more to a key of whatever scope.
-    house.refused(401, house.get("/v1/nothing"))
-    house.refused(404, house.get("/v1/nothing", headers={"x-api-key": "a"}))
-    house.refused(403, house.get("/v1/admin/nothing", headers={"x-api-key": "rw"}))
-    house.close()
+    harness.refused(401, harness.get("/v1/nothing"))
+    harness.refused(404, harness.get("/v1/nothing", headers={"x-api-key": "a"}))
+    harness.refused(403, harness.get("/v1/admin/nothing", headers={"x-api-key": "rw"}))
+    harness.close()
 
 
 def test_a_route_without_a_declared_scope_is_a_fault_at_the_start() -> None:
@@ -110,16 +110,16 @@ def test_a_route_without_a_declared_scope_is_a_fault_at_the_start() -> None:
         RouteScopes(router.routes)
 
 
-def test_a_path_that_is_spelled_otherwise_is_no_way_in(guarded: House) -> None:
+def test_a_path_that_is_spelled_otherwise_is_no_way_in(guarded: AppHarness) -> None:
     for path in ("/%76%31/model", "//v1/model", "/v1%2Fmodel", "/V1/model", "/%6detrics"):
         assert guarded.get(path).status_code in (401, 404)
 
 
-def test_the_key_is_asked_for_before_the_body_is_read(guarded: House) -> None:
+def test_the_key_is_asked_for_before_the_body_is_read(guarded: AppHarness) -> None:
     assert guarded.post("/v1/events", content=b"{" * 5_000_000).status_code == 401
 
 
-def test_reload(guarded: House) -> None:
+def test_reload(guarded: AppHarness) -> None:
     newest = guarded.post("/v1/admin/reload", headers=BEARER)
     assert newest.json() == {"model_version": "v2", "previous_version": "v1"}
     chosen = guarded.post("/v1/admin/reload", headers=BEARER, json={"version": "2026.11-a"})
@@ -130,7 +130,7 @@ def test_reload(guarded: House) -> None:
         guarded.refused(422, guarded.post("/v1/admin/reload", headers=BEARER, json={"version": version}))
 
 
-def test_an_ab_test(guarded: House) -> None:
+def test_an_ab_test(guarded: AppHarness) -> None:
     reader: dict[str, Any] = {"headers": BEARER}
     assert guarded.get("/v1/model", **reader).json()["test"] is None
     assert guarded.refused(409, guarded.post("/v1/admin/test/end", headers=BEARER, json={"winner": "v1"}))
@@ -152,12 +152,12 @@ def test_an_ab_test(guarded: House) -> None:
     assert guarded.get("/v1/model", **reader).json()["test"] is None
 
 
-def test_request_ids(house: House) -> None:
-    assert house.get("/healthz", headers={"x-request-id": "my id-1"}).headers["x-request-id"] == "my id-1"
-    generated = house.get("/healthz").headers["x-request-id"]
+def test_request_ids(harness: AppHarness) -> None:
+    assert harness.get("/healthz", headers={"x-request-id": "my id-1"}).headers["x-request-id"] == "my id-1"
+    generated = harness.get("/healthz").headers["x-request-id"]
     assert len(generated) == 32
-    assert house.get("/healthz").headers["x-request-id"] != generated
+    assert harness.get("/healthz").headers["x-request-id"] != generated
     for insane in ("", "x" * 129, b"caf\xc3\xa9", "a\tb"):
-        given = house.get("/healthz", headers={"x-request-id": insane}).headers["x-request-id"]
+        given = harness.get("/healthz", headers={"x-request-id": insane}).headers["x-request-id"]
         assert len(given) == 32
-    assert house.get("/nowhere", headers={"x-request-id": "abc"}).headers["x-request-id"] == "abc"
+    assert harness.get("/nowhere", headers={"x-request-id": "abc"}).headers["x-request-id"] == "abc"

@@ -15,8 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.api.middleware.fast_path import HotPath
-from tests.api.app_harness import House
+from service.api.middleware.fast_path import FastPath
+from tests.api.app_harness import AppHarness
 from tests.api.schemas.test_requests import BAD_BODIES, BAD_EVENTS
 from tests.core.fakes import MemoryStore
 
@@ -37,17 +37,17 @@ PATHS = ["ann", "%C3%BC%2Fx", "a%20b", "", "a/b", "%FF", "%00", "x" * 257, "%E6%
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[House, House]]:
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppHarness, AppHarness]]:
     """The whole application with the hot path, and the declared routes alone, each on a log of its own."""
     folder = tmp_path_factory.mktemp("logs")
-    houses = [House(folder / str(hot), store=MemoryStore(), hot=hot).start() for hot in (True, False)]
-    yield houses[0], houses[1]
-    for house in houses:
-        house.close()
+    harnesses = [AppHarness(folder / str(hot), store=MemoryStore(), hot=hot).start() for hot in (True, False)]
+    yield harnesses[0], harnesses[1]
+    for harness in harnesses:
+        harness.close()
 
 
-def both(pair: tuple[House, House], method: str, path: str, **arguments: Any) -> httpx.Response:
-    hot, plain = (house.call(method, path, **arguments) for house in pair)
+def both(pair: tuple[AppHarness, AppHarness], method: str, path: str, **arguments: Any) -> httpx.Response:
+    hot, plain = (harness.call(method, path, **arguments) for harness in pair)
     assert (hot.status_code, hot.content) == (plain.status_code, plain.content)
     own = {"x-request-id"}
     assert {n: v for n, v in hot.headers.items() if n not in own} == {
@@ -57,7 +57,7 @@ def both(pair: tuple[House, House], method: str, path: str, **arguments: Any) ->
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_ordinary_requests_have_one_answer(pair: tuple[House, House], query: str) -> None:
+def test_ordinary_requests_have_one_answer(pair: tuple[AppHarness, AppHarness], query: str) -> None:
     for event in ORDINARY:
         both(pair, "POST", f"/v1/events{query}", json=event)
     for path in PATHS[:3]:
@@ -65,7 +65,7 @@ def test_ordinary_requests_have_one_answer(pair: tuple[House, House], query: str
 
 
 @pytest.mark.parametrize("query", ODD_QUERIES)
-def test_odd_queries_have_one_answer(pair: tuple[House, House], query: str) -> None:
+def test_odd_queries_have_one_answer(pair: tuple[AppHarness, AppHarness], query: str) -> None:
     both(pair, "POST", f"/v1/events{query}", json=GOOD)
     both(pair, "GET", f"/v1/users/ann/recommendations{query}")
 
@@ -73,7 +73,7 @@ def test_odd_queries_have_one_answer(pair: tuple[House, House], query: str) -> N
 @pytest.mark.parametrize(
     "body", [*BAD_BODIES, *(json.dumps(event).encode() for event in BAD_EVENTS)], ids=lambda body: repr(body[:40])
 )
-def test_bad_bodies_have_one_answer(pair: tuple[House, House], body: bytes) -> None:
+def test_bad_bodies_have_one_answer(pair: tuple[AppHarness, AppHarness], body: bytes) -> None:
     assert both(pair, "POST", "/v1/events?k=1", content=body, headers=JSON).status_code in (400, 422)
 
 
@@ -81,13 +81,13 @@ def test_bad_bodies_have_one_answer(pair: tuple[House, House], body: bytes) -> N
     "headers",
     [{}, {"content-type": "text/plain"}, {"content-type": "application/json; charset=utf-8"}, {"x-request-id": "r"}],
 )
-def test_media_types_have_one_answer(pair: tuple[House, House], headers: dict[str, str]) -> None:
+def test_media_types_have_one_answer(pair: tuple[AppHarness, AppHarness], headers: dict[str, str]) -> None:
     both(pair, "POST", "/v1/events", content=json.dumps(GOOD), headers=headers)
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_paths_have_one_answer(pair: tuple[House, House], method: str, path: str) -> None:
+def test_paths_have_one_answer(pair: tuple[AppHarness, AppHarness], method: str, path: str) -> None:
     both(pair, method, f"/v1/users/{path}/recommendations")
 
 
@@ -104,22 +104,24 @@ def test_paths_have_one_answer(pair: tuple[House, House], method: str, path: str
     query=st.lists(st.tuples(st.sampled_from(["k", "exclude_seen", "x"]), st.text("019-+.tf ", max_size=3))),
 )
 def test_any_event_has_one_answer(
-    pair: tuple[House, House], event: dict[str, Any], query: list[tuple[str, str]]
+    pair: tuple[AppHarness, AppHarness], event: dict[str, Any], query: list[tuple[str, str]]
 ) -> None:
     both(pair, "POST", "/v1/events", content=json.dumps(event), headers=JSON, params=query)
 
 
 def test_a_store_that_fails_has_one_answer(tmp_path: Path) -> None:
     stores = MemoryStore(), MemoryStore()
-    houses = [House(tmp_path, store=store, hot=hot).start() for store, hot in zip(stores, (True, False), strict=True)]
+    harnesses = [
+        AppHarness(tmp_path, store=store, hot=hot).start() for store, hot in zip(stores, (True, False), strict=True)
+    ]
     for store in stores:
         store.down = True
-    pair = houses[0], houses[1]
+    pair = harnesses[0], harnesses[1]
     assert both(pair, "POST", "/v1/events?k=1", json=GOOD).status_code == 503
     assert both(pair, "GET", "/v1/users/u/recommendations").headers["retry-after"]
-    for house in houses:
-        assert "503" in house.get("/metrics").text
-        house.close()
+    for harness in harnesses:
+        assert "503" in harness.get("/metrics").text
+        harness.close()
 
 
 async def teapot(scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,31 +130,31 @@ async def teapot(scope: Scope, receive: Receive, send: Send) -> None:
     await Response(body, 418)(scope, receive, send)
 
 
-def behind(house: House, method: str, path: str, **arguments: Any) -> httpx.Response:
+def behind(harness: AppHarness, method: str, path: str, **arguments: Any) -> httpx.Response:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await HotPath(teapot)({**scope, "app": house.app, "path": scope["raw_path"].decode()}, receive, send)
+        await FastPath(teapot)({**scope, "app": harness.app, "path": scope["raw_path"].decode()}, receive, send)
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await client.request(method, path, **arguments)
 
-    return house.run(ask())
+    return harness.run(ask())
 
 
 @pytest.fixture
-def hot(tmp_path: Path) -> Iterator[House]:
-    house = House(tmp_path, store=MemoryStore()).start()
-    yield house
-    house.close()
+def hot(tmp_path: Path) -> Iterator[AppHarness]:
+    harness = AppHarness(tmp_path, store=MemoryStore()).start()
+    yield harness
+    harness.close()
 
 
-def test_the_hot_path_takes_what_is_ordinary(hot: House) -> None:
+def test_the_hot_path_takes_what_is_ordinary(hot: AppHarness) -> None:
     for query in QUERIES:
         assert behind(hot, "POST", f"/v1/events{query}", json=GOOD).status_code == 200
         assert behind(hot, "GET", f"/v1/users/%C3%BC%2Fx/recommendations{query}").status_code == 200
 
 
-def test_the_hot_path_hands_on_the_rest_untouched(hot: House) -> None:
+def test_the_hot_path_hands_on_the_rest_untouched(hot: AppHarness) -> None:
     async def in_parts() -> Any:
         for part in (b'{"user', b'_id": 7', b"}"):
             yield part

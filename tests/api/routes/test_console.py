@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.main import CONSOLE
-from tests.api.app_harness import House
+from tests.api.app_harness import AppHarness
 from tests.api.conftest import KEY
 
 
@@ -53,14 +53,14 @@ def page(source: str) -> Page:
 
 
 @pytest.fixture
-def serving(tmp_path: Path) -> Iterator[House]:
+def serving(tmp_path: Path) -> Iterator[AppHarness]:
     (tmp_path / "index.html").write_bytes(CONSOLE.read_bytes())
-    house = House(tmp_path, keys=(KEY,)).start()
-    yield house
-    house.close()
+    harness = AppHarness(tmp_path, keys=(KEY,)).start()
+    yield harness
+    harness.close()
 
 
-def test_it_is_served_without_a_key_and_its_own_code_may_run(serving: House, source: str, page: Page) -> None:
+def test_it_is_served_without_a_key_and_its_own_code_may_run(serving: AppHarness, source: str, page: Page) -> None:
     response = serving.get("/")
     assert response.status_code == 200
     assert response.text == source
@@ -109,7 +109,7 @@ def test_its_parts_are_named(page: Page) -> None:
     assert len(live) == 2
 
 
-def test_what_it_calls_is_in_the_contract(serving: House, page: Page) -> None:
+def test_what_it_calls_is_in_the_contract(serving: AppHarness, page: Page) -> None:
     [script] = page.inline["script"]
     templates = [path.lstrip("/") for path in serving.app.openapi()["paths"]]
     for called in re.findall(r"['`](v1/[a-z/]+)", script):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.app_harness import House
+from tests.api.app_harness import AppHarness
 from tests.api.conftest import KEY
 
 GOOD = {"user_id": "u", "item_id": "1"}
@@ -57,25 +57,25 @@ BAD_BODIES = [
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppHarness]:
     """One for all that is refused: it leaves nothing behind."""
-    house = House(tmp_path_factory.mktemp("log")).start()
-    yield house
-    house.close()
+    harness = AppHarness(tmp_path_factory.mktemp("log")).start()
+    yield harness
+    harness.close()
 
 
-def nothing_changed(house: House) -> None:
-    assert house.get("/v1/users/u").status_code == 404
+def nothing_changed(harness: AppHarness) -> None:
+    assert harness.get("/v1/users/u").status_code == 404
 
 
 @pytest.mark.parametrize("event", BAD_EVENTS, ids=lambda event: repr(event)[:60])
-def test_a_bad_event(house: House, event: Any) -> None:
-    error = house.refused(422, house.post("/v1/events?k=1", content=json.dumps(event), headers=JSON))
+def test_a_bad_event(harness: AppHarness, event: Any) -> None:
+    error = harness.refused(422, harness.post("/v1/events?k=1", content=json.dumps(event), headers=JSON))
     assert error["code"] == "invalid_request"
     assert error["details"]
-    batch = house.post("/v1/events/batch", content=json.dumps({"events": [event]}), headers=JSON)
+    batch = harness.post("/v1/events/batch", content=json.dumps({"events": [event]}), headers=JSON)
     assert batch.json()["results"][0]["error"]["code"] == "invalid_request"
-    nothing_changed(house)
+    nothing_changed(harness)
 
 
 JSON = {"content-type": "application/json"}
@@ -85,17 +85,17 @@ JSON = {"content-type": "application/json"}
 @pytest.mark.parametrize(
     "path", ["/v1/events", "/v1/events/batch", "/v1/recommendations", "/v1/users/u/rank", "/v1/users/u/merge"]
 )
-def test_a_bad_body(house: House, path: str, body: bytes) -> None:
-    response = house.post(path, content=body, headers=JSON)
+def test_a_bad_body(harness: AppHarness, path: str, body: bytes) -> None:
+    response = harness.post(path, content=body, headers=JSON)
     assert response.status_code in (400, 422)
-    house.refused(response.status_code, response)
-    nothing_changed(house)
+    harness.refused(response.status_code, response)
+    nothing_changed(harness)
 
 
-def test_another_content_type(house: House) -> None:
-    response = house.post("/v1/events", content=json.dumps(GOOD), headers={"content-type": "text/plain"})
-    assert "Content-Type: application/json" in house.refused(422, response)["details"][0]["problem"]
-    nothing_changed(house)
+def test_another_content_type(harness: AppHarness) -> None:
+    response = harness.post("/v1/events", content=json.dumps(GOOD), headers={"content-type": "text/plain"})
+    assert "Content-Type: application/json" in harness.refused(422, response)["details"][0]["problem"]
+    nothing_changed(harness)
 
 
 @pytest.mark.parametrize(
@@ -150,16 +150,16 @@ def test_another_content_type(house: House) -> None:
         ("GET", "/v1/model?x=1", None),
     ],
 )
-def test_a_bad_request(house: House, method: str, path: str, body: Any) -> None:
-    error = house.refused(422, house.call(method, path, json=body))
+def test_a_bad_request(harness: AppHarness, method: str, path: str, body: Any) -> None:
+    error = harness.refused(422, harness.call(method, path, json=body))
     assert error["details"]
-    nothing_changed(house)
+    nothing_changed(harness)
 
 
-def test_details_name_the_place_and_never_the_input(house: House) -> None:
+def test_details_name_the_place_and_never_the_input(harness: AppHarness) -> None:
     secret = "do-not-repeat-" * 30
-    response = house.post("/v1/recommendations", json={"history": ["1", "2", secret], secret: secret})
-    error = house.refused(422, response)
+    response = harness.post("/v1/recommendations", json={"history": ["1", "2", secret], secret: secret})
+    error = harness.refused(422, response)
     assert {"field": "history.2", "problem": "must have at most 256 characters"} in error["details"]
     assert secret not in response.text
 
@@ -187,14 +187,14 @@ CONTROL = "must not contain control characters, such as line breaks or tabs"
         ("item_id", '""', "must have at least 1 character"),
     ],
 )
-def test_the_sentence_says_what_is_wrong(house: House, field: str, sent: str, problem: str) -> None:
+def test_the_sentence_says_what_is_wrong(harness: AppHarness, field: str, sent: str, problem: str) -> None:
     event = {name: json.dumps(value) for name, value in GOOD.items()} | {field: sent}
     body = "{" + ", ".join(f'"{name}": {value}' for name, value in event.items()) + "}"
-    error = house.refused(422, house.post("/v1/events", content=body, headers=JSON))
+    error = harness.refused(422, harness.post("/v1/events", content=body, headers=JSON))
     assert error["details"] == [{"field": field, "problem": problem}]
 
 
-def test_sentences_about_lists_and_versions(guarded: House) -> None:
+def test_sentences_about_lists_and_versions(guarded: AppHarness) -> None:
     headers = {"x-api-key": KEY}
     empty = guarded.refused(422, guarded.post("/v1/events/batch", json={"events": []}, headers=headers))
     assert empty["details"] == [{"field": "events", "problem": "must have at least 1 entry"}]
@@ -202,17 +202,17 @@ def test_sentences_about_lists_and_versions(guarded: House) -> None:
     assert version["details"][0]["problem"].startswith("must begin with a letter or digit")
 
 
-def test_details_are_few(house: House) -> None:
-    response = house.post("/v1/recommendations", json={"history": [1] * 1000})
-    assert len(house.refused(422, response)["details"]) == 20
+def test_details_are_few(harness: AppHarness) -> None:
+    response = harness.post("/v1/recommendations", json={"history": [1] * 1000})
+    assert len(harness.refused(422, response)["details"]) == 20
 
 
-def test_a_large_body_is_refused_by_its_declared_length(house: House) -> None:
-    response = house.post("/v1/events", content=b" " * 10_000_000, headers=JSON)
-    assert house.refused(413, response)["code"] == "payload_too_large"
+def test_a_large_body_is_refused_by_its_declared_length(harness: AppHarness) -> None:
+    response = harness.post("/v1/events", content=b" " * 10_000_000, headers=JSON)
+    assert harness.refused(413, response)["code"] == "payload_too_large"
 
 
-def test_a_large_body_is_refused_while_it_arrives(house: House) -> None:
+def test_a_large_body_is_refused_while_it_arrives(harness: AppHarness) -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -221,19 +221,19 @@ def test_a_large_body_is_refused_while_it_arrives(house: House) -> None:
             sent += 1_000_000
             yield b" " * 1_000_000
 
-    response = house.post("/v1/events", content=endless(), headers=JSON)
-    assert house.refused(413, response)["code"] == "payload_too_large"
+    response = harness.post("/v1/events", content=endless(), headers=JSON)
+    assert harness.refused(413, response)["code"] == "payload_too_large"
     assert sent <= 6_000_000
 
 
-def test_a_body_within_the_limit_is_read(house: House) -> None:
+def test_a_body_within_the_limit_is_read(harness: AppHarness) -> None:
     padded = json.dumps({**GOOD, "user_id": "another"}).encode() + b" " * 4_000_000
-    assert house.post("/v1/events", content=padded, headers=JSON).status_code == 200
+    assert harness.post("/v1/events", content=padded, headers=JSON).status_code == 200
 
 
-def test_unknown_paths_and_methods(house: House) -> None:
-    assert house.refused(404, house.get("/v1/nothing"))["code"] == "not_found"
-    assert house.refused(404, house.get("/v1/users/u/"))["code"] == "not_found"
-    response = house.call("PUT", "/v1/events")
-    assert house.refused(405, response)["code"] == "method_not_allowed"
+def test_unknown_paths_and_methods(harness: AppHarness) -> None:
+    assert harness.refused(404, harness.get("/v1/nothing"))["code"] == "not_found"
+    assert harness.refused(404, harness.get("/v1/users/u/"))["code"] == "not_found"
+    response = harness.call("PUT", "/v1/events")
+    assert harness.refused(405, response)["code"] == "method_not_allowed"
     assert response.headers["allow"]

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
+from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
 from service.core.errors import StoreUnavailable
-from service.core.events import MemoPut, NewEvent, Snapshot, Visit
-from service.core.jobs.backfill import Warmer
+from service.core.events import AppendAndRead, LogView, NewEvent, SnapshotPut
+from service.core.jobs.backfill import Backfill
 from service.core.jobs.backfill_progress_record import PAGE, Progress, Work, rebuilds
-from service.core.ports import Engine, Folded, SilentMeter, StateDamaged, Turn
-from service.core.recommending.snapshots import Memo, decode_memo, encode_memo
-from tests.core.fakes import CATALOGUE, FakeEngine, MemoryStore
+from service.core.ports import Engine
+from service.core.recommending.snapshots import Snapshot, decode_snapshot, encode_snapshot
+from tests.core.fakes import CATALOGUE, FakeEngine, MemoryStore, SilentMeter
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +38,7 @@ class Meter(SilentMeter):
     def rebuilt(self, work: Work) -> None:
         self.work += work
 
-    def rebuild_stands(self, share: float | None) -> None:
+    def backfill_progress(self, share: float | None) -> None:
         self.shares.append(share)
 
 
@@ -52,17 +53,19 @@ async def fill(store: MemoryStore, users: int, events: int = 3) -> dict[str, lis
         for user in range(users)
     }
     for user, items in histories.items():
-        await store.visit([Visit(user, None, tuple(event(item, f"e{n}") for n, item in enumerate(items)))])
+        await store.append_and_read(
+            [AppendAndRead(user, None, tuple(event(item, f"e{n}") for n, item in enumerate(items)))]
+        )
     return histories
 
 
-def folded(store: MemoryStore, user: str, version: str = "v1") -> list[str]:
+def result(store: MemoryStore, user: str, version: str = "v1") -> list[str]:
     """The items that the user's memo says it has folded."""
-    blob = store.memo(user, version)
+    blob = store.snapshot(user, version)
     assert blob is not None, user
-    memo = decode_memo(blob, user, version)
-    assert memo.applied == store.logs[user].memos[version][0] == store.logs[user].sequence
-    items: list[str] = json.loads(memo.state)
+    snapshot = decode_snapshot(blob, user, version)
+    assert snapshot.applied == store.logs[user].snapshots[version][0] == store.logs[user].sequence
+    items: list[str] = json.loads(snapshot.state)
     return items
 
 
@@ -73,13 +76,13 @@ async def warming(
     meter: Meter | None = None,
     served: Callable[[], Sequence[Engine]] | None = None,
     share: float = 1.0,
-) -> AsyncIterator[Warmer]:
-    warmer = Warmer(store, served or (lambda: engines), meter or Meter(), share=share, look=0.01, patience=0.2)
-    warmer.start()
+) -> AsyncIterator[Backfill]:
+    backfill = Backfill(store, served or (lambda: engines), meter or Meter(), share=share, look=0.01, patience=0.2)
+    backfill.start()
     try:
-        yield warmer
+        yield backfill
     finally:
-        await warmer.close()
+        await backfill.close()
 
 
 async def ended(store: MemoryStore, version: str = "v1") -> Progress:
@@ -96,28 +99,28 @@ async def test_every_memo_is_what_the_next_reader_would_have_folded() -> None:
     histories = await fill(store, 3 * PAGE + 5)
     async with warming(store, FakeEngine(), meter=meter):
         progress = await ended(store)
-    assert {user: folded(store, user) for user in histories} == histories
+    assert {user: result(store, user) for user in histories} == histories
     users, events = len(histories), sum(map(len, histories.values()))
-    assert (progress.total, progress.memos, progress.events, progress.share) == (users, users, events, 1.0)
-    assert (meter.work.memos, meter.work.events) == (len(histories), events)
+    assert (progress.total, progress.snapshots, progress.events, progress.share) == (users, users, events, 1.0)
+    assert (meter.work.snapshots, meter.work.events) == (len(histories), events)
     assert meter.shares[-1] is None
     assert [share for share in meter.shares if share is not None] != []
     for user, items in histories.items():
-        assert decode_memo(store.memo(user, "v1") or b"", user, "v1").base == 0
-        [snapshot] = await store.visit([Visit(user, "v1")])
-        assert isinstance(snapshot, Snapshot)
-        assert (snapshot.pending, snapshot.sequence) == ((), len(items))
+        assert decode_snapshot(store.snapshot(user, "v1") or b"", user, "v1").base == 0
+        [view] = await store.append_and_read([AppendAndRead(user, "v1")])
+        assert isinstance(view, LogView)
+        assert (view.pending, view.sequence) == ((), len(items))
 
 
 async def test_a_memo_that_its_users_next_event_will_renew_is_left_alone() -> None:
     store, meter = MemoryStore(), Meter()
     await fill(store, 1, events=4)
-    blob = encode_memo(Memo(3, 0, b'["1", "2", "3"]'), "u000", "v1")
-    await store.put_memos([MemoPut("u000", str(store.logs["u000"].generation), "v1", 3, blob)])
+    blob = encode_snapshot(Snapshot(3, 0, b'["1", "2", "3"]'), "u000", "v1")
+    await store.put_snapshots([SnapshotPut("u000", str(store.logs["u000"].generation), "v1", 3, blob)])
     async with warming(store, FakeEngine(), meter=meter):
         await ended(store)
-    assert store.memo("u000", "v1") == blob
-    assert (meter.work.behind, meter.work.memos, meter.work.events) == (0, 0, 0)
+    assert store.snapshot("u000", "v1") == blob
+    assert (meter.work.behind, meter.work.snapshots, meter.work.events) == (0, 0, 0)
 
 
 async def test_each_model_that_is_served_has_its_own() -> None:
@@ -127,7 +130,7 @@ async def test_each_model_that_is_served_has_its_own() -> None:
         await ended(store, "v1")
         await ended(store, "v2")
     for user, items in histories.items():
-        assert folded(store, user, "v1") == folded(store, user, "v2") == items
+        assert result(store, user, "v1") == result(store, user, "v2") == items
 
 
 async def test_who_has_a_current_memo_is_passed_over_and_one_that_is_behind_is_continued() -> None:
@@ -135,14 +138,16 @@ async def test_who_has_a_current_memo_is_passed_over_and_one_that_is_behind_is_c
     await fill(store, 3, events=4)
     states = {"u000": (4, ["1", "2", "3", "4"]), "u001": (2, ["5", "6"])}  # told apart from what the log holds
     for user, (applied, items) in states.items():
-        blob = encode_memo(Memo(applied, 0, json.dumps(items).encode()), user, "v1")
-        assert await store.put_memos([MemoPut(user, str(store.logs[user].generation), "v1", applied, blob)]) == [True]
+        blob = encode_snapshot(Snapshot(applied, 0, json.dumps(items).encode()), user, "v1")
+        assert await store.put_snapshots(
+            [SnapshotPut(user, str(store.logs[user].generation), "v1", applied, blob)]
+        ) == [True]
     async with warming(store, FakeEngine(), meter=meter):
         await ended(store)
     log = [event.item_id for event in store.logs["u001"].events]
-    assert folded(store, "u000") == ["1", "2", "3", "4"]
-    assert folded(store, "u001") == ["5", "6", *log[2:]]
-    assert meter.work.memos == 2
+    assert result(store, "u000") == ["1", "2", "3", "4"]
+    assert result(store, "u001") == ["5", "6", *log[2:]]
+    assert meter.work.snapshots == 2
     assert meter.work.events == len(log) - 2 + store.logs["u002"].sequence
 
 
@@ -150,12 +155,12 @@ async def test_who_has_a_current_memo_is_passed_over_and_one_that_is_behind_is_c
 async def test_a_damaged_memo_that_is_behind_is_folded_anew(state: bytes | str) -> None:
     store, meter = MemoryStore(), Meter()
     [(user, items)] = (await fill(store, 1, events=4)).items()
-    blob = state if isinstance(state, bytes) else encode_memo(Memo(2, 0, state.encode()), user, "v1")
-    store.logs[user].memos["v1"] = (2, blob)
+    blob = state if isinstance(state, bytes) else encode_snapshot(Snapshot(2, 0, state.encode()), user, "v1")
+    store.logs[user].snapshots["v1"] = (2, blob)
     async with warming(store, FakeEngine(), meter=meter):
         await ended(store)
-    assert folded(store, user) == items
-    assert meter.counts["memos_damaged"] == 1
+    assert result(store, user) == items
+    assert meter.counts["snapshots_damaged"] == 1
 
 
 class Interrupted(MemoryStore):
@@ -165,11 +170,11 @@ class Interrupted(MemoryStore):
         super().__init__()
         self._meanwhile: Callable[[MemoryStore], Awaitable[Any]] | None = meanwhile
 
-    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+    async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         if self._meanwhile is not None:
             meanwhile, self._meanwhile = self._meanwhile, None
             await meanwhile(self)
-        return await super().put_memos(puts)
+        return await super().put_snapshots(puts)
 
 
 async def test_an_edit_meanwhile_refuses_the_memo_and_the_next_walk_folds_what_is_left() -> None:
@@ -178,7 +183,7 @@ async def test_an_edit_meanwhile_refuses_the_memo_and_the_next_walk_folds_what_i
     async with warming(store, FakeEngine()):
         progress = await ended(store)
     del histories["u001"][1]
-    assert {user: folded(store, user) for user in histories} == histories
+    assert {user: result(store, user) for user in histories} == histories
     assert progress.walk > 1
 
 
@@ -188,21 +193,21 @@ async def test_a_user_deleted_meanwhile_does_not_come_back() -> None:
     async with warming(store, FakeEngine()):
         await ended(store)
     assert set(store.logs) == set(histories) - {"u001"}
-    assert folded(store, "u002") == histories["u002"]
+    assert result(store, "u002") == histories["u002"]
 
 
 async def test_a_longer_memo_of_a_request_stays() -> None:
     async def answer(log: MemoryStore) -> None:
-        [snapshot] = await log.visit([Visit("u001", None, (event("9"),))])
-        assert isinstance(snapshot, Snapshot)
-        blob = encode_memo(Memo(snapshot.sequence, 0, b'["9"]'), "u001", "v1")
-        await MemoryStore.put_memos(log, [MemoPut("u001", snapshot.generation, "v1", snapshot.sequence, blob)])
+        [view] = await log.append_and_read([AppendAndRead("u001", None, (event("9"),))])
+        assert isinstance(view, LogView)
+        blob = encode_snapshot(Snapshot(view.sequence, 0, b'["9"]'), "u001", "v1")
+        await MemoryStore.put_snapshots(log, [SnapshotPut("u001", view.generation, "v1", view.sequence, blob)])
 
     store = Interrupted(answer)
     await fill(store, 3)
     async with warming(store, FakeEngine()):
         await ended(store)
-    assert folded(store, "u001") == ["9"]
+    assert result(store, "u001") == ["9"]
 
 
 async def test_several_workers_share_the_work() -> None:
@@ -216,9 +221,9 @@ async def test_several_workers_share_the_work() -> None:
         warming(store, engine, meter=meters[3]),
     ):
         progress = await ended(store)
-    assert {user: folded(store, user) for user in histories} == histories
-    assert sum(meter.work.memos for meter in meters) == progress.memos == len(histories)  # nobody twice
-    assert sum(meter.work.memos > 0 for meter in meters) > 1
+    assert {user: result(store, user) for user in histories} == histories
+    assert sum(meter.work.snapshots for meter in meters) == progress.snapshots == len(histories)  # nobody twice
+    assert sum(meter.work.snapshots > 0 for meter in meters) > 1
     assert sum(meter.work.users for meter in meters) == progress.walk * len(histories)
 
 
@@ -229,12 +234,12 @@ class Hanging(MemoryStore):
         super().__init__()
         self._left, self.hangs, self.wakes = at, asyncio.Event(), asyncio.Event()
 
-    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+    async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         self._left -= 1
         if self._left == 0:
             self.hangs.set()
             await self.wakes.wait()
-        return await super().put_memos(puts)
+        return await super().put_snapshots(puts)
 
 
 @pytest.mark.parametrize("at", [1, 2, 5, 8])
@@ -245,10 +250,10 @@ async def test_a_worker_that_stops_anywhere_costs_nothing_even_if_it_wakes_up_la
         await asyncio.wait_for(store.hangs.wait(), 10)
         async with warming(store, FakeEngine()):
             progress = await ended(store)
-        assert {user: folded(store, user) for user in histories} == histories
+        assert {user: result(store, user) for user in histories} == histories
         assert progress.total == 2 * PAGE
         store.wakes.set()
-    assert {user: folded(store, user) for user in histories} == histories
+    assert {user: result(store, user) for user in histories} == histories
 
 
 class Watched(MemoryStore):
@@ -258,9 +263,9 @@ class Watched(MemoryStore):
         super().__init__()
         self.first_put = asyncio.Event()
 
-    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+    async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         self.first_put.set()
-        return await super().put_memos(puts)
+        return await super().put_snapshots(puts)
 
 
 async def test_a_rebuild_that_was_stopped_goes_on_where_it_was() -> None:
@@ -270,13 +275,13 @@ async def test_a_rebuild_that_was_stopped_goes_on_where_it_was() -> None:
         await store.first_put.wait()
     begun = (await rebuilds(store))["v1"]
     assert begun.ended is None
-    stored = sum(len(log.memos) for log in store.logs.values())
+    stored = sum(len(log.snapshots) for log in store.logs.values())
     assert 0 < stored < len(histories)
     async with warming(store, FakeEngine(), meter=(meter := Meter())):
         progress = await ended(store)
     assert progress.begun == begun.begun
-    assert meter.work.memos == len(histories) - stored
-    assert {user: folded(store, user) for user in histories} == histories
+    assert meter.work.snapshots == len(histories) - stored
+    assert {user: result(store, user) for user in histories} == histories
 
 
 class Endless(MemoryStore):
@@ -313,11 +318,11 @@ async def test_a_fold_that_is_under_way_is_over_when_it_is_closed() -> None:
     class Slow(FakeEngine):
         begun, ended = threading.Event(), threading.Event()
 
-        def run(self, turns: Sequence[Turn]) -> list[Folded | StateDamaged]:
+        def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
             self.begun.set()
             time.sleep(0.1)
             self.ended.set()
-            return super().run(turns)
+            return super().run(requests)
 
     store, engine = MemoryStore(), Slow()
     await fill(store, 3)
@@ -332,10 +337,10 @@ async def test_what_has_ended_is_not_done_again_by_a_restart() -> None:
     await fill(store, 5)
     async with warming(store, FakeEngine()):
         await ended(store)
-    visits = len(store.visits)
+    requests = len(store.requests)
     async with warming(store, FakeEngine()):
         await asyncio.sleep(0.05)
-    assert len(store.visits) == visits
+    assert len(store.requests) == requests
 
 
 async def test_a_model_that_comes_back_is_rebuilt_again() -> None:
@@ -346,10 +351,10 @@ async def test_a_model_that_comes_back_is_rebuilt_again() -> None:
         live[0] = FakeEngine("v2")
         await ended(store, "v2")
         assert set(await rebuilds(store)) == {"v2"}  # the other one has ended, and serves nobody
-        await store.visit([Visit("u003", None, (event("9"), event("10")))])
+        await store.append_and_read([AppendAndRead("u003", None, (event("9"), event("10")))])
         live[0] = FakeEngine("v1")
         await ended(store, "v1")
-    assert folded(store, "u003", "v1") == [*histories["u003"], "9", "10"]
+    assert result(store, "u003", "v1") == [*histories["u003"], "9", "10"]
 
 
 async def test_it_waits_for_a_log_that_is_down_and_then_goes_on() -> None:
@@ -365,14 +370,14 @@ async def test_it_waits_for_a_log_that_is_down_and_then_goes_on() -> None:
         await asyncio.sleep(0.05)
         store.put_error = None
         await ended(store)
-    assert {user: folded(store, user) for user in histories} == histories
+    assert {user: result(store, user) for user in histories} == histories
 
 
 async def test_an_empty_store_needs_nothing() -> None:
     store = MemoryStore()
     async with warming(store, FakeEngine()):
         progress = await ended(store)
-    assert (progress.total, progress.memos, progress.walk) == (0, 0, 1)
+    assert (progress.total, progress.snapshots, progress.walk) == (0, 0, 1)
 
 
 async def test_a_note_of_another_release_is_begun_anew() -> None:
@@ -381,5 +386,5 @@ async def test_a_note_of_another_release_is_begun_anew() -> None:
     store.written = {"rebuild:v1": '{"something": "else"}', "rebuild:v0": "not even JSON", "live": "v1"}
     async with warming(store, FakeEngine()):
         await ended(store)
-    assert {user: folded(store, user) for user in histories} == histories
+    assert {user: result(store, user) for user in histories} == histories
     assert set(store.written) == {"rebuild:v1", "live"}

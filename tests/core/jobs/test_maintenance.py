@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from service.core.errors import StoreUnavailable
-from service.core.events import NewEvent, Visit
-from service.core.jobs.maintenance import MOST_EVENTS, PAGE_USERS, Housekeeper
+from service.core.events import AppendAndRead, NewEvent
+from service.core.jobs.maintenance import MOST_EVENTS, PAGE_USERS, Maintenance
 from tests.core.fakes import MemoryStore
 
 EVENTS_KEPT = MOST_EVENTS // PAGE_USERS  # so few that a page is one exchange
@@ -44,8 +44,8 @@ def failures() -> list[Exception]:
     return [StoreUnavailable("down"), ValueError("a fault"), StoreUnavailable("down")]
 
 
-def housekeeper(store: Tidied, *, expires: bool) -> Housekeeper:
-    return Housekeeper(
+def maintenance(store: Tidied, *, expires: bool) -> Maintenance:
+    return Maintenance(
         store, expires=expires, events_kept=EVENTS_KEPT, merges_pause=0.001, page_pause=0.0, round_pause=0.001
     )
 
@@ -53,7 +53,7 @@ def housekeeper(store: Tidied, *, expires: bool) -> Housekeeper:
 def test_neither_an_outage_nor_a_fault_ends_it() -> None:
     async def scenario() -> None:
         store = Tidied(*failures())
-        tidy = housekeeper(store, expires=False)
+        tidy = maintenance(store, expires=False)
         tidy.start()
         await asyncio.wait_for(store.finished.wait(), 10)
         await tidy.close()
@@ -66,9 +66,11 @@ def test_every_user_is_visited_in_every_round() -> None:
     async def scenario() -> None:
         store = Tidied()
         users = [f"u{n:03}" for n in range(250)]
-        await store.visit([Visit(user, None, (NewEvent.create("1", None, None, 0.0),)) for user in users])
+        await store.append_and_read(
+            [AppendAndRead(user, None, (NewEvent.create("1", None, None, 0.0),)) for user in users]
+        )
         store.failures = [StoreUnavailable("down")] * 3
-        tidy = housekeeper(store, expires=True)
+        tidy = maintenance(store, expires=True)
         tidy.start()
         for _ in range(2):
             await asyncio.wait_for(store.rounds.acquire(), 10)
@@ -82,10 +84,12 @@ def test_a_page_with_a_fault_does_not_keep_the_others_from_being_visited() -> No
     async def scenario() -> None:
         store = Tidied()
         users = [f"u{n:03}" for n in range(150)]
-        await store.visit([Visit(user, None, (NewEvent.create("1", None, None, 0.0),)) for user in users])
+        await store.append_and_read(
+            [AppendAndRead(user, None, (NewEvent.create("1", None, None, 0.0),)) for user in users]
+        )
         store.failures = [ValueError("a fault")]
         store.finished.set()
-        tidy = Housekeeper(
+        tidy = Maintenance(
             store, expires=True, events_kept=EVENTS_KEPT, merges_pause=0.001, page_pause=0.0, round_pause=60.0
         )
         tidy.start()
@@ -101,8 +105,10 @@ def test_an_exchange_removes_few_events_or_one_users(events_kept: int, users_at_
     async def scenario() -> None:
         store = Tidied()
         users = [f"u{n:02}" for n in range(10)]
-        await store.visit([Visit(user, None, (NewEvent.create("1", None, None, 0.0),)) for user in users])
-        tidy = Housekeeper(store, expires=True, events_kept=events_kept, share=1.0, round_pause=60.0)
+        await store.append_and_read(
+            [AppendAndRead(user, None, (NewEvent.create("1", None, None, 0.0),)) for user in users]
+        )
+        tidy = Maintenance(store, expires=True, events_kept=events_kept, share=1.0, round_pause=60.0)
         tidy.start()
         while len(store.expired) < len(users):
             await asyncio.wait_for(store.rounds.acquire(), 10)
@@ -121,8 +127,10 @@ def test_it_rests_by_what_an_exchange_took() -> None:
 
     async def scenario() -> None:
         store = Slow()
-        await store.visit([Visit(user, None, (NewEvent.create("1", None, None, 0.0),)) for user in ("u", "v")])
-        tidy = Housekeeper(store, expires=True, events_kept=100_000, share=1e-7)  # for three hours
+        await store.append_and_read(
+            [AppendAndRead(user, None, (NewEvent.create("1", None, None, 0.0),)) for user in ("u", "v")]
+        )
+        tidy = Maintenance(store, expires=True, events_kept=100_000, share=1e-7)  # for three hours
         tidy.start()
         await asyncio.wait_for(store.rounds.acquire(), 10)
         await asyncio.sleep(0.05)
@@ -133,4 +141,4 @@ def test_it_rests_by_what_an_exchange_took() -> None:
 
 
 def test_closed_before_it_began() -> None:
-    asyncio.run(Housekeeper(MemoryStore(), expires=True, events_kept=1000).close())
+    asyncio.run(Maintenance(MemoryStore(), expires=True, events_kept=1000).close())

@@ -9,7 +9,7 @@ import pytest
 
 from service.core.errors import EventConflict, InvalidRequest, ServiceError, StoreUnavailable
 from service.core.events import NewEvent
-from service.core.jobs.stream_consumer import FIRST, Consumer, Entry, LeaseLost, Refused
+from service.core.jobs.stream_consumer import FIRST, Consumer, Entry, LeaseLostError, Refused
 from service.core.recommending.results import Recorded
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +37,7 @@ class MemorySource:
 
     async def keep(self) -> None:
         if self.lost:
-            raise LeaseLost
+            raise LeaseLostError
 
     async def unfinished(self, after: str, most: int) -> tuple[list[Entry], str]:
         await self.keep()

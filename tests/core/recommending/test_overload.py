@@ -5,12 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from service.core.events import NewEvent, Snapshot, Visit
-from service.core.ports import EngineJob, Folded, SilentMeter, TopK
+from service.core.engine_requests import EngineResult, TopK
+from service.core.events import AppendAndRead, LogView, NewEvent
+from service.core.ports import EngineJob
 from service.core.recommending.batching import MicroBatcher
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshot_writer import MemoWriter
-from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, NoMeter, similar_one, visit_one
+from service.core.recommending.snapshot_writer import SnapshotWriter
+from tests.core.fakes import (
+    FakeEngine,
+    FakeModels,
+    MemoryStore,
+    NoMeter,
+    SilentMeter,
+    append_and_read_one,
+    similar_one,
+)
 
 QUEUE = 64
 BATCH = 8
@@ -21,31 +30,33 @@ def test_who_asks_is_not_refused_and_not_kept_waiting_while_imports_flood() -> N
     asked_in_batch: list[int] = []  # in the order in which the batches began
     begun_at_ask: list[int] = []
 
-    async def run(jobs: Sequence[EngineJob]) -> list[Folded | Exception]:
-        asked_in_batch.append(sum(turn.ask is not None for _, turn in jobs))
+    async def run(jobs: Sequence[EngineJob]) -> list[EngineResult | Exception]:
+        asked_in_batch.append(sum(request.ask is not None for _, request in jobs))
         await asyncio.sleep(0.001)
-        return [engine.run([turn])[0] for engine, turn in jobs]
+        return [engine.run([request])[0] for engine, request in jobs]
 
     async def scenario() -> None:
         store, meter = MemoryStore(), SilentMeter()
 
-        async def visit(visit: Visit, deadline: float) -> Snapshot:
-            return await visit_one(store, visit)
+        async def append_and_read(request: AppendAndRead, deadline: float) -> LogView:
+            return await append_and_read_one(store, request)
 
-        turns: MicroBatcher[EngineJob, Folded] = MicroBatcher(run, max_batch=BATCH, max_queue=QUEUE, meter=NoMeter())
+        requests: MicroBatcher[EngineJob, EngineResult] = MicroBatcher(
+            run, max_batch=BATCH, max_queue=QUEUE, meter=NoMeter()
+        )
 
-        async def fold(job: EngineJob, deadline: float) -> Folded:
+        async def fold(job: EngineJob, deadline: float) -> EngineResult:
             begun_at_ask.append(len(asked_in_batch))
-            return await turns.submit(job, deadline)
+            return await requests.submit(job, deadline)
 
         recommender = Recommender(
             store,
             FakeModels(FakeEngine()),
-            MemoWriter(store, max_waiting=1000),
+            SnapshotWriter(store, max_waiting=1000),
             meter,
-            visit=visit,
+            append_and_read=append_and_read,
             fold=fold,
-            fold_aside=turns.submit_aside,
+            fold_aside=requests.submit_aside,
             similar=similar_one,
         )
         event = NewEvent.create("10", None, None, now=1.0)

@@ -8,20 +8,20 @@ from collections.abc import Sequence
 import pytest
 
 from service.core.errors import StoreUnavailable
-from service.core.events import MemoPut
-from service.core.recommending.snapshot_writer import MemoWriter
+from service.core.events import SnapshotPut
+from service.core.recommending.snapshot_writer import SnapshotWriter
 from tests.core.fakes import MemoryStore
 
 
-def put(applied: int, user_id: str = "u", generation: str = "1", repair: bool = False) -> MemoPut:
-    return MemoPut(user_id, generation, "v1", applied, b"blob", repair)
+def put(applied: int, user_id: str = "u", generation: str = "1", repair: bool = False) -> SnapshotPut:
+    return SnapshotPut(user_id, generation, "v1", applied, b"blob", repair)
 
 
-def write(*puts: MemoPut, store: MemoryStore | None = None, **limits: float) -> MemoryStore:
+def write(*puts: SnapshotPut, store: MemoryStore | None = None, **limits: float) -> MemoryStore:
     store = store or MemoryStore()
 
     async def scenario() -> None:
-        writer = MemoWriter(store, **{"max_waiting": 10, **limits})
+        writer = SnapshotWriter(store, **{"max_waiting": 10, **limits})
         for each in puts:
             writer.offer(each)
         await writer.close()
@@ -42,7 +42,7 @@ def test_another_generation_replaces_a_longer_memo() -> None:
 
 
 @pytest.mark.parametrize("puts", [(put(2, repair=True), put(3)), (put(3), put(2, repair=True))])
-def test_a_repair_stays_owed(puts: tuple[MemoPut, ...]) -> None:
+def test_a_repair_stays_owed(puts: tuple[SnapshotPut, ...]) -> None:
     assert write(*puts).puts == [[put(3, repair=True)]]
 
 
@@ -53,20 +53,20 @@ def test_writes_in_batches_and_drops_beyond_its_bound() -> None:
 
 def test_what_lingers_is_written_together_and_a_stop_does_not_wait() -> None:
     class Telling(MemoryStore):
-        async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+        async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
             written.set()
-            return await super().put_memos(puts)
+            return await super().put_snapshots(puts)
 
     store, written = Telling(), asyncio.Event()
 
     async def scenario() -> None:
-        writer = MemoWriter(store, max_waiting=10, linger=0.05)
+        writer = SnapshotWriter(store, max_waiting=10, linger=0.05)
         for applied in (1, 2, 3):
             writer.offer(put(applied))
             writer.offer(put(applied, user_id="w"))
             await asyncio.sleep(0)
         await asyncio.wait_for(written.wait(), 10)
-        endless = MemoWriter(store, max_waiting=10, linger=1e6)
+        endless = SnapshotWriter(store, max_waiting=10, linger=1e6)
         endless.offer(put(4))
         await asyncio.sleep(0)
         await endless.close()

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from service.core.recommending.snapshots import Memo, MemoDamaged, decode_memo, encode_memo
+from service.core.recommending.snapshots import Snapshot, SnapshotDamagedError, decode_snapshot, encode_snapshot
 
-MEMO = Memo(applied=7, base=2, state=bytes(range(256)) * 10)
-BLOB = encode_memo(MEMO, "ann", "v1")
+SNAPSHOT = Snapshot(applied=7, base=2, state=bytes(range(256)) * 10)
+BLOB = encode_snapshot(SNAPSHOT, "ann", "v1")
 
 
 def test_what_was_written_comes_back() -> None:
-    assert decode_memo(BLOB, "ann", "v1") == MEMO
+    assert decode_snapshot(BLOB, "ann", "v1") == SNAPSHOT
 
 
 @pytest.mark.parametrize(("user_id", "version"), [("bob", "v1"), ("ann", "v2"), ("ann\0v1", ""), ("", "ann\0v1")])
 def test_it_is_nobody_elses(user_id: str, version: str) -> None:
-    with pytest.raises(MemoDamaged):
-        decode_memo(BLOB, user_id, version)
+    with pytest.raises(SnapshotDamagedError):
+        decode_snapshot(BLOB, user_id, version)
 
 
 def test_no_byte_of_it_may_differ() -> None:
@@ -25,11 +25,11 @@ def test_no_byte_of_it_may_differ() -> None:
     for at in (*range(24), 24, len(BLOB) // 2, len(BLOB) - 1):
         changed = BLOB[:at] + bytes([BLOB[at] ^ 1]) + BLOB[at + 1 :]
         if at not in padding:
-            with pytest.raises(MemoDamaged):
-                decode_memo(changed, "ann", "v1")
+            with pytest.raises(SnapshotDamagedError):
+                decode_snapshot(changed, "ann", "v1")
 
 
 @pytest.mark.parametrize("size", [0, 1, 23, 24, len(BLOB) - 1])
 def test_a_part_of_it_is_damaged(size: int) -> None:
-    with pytest.raises(MemoDamaged):
-        decode_memo(BLOB[:size], "ann", "v1")
+    with pytest.raises(SnapshotDamagedError):
+        decode_snapshot(BLOB[:size], "ann", "v1")

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from service.core.errors import ModelVersionNotFound, ReloadRefused
+from service.core.errors import ModelVersionNotFound, RolloutRefused
 from service.core.rollout.desired_state import Split
-from service.core.rollout.manager import LiveModels
+from service.core.rollout.manager import RolloutManager
 from service.core.rollout.startup import settle
-from tests.core.rollout.worker_harness import FakeBundles, Place, run, versions
+from tests.core.rollout.worker_harness import FakeBundles, FakeDeployment, run, versions
 
 
 def test_a_test_splits_the_users_alike_in_every_worker_and_after_a_restart() -> None:
-    async def scenario(place: Place) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
         users = [f"user {n}" for n in range(2000)]
 
-        def tested(models: LiveModels) -> set[str]:
+        def tested(models: RolloutManager) -> set[str]:
             return {user for user in users if models.for_user(user).version == "2"}
 
         bundles = FakeBundles("1", "2", "3")
-        async with place.worker(bundles) as first, place.worker(bundles) as second:
+        async with deployment.worker(bundles) as first, deployment.worker(bundles) as second:
             await first.reload("1")
             assert not tested(first)
             await first.begin_test("2", 0.25)
@@ -29,21 +29,21 @@ def test_a_test_splits_the_users_alike_in_every_worker_and_after_a_restart() -> 
             assert tested(second) == quarter
             assert 400 < len(quarter) < 600
             for refused in (first.reload("3"), first.begin_test("3", 0.5), first.begin_test("1", 0.5)):
-                with pytest.raises(ReloadRefused):
+                with pytest.raises(RolloutRefused):
                     await refused
             await second.begin_test("2", 0.5)
             half = tested(first)
             assert quarter < half  # who was in it stays in it
             assert tested(second) == half
-        await settle(place.store, bundles, watch=True)
-        async with place.worker(bundles) as third, place.worker(bundles) as fourth:
+        await settle(deployment.store, bundles, watch=True)
+        async with deployment.worker(bundles) as third, deployment.worker(bundles) as fourth:
             assert tested(third) == tested(fourth) == half
             with pytest.raises(ModelVersionNotFound):
                 await third.end_test("3")
             assert (await third.end_test("2")).version == "2"
             assert versions(third, fourth) == [["2"], ["2"]]
             assert third.share == 0.0
-            with pytest.raises(ReloadRefused):
+            with pytest.raises(RolloutRefused):
                 await third.end_test("2")
             await third.begin_test("1", 0.5)
             assert len({user for user in users if third.for_user(user).version == "1"} ^ half) > 500  # other users

@@ -7,15 +7,21 @@ import logging
 
 import pytest
 
-from service.core.errors import ModelVersionNotFound, ReloadRefused, ServiceError, StoreUnavailable, SwapUnfinished
-from service.core.rollout.desired_state import NOTE, Rollout, Serving
-from tests.core.rollout.worker_harness import FakeBundles, Place, run, until, versions
+from service.core.errors import (
+    ModelVersionNotFound,
+    RolloutRefused,
+    RolloutUnfinished,
+    ServiceError,
+    StoreUnavailable,
+)
+from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, Serving
+from tests.core.rollout.worker_harness import FakeBundles, FakeDeployment, run, until, versions
 
 
 def test_a_reload_reaches_every_worker_and_going_back_is_the_same() -> None:
-    async def scenario(place: Place) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
         one, two = FakeBundles("1"), FakeBundles("1")
-        async with place.worker(one) as first, place.worker(two) as second:
+        async with deployment.worker(one) as first, deployment.worker(two) as second:
             assert versions(first, second) == [["1"], ["1"]]
             for bundles in (one, two):
                 bundles.publish("2")
@@ -23,22 +29,22 @@ def test_a_reload_reaches_every_worker_and_going_back_is_the_same() -> None:
             assert versions(first, second) == [["2"], ["2"]]  # when the answer comes all have switched
             assert (await second.reload("1")).version == "1"
             assert versions(first, second) == [["1"], ["1"]]
-            assert place.rollout == Rollout(Serving("1"), True, ("00002", "2"))
+            assert deployment.rollout == Rollout(Serving("1"), True, ("00002", "2"))
             assert sorted(one.loads) == sorted(two.loads) == ["1", "1", "2"]
-        assert not [name for name in place.store.written if name.startswith("worker:")]
+        assert not [name for name in deployment.store.written if name.startswith("worker:")]
 
     run(scenario)
 
 
 def test_a_bad_bundle_changes_nothing_anywhere_and_is_one_log_line(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(place: Place) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
         one, two = FakeBundles("1", "2"), FakeBundles("1", "2")
-        async with place.worker(one) as first, place.worker(two) as second:
+        async with deployment.worker(one) as first, deployment.worker(two) as second:
             await first.reload("1")
-            note = place.store.written[NOTE]
+            note = deployment.store.written[ROLLOUT_RECORD]
             caplog.clear()
             one.bad = {"2"}
-            with pytest.raises(ReloadRefused) as refused:
+            with pytest.raises(RolloutRefused) as refused:
                 await first.reload("2")
             assert refused.value.message == "the live model stays: 2 is damaged"  # where it lies is for the log
             assert [r.message for r in caplog.records] == [
@@ -46,13 +52,13 @@ def test_a_bad_bundle_changes_nothing_anywhere_and_is_one_log_line(caplog: pytes
             ]
             assert "2" not in two.loads[1:]  # no other worker has heard of it
             one.bad, two.bad = set(), {"2"}
-            with pytest.raises(ReloadRefused, match=r"worker \d+ refuses: 2 is damaged"):
+            with pytest.raises(RolloutRefused, match=r"worker \d+ refuses: 2 is damaged"):
                 await first.reload("2")
             assert "2 is to be served and cannot be: /bundles/2 is damaged" in caplog.messages
             with pytest.raises(ModelVersionNotFound):
                 await first.reload("3")
             assert versions(first, second) == [["1"], ["1"]]
-            assert place.store.written[NOTE] == note
+            assert deployment.store.written[ROLLOUT_RECORD] == note
             two.bad = set()
             await first.reload("2")
             assert versions(first, second) == [["2"], ["2"]]
@@ -62,65 +68,68 @@ def test_a_bad_bundle_changes_nothing_anywhere_and_is_one_log_line(caplog: pytes
 
 
 def test_a_worker_that_does_not_load_in_time_stops_the_exchange_and_is_named() -> None:
-    async def scenario(place: Place) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
         one, two = FakeBundles("1"), FakeBundles("1")
-        async with place.worker(one, load=0.5) as first, place.worker(two) as second:
+        async with deployment.worker(one, load=0.5) as first, deployment.worker(two) as second:
             for bundles in (one, two):
                 bundles.publish("2")
             two.gate.clear()
-            with pytest.raises(ReloadRefused, match=r"not loaded in time by worker \d+"):
+            with pytest.raises(RolloutRefused, match=r"not loaded in time by worker \d+"):
                 await first.reload(None)
             two.gate.set()
             await asyncio.sleep(0.3)
             assert versions(first, second) == [["1"], ["1"]]
-            assert place.rollout.coming is None
+            assert deployment.rollout.coming is None
 
     run(scenario)
 
 
 def test_a_worker_that_has_not_switched_is_named_and_follows() -> None:
-    async def scenario(place: Place) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
         async with (
-            place.worker(FakeBundles("1", "2"), switch=0.4) as first,
-            place.worker(FakeBundles("1", "2")) as second,
+            deployment.worker(FakeBundles("1", "2"), switch=0.4) as first,
+            deployment.worker(FakeBundles("1", "2")) as second,
         ):
             await first.reload("1")
             ready = asyncio.create_task(first.reload("2"))
-            await until(lambda: "2" in second._follower._engines)
+            await until(lambda: "2" in second._reconciler._engines)
             # It has said that it holds the model, and is then held up before it hears of the decision.
             await until(
-                lambda: '"holds": ["1", "2"], "serves": "1"' in place.store.written[f"worker:{second._fleet.name}"]
+                lambda: (
+                    '"holds": ["1", "2"], "serves": "1"'
+                    in deployment.store.written[f"worker:{second._membership.name}"]
+                )
             )
-            place.killed(second)
-            with pytest.raises(SwapUnfinished, match=second._fleet.name):
+            deployment.killed(second)
+            with pytest.raises(RolloutUnfinished, match=second._membership.name):
                 await ready
             assert versions(first, second) == [["2"], ["1"]]
-            await second._follower.start()
+            await second._reconciler.start()
             assert versions(first, second) == [["2"], ["2"]]
 
     run(scenario)
 
 
 def test_a_reload_that_is_killed_half_way_leaves_what_was_served() -> None:
-    async def scenario(place: Place) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
         bundles, slow = FakeBundles("1", "2"), FakeBundles("1", "2")
-        async with place.worker(bundles) as first, place.worker(slow) as second:
+        async with deployment.worker(bundles) as first, deployment.worker(slow) as second:
             await first.reload("1")
             slow.gate.clear()
             reload = asyncio.create_task(first.reload("2"))
-            await until(lambda: place.rollout.coming is not None)
-            place.killed(first)
-            place.killed(second)
-            at_the_kill = place.store.written[NOTE]
+            await until(lambda: deployment.rollout.coming is not None)
+            deployment.killed(first)
+            deployment.killed(second)
+            at_the_kill = deployment.store.written[ROLLOUT_RECORD]
             reload.cancel()
             await asyncio.sleep(0.05)
-            place.store.written[NOTE] = at_the_kill  # a killed process takes nothing back
-            async with place.worker(FakeBundles("1", "2")) as third:
+            deployment.store.written[ROLLOUT_RECORD] = at_the_kill  # a killed process takes nothing back
+            async with deployment.worker(FakeBundles("1", "2")) as third:
                 assert versions(third) == [["1"]]
                 # Once its author is known to be dead what was coming is given up, and the next one is served.
                 assert (await third.reload("2")).version == "2"
-                assert place.rollout == Rollout(Serving("2"), True, ("00002", "2"))
-            async with place.worker(FakeBundles("1", "2", "3")) as fourth:
+                assert deployment.rollout == Rollout(Serving("2"), True, ("00002", "2"))
+            async with deployment.worker(FakeBundles("1", "2", "3")) as fourth:
                 assert versions(fourth) == [["2"]]  # what the note names, not the newest
 
     run(scenario)
@@ -128,22 +137,22 @@ def test_a_reload_that_is_killed_half_way_leaves_what_was_served() -> None:
 
 @pytest.mark.parametrize("other", ["reload", "test"])
 def test_what_another_worker_decides_while_a_bundle_loads_stands(other: str) -> None:
-    async def scenario(place: Place) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
         one, two = FakeBundles("1", "2", "3"), FakeBundles("1", "2", "3")
-        async with place.worker(one) as first, place.worker(two) as second:
+        async with deployment.worker(one) as first, deployment.worker(two) as second:
             await first.reload("1")
             one.gate.clear()
             one.gated = "2"
             late = asyncio.create_task(first.reload("2"))
             await until(lambda: "2" in one.loads)
             await (second.reload("3") if other == "reload" else second.begin_test("3", 0.5))
-            await first._follower.next_look()
-            note, serves = place.store.written[NOTE], versions(first, second)
+            await first._reconciler.next_look()
+            note, serves = deployment.store.written[ROLLOUT_RECORD], versions(first, second)
             one.gate.set()
-            with pytest.raises(ReloadRefused, match="decided otherwise meanwhile"):
+            with pytest.raises(RolloutRefused, match="decided otherwise meanwhile"):
                 await late
-            await first._follower.next_look()
-            assert place.store.written[NOTE] == note
+            await first._reconciler.next_look()
+            assert deployment.store.written[ROLLOUT_RECORD] == note
             assert versions(first, second) == serves == ([["3"]] * 2 if other == "reload" else [["1", "3"]] * 2)
 
     run(scenario)
@@ -151,26 +160,26 @@ def test_what_another_worker_decides_while_a_bundle_loads_stands(other: str) -> 
 
 @pytest.mark.parametrize("moment", ["coming", "decided"])
 def test_an_exchange_that_lost_the_store_is_taken_back_while_its_author_lives(moment: str) -> None:
-    async def scenario(place: Place) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
         one, two = FakeBundles("1", "2"), FakeBundles("1", "2")
-        async with place.worker(one, load=1.0) as first, place.worker(two) as second:
+        async with deployment.worker(one, load=1.0) as first, deployment.worker(two) as second:
             await first.reload("1")
             if moment == "coming":  # it is written, which nobody hears
-                place.store.lose = lambda rollout: rollout.coming is not None
+                deployment.store.lose = lambda rollout: rollout.coming is not None
                 with pytest.raises(StoreUnavailable):
                     await first.reload("2")
             else:  # it is written, and then can be neither decided nor taken back
                 two.gate.clear()
                 late = asyncio.create_task(first.reload("2"))
-                await until(lambda: place.rollout.coming is not None)
-                place.store.down = True
+                await until(lambda: deployment.rollout.coming is not None)
+                deployment.store.down = True
                 with pytest.raises(ServiceError):
                     await late
                 two.gate.set()
-            assert place.rollout.coming == Serving("2")
-            place.store.lose = lambda rollout: False
-            place.store.down = False
-            await until(lambda: place.rollout.coming is None)
+            assert deployment.rollout.coming == Serving("2")
+            deployment.store.lose = lambda rollout: False
+            deployment.store.down = False
+            await until(lambda: deployment.rollout.coming is None)
             assert versions(first, second) == [["1"], ["1"]]
             assert (await second.reload("2")).version == "2"
             assert versions(first, second) == [["2"], ["2"]]
@@ -179,7 +188,7 @@ def test_an_exchange_that_lost_the_store_is_taken_back_while_its_author_lives(mo
 
 
 def test_a_watch_takes_over_what_is_published_and_does_not_undo_a_return() -> None:
-    async def scenario(place: Place) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
         bundles = FakeBundles("1"), FakeBundles("1")
 
         def publish(version: str, bad: bool = False) -> None:
@@ -187,7 +196,10 @@ def test_a_watch_takes_over_what_is_published_and_does_not_undo_a_return() -> No
                 each.bad = {version} if bad else set()
                 each.publish(version)
 
-        async with place.worker(bundles[0], watch=True) as first, place.worker(bundles[1], watch=True) as second:
+        async with (
+            deployment.worker(bundles[0], watch=True) as first,
+            deployment.worker(bundles[1], watch=True) as second,
+        ):
             publish("2")
             await until(lambda: versions(first, second) == [["2"], ["2"]])
             await second.reload("1")
@@ -199,6 +211,6 @@ def test_a_watch_takes_over_what_is_published_and_does_not_undo_a_return() -> No
             assert sum(each.loads.count("3") for each in bundles) == 1  # it is tried once, by one worker
             publish("4")
             await until(lambda: versions(first, second) == [["4"], ["4"]])
-            assert place.rollout == Rollout(Serving("4"), False, ("00004", "4"))
+            assert deployment.rollout == Rollout(Serving("4"), False, ("00004", "4"))
 
     run(scenario)

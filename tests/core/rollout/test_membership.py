@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from service.core.rollout.membership import DEAD_SECONDS, Fleet, Report
+from service.core.rollout.membership import DEAD_SECONDS, Membership, Report
 from tests.core.fakes import MemoryStore
 
 
@@ -16,13 +16,13 @@ class Pair:
     def __init__(self) -> None:
         self.now = 100.0
         self.store = MemoryStore()
-        self.one, self.two = (Fleet(self.store, name, lambda: self.now) for name in ("one", "two"))
+        self.one, self.two = (Membership(self.store, name, lambda: self.now) for name in ("one", "two"))
 
-    async def live(self, seconds: float, *workers: Fleet) -> None:
+    async def live(self, seconds: float, *workers: Membership) -> None:
         for _ in range(round(seconds * 10)):
             self.now += 0.1
             for worker in workers:
-                worker.observe(await self.store.notes())
+                worker.observe(await self.store.records())
                 await worker.say(Report())
 
 

@@ -4,44 +4,44 @@ from __future__ import annotations
 
 import pytest
 
-from service.core.ports import BundleRefused
+from service.core.ports import BundleRefusedError
 from service.core.rollout.desired_state import Rollout, Serving
 from service.core.rollout.startup import settle
-from tests.core.rollout.worker_harness import FakeBundles, Place, run
+from tests.core.rollout.worker_harness import FakeBundles, FakeDeployment, run
 
 
 def test_a_start_takes_the_newest_unless_somebody_has_chosen() -> None:
-    async def scenario(place: Place) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
         bundles = FakeBundles("1")
-        await settle(place.store, bundles, watch=False)
+        await settle(deployment.store, bundles, watch=False)
         bundles.publish("2")
-        await settle(place.store, bundles, watch=False)
-        assert place.rollout == Rollout(Serving("2"), False, ("00002", "2"))
-        async with place.worker(bundles) as models:
+        await settle(deployment.store, bundles, watch=False)
+        assert deployment.rollout == Rollout(Serving("2"), False, ("00002", "2"))
+        async with deployment.worker(bundles) as models:
             await models.reload("1")
-        await settle(place.store, bundles, watch=True)
-        assert place.rollout.serving == Serving("1")  # nothing was published since
+        await settle(deployment.store, bundles, watch=True)
+        assert deployment.rollout.serving == Serving("1")  # nothing was published since
         bundles.publish("3")
-        await settle(place.store, bundles, watch=False)
-        assert place.rollout.serving == Serving("1")
-        await settle(place.store, bundles, watch=True)
-        assert place.rollout.serving == Serving("3")
+        await settle(deployment.store, bundles, watch=False)
+        assert deployment.rollout.serving == Serving("1")
+        await settle(deployment.store, bundles, watch=True)
+        assert deployment.rollout.serving == Serving("3")
         bundles.publish("4")
         bundles.bad = {"4"}
-        with pytest.raises(BundleRefused):
-            await settle(place.store, bundles, watch=True)
-        assert place.rollout.serving == Serving("3")
+        with pytest.raises(BundleRefusedError):
+            await settle(deployment.store, bundles, watch=True)
+        assert deployment.rollout.serving == Serving("3")
 
     run(scenario)
 
 
 def test_a_start_says_once_that_the_newest_is_damaged(caplog: pytest.LogCaptureFixture) -> None:
-    async def scenario(place: Place) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
         bundles = FakeBundles("1")
-        await settle(place.store, bundles, watch=False)
+        await settle(deployment.store, bundles, watch=False)
         bundles.bad = {"1"}
-        with pytest.raises(BundleRefused):
-            await settle(place.store, bundles, watch=False)
+        with pytest.raises(BundleRefusedError):
+            await settle(deployment.store, bundles, watch=False)
         assert bundles.loads == ["1", "1"]
         assert caplog.records == []
 

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from itertools import count
 
 from service.core.errors import ModelVersionNotFound, StoreUnavailable
-from service.core.ports import BundleRefused, Engine, Published
-from service.core.rollout.desired_state import NOTE, Rollout, decode_rollout
-from service.core.rollout.exchange import Patience
-from service.core.rollout.manager import LiveModels
+from service.core.ports import BundleRefusedError, Engine, ModelVersion
+from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, decode_rollout
+from service.core.rollout.exchange import RolloutTimeouts
+from service.core.rollout.manager import RolloutManager
 from tests.core.fakes import FakeEngine, MemoryStore
 
 _names = (f"worker {n}" for n in count(1000))
@@ -34,9 +34,9 @@ class FakeBundles:
         self.versions.append(version)
         self.stamp += 1
 
-    async def published(self) -> list[Published]:
+    async def published(self) -> list[ModelVersion]:
         # A version's own digits stand for the time of its creation.
-        return sorted((Published(v, (v.zfill(5), v)) for v in self.versions), key=lambda each: each.place)
+        return sorted((ModelVersion(v, (v.zfill(5), v)) for v in self.versions), key=lambda each: each.order)
 
     async def changed(self) -> bool:
         before, self._asked = self._asked, self.stamp
@@ -49,7 +49,7 @@ class FakeBundles:
         if version not in self.versions:
             raise ModelVersionNotFound(f"there is no version {version!r}")
         if version in self.bad:
-            raise BundleRefused(f"{version} is damaged", for_log=f"/bundles/{version} is damaged")
+            raise BundleRefusedError(f"{version} is damaged", for_log=f"/bundles/{version} is damaged")
         return FakeEngine(version)
 
 
@@ -64,22 +64,22 @@ class UnsureStore(MemoryStore):
         self.lose: Callable[[Rollout], bool] = lambda rollout: False
         self.held: asyncio.Event | None = None
 
-    async def notes(self) -> dict[str, str]:
-        found, held = await super().notes(), self.held
+    async def records(self) -> dict[str, str]:
+        found, held = await super().records(), self.held
         if held is not None:
             self.held = None
             await held.wait()
         return found
 
-    async def swap_note(self, name: str, expected: str | None, text: str | None) -> bool:
-        swapped = await super().swap_note(name, expected, text)
-        if name == NOTE and (rollout := decode_rollout(text)) is not None and self.lose(rollout):
+    async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
+        swapped = await super().compare_and_set(name, expected, text)
+        if name == ROLLOUT_RECORD and (rollout := decode_rollout(text)) is not None and self.lose(rollout):
             self.down = True
             raise StoreUnavailable("the event log did not answer in time")
         return swapped
 
 
-class Place:
+class FakeDeployment:
     """A store, and workers that come and go."""
 
     def __init__(self) -> None:
@@ -94,30 +94,30 @@ class Place:
         load: float = 5.0,
         switch: float = 5.0,
         retry: float = 30.0,
-    ) -> AsyncIterator[LiveModels]:
-        patience = Patience(load, switch, watch=0.1, retry=retry)
-        models = LiveModels(bundles, self.store, next(_names), watch=watch, patience=patience)
+    ) -> AsyncIterator[RolloutManager]:
+        patience = RolloutTimeouts(load, switch, watch=0.1, retry=retry)
+        models = RolloutManager(bundles, self.store, next(_names), watch=watch, patience=patience)
         await models.start()
         yield models
         await models.close()
 
-    def killed(self, models: LiveModels) -> None:
+    def killed(self, models: RolloutManager) -> None:
         """As by kill -9: nothing of it runs any more, and its note stays."""
-        follower = models._follower
-        assert follower._following is not None
-        follower._following.cancel()
-        if follower._loading is not None:
-            follower._loading.cancel()
+        reconciler = models._reconciler
+        assert reconciler._following is not None
+        reconciler._following.cancel()
+        if reconciler._loading is not None:
+            reconciler._loading.cancel()
 
     @property
     def rollout(self) -> Rollout:
-        found = decode_rollout(self.store.written[NOTE])
+        found = decode_rollout(self.store.written[ROLLOUT_RECORD])
         assert found is not None
         return found
 
 
-def run(scenario: Callable[[Place], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(Place()), 60))  # type: ignore[arg-type]
+def run(scenario: Callable[[FakeDeployment], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(FakeDeployment()), 60))  # type: ignore[arg-type]
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -128,5 +128,5 @@ async def until(holds: Callable[[], bool]) -> None:
     raise AssertionError("waited in vain")
 
 
-def versions(*workers: LiveModels) -> list[list[str]]:
+def versions(*workers: RolloutManager) -> list[list[str]]:
     return [[engine.version for engine in worker.served] for worker in workers]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from model.bundle.bundle import write_bundle
-from service.core.ports import Rank, TopK, Turn
+from service.core.engine_requests import EngineRequest, RankCandidates, TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 from tests.engine.conftest import DEMO
 from tests.model.builders import CONFIGS, bundle_of
@@ -18,19 +18,21 @@ from tests.model.builders import CONFIGS, bundle_of
 def test_the_cost_grows_with_everything_that_is_asked_for() -> None:
     engine = CpuEngine(bundle_of(CONFIGS["default"]), 1000)
 
-    def cost(*turns: Turn) -> float:
-        return engine.cost(turns)
+    def cost(*requests: EngineRequest) -> float:
+        return engine.cost(requests)
 
-    turn = Turn(None, ("i1",), TopK(10, exclude_seen=True))
+    request = EngineRequest(None, ("i1",), TopK(10, exclude_seen=True))
     more = [
-        cost(turn, turn),
-        cost(turn._replace(items=("i1", "i2"))),
-        cost(turn._replace(ask=TopK(20, exclude_seen=True))),
-        cost(turn._replace(ask=Rank(("i1",) * 100))),
-        cost(turn._replace(judged=(0,))),
+        cost(request, request),
+        cost(request._replace(items=("i1", "i2"))),
+        cost(request._replace(ask=TopK(20, exclude_seen=True))),
+        cost(request._replace(ask=RankCandidates(("i1",) * 100))),
+        cost(request._replace(evaluated=(0,))),
     ]
-    assert cost() == 0 < cost(turn._replace(ask=None)) < cost(turn) < min(more)
-    assert cost(Turn(None, ("i1",) * 1000, None)) > 5e-3  # a history that is rebuilt must not hold the event loop
+    assert cost() == 0 < cost(request._replace(ask=None)) < cost(request) < min(more)
+    assert (
+        cost(EngineRequest(None, ("i1",) * 1000, None)) > 5e-3
+    )  # a history that is rebuilt must not hold the event loop
 
 
 @pytest.mark.parametrize("start", ["default", "two taps"])
@@ -41,11 +43,11 @@ sys.modules["torch"] = None
 from pathlib import Path
 import service.engine
 from model.bundle.bundle import load_bundle
-from service.core.ports import TopK, Turn
+from service.core.engine_requests import EngineRequest, TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 engine = CpuEngine(load_bundle(Path(sys.argv[1])), 100)
 first = load_bundle(Path(sys.argv[1])).items[0].item_id
-print(len(engine.run([Turn(None, (first,), TopK(5, exclude_seen=True))])[0].items))
+print(len(engine.run([EngineRequest(None, (first,), TopK(5, exclude_seen=True))])[0].items))
 """
     write_bundle(tmp_path / "v1", bundle_of(CONFIGS[start]))
     for folder in (tmp_path / "v1", DEMO):

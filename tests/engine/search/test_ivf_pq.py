@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
-from service.core.ports import TopK
+from service.core.engine_requests import TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.search import ivf_pq
 from service.engine.search.exact import Best, Queries, exact

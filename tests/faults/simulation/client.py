@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
+from service.core.engine_requests import TopK
 from service.core.errors import EventConflict, EventNotFound, ServiceError, UserNotFound
 from service.core.events import NewEvent
-from service.core.ports import TopK
 from service.core.recommending.results import Answer, Recorded
 from tests.faults.simulation.engine import ITEMS
 from tests.faults.simulation.judge import Acknowledged, Judge
@@ -32,7 +32,7 @@ class Client:
         self._name = name
         self._random = random
         self._workers = workers
-        self._judge = judge
+        self._evaluate = judge
         self._users = [*users, f"visitor-{name}"]  # shared ones, and one of its own that becomes one of them
         self._acknowledged: list[Acknowledged] = []
         self._posted = 0
@@ -63,9 +63,9 @@ class Client:
             except SAID_NO as error:
                 return error
             except NOT_DONE:
-                self._judge.count("tries failed")
+                self._evaluate.count("tries failed")
                 await asyncio.sleep(self._random.random() * 0.02)
-        self._judge.accuse(f"{self._name} was never answered")
+        self._evaluate.accuse(f"{self._name} was never answered")
         return None
 
     async def _try(self, use: Callable[[Worker], Coroutine[Any, Any, Any]]) -> Any:
@@ -97,14 +97,14 @@ class Client:
     def _told(self, user_id: str, event: NewEvent, told: Any, begun: float, tries: int) -> None:
         if not isinstance(told, Recorded):
             if told is not None:
-                self._judge.accuse(f"{self._name} was told {told!r} of {event}")
+                self._evaluate.accuse(f"{self._name} was told {told!r} of {event}")
             return
         event_id = event.event_id or f"seq-{told.sequence}"
         known = Acknowledged(user_id, event_id, event.item_id, told.sequence, begun, tries)
-        self._judge.acknowledged(self._name, known)
+        self._evaluate.acknowledged(self._name, known)
         self._acknowledged.append(known)
         if told.answer is not None:
-            self._judge.answered(user_id, told.answer, begun)
+            self._evaluate.answered(user_id, told.answer, begun)
 
     async def _batch(self, user_id: str) -> None:
         """Events of several users in one request; what failed is sent again."""
@@ -124,7 +124,7 @@ class Client:
                 if isinstance(outcome, ServiceError) and not isinstance(outcome, SAID_NO):
                     waiting.append((user, event))
             if waiting and len(waiting) < len(batch):
-                self._judge.count("batches refused in part")
+                self._evaluate.count("batches refused in part")
             self._told_batch(batch, outcomes, begun, tries)
 
     def _told_batch(self, batch: list[tuple[str, NewEvent]], outcomes: list[Any], begun: float, tries: int) -> None:
@@ -137,31 +137,31 @@ class Client:
         begun = self.process.time()
         answer = await self._until_told(lambda worker: _recommend(worker, user_id))
         if answer is not None:
-            self._judge.answered(user_id, answer, begun)
+            self._evaluate.answered(user_id, answer, begun)
 
     async def _repeat(self, user_id: str) -> None:
         """Send once more what was acknowledged."""
         named = [known for known in self._acknowledged if not known.event_id.startswith("seq-")]
         if named:
             known = self._random.choice(named)
-            self._judge.sent_again.add(known.event_id)
+            self._evaluate.sent_again.add(known.event_id)
             event = self._event(known.event_id, known.item_id)
             told = await self._until_told(lambda worker: _record(worker, known.user_id, event, None))
             if told is not None:
-                self._judge.repeated(known, told)
+                self._evaluate.repeated(known, told)
 
     async def _contradict(self, user_id: str) -> None:
         """Use an id again for something else; it has to be refused as long as the first is kept."""
         named = [known for known in self._acknowledged if not known.event_id.startswith("seq-")]
         if named:
             known = self._random.choice(named)
-            self._judge.sent_again.add(known.event_id)
+            self._evaluate.sent_again.add(known.event_id)
             event = self._event(known.event_id, "another")
             told = await self._until_told(lambda worker: _record(worker, known.user_id, event, None))
             if isinstance(told, EventConflict):
-                self._judge.count("conflicts")
+                self._evaluate.count("conflicts")
             elif told is not None:
-                self._judge.repeated(known, told)
+                self._evaluate.repeated(known, told)
                 self._acknowledged.remove(known)
 
     async def _delete_event(self, user_id: str) -> None:
@@ -183,15 +183,15 @@ class Client:
         begun = self.process.time()
         history = await self._until_told(lambda worker: worker.recommender.history(user_id, None, 1000))
         if history is not None and not isinstance(history, UserNotFound):
-            self._judge.listed(user_id, history, begun)
+            self._evaluate.listed(user_id, history, begun)
 
     async def _audit(self, user_id: str) -> None:
         audit = await self._until_told(lambda worker: worker.recommender.audit(user_id))
-        if audit is None or isinstance(audit, UserNotFound) or audit.memo != "found":
+        if audit is None or isinstance(audit, UserNotFound) or audit.snapshot != "found":
             return
-        self._judge.count("audits of a memo")
+        self._evaluate.count("audits of a memo")
         if audit.exact and audit.max_relative_error != 0.0:
-            self._judge.accuse(f"wrong memo: {user_id} up to {audit.applied} differs from the log")
+            self._evaluate.accuse(f"wrong memo: {user_id} up to {audit.applied} differs from the log")
 
 
 async def _record(worker: Worker, user_id: str, event: NewEvent, ask: TopK | None) -> Recorded:

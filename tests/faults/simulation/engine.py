@@ -8,8 +8,8 @@ from hashlib import blake2b
 from typing import Any
 from zlib import crc32
 
+from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem
 from service.core.errors import ItemNotFound
-from service.core.ports import Folded, ScoredItem, Turn
 
 VERSIONS = ("1", "2", "3")
 ITEMS = tuple("abcdef")
@@ -37,15 +37,15 @@ class HashEngine:
         self.version = version
         self._seconds = seconds
 
-    def run(self, turns: Sequence[Turn]) -> list[Folded]:
-        return [self._turn(turn) for turn in turns]
+    def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult]:
+        return [self._turn(request) for request in requests]
 
-    def _turn(self, turn: Turn) -> Folded:
-        state = fold(self.version, turn.state, turn.items)
-        return Folded(state, state[0] == 0, (ScoredItem(state.hex(), 0.0),))
+    def _turn(self, request: EngineRequest) -> EngineResult:
+        state = fold(self.version, request.state, request.items)
+        return EngineResult(state, state[0] == 0, (ScoredItem(state.hex(), 0.0),))
 
-    def cost(self, turns: Sequence[Turn]) -> float:
-        return self._seconds * len(turns)
+    def cost(self, requests: Sequence[EngineRequest]) -> float:
+        return self._seconds * len(requests)
 
     def knows(self, item_id: str) -> bool:
         return knows(self.version, item_id)

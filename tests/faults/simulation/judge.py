@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.core.errors import EventConflict
-from service.core.events import Event, History, MemoPut, Snapshot, Visit
+from service.core.events import AppendAndRead, Event, History, LogView, SnapshotPut
 from service.core.recommending.results import Answer, Recorded
-from service.core.recommending.snapshots import MemoDamaged, decode_memo
+from service.core.recommending.snapshots import SnapshotDamagedError, decode_snapshot
 from tests.faults.simulation.engine import fold
 from tests.store.model import ModelStore
 
@@ -76,7 +76,7 @@ class Judge:
         """Note the user's log if it has changed."""
         states = self._states.setdefault(user_id, [_NOBODY])
         history = model.history(user_id, None, ALL) or _NOBODY.history
-        generation = model.visit([Visit(user_id, None)])[0].generation
+        generation = model.append_and_read([AppendAndRead(user_id, None)])[0].generation
         last = states[-1]
         if failed_over:
             self._cursors = {key: cursor for key, cursor in self._cursors.items() if key[0] != user_id}
@@ -98,28 +98,28 @@ class Judge:
         if sequences != sorted(set(sequences)) or (sequences and sequences[-1] > history.sequence):
             self.accuse(f"disordered: {user_id} has sequences {sequences}")
 
-    def visited(self, visit: Visit, snapshot: Snapshot) -> None:
+    def visited(self, request: AppendAndRead, view: LogView) -> None:
         """A memo that was stored must not give way to a shorter one, nor be another's."""
-        key = (visit.user_id, snapshot.generation, visit.model_version or "")
-        if snapshot.memo is None:
+        key = (request.user_id, view.generation, request.model_version or "")
+        if view.snapshot is None:
             self._cursors.pop(key, None)
             return
         self.count("memos read")
         try:
-            applied = decode_memo(snapshot.memo, visit.user_id, visit.model_version or "").applied
-        except MemoDamaged as error:
-            self.accuse(f"another's memo: {visit.user_id} and model {visit.model_version}: {error}")
+            applied = decode_snapshot(view.snapshot, request.user_id, request.model_version or "").applied
+        except SnapshotDamagedError as error:
+            self.accuse(f"another's memo: {request.user_id} and model {request.model_version}: {error}")
             return
         if applied < self._cursors.get(key, 0):
-            self.accuse(f"shorter memo: {visit.user_id} had one up to {self._cursors[key]}, now {applied}")
+            self.accuse(f"shorter memo: {request.user_id} had one up to {self._cursors[key]}, now {applied}")
         self._cursors[key] = applied
 
-    def put(self, put: MemoPut, stored: bool) -> None:
+    def put(self, put: SnapshotPut, stored: bool) -> None:
         self.count("memos stored" if stored else "memos refused")
         if not stored:
             return
-        memo = decode_memo(put.blob, put.user_id, put.model_version)
-        if memo.state.hex() not in self._log(put.user_id).folds(put.model_version, put.applied):
+        snapshot = decode_snapshot(put.blob, put.user_id, put.model_version)
+        if snapshot.state.hex() not in self._log(put.user_id).folds(put.model_version, put.applied):
             self.accuse(f"wrong memo stored: {put.user_id} up to {put.applied} by model {put.model_version}")
         if put.repair:
             self._cursors.pop((put.user_id, put.generation, put.model_version), None)

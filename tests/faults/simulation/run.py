@@ -63,7 +63,7 @@ class _Simulation:
         self._last_look()
         self.judge.finish()
         self.judge.wrong += self.timeline.faults
-        damaged = sum(worker.meter.counts.get("memos_damaged", 0) for worker in self._every)
+        damaged = sum(worker.meter.counts.get("snapshots_damaged", 0) for worker in self._every)
         if damaged > self.judge.counts["memos damaged"]:
             self.judge.accuse(f"memos were found damaged {damaged} times, and nobody had damaged so many")
 

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from service.core.errors import StoreUnavailable
-from service.core.events import History, MemoPut, Merged, Snapshot, Visit
+from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 from tests.faults.simulation.judge import Judge
 from tests.faults.simulation.timeline import Process, Timeline
 from tests.store.model import ModelStore
@@ -40,7 +40,7 @@ class LogServer:
         self.process = Process(timeline)
         self.model = model
         self.epoch = 0  # counts failovers
-        self._judge = judge
+        self._evaluate = judge
         self._random = random
         self._lag = lag
         self._replica: dict[str, Any] = {}
@@ -53,7 +53,7 @@ class LogServer:
         result = operation()
         replicated = max(self.process.time() + self._random.random() * self._lag, self._newest())
         for user_id in users:
-            self._judge.observe(user_id, self.model)
+            self._evaluate.observe(user_id, self.model)
             self._under_way.append((replicated, user_id, self.model.record(user_id)))
         return result, replicated
 
@@ -70,7 +70,7 @@ class LogServer:
         self._under_way.clear()
         for user_id in touched:
             self.model.restore(user_id, self._replica.get(user_id))
-            self._judge.observe(user_id, self.model, failed_over=True)
+            self._evaluate.observe(user_id, self.model, failed_over=True)
 
 
 class StoreLink:
@@ -81,32 +81,34 @@ class StoreLink:
         self._process = process
         self._random = random
         self._faults = faults
-        self._judge = judge
+        self._evaluate = judge
 
-    async def visit(self, visits: Sequence[Visit]) -> list[Snapshot | StoreUnavailable]:
+    async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         """Those to one user are executed in order, those to several in any."""
         reached: dict[str, float] = {}
         waiting = []
-        for visit in visits:
-            when = max(self._soon(), reached.get(visit.user_id, 0.0))
-            reached[visit.user_id] = when
-            waiting.append(self._send((visit.user_id,), partial(self._visit, visit), when, bool(visit.events)))
+        for request in requests:
+            when = max(self._soon(), reached.get(request.user_id, 0.0))
+            reached[request.user_id] = when
+            waiting.append(self._send((request.user_id,), partial(self._visit, request), when, bool(request.events)))
         found = await asyncio.gather(*waiting, return_exceptions=True)
-        return [self._damaged(snapshot) for snapshot in found]
+        return [self._damaged(view) for view in found]
 
-    def _visit(self, visit: Visit) -> Snapshot:
-        [snapshot] = self._server.model.visit([visit])
-        self._judge.visited(visit, snapshot)
-        return snapshot
+    def _visit(self, request: AppendAndRead) -> LogView:
+        [view] = self._server.model.append_and_read([request])
+        self._evaluate.visited(request, view)
+        return view
 
     def _damaged(self, found: Any) -> Any:
-        if not isinstance(found, Snapshot) or found.memo is None or self._random.random() >= self._faults.damage:
+        if not isinstance(found, LogView) or found.snapshot is None or self._random.random() >= self._faults.damage:
             return found
-        self._judge.count("memos damaged")
-        at = self._random.randrange(len(found.memo))
-        return replace(found, memo=found.memo[:at] + bytes([found.memo[at] ^ 1]) + found.memo[at + 1 :])
+        self._evaluate.count("memos damaged")
+        at = self._random.randrange(len(found.snapshot))
+        return replace(
+            found, snapshot=found.snapshot[:at] + bytes([found.snapshot[at] ^ 1]) + found.snapshot[at + 1 :]
+        )
 
-    async def put_memos(self, puts: Sequence[MemoPut]) -> list[bool]:
+    async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         calls = [self._send((put.user_id,), partial(self._put, put), self._soon(), False) for put in puts]
         stored = await asyncio.gather(*calls, return_exceptions=True)
         for failure in stored:
@@ -114,9 +116,9 @@ class StoreLink:
                 raise failure
         return list(stored)
 
-    def _put(self, put: MemoPut) -> bool:
-        [stored] = self._server.model.put_memos([put])
-        self._judge.put(put, stored)
+    def _put(self, put: SnapshotPut) -> bool:
+        [stored] = self._server.model.put_snapshots([put])
+        self._evaluate.put(put, stored)
         return stored
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
@@ -127,14 +129,14 @@ class StoreLink:
         def work() -> bool:
             deleted = self._server.model.delete_event(user_id, event_id)
             if deleted:
-                self._judge.deleted(user_id, event_id)
+                self._evaluate.deleted(user_id, event_id)
             return deleted
 
         return await self._send((user_id,), work, self._soon(), True)
 
     async def delete_user(self, user_id: str) -> int:
         def work() -> int:
-            self._judge.deleted(user_id, None)
+            self._evaluate.deleted(user_id, None)
             return self._server.model.delete_user(user_id)
 
         return await self._send((user_id,), work, self._soon(), True)
@@ -143,7 +145,7 @@ class StoreLink:
         """In one step: the steps of the backends are the subject of their own tests."""
 
         def work() -> Merged | None:
-            self._judge.merged(user_id, from_user_id)
+            self._evaluate.merged(user_id, from_user_id)
             return self._server.model.merge(user_id, from_user_id)
 
         return await self._send((user_id, from_user_id), work, self._soon(), True)
@@ -157,14 +159,14 @@ class StoreLink:
         fate, faults = self._random.random(), self._faults
         unheard = False
         if (fate := fate - faults.before) < 0:
-            self._judge.count("calls lost before execution")
+            self._evaluate.count("calls lost before execution")
             self._process.call_at(when, self._settle, reply, StoreUnavailable("refused"), None)
             return reply
         if (fate := fate - faults.after) < 0:
-            self._judge.count("replies lost")
+            self._evaluate.count("replies lost")
             unheard = True
         elif fate - faults.late < 0:
-            self._judge.count("calls executed after they were given up")
+            self._evaluate.count("calls executed after they were given up")
             when += BUDGET * (1 + 3 * self._random.random())
             self._process.call_later(BUDGET, self._settle, reply, StoreUnavailable("hung"), None)
         self._server.process.call_at(when, self._execute, reply, users, work, writes, unheard, self._server.epoch)

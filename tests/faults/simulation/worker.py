@@ -9,13 +9,14 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from service.core.events import Snapshot, Visit
-from service.core.ports import EngineJob, Folded, SilentMeter
+from service.core.engine_requests import EngineResult
+from service.core.events import AppendAndRead, LogView
+from service.core.ports import EngineJob
 from service.core.recommending.batching import MicroBatcher
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshot_writer import MemoWriter
-from service.engine import run_turns
-from tests.core.fakes import NoMeter, similar_one
+from service.core.recommending.snapshot_writer import SnapshotWriter
+from service.engine import run_engine_requests
+from tests.core.fakes import NoMeter, SilentMeter, similar_one
 from tests.faults.simulation.engine import SimulatedModels
 from tests.faults.simulation.server import StoreLink
 from tests.faults.simulation.timeline import Process
@@ -39,20 +40,20 @@ class Worker:
         self._random = random
         self._callers: list[tuple[Process, asyncio.Future[Any]]] = []
         clock = process.time
-        turns: MicroBatcher[EngineJob, Folded] = MicroBatcher(
-            partial(run_turns, NO_THREAD, 2e-3), max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
+        requests: MicroBatcher[EngineJob, EngineResult] = MicroBatcher(
+            partial(run_engine_requests, NO_THREAD, 2e-3), max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
         )
-        visits: MicroBatcher[Visit, Snapshot] = MicroBatcher(
-            store.visit, max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
+        requests: MicroBatcher[AppendAndRead, LogView] = MicroBatcher(
+            store.append_and_read, max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
         )
         self.recommender = Recommender(
             store,
             models,
-            MemoWriter(store, max_waiting=8, max_batch=3, linger=random.choice([0.0, 0.01])),
+            SnapshotWriter(store, max_waiting=8, max_batch=3, linger=random.choice([0.0, 0.01])),
             self.meter,
-            visit=visits.submit,
-            fold=turns.submit,
-            fold_aside=turns.submit_aside,
+            append_and_read=requests.submit,
+            fold=requests.submit,
+            fold_aside=requests.submit_aside,
             similar=similar_one,
             patience=random.choice([0.02, 1.0]),
             clock=clock,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet
 
-from service.core.events import NewEvent, Visit
-from service.core.store_port import Store
+from service.core.events import AppendAndRead, NewEvent
+from service.core.ports import Store
 from tests.servers import RedisServer
 from tests.store.backends import Backend, RedisBackend, SqliteBackend
 
@@ -47,7 +47,9 @@ def append(backend: Backend, events: list[tuple[str, str, float]], keep: int = 1
     async def work(store: Store) -> None:
         for user, item, timestamp in events:
             event_id = f"id-{user}-{item}-{timestamp}" if named else None
-            await store.visit([Visit(user, None, (NewEvent.create(item, timestamp, event_id, 0.0),))])
+            await store.append_and_read(
+                [AppendAndRead(user, None, (NewEvent.create(item, timestamp, event_id, 0.0),))]
+            )
 
     use(backend, work, keep)
 

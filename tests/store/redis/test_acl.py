@@ -11,7 +11,9 @@ import pytest
 import trustme
 from redis import Redis
 
-from service.store.factory import StoreRefused, open_store, open_stream
+from service.store.errors import StoreRefusedError
+from service.store.factory import open_store
+from service.store.streams.redis_stream import open_stream
 from tests.deployments import ClusterServers
 from tests.servers import RedisServer, free_port
 from tests.store.backends import ClusterBackend
@@ -67,7 +69,7 @@ async def test_a_user_without_the_right_to_scripts_is_refused(shared_redis: Redi
     restrict(shared_redis.port)
     with Redis(port=shared_redis.port) as client:
         client.execute_command("ACL", "SETUSER", USER, "-script|load")
-    with pytest.raises(StoreRefused, match="refuses INFO or SCRIPT LOAD"):
+    with pytest.raises(StoreRefusedError, match="refuses INFO or SCRIPT LOAD"):
         await open_store(f"redis://{USER}:{PASSWORD}@127.0.0.1:{shared_redis.port}/0", 10)
 
 
@@ -109,15 +111,15 @@ async def test_a_stream_behind_tls(tls_server: tuple[int, Path]) -> None:
         f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={quote(str(ca), safe='')}", "events", "recblr"
     )
     await stream.close()
-    with pytest.raises(StoreRefused):
+    with pytest.raises(StoreRefusedError):
         await open_stream(f"rediss://127.0.0.1:{port}/0", "events", "recblr")
-    with pytest.raises(StoreRefused, match="only with rediss"):
+    with pytest.raises(StoreRefusedError, match="only with rediss"):
         await open_stream(f"redis://127.0.0.1:{port}/0?ssl_ca_certs=/ca.pem", "events", "recblr")
 
 
 async def test_a_server_nobody_vouches_for_is_refused(tls_server: tuple[int, Path]) -> None:
     port, _ = tls_server
-    with pytest.raises(StoreRefused, match="cannot be reached"):
+    with pytest.raises(StoreRefusedError, match="cannot be reached"):
         await open_store(f"rediss://127.0.0.1:{port}/0", 10)
-    with pytest.raises(StoreRefused, match="cannot be reached"):
+    with pytest.raises(StoreRefusedError, match="cannot be reached"):
         await open_store(f"redis://127.0.0.1:{port}/0", 10)

@@ -12,8 +12,9 @@ from redis import Redis
 from redis.crc import key_slot
 
 from service.core.errors import StoreUnavailable
-from service.core.events import Appended, Visit
-from service.store.factory import StoreRefused, open_store
+from service.core.events import AppendAndRead, Appended
+from service.store.errors import StoreRefusedError
+from service.store.factory import open_store
 from service.store.redis.cluster import Cluster
 from service.store.redis.connections import Command
 from service.store.redis.layout import keys
@@ -24,7 +25,7 @@ from service.store.redis.url import Address, parse_url
 from tests.deployments import ClusterServers
 from tests.servers import RedisServer
 from tests.store.backends import ClusterBackend
-from tests.store.calls import V, append, new, put, read, visit_all
+from tests.store.calls import V, append, append_and_read_all, new, put, read
 from tests.store.contract import StoreContract
 from tests.store.random_operations import compare_with_model
 
@@ -63,9 +64,9 @@ async def test_a_batch_is_one_exchange_with_each_node(shared_cluster: ClusterSer
     store = RedisStore(Cluster(target.addresses, CountingNode, PATIENT), keep=10, wait=0)
     await store.check()
     users = [f"u{n}" for n in range(60)]
-    await visit_all(store, [Visit(user, V, (new("a"),)) for user in users])
+    await append_and_read_all(store, [AppendAndRead(user, V, (new("a"),)) for user in users])
     exchanges.clear()
-    await visit_all(store, [Visit(user, V, (new("b"),)) for user in users])
+    await append_and_read_all(store, [AppendAndRead(user, V, (new("b"),)) for user in users])
     assert exchanges == {node.port: 1 for node in shared_cluster.nodes[:3]}
     await store.close()
 
@@ -90,7 +91,7 @@ async def test_any_primary_that_evicts_is_refused(backend: ClusterBackend, share
     with Redis(port=shared_cluster.nodes[2].port) as client:
         client.config_set("maxmemory-policy", "allkeys-lru")
         try:
-            with pytest.raises(StoreRefused, match=f"{client_port(client)} may evict events"):
+            with pytest.raises(StoreRefusedError, match=f"{client_port(client)} may evict events"):
                 await backend.open()
         finally:
             client.config_set("maxmemory-policy", "noeviction")
@@ -101,11 +102,11 @@ def client_port(client: Redis) -> int:
 
 
 async def test_the_wrong_kind_of_redis_is_refused(shared_cluster: ClusterServers, shared_redis: RedisServer) -> None:
-    with pytest.raises(StoreRefused, match=r"is a node of a cluster; begin the state URL with redis\+cluster"):
+    with pytest.raises(StoreRefusedError, match=r"is a node of a cluster; begin the state URL with redis\+cluster"):
         await open_store(shared_cluster.nodes[0].url, 10)
-    with pytest.raises(StoreRefused, match="is no node of a cluster; begin the state URL with redis://"):
+    with pytest.raises(StoreRefusedError, match="is no node of a cluster; begin the state URL with redis://"):
         await open_store(f"redis+cluster://127.0.0.1:{shared_redis.port}", 10)
-    with pytest.raises(StoreRefused, match="cannot be reached"):
+    with pytest.raises(StoreRefusedError, match="cannot be reached"):
         await open_store("redis+cluster://127.0.0.1:1", 10)
 
 
@@ -114,9 +115,9 @@ async def test_scripts_survive_a_flush(backend: ClusterBackend, shared_cluster: 
     for node in shared_cluster.nodes[:3]:
         with Redis(port=node.port) as client:
             client.script_flush()
-    visits = [Visit(f"u{n % 10}", V, (new(f"i{n}"),)) for n in range(30)]
-    snapshots = await visit_all(store, visits)
-    assert [s.appended[0] for s in snapshots] == [Appended(1 + n // 10, False) for n in range(30)]
+    requests = [AppendAndRead(f"u{n % 10}", V, (new(f"i{n}"),)) for n in range(30)]
+    views = await append_and_read_all(store, requests)
+    assert [s.appended[0] for s in views] == [Appended(1 + n // 10, False) for n in range(30)]
     backend.check()
     await store.close()
 
@@ -133,7 +134,7 @@ async def test_a_slot_that_is_being_moved(backend: ClusterBackend, shared_cluste
         there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", shared_cluster.node_id(source))
         here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", shared_cluster.node_id(target))
         # All keys are still here; a reader finds them.
-        assert (await read(store, user)).memo == b"memo"
+        assert (await read(store, user)).snapshot == b"memo"
         moved = here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000)
         first, rest = moved[:1], moved[1:]
         _migrate(here, target, first)
@@ -146,9 +147,9 @@ async def test_a_slot_that_is_being_moved(backend: ClusterBackend, shared_cluste
         for client in (there, here):
             client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", shared_cluster.node_id(target))
         # Now it is theirs: MOVED, once.
-        snapshot = await append(store, user, new("c", "e3"), new("d"))
-        assert snapshot.appended == (Appended(3, True), Appended(4, False))
-        assert snapshot.memo == b"memo"
+        view = await append(store, user, new("c", "e3"), new("d"))
+        assert view.appended == (Appended(3, True), Appended(4, False))
+        assert view.snapshot == b"memo"
         backend.check()
         await store.close()
         # Back, for the tests that come after.
@@ -170,12 +171,14 @@ async def test_a_planned_failover_is_followed_at_once(
     """The former primary says where the users are now, and that it can WAIT no more."""
     store = await ClusterBackend(shared_cluster, PATIENT, wait=1).open()
     users = [f"u{n}" for n in range(9)]
-    await visit_all(store, [Visit(user, V, (new("a", "e1"),)) for user in users])
+    await append_and_read_all(store, [AppendAndRead(user, V, (new("a", "e1"),)) for user in users])
     for replica in (3, 0):  # and back, for the tests that come after
         shared_cluster.fail_over(shared_cluster.nodes[replica])
         shared_cluster.await_whole()
-        snapshots = await visit_all(store, [Visit(user, V, (new("b", f"after {replica}"),)) for user in users])
-        assert {snapshot.appended[0].duplicate for snapshot in snapshots} == {False}
+        views = await append_and_read_all(
+            store, [AppendAndRead(user, V, (new("b", f"after {replica}"),)) for user in users]
+        )
+        assert {view.appended[0].duplicate for view in views} == {False}
     backend.check()
     await store.close()
 
@@ -186,10 +189,10 @@ async def test_a_hung_primary_costs_its_own_users_alone(
     store = await ClusterBackend(shared_cluster, budget=0.5).open()
     users = [f"u{n}" for n in range(30)]
     hung = shared_cluster.nodes[2]
-    await visit_all(store, [Visit(user, V, (new("a", "e1"),)) for user in users])
+    await append_and_read_all(store, [AppendAndRead(user, V, (new("a", "e1"),)) for user in users])
     hung.pause()
     try:
-        entries = await store.visit([Visit(user, V, (new("b", "e2"),)) for user in users])
+        entries = await store.append_and_read([AppendAndRead(user, V, (new("b", "e2"),)) for user in users])
         for user, entry in zip(users, entries, strict=True):
             assert isinstance(entry, StoreUnavailable) == (owner(shared_cluster, user) is hung)
         await store.ping()  # the others' users are served
@@ -197,7 +200,7 @@ async def test_a_hung_primary_costs_its_own_users_alone(
         hung.resume()
     async with asyncio.timeout(20):
         while any(isinstance(entry, StoreUnavailable) for entry in entries):
-            entries = await store.visit([Visit(user, V, (new("b", "e2"),)) for user in users])
+            entries = await store.append_and_read([AppendAndRead(user, V, (new("b", "e2"),)) for user in users])
             await asyncio.sleep(0.02)
     assert {entry.sequence for entry in entries if not isinstance(entry, StoreUnavailable)} == {2}
     backend.check()

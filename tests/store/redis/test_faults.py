@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from service.core.errors import StoreUnavailable
-from service.core.events import Appended, Snapshot, Visit
-from service.core.store_port import Store
-from service.store.factory import StoreRefused, open_store
+from service.core.events import AppendAndRead, Appended, LogView
+from service.core.ports import Store
+from service.store.errors import StoreRefusedError
+from service.store.factory import open_store
 from service.store.redis.layout import keys
 from tests.servers import RedisServer, free_port
 from tests.store.backends import RedisBackend
@@ -43,7 +44,7 @@ async def recovered(store: Store) -> None:
 async def test_a_policy_that_evicts_is_refused(backend: RedisBackend, policy: str) -> None:
     with backend.client() as client:
         client.config_set("maxmemory-policy", policy)
-    with pytest.raises(StoreRefused, match=f"maxmemory-policy is {policy}.*set it to noeviction"):
+    with pytest.raises(StoreRefusedError, match=f"maxmemory-policy is {policy}.*set it to noeviction"):
         await backend.open()
 
 
@@ -55,15 +56,15 @@ async def test_the_policy_is_read_where_config_is_forbidden(backend: RedisBacken
         await append(store, "u", new("a"))
         await store.close()
         client.config_set("maxmemory-policy", "allkeys-random")
-        with pytest.raises(StoreRefused, match="allkeys-random"):
+        with pytest.raises(StoreRefusedError, match="allkeys-random"):
             await open_store(url, 10)
         client.execute_command("ACL SETUSER", "shop", "-info")
-    with pytest.raises(StoreRefused, match="refuses INFO or SCRIPT LOAD"):
+    with pytest.raises(StoreRefusedError, match="refuses INFO or SCRIPT LOAD"):
         await open_store(url, 10)
 
 
 async def test_wrong_credentials_are_refused(backend: RedisBackend) -> None:
-    with pytest.raises(StoreRefused, match="credentials") as refusal:
+    with pytest.raises(StoreRefusedError, match="credentials") as refusal:
         await open_store(f"redis://me:secret@127.0.0.1:{backend.server.port}", 10)
     assert "secret" not in str(refusal.value)
 
@@ -71,20 +72,20 @@ async def test_wrong_credentials_are_refused(backend: RedisBackend) -> None:
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
 async def test_an_unreachable_server_is_refused(scheme: str) -> None:
     port = free_port()
-    with pytest.raises(StoreRefused) as refusal:
+    with pytest.raises(StoreRefusedError) as refusal:
         await open_store(f"{scheme}://me:secret@127.0.0.1:{port}/0", 10)
     assert str(refusal.value) == (f"Redis at 127.0.0.1:{port} cannot be reached; start it or correct the state URL.")
 
 
 async def test_a_server_that_does_not_answer_is_refused(backend: RedisBackend) -> None:
     backend.server.pause()
-    with pytest.raises(StoreRefused, match="cannot be reached"):
+    with pytest.raises(StoreRefusedError, match="cannot be reached"):
         await backend.open()
 
 
 @pytest.mark.parametrize("url", ["redis://host:port", "redis://:secret@host:99999999"])
 async def test_a_malformed_url_is_refused(url: str) -> None:
-    with pytest.raises(StoreRefused) as refusal:
+    with pytest.raises(StoreRefusedError) as refusal:
         await open_store(url, 10)
     assert "secret" not in str(refusal.value)
 
@@ -107,9 +108,9 @@ async def test_a_paused_server_is_unavailability_within_the_budget(backend: Redi
     backend.server.resume()
     await recovered(store)
     # The outcome of the write is unknown; with its event_id it can be sent again.
-    snapshot = await append(store, "u", new("b", "y"))
-    assert snapshot.appended[0].sequence == 2
-    assert [event.item_id for event in snapshot.pending] == ["a", "b"]
+    view = await append(store, "u", new("b", "y"))
+    assert view.appended[0].sequence == 2
+    assert [event.item_id for event in view.pending] == ["a", "b"]
     backend.check()
     await store.close()
 
@@ -199,11 +200,11 @@ async def test_what_was_acknowledged_survives_the_server(backend: RedisBackend) 
         for n in count():
             event_id = f"{writer}-{n}"
             try:
-                snapshot = await append(store, f"u{writer % 2}", new("a", event_id))
+                view = await append(store, f"u{writer % 2}", new("a", event_id))
             except StoreUnavailable:
                 unanswered.append(event_id)
                 return
-            acknowledged[event_id] = snapshot.appended[0].sequence
+            acknowledged[event_id] = view.appended[0].sequence
             if len(acknowledged) > 200:
                 enough.set()
 
@@ -255,25 +256,25 @@ async def test_an_append_that_finds_no_memory_does_not_fail_the_reads_beside_it(
     await append(store, "u", new("a", "x"), new("b"))
     assert await put(store, "u", 1)
     before = await read(store, "u")
-    visits = [
-        Visit("u", V),
-        Visit("u", V, (new("c"),)),
-        Visit("someone new", V, (new("c", "y"),)),
-        Visit("u", V, (new("a", "x"),)),
-        Visit("u", V),
+    requests = [
+        AppendAndRead("u", V),
+        AppendAndRead("u", V, (new("c"),)),
+        AppendAndRead("someone new", V, (new("c", "y"),)),
+        AppendAndRead("u", V, (new("a", "x"),)),
+        AppendAndRead("u", V),
     ]
     with backend.client() as client, _no_memory(client):
         for _ in ("warm", "after a flush"):
-            read_first, refused, also_refused, duplicate, read_last = await store.visit(visits)
+            read_first, refused, also_refused, duplicate, read_last = await store.append_and_read(requests)
             assert (read_first, read_last) == (before, before)
-            assert isinstance(duplicate, Snapshot)
+            assert isinstance(duplicate, LogView)
             assert duplicate.appended == (Appended(1, True),)
             for entry in (refused, also_refused):
                 assert isinstance(entry, StoreUnavailable)
                 assert "memory" in entry.message
             client.script_flush()
-    appended = (await store.visit(visits))[1]
-    assert isinstance(appended, Snapshot)
+    appended = (await store.append_and_read(requests))[1]
+    assert isinstance(appended, LogView)
     assert appended.appended == (Appended(3, False),)
     backend.check()
     await store.close()
@@ -282,7 +283,7 @@ async def test_an_append_that_finds_no_memory_does_not_fail_the_reads_beside_it(
 async def test_a_server_that_does_not_answer_fails_every_visit_of_the_batch(backend: RedisBackend) -> None:
     store = await backend.open()
     backend.server.pause()
-    entries = await store.visit([Visit("u", V, (new("a"),)), Visit("v", V)])
+    entries = await store.append_and_read([AppendAndRead("u", V, (new("a"),)), AppendAndRead("v", V)])
     assert [type(entry) for entry in entries] == [StoreUnavailable, StoreUnavailable]
     backend.server.resume()
     await store.close()

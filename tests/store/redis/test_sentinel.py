@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from service.core.errors import StoreUnavailable
-from service.store.factory import StoreRefused, open_store
+from service.store.errors import StoreRefusedError
+from service.store.factory import open_store
 from tests.deployments import SentinelServers
 from tests.store.backends import RedisBackend
 from tests.store.calls import append, new, read
@@ -36,7 +37,7 @@ def test_random_operations_agree_with_the_model(backend: RedisBackend) -> None:
 
 
 async def test_a_primary_that_no_sentinel_knows_is_refused(shared_sentinels: SentinelServers) -> None:
-    with pytest.raises(StoreRefused, match="the Redis primary other cannot be reached"):
+    with pytest.raises(StoreRefusedError, match="the Redis primary other cannot be reached"):
         await open_store(shared_sentinels.url.replace("mymaster", "other"), 10)
 
 

@@ -5,12 +5,12 @@ import asyncio
 import pytest
 from redis.crc import key_slot
 
-from service.core.events import Appended, Visit
-from service.core.recommending.snapshots import memo_after
+from service.core.events import AppendAndRead, Appended
+from service.core.recommending.snapshots import next_snapshot
 from service.store.redis.layout import deletions_key, keys
 from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
-from tests.store.calls import V, append, new, put, visit_all
+from tests.store.calls import V, append, append_and_read_all, new, put
 from tests.store.contract import StoreContract
 from tests.store.random_operations import compare_with_model
 
@@ -58,12 +58,12 @@ async def test_a_memo_of_an_event_that_a_failover_has_undone_is_refused(backend:
         await asyncio.sleep(0.01)  # the stream's ids are milliseconds, and a failover takes many
     there = await append(store, "u", new("c", "3"))
     assert (undone.generation, undone.sequence) == (there.generation, there.sequence)
-    puts = [memo_after("u", V, snapshot, None, b"state") for snapshot in (undone, there)]
-    assert await store.put_memos(puts) == [False, True]
+    puts = [next_snapshot("u", V, view, None, b"state") for view in (undone, there)]
+    assert await store.put_snapshots(puts) == [False, True]
     older = await append(store, "u", new("d", "4"))
     await append(store, "u", new("e", "5"))
-    assert await store.put_memos([memo_after("u", "2", undone, None, b"state")]) == [False]
-    assert await store.put_memos([memo_after("u", "2", older, None, b"state")]) == [True]
+    assert await store.put_snapshots([next_snapshot("u", "2", undone, None, b"state")]) == [False]
+    assert await store.put_snapshots([next_snapshot("u", "2", older, None, b"state")]) == [True]
     await store.close()
 
 
@@ -75,12 +75,12 @@ async def test_scripts_survive_a_flush(backend: RedisBackend) -> None:
             client.script_flush()
 
         forget()
-        visits = [Visit("u", V, (new(f"i{n}"),)) for n in range(5)]
-        snapshots = await visit_all(store, visits)
-        assert [s.appended for s in snapshots] == [(Appended(n, False),) for n in range(1, 6)]
+        requests = [AppendAndRead("u", V, (new(f"i{n}"),)) for n in range(5)]
+        views = await append_and_read_all(store, requests)
+        assert [s.appended for s in views] == [(Appended(n, False),) for n in range(1, 6)]
         forget()
-        snapshots = await visit_all(store, [Visit(f"u{n}", V, (new("a"),)) for n in range(5)])
-        assert [s.appended for s in snapshots] == [(Appended(1, False),)] * 5
+        views = await append_and_read_all(store, [AppendAndRead(f"u{n}", V, (new("a"),)) for n in range(5)])
+        assert [s.appended for s in views] == [(Appended(1, False),)] * 5
         forget()
         assert await put(store, "u", 5)
         forget()

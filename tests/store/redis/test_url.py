@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.store.errors import StoreRefused
+from service.store.errors import StoreRefusedError
 from service.store.redis.url import Address, Target, parse_url
 
 
@@ -64,6 +64,6 @@ def test_a_url_says_where_and_as_whom(url: str, target: Target) -> None:
     ],
 )
 def test_what_cannot_be_meant_is_refused(url: str, says: str) -> None:
-    with pytest.raises(StoreRefused, match=says) as refusal:
+    with pytest.raises(StoreRefusedError, match=says) as refusal:
         parse_url(url)
     assert "secret" not in str(refusal.value)

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from service.core.errors import StoreUnavailable
-from service.core.events import Merged, Snapshot, Visit
-from service.core.store_port import Store
+from service.core.events import AppendAndRead, LogView, Merged
+from service.core.ports import Store
 from service.store.redis import layout
 from service.store.redis.layout import Script
 from service.store.redis.node import Call, Node
 from service.store.redis.pools import server_pool
 from service.store.redis.store import open_redis
 from service.store.redis.url import parse_url
-from service.store.redis.user_merge import Merges
+from service.store.redis.user_merge import UserMerge
 from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
-from tests.store.calls import append, new, put, read, visit_all
+from tests.store.calls import append, append_and_read_all, new, put, read
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +70,7 @@ async def merge_cut(backend: RedisBackend, user_id: str, source: str, step: int,
     """Begin a merge and stop at a step: before it, or with `lost` after Redis has done it."""
     steps = Steps(backend, step, cut_off, lost)
     with pytest.raises(StoreUnavailable, match="cut off"):
-        await Merges(steps.run, 1000, 0).merge(user_id, source)
+        await UserMerge(steps.run, 1000, 0).merge(user_id, source)
     await steps.close()
 
 
@@ -95,7 +95,7 @@ async def test_a_repetition_finishes(backend: RedisBackend, step: int, lost: boo
     assert merged is not None
     assert (merged.moved, merged.duplicates, merged.conflicts, merged.sequence) == (2, 1, 0, 5)
     assert await items(store, "u") == ["a", "b", "c", "d"]
-    assert await read(store, "v") == Snapshot("", 0, 0, None, ())
+    assert await read(store, "v") == LogView("", 0, 0, None, ())
     assert await store.merge("u", "v") == Merged(2, 1, 0, 5, repeated=True)
     backend.check()
     await store.close()
@@ -229,7 +229,7 @@ async def test_who_stood_still_brings_nothing_again(backend: RedisBackend, step:
                 assert await store.merge("u", f"v{n}")
 
     steps = Steps(backend, step, meanwhile)
-    await Merges(steps.run, 1000, 0).merge("u", "v")
+    await UserMerge(steps.run, 1000, 0).merge("u", "v")
     await steps.close()
     await store.finish_merges()
     expected = {"begun anew": ["e", "f"], "one of many": ["a", "c", "d", *("a" for _ in range(33))]}
@@ -249,7 +249,7 @@ async def test_who_stood_still_brings_nothing_of_a_source_that_was_deleted(backe
         await append(store, "v", new("e"))
 
     steps = Steps(backend, step, meanwhile)
-    await Merges(steps.run, 1000, 0).merge("u", "v")
+    await UserMerge(steps.run, 1000, 0).merge("u", "v")
     await steps.close()
     await store.finish_merges()
     came_in = step > STEPS.index("merge")
@@ -273,12 +273,12 @@ async def test_a_deletion_that_is_cut_off_is_finished(
     async def meanwhile() -> None:
         steps = Steps(backend, step, cut_off, lost)
         with pytest.raises(StoreUnavailable, match="cut off"):
-            await Merges(steps.run, 1000, 0).delete_user("v")
+            await UserMerge(steps.run, 1000, 0).delete_user("v")
         await steps.close()
         await (store.delete_user("v") if again else store.finish_merges())
 
     steps = Steps(backend, STEPS.index("merge"), meanwhile)
-    await Merges(steps.run, 1000, 0).merge("u", "v")
+    await UserMerge(steps.run, 1000, 0).merge("u", "v")
     await steps.close()
     emptied = again or (step, lost) > (0, False)
     assert await items(store, "u") == (["a", "c"] if emptied else ["a", "b", "c", "d"])
@@ -309,7 +309,7 @@ async def test_the_merges_of_other_servers_are_finished_while_one_is_down(backen
         ]
 
     with pytest.raises(StoreUnavailable, match="down"):
-        await Merges(run, 1000, 0).finish_all()
+        await UserMerge(run, 1000, 0).finish_all()
     await steps.close()
     assert sorted(await items(store, "u")) == ["a", "b", "c", "d"]
     assert await store.finish_merges() == 1
@@ -328,8 +328,8 @@ async def test_a_source_that_a_failover_brings_back_comes_in_once(backend: Redis
         for key, value in before.items():
             if value is not None:
                 client.restore(key, 0, value, replace=True)
-    [snapshot] = await visit_all(store, [Visit("v", None, (new("e", None, 5.0),))])
-    assert len(snapshot.pending) == 4
+    [view] = await append_and_read_all(store, [AppendAndRead("v", None, (new("e", None, 5.0),))])
+    assert len(view.pending) == 4
     assert await store.merge("u", "v") == Merged(1, 0, 0, 6)
     assert await items(store, "u") == ["a", "b", "c", "d", "e"]
     backend.check()

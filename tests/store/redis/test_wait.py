@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from service.core.errors import StoreUnavailable
-from service.core.events import Appended, Snapshot, Visit
+from service.core.events import AppendAndRead, Appended, LogView
 from tests.deployments import in_step, wait_for
 from tests.servers import RedisServer, free_port
 from tests.store.backends import RedisBackend
@@ -35,9 +35,11 @@ async def test_nothing_is_acknowledged_that_the_replica_lacks(servers: tuple[Red
     store = await RedisBackend(primary, wait=1).open()
     await append(store, "u", new("a", "e1"), new("b", "e2"))
     replica.pause()
-    entries = await store.visit([Visit("v", V), Visit("u", V, (new("c", "e3"),)), Visit("u", V)])
+    entries = await store.append_and_read(
+        [AppendAndRead("v", V), AppendAndRead("u", V, (new("c", "e3"),)), AppendAndRead("u", V)]
+    )
     # Reads are served; what they see may be lost by a failover, and is acknowledged to nobody.
-    assert [type(entry) for entry in entries] == [Snapshot, StoreUnavailable, Snapshot]
+    assert [type(entry) for entry in entries] == [LogView, StoreUnavailable, LogView]
     # A repetition has nothing new to write, and is no more acknowledged than the first was.
     with pytest.raises(StoreUnavailable, match="has not got the write onto enough replicas"):
         await append(store, "u", new("c", "e3"))
@@ -89,7 +91,7 @@ async def test_a_server_that_became_a_replica_is_unavailability(servers: tuple[R
                 await append(store, "u", event)
         # This one writes nothing at all, so that WAIT alone is refused.
         with pytest.raises(StoreUnavailable, match="takes no events"):
-            await store.swap_note("name", "another text", "text")
+            await store.compare_and_set("name", "another text", "text")
         replica.resume()
         client.replicaof("NO", "ONE")
     await store.close()
@@ -107,13 +109,13 @@ async def test_what_is_acknowledged_is_there_when_the_replica_takes_over(
     async def write(writer: int) -> None:
         for n in range(1000):
             try:
-                snapshot = await append(store, f"u{writer}", new("a", f"{writer}-{n}"))
+                view = await append(store, f"u{writer}", new("a", f"{writer}-{n}"))
             except StoreUnavailable:
                 if killed:
                     return
                 await asyncio.sleep(0.05)  # a busy machine; it is acknowledged to nobody
                 continue
-            acknowledged[f"{writer}-{n}"] = snapshot.sequence
+            acknowledged[f"{writer}-{n}"] = view.sequence
             if len(acknowledged) > 100:
                 enough.set()
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from service.core.errors import StoreUnavailable
-from service.core.events import Visit
-from service.store.factory import StoreRefused, open_store
+from service.core.events import AppendAndRead
+from service.store.errors import StoreRefusedError
+from service.store.factory import open_store
 from service.store.sqlite import schema
 from tests.store.backends import SqliteBackend
 from tests.store.calls import append, new, put, read, sequences
@@ -26,15 +27,15 @@ ROOT = Path(__file__).parents[3]
 # Appends one event after another to one user and says so; arguments: URL, the writer's name, how many.
 WRITER = """
 import asyncio, sys
-from service.core.events import NewEvent, Visit
+from service.core.events import AppendAndRead, NewEvent
 from service.store.factory import open_store
 
 async def main(url, name, number):
     store = await open_store(url, 100_000)
     for n in range(int(number)):
         event = NewEvent.create(f"{name}-{n}", None, f"{name}-{n}", 0.0)
-        [snapshot] = await store.visit([Visit("u", None, (event,))])
-        print(snapshot.appended[0].sequence, flush=True)
+        [view] = await store.append_and_read([AppendAndRead("u", None, (event,))])
+        print(view.appended[0].sequence, flush=True)
     await store.close()
 
 asyncio.run(main(*sys.argv[1:]))
@@ -111,7 +112,7 @@ async def test_events_have_one_order_over_all_users(backend: SqliteBackend) -> N
 
 async def test_what_is_deleted_is_not_left_in_the_file(backend: SqliteBackend) -> None:
     store = await backend.open()
-    for connection in ("_log", "_memos"):
+    for connection in ("_log", "_snapshots"):
         pragma = getattr(store, connection).execute
         assert await store._in_thread(lambda run=pragma: run("PRAGMA secure_delete").fetchone()) == (1,)  # type: ignore[attr-defined]
     await append(store, "stays", new("a"))
@@ -153,7 +154,7 @@ async def test_a_lock_that_is_not_released_is_unavailability(
             await put(store, "u", 1)
         assert len((await read(store, "u")).pending) == 1  # reading goes on
         # but not in one transaction with a write
-        entries = await store.visit([Visit("u", None), Visit("v", None, (new("a"),))])
+        entries = await store.append_and_read([AppendAndRead("u", None), AppendAndRead("v", None, (new("a"),))])
         assert [type(entry) for entry in entries] == [StoreUnavailable, StoreUnavailable]
         other.execute("ROLLBACK")
     assert (await append(store, "u", new("b"))).sequence == 2
@@ -179,7 +180,9 @@ async def test_a_failure_midway_leaves_no_half_batch(backend: SqliteBackend) -> 
     await append(store, "u", new("a"))
     before = backend.contents()
     with pytest.raises(sqlite3.IntegrityError):  # SQLite has no NaN
-        await store.visit([Visit("u", None, (new("b"),)), Visit("v", None, (new("c", None, math.nan),))])
+        await store.append_and_read(
+            [AppendAndRead("u", None, (new("b"),)), AppendAndRead("v", None, (new("c", None, math.nan),))]
+        )
     assert backend.contents() == before
     assert (await append(store, "u", new("b"))).sequence == 2
     await store.close()
@@ -201,18 +204,18 @@ async def test_a_failure_midway_leaves_no_half_batch(backend: SqliteBackend) -> 
     ],
 )
 async def test_a_wrong_url_is_refused(url: str, says: str) -> None:
-    with pytest.raises(StoreRefused, match=says) as refusal:
+    with pytest.raises(StoreRefusedError, match=says) as refusal:
         await open_store(url, 10)
     assert "secret" not in str(refusal.value)
 
 
 async def test_waiting_for_replicas_is_refused(backend: SqliteBackend) -> None:
-    with pytest.raises(StoreRefused, match="no replicas"):
+    with pytest.raises(StoreRefusedError, match="no replicas"):
         await open_store(backend.url, 10, wait=1)
 
 
 async def test_a_limit_below_one_is_refused(backend: SqliteBackend) -> None:
-    with pytest.raises(StoreRefused, match="at least 1"):
+    with pytest.raises(StoreRefusedError, match="at least 1"):
         await open_store(backend.url, 0)
 
 
@@ -220,7 +223,7 @@ async def test_a_folder_that_is_not_writable_is_refused(
     backend: SqliteBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
-    with pytest.raises(StoreRefused, match="not writable"):
+    with pytest.raises(StoreRefusedError, match="not writable"):
         await backend.open()
     assert not backend.path.exists()
 
@@ -238,12 +241,12 @@ async def test_a_file_that_is_not_ours_is_refused_and_untouched(
     with closing(sqlite3.connect(backend.path)) as db:
         db.execute(script)
     before = backend.path.read_bytes()
-    with pytest.raises(StoreRefused, match=says):
+    with pytest.raises(StoreRefusedError, match=says):
         await backend.open()
     assert backend.path.read_bytes() == before
 
 
 async def test_a_file_that_is_no_database_is_refused(backend: SqliteBackend) -> None:
     backend.path.write_text("these are my notes " * 100)
-    with pytest.raises(StoreRefused, match="cannot be used"):
+    with pytest.raises(StoreRefusedError, match="cannot be used"):
         await backend.open()

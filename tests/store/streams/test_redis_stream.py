@@ -10,8 +10,8 @@ import pytest
 import redis
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.stream_consumer import FIRST, LeaseLost, Refused
-from service.store.factory import StoreRefused
+from service.core.jobs.stream_consumer import FIRST, LeaseLostError, Refused
+from service.store.errors import StoreRefusedError
 from service.store.streams.redis_stream import RedisStream, open_stream
 from tests.servers import RedisServer, free_port
 
@@ -67,13 +67,13 @@ async def test_one_leads_and_another_after_it_finds_what_was_not_finished(
     assert await first.lead()
     assert not await second.lead()
     for refused in (second.keep(), second.fresh(5), second.unfinished(FIRST, 5)):
-        with pytest.raises(LeaseLost):
+        with pytest.raises(LeaseLostError):
             await refused
     await second.release()  # of a lease that it does not hold
     taken = await first.fresh(3)
     await first.finish(taken[:1], [])
     await first.release()
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLostError):
         await first.fresh(3)
     assert await second.lead()
     found, after = await second.unfinished(FIRST, 1)
@@ -95,7 +95,7 @@ async def test_a_lease_ends_by_itself_and_lasts_while_it_is_used(
     client.pexpire(f"{stream}:{GROUP}:lease", 1)
     await asyncio.sleep(0.1)
     assert await second.lead()
-    with pytest.raises(LeaseLost):
+    with pytest.raises(LeaseLostError):
         await first.keep()
 
 
@@ -143,9 +143,9 @@ async def test_a_stream_that_was_deleted_begins_anew(
 
 
 async def test_what_cannot_be_reached_is_refused_at_the_start_and_unavailable_later() -> None:
-    with pytest.raises(StoreRefused, match=r"127\.0\.0\.1"):
+    with pytest.raises(StoreRefusedError, match=r"127\.0\.0\.1"):
         await open_stream(f"redis://:hunter2@127.0.0.1:{free_port()}/0", "s", GROUP)
-    with pytest.raises(StoreRefused, match="malformed"):
+    with pytest.raises(StoreRefusedError, match="malformed"):
         await open_stream("redis://127.0.0.1:port/0", "s", GROUP)
     with RedisServer() as server:
         source = await open_stream(server.url, "s", GROUP)
@@ -163,5 +163,5 @@ async def test_what_cannot_be_reached_is_refused_at_the_start_and_unavailable_la
 
 async def test_a_key_that_is_no_stream_is_refused(shared_redis: RedisServer, client: Any, stream: str) -> None:
     client.set(stream, "a string")
-    with pytest.raises(StoreRefused, match="WRONGTYPE"):
+    with pytest.raises(StoreRefusedError, match="WRONGTYPE"):
         await open_stream(shared_redis.url, stream, GROUP)

@@ -47,16 +47,16 @@ def test_loss_and_gradients_are_those_of_the_plain_estimate(chunk: int) -> None:
     table, popularity, targets_of = catalogue(1)
     targets = targets_of(23)
     targets[[0, 7, 22]] = 0
-    drawn = Negatives(popularity, 31).draw(targets)
+    sampled = Negatives(popularity, 31).draw(targets)
     outputs = torch.randn(23, DIM, dtype=torch.float64, requires_grad=True)
     table.requires_grad_()
-    ours = sampled_softmax_loss(outputs, table, targets, drawn, chunk=chunk)
-    theirs = plain(outputs, table, targets, *drawn)
+    ours = sampled_softmax_loss(outputs, table, targets, sampled, chunk=chunk)
+    theirs = plain(outputs, table, targets, *sampled)
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
     found, wanted = (torch.autograd.grad(3.0 * loss, (outputs, table)) for loss in (ours, theirs))
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
-    halved = sampled_softmax_loss(outputs, table, targets, drawn, torch.tensor(40), chunk)
+    halved = sampled_softmax_loss(outputs, table, targets, sampled, torch.tensor(40), chunk)
     torch.testing.assert_close(halved, ours * 20 / 40)
 
 
@@ -116,9 +116,9 @@ def test_products_may_be_made_in_bfloat16() -> None:
     table, popularity, targets_of = catalogue(4)
     table, targets = table.float().requires_grad_(), targets_of(50)
     outputs = torch.randn(50, DIM)
-    drawn = Negatives(popularity, 64).draw(targets)
-    [gradient] = torch.autograd.grad(sampled_softmax_loss(outputs, table, targets, drawn), table)
-    loss = sampled_softmax_loss(outputs.bfloat16(), table, targets, drawn)
+    sampled = Negatives(popularity, 64).draw(targets)
+    [gradient] = torch.autograd.grad(sampled_softmax_loss(outputs, table, targets, sampled), table)
+    loss = sampled_softmax_loss(outputs.bfloat16(), table, targets, sampled)
     [rough] = torch.autograd.grad(loss, table)
     assert rough.dtype == torch.float32
     assert (rough - gradient).norm() < 0.03 * gradient.norm()

@@ -108,11 +108,13 @@ def test_a_run_that_is_killed_at_any_moment_ends_where_the_whole_one_does(tmp_pa
     rng = np.random.default_rng(0)
     source = tmp_path / "events.txt"
     source.write_text("".join(f"u{u} " + " ".join(map(str, rng.zipf(1.4, 20) % 50)) + "\n" for u in range(100)))
-    recipe = "--dim 8 --layers 1 --epochs 90 --evaluate-every 4 --patience 30 --window 20 --batch 24 --device cpu"
+    hyperparameters = (
+        "--dim 8 --layers 1 --epochs 90 --evaluate-every 4 --patience 30 --window 20 --batch 24 --device cpu"
+    )
 
     def start(out: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "model.training", "train", str(source), "--out", str(tmp_path / out)]
-        return subprocess.Popen([*command, "--refit", *recipe.split()], cwd=ROOT, stdout=subprocess.DEVNULL)
+        return subprocess.Popen([*command, "--refit", *hyperparameters.split()], cwd=ROOT, stdout=subprocess.DEVNULL)
 
     whole = start("whole")
     assert whole.wait(120) == 0

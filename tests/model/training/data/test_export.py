@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from model.training.data import export
 from model.training.data.export import export_log
-from model.training.data.interactions import export, read_interactions
+from model.training.data.interactions import read_interactions
 from model.training.errors import DataError
-from service.core.store_port import Store
+from service.core.ports import Store
 from tests.model.training.logs import append, exported, logged, use
 from tests.store.backends import Backend, RedisBackend, SqliteBackend
 

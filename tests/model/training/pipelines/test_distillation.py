@@ -13,9 +13,9 @@ from model.network import RecBLR
 from model.training.data.interactions import Interactions
 from model.training.errors import DataError
 from model.training.pipelines.distillation import learn_from_teachers
-from model.training.trainer.hyperparameters import Recipe, recipe_for
+from model.training.trainer.hyperparameters import Hyperparameters, hyperparameters_for
 from model.training.trainer.sequence_packing import Windows
-from model.training.trainer.soft_targets import TAUGHT, Lesson, prepare_lesson
+from model.training.trainer.soft_targets import TAUGHT, SoftTargets, prepare_soft_targets
 from model.training.trainer.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def test_a_lesson_is_the_mean_of_what_each_teacher_says_before_each_event(
 ) -> None:
     data = histories([5, 0, 1, 12, 3], items)
     teachers = teachers_of(items, start_token)
-    lesson = prepare_lesson(teachers, data, temperature)
+    soft_targets = prepare_soft_targets(teachers, data, temperature)
     asked = 0
     for user in range(len(data.user_ids)):
         begin, end = int(data.offsets[user]), int(data.offsets[user + 1])
@@ -59,8 +59,8 @@ def test_a_lesson_is_the_mean_of_what_each_teacher_says_before_each_event(
                 scores = (teacher.item_embedding.weight.detach() @ output).double()[1:]
                 mean[1:] += (scores / temperature).softmax(0) / len(teachers)
             found = torch.zeros(items + 1, dtype=torch.float64)
-            found[lesson.items[event].long()] = lesson.shares[event].double()
-            top = mean.topk(lesson.items.shape[1])
+            found[soft_targets.items[event].long()] = soft_targets.shares[event].double()
+            top = mean.topk(soft_targets.items.shape[1])
             wanted = torch.zeros_like(mean).scatter(0, top.indices, TAUGHT * top.values / top.values.sum())
             assert (found - wanted).abs().max() < 4e-3  # bfloat16
             assert found.sum() < 1.0
@@ -91,13 +91,15 @@ def test_rows_name_each_targets_event_and_its_users_weight(start_token: bool) ->
 def test_a_student_follows_its_lesson(tmp_path: Path) -> None:
     """Teachers who are sure of item 7 after everything, whatever came, bring the student to say so."""
     data = histories([20] * 40, 30)
-    recipe = Recipe(
+    hyperparameters = Hyperparameters(
         window=16, batch=8, epochs=30, learning_rate=2e-2, dropout=0.0, embedding_dropout=0.0, evaluate_every=30
     )
     past = data.without_last(2)
     items = torch.full((len(past.rows), 1), 7, dtype=torch.int32)
-    lesson = Lesson(items, torch.full((len(past.rows), 1), 0.9))
-    trainer = Trainer(data, ModelConfig(items=30, dim=8, layers=1), recipe, tmp_path, CPU, lesson=lesson)
+    soft_targets = SoftTargets(items, torch.full((len(past.rows), 1), 0.9))
+    trainer = Trainer(
+        data, ModelConfig(items=30, dim=8, layers=1), hyperparameters, tmp_path, CPU, soft_targets=soft_targets
+    )
     network = trainer.run(lambda line: None).network.eval()
     output = network(torch.tensor([[0, 3, 9]]))[0][0, -1]
     expected = (network.item_embedding.weight @ output)[1:].softmax(0)[7 - 1]
@@ -107,17 +109,17 @@ def test_a_student_follows_its_lesson(tmp_path: Path) -> None:
 def test_teachers_are_trained_once_and_a_killed_run_finds_them(tmp_path: Path) -> None:
     data = histories([12] * 50, 20)
     config = ModelConfig(items=20, dim=8, layers=1)
-    recipe = recipe_for(50, 20, 600, {"teachers": 2, "epochs": 3})
-    lesson = learn_from_teachers(data, config, recipe, tmp_path, CPU)
-    assert lesson is not None
-    assert lesson.items.shape == (500, 20)
+    hyperparameters = hyperparameters_for(50, 20, 600, {"teachers": 2, "epochs": 3})
+    soft_targets = learn_from_teachers(data, config, hyperparameters, tmp_path, CPU)
+    assert soft_targets is not None
+    assert soft_targets.items.shape == (500, 20)
     assert sorted(path.name for path in (tmp_path / "teachers").iterdir()) == ["1", "2"]
     lines = (tmp_path / "teachers" / "2" / "metrics.jsonl").read_text().splitlines()
-    again = learn_from_teachers(data, config, recipe, tmp_path, CPU)
+    again = learn_from_teachers(data, config, hyperparameters, tmp_path, CPU)
     assert again is not None
-    assert torch.equal(again.shares, lesson.shares)
+    assert torch.equal(again.shares, soft_targets.shares)
     assert (tmp_path / "teachers" / "2" / "metrics.jsonl").read_text().splitlines() == lines
-    whole = learn_from_teachers(data, config, recipe, tmp_path / "final", CPU, final=True)
+    whole = learn_from_teachers(data, config, hyperparameters, tmp_path / "final", CPU, final=True)
     assert whole is not None
     assert len(whole.items) == 600
 
@@ -125,6 +127,6 @@ def test_teachers_are_trained_once_and_a_killed_run_finds_them(tmp_path: Path) -
 def test_no_teachers_is_no_lesson_and_too_many_items_are_a_sentence(tmp_path: Path) -> None:
     data = histories([12] * 5, 20)
     config = ModelConfig(items=20, dim=8, layers=1)
-    assert learn_from_teachers(data, config, Recipe(), tmp_path, CPU) is None
+    assert learn_from_teachers(data, config, Hyperparameters(), tmp_path, CPU) is None
     with pytest.raises(DataError, match="--teachers 0"):
-        learn_from_teachers(data, config, Recipe(teachers=1, full_softmax=10), tmp_path, CPU)
+        learn_from_teachers(data, config, Hyperparameters(teachers=1, full_softmax=10), tmp_path, CPU)

@@ -11,7 +11,7 @@ from model.config import ModelConfig
 from model.training.__main__ import main
 from model.training.errors import DataError
 from model.training.publishing.item_titles import attach_titles
-from service.core.ports import ScoredItem, TopK, Turn
+from service.core.engine_requests import EngineRequest, ScoredItem, TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 from tests.model.builders import bundle_of
 
@@ -58,9 +58,9 @@ def test_answers_carry_the_titles_and_a_state_stays_valid(tmp_path: Path, source
     untitled, titled = (CpuEngine(load_bundle(folder), 100) for folder in (source, tmp_path / "out"))
 
     def answer(engine: CpuEngine, state: bytes | None, *items: str) -> tuple[bytes, dict[str, ScoredItem]]:
-        (folded,) = engine.run([Turn(state, items, TopK(12, exclude_seen=False))])
-        assert not isinstance(folded, Exception)
-        return folded.state, {item.item_id: item for item in folded.items}
+        (result,) = engine.run([EngineRequest(state, items, TopK(12, exclude_seen=False))])
+        assert not isinstance(result, Exception)
+        return result.state, {item.item_id: item for item in result.items}
 
     state, _ = answer(untitled, None, "i3", "i1")
     _, found = answer(titled, state, "i5")

@@ -156,8 +156,8 @@ def test_bars_are_as_high_as_their_values() -> None:
 def test_training_leaves_report_metrics_and_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "events.txt"
     source.write_text("".join(f"u{u} " + " ".join(f"i{(u + n) % 9}" for n in range(12)) + "\n" for u in range(20)))
-    recipe = "--dim 8 --layers 1 --epochs 4 --evaluate-every 2 --window 8 --batch 16 --device cpu"
-    assert main(["train", str(source), "--out", str(tmp_path / "run"), *recipe.split()]) == 0
+    hyperparameters = "--dim 8 --layers 1 --epochs 4 --evaluate-every 2 --window 8 --batch 16 --device cpu"
+    assert main(["train", str(source), "--out", str(tmp_path / "run"), *hyperparameters.split()]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["report"] == str(tmp_path / "run" / "report.html")
     assert {"report.html", "metrics.jsonl", "bundle"} <= {path.name for path in (tmp_path / "run").iterdir()}

@@ -12,7 +12,7 @@ import numpy as np
 from model.bundle.bundle import load_bundle
 
 ROOT = Path(__file__).parents[4]
-RECIPE = (
+HYPERPARAMETERS = (
     "--dim 8 --layers 1 --window 12 --batch 6 --epochs 4 --evaluate-every 2 --learning-rate 0.01 --warmup-steps 3 "
     "--dropout 0 --embedding-dropout 0 --device cpu"
 )
@@ -21,7 +21,7 @@ RECIPE = (
 def train(data: Path, out: Path, launcher: list[str]) -> dict[str, float]:
     command = [sys.executable, "-m", *launcher, "model.training", "train", str(data), "--out", str(out)]
     done = subprocess.run(
-        [*command, *RECIPE.split()], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [*command, *HYPERPARAMETERS.split()], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])

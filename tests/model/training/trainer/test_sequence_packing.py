@@ -33,9 +33,9 @@ def numbered(lengths: list[int] = LENGTHS) -> Interactions:
 
 
 def epoch(data: Interactions, token: bool, length: int, batch: int, seed: int) -> list[Batch]:
-    drawn = Windows(data, length, batch, token, torch.device("cpu"))
-    batches = list(drawn.epoch(torch.Generator().manual_seed(seed)))
-    assert len(batches) == drawn.steps_per_epoch
+    sampled = Windows(data, length, batch, token, torch.device("cpu"))
+    batches = list(sampled.epoch(torch.Generator().manual_seed(seed)))
+    assert len(batches) == sampled.steps_per_epoch
     return batches
 
 

@@ -17,13 +17,13 @@ from model.network import RecBLR
 from model.training.data.interactions import DataError, Interactions
 from model.training.evaluation.leave_one_out import Ranks, leave_one_out
 from model.training.publishing.bundle_writer import load_network, publish
-from model.training.trainer.hyperparameters import Recipe
+from model.training.trainer.hyperparameters import Hyperparameters
 from model.training.trainer.trainer import Trained, Trainer
 
 CPU = torch.device("cpu")
 ITEMS = 40
 CONFIG = ModelConfig(items=ITEMS, dim=16, expansion=1, conv_width=3, layers=1)
-SHORT = Recipe(window=10, batch=16, epochs=6, learning_rate=5e-3, warmup_steps=5, evaluate_every=2, seed=3)
+SHORT = Hyperparameters(window=10, batch=16, epochs=6, learning_rate=5e-3, warmup_steps=5, evaluate_every=2, seed=3)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,11 @@ def markov(users: int, length: int, seed: int = 0) -> Interactions:
 
 
 def train(
-    folder: Path, data: Interactions, recipe: Recipe = SHORT, config: ModelConfig = CONFIG, stop_after: int = 0
+    folder: Path,
+    data: Interactions,
+    hyperparameters: Hyperparameters = SHORT,
+    config: ModelConfig = CONFIG,
+    stop_after: int = 0,
 ) -> tuple[Trained | None, list[dict[str, Any]]]:
     """A run in `folder`, cut off after the report of epoch `stop_after` if there is one."""
     lines: list[dict[str, Any]] = []
@@ -62,7 +66,7 @@ def train(
             raise KeyboardInterrupt
 
     folder.mkdir(exist_ok=True)
-    trainer = Trainer(data, config, recipe, folder, CPU)
+    trainer = Trainer(data, config, hyperparameters, folder, CPU)
     try:
         return trainer.run(report), lines
     except KeyboardInterrupt:
@@ -91,8 +95,8 @@ def by_popularity(data: Interactions) -> float:
 @pytest.mark.parametrize("start_token", [True, False])
 def test_the_loss_falls_and_the_model_beats_popularity(tmp_path: Path, start_token: bool) -> None:
     data = markov(users=200, length=20)
-    recipe = replace(SHORT, epochs=20, evaluate_every=10)
-    trained, lines = train(tmp_path / "run", data, recipe, replace(CONFIG, start_token=start_token))
+    hyperparameters = replace(SHORT, epochs=20, evaluate_every=10)
+    trained, lines = train(tmp_path / "run", data, hyperparameters, replace(CONFIG, start_token=start_token))
     assert trained is not None
     losses = [line["loss"] for line in lines]
     assert [line["epoch"] for line in lines] == list(range(1, 21))
@@ -105,10 +109,10 @@ def test_the_loss_falls_and_the_model_beats_popularity(tmp_path: Path, start_tok
 
 
 def test_a_run_that_diverges_begins_again_at_half_the_learning_rate(tmp_path: Path) -> None:
-    data, recipe = markov(users=50, length=12), replace(SHORT, epochs=4)
-    diverged, lines = train(tmp_path / "diverges", data, replace(recipe, learning_rate=200.0))
+    data, hyperparameters = markov(users=50, length=12), replace(SHORT, epochs=4)
+    diverged, lines = train(tmp_path / "diverges", data, replace(hyperparameters, learning_rate=200.0))
     assert [line["learning_rate"] for line in lines if "diverged" in line] == [100.0]
-    calm, _ = train(tmp_path / "calm", data, replace(recipe, learning_rate=100.0))
+    calm, _ = train(tmp_path / "calm", data, replace(hyperparameters, learning_rate=100.0))
     assert equal(diverged, calm)
 
 
@@ -119,10 +123,10 @@ def test_a_run_that_keeps_diverging_is_given_up(tmp_path: Path) -> None:
 
 def test_sampled_negatives_teach_what_the_full_softmax_teaches(tmp_path: Path) -> None:
     data = markov(users=200, length=20)
-    recipe = replace(SHORT, epochs=20, evaluate_every=10)
-    full, _ = train(tmp_path / "full", data, recipe)
-    sampled, lines = train(tmp_path / "sampled", data, replace(recipe, full_softmax=ITEMS - 1, negatives=31))
-    same, _ = train(tmp_path / "same", data, replace(recipe, full_softmax=ITEMS))
+    hyperparameters = replace(SHORT, epochs=20, evaluate_every=10)
+    full, _ = train(tmp_path / "full", data, hyperparameters)
+    sampled, lines = train(tmp_path / "sampled", data, replace(hyperparameters, full_softmax=ITEMS - 1, negatives=31))
+    same, _ = train(tmp_path / "same", data, replace(hyperparameters, full_softmax=ITEMS))
     assert full is not None and sampled is not None
     assert equal(full, same)
     assert not equal(full, sampled)
@@ -157,9 +161,9 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
 
 def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
     data = markov(users=60, length=14)
-    recipe = replace(SHORT, epochs=2)
-    one, same = (train(tmp_path / name, data, recipe)[0] for name in ("one", "same"))
-    other, _ = train(tmp_path / "other", data, replace(recipe, seed=4))
+    hyperparameters = replace(SHORT, epochs=2)
+    one, same = (train(tmp_path / name, data, hyperparameters)[0] for name in ("one", "same"))
+    other, _ = train(tmp_path / "other", data, replace(hyperparameters, seed=4))
     assert equal(one, same)
     assert not equal(one, other)
 
@@ -168,12 +172,12 @@ def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
 def test_another_runs_folder_is_refused(tmp_path: Path, change: str) -> None:
     data = markov(users=60, length=14)
     train(tmp_path, data, stop_after=2)
-    recipe = replace(SHORT, dropout=0.5) if change == "recipe" else SHORT
+    hyperparameters = replace(SHORT, dropout=0.5) if change == "recipe" else SHORT
     config = replace(CONFIG, conv_width=4) if change == "config" else CONFIG
     if change == "data":
         data = markov(users=61, length=14)
     with pytest.raises(DataError, match="another folder"):
-        train(tmp_path, data, recipe, config)
+        train(tmp_path, data, hyperparameters, config)
 
 
 def test_a_run_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
@@ -181,8 +185,8 @@ def test_a_run_stops_when_validation_no_longer_improves(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = rng.integers(1, ITEMS + 1, 400).astype(np.int32)
     data = replace(markov(users=40, length=10), rows=rows)
-    recipe = replace(SHORT, epochs=200, evaluate_every=1, patience=3, learning_rate=0.05)
-    trained, lines = train(tmp_path / "run", data, recipe)
+    hyperparameters = replace(SHORT, epochs=200, evaluate_every=1, patience=3, learning_rate=0.05)
+    trained, lines = train(tmp_path / "run", data, hyperparameters)
     assert trained is not None
     assert len(lines) < 200
     assert trained.best_epoch == len(lines) - 3
