@@ -77,7 +77,7 @@ ENGINE_REQUESTS_PER_BATCH = 64
 SIMILAR_PER_BATCH = 8
 LONGEST_QUEUE = 4096
 # Seconds of the engine's work that the event loop does itself. Handing it to a thread and taking the GIL back after
-# each kernel costs more than a small batch (DECISIONS.md).
+# each kernel costs more than a small batch (decision 0039).
 LONGEST_INLINE = 2e-3
 # Seconds after which a thread that runs Python lets another one. The engine's takes the GIL back after each kernel,
 # and the interpreter's own 5 ms is what it would wait each time while the event loop is busy.

@@ -14,7 +14,7 @@ from model.training.errors import DataError
 class Hyperparameters:
     """One run's settings; raises `DataError` for those that no run can have.
 
-    The defaults measured best on MovieLens-1M: see DECISIONS.md. `recipe_for` chooses for other data.
+    The defaults measured best on MovieLens-1M: see decision 0015. `recipe_for` chooses for other data.
 
     window         steps in a training row
     batch          rows in an optimisation step

@@ -1,7 +1,7 @@
 """The two requests that carry the traffic, answered below the framework's conveniences.
 
 An ordinary event and an ordinary read skip routing, dependencies and response models, which cost more than all of
-the service's own work on them (figures in DECISIONS.md). Whatever is not ordinary (another media type, a parameter
+the service's own work on them (figures in decision 0041). Whatever is not ordinary (another media type, a parameter
 that is not known, a body that does not validate) goes on to the declared routes as if nothing had happened. These
 stay the specification: they answer alike, and every refusal of a request is theirs.
 """
