@@ -16,11 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from model.network import RecBLR
+from model.ranking_metrics import hit_rate, ndcg
 from model.training.data.history_builder import Histories, blocks, roomy
 from model.training.data.interactions import Interactions
 from model.training.data.readers import read_export
 from model.training.errors import DataError
-from model.training.evaluation.ranking import Questions, mean_hit, mean_ndcg, rank_next
+from model.training.evaluation.ranking import Questions, rank_next
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ def judge(
     )
     ranks = rank_next(network, popularity, questions)
     return {
-        "ndcg@10": mean_ndcg(ranks),
-        "hr@10": mean_hit(ranks),
+        "ndcg@10": ndcg(ranks, 10),
+        "hr@10": hit_rate(ranks, 10),
         "known_items": float((rows[timeline.items[asked]] > 0).mean()),
     }
