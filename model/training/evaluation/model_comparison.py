@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from model.bundle.bundle import read_manifest
 from model.network import RecBLR
+from model.ranking_metrics import hit_rate, ndcg
 from model.training.data.interactions import Interactions
 from model.training.data.time_split import Timeline
 from model.training.evaluation.bundle_loader import load_network
-from model.training.evaluation.ranking import Questions, mean_hit, mean_ndcg, rank_next
+from model.training.evaluation.ranking import Questions, rank_next
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def evaluate_newest(
     )
     ranks = rank_next(network, popularity, questions)
     return {
-        "ndcg@10": mean_ndcg(ranks),
-        "hr@10": mean_hit(ranks),
+        "ndcg@10": ndcg(ranks, 10),
+        "hr@10": hit_rate(ranks, 10),
         "known_items": float((rows[timeline.items[asked]] > 0).mean()),
     }
