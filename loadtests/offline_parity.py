@@ -28,7 +28,7 @@ from model.bundle.bundle import BundleError
 from model.training.data.interactions import Interactions, read_interactions
 from model.training.errors import DataError
 from model.training.evaluation.bundle_loader import load_network
-from model.training.evaluation.leave_one_out import Ranks, leave_one_out
+from model.training.evaluation.leave_one_out import LeaveOneOutRanks, leave_one_out
 
 DEPTH = 20
 
@@ -122,7 +122,7 @@ def main() -> int:
     except ExceptionGroup as failed:
         sys.stderr.write(f"error: {failed.exceptions[0]!r}; is the server at {options.url} up?\n")
         return 2
-    online = Ranks(np.array([r.kept for r in replayed]), np.array([r.masked for r in replayed])).metrics()
+    online = LeaveOneOutRanks(np.array([r.kept for r in replayed]), np.array([r.masked for r in replayed])).metrics()
     offline = leave_one_out(network, histories).metrics()
     wanted = [f"{column}{metric}@10" for column in ("", "masked_") for metric in ("hr", "ndcg")]
     result = {
