@@ -7,12 +7,12 @@ import re
 from service.api.schemas.requests import EventIn, event_or_error
 from service.core.errors import InvalidRequest
 from service.core.events import NewEvent
-from service.core.jobs.stream_consumer import Entry
+from service.core.jobs.stream_consumer import StreamEntry
 
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
-def parse_entry(stream: str, entry: Entry) -> tuple[str, NewEvent]:
+def parse_entry(stream: str, entry: StreamEntry) -> tuple[str, NewEvent]:
     """The user and the event of an entry; raises `InvalidRequest`.
 
     Without an event_id it gets one made of the stream's name and the entry's id, so that the entry, should it come
