@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.network import RecBLR
+from model.ranking_metrics import ndcg
 from model.training.data.interactions import Interactions
-from model.training.evaluation.ranking import Questions, mean_ndcg, rank_next
+from model.training.evaluation.ranking import Questions, rank_next
 from model.training.reports.svg_charts import bar_chart, line_chart
 
 REPORT = "report.html"
@@ -161,7 +162,7 @@ def _grouped(values: NDArray[np.int64], ranks: NDArray[np.int64]) -> Bars:
         inside = values[group == number]
         low, high = int(inside.min()), int(inside.max())
         label = _count(low) if low == high else f"{_count(low)} to {_count(high)}"
-        bars.append((label, mean_ndcg(ranks[group == number]), len(inside)))
+        bars.append((label, ndcg(ranks[group == number], 10), len(inside)))
     return bars
 
 
