@@ -7,7 +7,7 @@ from time import monotonic
 
 
 class TokenBuckets:
-    """One bucket of `rate` requests per second for each key.
+    """Token buckets: `rate` requests per second for each key.
 
     A key that was idle for a second may send `rate` requests at once.
     """

@@ -32,8 +32,8 @@ async def reload(
 ) -> ReloadedOut:
     """Load a model version, then switch every worker to it.
 
-    Without a version the newest is loaded. If the bundle is refused, every worker keeps the live version. To roll back,
-    name the older version.
+    Without a version the newest is loaded. If the bundle is refused, every worker keeps the live version.
+    Name an older version to roll back.
     """
     previous = services.models.live.version
     engine = await services.models.reload(None if body is None else body.version)

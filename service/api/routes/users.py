@@ -92,8 +92,8 @@ async def delete_user(
 ) -> UserDeletedOut:
     """Delete everything about the user.
 
-    The request can be repeated; then it deletes 0 events. If merging another user into this one has failed, delete the
-    other user too. Otherwise the unfinished merge adds that user's events later and so creates this user again.
+    The request can be repeated; then it deletes 0 events. If a merge into this user has failed, delete the other user
+    too. Otherwise the unfinished merge adds that user's events later and so creates this user again.
     """
     return UserDeletedOut(user_id=user_id, deleted_events=await recommender.delete_user(user_id))
 
