@@ -149,7 +149,7 @@ async def _preflight(settings: Settings) -> None:
     # Imported late: with several workers the metrics library reads its environment when it is imported.
     from service.core.errors import StoreUnavailable
     from service.core.ports import BundleRefusedError
-    from service.core.rollout.startup import settle
+    from service.core.rollout.startup import choose_startup_version
     from service.engine import DeviceRefusedError
     from service.main import bundle_folder, open_log
     from service.store.errors import StoreRefusedError
@@ -165,7 +165,7 @@ async def _preflight(settings: Settings) -> None:
     try:
         store = await open_log(settings)
         try:
-            await settle(store, bundle_folder(settings), settings.watch)
+            await choose_startup_version(store, bundle_folder(settings), settings.watch)
         finally:
             await store.close()
     except (StoreRefusedError, StoreUnavailable) as error:

@@ -47,7 +47,7 @@ class AppHarness:
         self._given_store = store
         self.engine = engine or FakeEngine()
         self.meter = PrometheusMeter()
-        self.models = models or FakeModels(self.engine, self.meter.models)
+        self.models = models or FakeModels(self.engine, self.meter.served_versions)
         self.console = folder / "index.html"
         self.app = build_api(
             self._open,
