@@ -58,7 +58,8 @@ from service.engine import BundleLoader, run_engine_requests, run_similar
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
-from service.settings import Settings, StreamAddress, load_settings
+from service.setting_types import StreamAddress
+from service.settings import Settings, load_settings
 from service.store.errors import StoreUnreachableError
 from service.store.factory import open_store
 from service.store.streams.redis_stream import open_stream
