@@ -51,14 +51,11 @@ class LoadedEngines:
         return all(version in self._engines for version in versions)
 
     def get_all(self, versions: Collection[str]) -> tuple[Engine, ...]:
-        """Return the engines of these versions, in this order; all must be loaded."""
+        """Return the engines of these loaded versions, in this order."""
         return tuple(self._engines[version] for version in versions)
 
     async def load(self, version: str) -> None:
-        """Load the version unless it is loaded.
-
-        Raises `ModelVersionNotFound` or `BundleRefusedError`.
-        """
+        """Load the version unless it is loaded; raise as `Bundles.load` does."""
         await self.wait_for_background_load()
         if version not in self._engines:
             self._engines[version] = await self._bundles.load(version)
@@ -66,7 +63,8 @@ class LoadedEngines:
     def load_in_background(self, version: str, *, retry: bool) -> None:
         """Start to load the version in the background.
 
-        Nothing happens if it is loaded, or while another version is loading. A refused version is skipped. With `retry` it is tried again after `retry_seconds`.
+        Nothing happens if it is loaded, or while another version is loading. A refused version is skipped, but tried
+        again after `retry_seconds` if `retry` is true.
         """
         if version in self._engines or self._background_load is not None:
             return

@@ -132,7 +132,7 @@ class RolloutManager:
 
     @asynccontextmanager
     async def _exclusive(self) -> AsyncIterator[None]:
-        """Allow one rollout at a time in this worker, and log its failure.
+        """Allow one rollout at a time in this worker; log failures.
 
         A `BundleRefusedError` becomes a `RolloutRefused`.
         """
@@ -150,7 +150,7 @@ class RolloutManager:
                 raise
 
     async def _wait_until_idle(self) -> Baseline:
-        """Wait until no deployment is running, and return the baseline for the next.
+        """Wait until no deployment is running; return the new baseline.
 
         Raises `RolloutRefused` after `load_seconds`.
         """

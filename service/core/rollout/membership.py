@@ -68,7 +68,7 @@ class Membership:
     """Status records of this worker and of the others."""
 
     def __init__(self, store: Store, worker: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """Create the membership of `worker`, a name that is unique on the store."""
+        """Create the membership of `worker`, a name unique on the store."""
         self.worker = worker
         self._store = store
         self._clock = clock
@@ -114,7 +114,7 @@ class Membership:
         return self.worker == min(watching, default="")
 
     async def report(self, status: WorkerStatus) -> None:
-        """Write this worker's status if it is new or a heartbeat is due.
+        """Write this worker's status if changed or a heartbeat is due.
 
         Raises `StoreUnavailable`.
         """

@@ -198,8 +198,8 @@ class Reconciler:
     async def _abandon_if_lost(self, desired: DesiredState, record: str | None) -> None:
         """Remove the coming version if its author no longer deploys it.
 
-        The author is dead, or it is this worker and the attempt has ended. The latter happens if the store was away, so
-        that the author could not withdraw, or did not learn that its announcement was written.
+        Either the author is dead, or it is this worker and the attempt has ended. The latter happens if the store was
+        away: the author could not withdraw, or did not learn that its announcement was written.
         """
         if desired.author == self._membership.worker:
             lost = desired.attempt != self._own_attempt
@@ -229,7 +229,7 @@ class Reconciler:
         await self.reconcile()
 
     async def _serve_what_loads(self) -> None:
-        """Serve the desired live version if it is loaded, else the newest bundle."""
+        """Serve the desired live version if loaded, else the newest bundle."""
         live = None if self._desired is None else self._desired.serving.live
         if live is None or not self._engines.has_all([live]):
             live = (await self._bundles.published())[-1].version

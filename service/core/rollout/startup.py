@@ -17,8 +17,8 @@ _log = logging.getLogger(__name__)
 async def choose_startup_version(store: Store, bundles: Bundles, watch: bool) -> None:
     """Write the version to serve into the rollout record.
 
-    The version is loaded once, to check it. The newest bundle is served, unless somebody has chosen another version since it was published. Without `watch` a
-    choice stays until the next one (decision 0066).
+    The version is loaded once, to check it. It is the newest bundle, unless somebody has chosen another version since
+    that bundle was published. Without `watch` a choice stays until the next one (decision 0066).
 
     Raises:
         BundleRefusedError: neither the desired version nor the newest bundle can be loaded.

@@ -9,7 +9,6 @@ import pytest
 from service.core.rollout.membership import DEAD_AFTER_SECONDS, Membership, WorkerStatus
 from tests.core.fakes import MemoryStore
 
-
 IDLE = WorkerStatus()
 
 
