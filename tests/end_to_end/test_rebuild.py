@@ -68,7 +68,7 @@ def test_after_a_reload_and_after_a_start_everybody_has_a_memo(tmp_path: Path, s
         assert f"recblr_backfill_snapshots_total {float(USERS)}" in metrics
         assert f"recblr_backfill_events_total {float(len(batch))}" in metrics
         hold(service, "v3", events)
-    assert "memos are rebuilt" in (tmp_path / "service.log").read_text()
+    assert "backfill finished" in (tmp_path / "service.log").read_text()
 
 
 def test_with_a_share_of_nothing_memos_wait_for_their_users(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.stream_consumer import LeaseLostError, RejectedEntry, StreamEntry
+from service.core.jobs.event_source import LeaseLostError, RejectedEntry, StreamEntry
 from service.store.errors import StoreUnreachableError
 from service.store.redis.layout import Script
 from service.store.redis.pools import shared_pool
@@ -58,7 +58,7 @@ async def open_stream(url: str, stream: str, group: str, budget: float = BUDGET_
 
 
 class RedisStream:
-    """See `service.core.jobs.stream_consumer.EventSource`."""
+    """See `service.core.jobs.event_source.EventSource`."""
 
     def __init__(self, client: Redis, stream: str, group: str, budget: float = BUDGET_SECONDS) -> None:
         self._client = client
