@@ -15,7 +15,7 @@ from types import FrameType
 
 import uvicorn
 
-from service.api.uvicorn_protocol import OneWriteProtocol
+from service.api.uvicorn_protocol import HttpProtocol
 from service.api_keys import new_key, parse_scopes
 from service.observability.logging import configure_logging
 from service.settings import Settings, SettingsRefused, describe_settings, load_settings
@@ -108,7 +108,7 @@ async def _preflight(settings: Settings) -> None:
     # Imported late: with several workers the metrics library must find its environment first.
     from service.core.errors import StoreUnavailable
     from service.core.ports import BundleRefusedError
-    from service.core.rollout.startup import settle
+    from service.core.rollout.startup import choose_startup_version
     from service.engine import DeviceRefusedError
     from service.main import bundle_folder, open_log
     from service.store.errors import StoreRefusedError
@@ -124,7 +124,7 @@ async def _preflight(settings: Settings) -> None:
     try:
         store = await open_log(settings)
         try:
-            await settle(store, bundle_folder(settings), settings.watch)
+            await choose_startup_version(store, bundle_folder(settings), settings.watch)
         finally:
             await store.close()
     except (StoreRefusedError, StoreUnavailable) as error:
@@ -144,7 +144,7 @@ def _serve(settings: Settings) -> None:
         workers=settings.workers,
         log_config=None,
         log_level=settings.log_level,
-        http=OneWriteProtocol,
+        http=HttpProtocol,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nothing here asks for a client's address or scheme, and looking costs each request
