@@ -1,4 +1,4 @@
-"""Measure the service in one scenario, on servers that the command starts (Linux).
+"""Measure the service in one load scenario (Linux).
 
     python -m loadtests.cli --scenario short                             45 seconds; the same as `make loadtest`
     python -m loadtests.cli --scenario baselines                         capacity beside an empty FastAPI handler

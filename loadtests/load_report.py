@@ -41,7 +41,7 @@ def write_results(folder: Path, name: str, result: Mapping[str, Any]) -> tuple[P
 
 
 def html_report(result: Mapping[str, Any]) -> str:
-    """Return the page of a load test: command, summary, charts, and a row per measurement."""
+    """Return the HTML page of a load test."""
     runs: Sequence[Mapping[str, Any]] = result["runs"]
     charts = [*result.get("charts", []), *(_charts_of(runs) if len(runs) <= _MAX_RUNS_WITH_CHARTS else [])]
     return render_page(
@@ -68,7 +68,10 @@ def _draw(chart: Mapping[str, Any]) -> Markup:
 
 
 def _charts_of(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the latency distributions of the open-loop runs, or of all if there are none."""
+    """Return charts of latency distributions.
+
+    Closed-loop runs are left out if there are others.
+    """
     shown = [run for run in runs if run["loop"] == "open"] or list(runs)
     names = [f"{n}. {run['label']}" if len(shown) > 1 else run["label"] for n, run in enumerate(shown, start=1)]
     lines = {name: run["distribution_ms"] for name, run in zip(names, shown, strict=True)}

@@ -1,4 +1,4 @@
-"""Run all measurements behind the published figures, and compare them with the targets.
+"""Run all measurements, and compare the figures with the targets.
 
     python -m loadtests.measure_all --peers-python PYTHON                all, about 50 minutes (30 of them the soak)
     python -m loadtests.measure_all --only baselines steady              some

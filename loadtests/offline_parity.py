@@ -36,7 +36,7 @@ METRICS = tuple(f"{prefix}{metric}@10" for prefix in ("", "masked_") for metric 
 
 @dataclass(frozen=True, slots=True)
 class OnlineRanks:
-    """Ranks of one user's last item in the server's answers; DEPTH + 1 if it is not in them.
+    """Ranks of one user's last item in the server's answers.
 
     `kept` is the rank among all items, `masked` the rank without seen items.
     """
@@ -46,7 +46,10 @@ class OnlineRanks:
 
 
 def sample_histories(data: Interactions, users: int, last: int, seed: int) -> Interactions:
-    """Return the last `last` events of `users` random users with at least two events."""
+    """Return the last events of random users.
+
+    Users with fewer than two events are left out.
+    """
     eligible = np.flatnonzero(data.lengths >= 2)
     chosen = np.random.default_rng(seed).choice(eligible, min(users, len(eligible)), replace=False)
     parts = [data.rows[max(data.offsets[u], data.offsets[u + 1] - last) : data.offsets[u + 1]] for u in chosen]
@@ -55,7 +58,7 @@ def sample_histories(data: Interactions, users: int, last: int, seed: int) -> In
 
 
 async def replay(url: str, api_key: str | None, histories: list[list[str]], concurrency: int) -> list[OnlineRanks]:
-    """Post all histories under new user ids and return the ranks of their last items.
+    """Post all histories; return the ranks of their last items.
 
     Args:
         url: the running server.
@@ -140,7 +143,10 @@ def main() -> int:
 
 
 def _item_lists(data: Interactions, item_ids: Sequence[str]) -> list[list[str]]:
-    """Return the item ids of each user; row 0 of the model is not an item."""
+    """Return the item ids of each user.
+
+    Row n of the model is the n-th item id; row 0 is no item.
+    """
     return [
         [item_ids[row - 1] for row in data.rows[start:stop]]
         for start, stop in zip(data.offsets[:-1], data.offsets[1:], strict=True)

@@ -59,13 +59,16 @@ def _speedup(name: str) -> Figure:
 
 
 def _largest_worker_mb(result: Mapping[str, Any]) -> float:
-    """Return the largest resident memory of a worker, with the pages that it shares."""
+    """Return the largest RSS of a worker, in megabytes."""
     summary = result["summary"]
     return max(float(process["rss"]) for name in ("1 worker", "2 workers") for process in summary[name]["memory_mb"])
 
 
 def _proportional_table_share(result: Mapping[str, Any]) -> float:
-    """Return PSS / RSS of the item table in two workers: 0.5 if they share its pages."""
+    """Return PSS / RSS of the item table in two workers.
+
+    It is 0.5 if they share the table's pages.
+    """
     workers = result["summary"]["2 workers"]["memory_mb"]
     return max(float(worker["mapped_pss"] / worker["mapped_rss"]) for worker in workers)
 

@@ -25,7 +25,7 @@ def machine_info() -> dict[str, Any]:
 
 
 def _first_line(command: list[str]) -> str:
-    """Return the first line that a command prints, or "unknown" if it fails."""
+    """Return a command's first line of output, or "unknown"."""
     try:
         done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):

@@ -19,7 +19,10 @@ def process_tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the user and system time of `pids` so far; ended processes count 0."""
+    """Return the user and system time of `pids` so far.
+
+    Ended processes count 0.
+    """
     total = 0.0
     for pid in pids:
         try:
@@ -31,7 +34,10 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def machine_cpu_seconds() -> float:
-    """Return the busy time of all cores since boot, without waiting for disks."""
+    """Return the busy time of all cores since boot.
+
+    Waiting for disks counts as idle.
+    """
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 
@@ -54,7 +60,7 @@ def memory_mb(pids: Iterable[int]) -> dict[str, float]:
 
 
 def mapped_mb(pid: int, file_name: str) -> dict[str, float]:
-    """Return the memory of one process, and the part that maps files of this name.
+    """Return a process's memory, and the part that maps one file.
 
     Returns:
         `rss` and `pss` as in `memory_mb`; `mapped_rss` and `mapped_pss` for the mappings of `file_name`.
@@ -77,7 +83,10 @@ class CpuMeter:
     """
 
     def __init__(self, groups: Mapping[str, int]) -> None:
-        """Start measuring; `groups` maps a name to the process at the top of its tree."""
+        """Start measuring.
+
+        `groups` maps a name to the process at the top of its tree.
+        """
         self._pids = {name: process_tree(pid) for name, pid in groups.items()}
         self._pids["client"] = [os.getpid()]
         self._before = self._read_groups()

@@ -30,7 +30,7 @@ class ServerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server: its port, and the process at the top of its tree."""
+    """A running server: its port and its top process."""
 
     port: int
     pid: int
@@ -200,7 +200,7 @@ def _wait_until_ready(started: _StartedProcess, is_ready: Callable[[], bool], ti
 
 
 def _wait_until_idle(server: Server, timeout_seconds: float) -> None:
-    """Wait until all workers have loaded the model: until they use no CPU."""
+    """Wait until no worker uses CPU: all have loaded the model."""
     deadline = time.monotonic() + timeout_seconds
     spent = cpu_seconds(process_tree(server.pid))
     while time.monotonic() < deadline:
@@ -221,7 +221,7 @@ def _redis_is_ready(port: int) -> bool:
 
 
 def _status(port: int, path: str) -> int:
-    """Return the status of a GET, or 0 if there was no answer."""
+    """Return the status of a GET, or 0 without an answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)

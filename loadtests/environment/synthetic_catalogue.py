@@ -17,7 +17,7 @@ _EMBEDDING = "item_embedding.weight"
 
 
 def write_catalogue(folder: Path, trained_bundle: Path, items: int, seed: int) -> list[str]:
-    """Write a bundle of `items` synthetic items around the items of a trained one.
+    """Write a bundle of synthetic items around those of a trained one.
 
     Uniformly random directions would defeat every index: real items form clusters (decision 0033).
 

@@ -1,4 +1,4 @@
-"""One measurement: a workload against a server, as a dictionary ready for JSON."""
+"""Measurements of a workload against a server, ready for JSON."""
 
 from __future__ import annotations
 
@@ -113,7 +113,10 @@ def service_under_test(
 def measure_open_loop(
     tested: ServerUnderTest, requests: Sequence[Request], options: Options, rate: float, label: str = ""
 ) -> Run:
-    """Warm up, then measure latency at `rate` requests per second, from when each was due."""
+    """Warm up, then measure latency at `rate` requests per second.
+
+    Latency counts from when a request was due.
+    """
     warmup = schedule(rate, options.warmup, poisson=options.poisson, seed=options.seed + 1)
     run_open(tested.server.port, requests, warmup, options.connections)
     due = schedule(rate, options.seconds, poisson=options.poisson, seed=options.seed)

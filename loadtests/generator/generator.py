@@ -33,7 +33,7 @@ _SERIALS = count(1)
 
 
 def schedule(rate: float, seconds: float, *, poisson: bool, seed: int) -> NDArray[np.float64]:
-    """Return the times at which requests are due, in seconds from the start.
+    """Return due times of requests, in seconds from the start.
 
     Args:
         rate: requests per second.
@@ -150,7 +150,7 @@ class _Run:
         return len(self._idle) < len(self._by_descriptor)
 
     def _has_idle_connection(self, connections: int) -> bool:
-        """Return True if a socket is free; open one if the limit allows it."""
+        """Return True if a socket is free, opening one if allowed."""
         if not self._idle and len(self._by_descriptor) < connections:
             self._connect(1)
         return bool(self._idle)
@@ -185,7 +185,7 @@ class _Run:
                 self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
-        """Close a broken socket and count its request, if one was in flight, as BROKEN."""
+        """Close a broken socket and count its request in flight as BROKEN."""
         descriptor = connection.socket.fileno()
         if connection in self._idle:
             self._idle.remove(connection)

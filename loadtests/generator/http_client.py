@@ -64,7 +64,7 @@ def request_json(
     headers: Mapping[str, str] | None = None,
     timeout_seconds: float = 120.0,
 ) -> Any:  # noqa: ANN401 - JSON of any shape
-    """Send one request on a new connection and return the JSON of its response.
+    """Send one request and return the JSON of its response.
 
     Raises:
         RequestError: the status was not 200.
@@ -123,7 +123,10 @@ class Connection:
         return self._complete
 
     def request(self, raw: bytes) -> tuple[int, bytes]:
-        """Send a request and wait for its status and, with `keep_body`, its body."""
+        """Send a request and wait for its status and body.
+
+        The body is empty without `keep_body`.
+        """
         self.send(raw)
         while not self.receive():
             pass

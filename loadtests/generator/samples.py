@@ -18,7 +18,7 @@ _DISTRIBUTION = [1, 5, *range(10, 91, 10), 95, 97, 98, 99, 99.5, 99.9]
 
 
 class Samples:
-    """One row per request: times due, sent and answered, HTTP status and kind.
+    """Times, HTTP status and kind of each request.
 
     Times are seconds of `time.perf_counter()`. `origin` is when the run began, `seconds` its scheduled length.
     """
@@ -86,7 +86,7 @@ class Samples:
         }
 
     def over_time(self, windows: int = 30) -> list[tuple[float, float, float]]:
-        """Return (seconds since the start, p50 ms, p99 ms) for equal windows of due times."""
+        """Return (seconds, p50 ms, p99 ms) for equal windows of due times."""
         if not len(self):
             return []
         due, latencies = np.array(self._due) - self.origin, self.latencies * 1e3

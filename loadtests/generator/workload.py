@@ -30,13 +30,16 @@ class Histories:
     of_user: Sequence[Sequence[str]]
 
     def heavy_users(self) -> list[int]:
-        """Return the 1 % of users with the longest histories, at least one."""
+        """Return the 1 % of users with the longest histories.
+
+        There is at least one.
+        """
         order = sorted(range(len(self.of_user)), key=lambda user: -len(self.of_user[user]))
         return order[: max(1, len(order) // 100)]
 
 
 def read_histories(path: Path, known_items: Sequence[str]) -> Histories:
-    """Read `user item item …` lines, without items that the bundle does not know."""
+    """Read `user item item …` lines, without unknown items."""
     catalogue = set(known_items)
     with path.open(encoding="utf-8") as file:
         lines = ([item for item in line.split()[1:] if item in catalogue] for line in file)
@@ -44,7 +47,10 @@ def read_histories(path: Path, known_items: Sequence[str]) -> Histories:
 
 
 def zipf_histories(known_items: Sequence[str], users: int, seed: int) -> Histories:
-    """Return synthetic histories: Zipf popularity (exponent 1), Pareto lengths of 20 to 500."""
+    """Return synthetic histories with Zipf popularity and Pareto lengths.
+
+    The exponent of the popularity is 1, lengths are 20 to 500.
+    """
     random = np.random.default_rng(seed)
     weights = 1 / np.arange(1, len(known_items) + 1)
     # Popularity is independent of an item's row in the catalogue.
@@ -57,13 +63,16 @@ def zipf_histories(known_items: Sequence[str], users: int, seed: int) -> Histori
 
 
 def event_request(kind: str, user_id: str, item_id: str, run: str, k: int = 10) -> Request:
-    """Prepare an event that asks for `k` recommendations, with a new event id at every send."""
+    """Prepare an event that asks for `k` recommendations.
+
+    Its event id is new at every send.
+    """
     body = {"user_id": user_id, "item_id": item_id, "event_id": f"{run}-{SERIAL.decode()}"}
     return make_request(kind, "POST", f"/v1/events?k={k}", body)
 
 
 def event_requests(histories: Histories, count: int, run: str, seed: int) -> list[Request]:
-    """Prepare events of random users, each user's items in the order of the history.
+    """Prepare events of random users, in the order of their histories.
 
     Args:
         histories: the users.
@@ -76,7 +85,9 @@ def event_requests(histories: Histories, count: int, run: str, seed: int) -> lis
 
 
 def mixed_requests(histories: Histories, count: int, run: str, seed: int) -> list[Request]:
-    """Prepare reads and writes of ordinary, heavy, new and anonymous users as in MIX.
+    """Prepare mixed reads and writes of all kinds of users.
+
+    MIX gives the fraction of each kind.
 
     Args:
         histories: the users.

@@ -1,4 +1,4 @@
-"""Run the locust scenarios headless, with the same report as the other scenarios."""
+"""Run the locust files headless, with the report of other scenarios."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ RUN = uuid.uuid4().hex[:8]
 
 
 def _histories() -> Histories:
-    """Return real histories if LOADTEST_DATA names a file of them, synthetic ones otherwise."""
+    """Return the histories in the file LOADTEST_DATA, or synthetic ones."""
     bundle = Path(os.environ.get(BUNDLE, str(DEMO_BUNDLE)))
     ids = [item.item_id for item in load_bundle(bundle).items]
     return read_histories(Path(os.environ[DATA]), ids) if DATA in os.environ else zipf_histories(ids, 2_000, 1)
@@ -54,7 +54,10 @@ class ApiUser(FastHttpUser):
                 response.request_meta["response_time"] = (time.perf_counter() - due) * 1e3
 
     def read(self, user_id: str, name: str = "read", due: float | None = None) -> None:
-        """Ask for ten items; `due` as in `post_event`, `name` is the group in the statistics."""
+        """Ask for ten items.
+
+        `name` is the group in the statistics, `due` is as in `post_event`.
+        """
         path = f"/v1/users/{user_id}/recommendations?k=10"
         with self.client.get(path, name=name, catch_response=True) as response:
             if due is not None:
@@ -85,7 +88,10 @@ class SessionUser(ApiUser):
 
 
 class HeavyUser(SessionUser):
-    """Sends one of the longest histories, fast; several of them share a user."""
+    """Sends one of the longest histories, fast.
+
+    Several of them share a user.
+    """
 
     weight = 1
     wait_time = between(0.05, 0.3)

@@ -1,4 +1,4 @@
-"""Locust in open loop: Poisson arrivals at a target rate, four events to one read.
+"""Locust in open loop, with Poisson arrivals at a target rate.
 
     PYTHONPATH=. locust -f loadtests/locust/open_loop.py -u 1 --rate 300 --host http://127.0.0.1:8000
 

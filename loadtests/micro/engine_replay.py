@@ -20,7 +20,7 @@ EVENTS_KEPT = 1000
 
 
 def measure_replay(bundle: Bundle) -> CpuTimes:
-    """Measure the step, the replay of stored states with and without top-10, and of histories."""
+    """Measure the step, and replays of stored states and of histories."""
     engine, rng = CpuEngine(bundle, EVENTS_KEPT), np.random.default_rng(0)
     warm(engine)
     names = [item.item_id for item in bundle.items]
@@ -46,7 +46,7 @@ def measure_replay(bundle: Bundle) -> CpuTimes:
 
 
 def step(bundle: Bundle, users: int) -> Call:
-    """Return a call of the compiled step: one event per user, on arrays.
+    """Return a call of the compiled step: one event per user.
 
     It does what the step of the torch network does, and no packing of states.
     """
@@ -69,7 +69,7 @@ def step(bundle: Bundle, users: int) -> Call:
 
 
 def torch_step(bundle: Bundle) -> Call | None:
-    """Return the reference, the network's own step on one thread; None without torch."""
+    """Return the reference, the network's own step; None without torch."""
     try:
         import torch
 

@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 
 def measure_search(items: int) -> tuple[CpuTimes, dict[str, float]]:
-    """Measure top-10 of a synthetic catalogue; return CPU times, and the index's figures."""
+    """Measure top-10 search; return CPU times, and the index's figures."""
     table, vectors = synthetic_catalogue(items)
     started = time.process_time()
     index = ApproximateIndex.build(table, vectors[: _QUERIES // 2], RECALL_GOAL)
@@ -59,7 +59,7 @@ def synthetic_catalogue(items: int, dim: int = 64) -> tuple[Floats, Floats]:
 
 
 def top_10_queries(vectors: Floats, seen: int = 0) -> Queries:
-    """Return a query per vector (B, D) that excludes the items of rows 1 to `seen`."""
+    """Return a query per vector (B, D) without rows 1 to `seen`."""
     n = len(vectors)
     rows = np.arange(1, 1 + seen, dtype=np.uint32)
     return Queries(vectors, np.full(n, 10), rows, np.zeros(n, np.int64), np.full(n, seen))

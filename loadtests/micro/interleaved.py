@@ -17,7 +17,7 @@ CpuTimes = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A call to measure, and the number of events or queries that it serves.
+    """A call to measure, and the events or queries that it serves.
 
     `call` is None where a reference is not installed; it is then left out.
     """

@@ -1,4 +1,4 @@
-"""Benchmark of live accuracy on one core, by sampling rate and batch size.
+"""Benchmark of live accuracy, by sampling rate and batch size.
 
     python -m loadtests.micro.live_accuracy_cost [--bundle FOLDER]
 
@@ -38,7 +38,7 @@ TOP_10 = TopK(10, exclude_seen=True)
 
 
 def record_call(engine: Engine, items: list[str], states: list[bytes], sampling_rate: float, batch: int) -> Call:
-    """Return a call that replays and answers one event for each user of a batch.
+    """Return a call that replays and answers one event per user.
 
     It does the work of `Recommender.record` without the store.
 
@@ -74,7 +74,10 @@ def record_call(engine: Engine, items: list[str], states: list[bytes], sampling_
 
 
 async def measure(bundle_folder: Path) -> dict[str, float]:
-    """Measure every batch size and sampling rate; the metrics need an event loop."""
+    """Measure every batch size and sampling rate.
+
+    The metrics need an event loop.
+    """
     bundle = load_bundle(bundle_folder)
     engine, rng = CpuEngine(bundle, EVENTS_KEPT), np.random.default_rng(1)
     warm(engine)

@@ -80,7 +80,10 @@ class SeededUsers:
 
 
 async def bytes_per_user(store: Store, users: SeededUsers, used_bytes: Callable[[], float]) -> tuple[int, int]:
-    """Return bytes per user of the log alone, and of log and snapshot; closes the store."""
+    """Return bytes per user of the log, and of log and snapshot.
+
+    Closes the store.
+    """
     empty = used_bytes()
     await users.append(store)
     with_log = used_bytes()
@@ -129,7 +132,10 @@ def _bytes_in_use(path: Path) -> float:
 
 
 def measure(bundle: Bundle, sizes: Sequence[int]) -> list[dict[str, Any]]:
-    """Return and print a row for each number of events, with and without event ids."""
+    """Measure each number of events, with and without event ids.
+
+    Prints each row as soon as it is measured.
+    """
     rows = []
     for events in sizes:
         count = max(MIN_USERS, MIN_EVENTS // events)

@@ -70,7 +70,7 @@ def wall_seconds(call: Callable[[], object], min_seconds: float = 0.2) -> float:
 
 
 def measure_replay(bundle: Bundle, device: str, users: int, events: int) -> Figures:
-    """Measure one event per user with and without top-10, and the replay of whole histories."""
+    """Measure one event per user, and the replay of histories."""
     engine, rng = CudaEngine(bundle, EVENTS_KEPT, device), np.random.default_rng(0)
     warm(engine)
     names = [item.item_id for item in bundle.items]
@@ -103,7 +103,10 @@ def measure_replay(bundle: Bundle, device: str, users: int, events: int) -> Figu
 
 
 def eager_step_us(engine: CudaEngine, users: int) -> float:
-    """Return microseconds of the network's step without a CUDA graph, arguments on the device."""
+    """Return microseconds of the network's step without a CUDA graph.
+
+    Arguments and results stay on the device.
+    """
     network = engine.network
     device = network.initial_state.device
     state = network.begin(users).clone()
@@ -119,7 +122,7 @@ def eager_step_us(engine: CudaEngine, users: int) -> float:
 
 
 def measure_search(items: int, device: str) -> Figures:
-    """Measure top-10 of random items, and its agreement with the CPU's exact search."""
+    """Measure top-10 search, and its agreement with the CPU engine."""
     generator = torch.Generator(device).manual_seed(0)
     table = torch.randn(items + 1, _DIM, generator=generator, device=device)
     table *= torch.exp(0.4 * torch.randn(items + 1, 1, generator=generator, device=device)) / _DIM**0.5
@@ -141,7 +144,10 @@ def measure_search(items: int, device: str) -> Figures:
 
 
 def top_10_queries(vectors: NDArray[np.float32], seen: int, items: int) -> Queries:
-    """Return a query per vector (B, D), each of which excludes `seen` other rows."""
+    """Return a query per vector (B, D) without `seen` rows.
+
+    Each query excludes different rows.
+    """
     n = len(vectors)
     rows = (1 + np.arange(n * seen) % items).astype(np.uint32)
     starts = np.arange(n, dtype=np.int64) * seen

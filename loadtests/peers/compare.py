@@ -1,4 +1,4 @@
-"""The service beside LitServe and BentoML: same weights, load, machine; measured in alternation."""
+"""The service beside LitServe and BentoML, with the same weights."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def bentoml(options: Options) -> Iterator[ServerUnderTest]:
 
 
 def peers(options: Options) -> dict[str, Any]:
-    """Measure capacity in alternation, then latency at a rate below the lowest capacity."""
+    """Measure capacity in alternation, then latency at a common rate.
+
+    The rate is 70 % of the lowest capacity.
+    """
     runs: list[Run] = []
     with ExitStack() as stack:
         servers = [
@@ -127,7 +130,7 @@ def _workloads(options: Options) -> dict[str, Sequence[Request]]:
 
 
 def _as_bentoml_request(request: Request) -> Request:
-    """Wrap a LitServe request's body into a list: a BentoML client may send several bodies."""
+    """Wrap the body into a list: BentoML's batches are lists."""
     body = json.loads(request.raw.partition(b"\r\n\r\n")[2])
     return make_request(request.kind, "POST", "/predict", {"histories": [body]})
 

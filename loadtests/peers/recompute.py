@@ -1,4 +1,4 @@
-"""Stateless recommender that the peers serve: one padded torch forward per batch of histories.
+"""Stateless recommender of the peers: one torch forward per batch.
 
 It returns the top 10 without the items of the history.
 """
@@ -23,7 +23,7 @@ ScoredItems = list[dict[str, object]]
 
 
 class Recompute:
-    """Recommendations from whole histories, with the network of a bundle on the CPU."""
+    """Recommendations from whole histories, computed by torch."""
 
     def __init__(self) -> None:
         torch.set_num_threads(int(os.environ.get(THREADS, "1")))

@@ -104,7 +104,10 @@ def _report(step: str) -> None:
 def _requests(
     service: BackfillService, users: Sequence[str], items: Sequence[str], seeded_fraction: float
 ) -> list[Request]:
-    """Prepare events that ask for ten items; the other users have short logs."""
+    """Prepare events that ask for ten items.
+
+    The users that are not seeded have short logs.
+    """
     rng = np.random.default_rng(2)
     requests = []
     for n in range(PREPARED_REQUESTS):
@@ -156,7 +159,7 @@ def _backfill_under_load(
 
 
 def _latency(windows: Sequence[Samples]) -> dict[str, Any]:
-    """Return percentiles of all requests and of each kind; every request must have succeeded."""
+    """Return percentiles of all requests and of each kind."""
     if any(not samples.succeeded.all() for samples in windows):
         raise ServerError(f"requests failed: {[samples.summary()['errors'] for samples in windows]}")
     if not windows:
@@ -215,5 +218,8 @@ def _timestamp(iso_time: str) -> float:
 
 
 def _created_after(created: str) -> str:
-    """Return a creation time of now or, if that is later, `created`: the newest version is served."""
+    """Return a creation time that is not before `created`.
+
+    The service serves the newest version.
+    """
     return max(created, datetime.now().astimezone().isoformat(timespec="seconds"))

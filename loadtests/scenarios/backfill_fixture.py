@@ -43,19 +43,19 @@ class BackfillService:
         return {"authorization": f"Bearer {self.key}"}
 
     def request(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Send a request that must succeed and return the JSON object of its response."""
+        """Send a request that must succeed; return its JSON."""
         response: dict[str, Any] = request_json(self.server.port, method, path, body, headers=self.headers)
         return response
 
     def backfill_progress(self, version: str) -> dict[str, Any] | None:
-        """Return the progress of the backfill for a model version, or None before it starts."""
+        """Return the progress of a version's backfill; None before it starts."""
         backfills = self.request("GET", "/v1/admin/backfills")["backfills"]
         return next((each for each in backfills if each["model_version"] == version), None)
 
 
 @contextmanager
 def empty_store(options: BackfillOptions, folder: Path) -> Iterator[tuple[str, RedisServer | None]]:
-    """Provide an empty store: its URL, and its server in case of Redis."""
+    """Provide an empty store: its URL, and its Redis if any."""
     if options.store == "sqlite":
         yield f"sqlite:///{folder}/events.db", None
         return

@@ -1,4 +1,4 @@
-"""Backfill throughput of the engine alone, and the time it means for larger stores."""
+"""Backfill throughput of the engine alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _EVENTS_PER_USER = 200
 
 
 def engine_throughput(bundle: Bundle, device: str, users: int, events: int) -> dict[str, Any]:
-    """Replay random histories in batches as the service makes them, and in large ones.
+    """Replay random histories in the service's batches, and in large ones.
 
     Args:
         bundle: the model.
@@ -49,7 +49,10 @@ def engine_throughput(bundle: Bundle, device: str, users: int, events: int) -> d
 
 
 def throughput(events: int, seconds: float) -> dict[str, Any]:
-    """Return events per second, and the hours for stores of 200 events per user."""
+    """Return events per second, and the hours for larger stores.
+
+    The larger stores have 200 events per user.
+    """
     events_per_s = events / max(seconds, 1e-9)
     hours = {name: round(_EVENTS_PER_USER * users / events_per_s / 3600, 2) for name, users in STORE_SIZES.items()}
     return {"seconds": round(seconds, 2), "events_per_s": round(events_per_s), "hours": hours}

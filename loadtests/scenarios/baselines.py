@@ -1,4 +1,4 @@
-"""Capacity of the service relative to an empty FastAPI handler and to Redis alone."""
+"""Capacity of the service, an empty FastAPI handler, and Redis alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A catalogue of a million items with one and with two workers: latency, recall, memory."""
+"""Latency, recall and memory with a catalogue of a million items."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_CAPACITY_SECONDS = 10.0
 
 
 def large_catalogue(options: Options) -> dict[str, Any]:
-    """Measure latency at `options.rate`, then capacity and memory, with 1 and 2 workers."""
+    """Measure latency, capacity and memory with one and two workers."""
     size = options.sizes[0] if options.sizes else ITEMS
     runs: list[Run] = []
     summary: dict[str, Any] = {"items": size, "offered_per_s": options.rate, "rounds": options.rounds}

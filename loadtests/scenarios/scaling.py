@@ -1,4 +1,4 @@
-"""Latency by length of history, size of catalogue, number of users and number of workers."""
+"""Latency by length of history, size of catalogue, users and workers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ MAX_CAPACITY_SECONDS = 10.0
 
 
 def history(options: Options) -> dict[str, Any]:
-    """Measure latency for users with 10, 1,000 and 100,000 events, which must be equal.
+    """Measure latency for users with 10, 1,000 and 100,000 events.
+
+    The step costs the same for all, so the latency must be equal.
 
     The log keeps the newest RECBLR_EVENTS_KEPT events (1,000 by default), and the state has replayed those. There are
     enough users that their histories hardly grow during the run. The sizes are measured in alternation, so that
@@ -77,7 +79,10 @@ def catalogue(options: Options) -> dict[str, Any]:
 
 
 def users(options: Options) -> dict[str, Any]:
-    """Measure a store that holds 10,000 and 1,000,000 other users with one event each."""
+    """Measure a store with 10,000 and with 1,000,000 other users.
+
+    The other users have one event each.
+    """
     runs = []
     requests = event_requests(options.histories, PREPARED_REQUESTS, "new", options.seed)
     with service_under_test(options) as tested:
@@ -115,13 +120,19 @@ def scaling(options: Options) -> dict[str, Any]:
 
 
 def index_recall(service: Server) -> float | None:
-    """Return the recall@10 that the service measured when it built its index, or None without an index."""
+    """Return the service's recall@10; None without an index.
+
+    The service measures it when it builds the index.
+    """
     metrics: dict[str, float] = request_json(service.port, "GET", "/v1/model")["metrics"]
     return metrics.get("retrieval_recall@10")
 
 
 def _requests_of_users_with(events: int, tested: ServiceUnderTest, options: Options) -> list[Request]:
-    """Seed users with so many events, have their states computed, and prepare their next events."""
+    """Seed users with so many events; prepare their next events.
+
+    A first read has each user's state computed.
+    """
     names = [f"user-{n}-of-{events}" for n in range(max(4, min(2_000, 100_000 // events)))]
     seed_store(tested.redis.url, names, options.item_ids, events, _events_kept(options))
     for name in names:
@@ -139,14 +150,17 @@ def _events_kept(options: Options) -> int:
 def _latency_and_capacity(
     tested: ServerUnderTest, requests: Sequence[Request], options: Options, label: str, x: int
 ) -> list[Run]:
-    """Measure `options.rounds` times at `options.rate`, then once at capacity; `x` is the size on the charts."""
+    """Measure at `options.rate` in several rounds, then at capacity.
+
+    `x` is the size on the charts.
+    """
     runs = [measure_open_loop(tested, requests, options, options.rate, label) for _ in range(options.rounds)]
     seconds = min(options.seconds, MAX_CAPACITY_SECONDS)
     return [run | {"x": x} for run in [*runs, measure_closed_loop(tested, requests, options, seconds, label)]]
 
 
 def _by_size(runs: list[Run], x_label: str, *, log_x: bool = False) -> dict[str, Any]:
-    """Return the runs with a summary and charts of the medians at each size."""
+    """Return the runs, with the medians at each size."""
     steady = [run for run in runs if run["loop"] == "open"]
     sizes = list(dict.fromkeys(run["x"] for run in runs))
     latency = {

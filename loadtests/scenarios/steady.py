@@ -1,4 +1,4 @@
-"""Latency at a steady rate: events alone, mixed traffic, and mixed traffic for long."""
+"""Latency at a steady rate: events, mixed traffic, and a soak."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ SOAK_PARTS = 6
 
 
 def short(options: Options) -> dict[str, Any]:
-    """Measure capacity, the empty handler, and latency at 60 % of capacity within a minute."""
+    """Measure capacity, and latency at 60 % of it, within a minute.
+
+    The empty handler's capacity is measured for comparison.
+    """
     events = event_requests(options.histories, 10_000, "short", options.seed)
     brief = replace(options, seconds=6.0, warmup=2.0)
     with service_under_test(options) as own, empty_fastapi() as empty:
@@ -73,7 +76,10 @@ def soak(options: Options) -> dict[str, Any]:
 
 
 def _soak_results(at_capacity: Run, parts: list[Run], rate: float, minutes: list[float]) -> dict[str, Any]:
-    """Return the summary and charts of a soak; `minutes` are the middles of its parts."""
+    """Return the summary and charts of a soak.
+
+    `minutes` are the middles of its parts.
+    """
     p99 = [part["latency_ms"]["p99"] for part in parts]
     memory = [part["memory_mb"]["server"]["pss"] for part in parts]
     summary = {
