@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from loadtests.micro.interleaved import Call, CpuTimes, Measured, measure_interleaved
 from model.bundle.bundle import Bundle
@@ -35,7 +36,8 @@ def measure_replay(bundle: Bundle) -> CpuTimes:
     ]
     calls = {TORCH_STEP: Measured(torch_step(bundle), 1)}
     for batch in BATCHES:
-        calls[f"step, batch of {batch}: us/event"] = Measured(step(bundle, batch), batch)
+        call, _ = step(bundle, batch)
+        calls[f"step, batch of {batch}: us/event"] = Measured(call, batch)
         for name, top_k in (("replay", None), ("replay + top-10", TopK(10, exclude_seen=True))):
             requests = [EngineRequest(state, history(1), top_k) for state in states[:batch]]
             calls[f"{name}, batch of {batch}: us/event"] = Measured(partial(engine.run, requests), batch)
@@ -45,27 +47,32 @@ def measure_replay(bundle: Bundle) -> CpuTimes:
     return measure_interleaved(calls)
 
 
-def step(bundle: Bundle, users: int) -> Call:
-    """Return a call of the compiled step: one event per user.
+def step(bundle: Bundle, users: int) -> tuple[Call, NDArray[np.float32]]:
+    """Return a call of the compiled step, and the array of its outputs.
 
-    It does what the step of the torch network does, and no packing of states.
+    The call advances each user's state by one event. It does what the step of the torch network does, without reading
+    and writing stored states. Outputs (users, D) are rewritten by each call.
     """
     weights = prepare(bundle)
     h, conv = np.repeat(weights.initial_h[None], users, 0), np.repeat(weights.initial_conv[None], users, 0)
     rows, owners = np.arange(1, users + 1), np.arange(users)
-    output = np.empty((users, weights.norm.shape[1]), np.float32)
-    return lambda: advance(
-        weights.embedding,
-        weights.norm,
-        weights.layers,
-        weights.offsets,
-        weights.widths,
-        rows,
-        owners,
-        h,
-        conv,
-        output,
-    )
+    output = np.empty((users, weights.norm.shape[1]), np.float32)  # padded to the kernels' width
+
+    def call() -> None:
+        advance(
+            weights.embedding,
+            weights.norm,
+            weights.layers,
+            weights.offsets,
+            weights.widths,
+            rows,
+            owners,
+            h,
+            conv,
+            output,
+        )
+
+    return call, output[:, : bundle.config.dim]
 
 
 def torch_step(bundle: Bundle) -> Call | None:
