@@ -58,7 +58,8 @@ from service.engine import BundleLoader, run_engine_requests, run_similar
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
-from service.settings import Settings, StreamAddress, load_settings
+from service.setting_types import StreamAddress
+from service.settings import Settings, load_settings
 from service.store.errors import StoreUnreachableError
 from service.store.factory import open_store
 from service.store.streams.redis_stream import open_stream
@@ -160,9 +161,7 @@ async def _open_models(
 ) -> RolloutManager:
     """The engines that answer, loaded, and exchanged from now on as the note in the store says."""
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    models = RolloutManager(
-        bundle_folder(settings), store, name, watch=settings.watch, switched=meter.served_versions
-    )
+    models = RolloutManager(bundle_folder(settings), store, name, meter, watch=settings.watch)
     await models.start()
     closing.push_async_callback(models.close)
     return models

@@ -39,7 +39,9 @@ def test_retired_words_are_found_as_tokens(name: str) -> None:
     assert len(findings(f"{name} = 1\n")) == 1
 
 
-@pytest.mark.parametrize("name", ["memory", "returned", "replacement", "folder", "displaced", "annotations", "turnout"])
+@pytest.mark.parametrize(
+    "name", ["memory", "returned", "replacement", "folder", "displaced", "annotations", "turnout"]
+)
 def test_words_that_contain_retired_ones_pass(name: str) -> None:
     assert findings(f"{name} = 1\n") == []
 
