@@ -47,7 +47,7 @@ class TestRedisClusterAsAnAclUser(StoreContract):
         shared_cluster.clear()
         for node in shared_cluster.nodes:
             restrict(node.port)
-        backend = ClusterBackend(shared_cluster, PATIENT, wait=1)
+        backend = ClusterBackend(shared_cluster, PATIENT, min_replicas=1)
         backend.url = shared_cluster.url.replace("://", f"://{USER}:{PASSWORD}@")
         return backend
 
