@@ -108,6 +108,12 @@ class RedisBackend:
         with self.client() as client:
             return repr([(key, _value(client, key)) for key in sorted(client.scan_iter())])
 
+    def fields(self, user_id: str) -> dict[bytes, bytes]:
+        """The fields of the user's hash."""
+        with self.client() as client:
+            found: dict[bytes, bytes] = client.hgetall(keys(user_id)[0])
+            return found
+
     def deletions(self, user_id: str) -> int:
         with self.client() as client:
             return int(client.get(deletions_key(user_id)) or 0)

@@ -61,8 +61,9 @@ async def test_a_batch_is_one_exchange_with_each_node(shared_cluster: ClusterSer
             exchanges[self._port] += 1
             return await super().pipeline(commands, deadline)
 
-    store = RedisStore(Cluster(target.addresses, CountingNode, PATIENT), events_kept=10)
-    await store.check()
+    cluster = Cluster(target.addresses, CountingNode, PATIENT)
+    await cluster.check()
+    store = RedisStore(cluster, events_kept=10)
     users = [f"u{n}" for n in range(60)]
     await append_and_read_all(store, [AppendAndRead(user, V, (new("a"),)) for user in users])
     exchanges.clear()

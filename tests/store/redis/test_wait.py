@@ -63,12 +63,12 @@ async def test_a_repetition_is_acknowledged_on_a_full_server_too(servers: tuple[
     backend = RedisBackend(primary, min_replicas=1)
     store = await backend.open()
     await append(store, "u", new("a", "e1"))
-    before = backend.contents()
+    before = backend.fields("u")
     with Redis(port=primary.port) as client:
         client.config_set("maxmemory", 1)
         assert (await append(store, "u", new("a", "e1"))).appended == (Appended(1, True),)
         client.config_set("maxmemory", 0)
-    assert backend.contents() == before
+    assert backend.fields("u") == before
     await store.close()
 
 
