@@ -3,4 +3,4 @@
 from service.engine.batch_runner import run_engine_requests, run_similar
 from service.engine.loader import BundleLoader, DeviceRefusedError
 
-__all__ = ["BundleLoader", "DeviceRefusedError", "run_similar", "run_engine_requests"]
+__all__ = ["BundleLoader", "DeviceRefusedError", "run_engine_requests", "run_similar"]

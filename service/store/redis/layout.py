@@ -3,10 +3,11 @@
 The keys of one user and the stream of the user's shard share a hash tag, so that a script touches one slot:
 
     {12}:user:<id>         hash, the user's record:
-        head               record: newest sequence, newest sequence that retention removed (0: none), generation
-        e:<event_id>       one for each kept event with an id: fingerprint (16 characters), sequence in decimal digits
-        a:<version>        sequence of the snapshot that this model version has, in decimal digits
-        s:<version>        the snapshot: core/recommending/snapshots.py
+        head               format byte, newest sequence and newest sequence that retention removed (two doubles,
+                           little-endian), generation. A user without a head does not exist
+        e:<event_id>       for each kept event with an id: format byte, fingerprint (16 characters), sequence (digits)
+        a:<version>        sequence of this model version's snapshot (digits)
+        s:<version>        the snapshot, whose first byte is its format: core/recommending/snapshots.py
         v                  record: the model versions that have a snapshot, the one first written last in front
         merges             record: the merges into this user: scripts/user_merge/merge_records.lua
     {12}:log:<id>          list of the kept events, oldest first: log_entry.py
@@ -17,10 +18,12 @@ The keys of one user and the stream of the user's shard share a hash tag, so tha
     {12}:deletions         counter of all changes of the shard's logs other than appends and retention
     {records}:records      hash of the records that the workers share, as JSON: core/rollout, core/jobs
 
-**Format.** The first byte of every value that has a structure is its format, 1 today, and so is the stream's field
-`format`. A record is that byte and an array in MessagePack. Counters, tokens and `a:<version>` are single numbers or
-opaque words; the JSON texts have a format of their own. A script that meets another format fails before it has
-written anything, provided that a release which changes any value of a user also changes the format of `head`.
+The first byte of every value that has a structure is its format, 1 today; in the stream it is the field `format`, and
+the JSON texts have a format of their own. A "record" is a format byte and an array in MessagePack. Counters, tokens
+and `a:<version>` are single numbers or opaque words.
+
+Each reader refuses a format that it does not know. A release that changes any value of a user must also change the
+format of the user's `head`, because that is what every script reads before it writes.
 
 The stream and the counter of deletions are an interface: an export reads the stream from where it stopped, and from
 the start when the counter has changed (model/training/data/event_log.py).

@@ -17,25 +17,27 @@ class Script:
 
 
 # A file may use what the files before it define.
-_RECORD, _USER, _ENTRY = "lib/record.lua", "lib/user_hash.lua", "lib/entry.lua"
-_SEARCH, _SEQUENCE, _RETENTION = "lib/binary_search.lua", "lib/find_sequence.lua", "lib/retention.lua"
-_REPLICATE, _MERGES = "lib/replicate.lua", "user_merge/merge_records.lua"
+_LIB = ("lib/format.lua", "lib/user_hash.lua", "lib/entry.lua")
+_SNAPSHOTS = ("lib/record.lua", "lib/snapshots.lua")
+_MERGES = ("lib/record.lua", "user_merge/merge_records.lua")
+_SEARCH, _RETENTION = "lib/binary_search.lua", "lib/retention.lua"
+_SEQUENCE, _REPLICATE = "lib/find_sequence.lua", "lib/replicate.lua"
 
-APPEND_AND_READ = Script(_RECORD, _USER, _ENTRY, _REPLICATE, _SEARCH, _RETENTION, "append_and_read.lua")
-PUT_SNAPSHOT = Script(_RECORD, _USER, _ENTRY, _SEARCH, _SEQUENCE, "put_snapshot.lua")
-HISTORY = Script(_RECORD, _USER, _ENTRY, _SEARCH, _SEQUENCE, "history.lua")
-DELETE_EVENT = Script(_RECORD, _USER, _ENTRY, _REPLICATE, _SEARCH, _SEQUENCE, "delete_event.lua")
-DELETE_USER = Script(_RECORD, _USER, _ENTRY, _REPLICATE, _MERGES, "delete_user.lua")
-EXPIRE = Script(_RECORD, _USER, _ENTRY, _SEARCH, _RETENTION, _MERGES, "expire.lua")
+APPEND_AND_READ = Script(*_LIB, _REPLICATE, _SEARCH, _RETENTION, "append_and_read.lua")
+PUT_SNAPSHOT = Script(*_LIB, *_SNAPSHOTS, _SEARCH, _SEQUENCE, "put_snapshot.lua")
+HISTORY = Script(*_LIB, _SEARCH, _SEQUENCE, "history.lua")
+DELETE_EVENT = Script(*_LIB, *_SNAPSHOTS, _REPLICATE, _SEARCH, _SEQUENCE, "delete_event.lua")
+DELETE_USER = Script(*_LIB, *_MERGES, _REPLICATE, "delete_user.lua")
+EXPIRE = Script(*_LIB, *_MERGES, _SEARCH, _RETENTION, "expire.lua")
 RECORDS = Script("records.lua")
 COMPARE_AND_SET = Script("compare_and_set.lua")
-DETACH = Script(_RECORD, _USER, _ENTRY, _REPLICATE, _MERGES, "user_merge/detach.lua")
+DETACH = Script(*_LIB, *_MERGES, _REPLICATE, "user_merge/detach.lua")
 GRANT_TOKEN = Script("user_merge/grant_token.lua")
-APPLY = Script(_RECORD, _USER, _ENTRY, _REPLICATE, _MERGES, "user_merge/apply.lua")
-DISCARD = Script(_RECORD, _REPLICATE, _MERGES, "user_merge/discard.lua")
-FINALIZE = Script(_RECORD, _REPLICATE, _MERGES, "user_merge/finalize.lua")
+APPLY = Script(*_LIB, *_MERGES, "lib/snapshots.lua", _REPLICATE, "user_merge/apply.lua")
+DISCARD = Script("lib/format.lua", *_MERGES, _REPLICATE, "user_merge/discard.lua")
+FINALIZE = Script("lib/format.lua", *_MERGES, _REPLICATE, "user_merge/finalize.lua")
 REVOKE_TOKEN = Script(_REPLICATE, "user_merge/revoke_token.lua")
-LIST_DETACHED = Script(_RECORD, _MERGES, "user_merge/list_detached.lua")
+LIST_DETACHED = Script("lib/format.lua", *_MERGES, "user_merge/list_detached.lua")
 STORE_SCRIPTS = (
     *(APPEND_AND_READ, PUT_SNAPSHOT, HISTORY, DELETE_EVENT, DELETE_USER, EXPIRE, RECORDS, COMPARE_AND_SET),
     *(DETACH, GRANT_TOKEN, APPLY, DISCARD, FINALIZE, REVOKE_TOKEN, LIST_DETACHED),

@@ -2,8 +2,8 @@
 
     <stream>                entries with the fields user_id, item_id and perhaps timestamp and event_id
     <stream>:<group>:lease  token of the worker that reads; it expires
-    <stream>:<group>:dead   refused entries: the fields recblr:format (1), recblr:reason and recblr:entry_id, then the
-                            entry's own fields; about the newest 100,000 entries are kept
+    <stream>:<group>:dead   rejected entries: the fields recblr:format (1), recblr:reason and recblr:entry_id, then
+                            the entry's own fields; about the newest 100,000 entries are kept
 
 All workers use one consumer name, and the lease decides which of them reads. So a restart leaves no dead consumers
 behind. Entries that are pending under other names are claimed too.
@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.stream_consumer import Entry, LeaseLostError, Refused
+from service.core.jobs.stream_consumer import LeaseLostError, RejectedEntry, StreamEntry
 from service.store.errors import StoreUnreachableError
 from service.store.redis.lua_scripts import IF_LEASE_HELD
 from service.store.redis.pools import blocking_pool
@@ -78,37 +78,37 @@ class RedisStream:
             if not str(error).startswith("BUSYGROUP"):
                 raise self._unavailable(f"refuses the consumer group ({error})") from error
 
-    async def lead(self) -> bool:
-        """See `EventSource.lead`."""
+    async def acquire_lease(self) -> bool:
+        """See `EventSource.acquire_lease`."""
         taken = await self._call("SET", self._lease, self._owner, "NX", "PX", LEASE_MILLISECONDS)
         if taken is None and await self._call("GET", self._lease) != self._owner.encode():
             return False
         await self.create_group()  # deleting the stream deletes the group too
         return True
 
-    async def keep(self) -> None:
-        """See `EventSource.keep`."""
+    async def renew_lease(self) -> None:
+        """See `EventSource.renew_lease`."""
         await self._call_if_leased("EXISTS", self._stream)
 
-    async def unfinished(self, after: str, most: int) -> tuple[list[Entry], str]:
-        """See `EventSource.unfinished`."""
+    async def read_pending(self, after: str, most: int) -> tuple[list[StreamEntry], str]:
+        """See `EventSource.read_pending`."""
         command = ("XAUTOCLAIM", self._stream, self._group, _CONSUMER, 0, after, "COUNT", most)
         following, entries, *deleted = await self._call_if_leased(*command)
         if deleted and deleted[0]:
             _log.error("stream entries were deleted before they were recorded", extra={"entries": len(deleted[0])})
         return _entries(entries), following.decode()
 
-    async def fresh(self, most: int) -> list[Entry]:
-        """See `EventSource.fresh`."""
+    async def read_new(self, most: int) -> list[StreamEntry]:
+        """See `EventSource.read_new`."""
         command = ("XREADGROUP", "GROUP", self._group, _CONSUMER, "COUNT", most, "STREAMS", self._stream, ">")
         reply = await self._call_if_leased(*command)
         return _entries(reply[0][1]) if reply else []
 
-    async def finish(self, done: Sequence[Entry], refused: Sequence[Refused]) -> None:
-        """See `EventSource.finish`."""
-        ids = [entry.entry_id for entry in (*done, *(each.entry for each in refused))]
+    async def acknowledge(self, done: Sequence[StreamEntry], rejected: Sequence[RejectedEntry]) -> None:
+        """See `EventSource.acknowledge`."""
+        ids = [entry.entry_id for entry in (*done, *(each.entry for each in rejected))]
         pipeline = self._client.pipeline(transaction=True)
-        for each in refused:
+        for each in rejected:
             fields: dict[bytes, str | bytes | int] = {
                 b"recblr:format": _DEAD_LETTER_FORMAT,
                 b"recblr:reason": each.reason,
@@ -131,8 +131,8 @@ class RedisStream:
                 return None if behind is None else int(behind) + int(info[b"pending"])
         return None
 
-    async def release(self) -> None:
-        """See `EventSource.release`."""
+    async def release_lease(self) -> None:
+        """See `EventSource.release_lease`."""
         try:
             await self._call_if_leased("DEL", self._lease)
         except LeaseLostError:
@@ -175,10 +175,10 @@ class RedisStream:
         return StoreUnavailable(f"the stream of events {problem}", for_log=f"Redis at {address} {problem}")
 
 
-def _entries(reply: Sequence[Any]) -> list[Entry]:
+def _entries(reply: Sequence[Any]) -> list[StreamEntry]:
     """Convert the entries of a reply, without those that were deleted meanwhile."""
     return [
-        Entry(entry_id.decode(), dict(zip(fields[::2], fields[1::2], strict=True)))
+        StreamEntry(entry_id.decode(), dict(zip(fields[::2], fields[1::2], strict=True)))
         for entry_id, fields in (entry for entry in reply if entry is not None)
         if fields is not None
     ]

@@ -35,8 +35,12 @@ for i = 7, #ARGV, 4 do
     local append_id = redis.call('XADD', stream, '*', 'format', FORMAT, 'user', ARGV[1], 'seq', sequence,
       'item', item_id, 'ts', timestamp, 'event_id', event_id)
     kept = redis.call('RPUSH', log, pack_entry(sequence, timestamp, item_id, event_id, append_id))
-    if event_id ~= '' then
-      write_event_id(user, event_id, sequence, fingerprint)
+    generation = generation or ARGV[3]
+    local head = pack_head(sequence, trimmed, generation)
+    if event_id == '' then
+      redis.call('HSET', user, 'head', head)
+    else
+      redis.call('HSET', user, 'head', head, 'e:' .. event_id, pack_event_id(sequence, fingerprint))
     end
     outcomes[#outcomes + 1] = { sequence, 0 }
   end
@@ -46,9 +50,8 @@ if sequence > before then
   local excess = math.max(kept - keep, oldest_arrival > 0 and count_expired(log, oldest_arrival) or 0)
   if excess > 0 then
     trimmed = remove_oldest(user, log, stream, excess)
+    redis.call('HSET', user, 'head', pack_head(sequence, trimmed, generation))
   end
-  generation = generation or ARGV[3]
-  write_head(user, sequence, trimmed, generation)
 end
 
 -- A snapshot beyond the log as it was, or from before what retention removed, belongs to another history.

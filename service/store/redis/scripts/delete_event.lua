@@ -27,5 +27,5 @@ redis.call('INCR', deletions)
 redis.call('XDEL', stream, append_id)
 redis.call('HDEL', user, 'e:' .. ARGV[2])
 drop_snapshots(user)
-write_head(user, newest, trimmed, ARGV[1])
+redis.call('HSET', user, 'head', pack_head(newest, trimmed, ARGV[1]))
 return 1

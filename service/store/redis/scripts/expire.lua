@@ -12,7 +12,8 @@ if not generation then
 end
 local expired, kept = count_expired(log, tonumber(ARGV[1])), redis.call('LLEN', log)
 if expired > 0 then
-  write_head(user, sequence, remove_oldest(user, log, stream, expired), generation)
+  local trimmed = remove_oldest(user, log, stream, expired)
+  redis.call('HSET', user, 'head', pack_head(sequence, trimmed, generation))
 end
 -- The records of unfinished merges must stay, or the merged events would be applied again.
 if expired == kept and #pending_merges(user) == 0 then

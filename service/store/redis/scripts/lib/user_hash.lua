@@ -1,4 +1,8 @@
--- The fields of a user's hash; layout.py describes them. Needs record.lua.
+-- The fields of a user's hash that every append uses; layout.py describes them. Needs format.lua.
+
+local function pack_head(sequence, trimmed, generation)
+  return struct.pack('<Bdd', FORMAT, sequence, trimmed) .. generation
+end
 
 -- The newest sequence, the newest sequence that retention removed, and the generation, from the field `head`.
 -- 0, 0 and nil for an unknown user, who has no such field.
@@ -6,16 +10,17 @@ local function unpack_head(head)
   if not head then
     return 0, 0, nil
   end
-  local fields = unpack_record(head, 'a user')
-  return fields[1], fields[2], fields[3]
+  check_format(head, 'a user')
+  local _, sequence, trimmed, start = struct.unpack('<Bdd', head)
+  return sequence, trimmed, string.sub(head, start)
 end
 
-local function write_head(user, sequence, trimmed, generation)
-  redis.call('HSET', user, 'head', pack_record({ sequence, trimmed, generation }))
+-- The value of a field `e:<event id>`. Fingerprints have 16 characters.
+local function pack_event_id(sequence, fingerprint)
+  return FORMAT_BYTE .. fingerprint .. sequence
 end
 
--- The sequence and the fingerprint of the kept event with this id; nil if there is none.
--- The value is the format byte, 16 characters of fingerprint, and the sequence in decimal digits.
+-- The sequence and the fingerprint of the kept event with this id, and the field's value; nil if there is none.
 local function find_event_id(user, event_id)
   local value = event_id ~= '' and redis.call('HGET', user, 'e:' .. event_id)
   if not value then
@@ -23,20 +28,4 @@ local function find_event_id(user, event_id)
   end
   check_format(value, 'an event id')
   return tonumber(string.sub(value, 18)), string.sub(value, 2, 17), value
-end
-
-local function write_event_id(user, event_id, sequence, fingerprint)
-  redis.call('HSET', user, 'e:' .. event_id, string.char(FORMAT) .. fingerprint .. string.format('%d', sequence))
-end
-
--- The model versions that have a snapshot, the one first written last in front.
-local function unpack_versions(versions)
-  return versions and unpack_record(versions, "a list of a user's snapshots") or {}
-end
-
-local function drop_snapshots(user)
-  for _, version in ipairs(unpack_versions(redis.call('HGET', user, 'v'))) do
-    redis.call('HDEL', user, 'a:' .. version, 's:' .. version)
-  end
-  redis.call('HDEL', user, 'v')
 end

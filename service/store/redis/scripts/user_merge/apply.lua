@@ -98,8 +98,7 @@ end
 merge.result = sequence
 table.insert(merges, 1, merge)
 -- The first write, which may be refused for lack of memory: see append_and_read.lua.
-redis.call('HSET', user, 'merges', pack_merges(merges))
-write_head(user, sequence, trimmed, ARGV[3])
+redis.call('HSET', user, 'merges', pack_merges(merges), 'head', pack_head(sequence, trimmed, ARGV[3]))
 redis.call('DEL', log)
 for i, event in ipairs(events) do
   if event.position <= #own and (i <= removed or i > unmoved) then
@@ -114,7 +113,7 @@ for i = removed + 1, #events do
     event.append_id = redis.call('XADD', stream, '*', 'format', FORMAT, 'user', ARGV[1], 'seq', event.sequence,
       'item', event.item_id, 'ts', string.format('%.17g', event.timestamp), 'event_id', event.event_id)
     if event.event_id ~= '' then
-      write_event_id(user, event.event_id, event.sequence, event.fingerprint)
+      redis.call('HSET', user, 'e:' .. event.event_id, pack_event_id(event.sequence, event.fingerprint))
     end
   end
   local arrived_then = tonumber(string.match(event.append_id, '^%d+')) == event.arrived
