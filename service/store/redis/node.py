@@ -188,7 +188,7 @@ class Node:
         for reply in refused:
             if isinstance(reply, ResponseError):
                 raise StoreRefusedError(
-                    f"{self.name} refuses INFO or SCRIPT LOAD ({reply}); see the ACL rule in README."
+                    f"{self.name} refuses INFO or SCRIPT LOAD ({reply}); see the ACL rule in docs/redis.md."
                 )
         self._check_info(dict(line.split(b":", 1) for line in info.splitlines() if b":" in line), cluster)
 
