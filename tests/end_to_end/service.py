@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+import psutil
 
 from tests.servers import free_port
 
@@ -72,27 +73,24 @@ class RunningService:
         self._process.wait(timeout=60)
 
     def workers(self) -> list[int]:
-        """The process ids of the workers, where there are several (Linux)."""
-        pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        commands = {int(child): Path(f"/proc/{child}/cmdline") for child in children}
-        return [child for child, command in commands.items() if b"spawn_main" in _read(command)]
+        """Return the process ids of the workers of a service with several."""
+        children = psutil.Process(self._process.pid).children()
+        return [child.pid for child in children if _is_worker(child)]
 
     def connections(self) -> int:
-        """How many connections the service holds with its clients, those included that a client has left (Linux)."""
-        port = f":{int(self.url.rpartition(':')[2]):04X}"
-        lines = Path(f"/proc/{self._process.pid}/net/tcp").read_text().splitlines()[1:]
-        states = [state for _, local, _, state, *_ in map(str.split, lines) if local.endswith(port)]
-        return sum(state in ("01", "08") for state in states)  # ESTABLISHED, CLOSE_WAIT
+        """Return the number of client connections, including those that the client has closed."""
+        port = int(self.url.rpartition(":")[2])
+        sockets = psutil.Process(self._process.pid).net_connections("tcp")
+        states = [socket.status for socket in sockets if socket.laddr.port == port]
+        return sum(state in (psutil.CONN_ESTABLISHED, psutil.CONN_CLOSE_WAIT) for state in states)
 
     def log(self) -> str:
         """What the service has written since its start."""
         return self._log.read_text()
 
     def memory(self) -> int:
-        """Bytes of memory that the process holds, its workers' own not counted (Linux)."""
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        """Return the resident bytes of the main process, without its workers."""
+        return int(psutil.Process(self._process.pid).memory_info().rss)
 
     def metrics(self) -> str:
         """The metrics page."""
@@ -122,8 +120,8 @@ class RunningService:
         assert answer.is_success, answer.text
 
 
-def _read(file: Path) -> bytes:
+def _is_worker(process: psutil.Process) -> bool:
     try:
-        return file.read_bytes()
-    except OSError:  # the process is gone
-        return b""
+        return any("spawn_main" in word for word in process.cmdline())
+    except psutil.Error:  # it has ended, or is about to
+        return False
