@@ -1,4 +1,4 @@
-"""A Redis stream as a source of events; see `service.core.jobs.stream_consumer.EventSource`.
+"""A Redis stream as a source of events; see `service.core.jobs.event_source.EventSource`.
 
     <stream>                entries with the fields user_id, item_id and perhaps timestamp and event_id
     <stream>:<group>:lease  token of the worker that reads; it expires
