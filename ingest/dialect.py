@@ -145,6 +145,6 @@ def _quote(lines: Sequence[str], delimiter: str) -> str:
 
 
 def _escape(lines: Sequence[str], quote: str) -> str:
-    """Character before a quote within a quoted field: a quote or a backslash."""
+    """Character that escapes a quote: a quote or a backslash."""
     text = "\n".join(lines)
     return "\\" if quote and '\\"' in text and '""' not in text.replace(',"",', ",,") else quote

@@ -1,4 +1,4 @@
-"""Ids of users and items as text, checked by the definition that the API has."""
+"""Read ids of users and items as text, and check them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Ids(NamedTuple):
 class IdReader:
     """Reads the ids of one column of one file, chunk by chunk.
 
-    A column of whole numbers that some tool has written as floats ("9.0") is read as "9"; the first chunk decides, and
-    `from_floats` says so. In a column of numbers "NaN" is a missing value, elsewhere an id like others. Spaces around
-    an id are removed and counted in `stripped`.
+    A column of whole numbers that some tool has written as floats ("9.0") is read as "9". The first chunk decides,
+    and `from_floats` says so. In a column of numbers "NaN" is a missing value, elsewhere an id like others. Spaces
+    around an id are removed and counted in `stripped`.
     """
 
     def __init__(self) -> None:
@@ -71,14 +71,12 @@ class IdReader:
         if bad.any():
             first = int(np.argmax(bad))
             reason = "is missing" if missing[first] else (reasons[codes[first]] or "")
-        clean = pa.array(
-            ["" if problem else value for value, problem in zip(values, reasons, strict=True)], pa.string()
-        )
-        return Ids(clean.take(pa.array(codes)), bad, reason)
+        clean = ["" if problem else value for value, problem in zip(values, reasons, strict=True)]
+        return Ids(pa.array(clean, pa.string()).take(pa.array(codes)), bad, reason)
 
 
 def _texts(values: pa.Array) -> tuple[pa.StringArray, bool]:
-    """Distinct values as text, and whether they are whole numbers that stand as floats."""
+    """Distinct values as text, and whether whole numbers stand as floats."""
     if pa.types.is_floating(values.type):
         numbers = values.to_numpy(zero_copy_only=False).astype(np.float64)
         whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)

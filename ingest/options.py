@@ -1,4 +1,4 @@
-"""How a file of events is to be read, where its content alone does not say so."""
+"""Options for reading a file of events."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What the user has said about the file; None: its content decides.
+    """Options that a user gives; where one is None, the content decides.
 
     Attributes:
         user_column, item_column, time_column: names of columns in the file.

@@ -23,7 +23,7 @@ def is_parquet(path: Path) -> bool:
 
 
 def read_parquet(path: Path, source: str, options: ReadOptions) -> Iterator[pa.RecordBatch]:
-    """Read user, item and, if there is one, time, in this order, in order of the file.
+    """Read user, item and, if there is one, time, in file order.
 
     Raises:
         DataError: the file is damaged, or a column is missing or stands twice.

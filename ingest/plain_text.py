@@ -1,4 +1,4 @@
-"""Turn a text file of any compression and encoding into one that is plain UTF-8."""
+"""Turn a text file of any compression and encoding into plain UTF-8."""
 
 from __future__ import annotations
 
@@ -24,14 +24,26 @@ _COPY = 1 << 20
 _Open = Callable[[Path], IO[bytes]]
 
 
+def _open_gzip(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.GzipFile(path))
+
+
+def _open_bzip2(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], bz2.BZ2File(path))
+
+
+def _open_xz(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], lzma.LZMAFile(path))
+
+
 def _open_zstd(path: Path) -> IO[bytes]:
     return cast(IO[bytes], pa.input_stream(str(path), compression="zstd"))
 
 
 _COMPRESSIONS: dict[bytes, _Open] = {
-    b"\x1f\x8b": lambda path: cast(IO[bytes], gzip.open(path)),
-    b"BZh": lambda path: cast(IO[bytes], bz2.open(path)),
-    b"\xfd7zXZ\x00": lambda path: cast(IO[bytes], lzma.open(path)),
+    b"\x1f\x8b": _open_gzip,
+    b"BZh": _open_bzip2,
+    b"\xfd7zXZ\x00": _open_xz,
     b"\x28\xb5\x2f\xfd": _open_zstd,
 }
 # What begins like this is no text, and nothing that a reader below takes.
@@ -61,9 +73,9 @@ _MARKS = (  # byte order marks, the longer first
 
 @contextlib.contextmanager
 def open_plain_text(path: Path, encoding: str | None) -> Iterator[Path]:
-    """Give a plain UTF-8 file with the text of `path`: itself, or a temporary copy that is removed afterwards.
+    """Give a plain UTF-8 file with the text of `path`.
 
-    A copy is made of compressed files, of other encodings, and of files whose lines do not all end alike.
+    It is `path` itself, or a temporary copy that is removed afterwards. A copy is made of compressed files, of other encodings, and of files whose lines do not all end alike.
 
     Raises:
         DataError: the file is empty, damaged, binary, or not in its encoding.
@@ -87,7 +99,7 @@ def _open_file(path: Path) -> IO[bytes]:
 
 
 def _lines_end_alike(path: Path) -> bool:
-    """Whether all lines of a file end with LF, or all with CR LF."""
+    """Whether all lines end with LF, or all with CR LF."""
     feeds = returns = pairs = 0
     ends_with_return = False
     with _reading(path), path.open("rb") as file:
@@ -132,9 +144,7 @@ def _copy(path: Path, file: IO[bytes], copy: IO[bytes], codec: str) -> None:
     try:
         decoder = codecs.getincrementaldecoder(codec)()
     except LookupError:
-        raise DataError(
-            f"--encoding {codec}: there is no such encoding; try utf-8, latin-1, cp1252 or utf-16"
-        ) from None
+        raise DataError(f"--encoding {codec} is unknown; try utf-8, latin-1, cp1252 or utf-16") from None
     newline = io.IncrementalNewlineDecoder(None, translate=True)
     lines = 1
     while True:
@@ -143,9 +153,8 @@ def _copy(path: Path, file: IO[bytes], copy: IO[bytes], codec: str) -> None:
             text = newline.decode(decoder.decode(block, final=not block), final=not block)
         except UnicodeDecodeError as error:
             line = lines + block[: error.start].count(b"\n")
-            raise DataError(
-                f"{path}:{line} is not {codec}: {error.reason}; name its encoding with --encoding"
-            ) from None
+            reason = f"{path}:{line} is not {codec}: {error.reason}"
+            raise DataError(f"{reason}; name its encoding with --encoding") from None
         lines += text.count("\n")
         try:
             copy.write(text.encode("utf-8", "strict"))

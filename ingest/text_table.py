@@ -1,4 +1,4 @@
-"""Tables and JSON lines in text, read by DuckDB in chunks of bounded memory."""
+"""Tables and JSON in text, read by DuckDB in chunks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ _TIME = re.compile(r"\d+(\.\d*)?$|\d{4}-\d\d-\d\d")
 
 
 class RejectedRows:
-    """Rows that DuckDB could not split into fields: their number, and what it says of the first."""
+    """Rows that DuckDB could not split into fields.
+
+    Attributes:
+        count: their number.
+        first: the line and the reason of the first.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -38,7 +43,9 @@ class RejectedRows:
 def read_table(
     path: Path, source: str, dialect: Dialect, columns: Sequence[str], rejected: RejectedRows | None
 ) -> Iterator[pa.RecordBatch]:
-    """Read columns of a table as text, in order of the file, and a column for `swallowed_row`.
+    """Read columns of a table as text, in file order.
+
+    Each batch has one more column, which `swallowed_row` needs.
 
     Args:
         path: plain UTF-8.
@@ -63,10 +70,8 @@ def read_table(
         "max_line_size": _MAX_LINE_BYTES,
         "store_rejects": rejected is not None,
     }
-    broken = (
-        [f"CASE WHEN contains({name}, chr(10)) THEN {name} END" for name in numbered] if dialect.quote else ["NULL"]
-    )
-    chosen = ", ".join([*wanted, f"coalesce({', '.join(broken)}, NULL)::VARCHAR"])
+    broken = [f"CASE WHEN contains({name}, chr(10)) THEN {name} END" for name in numbered if dialect.quote]
+    chosen = ", ".join([*wanted, f"coalesce({', '.join([*broken, 'NULL', 'NULL'])})::VARCHAR"])
     connection = _connect()
     try:
         query = f"SELECT {chosen} FROM read_csv({_literal(str(path))}, {_options(settings)})"  # noqa: S608 - our names
@@ -81,7 +86,9 @@ def read_table(
 
 
 def read_json(path: Path, source: str, options: ReadOptions) -> Iterator[pa.RecordBatch]:
-    """Read user, item and time of JSON objects as text: one object a line, or one array of them.
+    """Read user, item and time of JSON objects as text.
+
+    The file has one object a line, or one array of objects.
 
     Raises:
         DataError: with the line if DuckDB knows it.
@@ -103,7 +110,11 @@ def read_json(path: Path, source: str, options: ReadOptions) -> Iterator[pa.Reco
 
 
 def line_of(path: Path, dialect: Dialect, row: int) -> int:
-    """The line at which row `row` (0 is the first after a header) begins; reads the file up to it."""
+    """Find the line at which a row begins; row 0 follows the header.
+
+    Reads the file up to that line, so it is for error messages only.
+    """
+    numbers: Iterator[int]
     with path.open(encoding="utf-8", newline="") as file:
         if dialect.kind != "table" or len(dialect.delimiter) > 1 or not dialect.quote:
             numbers = (number for number, line in enumerate(file, start=1) if line.strip())
@@ -122,7 +133,10 @@ def line_of(path: Path, dialect: Dialect, row: int) -> int:
 
 
 def swallowed_row(batch: pa.RecordBatch, dialect: Dialect, time: str | None) -> int | None:
-    """The first row with a field that holds whole rows of the table: a stray quote has swallowed them."""
+    """Find a row with a field that holds whole rows of the table.
+
+    A stray quote has swallowed them.
+    """
     for row, value in enumerate(batch[_LINE_BREAKS].to_pylist()):
         if value is not None and _holds_rows(value, dialect, time):
             return row
@@ -130,7 +144,10 @@ def swallowed_row(batch: pa.RecordBatch, dialect: Dialect, time: str | None) -> 
 
 
 def _holds_rows(value: str, dialect: Dialect, time: str | None) -> bool:
-    """Whether the inner lines of a field look like rows: as many fields, and a time where one belongs."""
+    """Whether the inner lines of a field look like rows.
+
+    They have as many fields as a row, and a time where one belongs.
+    """
     rows = [line.split(dialect.delimiter) for line in value.split("\n")[1:-1]]
     if not all(len(row) == len(dialect.names) for row in rows):
         return False
@@ -183,8 +200,8 @@ def _sentence(source: str, message: str, dialect: Dialect | None) -> str:
         )
     if "unterminated quote" in message:
         return (
-            f"{where} has a quote that is not closed, or text after a closing quote; double the quotes inside a field, "
-            "or skip up to a share of bad rows with --skip-bad-rows"
+            f"{where} has a quote that is not closed, or text after a closing quote; double the quotes inside a "
+            "field, or skip up to a share of bad rows with --skip-bad-rows"
         )
     if "unicode" in message.lower() or "utf-8" in message.lower():
         return f"{where} is not UTF-8; name its encoding with --encoding, for example latin-1"

@@ -1,4 +1,4 @@
-"""Times of any common form as int64 nanoseconds since 1970, so that no order is lost."""
+"""Parse times of any common form as int64 nanoseconds since 1970."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ class Times(NamedTuple):
 
 
 class TimeParser:
-    """Parses the times of one file, chunk by chunk. The first chunk decides the unit of numbers."""
+    """Parses the times of one file, chunk by chunk.
+
+    The first chunk decides the unit of numbers.
+    """
 
     def __init__(self) -> None:
         self._unit: tuple[int, str] | None = None
@@ -83,7 +86,7 @@ class TimeParser:
 
 
 def _scale(values: NDArray[np.float64], factor: int) -> NDArray[np.int64]:
-    """Multiply without losing the order of close values: whole part and fraction apart."""
+    """Multiply whole part and fraction apart, so that no order is lost."""
     whole = np.floor(values)
     return whole.astype(np.int64) * factor + np.round((values - whole) * factor).astype(np.int64)
 
@@ -119,7 +122,10 @@ def _parse_iso(column: pa.StringArray) -> Times:
 
 
 def _cast(text: pa.StringArray, kind: pa.DataType) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Cast what can be; Arrow refuses a whole array for one bad value, so halves are tried."""
+    """Cast the values that can be, and mark the others.
+
+    Arrow refuses a whole array for one bad value, so halves are tried.
+    """
     try:
         cast = text.cast(kind)
         missing = _bools(cast.is_null())
