@@ -75,7 +75,8 @@ _MARKS = (  # byte order marks, the longer first
 def open_plain_text(path: Path, encoding: str | None) -> Iterator[Path]:
     """Give a plain UTF-8 file with the text of `path`.
 
-    It is `path` itself, or a temporary copy that is removed afterwards. A copy is made of compressed files, of other encodings, and of files whose lines do not all end alike.
+    It is `path` itself, or a temporary copy that is removed afterwards. A copy is made of compressed files, of other
+    encodings, and of files whose lines do not all end alike.
 
     Raises:
         DataError: the file is empty, damaged, binary, or not in its encoding.

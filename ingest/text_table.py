@@ -110,7 +110,7 @@ def read_json(path: Path, source: str, options: ReadOptions) -> Iterator[pa.Reco
 
 
 def line_of(path: Path, dialect: Dialect, row: int) -> int:
-    """Find the line at which a row begins; row 0 follows the header.
+    """Find the line of a row; row 0 follows the header.
 
     Reads the file up to that line, so it is for error messages only.
     """
@@ -133,7 +133,7 @@ def line_of(path: Path, dialect: Dialect, row: int) -> int:
 
 
 def swallowed_row(batch: pa.RecordBatch, dialect: Dialect, time: str | None) -> int | None:
-    """Find a row with a field that holds whole rows of the table.
+    """Find a row with a field that holds whole rows.
 
     A stray quote has swallowed them.
     """

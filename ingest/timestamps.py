@@ -13,6 +13,7 @@ _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 _WITH_OFFSET = r"([zZ]|[-+]\d\d:?\d\d)$"
 _DATE = r"^\d{4}-\d\d-\d\d$"
 _MAX_NANOSECONDS = 2**63 - 1
+_MIN_UNIX_SECONDS = 1e8  # 1973
 # Unix times since 1973 do not overlap in these units: a number's size tells its unit.
 _UNITS = ((9.2e9, 10**9, "seconds"), (9.2e12, 10**6, "milliseconds"), (9.2e15, 10**3, "microseconds"))
 
@@ -38,7 +39,7 @@ class TimeParser:
     """
 
     def __init__(self) -> None:
-        self._unit: tuple[int, str] | None = None
+        self._unit: tuple[int, str, float] | None = None  # factor to nanoseconds, name, smallest plausible number
 
     def parse(self, column: pa.Array) -> Times:
         """Parse a column of any type; nulls are bad."""
@@ -60,11 +61,8 @@ class TimeParser:
         numeric = _bools(pc.match_substring_regex(column, _NUMBER))
         if numeric.all():
             return self._numbers(_as_numbers(column))
-        if numeric.any():  # a column of ISO times does not turn into numbers
-            iso = ~numeric
-            found = _parse_iso(column)
-            bad = found.bad | numeric if iso.sum() >= numeric.sum() else found.bad | iso
-            return Times(found.nanoseconds, bad, "is of another form than the times around it")
+        if 2 * numeric.sum() > len(column):
+            return self._numbers(_as_numbers(pc.if_else(pa.array(numeric), column, pa.scalar(None, pa.string()))))
         return _parse_iso(column)
 
     def _numbers(self, column: pa.Array) -> Times:
@@ -75,13 +73,14 @@ class TimeParser:
         )
         finite = np.isfinite(values) & ~missing
         if self._unit is None and finite.any():
-            self._unit = _unit_of(float(np.abs(values[finite]).max()))
-        factor, name = self._unit or (10**9, "seconds")
-        limit = _MAX_NANOSECONDS // factor
-        bad = ~finite | (np.abs(values.astype(np.float64)) > limit)
+            self._unit = _unit_of(float(np.median(np.abs(values[finite].astype(np.float64)))))
+        factor, name, smallest = self._unit or (*_UNITS[0][1:], 0.0)
+        sizes = np.abs(values.astype(np.float64))
+        of_smaller_unit = (sizes >= _MIN_UNIX_SECONDS) & (sizes < smallest)
+        bad = ~finite | of_smaller_unit | (sizes > _MAX_NANOSECONDS // factor)
         kept = np.where(bad, 0, values)
         scaled = kept.astype(np.int64) * factor if whole else _scale(kept, factor)
-        reason = f"is no time in {name}, in which the times before it are" if bad.any() else ""
+        reason = f"is no time in {name}, as most times of the file are" if bad.any() else ""
         return Times(scaled, bad, reason)
 
 
@@ -91,8 +90,13 @@ def _scale(values: NDArray[np.float64], factor: int) -> NDArray[np.int64]:
     return whole.astype(np.int64) * factor + np.round((values - whole) * factor).astype(np.int64)
 
 
-def _unit_of(largest: float) -> tuple[int, str]:
-    return next(((factor, name) for limit, factor, name in _UNITS if largest < limit), (1, "nanoseconds"))
+def _unit_of(typical: float) -> tuple[int, str, float]:
+    smallest = 0.0
+    for limit, factor, name in _UNITS:
+        if typical < limit:
+            return factor, name, smallest
+        smallest = limit
+    return 1, "nanoseconds", smallest
 
 
 def _as_numbers(column: pa.StringArray) -> pa.Array:
