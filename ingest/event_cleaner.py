@@ -23,12 +23,12 @@ class EventChunk:
     """Some events, in the order of the file.
 
     Attributes:
-        users, items: (n,) ids, each valid.
+        users, items: (n,) valid ids, strings behind a dictionary.
         nanoseconds: (n,) int64 since 1970; None if the file has no times and its rows are in order.
     """
 
-    users: pa.StringArray
-    items: pa.StringArray
+    users: pa.DictionaryArray
+    items: pa.DictionaryArray
     nanoseconds: NDArray[np.int64] | None
 
 
@@ -86,11 +86,12 @@ class EventCleaner:
             problems.append((times.bad, self._columns.time, times.reason))
             nanoseconds = times.nanoseconds
         bad = np.logical_or.reduce([mask for mask, _, _ in problems])
-        if bad.any():
-            self._report(batch, problems, bad, where)
+        self._summary.events += len(bad) - int(bad.sum())
+        if not bad.any():
+            return EventChunk(users.values, items.values, nanoseconds)
+        self._report(batch, problems, bad, where)
         keep = ~bad
         mask = pa.array(keep)
-        self._summary.events += int(keep.sum())
         return EventChunk(
             users.values.filter(mask), items.values.filter(mask), None if nanoseconds is None else nanoseconds[keep]
         )

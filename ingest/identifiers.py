@@ -9,23 +9,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from service.core.ids import id_problem
+from service.core.ids import MAX_ID_CHARACTERS, id_problem
 
 _WHOLE_FLOAT = r"^[-+]?\d+\.0+$"
 _NUMBER_OR_NAN = r"^[-+]?\d+(\.\d*)?$|^[nN]a[nN]$"
 _NAN = r"^[nN]a[nN]$"
+_NO_CONTROL_CHARACTERS = r"^[^\x{0}-\x{1f}\x{7f}-\x{9f}]*$"  # as in service.core.ids, for RE2
 
 
 class Ids(NamedTuple):
     """Ids of one chunk.
 
     Attributes:
-        values: (n,) strings; what is bad is an empty string.
+        values: (n,) strings behind a dictionary, which may hold a string twice; what is bad is empty.
         bad: (n,) bool.
         reason: why the first bad one is no id, as the end of a sentence; "" without any.
     """
 
-    values: pa.StringArray
+    values: pa.DictionaryArray
     bad: NDArray[np.bool_]
     reason: str
 
@@ -46,15 +47,28 @@ class IdReader:
     def read(self, column: pa.Array) -> Ids:
         """Read a column of any type."""
         encoded = column if isinstance(column, pa.DictionaryArray) else column.dictionary_encode()
-        texts, floats = _texts(encoded.dictionary)
+        missing: NDArray[np.bool_] = encoded.indices.is_null().to_numpy(zero_copy_only=False)
+        if len(encoded.dictionary) == 0:
+            return Ids(pa.array([""] * len(column)).dictionary_encode(), missing, "is missing")
+        codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        texts = self._clean(encoded.dictionary, codes[~missing])
+        wrong = _wrong(texts)
+        bad = missing | wrong[codes]
+        reason = ""
+        if bad.any():
+            first = int(np.argmax(bad))
+            value = None if missing[first] else texts[int(codes[first])].as_py()
+            reason = "is missing" if value is None else (id_problem(value) or "")
+            texts = pc.if_else(pa.array(wrong), "", texts)
+        return Ids(pa.DictionaryArray.from_arrays(pa.array(codes), texts), bad, reason)
+
+    def _clean(self, values: pa.Array, codes: NDArray[np.int32]) -> pa.StringArray:
+        """Distinct values as ids: without spaces around them, and whole floats as whole numbers."""
+        texts, floats = _texts(values)
         trimmed = pc.utf8_trim_whitespace(texts)
-        codes = encoded.indices.to_numpy(zero_copy_only=False)
-        missing = ~encoded.indices.is_valid().to_numpy(zero_copy_only=False)
-        codes = np.where(missing, 0, codes).astype(np.int64)
-        if len(texts) == 0:
-            return Ids(pa.array([""] * len(column), pa.string()), np.ones(len(column), bool), "is missing")
-        changed = ~pc.equal(texts, trimmed).fill_null(True).to_numpy(zero_copy_only=False)
-        self.stripped += int(changed[codes][~missing].sum())
+        if not trimmed.equals(texts):
+            changed = pc.not_equal(texts, trimmed).fill_null(False).to_numpy(zero_copy_only=False)
+            self.stripped += int(changed[codes].sum())
         if self.from_floats is None:
             self._numbers = bool(pc.all(pc.match_substring_regex(trimmed, _NUMBER_OR_NAN)).as_py())
             whole = pc.match_substring_regex(trimmed, f"{_WHOLE_FLOAT}|{_NAN}")
@@ -63,16 +77,26 @@ class IdReader:
             trimmed = pc.if_else(pc.match_substring_regex(trimmed, _NAN), pa.scalar(None, pa.string()), trimmed)
         if self.from_floats:
             trimmed = pc.replace_substring_regex(trimmed, r"\.0+$", "")
-        values = trimmed.to_pylist()
-        reasons = ["is missing" if value is None else id_problem(value) for value in values]
-        wrong = np.array([reason is not None for reason in reasons])
-        bad = missing | wrong[codes]
-        reason = ""
-        if bad.any():
-            first = int(np.argmax(bad))
-            reason = "is missing" if missing[first] else (reasons[codes[first]] or "")
-        clean = ["" if problem else value for value, problem in zip(values, reasons, strict=True)]
-        return Ids(pa.array(clean, pa.string()).take(pa.array(codes)), bad, reason)
+        return trimmed
+
+
+def _wrong(texts: pa.StringArray) -> NDArray[np.bool_]:
+    """Which values are no ids: `id_problem` for all at once."""
+    lengths = pc.utf8_length(texts)
+    wrong = pc.or_(pc.equal(lengths, 0), pc.greater(lengths, MAX_ID_CHARACTERS))
+    if _may_hold_control_characters(texts):
+        wrong = pc.or_(wrong, pc.invert(pc.match_substring_regex(texts, _NO_CONTROL_CHARACTERS)))
+    result: NDArray[np.bool_] = wrong.fill_null(True).to_numpy(zero_copy_only=False)
+    return result
+
+
+def _may_hold_control_characters(texts: pa.StringArray) -> bool:
+    """Whether the bytes of all values hold one that a control character has; much faster than looking at each."""
+    data = texts.buffers()[2]
+    if data is None:
+        return False
+    bytes_ = np.frombuffer(data, np.uint8)
+    return bool(((bytes_ < 0x20) | (bytes_ == 0x7F) | (bytes_ == 0xC2)).any())
 
 
 def _texts(values: pa.Array) -> tuple[pa.StringArray, bool]:

@@ -137,7 +137,10 @@ def swallowed_row(batch: pa.RecordBatch, dialect: Dialect, time: str | None) -> 
 
     A stray quote has swallowed them.
     """
-    for row, value in enumerate(batch[_LINE_BREAKS].to_pylist()):
+    column = batch[_LINE_BREAKS]
+    if column.null_count == len(column):
+        return None
+    for row, value in enumerate(column.to_pylist()):
         if value is not None and _holds_rows(value, dialect, time):
             return row
     return None

@@ -58,6 +58,10 @@ class TimeParser:
         return Times(np.zeros(len(column), np.int64), bad, f"is of type {kind}; write Unix seconds or ISO 8601")
 
     def _text(self, column: pa.StringArray) -> Times:
+        try:  # most files have whole numbers, and a cast is faster than a look at their form
+            return self._numbers(column.cast(pa.int64()))
+        except pa.ArrowInvalid:
+            pass
         numeric = _bools(pc.match_substring_regex(column, _NUMBER))
         if numeric.all():
             return self._numbers(_as_numbers(column))
