@@ -10,10 +10,10 @@ import pyarrow.parquet
 import pytest
 
 from ingest.errors import DataError
-from ingest.event_cleaner import ReadSummary
-from ingest.event_table import read_events
+from ingest.reading.event_cleaner import ReadSummary
+from ingest.reading.event_table import read_events
 from ingest.options import ReadOptions
-from tests.ingest.odd_files import READ, REFUSED, ROWS, Case, Row, table
+from tests.ingest.reading.odd_files import READ, REFUSED, ROWS, Case, Row, table
 
 Event = tuple[str, str, int | None]
 
@@ -58,7 +58,7 @@ def test_chunks_do_not_change_what_is_read(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "events.csv"
     path.write_text(table(rows=ROWS * 40))
     whole, _ = read(path)
-    monkeypatch.setattr("ingest.text_table.ROWS", 2048)
+    monkeypatch.setattr("ingest.reading.text_table.ROWS", 2048)
     assert read(path)[0] == whole
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ingest.column_names import Columns, find_columns
-from ingest.dialect import Dialect, detect_dialect
 from ingest.errors import DataError
-from ingest.event_cleaner import EventChunk, EventCleaner, ReadSummary
 from ingest.options import ReadOptions
-from ingest.parquet_table import is_parquet, read_parquet
-from ingest.plain_text import open_plain_text
-from ingest.text_table import ROWS, RejectedRows, line_of, read_json, read_table, swallowed_row
+from ingest.reading.column_names import Columns, find_columns
+from ingest.reading.dialect import Dialect, detect_dialect
+from ingest.reading.event_cleaner import EventChunk, EventCleaner, ReadSummary
+from ingest.reading.parquet_table import is_parquet, read_parquet
+from ingest.reading.plain_text import open_plain_text
+from ingest.reading.text_table import ROWS, RejectedRows, line_of, read_json, read_table, swallowed_row
 
 
 def read_events(path: Path, options: ReadOptions, summary: ReadSummary) -> Iterator[EventChunk]:

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ingest.column_names import Columns
 from ingest.errors import DataError
-from ingest.identifiers import IdReader
 from ingest.options import ReadOptions
-from ingest.timestamps import TimeParser
+from ingest.reading.column_names import Columns
+from ingest.reading.identifiers import IdReader
+from ingest.reading.timestamps import TimeParser
 
 _SKIP = "skip up to a share of bad rows with --skip-bad-rows"
 

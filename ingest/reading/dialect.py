@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ingest.column_names import has_user_and_item
 from ingest.errors import DataError
 from ingest.options import ReadOptions
+from ingest.reading.column_names import has_user_and_item
 
 _SAMPLE = 1 << 20
 _LINES = 200

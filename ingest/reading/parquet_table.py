@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from ingest.column_names import find_columns
 from ingest.errors import DataError
 from ingest.options import ReadOptions
+from ingest.reading.column_names import find_columns
 
 _ROWS = 1 << 16  # in a chunk
 _BUFFER_BYTES = 1 << 20

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pyarrow as pa
 
-from ingest.column_names import find_columns
-from ingest.dialect import Dialect
 from ingest.errors import DataError
 from ingest.options import ReadOptions
+from ingest.reading.column_names import find_columns
+from ingest.reading.dialect import Dialect
 
 if TYPE_CHECKING:
     import _csv

@@ -63,7 +63,7 @@ class IdReader:
         return Ids(pa.DictionaryArray.from_arrays(pa.array(codes), texts), bad, reason)
 
     def _clean(self, values: pa.Array, codes: NDArray[np.int32]) -> pa.StringArray:
-        """Distinct values as ids: without spaces around them, and whole floats as whole numbers."""
+        """Strip spaces from distinct values, and write whole floats as integers."""
         texts, floats = _texts(values)
         trimmed = pc.utf8_trim_whitespace(texts)
         if not trimmed.equals(texts):
@@ -91,7 +91,10 @@ def _wrong(texts: pa.StringArray) -> NDArray[np.bool_]:
 
 
 def _may_hold_control_characters(texts: pa.StringArray) -> bool:
-    """Whether the bytes of all values hold one that a control character has; much faster than looking at each."""
+    """Whether any byte of the values may belong to a control character.
+
+    Much faster than a look at each value.
+    """
     data = texts.buffers()[2]
     if data is None:
         return False
