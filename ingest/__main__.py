@@ -31,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     load = commands.add_parser(
         "load",
         help="load a file of events into a running service",
-        description="Send all events of a file to a running service, in order of time. Run the command again to go on "
-        "where it was cut off. An event that was sent before counts once.",
+        description="Send all events of a file to a running service, in order of time. Run the command again to go "
+        "on where it was cut off. An event that was sent before counts once.",
         epilog=f"The API key is read from the environment variable {_KEY}. The last line of the output is the result "
         "as JSON. Exit codes: 0 all events are in the log, 1 the service refused some, 2 an error.",
     )

@@ -1,4 +1,4 @@
-"""Send a history of events to a running service, in order of time.
+"""Send a history of events to the service, in order of time.
 
 Every event gets an id that follows from its content, so an event that is sent twice counts once. A small file beside
 the history keeps the progress, so that a load that was cut off can go on.
