@@ -10,9 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from ingest.errors import DataError
+from ingest.options import ReadOptions
 from ingest.reading.event_cleaner import ReadSummary
 from ingest.reading.event_table import read_events
-from ingest.options import ReadOptions
 from tests.ingest.reading.odd_files import READ, REFUSED, ROWS, Case, Row, table
 
 Event = tuple[str, str, int | None]
