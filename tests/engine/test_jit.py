@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,8 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from service.engine import jit
+from tests.environment import run_python
 from tests.model.builders import bundle_of
-
-ROOT = Path(__file__).parents[2]
 
 # One server's start, then all kinds of requests: for these, nothing may be left to compile.
 START = """
@@ -46,15 +42,7 @@ print(json.dumps(after_start))
 
 
 def start(bundle: Path, cache: Path, large: int) -> dict[str, list[int]]:
-    ran = subprocess.run(
-        [sys.executable, "-c", START, str(bundle), str(large)],
-        cwd=ROOT,
-        env=os.environ | {"NUMBA_CACHE_DIR": str(cache)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    ran = run_python("-c", START, str(bundle), str(large), environment={"NUMBA_CACHE_DIR": str(cache)})
     assert ran.returncode == 0, ran.stderr
     found: dict[str, list[int]] = json.loads(ran.stdout)
     return found

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
@@ -21,6 +17,7 @@ from service.engine.search import ivf_pq
 from service.engine.search.exact import Best, Queries, exact
 from service.engine.search.ivf_pq import ApproximateIndex
 from tests.engine.conftest import ids, run
+from tests.environment import run_python
 from tests.model.builders import bundle_of
 
 F32 = NDArray[np.float32]
@@ -44,11 +41,34 @@ def asking(vectors: F32, k: int, without: list[list[int]] | None = None) -> Quer
     return Queries(vectors, np.full(len(vectors), k), rows, starts, ends)
 
 
-def test_the_libraries_that_multiply_matrices_know_the_processor_alike() -> None:
-    ApproximateIndex.build(*catalogue(), 0.9)
-    cores = {library["architecture"] for library in threadpool_info() if library["internal_api"] == "openblas"}
+BUILD_AN_INDEX = """
+import json, os
+from threadpoolctl import threadpool_info
+from service.engine.search.ivf_pq import ApproximateIndex
+from tests.engine.search.test_ivf_pq import catalogue
+ApproximateIndex.build(*catalogue(), 0.9)
+cores = [library["architecture"] for library in threadpool_info() if library["internal_api"] == "openblas"]
+print(json.dumps([cores, os.environ.get("OPENBLAS_CORETYPE")]))
+"""
+
+
+def build_in_a_process(**environment: str) -> tuple[list[str], str | None]:
+    """Processors that the OpenBLAS libraries take this one for, and the variable once an index is built."""
+    ran = run_python("-c", BUILD_AN_INDEX, environment=environment)
+    assert ran.returncode == 0, ran.stderr
+    cores, variable = json.loads(ran.stdout)
+    return cores, variable
+
+
+def test_all_blas_libraries_detect_the_same_processor() -> None:
+    cores, variable = build_in_a_process()
     assert len({ivf_pq._BLAS_CORES.get(core, core) for core in cores}) <= 1, cores
-    assert ivf_pq._BLAS_VARIABLE not in os.environ
+    assert variable is None
+
+
+def test_users_blas_core_type_stays_as_set() -> None:
+    (core, *_), _ = build_in_a_process()
+    assert build_in_a_process(OPENBLAS_CORETYPE=core)[1] == core
 
 
 def rows_of(best: Best) -> list[list[int]]:
@@ -176,6 +196,5 @@ from model.bundle.bundle import load_bundle
 from service.engine.cpu.cpu_engine import CpuEngine
 CpuEngine(load_bundle(Path("bundles/ml-1m-demo")), 100)
 """
-    root = Path(__file__).parents[3]
-    ran = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
+    ran = run_python("-c", program)
     assert ran.returncode == 0, ran.stderr
