@@ -16,7 +16,7 @@ How `POST /v1/events?k=10` flows:
 Everything before the batchers runs on the event loop and touches one request; the batchers are where requests
 that are under way at the same time share work. RolloutManager says which engine is a user's, and exchanges the models of
 all workers together. No request waits for what runs beside: Housekeeper removes what is too old and finishes merges
-that were cut off, Consumer records a stream's events as if they had come over HTTP, and Warmer rebuilds memos after
+that were cut off, StreamConsumer records a stream's events as if they had come over HTTP, and Warmer rebuilds memos after
 an exchange of models. `open_services` below builds all this in that order and takes it down in reverse, so that
 whatever was accepted is finished before what it needs is closed.
 """
@@ -45,9 +45,9 @@ from service.api.app import build_api
 from service.api.dependencies import Services
 from service.api.stream_parser import parse_entry
 from service.core.errors import StoreUnavailable
-from service.core.jobs.backfill import Backfill
+from service.core.jobs.backfill import BackfillJob
 from service.core.jobs.maintenance import Maintenance
-from service.core.jobs.stream_consumer import Consumer, StreamMeter
+from service.core.jobs.stream_consumer import StreamConsumer, StreamMeter
 from service.core.ports import Bundles, Store
 from service.core.recommending.batching import MicroBatcher
 from service.core.recommending.evaluation_sampling import Sampling
@@ -58,7 +58,8 @@ from service.engine import BundleLoader, run_engine_requests, run_similar
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
-from service.settings import Settings, StreamAddress, load_settings
+from service.setting_types import StreamAddress
+from service.settings import Settings, load_settings
 from service.store.errors import StoreUnreachableError
 from service.store.factory import open_store
 from service.store.streams.redis_stream import open_stream
@@ -96,7 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
         meter,
         CONSOLE,
         keys=settings.api_keys,
-        rate=settings.requests_per_second,
+        rate_limit=settings.requests_per_second,
         origins=settings.cors_origins,
     )
 
@@ -160,7 +161,9 @@ async def _open_models(
 ) -> RolloutManager:
     """The engines that answer, loaded, and exchanged from now on as the note in the store says."""
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    models = RolloutManager(bundle_folder(settings), store, name, watch=settings.watch, switched=meter.models)
+    models = RolloutManager(
+        bundle_folder(settings), store, name, watch=settings.watch, switched=meter.served_versions
+    )
     await models.start()
     closing.push_async_callback(models.close)
     return models
@@ -216,14 +219,14 @@ async def _start_what_runs_beside(
         closing.push_async_callback(consumer.close)
         consumer.start()
     if settings.backfill_share:
-        backfill = Backfill(store, lambda: models.served, meter.rebuild, share=settings.backfill_share)
+        backfill = BackfillJob(store, lambda: models.served, meter.backfill, share=settings.backfill_share)
         closing.push_async_callback(backfill.close)
         backfill.start()
 
 
-async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> Consumer:
+async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> StreamConsumer:
     source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
-    return Consumer(source, partial(parse_entry, address.stream), recommender.record_batch, meter)
+    return StreamConsumer(source, partial(parse_entry, address.stream), recommender.record_batch, meter)
 
 
 def docs_url(settings: Settings) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -34,24 +35,31 @@ class AppHarness:
         folder: Path,
         *,
         keys: tuple[str, ...] = (),
-        rate: int | None = None,
+        rate_limit: int | None = None,
         origins: tuple[str, ...] = (),
         engine: Engine | None = None,
         models: Models | None = None,
         store: Store | None = None,
-        hot: bool = True,
+        fast_path: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._given_store = store
         self.engine = engine or FakeEngine()
         self.meter = PrometheusMeter()
-        self.models = models or FakeModels(self.engine, self.meter.models)
+        self.models = models or FakeModels(self.engine, self.meter.served_versions)
         self.console = folder / "index.html"
         self.app = build_api(
-            self._open, self.meter, self.console, keys=tuple(map(parse_key, keys)), rate=rate, origins=origins
+            self._open,
+            self.meter,
+            self.console,
+            keys=tuple(map(parse_key, keys)),
+            rate_limit=rate_limit,
+            origins=origins,
+            clock=clock,
         )
-        if not hot:  # the declared routes alone
-            self.app.layers = [layer for layer in self.app.layers if layer.cls is not FastPath]
+        if not fast_path:  # the declared routes alone
+            self.app.outer_middleware = [layer for layer in self.app.outer_middleware if layer.cls is not FastPath]
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         self._client = httpx.AsyncClient(

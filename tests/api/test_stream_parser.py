@@ -6,12 +6,12 @@ import pytest
 
 from service.api.stream_parser import parse_entry
 from service.core.errors import InvalidRequest
-from service.core.jobs.stream_consumer import Entry
+from service.core.jobs.stream_consumer import StreamEntry
 
 
-def entry(**fields: str | bytes) -> Entry:
+def entry(**fields: str | bytes) -> StreamEntry:
     values = {name.encode(): value.encode() if isinstance(value, str) else value for name, value in fields.items()}
-    return Entry("1700000000250-7", values)
+    return StreamEntry("1700000000250-7", values)
 
 
 def test_what_is_missing_comes_from_the_entry_itself() -> None:

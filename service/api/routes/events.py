@@ -1,4 +1,4 @@
-"""Events come in: one by one, or in batches."""
+"""Routes that record events, one by one or in batches."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from service.api.dependencies import UseCases
+from service.api.dependencies import RecommenderDep
 from service.api.errors import error_body
-from service.api.schemas.requests import BatchOut, EventBatchIn, EventIn, NoQuery, RecordedOut, RecordQuery
+from service.api.schemas.requests import EventBatchIn, EventIn, NoQuery, RecordQuery
+from service.api.schemas.responses import BatchOut, RecordedOut
 from service.api.scopes import needs
 from service.api.serializers import Json, encoded, json_response, recommendations_out, recorded_out
 from service.api_keys import KeyScope
@@ -32,22 +33,29 @@ async def answer_event(recommender: Recommender, event: EventIn, query: RecordQu
     return encoded(out)
 
 
-@router.post("", openapi_extra=needs(KeyScope.WRITE), response_model=RecordedOut)
-async def record_event(event: EventIn, query: Annotated[RecordQuery, Query()], recommender: UseCases) -> Response:
-    """Append an event. With `k` the answer holds recommendations that already reflect it."""
+@router.post("", openapi_extra=needs(KeyScope.WRITE), response_model=RecordedOut, summary="Record an event")
+async def record_event(
+    event: EventIn, query: Annotated[RecordQuery, Query()], recommender: RecommenderDep
+) -> Response:
+    """Append one event to the user's log.
+
+    With `k` the response also holds recommendations that reflect the event.
+    """
     return json_response(await answer_event(recommender, event, query))
 
 
-@router.post("/batch", openapi_extra=needs(KeyScope.WRITE), response_model=BatchOut)
-async def record_events(batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: UseCases) -> Response:
+@router.post("/batch", openapi_extra=needs(KeyScope.WRITE), response_model=BatchOut, summary="Record many events")
+async def record_events(
+    batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
+) -> Response:
     """Append up to 1,000 events, each user's in the order given.
 
-    The status is 200 whenever the batch itself could be read: each result says whether its event was recorded, and
-    an event that was refused does not stop the others.
+    The status is 200 if the batch itself is valid. Each result says whether its event was recorded; a refused event
+    does not stop the others.
     """
     now = time.time()
-    good = [event for event in batch.events if isinstance(event, EventIn)]
-    outcomes = iter(await recommender.record_batch([(event.user_id, _new_event(event, now)) for event in good]))
+    valid = [event for event in batch.events if isinstance(event, EventIn)]
+    outcomes = iter(await recommender.record_batch([(event.user_id, _new_event(event, now)) for event in valid]))
     results: list[Json] = []
     for event in batch.events:
         if isinstance(event, EventIn):

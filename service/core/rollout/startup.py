@@ -11,7 +11,7 @@ from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, Serving,
 _log = logging.getLogger(__name__)
 
 
-async def settle(store: Store, bundles: Bundles, watch: bool) -> None:
+async def choose_startup_version(store: Store, bundles: Bundles, watch: bool) -> None:
     """Load once what will be served; raises `BundleRefusedError` where that is nothing, `StoreUnavailable`.
 
     The newest bundle is served, unless somebody has chosen another one since it was published. Without a watch a

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.stream_consumer import Entry, LeaseLostError, Refused
+from service.core.jobs.stream_consumer import LeaseLostError, RejectedEntry, StreamEntry
 from service.store.errors import StoreUnreachableError
 from service.store.redis.layout import Script
 from service.store.redis.pools import shared_pool
@@ -76,37 +76,37 @@ class RedisStream:
             if not str(error).startswith("BUSYGROUP"):
                 raise self._unavailable(f"refuses the consumer group ({error})") from error
 
-    async def lead(self) -> bool:
-        """See `EventSource.lead`."""
+    async def acquire_lease(self) -> bool:
+        """See `EventSource.acquire_lease`."""
         taken = await self._call("SET", self._lease, self._owner, "NX", "PX", LEASE_MILLISECONDS)
         if taken is None and await self._call("GET", self._lease) != self._owner.encode():
             return False
         await self.create_group()  # whoever deleted the stream deleted the group with it
         return True
 
-    async def keep(self) -> None:
-        """See `EventSource.keep`."""
+    async def renew_lease(self) -> None:
+        """See `EventSource.renew_lease`."""
         await self._fenced("EXISTS", self._stream)
 
-    async def unfinished(self, after: str, most: int) -> tuple[list[Entry], str]:
-        """See `EventSource.unfinished`."""
+    async def read_pending(self, after: str, most: int) -> tuple[list[StreamEntry], str]:
+        """See `EventSource.read_pending`."""
         command = ("XAUTOCLAIM", self._stream, self._group, _CONSUMER, 0, after, "COUNT", most)
         following, entries, *gone = await self._fenced(*command)
         if gone and gone[0]:
             _log.error("entries left the stream before they were finished", extra={"entries": len(gone[0])})
         return _entries(entries), following.decode()
 
-    async def fresh(self, most: int) -> list[Entry]:
-        """See `EventSource.fresh`."""
+    async def read_new(self, most: int) -> list[StreamEntry]:
+        """See `EventSource.read_new`."""
         command = ("XREADGROUP", "GROUP", self._group, _CONSUMER, "COUNT", most, "STREAMS", self._stream, ">")
         reply = await self._fenced(*command)
         return _entries(reply[0][1]) if reply else []
 
-    async def finish(self, done: Sequence[Entry], refused: Sequence[Refused]) -> None:
-        """See `EventSource.finish`."""
-        ids = [entry.entry_id for entry in (*done, *(each.entry for each in refused))]
+    async def acknowledge(self, done: Sequence[StreamEntry], rejected: Sequence[RejectedEntry]) -> None:
+        """See `EventSource.acknowledge`."""
+        ids = [entry.entry_id for entry in (*done, *(each.entry for each in rejected))]
         pipeline = self._client.pipeline(transaction=True)
-        for each in refused:
+        for each in rejected:
             own = [part for field in each.entry.fields.items() for part in field]
             kept = (
                 "MAXLEN",
@@ -131,8 +131,8 @@ class RedisStream:
                 return None if behind is None else int(behind) + int(said[b"pending"])
         return None
 
-    async def release(self) -> None:
-        """See `EventSource.release`."""
+    async def release_lease(self) -> None:
+        """See `EventSource.release_lease`."""
         try:
             await self._fenced("DEL", self._lease)
         except LeaseLostError:
@@ -171,10 +171,10 @@ class RedisStream:
         return StoreUnavailable(f"the stream of events {what}", for_log=f"Redis at {place} {what}")
 
 
-def _entries(reply: Sequence[Any]) -> list[Entry]:
+def _entries(reply: Sequence[Any]) -> list[StreamEntry]:
     """The entries of a reply, less those that were deleted meanwhile, which have no fields."""
     return [
-        Entry(entry_id.decode(), dict(zip(parts[::2], parts[1::2], strict=True)))
+        StreamEntry(entry_id.decode(), dict(zip(parts[::2], parts[1::2], strict=True)))
         for entry_id, parts in (entry for entry in reply if entry is not None)
         if parts is not None
     ]

@@ -7,7 +7,7 @@ import pytest
 from service.core.errors import ModelVersionNotFound, RolloutRefused
 from service.core.rollout.desired_state import Split
 from service.core.rollout.manager import RolloutManager
-from service.core.rollout.startup import settle
+from service.core.rollout.startup import choose_startup_version
 from tests.core.rollout.worker_harness import FakeBundles, FakeDeployment, run, versions
 
 
@@ -35,7 +35,7 @@ def test_a_test_splits_the_users_alike_in_every_worker_and_after_a_restart() -> 
             half = tested(first)
             assert quarter < half  # who was in it stays in it
             assert tested(second) == half
-        await settle(deployment.store, bundles, watch=True)
+        await choose_startup_version(deployment.store, bundles, watch=True)
         async with deployment.worker(bundles) as third, deployment.worker(bundles) as fourth:
             assert tested(third) == tested(fourth) == half
             with pytest.raises(ModelVersionNotFound):
