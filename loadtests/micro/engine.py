@@ -34,10 +34,11 @@ from model.bundle.bundle import Bundle, load_bundle  # noqa: E402
 from service.core.engine_requests import EngineRequest, EngineResult, TopK  # noqa: E402
 from service.engine.cpu.cpu_engine import CpuEngine  # noqa: E402
 from service.engine.cpu.kernels import advance  # noqa: E402
-from service.engine.cpu.weights import prepare  # noqa: E402
+from service.engine.cpu.weights import kernel_weights  # noqa: E402
 from service.engine.loader import warm  # noqa: E402
-from service.engine.search.exact import Queries, exact  # noqa: E402
-from service.engine.search.ivf_pq import ApproximateIndex  # noqa: E402
+from service.engine.search.exact import exact_top_k  # noqa: E402
+from service.engine.search.ivf_pq import IvfPqIndex  # noqa: E402
+from service.engine.search.queries import TopKQueries  # noqa: E402
 
 TORCH_STEP, TORCH_SEARCH = "torch eager, batch of 1: us/event", "torch matmul + topk"
 DEMO = Path(__file__).parents[2] / "bundles" / "ml-1m-demo"
@@ -74,7 +75,7 @@ def steps(bundle: Bundle) -> Rounds:
 
 def step(bundle: Bundle, users: int) -> Call:
     """What torch's step does, no more: one event for each user, from state arrays to state arrays and outputs."""
-    p = prepare(bundle)
+    p = kernel_weights(bundle)
     h, conv = np.repeat(p.initial_h[None], users, 0), np.repeat(p.initial_conv[None], users, 0)
     rows, owners = np.arange(1, users + 1), np.arange(users)
     output = np.empty((users, p.norm.shape[1]), np.float32)
@@ -117,35 +118,35 @@ def catalogue(items: int, dim: int = 64) -> tuple[F32, F32]:
     return table, queries
 
 
-def asking(vectors: F32, seen: int = 0) -> Queries:
+def asking(vectors: F32, seen: int = 0) -> TopKQueries:
     """For ten rows each, without `seen` given ones."""
     n = len(vectors)
     rows = np.arange(1, 1 + seen, dtype=np.uint32)
-    return Queries(vectors, np.full(n, 10), rows, np.zeros(n, np.int64), np.full(n, seen))
+    return TopKQueries(vectors, np.full(n, 10), rows, np.zeros(n, np.int64), np.full(n, seen))
 
 
 def retrieval(items: int) -> tuple[Rounds, dict[str, float]]:
     """Exact and approximate top-10 out of so many items, torch's matmul and topk beside them; the index' figures."""
     table, vectors = catalogue(items)
     began = time.process_time()
-    index = ApproximateIndex.build(table, vectors[:128], 0.99)
+    index = IvfPqIndex.build(table, vectors[:128], 0.99)
     found = {"index: CPU seconds to build": time.process_time() - began}
     if index is not None:
         found["index: recall@10"] = recall(index, table, vectors[128:])
     calls: dict[str, tuple[Call | None, int]] = {}
     for B in (1, 16):
         calls[f"{TORCH_SEARCH}, batch of {B}: us/query"] = torch_top_k(table, vectors[:B]), B
-        calls[f"exact, batch of {B}: us/query"] = partial(exact, table, asking(vectors[:B])), B
+        calls[f"exact, batch of {B}: us/query"] = partial(exact_top_k, table, asking(vectors[:B])), B
         for seen in (0, 1000):
-            search = None if index is None else partial(index.search, asking(vectors[:B], seen))
+            search = None if index is None else partial(index.top_k, asking(vectors[:B], seen))
             calls[f"approximate, {seen} seen, batch of {B}: us/query"] = search, B
     rounds = {f"{items} items, {name}": values for name, values in in_turns(calls).items()}
     return rounds, {f"{items} items, {name}": value for name, value in found.items()}
 
 
-def recall(index: ApproximateIndex, table: F32, vectors: F32) -> float:
+def recall(index: IvfPqIndex, table: F32, vectors: F32) -> float:
     """recall@10 on queries that the index was not measured with when it was built."""
-    wanted, given = exact(table, asking(vectors)).rows, index.search(asking(vectors)).rows
+    wanted, given = exact_top_k(table, asking(vectors)).rows, index.top_k(asking(vectors)).rows
     return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(wanted.tolist(), given.tolist(), strict=True)]))
 
 

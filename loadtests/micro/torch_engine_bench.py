@@ -20,7 +20,8 @@ from service.engine.cuda.cuda_engine import CudaEngine
 from service.engine.cuda.cuda_graph import step
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.loader import warm
-from service.engine.search.exact import Queries, exact
+from service.engine.search.exact import exact_top_k
+from service.engine.search.queries import TopKQueries
 
 RUNS = 7
 _DIM = 64
@@ -102,10 +103,10 @@ def retrieval(items: int, device: str) -> dict[str, float | str | None]:
         for seen in (0, 1000):
             asked = asking(queries[:B], seen, items)
             found[f"{items} items, {seen} seen, batch of {B}: us/query"] = (
-                seconds(partial(search.best, asked)) / B * 1e6
+                seconds(partial(search.top_k, asked)) / B * 1e6
             )
     asked = asking(queries[:8], 1000, items)
-    given, wanted = search.best(asked), exact(table.cpu().numpy(), asked)
+    given, wanted = search.top_k(asked), exact_top_k(table.cpu().numpy(), asked)
     same = [len(set(a) & set(b)) / 10 for a, b in zip(given.rows.tolist(), wanted.rows.tolist(), strict=True)]
     found[f"{items} items: share of the CPU engine's answers"] = float(np.mean(same))
     if device == "cuda":
@@ -113,12 +114,12 @@ def retrieval(items: int, device: str) -> dict[str, float | str | None]:
     return found
 
 
-def asking(vectors: NDArray[np.float32], seen: int, items: int) -> Queries:
+def asking(vectors: NDArray[np.float32], seen: int, items: int) -> TopKQueries:
     """For ten rows each, without `seen` given ones."""
     n = len(vectors)
     rows = (1 + np.arange(n * seen) % items).astype(np.uint32)
     starts = np.arange(n, dtype=np.int64) * seen
-    return Queries(vectors, np.full(n, 10), rows, starts, starts + seen)
+    return TopKQueries(vectors, np.full(n, 10), rows, starts, starts + seen)
 
 
 def measure(bundle: Bundle, device: str, items: list[int], users: int, events: int) -> dict[str, float | str | None]:

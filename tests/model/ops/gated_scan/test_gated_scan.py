@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.ops import gated_scan
+from model.ops.gated_scan.dispatch import gated_scan
 from model.ops.gated_scan.reference import decay, gated_scan_reference
 from tests.model.ops.comparison import (
     INTERPRETED,
