@@ -161,9 +161,7 @@ async def _open_models(
 ) -> RolloutManager:
     """The engines that answer, loaded, and exchanged from now on as the note in the store says."""
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    models = RolloutManager(
-        bundle_folder(settings), store, name, watch=settings.watch, switched=meter.served_versions
-    )
+    models = RolloutManager(bundle_folder(settings), store, name, meter, watch=settings.watch)
     await models.start()
     closing.push_async_callback(models.close)
     return models
