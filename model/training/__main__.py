@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from model.bundle.bundle import BundleError
-from model.bundle.signature import KeyUnusable, signing_key
+from model.bundle.signature import SigningKeyError, signing_key
 from model.config import ConfigError
 from model.training.cli import (
     evaluate_command,
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except KeyboardInterrupt:
         return _fail("interrupted; the same command resumes the run")
-    except (DataError, BundleError, ConfigError, KeyUnusable) as error:
+    except (DataError, BundleError, ConfigError, SigningKeyError) as error:
         return _fail(str(error))
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):

@@ -167,7 +167,7 @@ async def _reload(service: RunningService, version: str) -> tuple[int, Any]:
 
 
 def _rollout(client: redis.Redis) -> DesiredState:
-    found = decode_desired_state(client.hget("{notes}:notes", ROLLOUT_RECORD))
+    found = decode_desired_state(client.hget("{records}:records", ROLLOUT_RECORD))
     assert found is not None
     return found
 

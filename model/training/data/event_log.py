@@ -5,15 +5,15 @@ The stored layout is an interface, because `model` never imports `service` (deci
 
 SQLite (`sqlite:///path`), one shard:
 
-    PRAGMA user_version     1
+    PRAGMA user_version     2
     events                  id (one order over all users, never reused), user_id, sequence, item_id, timestamp,
                             event_id (NULL if the client gave none)
-    deletions               count; 0 if there is no row, or in an older file no table
+    deletions               count; 0 if there is no row
 
 Redis (`redis://...`), 64 shards; all events of a user are in one of them:
 
-    {n}:stream              stream in order of arrival, with the fields user, seq, item, ts, event_id ("" if the
-                            client gave none)
+    {n}:stream              stream in order of arrival, with the fields format (1), user, seq, item, ts, event_id ("" if
+                            the client gave none)
     {n}:deletions           count; 0 if absent
 
 A user's events are in order of `sequence`. Retention removes the oldest events and leaves no trace. Deleting an event
@@ -34,7 +34,8 @@ import redis
 from model.training.errors import DataError
 
 REDIS_SHARDS = 64
-_SQLITE_FORMAT = 1
+_SQLITE_FORMAT = 2
+_STREAM_FORMAT = "1"
 _READ_TIMEOUT_SECONDS = 30.0
 _CONNECT_TIMEOUT_SECONDS = 5.0
 
@@ -135,11 +136,9 @@ class _SqliteLog:
         [found] = db.execute("PRAGMA user_version").fetchone()
         if found != _SQLITE_FORMAT:
             raise DataError(f"{path} is not an event log of format {_SQLITE_FORMAT}; correct the state URL")
-        table = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'deletions'").fetchone()
-        self._has_deletions = table is not None
 
     def deletions(self, shard: int) -> int:
-        return self._number("SELECT count FROM deletions") if self._has_deletions else 0
+        return self._number("SELECT count FROM deletions")
 
     def newest(self, shard: int) -> Position:
         return (self._number("SELECT seq FROM sqlite_sequence WHERE name = 'events'"),)
@@ -177,6 +176,11 @@ class _RedisLog:
         entries = cast(
             list[tuple[str, dict[str, Any]]], self._client.xrange(f"{{{shard}}}:stream", min=start, count=limit)
         )
+        for entry_id, fields in entries:
+            if (found := fields.get("format")) != _STREAM_FORMAT:
+                raise DataError(
+                    f"entry {entry_id} of the event log has format {found}, but this release reads {_STREAM_FORMAT}"
+                )
         events = [
             LoggedEvent(f["user"], f["item"], float(f["ts"]), int(f["seq"]), f["event_id"] or f"seq-{f['seq']}")
             for _, f in entries

@@ -77,8 +77,8 @@ def retrain(job: RetrainJob) -> dict[str, Any]:
     exported = export_log(job.state_url, job.work / "export")
     timeline = read_timeline(job.work / "export")
     split = _split(job, timeline, live)
-    live_version = None if live is None else read_manifest(live)["version"]
-    result = {"published": False, "live_version": live_version, "log": asdict(exported)}
+    live_version = None if live is None else read_manifest(live).version
+    result: dict[str, Any] = {"published": False, "live_version": live_version, "log": asdict(exported)}
     if live is not None and split.held_out_events < job.min_compared:
         return result | {"reason": _too_few_events(split, job), "compared_events": split.held_out_events}
     run = _prepare_run(job, split)

@@ -36,7 +36,7 @@ def trained_until(bundle: Path) -> float:
 
     It is -inf if the manifest does not record it.
     """
-    time = read_manifest(bundle)["training_data"].get("last_timestamp")
+    time = read_manifest(bundle).training_data.get("last_timestamp")
     return float(time) if isinstance(time, int | float) and math.isfinite(time) else -math.inf
 
 
@@ -73,7 +73,7 @@ def _created_after(newest: Path | None, bundle: Bundle) -> Bundle:
 
     The service loads the bundle that was created last, and another machine's clock can be ahead.
     """
-    newest_created = "" if newest is None else read_manifest(newest)["created"]
+    newest_created = "" if newest is None else read_manifest(newest).created
     if bundle.created > newest_created:
         return bundle
     try:

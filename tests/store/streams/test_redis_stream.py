@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.stream_consumer import FIRST, LeaseLostError, RejectedEntry
+from service.core.jobs.event_source import FIRST, LeaseLostError, RejectedEntry
 from service.store.errors import StoreRefusedError
 from service.store.streams.redis_stream import RedisStream, open_stream
 from tests.servers import RedisServer, free_port
@@ -32,7 +32,7 @@ def client(shared_redis: RedisServer) -> Iterator[Any]:
 
 @pytest.fixture
 async def two(shared_redis: RedisServer, stream: str) -> AsyncIterator[tuple[RedisStream, RedisStream]]:
-    pair = [await open_stream(shared_redis.url, stream, GROUP, budget=10.0) for _ in range(2)]
+    pair = [await open_stream(shared_redis.url, stream, GROUP, timeout_seconds=10.0) for _ in range(2)]
     yield pair[0], pair[1]
     for source in pair:
         await source.close()
@@ -121,6 +121,7 @@ async def test_the_refused_are_put_aside_with_their_reason(
     await source.acknowledge([], [RejectedEntry(entry, "item_id is required")])
     [(_, aside)] = client.xrange(f"{stream}:{GROUP}:dead")
     assert aside == {
+        "recblr:format": "1",
         "recblr:reason": "item_id is required",
         "recblr:entry_id": entry.entry_id,
         "user_id": "u",

@@ -11,7 +11,8 @@ import pytest
 from model.training.data.event_log import LoggedEvent, open_log
 from model.training.errors import DataError
 from tests.model.training.logs import append, logged, use
-from tests.store.backends import Backend
+from tests.servers import RedisServer
+from tests.store.backends import Backend, RedisBackend
 
 
 def read_all(url: str) -> list[LoggedEvent]:
@@ -46,6 +47,15 @@ def test_deletion_of_an_event_increments_the_count(backend: Backend) -> None:
         assert sum(log.deletions(shard) for shard in range(log.shards)) == 1
 
 
+def test_stream_entry_of_another_format_raises(log_redis: RedisServer) -> None:
+    backend = RedisBackend(log_redis)
+    with backend.client() as client:
+        client.flushall()
+        client.xadd("{0}:stream", {"format": "9", "user": "a", "seq": "1", "item": "x", "ts": "1", "event_id": ""})
+    with pytest.raises(DataError, match="has format 9, but this release reads 1"):
+        read_all(backend.url)
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [
@@ -68,5 +78,5 @@ def test_file_that_is_not_an_event_log_raises(tmp_path: Path) -> None:
         read_all(f"sqlite:///{tmp_path}/text.db")
     with closing(sqlite3.connect(tmp_path / "other.db")) as db:
         db.execute("CREATE TABLE other (x)")
-    with pytest.raises(DataError, match="not an event log of format 1"):
+    with pytest.raises(DataError, match="not an event log of format 2"):
         read_all(f"sqlite:///{tmp_path}/other.db")
