@@ -110,7 +110,7 @@ async def _preflight(settings: Settings) -> None:
     from service.core.ports import BundleRefusedError
     from service.core.rollout.startup import settle
     from service.engine import DeviceRefusedError
-    from service.main import bundle_folder, open_log
+    from service.main import model_registry, open_event_log
     from service.store.errors import StoreRefusedError
     from service.store.streams.redis_stream import open_stream
 
@@ -122,9 +122,9 @@ async def _preflight(settings: Settings) -> None:
         except StoreRefusedError as error:
             raise StartRefused(f"RECBLR_STREAM_URL: {error}") from None
     try:
-        store = await open_log(settings)
+        store = await open_event_log(settings)
         try:
-            await settle(store, bundle_folder(settings), settings.watch)
+            await settle(store, model_registry(settings), settings.watch)
         finally:
             await store.close()
     except (StoreRefusedError, StoreUnavailable) as error:

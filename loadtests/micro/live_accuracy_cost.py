@@ -24,7 +24,7 @@ from model.bundle.bundle import load_bundle
 from service.core.engine_requests import EngineRequest, EngineResult, TopK
 from service.core.events import Appended, Event, LogView
 from service.core.ports import Engine
-from service.core.recommending.evaluation_sampling import Sampling, evaluated
+from service.core.recommending.evaluation_sampling import EvaluationSampler, indices_to_evaluate
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.loader import warm
 from service.observability.live_accuracy import Accuracy
@@ -36,7 +36,7 @@ ASK = TopK(10, exclude_seen=True)
 
 def answering(engine: Engine, items: list[str], states: list[bytes], share: float, users: int) -> Call:
     """Folds and answers the next event of each of so many users at a call, as `Recommender.record` does."""
-    sampling, accuracy = Sampling(share), Accuracy(CollectorRegistry())
+    sampling, accuracy = EvaluationSampler(share), Accuracy(CollectorRegistry())
     rng = np.random.default_rng(0)
     views = [
         LogView("", n, 0, None, (Event(n, items[rng.integers(len(items))], 0.0, "e"),), (Appended(n, False),))
@@ -48,7 +48,7 @@ def answering(engine: Engine, items: list[str], states: list[bytes], share: floa
         start = next(starts)
         requests = []
         for n, view in enumerate(views[start : start + users]):
-            chosen = evaluated(engine, view.pending, sampling.of(f"user {n}", view))
+            chosen = indices_to_evaluate(engine, view.pending, sampling.sampled(f"user {n}", view))
             requests.append(EngineRequest(states[n], (view.pending[0].item_id,), ASK, chosen))
         for result in engine.run(requests):
             if isinstance(result, EngineResult):

@@ -1,6 +1,5 @@
 """Turns (state, items) into (state, scores). The only part of the service that knows the model."""
 
-from service.engine.batch_runner import run_engine_requests, run_similar
 from service.engine.loader import BundleLoader, DeviceRefusedError
 
-__all__ = ["BundleLoader", "DeviceRefusedError", "run_similar", "run_engine_requests"]
+__all__ = ["BundleLoader", "DeviceRefusedError"]

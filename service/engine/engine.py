@@ -158,7 +158,9 @@ class BundleEngine:
         answers: list[EngineResult | StateDamagedError] = []
         for n, (request, state) in enumerate(zip(requests, states, strict=True)):
             if sound[n]:
-                items = self._rank(request.ask, state) if isinstance(request.ask, RankCandidates) else best.get(n, ())
+                items = (
+                    self._rank(request.query, state) if isinstance(request.query, RankCandidates) else best.get(n, ())
+                )
                 answers.append(EngineResult(state, self._is_cold(state), items, tuple(ranks.get(n, ()))))
             else:
                 answers.append(self._damaged(state))
@@ -173,14 +175,14 @@ class BundleEngine:
         """What those turns hear that ask for the best items."""
         answers, asked, counts, excluding = {}, [], [], []
         for n in sound:
-            if isinstance(ask := requests[n].ask, TopK):
+            if isinstance(query := requests[n].query, TopK):
                 if self._is_cold(states[n]) and not self._bundle.config.start_token:
-                    rows = self._popular[: ask.k]
+                    rows = self._popular[: query.k]
                     answers[n] = self._scored(rows, self._popularity[rows - 1], len(rows))
                 else:
                     asked.append(n)
-                    counts.append(ask.k)
-                    excluding.append(ask.exclude_seen)
+                    counts.append(query.k)
+                    excluding.append(query.exclude_seen)
         if asked:
             best = self._search.best(self._queries(join([states[n] for n in asked]), counts, None, excluding))
             for n, rows, scores, found in zip(asked, best.rows, best.scores, best.found.tolist(), strict=True):
@@ -204,16 +206,16 @@ class BundleEngine:
             begin = np.where(excluding, begin, end)
         return Queries(batch.numbers[outputs], np.array(counts), batch.words, begin, end)
 
-    def _rank(self, ask: RankCandidates, state: bytes) -> tuple[ScoredItem, ...]:
-        rows = np.array([self._rows.get(item, 0) for item in ask.candidates], np.int64)
+    def _rank(self, query: RankCandidates, state: bytes) -> tuple[ScoredItem, ...]:
+        rows = np.array([self._rows.get(item, 0) for item in query.candidates], np.int64)
         scores = self._search.scores(rows, np.frombuffer(state, np.float32, self._bundle.config.dim))
         scores[rows == 0] = -np.inf
         order = np.lexsort((rows, -scores)).tolist()
         items = self._bundle.items
         return tuple(
-            ScoredItem(ask.candidates[n], float(scores[n]), items[row - 1].title, items[row - 1].categories)
+            ScoredItem(query.candidates[n], float(scores[n]), items[row - 1].title, items[row - 1].categories)
             if (row := int(rows[n]))
-            else ScoredItem(ask.candidates[n], None)
+            else ScoredItem(query.candidates[n], None)
             for n in order
         )
 

@@ -48,10 +48,10 @@ class CpuEngine(BundleEngine):
         for request in requests:
             if request.evaluated:
                 seconds += (self._search_seconds + _TURN) * len(request.evaluated)
-            if isinstance(request.ask, TopK):
-                seconds += self._search_seconds + _ANSWERED * request.ask.k
-            elif request.ask is not None:
-                seconds += _ANSWERED * len(request.ask.candidates)
+            if isinstance(request.query, TopK):
+                seconds += self._search_seconds + _ANSWERED * request.query.k
+            elif request.query is not None:
+                seconds += _ANSWERED * len(request.query.candidates)
         return seconds
 
 

@@ -19,7 +19,7 @@ from service.core.jobs.backfill import Backfill
 from service.core.jobs.backfill_progress_record import PAGE, Progress, Work, rebuilds
 from service.core.ports import Engine
 from service.core.recommending.snapshots import Snapshot, decode_snapshot, encode_snapshot
-from tests.core.fakes import CATALOGUE, FakeEngine, MemoryStore, SilentMeter
+from tests.core.fakes import CATALOGUE, CountingMeter, FakeEngine, MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +29,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Meter(SilentMeter):
+class Meter(CountingMeter):
     def __init__(self) -> None:
         super().__init__()
         self.work = Work()
