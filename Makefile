@@ -11,7 +11,7 @@ DEV    := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test faults check audit loadtest redis clean
+.PHONY: help run test faults check docs audit loadtest redis clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -27,13 +27,17 @@ test: $(DEV) redis  ## run the tests, against a real Redis server too
 faults: $(DEV) redis  ## break everything that can break: the fault tests' long form, a line of JSON for each, and the stores' contract
 	@FAULTS=long $(BIN)/python -m pytest -rA --capture=tee-sys tests/faults tests/store
 
-check: $(DEV)  ## lint, types, import contracts, compose file and Dockerfiles
+check: $(DEV) docs  ## lint, types, import contracts, style, docs, compose file and Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python .ci/check_style.py
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint docker/*.Dockerfile
+
+docs: $(DEV)  ## build the documentation as a site in build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 audit: $(DEV)  ## scan for secrets and, where its database can be reached, for vulnerable packages
 	@$(BIN)/python .ci/audit.py

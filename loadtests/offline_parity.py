@@ -27,8 +27,8 @@ from rich.progress import track
 from model.bundle.bundle import BundleError
 from model.training.data.interactions import Interactions, read_interactions
 from model.training.errors import DataError
+from model.training.evaluation.bundle_loader import load_network
 from model.training.evaluation.leave_one_out import Ranks, leave_one_out
-from model.training.publishing.bundle_writer import load_network
 
 DEPTH = 20
 

@@ -15,7 +15,7 @@ from types import FrameType
 
 import uvicorn
 
-from service.api.uvicorn_protocol import OneWriteProtocol
+from service.api.uvicorn_protocol import HttpProtocol
 from service.api_keys import new_key, parse_scopes
 from service.observability.logging import configure_logging
 from service.settings import Settings, SettingsRefused, describe_settings, load_settings
@@ -144,7 +144,7 @@ def _serve(settings: Settings) -> None:
         workers=settings.workers,
         log_config=None,
         log_level=settings.log_level,
-        http=OneWriteProtocol,
+        http=HttpProtocol,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nothing here asks for a client's address or scheme, and looking costs each request

@@ -87,7 +87,7 @@ def create_app(settings: Settings) -> FastAPI:
         meter,
         CONSOLE,
         keys=settings.api_keys,
-        rate=settings.requests_per_second,
+        rate_limit=settings.requests_per_second,
         origins=settings.cors_origins,
     )
 

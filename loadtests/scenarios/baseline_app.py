@@ -12,7 +12,8 @@ from typing import Annotated
 import uvicorn
 from fastapi import FastAPI, Query
 
-from service.api.schemas.requests import EventIn, ItemOut, RecommendationsOut, RecordedOut, RecordQuery
+from service.api.schemas.requests import EventIn, RecordQuery
+from service.api.schemas.responses import ItemOut, RecommendationsOut, RecordedOut
 
 app = FastAPI()
 _ITEMS = [(str(2571 + 7 * n), 3.7701871395111084 - 0.0937 * n) for n in range(10)]

@@ -1,1 +1,1 @@
-"""HTTP: routes, schemas, the one error table, access keys, limits, metrics and logs."""
+"""HTTP API: application, middleware, routes, schemas and error responses."""

@@ -1,21 +1,23 @@
-"""Assembles the HTTP application.
+"""Assembly of the HTTP application.
 
 A request passes, from outside to inside:
 
-    Edge        request id, metrics, log line, the answer to faults
-    CORS        only where origins are allowed: which pages of other sites may call
-    ApiKeys     who may call what, and how often
-    FastPath     an ordinary event or read is answered here; what it does not know goes on
-    BodyLimit   at most 4 MiB
-    FastAPI     its own layers and routing
-    a route     validation (schemas, fields), one use case of the Recommender, the answer
-    errors      whatever was raised becomes {"error": …}
+    Telemetry      request id, metrics, log line, response to unexpected exceptions
+    CORS           only if origins are configured: which web pages of other sites may call
+    ApiKeys        API keys and scopes, requests per second
+    FastPath       answers an ordinary event or read; every other request continues below
+    BodyLimit      at most 4 MiB
+    FastAPI        its own layers and the router
+    a route        validation (schemas), one use case of the Recommender, the response (serializers)
+    ErrorHandlers  every exception becomes {"error": …}
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,55 +28,28 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
 from service.api.dependencies import Services
-from service.api.errors import install_error_handlers
+from service.api.handlers import ErrorHandlers
 from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
 from service.api.middleware.telemetry import Telemetry
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
 from service.api.routes.console import console_router
-from service.api.schemas.requests import ErrorOut
-from service.api.scopes import RouteScopes, security_of
+from service.api.schemas.responses import ErrorOut
+from service.api.scopes import RouteScopes, security_requirements
 from service.api_keys import ApiKey
 from service.observability.metrics import PrometheusMeter
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorOut, "description": "The request was refused; the message says what to do."},
+_ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorOut, "description": "The request was refused. `message` says what to do."},
     "422": {
         "model": ErrorOut,
-        "description": "The request does not follow the contract; `details` names the fields.",
+        "description": "The request is not valid. `details` lists the fields.",
     },
-    "5XX": {"model": ErrorOut, "description": "The service failed, or is not available now."},
+    "5XX": {"model": ErrorOut, "description": "The service failed, or is temporarily unavailable."},
 }
-
-
-class Api(FastAPI):
-    """The application; `layers` stand around all that the framework itself does with a request."""
-
-    layers: Sequence[Middleware] = ()
-
-    def build_middleware_stack(self) -> ASGIApp:
-        """The framework's, within ours: its layers cost an ordinary event as much as ours, and do nothing for it."""
-        app = super().build_middleware_stack()
-        if isinstance(app, ServerErrorMiddleware):  # Edge answers faults
-            app = app.app
-        for cls, args, kwargs in reversed(self.layers):
-            app = cls(app, *args, **kwargs)
-        return app
-
-    def openapi(self) -> dict[str, Any]:
-        """The schema, with the keys that `ApiKeys` asks for outside of the framework's sight."""
-        if self.openapi_schema is None:
-            schema = super().openapi()
-            schema.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
-            for operations in schema["paths"].values():
-                for operation in operations.values():
-                    operation["security"] = security_of(operation)
-        assert self.openapi_schema is not None  # noqa: S101 - super() has set it
-        return self.openapi_schema
-
 
 _CORS: dict[str, Any] = {
     "allow_methods": ["GET", "POST", "DELETE"],
@@ -87,51 +62,90 @@ _ROUTERS = tuple(
 )
 
 
+class Api(FastAPI):
+    """FastAPI application with middleware outside the framework's own layers (decision 0084)."""
+
+    outer_middleware: Sequence[Middleware] = ()
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Wrap the framework's layers, so that the fast path skips them."""
+        app = super().build_middleware_stack()
+        if isinstance(app, ServerErrorMiddleware):  # Telemetry answers unexpected exceptions
+            app = app.app
+        for cls, args, kwargs in reversed(self.outer_middleware):
+            app = cls(app, *args, **kwargs)
+        return app
+
+    def openapi(self) -> dict[str, Any]:
+        """Add the API keys to the schema.
+
+        The framework does not know that `ApiKeys` checks them.
+        """
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            schema.setdefault("components", {})["securitySchemes"] = SECURITY_SCHEMES
+            for operations in schema["paths"].values():
+                for operation in operations.values():
+                    operation["security"] = security_requirements(operation)
+        assert self.openapi_schema is not None  # noqa: S101 - super() has set it
+        return self.openapi_schema
+
+
+@asynccontextmanager
+async def _lifespan(open_services: OpenServices, app: FastAPI) -> AsyncIterator[None]:
+    async with open_services() as services:
+        app.state.services = services
+        try:
+            yield
+        finally:
+            app.state.services = None
+
+
 def build_api(
     open_services: OpenServices,
     meter: PrometheusMeter,
     console: Path,
     *,
     keys: Sequence[ApiKey] = (),
-    rate: int | None = None,
+    rate_limit: int | None = None,
     origins: Sequence[str] = (),
+    clock: Callable[[], float] = time.monotonic,
 ) -> Api:
-    """The application; `open_services` is entered at start and left at the end of the process.
+    """Build the application.
 
-    `rate`: requests a second that each key may make; `origins`: whose pages a browser lets call.
+    Args:
+        open_services: Entered when the process starts, left when it ends.
+        meter: Metrics of this process.
+        console: HTML file of the console page; without the file there is no console.
+        keys: API keys that may call. Without keys only administration is closed.
+        rate_limit: Requests per second for each key; None: no limit.
+        origins: Origins whose web pages may call from a browser.
+        clock: Monotonic seconds, for the throttling of repeated log messages.
     """
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services() as services:
-            app.state.services = services
-            try:
-                yield
-            finally:
-                app.state.services = None
-
     scopes = RouteScopes(route for router in _ROUTERS for route in router.routes)
+    handlers = ErrorHandlers(clock)
     app = Api(
         title="recblr-service",
-        description="What next? Sequential recommendations that reflect the event of a moment ago.",
-        lifespan=lifespan,
+        description="Sequential recommendations that reflect each user's latest event.",
+        lifespan=partial(_lifespan, open_services),
         redirect_slashes=False,
         redoc_url=None,
-        # /metrics is ours. Asking before each request whether somebody set up OpenTelemetry took 3 % of it.
+        # Off: looking for an OpenTelemetry setup took 3 % of each request. /metrics is our own route.
         telemetry={"tracing": False, "metrics": False, "logs": False},
         swagger_ui_oauth2_redirect_url=None,
-        responses=_ERRORS,
+        responses=_ERROR_RESPONSES,
     )
-    app.layers = [
+    app.outer_middleware = [
         Middleware(Telemetry, meter=meter),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
-        Middleware(ApiKeys, keys=keys, scopes=scopes, rate=rate, meter=meter),
-        Middleware(FastPath),
+        Middleware(ApiKeys, keys=keys, scopes=scopes, rate_limit=rate_limit, meter=meter),
+        Middleware(FastPath, handlers=handlers),
         Middleware(BodyLimit),
     ]
     app.state.services = None
     app.state.meter = meter
-    install_error_handlers(app)
+    handlers.install(app)
     for router in _ROUTERS:
         app.include_router(router)
     app.include_router(console_router(console))

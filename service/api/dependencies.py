@@ -1,4 +1,4 @@
-"""What routes are given: the use cases of the running service."""
+"""FastAPI dependencies: the running services and the recommender."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from service.core.recommending.recommender import Recommender
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the lifespan has opened. `store` is for what is no user's: readiness, and how far rebuilds are."""
+    """The services that the application opens at start.
+
+    Routes about a user or an item use `recommender`. `store` serves the readiness check and the backfills.
+    """
 
     recommender: Recommender
     models: Models
@@ -32,5 +35,5 @@ async def _recommender(request: Request) -> Recommender:
     return (await _services(request)).recommender
 
 
-Running = Annotated[Services, Depends(_services)]
-UseCases = Annotated[Recommender, Depends(_recommender)]
+ServicesDep = Annotated[Services, Depends(_services)]
+RecommenderDep = Annotated[Recommender, Depends(_recommender)]

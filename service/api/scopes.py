@@ -1,4 +1,7 @@
-"""Which scope each route needs: declared at the route, and held in a table that is asked before it runs."""
+"""Scope of each route.
+
+A route declares its scope; the auth middleware looks it up before routing (decision 0019).
+"""
 
 from __future__ import annotations
 
@@ -11,32 +14,37 @@ from starlette.routing import BaseRoute
 
 from service.api_keys import KeyScope
 
-DECLARED = "x-scope"  # as it stands in the OpenAPI document
-_OPEN = "none"
+SCOPE_EXTENSION = "x-scope"  # extension of an operation in the OpenAPI document
+_NO_SCOPE = "none"
 _GROUP_NAME = re.compile(r"\(\?P<\w+>")
+_ONE_SCOPE = {scope: frozenset((scope,)) for scope in KeyScope}
+_ANY_SCOPE = frozenset(KeyScope)
 
-OPEN: dict[str, Any] = {DECLARED: _OPEN}
+OPEN: dict[str, Any] = {SCOPE_EXTENSION: _NO_SCOPE}
 
 
 def needs(scope: KeyScope) -> dict[str, Any]:
-    """What a route declares as its `openapi_extra`: it is for keys with `scope` alone."""
-    return {DECLARED: scope.value}
+    """Build a route's `openapi_extra` that demands a key with `scope`."""
+    return {SCOPE_EXTENSION: scope.value}
 
 
-def security_of(operation: dict[str, Any]) -> list[dict[str, list[str]]]:
-    """How OpenAPI says what an operation declares; the empty choice: a server without keys asks for none."""
-    scope = operation[DECLARED]
-    if scope == _OPEN:
+def security_requirements(operation: dict[str, Any]) -> list[dict[str, list[str]]]:
+    """Build OpenAPI's `security` of an operation.
+
+    The empty requirement means that no key is needed on a server without keys.
+    """
+    scope = operation[SCOPE_EXTENSION]
+    if scope == _NO_SCOPE:
         return []
-    needed = [{"bearer": [scope]}, {"api_key": [scope]}]
-    return needed if scope == KeyScope.ADMIN else [*needed, {}]
+    with_key = [{"bearer": [scope]}, {"api_key": [scope]}]
+    return with_key if scope == KeyScope.ADMIN else [*with_key, {}]
 
 
 class RouteScopes:
-    """The declared scopes, by method and path.
+    """Declared scopes by method and path.
 
-    A path that no route serves needs a key all the same where it lies under /v1, so that strangers cannot try out
-    which paths there are; under /v1/admin it needs the admin scope.
+    A path under /v1 that no route serves needs a key too, so that nobody can probe without a key which paths exist.
+    Under /v1/admin such a path needs the admin scope.
     """
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
@@ -44,11 +52,11 @@ class RouteScopes:
         for route in routes:
             if not isinstance(route, APIRoute):
                 raise TypeError(f"{route} cannot declare a scope")
-            declared = (route.openapi_extra or {}).get(DECLARED)
+            declared = (route.openapi_extra or {}).get(SCOPE_EXTENSION)
             if declared is None:
                 raise TypeError(f"the route {route.path} declares no scope")
-            scope = None if declared == _OPEN else KeyScope(declared)
-            # As the router will match it, less the names, which may come once in a pattern alone.
+            scope = None if declared == _NO_SCOPE else KeyScope(declared)
+            # The router's own pattern, so that both match alike. A group name may occur only once per pattern.
             pattern = _GROUP_NAME.sub("(?:", route.path_regex.pattern)
             for method in route.methods or ():
                 by_method.setdefault(method, []).append((pattern, scope))
@@ -58,17 +66,13 @@ class RouteScopes:
         }
         self._scopes = {method: tuple(scope for _, scope in entries) for method, entries in by_method.items()}
 
-    def allowing(self, method: str, path: str) -> frozenset[KeyScope] | None:
-        """The scopes of which a key needs one; None where no key is asked for."""
+    def accepted(self, method: str, path: str) -> frozenset[KeyScope] | None:
+        """Return the scopes that suffice; None if no key is needed."""
         pattern = self._patterns.get(method)
-        found = pattern.match(path) if pattern is not None else None
-        if found is not None and found.lastindex is not None:
-            scope = self._scopes[method][found.lastindex - 1]
-            return None if scope is None else _ONE[scope]
+        match = pattern.match(path) if pattern is not None else None
+        if match is not None and match.lastindex is not None:
+            scope = self._scopes[method][match.lastindex - 1]
+            return None if scope is None else _ONE_SCOPE[scope]
         if path.startswith("/v1/admin/"):
-            return _ONE[KeyScope.ADMIN]
-        return _ANY if path.startswith("/v1/") or path == "/metrics" else None
-
-
-_ONE = {scope: frozenset((scope,)) for scope in KeyScope}
-_ANY = frozenset(KeyScope)
+            return _ONE_SCOPE[KeyScope.ADMIN]
+        return _ANY_SCOPE if path.startswith("/v1/") or path == "/metrics" else None

@@ -1,6 +1,7 @@
-"""From what the use cases return to what goes over the wire: plain values, in the shapes that `schemas` declares.
+"""Conversion of results to JSON, in the shapes that `schemas.responses` declares.
 
-Compiled code serialises them as they are. Response models on the way would cost several times the serialisation.
+Results become plain dicts that pydantic-core serializes. Building response models instead would cost several times
+as much as the serialization.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 from fastapi import Response
 from pydantic_core import to_json
 
-from service.api.schemas.requests import EventOut
+from service.api.schemas.responses import EventOut
 from service.core.engine_requests import ScoredItem
 from service.core.events import Event
 from service.core.recommending.results import Answer, Recorded
@@ -19,18 +20,18 @@ from service.core.recommending.results import Answer, Recorded
 Json = dict[str, Any]
 
 
-def encoded(answer: Json) -> bytes:
-    """`answer` as JSON in UTF-8."""
-    return to_json(answer, inf_nan_mode="null")
+def encoded(body: Json) -> bytes:
+    """Encode `body` as JSON in UTF-8."""
+    return to_json(body, inf_nan_mode="null")
 
 
 def json_response(body: bytes) -> Response:
-    """The answer of status 200 with a body that is JSON already."""
+    """Build a response with status 200 from encoded JSON."""
     return Response(body, media_type="application/json")
 
 
 def items_out(items: Iterable[ScoredItem]) -> list[Json]:
-    """`ItemOut`; what the bundle does not know of an item is left out."""
+    """Convert to a list of `ItemOut`."""
     return [_item_out(item) for item in items]
 
 
@@ -44,12 +45,12 @@ def _item_out(item: ScoredItem) -> Json:
 
 
 def anonymous_out(answer: Answer) -> Json:
-    """`ItemsOut`: an answer for nobody in particular."""
+    """Convert to `ItemsOut`."""
     return {"model_version": answer.model_version, "source": _source(answer), "items": items_out(answer.items)}
 
 
 def recommendations_out(user_id: str, answer: Answer) -> Json:
-    """`RecommendationsOut`: an answer for a user of the log."""
+    """Convert to `RecommendationsOut`."""
     return {
         "user_id": user_id,
         "model_version": answer.model_version,
@@ -60,7 +61,7 @@ def recommendations_out(user_id: str, answer: Answer) -> Json:
 
 
 def recorded_out(user_id: str, recorded: Recorded) -> Json:
-    """`RecordedOut` without recommendations."""
+    """Convert to `RecordedOut`, without its recommendations."""
     return {
         "user_id": user_id,
         "sequence": recorded.sequence,
@@ -70,7 +71,7 @@ def recorded_out(user_id: str, recorded: Recorded) -> Json:
 
 
 def event_out(event: Event) -> EventOut:
-    """A committed event."""
+    """Convert to `EventOut`."""
     return EventOut(
         sequence=event.sequence, item_id=event.item_id, timestamp=event.timestamp, event_id=event.event_id
     )

@@ -1,4 +1,7 @@
-"""An entry of a stream as an event, by the same rules as a request's body."""
+"""Parser of stream entries.
+
+An entry follows the same rules as the body of `POST /v1/events`.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,10 @@ _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
 def parse_entry(stream: str, entry: Entry) -> tuple[str, NewEvent]:
-    """The user and the event of an entry; raises `InvalidRequest`.
+    """Return the user id and the event of an entry; raise `InvalidRequest`.
 
-    Without an event_id it gets one made of the stream's name and the entry's id, so that the entry, should it come
-    again, is known. Without a timestamp its time is when it entered the stream.
+    An entry without `event_id` gets one from the stream's name and the entry's id, so that an entry that is delivered
+    twice is stored once. An entry without `timestamp` gets the time at which it entered the stream.
     """
     try:
         values: dict[str, object] = {name.decode(): value.decode() for name, value in entry.fields.items()}
@@ -29,5 +32,5 @@ def parse_entry(stream: str, entry: Entry) -> tuple[str, NewEvent]:
     if not isinstance(event, EventIn):
         raise event
     event_id = event.event_id or f"stream:{stream}:{entry.entry_id}"
-    entered = int(entry.entry_id.partition("-")[0]) / 1000
-    return event.user_id, NewEvent.create(event.item_id, event.timestamp, event_id, entered)
+    entered_at = int(entry.entry_id.partition("-")[0]) / 1000  # entry ids begin with Unix milliseconds
+    return event.user_id, NewEvent.create(event.item_id, event.timestamp, event_id, entered_at)

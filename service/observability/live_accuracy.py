@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Metric
 from prometheus_client.core import GaugeMetricFamily
 
+from model.ranking_metrics import discounted_gains, hits, reciprocal_ranks
 from service.core.engine_requests import TargetRank
 
 _CUTOFF = 10
@@ -96,9 +97,8 @@ class Accuracy:
 
 def _gains(ranks: NDArray[np.int32]) -> tuple[float, float, float]:
     """Sums over places (N,): hits, NDCG, reciprocal ranks."""
-    somewhere = ranks[ranks > 0].astype(np.float64)
-    first = somewhere[somewhere <= _CUTOFF]
-    return float(len(first)), float((1 / np.log2(1 + first)).sum()), float((1 / somewhere).sum())
+    gains = (hits(ranks, _CUTOFF), discounted_gains(ranks, _CUTOFF), reciprocal_ranks(ranks))
+    return float(gains[0].sum()), float(gains[1].sum()), float(gains[2].sum())
 
 
 class Ratios:

@@ -106,11 +106,11 @@ class PrometheusMeter:
         """A request was refused: the key at this place of the setting makes too many."""
         self._rate_limited.labels(str(place)).inc()
 
-    def request_began(self) -> None:
-        """A request came in; `request_ended` must follow."""
+    def request_started(self) -> None:
+        """A request came in; `request_finished` must follow."""
         self._in_progress.inc()
 
-    def request_ended(self, route: str, method: str, status: int, seconds: float) -> None:
+    def request_finished(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request was answered. `route` is the template, never the path itself."""
         self._in_progress.dec()
         labels = (route, method if method in _METHODS else "other", status)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -32,12 +33,13 @@ class AppHarness:
         folder: Path,
         *,
         keys: tuple[str, ...] = (),
-        rate: int | None = None,
+        rate_limit: int | None = None,
         origins: tuple[str, ...] = (),
         engine: Engine | None = None,
         models: Models | None = None,
         store: Store | None = None,
-        hot: bool = True,
+        fast_path: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._given_store = store
@@ -46,10 +48,16 @@ class AppHarness:
         self.models = models or FakeModels(self.engine, self.meter.models)
         self.console = folder / "index.html"
         self.app = build_api(
-            self._open, self.meter, self.console, keys=tuple(map(parse_key, keys)), rate=rate, origins=origins
+            self._open,
+            self.meter,
+            self.console,
+            keys=tuple(map(parse_key, keys)),
+            rate_limit=rate_limit,
+            origins=origins,
+            clock=clock,
         )
-        if not hot:  # the declared routes alone
-            self.app.layers = [layer for layer in self.app.layers if layer.cls is not FastPath]
+        if not fast_path:  # the declared routes alone
+            self.app.outer_middleware = [layer for layer in self.app.outer_middleware if layer.cls is not FastPath]
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
         self._client = httpx.AsyncClient(

@@ -13,7 +13,6 @@ import pytest
 from service.api.errors import STATUS, error_response
 from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
 from service.core.errors import Overloaded, RolloutRefused, ServiceError, StoreUnavailable
-from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Engine
 from tests.api.app_harness import AppHarness
 from tests.core.fakes import FakeEngine, FakeModels, MemoryStore
@@ -105,14 +104,10 @@ def test_a_store_that_is_down_is_503(tmp_path: Path) -> None:
     harness.close()
 
 
-def test_an_outage_is_one_warning_a_second_and_no_traceback(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_outage_is_one_warning_a_second_and_no_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     now = 100.0
-    log = logging.getLogger("service.api.errors")
-    monkeypatch.setattr("service.api.errors._outages", ThrottledLogger(log, clock=lambda: now))
-    store = MemoryStore()
-    harness = AppHarness(tmp_path, store=store, engine=FailingEngine(Overloaded("full; try again shortly"))).start()
+    store, engine = MemoryStore(), FailingEngine(Overloaded("full; try again shortly"))
+    harness = AppHarness(tmp_path, store=store, engine=engine, clock=lambda: now).start()
     harness.refused(429, harness.get("/v1/users/u/recommendations"))
     store.down = True
     for _ in range(5):
@@ -121,7 +116,7 @@ def test_an_outage_is_one_warning_a_second_and_no_traceback(
     harness.refused(503, harness.get("/v1/users/alice/recommendations"))
     harness.refused(503, harness.get("/readyz"))
     harness.close()
-    records = [vars(record) for record in caplog.records if record.name == log.name]
+    records = [vars(record) for record in caplog.records if record.name == "service.api.handlers"]
     assert [(record["levelname"], record["exc_info"]) for record in records] == [("WARNING", None)] * 4
     route = "/v1/users/{user_id}/recommendations"
     assert [(record["code"], record["route"], record["held_back_since_last"]) for record in records] == [

@@ -9,7 +9,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.api.uvicorn_protocol import OneWriteProtocol
+from service.api.uvicorn_protocol import HttpProtocol
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,10 +45,10 @@ class Transport(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-async def talk(transport: Transport, requests: bytes, wait: float = 0.2) -> OneWriteProtocol:
-    config = uvicorn.Config(answer, http=OneWriteProtocol, log_config=None, lifespan="off")
+async def talk(transport: Transport, requests: bytes, wait: float = 0.2) -> HttpProtocol:
+    config = uvicorn.Config(answer, http=HttpProtocol, log_config=None, lifespan="off")
     config.load()
-    protocol = OneWriteProtocol(config, uvicorn.server.ServerState(), {})
+    protocol = HttpProtocol(config, uvicorn.server.ServerState(), {})
     protocol.connection_made(transport)
     protocol.data_received(requests)
     await asyncio.sleep(wait)

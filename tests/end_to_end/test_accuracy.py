@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from model.bundle.bundle import Bundle, write_bundle
 from model.config import ModelConfig
 from model.network import RecBLR
-from model.training.evaluation.ranking import Questions, mean_hit, mean_ndcg, rank_next
+from model.ranking_metrics import hit_rate, ndcg
+from model.training.evaluation.ranking import Questions, rank_next
 from service.core.recommending.evaluation_sampling import MAX_EVALUATED, EvaluationSampler
 from tests.end_to_end.service import KEY, RunningService
 from tests.model.builders import bundle_of, network_of
@@ -143,5 +144,5 @@ def test_the_trainers_evaluation_ranks_the_same_events_alike(bundle: Bundle, his
     ranks = rank_next(network, popularity, Questions(rows, offsets, np.zeros(len(histories), np.int64)))
     ranks = ranks[rows > 0]
     wanted = means([event.kept for user in offline(bundle, histories, EvaluationSampler(1.0)) for event in user])
-    assert mean_hit(ranks) == pytest.approx(wanted["hr_at_10"], abs=1e-9)
-    assert mean_ndcg(ranks) == pytest.approx(wanted["ndcg_at_10"], abs=1e-9)
+    assert hit_rate(ranks, 10) == pytest.approx(wanted["hr_at_10"], abs=1e-9)
+    assert ndcg(ranks, 10) == pytest.approx(wanted["ndcg_at_10"], abs=1e-9)

@@ -19,7 +19,7 @@ import uvicorn
 from pydantic import SecretStr
 
 from model.bundle.bundle import write_bundle
-from service.api.uvicorn_protocol import OneWriteProtocol
+from service.api.uvicorn_protocol import HttpProtocol
 from service.main import create_app
 from service.settings import Settings
 from tests.model.builders import CONFIGS, bundle_of
@@ -60,7 +60,7 @@ def entered_functions() -> Iterator[set[tuple[str, str]]]:
 async def functions_of_one_event(settings: Settings, known_items: Sequence[str]) -> set[tuple[str, str]]:
     """Functions entered by `POST /v1/events?k=10` for a known user, the snapshot's write included."""
     server = uvicorn.Server(
-        uvicorn.Config(create_app(settings), port=settings.port, http=OneWriteProtocol, log_config=None)
+        uvicorn.Config(create_app(settings), port=settings.port, http=HttpProtocol, log_config=None)
     )
     running = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it

@@ -20,8 +20,8 @@ def add(commands: shared.Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the metrics as one JSON object."""
     from model.training.data.interactions import read_interactions
+    from model.training.evaluation.bundle_loader import load_network
     from model.training.evaluation.leave_one_out import leave_one_out
-    from model.training.publishing.bundle_writer import load_network
 
     network, bundle = load_network(options.bundle, shared.device_of(options))
     data = read_interactions(options.data, [item.item_id for item in bundle.items])

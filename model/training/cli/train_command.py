@@ -84,13 +84,14 @@ def _train(
     from model.training.pipelines.refit import refit
     from model.training.publishing.bundle_writer import publish
     from model.training.reports.run_report import write_report
-    from model.training.trainer.progress import epoch_log, opening
+    from model.training.trainer.progress import open_epoch_log
     from model.training.trainer.trainer import Trainer
 
     out: Path = options.out
     soft_targets = learn_from_teachers(data, config, hyperparameters, out, device, crew)
     trainer = Trainer(data, config, hyperparameters, out, device, crew, soft_targets=soft_targets)
-    with epoch_log(out, hyperparameters.epochs, opening(data, hyperparameters.epochs, device), crew.rank == 0) as log:
+    title = f"training on {device}: {len(data.rows):,} events, at most {hyperparameters.epochs} epochs"
+    with open_epoch_log(out, hyperparameters.epochs, title, enabled=crew.rank == 0) as log:
         trained = trainer.run(log)
     network = trained.network
     if options.refit:

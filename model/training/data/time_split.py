@@ -15,12 +15,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from model.network import RecBLR
 from model.training.data.history_builder import Histories, blocks, roomy
 from model.training.data.interactions import Interactions
 from model.training.data.readers import read_export
 from model.training.errors import DataError
-from model.training.evaluation.ranking import Questions, mean_hit, mean_ndcg, rank_next
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,37 +109,3 @@ def _running_maximum(times: NDArray[np.float64], codes: NDArray[np.int64]) -> ND
     stacked = np.maximum.accumulate(codes.astype(np.int64) * len(distinct) + rank)
     result: NDArray[np.float64] = distinct[stacked % len(distinct)]
     return result
-
-
-def judge(
-    network: RecBLR,
-    item_ids: Sequence[str],
-    popularity: NDArray[np.int64],
-    timeline: Timeline,
-    asked: NDArray[np.bool_],
-) -> dict[str, float]:
-    """How the model predicts the asked events, which must be the newest of their histories.
-
-    item_ids  (V) of the model, that of row r at r - 1; popularity (V + 1,) events of each row.
-    Every event counts the same: one of an item that the model does not know is a miss, and a user's very first event
-    is asked too.
-    """
-    row_of = {item_id: row for row, item_id in enumerate(item_ids, start=1)}
-    rows = np.array([row_of.get(item_id, 0) for item_id in timeline.item_ids], np.int64)
-    asked_of = np.add.reduceat(np.append(asked, False), timeline.offsets[:-1], dtype=np.int64)
-    lengths = np.diff(timeline.offsets)
-    asked_of[lengths == 0] = 0
-    users = np.flatnonzero(asked_of)
-    chosen = np.zeros(len(lengths), bool)
-    chosen[users] = True
-    questions = Questions(
-        rows=rows[timeline.items[np.repeat(chosen, lengths)]],
-        offsets=np.concatenate([[0], np.cumsum(lengths[users])]),
-        first=lengths[users] - asked_of[users],
-    )
-    ranks = rank_next(network, popularity, questions)
-    return {
-        "ndcg@10": mean_ndcg(ranks),
-        "hr@10": mean_hit(ranks),
-        "known_items": float((rows[timeline.items[asked]] > 0).mean()),
-    }

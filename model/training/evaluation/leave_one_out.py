@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.network import RecBLR
+from model.ranking_metrics import hit_rate, mrr, ndcg
 from model.training.data.interactions import Interactions
 from model.training.errors import DataError
 
@@ -36,10 +37,9 @@ class Ranks:
         result = {}
         for prefix, ranks in (("", self.kept), ("masked_", self.masked)):
             for cutoff in CUTOFFS:
-                hit = ranks <= cutoff
-                result[f"{prefix}hr@{cutoff}"] = float(hit.mean())
-                result[f"{prefix}ndcg@{cutoff}"] = float((hit / np.log2(ranks + 1.0)).mean())
-                result[f"{prefix}mrr@{cutoff}"] = float((hit / ranks).mean())
+                result[f"{prefix}hr@{cutoff}"] = hit_rate(ranks, cutoff)
+                result[f"{prefix}ndcg@{cutoff}"] = ndcg(ranks, cutoff)
+                result[f"{prefix}mrr@{cutoff}"] = mrr(ranks, cutoff)
         return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from model.bundle.bundle import read_manifest
 from model.network import RecBLR
+from model.ranking_metrics import hit_rate, ndcg
 from model.training.data.interactions import Interactions
-from model.training.data.time_split import Timeline, judge
-from model.training.publishing.bundle_writer import load_network
+from model.training.data.time_split import Timeline
+from model.training.evaluation.bundle_loader import load_network
+from model.training.evaluation.ranking import Questions, rank_next
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,45 @@ def compare(
     compared = int(asked.sum())
     if not compared:
         return ModelComparison(0, {}, None if live is None else {})
-    new = judge(network, data.item_ids, data.popularity(), timeline, asked)
+    new = evaluate_newest(network, data.item_ids, data.popularity(), timeline, asked)
     if live is None:
         return ModelComparison(compared, new, None)
     network, bundle = load_network(live, device)
     popularity = np.array([0, *(item.popularity for item in bundle.items)], np.int64)
     return ModelComparison(
-        compared, new, judge(network, [item.item_id for item in bundle.items], popularity, timeline, asked)
+        compared, new, evaluate_newest(network, [item.item_id for item in bundle.items], popularity, timeline, asked)
     )
+
+
+def evaluate_newest(
+    network: RecBLR,
+    item_ids: Sequence[str],
+    popularity: NDArray[np.int64],
+    timeline: Timeline,
+    asked: NDArray[np.bool_],
+) -> dict[str, float]:
+    """How the model predicts the asked events, which must be the newest of their histories.
+
+    item_ids  (V) of the model, that of row r at r - 1; popularity (V + 1,) events of each row.
+    Every event counts the same: one of an item that the model does not know is a miss, and a user's very first event
+    is asked too.
+    """
+    row_of = {item_id: row for row, item_id in enumerate(item_ids, start=1)}
+    rows = np.array([row_of.get(item_id, 0) for item_id in timeline.item_ids], np.int64)
+    asked_of = np.add.reduceat(np.append(asked, False), timeline.offsets[:-1], dtype=np.int64)
+    lengths = np.diff(timeline.offsets)
+    asked_of[lengths == 0] = 0
+    users = np.flatnonzero(asked_of)
+    chosen = np.zeros(len(lengths), bool)
+    chosen[users] = True
+    questions = Questions(
+        rows=rows[timeline.items[np.repeat(chosen, lengths)]],
+        offsets=np.concatenate([[0], np.cumsum(lengths[users])]),
+        first=lengths[users] - asked_of[users],
+    )
+    ranks = rank_next(network, popularity, questions)
+    return {
+        "ndcg@10": ndcg(ranks, 10),
+        "hr@10": hit_rate(ranks, 10),
+        "known_items": float((rows[timeline.items[asked]] > 0).mean()),
+    }

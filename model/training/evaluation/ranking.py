@@ -122,13 +122,3 @@ def _ranks(network: RecBLR, outputs: Tensor, targets: Tensor) -> NDArray[np.int6
     before = ~((scores < wanted) | ((scores == wanted) & (row >= targets[:, None])))
     result: NDArray[np.int64] = (before.sum(1) + 1).cpu().numpy()
     return result
-
-
-def mean_ndcg(ranks: NDArray[np.int64], cutoff: int = 10) -> float:
-    """NDCG at `cutoff` of single answers."""
-    return float(np.where(ranks <= cutoff, 1.0 / np.log2(ranks + 1.0), 0.0).mean()) if len(ranks) else 0.0
-
-
-def mean_hit(ranks: NDArray[np.int64], cutoff: int = 10) -> float:
-    """Hit rate at `cutoff`."""
-    return float((ranks <= cutoff).mean()) if len(ranks) else 0.0

@@ -17,7 +17,7 @@ from model.training.data.interactions import Interactions
 from model.training.errors import DataError
 from model.training.trainer.distributed import Crew
 from model.training.trainer.hyperparameters import Hyperparameters, hyperparameters_for, teacher_width
-from model.training.trainer.progress import epoch_log
+from model.training.trainer.progress import open_epoch_log
 from model.training.trainer.soft_targets import SoftTargets, prepare_soft_targets
 from model.training.trainer.trainer import ALONE, Trainer
 
@@ -71,5 +71,5 @@ def _train(
     trainer = Trainer(
         data, config, hyperparameters, folder, device, crew, refit_epochs=hyperparameters.epochs if final else 0
     )
-    with epoch_log(folder, hyperparameters.epochs, task, crew.rank == 0) as log:
+    with open_epoch_log(folder, hyperparameters.epochs, task, enabled=crew.rank == 0) as log:
         return trainer.run(log).network

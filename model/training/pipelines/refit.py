@@ -12,7 +12,7 @@ from model.training.data.interactions import Interactions
 from model.training.pipelines.distillation import learn_from_teachers
 from model.training.trainer.distributed import Crew
 from model.training.trainer.hyperparameters import Hyperparameters
-from model.training.trainer.progress import epoch_log
+from model.training.trainer.progress import open_epoch_log
 from model.training.trainer.trainer import ALONE, Trainer
 
 
@@ -34,5 +34,5 @@ def refit(
     opening = f"final fit on {device}: all {len(data.rows):,} events, {epochs} epochs"
     soft_targets = learn_from_teachers(data, config, hyperparameters, folder, device, crew, final=True)
     trainer = Trainer(data, config, hyperparameters, folder, device, crew, epochs, soft_targets)
-    with epoch_log(folder, epochs, opening, crew.rank == 0) as log:
+    with open_epoch_log(folder, epochs, opening, enabled=crew.rank == 0) as log:
         return trainer.run(log).network

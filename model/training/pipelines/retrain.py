@@ -39,7 +39,7 @@ from model.training.publishing.bundle_writer import publish
 from model.training.publishing.registry import newest_bundle, prune, release
 from model.training.reports.run_report import write_report
 from model.training.trainer.hyperparameters import Hyperparameters, hyperparameters_for, teachers_for
-from model.training.trainer.progress import RunLog, opening
+from model.training.trainer.progress import open_epoch_log
 from model.training.trainer.trainer import Trained, Trainer
 
 
@@ -147,7 +147,8 @@ def _train(
     hyperparameters = hyperparameters_for(len(data.user_ids), items, events, {"teachers": teachers} | job.given)
     folder = _run_folder(job, config, hyperparameters, data, cut)
     soft_targets = learn_from_teachers(data, config, hyperparameters, folder, job.device)
-    with RunLog(folder, hyperparameters.epochs, opening(data, hyperparameters.epochs, job.device)) as log:
+    title = f"training on {job.device}: {len(data.rows):,} events, at most {hyperparameters.epochs} epochs"
+    with open_epoch_log(folder, hyperparameters.epochs, title) as log:
         trained = Trainer(data, config, hyperparameters, folder, job.device, soft_targets=soft_targets).run(log)
     comparison = compare(trained.network, data, live, timeline, asked, job.device)
     run = _Run(folder, hyperparameters, data, trained, comparison, timeline.last_time_before(cut))
@@ -177,7 +178,7 @@ def _final(job: Job, run: _Run, timeline: Timeline) -> Path:
 
 
 def _metrics(run: _Run) -> dict[str, float]:
-    return run.trained.metrics | {f"temporal_{name}": value for name, value in run.comparison.new.items()}
+    return run.trained.metrics | {f"time_split_{name}": value for name, value in run.comparison.new.items()}
 
 
 def _origin(run: _Run) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From a network to a bundle and back."""
+"""Write a trained network as a bundle."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from model.bundle.bundle import Bundle, Item, load_bundle, new_version, write_bundle
+from model.bundle.bundle import Bundle, Item, new_version, write_bundle
 from model.bundle.signature import signing_key
 from model.network import RecBLR
 from model.training.data.interactions import Interactions
@@ -35,11 +34,3 @@ def publish(
     )
     write_bundle(folder, bundle, signing_key())
     return bundle
-
-
-def load_network(folder: Path, device: torch.device) -> tuple[RecBLR, Bundle]:
-    """The network of the bundle in `folder`, in evaluation mode; raises `BundleError`."""
-    bundle = load_bundle(folder)
-    network = RecBLR(bundle.config)
-    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})
-    return network.to(device).eval(), bundle

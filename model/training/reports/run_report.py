@@ -1,51 +1,26 @@
-"""One page about one run, to be opened from disk: plots, recipe and figures, with nothing loaded from elsewhere."""
+"""HTML report of a training run: charts of the epochs, accuracy, hyperparameters and metrics."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from markupsafe import Markup
 
 from model.network import RecBLR
 from model.training.data.interactions import Interactions
-from model.training.evaluation.ranking import Questions, mean_ndcg, rank_next
-from model.training.reports.svg_charts import bar_chart, line_chart
+from model.training.evaluation.accuracy_by_group import GroupAccuracy, accuracy_by_group
+from model.training.reports.page import render_page
+from model.training.reports.svg_charts import Bar, bar_chart, line_chart
+from model.training.trainer.progress import read_epochs
 
-REPORT = "report.html"
-_GROUPS = 6
-_CASES = 100_000  # users asked for the accuracy by group, at most
+REPORT_FILE = "report.html"
+_TEMPLATE = Path(__file__).with_name("templates") / "run_report.html.jinja"
+_MASKED = "masked_"
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>
-:root {{ color-scheme: light; font: 15px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; color: #1f2937; }}
-body {{ margin: 0 auto; max-width: 1180px; padding: 28px 24px 48px; background: #fff; }}
-h1 {{ font-size: 24px; margin: 0; }} h2 {{ font-size: 15px; margin: 0 0 6px; }}
-p {{ margin: 4px 0; color: #4b5563; }}
-.tiles, .panels, .tables {{ display: grid; gap: 16px; margin-top: 20px; }}
-.tiles {{ grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }}
-.panels {{ grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); }}
-.tables {{ grid-template-columns: repeat(auto-fit, minmax(min(100%, 300px), 1fr)); align-items: start; }}
-.tiles div, .panels section, .tables section {{ border: 1px solid #e5e7eb; border-radius: 8px; padding: 14px 16px; }}
-.tiles b {{ display: block; font-size: 22px; font-variant-numeric: tabular-nums; }}
-.tiles span {{ color: #4b5563; font-size: 13px; }}
-svg {{ display: block; width: 100%; height: auto; font-size: 12px; font-family: inherit; }}
-table {{ border-collapse: collapse; width: 100%; font-size: 14px; }}
-th {{ text-align: left; font-weight: 500; color: #4b5563; }} thead th {{ border-bottom: 1px solid #d1d5db; }}
-td, thead th + th {{ text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }}
-th, td {{ padding: 3px 0 3px 8px; }} th:first-child {{ padding-left: 0; }}
-.note {{ font-size: 13px; }} .empty {{ padding: 60px 0; text-align: center; }}
-@media print {{ section {{ break-inside: avoid; }} }}
-</style></head><body>
-<h1>{title}</h1><p>{subtitle}</p>
-<div class="tiles">{tiles}</div><div class="panels">{panels}</div><div class="tables">{tables}</div>
-</body></html>
-"""
+Epochs = Sequence[Mapping[str, Any]]
 
 
 def write_report(
@@ -53,40 +28,37 @@ def write_report(
     network: RecBLR,
     data: Interactions,
     metrics: Mapping[str, float],
-    facts: Mapping[str, Mapping[str, Any]],
+    tables: Mapping[str, Mapping[str, Any]],
 ) -> Path:
-    """Write `report.html` beside the run's `metrics.jsonl`; the path.
+    """Write `report.html` into the run's folder, beside its `metrics.jsonl`.
 
-    `metrics` are the run's final figures, `facts` further tables by title. The accuracy by group is that of the test
-    events, each user's last one.
+    Args:
+        folder: folder of the run.
+        network: the trained network, which is evaluated by groups of test events.
+        data: interactions that the run trained, validated and tested on.
+        metrics: metrics of the run by name; `masked_NAME` stands beside NAME.
+        tables: further tables by title, such as the hyperparameters; empty ones are left out.
+
+    Returns:
+        The path of the report.
     """
-    epochs = read_epochs(folder / "metrics.jsonl")
-    page = _PAGE.format(
+    epochs = read_epochs(folder)
+    page = render_page(
+        _TEMPLATE,
         title="Training run",
-        subtitle=escape(_subtitle(data, epochs)),
-        tiles="".join(_tiles(metrics, epochs, data)),
-        panels="".join(_panels(network, data, metrics, epochs)),
-        tables="".join(_table(title, values) for title, values in facts.items() if values),
+        subtitle=_subtitle(data, epochs),
+        tiles=_tiles(metrics, epochs),
+        panels=_panels(network, data, epochs),
+        test_metrics=_test_metrics(metrics),
+        other_metrics=_other_metrics(metrics),
+        tables=[(title, _format_rows(rows)) for title, rows in tables.items() if rows],
     )
-    path = folder / REPORT
+    path = folder / REPORT_FILE
     path.write_text(page, encoding="utf-8")
     return path
 
 
-def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """The epochs of a run, in order; one that a resumed run did again counts as it was done last."""
-    epochs: dict[int, dict[str, Any]] = {}
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-                epochs[int(entry["epoch"])] = entry
-            except (ValueError, KeyError, TypeError):
-                continue  # the line that a kill cut off
-    return [epochs[number] for number in sorted(epochs)]
-
-
-def _subtitle(data: Interactions, epochs: Sequence[Mapping[str, Any]]) -> str:
+def _subtitle(data: Interactions, epochs: Epochs) -> str:
     seconds = sum(entry.get("seconds", 0.0) for entry in epochs)
     return (
         f"{len(data.rows):,} events of {len(data.user_ids):,} users on {len(data.item_ids):,} items; "
@@ -94,111 +66,72 @@ def _subtitle(data: Interactions, epochs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _tiles(metrics: Mapping[str, float], epochs: Sequence[Mapping[str, Any]], data: Interactions) -> list[str]:
-    speeds = [speed for _, speed in _throughput(epochs, data)]
-    shown = [
+def _tiles(metrics: Mapping[str, float], epochs: Epochs) -> list[tuple[str, str]]:
+    speeds = [speed for _, speed in _events_per_second(epochs)]
+    values = [
         ("test NDCG@10", metrics.get("ndcg@10"), ".4f"),
         ("test HR@10", metrics.get("hr@10"), ".4f"),
         ("best validation NDCG@10", metrics.get("validation_ndcg@10"), ".4f"),
-        ("NDCG@10 on the newest events", metrics.get("temporal_ndcg@10"), ".4f"),
+        ("NDCG@10 on the newest events", metrics.get("time_split_ndcg@10"), ".4f"),
         ("events per second (median)", float(np.median(speeds)) if speeds else None, ",.0f"),
     ]
-    return [
-        f"<div><b>{value:{form}}</b><span>{name}</span></div>" for name, value, form in shown if value is not None
-    ]
+    return [(name, format(value, form)) for name, value, form in values if value is not None]
 
 
-def _panels(
-    network: RecBLR, data: Interactions, metrics: Mapping[str, float], epochs: Sequence[Mapping[str, Any]]
-) -> list[str]:
+def _panels(network: RecBLR, data: Interactions, epochs: Epochs) -> list[tuple[str, Markup]]:
+    by_length, by_popularity = accuracy_by_group(network, data)
     loss = [(entry["epoch"], entry["loss"]) for entry in epochs if "loss" in entry]
     validation = [(e["epoch"], e["validation_ndcg@10"]) for e in epochs if "validation_ndcg@10" in e]
-    by_length, by_popularity = accuracy_by_group(network, data)
+    speed = _events_per_second(epochs)
     return [
-        _panel("Loss", line_chart(loss, "epoch", "training loss")),
-        _panel("Validation", line_chart(validation, "epoch", "NDCG@10", best=True)),
-        _panel("Accuracy by history length", bar_chart(by_length, "events before the test event", "test NDCG@10")),
-        _panel(
+        ("Loss", line_chart({"epoch": loss}, "epoch", "training loss", show_names=False)),
+        ("Validation", line_chart({"epoch": validation}, "epoch", "NDCG@10", mark_best=True, show_names=False)),
+        ("Accuracy by history length", bar_chart(_bars(by_length), "events before the test event", "test NDCG@10")),
+        (
             "Accuracy by item popularity",
-            bar_chart(by_popularity, "training events of the item asked", "test NDCG@10"),
+            bar_chart(_bars(by_popularity), "training events of the test item", "test NDCG@10"),
         ),
-        _panel("Throughput", line_chart(_throughput(epochs, data), "epoch", "events per second", zero=True)),
-        _metrics_table(metrics),
+        ("Throughput", line_chart({"epoch": speed}, "epoch", "events per second", from_zero=True, show_names=False)),
     ]
 
 
-def _throughput(epochs: Sequence[Mapping[str, Any]], data: Interactions) -> list[tuple[float, float]]:
-    trained = int(np.maximum(data.lengths - 2, 0).sum())
-    return [
-        (entry["epoch"], entry.get("events", trained) / entry["seconds"]) for entry in epochs if entry.get("seconds")
-    ]
+def _events_per_second(epochs: Epochs) -> list[tuple[float, float]]:
+    return [(entry["epoch"], entry["events"] / entry["seconds"]) for entry in epochs if entry.get("seconds")]
 
 
-Bars = list[tuple[str, float, int]]
-
-
-def accuracy_by_group(network: RecBLR, data: Interactions) -> tuple[Bars, Bars]:
-    """Test NDCG@10 by the length of the history and by the popularity of the item asked: (label, value, cases)."""
-    users = np.flatnonzero(data.lengths >= 2)
-    if not len(users):
-        return [], []
-    if len(users) > _CASES:
-        users = users[np.linspace(0, len(users) - 1, _CASES).astype(np.int64)]
-    lengths = data.lengths[users]
-    rows = np.concatenate([data.rows[data.offsets[user] : data.offsets[user + 1]] for user in users])
-    questions = Questions(rows.astype(np.int64), np.concatenate([[0], np.cumsum(lengths)]), lengths - 1)
-    ranks = rank_next(network, data.popularity(), questions)
-    popularity = data.without_last(1).popularity()[questions.rows[questions.offsets[1:] - 1]]
-    return _grouped(lengths - 1, ranks), _grouped(popularity, ranks)
-
-
-def _grouped(values: NDArray[np.int64], ranks: NDArray[np.int64]) -> Bars:
-    """About equally large groups by `values`; equal values are never apart."""
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, _GROUPS + 1)[1:-1], method="lower"))
-    group = np.searchsorted(edges, values, side="left")
+def _bars(groups: Sequence[GroupAccuracy]) -> list[Bar]:
     bars = []
-    for number in np.unique(group):
-        inside = values[group == number]
-        low, high = int(inside.min()), int(inside.max())
-        label = _count(low) if low == high else f"{_count(low)} to {_count(high)}"
-        bars.append((label, mean_ndcg(ranks[group == number]), len(inside)))
+    for low, high, value, events in groups:
+        label = _abbreviate(low) if low == high else f"{_abbreviate(low)} to {_abbreviate(high)}"
+        bars.append(Bar(label, value, events))
     return bars
 
 
-def _count(number: int) -> str:
-    """Short, or labels of neighbouring bars would run into each other."""
+def _abbreviate(number: int) -> str:
+    """Shorten a number so that labels of neighbouring bars do not overlap."""
     if number < 10_000:
         return str(number)
     return f"{number / 1e3:.0f}k" if number < 1_000_000 else f"{number / 1e6:.1f}M"
 
 
-def _panel(title: str, plot: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{plot}</section>"
+def _test_metrics(metrics: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    return [(name, f"{metrics[name]:.4f}", f"{metrics[_MASKED + name]:.4f}") for name in _masked_names(metrics)]
 
 
-def _metrics_table(metrics: Mapping[str, float]) -> str:
-    names = [name for name in metrics if not name.startswith("masked_") and f"masked_{name}" in metrics]
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th><td>{metrics[name]:.4f}</td><td>{metrics['masked_' + name]:.4f}</td></tr>"
-        for name in names
-    )
-    head = "<thead><tr><th>test metric</th><th>seen items kept</th><th>masked</th></tr></thead>"
-    others = {n: v for n, v in metrics.items() if n not in names and n.removeprefix("masked_") not in names}
-    return f"<section><h2>Final metrics</h2><table>{head}{rows}{_rows(others)}</table></section>"
+def _other_metrics(metrics: Mapping[str, float]) -> list[tuple[str, str]]:
+    tested = _masked_names(metrics)
+    return _format_rows({n: v for n, v in metrics.items() if n.removeprefix(_MASKED) not in tested})
 
 
-def _table(title: str, values: Mapping[str, Any]) -> str:
-    return f"<section><h2>{escape(title)}</h2><table>{_rows(values)}</table></section>"
+def _masked_names(metrics: Mapping[str, float]) -> list[str]:
+    return [name for name in metrics if _MASKED + name in metrics]
 
 
-def _rows(values: Mapping[str, Any]) -> str:
-    return "".join(
-        f'<tr><th>{escape(str(name))}</th><td colspan="2">{escape(_shown(value))}</td></tr>'
-        for name, value in values.items()
-    )
+def _format_rows(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, _format_value(value)) for name, value in values.items()]
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, float):

@@ -1,124 +1,230 @@
-"""Plots as SVG text: lines over epochs, bars over groups. No script, no font and no file from elsewhere."""
+"""Line and bar charts as SVG for HTML reports.
+
+The charts consist of plain SVG elements and load no script, font or image. Values are shown as tooltips.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from xml.etree.ElementTree import Element, SubElement, tostring
 
-WIDTH, HEIGHT = 560, 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 76, 16, 16, 46
-# Legible to people with any colour vision, and on paper: one hue for data, orange for the one point that matters.
-INK, GRID, DATA, MARK = "#4b5563", "#e5e7eb", "#0b5cad", "#c2410c"
+from markupsafe import Markup
+
+WIDTH, HEIGHT = 600, 290
+_LEFT, _TOP, _BOTTOM = 76, 16, 46
+_RIGHT, _RIGHT_WITH_NAMES = 16, 130
+_NAME_HEIGHT = 13
+# Distinct to readers with any colour vision, and on paper (after Okabe and Ito).
+LINE_COLOURS = ("#0b5cad", "#c2410c", "#047857", "#7e22ce", "#92400e", "#334155")
+_TEXT, _GRID, _BAR, _BEST = "#4b5563", "#e5e7eb", LINE_COLOURS[0], LINE_COLOURS[1]
+_NOTHING_TO_PLOT = Markup('<p class="empty">There is nothing to plot.</p>')
+
+Line = Sequence[Sequence[float]]  # points (x, y) in order of x
+
+
+class Bar(NamedTuple):
+    """One bar of a chart: its label, its height, and the number of cases behind the value."""
+
+    label: str
+    value: float
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    low: float
+    high: float
+    ticks: Sequence[float]
+    is_log: bool = False
+
+    def fraction(self, value: float) -> float:
+        """Return the position of `value`: 0 at the lower end of the axis, 1 at the upper end."""
+        if self.is_log:
+            value = math.log10(max(value, self.low))
+            return (value - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
+        return (value - self.low) / (self.high - self.low)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlotArea:
+    right_margin: int
+
+    def x(self, fraction: float) -> float:
+        return _LEFT + fraction * (WIDTH - _LEFT - self.right_margin)
+
+    def y(self, fraction: float) -> float:
+        return HEIGHT - _BOTTOM - fraction * (HEIGHT - _TOP - _BOTTOM)
 
 
 def line_chart(
-    points: Sequence[tuple[float, float]], x_name: str, y_name: str, *, best: bool = False, zero: bool = False
-) -> str:
-    """A line through `points`, values as tooltips; `best` marks the highest, `zero` begins the scale at 0."""
-    sampled = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
-    if not sampled:
-        return _empty()
-    xs, ys = [x for x, _ in sampled], [y for _, y in sampled]
-    low, high, ticks = _scale(min(*ys, 0.0) if zero else min(ys), max(ys))
-    first, last = min(xs), max(xs)
-    if first == last:  # one point stands in the middle
-        first, last = first - 1, last + 1
+    lines: Mapping[str, Line],
+    x_label: str,
+    y_label: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+    from_zero: bool = False,
+    mark_best: bool = False,
+    show_names: bool = True,
+) -> Markup:
+    """Draw one line per name.
 
-    def place(x: float, y: float) -> tuple[float, float]:
-        return (
-            _LEFT + (x - first) / (last - first) * (WIDTH - _LEFT - _RIGHT),
-            HEIGHT - _BOTTOM - (y - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM),
-        )
+    Args:
+        lines: points (x, y) by name of the line. Points that are not finite are left out.
+        x_label: name of the horizontal axis.
+        y_label: name of the vertical axis.
+        log_x: use a logarithmic horizontal axis.
+        log_y: use a logarithmic vertical axis.
+        from_zero: begin a linear vertical axis at 0.
+        mark_best: mark the highest point.
+        show_names: write each line's name at its end.
+    """
+    finite = {
+        name: [(float(x), float(y)) for x, y in line if math.isfinite(x) and math.isfinite(y)]
+        for name, line in lines.items()
+    }
+    points = [point for line in finite.values() for point in line]
+    if not points:
+        return _NOTHING_TO_PLOT
+    x_axis = _log_axis([x for x, _ in points]) if log_x else _exact_axis([x for x, _ in points])
+    y_axis = _log_axis([y for _, y in points]) if log_y else _round_axis([y for _, y in points], from_zero)
+    area = _PlotArea(_RIGHT_WITH_NAMES if show_names else _RIGHT)
+    x_ticks = [(x_axis.fraction(tick), _format_number(tick)) for tick in x_axis.ticks]
+    svg = _frame(area, x_ticks, y_axis, x_label, y_label)
+    placed = {
+        name: [(area.x(x_axis.fraction(x)), area.y(y_axis.fraction(y))) for x, y in line]
+        for name, line in finite.items()
+    }
+    name_heights = _separate({name: line[-1][1] for name, line in placed.items() if line})
+    for number, (name, line) in enumerate(finite.items()):
+        colour = LINE_COLOURS[number % len(LINE_COLOURS)]
+        tooltips = [f"{name} {_format_number(x)}: {_format_number(y)}" for x, y in line]
+        _draw_line(svg, placed[name], tooltips, colour)
+        if show_names and line:
+            _text(svg, area.x(1.0) + 8, name_heights[name] + 4, name, "start", colour)
+    if mark_best:
+        x, y = max(points, key=lambda point: point[1])
+        _draw_best(svg, area.x(x_axis.fraction(x)), area.y(y_axis.fraction(y)), f"{x_label} {x:g}", y)
+    return _markup(svg)
 
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in sampled))
-    body = [f'<polyline points="{path}" fill="none" stroke="{DATA}" stroke-width="2" stroke-linejoin="round"/>']
-    radius = 3.0 if len(sampled) <= 40 else 1.5
-    body += [_dot(*place(x, y), radius, DATA, f"{x_name} {x:g}: {_number(y)}") for x, y in sampled]
-    if best:
-        x, y = max(sampled, key=lambda point: point[1])
-        body.append(_dot(*place(x, y), 5.0, MARK, f"best, {x_name} {x:g}: {_number(y)}"))
-        at, over = place(x, y)
-        anchor = "end" if at > WIDTH * 0.8 else "start" if at < WIDTH * 0.2 else "middle"
-        body.append(_text(at, max(over - 10, 12), f"best {_number(y)}", anchor, MARK))
-    marks = [(place(x, low)[0], f"{x:g}") for x in _epochs(min(xs), max(xs))]
-    return _frame(body, [(place(first, tick)[1], tick) for tick in ticks], marks, x_name, y_name)
 
-
-def bar_chart(bars: Sequence[tuple[str, float, int]], x_name: str, y_name: str) -> str:
-    """A bar for each (label, value, number of cases), its value on top and the cases as a tooltip."""
+def bar_chart(bars: Sequence[Bar], x_label: str, y_label: str) -> Markup:
+    """Draw one bar per label, with its value on top and the number of cases in the tooltip."""
     if not bars:
-        return _empty()
-    _, high, ticks = _scale(0.0, max(1e-9, *(value for _, value, _ in bars)))
-    step = (WIDTH - _LEFT - _RIGHT) / len(bars)
-    body, marks = [], []
-    for n, (label, value, cases) in enumerate(bars):
-        height = value / high * (HEIGHT - _TOP - _BOTTOM)
-        x, y = _LEFT + (n + 0.14) * step, HEIGHT - _BOTTOM - height
-        tip = escape(f"{label}: {_number(value)} ({cases:,} cases)")
-        body.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{step * 0.72:.1f}" height="{height:.1f}" rx="2" fill="{DATA}">'
-            f"<title>{tip}</title></rect>"
-        )
-        body.append(_text(x + step * 0.36, y - 4, f"{value:.3f}", "middle", INK))
-        marks.append((x + step * 0.36, label))
-    ranks = [(HEIGHT - _BOTTOM - tick / high * (HEIGHT - _TOP - _BOTTOM), tick) for tick in ticks]
-    return _frame(body, ranks, marks, x_name, y_name)
+        return _NOTHING_TO_PLOT
+    area = _PlotArea(_RIGHT)
+    y_axis = _round_axis([0.0, max(1e-9, *(bar.value for bar in bars))], from_zero=True)
+    middles = [(number + 0.5) / len(bars) for number in range(len(bars))]
+    x_ticks = [(middle, bar.label) for middle, bar in zip(middles, bars, strict=True)]
+    svg = _frame(area, x_ticks, y_axis, x_label, y_label)
+    width = 0.72 * (area.x(1.0) - area.x(0.0)) / len(bars)
+    for middle, bar in zip(middles, bars, strict=True):
+        x, y = area.x(middle), area.y(y_axis.fraction(bar.value))
+        rect = _add(svg, "rect", x=x - width / 2, y=y, width=width, height=area.y(0.0) - y, rx=2, fill=_BAR)
+        _add(rect, "title").text = f"{bar.label}: {_format_number(bar.value)} ({bar.cases:,} cases)"
+        _text(svg, x, y - 4, f"{bar.value:.3f}", "middle", _TEXT)
+    return _markup(svg)
 
 
 def _frame(
-    body: list[str],
-    ticks: list[tuple[float, float]],
-    marks: list[tuple[float, str]],
-    x_name: str,
-    y_name: str,
-) -> str:
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_name)} by {escape(x_name)}">']
-    for y, tick in ticks:
-        parts.append(f'<line x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GRID}"/>')
-        parts.append(_text(_LEFT - 8, y + 4, _number(tick), "end", INK))
-    parts += body
-    parts += [_text(x, HEIGHT - _BOTTOM + 18, label, "middle", INK) for x, label in marks]
-    parts.append(_text((WIDTH + _LEFT - _RIGHT) / 2, HEIGHT - 6, x_name, "middle", INK))
-    middle = (HEIGHT + _TOP - _BOTTOM) / 2
-    parts.append(
-        f'<text transform="translate(13 {middle:.0f}) rotate(-90)" text-anchor="middle" fill="{INK}">'
-        f"{escape(y_name)}</text>"
-    )
-    return "".join([*parts, "</svg>"])
+    area: _PlotArea, x_ticks: Sequence[tuple[float, str]], y_axis: _Axis, x_label: str, y_label: str
+) -> Element:
+    """Create the SVG element with grid lines, ticks and axis labels."""
+    svg = Element("svg", viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img")
+    svg.set("aria-label", f"{y_label} by {x_label}")
+    for tick in y_axis.ticks:
+        y = area.y(y_axis.fraction(tick))
+        _add(svg, "line", x1=area.x(0.0), x2=area.x(1.0), y1=y, y2=y, stroke=_GRID)
+        _text(svg, _LEFT - 8, y + 4, _format_number(tick), "end", _TEXT)
+    for fraction, label in x_ticks:
+        _text(svg, area.x(fraction), HEIGHT - _BOTTOM + 18, label, "middle", _TEXT)
+    _text(svg, area.x(0.5), HEIGHT - 6, x_label, "middle", _TEXT)
+    rotated = _add(svg, "text", transform=f"translate(13 {area.y(0.5):.0f}) rotate(-90)", fill=_TEXT)
+    rotated.set("text-anchor", "middle")
+    rotated.text = y_label
+    return svg
 
 
-def _scale(low: float, high: float) -> tuple[float, float, list[float]]:
-    """Round limits around the values, and about five round ticks between them."""
+def _draw_line(svg: Element, points: Sequence[tuple[float, float]], tooltips: Sequence[str], colour: str) -> None:
+    if not points:
+        return
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    line = _add(svg, "polyline", points=path, fill="none", stroke=colour)
+    line.set("stroke-width", "2")
+    line.set("stroke-linejoin", "round")
+    radius = 2.5 if len(points) <= 40 else 1.5
+    for (x, y), tooltip in zip(points, tooltips, strict=True):
+        _add(_add(svg, "circle", cx=x, cy=y, r=radius, fill=colour), "title").text = tooltip
+
+
+def _draw_best(svg: Element, x: float, y: float, position: str, value: float) -> None:
+    dot = _add(svg, "circle", cx=x, cy=y, r=5, fill=_BEST)
+    _add(dot, "title").text = f"best, {position}: {_format_number(value)}"
+    anchor = "end" if x > WIDTH * 0.8 else "start" if x < WIDTH * 0.2 else "middle"
+    _text(svg, x, max(y - 10, 12), f"best {_format_number(value)}", anchor, _BEST)
+
+
+def _separate(heights: Mapping[str, float]) -> dict[str, float]:
+    """Move the names of lines that end close to each other apart, from top to bottom."""
+    separated: dict[str, float] = {}
+    lowest_free = 0.0
+    for name, height in sorted(heights.items(), key=lambda entry: entry[1]):
+        separated[name] = lowest_free = max(height, lowest_free + _NAME_HEIGHT)
+    return separated
+
+
+def _round_axis(values: Sequence[float], from_zero: bool) -> _Axis:
+    """Linear axis between round numbers, with about five ticks."""
+    low, high = min(values), max(values)
+    low = min(low, 0.0) if from_zero else low
     span = high - low or abs(high) or 1.0
     step = 10.0 ** math.floor(math.log10(span / 4))
     step *= next(factor for factor in (1, 2, 5, 10) if span / (factor * step) <= 5)
     first, last = math.floor(low / step), math.ceil(high / step)
-    if last == first:
-        last += 1
-    return first * step, last * step, [n * step for n in range(first, last + 1)]
+    last += last == first
+    return _Axis(first * step, last * step, [number * step for number in range(first, last + 1)])
 
 
-def _epochs(first: float, last: float) -> list[float]:
-    if first == last:
-        return [first]
-    _, _, ticks = _scale(first, last)
-    return [tick for tick in ticks if first <= tick <= last and tick == int(tick)]
+def _exact_axis(values: Sequence[float]) -> _Axis:
+    """Linear axis from the lowest to the highest value, with ticks at round numbers in between."""
+    low, high = min(values), max(values)
+    if low == high:
+        return _Axis(low - 1, high + 1, [low])
+    ticks = [tick for tick in _round_axis(values, from_zero=False).ticks if low <= tick <= high]
+    if all(value.is_integer() for value in values):  # no epoch 2.5
+        ticks = [tick for tick in ticks if tick.is_integer()]
+    return _Axis(low, high, ticks)
 
 
-def _dot(x: float, y: float, radius: float, colour: str, tip: str) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"><title>{escape(tip)}</title></circle>'
+def _log_axis(values: Sequence[float]) -> _Axis:
+    """Logarithmic axis between powers of ten; values of 0 and below lie at its lower end."""
+    positive = [value for value in values if value > 0]
+    if not positive:
+        return _round_axis(values, from_zero=True)
+    first, last = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
+    last += last == first
+    return _Axis(10.0**first, 10.0**last, [10.0**power for power in range(first, last + 1)], is_log=True)
 
 
-def _text(x: float, y: float, text: str, anchor: str, colour: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+def _add(parent: Element, tag: str, **attributes: float | str) -> Element:
+    texts = {name: value if isinstance(value, str) else f"{value:.1f}" for name, value in attributes.items()}
+    return SubElement(parent, tag, texts)
 
 
-def _number(value: float) -> str:
+def _text(svg: Element, x: float, y: float, text: str, anchor: str, colour: str) -> None:
+    element = _add(svg, "text", x=x, y=y, fill=colour)
+    element.set("text-anchor", anchor)
+    element.text = text
+
+
+def _format_number(value: float) -> str:
     if abs(value) >= 1e6:
         return f"{value / 1e6:g}M" if value == round(value, -4) else f"{value / 1e6:.2f}M"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _empty() -> str:
-    return '<p class="empty">This run has nothing to plot here.</p>'
+def _markup(svg: Element) -> Markup:
+    return Markup(tostring(svg, encoding="unicode"))  # noqa: S704 - ElementTree has escaped all text

@@ -1,4 +1,4 @@
-"""What a person sees while a model trains: a bar on a terminal, elsewhere a line now and then."""
+"""Progress of a training run: `metrics.jsonl` in its folder, a bar or occasional lines on stderr."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.training.data.interactions import Interactions
+METRICS_FILE = "metrics.jsonl"
+# Without a terminal a line is printed at every validation, and at least this often.
+_MAX_SILENCE_SECONDS = 30.0
 
-Report = Callable[[dict[str, Any]], None]
-
-# Without a terminal: no longer than this without a word, in seconds.
-_SILENCE = 30.0
+ReportEpoch = Callable[[dict[str, Any]], None]
 
 
-class RunLog:
-    """Writes every epoch to `metrics.jsonl` in the run's folder and shows it; `task` is said once, at the start."""
+class EpochLog:
+    """Write one line per epoch to `metrics.jsonl` and show the progress on stderr.
 
-    def __init__(self, folder: Path, epochs: int, task: str) -> None:
+    Called with the figures of an epoch, as `Trainer` reports them. Use as a context manager.
+    """
+
+    def __init__(self, folder: Path, epochs: int, title: str) -> None:
         self._epochs = epochs
-        self._said = 0.0
-        self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._title = title
+        self._validation = ""
+        self._printed_at = 0.0
+        self._file = (folder / METRICS_FILE).open("a", encoding="utf-8")
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
@@ -39,11 +42,9 @@ class RunLog:
             disable=not self._console.is_terminal,
         )
         self._task = self._bar.add_task("", total=epochs)
-        self._validation = ""
-        self._opening = task
 
     def __enter__(self) -> Self:
-        self._console.print(self._opening, highlight=False)
+        self._console.print(self._title, highlight=False)
         self._bar.start()
         return self
 
@@ -53,45 +54,59 @@ class RunLog:
         self._bar.stop()
         self._file.close()
 
-    def __call__(self, line: dict[str, Any]) -> None:
-        """Take one epoch's figures."""
-        self._file.write(json.dumps(line) + "\n")
+    def __call__(self, entry: dict[str, Any]) -> None:
+        """Record the figures of one epoch."""
+        self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
-        if "diverged" in line:
-            self._console.print(
-                f"the loss is not a number in epoch {line['epoch']}; beginning again at half the learning rate, "
-                f"{line['learning_rate']:.3g}",
-                highlight=False,
-                soft_wrap=True,
+        if "diverged" in entry:
+            self._print(
+                f"epoch {entry['epoch']}: the loss is not finite; restarting the training at half the learning rate, "
+                f"learning_rate={entry['learning_rate']:.3g}"
             )
             return
-        if "validation_ndcg@10" in line:
-            self._validation = f"validation NDCG@10 {line['validation_ndcg@10']:.4f} (best {line['best']:.4f})"
-        if not self._console.is_terminal and ("best" in line or time.monotonic() - self._said > _SILENCE):
-            self._said = time.monotonic()
-            left = line["seconds"] * (self._epochs - line["epoch"]) / 60
-            self._console.print(
-                f"epoch {line['epoch']}/{self._epochs}: loss {line['loss']:.4f} {self._validation} "
-                f"(at this rate at most {left:.0f} more minutes)",
-                highlight=False,
-                soft_wrap=True,
+        if "validation_ndcg@10" in entry:
+            self._validation = f"validation NDCG@10 {entry['validation_ndcg@10']:.4f} (best {entry['best']:.4f})"
+        is_due = "best" in entry or time.monotonic() - self._printed_at > _MAX_SILENCE_SECONDS
+        if not self._console.is_terminal and is_due:
+            self._printed_at = time.monotonic()
+            minutes = entry["seconds"] * (self._epochs - entry["epoch"]) / 60
+            self._print(
+                f"epoch {entry['epoch']}/{self._epochs}: loss {entry['loss']:.4f} {self._validation} "
+                f"(at most {minutes:.0f} more minutes)"
             )
-        description = f"loss {line['loss']:.4f}  {self._validation}"
-        self._bar.update(self._task, completed=line["epoch"], description=description)
+        description = f"loss {entry['loss']:.4f}  {self._validation}"
+        self._bar.update(self._task, completed=entry["epoch"], description=description)
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
 
 
-def epoch_log(folder: Path, epochs: int, task: str, speaks: bool) -> AbstractContextManager[Report]:
-    """A `RunLog` for the process that speaks for all, and silence for the others."""
-    return RunLog(folder, epochs, task) if speaks else nullcontext(_nothing)
+def open_epoch_log(
+    folder: Path, epochs: int, title: str, *, enabled: bool = True
+) -> AbstractContextManager[ReportEpoch]:
+    """Open the `EpochLog` of a run; with `enabled=False` the figures are ignored.
+
+    Only one of the processes that train a model together writes the log.
+    """
+    return EpochLog(folder, epochs, title) if enabled else nullcontext(_ignore)
 
 
-def _nothing(line: dict[str, Any]) -> None:
-    """Said by another process."""
+def read_epochs(folder: Path) -> list[dict[str, Any]]:
+    """Read the epochs of a run from its `metrics.jsonl`, in order.
+
+    A resumed run repeats the epochs after its last checkpoint: the last entry of an epoch counts.
+    """
+    path = folder / METRICS_FILE
+    epochs: dict[int, dict[str, Any]] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+                epochs[int(entry["epoch"])] = entry
+            except (ValueError, KeyError, TypeError):
+                continue  # a killed run can leave half a line
+    return [epochs[number] for number in sorted(epochs)]
 
 
-def opening(data: Interactions, epochs: int, device: torch.device) -> str:
-    """What is about to happen, in one sentence."""
-    return (
-        f"training on {device}: {len(data.rows):,} events of {len(data.user_ids):,} users, "
-        f"{len(data.item_ids):,} items, at most {epochs} epochs"
-    )
+def _ignore(entry: dict[str, Any]) -> None:
+    """Discard the figures: another process of the run writes them."""

@@ -20,7 +20,7 @@ from model.training.evaluation.leave_one_out import leave_one_out
 from model.training.trainer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.training.trainer.distributed import Crew
 from model.training.trainer.hyperparameters import Hyperparameters
-from model.training.trainer.progress import Report
+from model.training.trainer.progress import ReportEpoch
 from model.training.trainer.sequence_packing import Windows
 from model.training.trainer.soft_targets import SoftTargets
 from model.training.trainer.train_step import TrainStep, negatives_of
@@ -97,7 +97,7 @@ class Trainer:
         self._initial = _copy(self.network)
         self._best = self._initial
 
-    def run(self, report: Report) -> Trained:
+    def run(self, report: ReportEpoch) -> Trained:
         """Train to the end, or until validation has stopped improving; resumes a run that was cut off.
 
         `report` receives one flat dictionary an epoch. If the loss is no longer a number, training begins again at

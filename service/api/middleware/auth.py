@@ -1,4 +1,7 @@
-"""Who may call what, and how often: API keys with scopes, compared in constant time, before a body is read."""
+"""API keys and scopes, checked before a request's body is read.
+
+The rate limit is checked here too, because it applies to each key.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,21 @@ SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-_WITHOUT_KEYS = frozenset((KeyScope.READ, KeyScope.WRITE))
+_OPEN_WITHOUT_KEYS = frozenset((KeyScope.READ, KeyScope.WRITE))
 
 
 class ApiKeys:
-    """Guards what `scopes` names if `keys` holds any; without keys all is open but what needs the admin scope.
+    """Middleware that refuses requests without a sufficient API key.
 
-    `rate` is how many requests a second each key may make here; without keys all clients share one allowance.
+    On a server without keys everything is open, except for what needs the admin scope.
+
+    Args:
+        app: The application behind this middleware.
+        keys: Known keys.
+        scopes: Scopes of the routes.
+        rate_limit: Requests per second for each key, in this process; None: no limit. Without keys all clients share
+            one limit.
+        meter: Counts rate-limited requests.
     """
 
     def __init__(
@@ -32,37 +43,37 @@ class ApiKeys:
         app: ASGIApp,
         keys: Sequence[ApiKey],
         scopes: RouteScopes,
-        rate: int | None,
+        rate_limit: int | None,
         meter: PrometheusMeter,
     ) -> None:
         self._app = app
         self._keys = tuple(keys)
         self._scopes = scopes
-        self._buckets = None if rate is None else TokenBuckets(rate, max(1, len(keys)))
+        self._buckets = None if rate_limit is None else TokenBuckets(rate_limit, max(1, len(keys)))
         self._meter = meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI scope."""
-        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        """Pass the request on, or refuse it."""
+        refusal = self._check(scope) if scope["type"] == "http" else None
         if refusal is None:
             await self._app(scope, receive, send)
         else:
             await error_response(refusal)(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> ServiceError | None:
-        allowing = self._scopes.allowing(scope["method"], scope["path"])
-        if allowing is None:
+    def _check(self, scope: Scope) -> ServiceError | None:
+        accepted = self._scopes.accepted(scope["method"], scope["path"])
+        if accepted is None:
             return None
         if not self._keys:
-            if allowing & _WITHOUT_KEYS:
-                return self._refusal_of_rate(0)
+            if accepted & _OPEN_WITHOUT_KEYS:
+                return self._check_rate(0)
             return Forbidden("administration is closed until the server is started with RECBLR_API_KEYS set")
-        return self._refusal_of_keys(_presented(scope), allowing)
+        return self._check_keys(_presented_keys(scope), accepted)
 
-    def _refusal_of_keys(self, presented: Sequence[bytes], allowing: frozenset[KeyScope]) -> ServiceError | None:
+    def _check_keys(self, presented: Sequence[bytes], accepted: frozenset[KeyScope]) -> ServiceError | None:
         if not presented:
             return Unauthorized("send an API key as Authorization: Bearer <key> or as X-API-Key: <key>")
-        # Every hash is compared with every other, whatever matched before: the time says nothing about any key.
+        # Every presented key is compared with every known one, so that the time reveals nothing about any key.
         digests = [digest_of(key) for key in presented]
         matches = [
             index
@@ -71,21 +82,24 @@ class ApiKeys:
             if hmac.compare_digest(digest, known.digest)
         ]
         if not matches:
-            return Unauthorized("the API key is not known; send one that this server was given")
+            return Unauthorized("the API key is unknown; ask the operator of this server for a key")
         for index in matches:
-            if allowing & self._keys[index].scopes:
-                return self._refusal_of_rate(index)
-        return Forbidden(f"this needs a key with the scope {' or '.join(sorted(allowing))}, which this one lacks")
+            if accepted & self._keys[index].scopes:
+                return self._check_rate(index)
+        return Forbidden(f"this needs an API key with the scope {' or '.join(sorted(accepted))}")
 
-    def _refusal_of_rate(self, index: int) -> ServiceError | None:
+    def _check_rate(self, index: int) -> ServiceError | None:
         if self._buckets is None or self._buckets.take(index):
             return None
         self._meter.rate_limited(index + 1)
-        return RateLimited("this API key makes more requests a second than it may; wait a second and send fewer")
+        return RateLimited("too many requests per second with this API key; wait a second and send fewer")
 
 
-def _presented(scope: Scope) -> list[bytes]:
-    """Every key of the request: a proxy or a browser may add credentials of its own to the client's."""
+def _presented_keys(scope: Scope) -> list[bytes]:
+    """Return every key of the request.
+
+    There may be several: a proxy or a browser can add credentials to the client's.
+    """
     keys = []
     for name, value in scope["headers"]:
         if name == b"x-api-key":

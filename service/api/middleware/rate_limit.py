@@ -1,4 +1,4 @@
-"""How often each API key may call: a token bucket for each, in this worker process alone."""
+"""Rate limit: one token bucket per API key in each worker."""
 
 from __future__ import annotations
 
@@ -7,22 +7,25 @@ from time import monotonic
 
 
 class TokenBuckets:
-    """`rate` requests a second for each of `count` keys. A key that was idle may use a second's worth at once."""
+    """Token buckets: `rate` requests per second for each key.
+
+    A key that was idle for a second may send `rate` requests at once.
+    """
 
     def __init__(self, rate: int, count: int, clock: Callable[[], float] = monotonic) -> None:
         self._rate = rate
         self._clock = clock
         self._tokens = [float(rate)] * count
-        self._filled = [clock()] * count
+        self._filled_at = [clock()] * count
 
     def take(self, key: int) -> bool:
-        """Whether the key of this index may make a request now; if so it has made it.
+        """Take a token of a key, by its index; False if none is left.
 
-        There is a token after a second at the latest, whatever the rate.
+        A new token is there after a second at the latest, because `rate` is at least 1.
         """
         now = self._clock()
-        tokens = min(self._rate, self._tokens[key] + (now - self._filled[key]) * self._rate)
-        self._filled[key] = now
+        tokens = min(self._rate, self._tokens[key] + (now - self._filled_at[key]) * self._rate)
+        self._filled_at[key] = now
         allowed = tokens >= 1
         self._tokens[key] = tokens - 1 if allowed else tokens
         return allowed

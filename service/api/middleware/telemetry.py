@@ -1,4 +1,4 @@
-"""The outermost layer of every request: its id, its path, its log line, its metrics, and the last net for faults."""
+"""Outermost middleware: request id, metrics, log line, response to unexpected exceptions."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from service.observability.metrics import PrometheusMeter
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_ID = 128
-_OF_ALL = ((b"x-content-type-options", b"nosniff"),)  # an answer is what it says it is, never a script
-_OF_A_USER = (*_OF_ALL, (b"cache-control", b"no-store"))  # nor kept by a proxy or a browser
-_CLIENT_WENT_AWAY = 499  # no answer was begun: the request was cancelled
+_MAX_REQUEST_ID_LENGTH = 128
+_PUBLIC_HEADERS = ((b"x-content-type-options", b"nosniff"),)  # a browser must not run JSON as a script
+_PRIVATE_HEADERS = (*_PUBLIC_HEADERS, (b"cache-control", b"no-store"))  # no proxy or browser keeps data of a user
+_CLIENT_CLOSED_REQUEST = 499  # nginx' status for a request that was cancelled before the response began
 
 
 class Telemetry:
-    """Pure ASGI, so that it costs a request microseconds and never buffers an answer."""
+    """Middleware that measures and logs every request.
+
+    It is pure ASGI: it costs microseconds and never buffers a response.
+    """
 
     def __init__(self, app: ASGIApp, meter: PrometheusMeter) -> None:
         self._app = app
         self._meter = meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI scope."""
+        """Pass the request on and record its outcome."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)
         token = current_request_id.set(request_id)
         if "raw_path" in scope:
-            # Routes match the path as it was sent, and ids are decoded after the split (`fields.PathId`), so that
-            # an id may hold a slash.
+            # Routes match the path as the client sent it, and `field_types.PathId` decodes each id afterwards, so
+            # that an id may contain a slash.
             scope["path"] = scope["raw_path"].decode("latin-1")
         status = 0
         private = scope["path"].startswith("/v1/")
@@ -48,26 +51,26 @@ class Telemetry:
                 message["headers"] = [
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode("ascii")),
-                    *(_OF_A_USER if private else _OF_ALL),
+                    *(_PRIVATE_HEADERS if private else _PUBLIC_HEADERS),
                 ]
             await send(message)
 
-        began = perf_counter()
-        self._meter.request_began()
+        started_at = perf_counter()
+        self._meter.request_started()
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
             _log.exception("request failed", extra={"method": scope["method"], "route": route_of(scope)})
             if status:
-                raise  # half an answer cannot be taken back; the server closes the connection
+                raise  # the response has begun and cannot be replaced; the server closes the connection
             await error_response(internal_error())(scope, receive, send_with_id)
         finally:
-            self._finish(scope, status or _CLIENT_WENT_AWAY, perf_counter() - began)
+            self._finish(scope, status or _CLIENT_CLOSED_REQUEST, perf_counter() - started_at)
             current_request_id.reset(token)
 
     def _finish(self, scope: Scope, status: int, seconds: float) -> None:
         route = route_of(scope)
-        self._meter.request_ended(route, scope["method"], status, seconds)
+        self._meter.request_finished(route, scope["method"], status, seconds)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug(
                 "request",
@@ -76,11 +79,14 @@ class Telemetry:
 
 
 def _request_id(scope: Scope) -> str:
-    """The client's id if it is fit for a header and a log line, otherwise a new one."""
+    """Return the client's X-Request-ID, or a new id.
+
+    A client's id is used only if it is short printable ASCII, safe for a header and a log line.
+    """
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text: str = value.decode("latin-1")
-            if 0 < len(text) <= _LONGEST_ID and text.isascii() and text.isprintable():
+            if 0 < len(text) <= _MAX_REQUEST_ID_LENGTH and text.isascii() and text.isprintable():
                 return text
             break
     return f"{getrandbits(128):032x}"

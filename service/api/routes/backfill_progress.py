@@ -1,4 +1,4 @@
-"""How far the rebuild of memos is that runs in the background after a change of model."""
+"""Route for the progress of backfills."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
 
-from service.api.dependencies import Running
+from service.api.dependencies import ServicesDep
 from service.api.schemas.requests import NoQuery
+from service.api.schemas.responses import BackfillOut, BackfillsOut
 from service.api.scopes import needs
 from service.api_keys import KeyScope
 from service.core.jobs.backfill_progress_record import Progress
@@ -18,38 +18,17 @@ from service.core.jobs.backfill_progress_record import rebuilds as all_backfills
 router = APIRouter(prefix="/v1", tags=["model"])
 
 
-class BackfillOut(BaseModel):
-    """The rebuild of one model's memos by all workers. `share` is of the users, in this `walk` over them.
+@router.get("/admin/backfills", openapi_extra=needs(KeyScope.ADMIN), summary="List backfills")
+async def backfills(query: Annotated[NoQuery, Query()], services: ServicesDep) -> BackfillsOut:
+    """Return the progress of each served or recent model version's backfill.
 
-    A walk that finds memos missing or behind is followed by another, which is quick where there are none.
-    `ended` is null while it runs.
+    A backfill computes the users' snapshots in the background after the model version has changed.
     """
-
-    model_version: str
-    running: bool
-    share: float
-    walk: int
-    users: int
-    snapshots: int
-    events: int
-    begun: datetime
-    ended: datetime | None
-
-
-class BackfillsOut(BaseModel):
-    """Rebuilds of memos, the one begun last first."""
-
-    backfills: list[BackfillOut]
-
-
-@router.get("/admin/backfills", openapi_extra=needs(KeyScope.ADMIN))
-async def backfills(query: Annotated[NoQuery, Query()], services: Running) -> BackfillsOut:
-    """How far the rebuild of memos is, of each model that is served or was lately; needs an API key."""
     found = await all_backfills(services.store)
-    return BackfillsOut(backfills=[_out(version, progress) for version, progress in found.items()])
+    return BackfillsOut(backfills=[_backfill_out(version, progress) for version, progress in found.items()])
 
 
-def _out(version: str, progress: Progress) -> BackfillOut:
+def _backfill_out(version: str, progress: Progress) -> BackfillOut:
     return BackfillOut(
         model_version=version,
         running=progress.ended is None,

@@ -1,4 +1,4 @@
-"""The console: one self-contained page that calls this API, under a policy that lets it do nothing else."""
+"""Route for the console: one self-contained page that calls this API."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ _INLINE = re.compile(rb"<(script|style)\b[^>]*>(.*?)</\1\s*>", re.DOTALL | re.IG
 
 
 def console_router(file: Path) -> APIRouter:
-    """GET (and HEAD) / answers with `file`, read once; without the file there is no such route."""
+    """Build a router that serves `file` at `/`.
+
+    If the file does not exist, the router has no route.
+    """
     router = APIRouter(include_in_schema=False)
     if not file.is_file():
         return router
     page = file.read_bytes()
     headers = {
-        "Content-Security-Policy": _policy(page),
+        "Content-Security-Policy": _security_policy(page),
         "Cache-Control": "no-cache",
         "Referrer-Policy": "no-referrer",
     }
@@ -31,8 +34,11 @@ def console_router(file: Path) -> APIRouter:
     return router
 
 
-def _policy(page: bytes) -> str:
-    """Calls to this origin, and the page's own inline scripts and styles by hash: nothing injected can run."""
+def _security_policy(page: bytes) -> str:
+    """Build the Content-Security-Policy of `page`.
+
+    It allows calls to this origin and, by hash, the inline scripts and styles of the page. Injected code cannot run.
+    """
     hashes: dict[bytes, list[str]] = {b"script": [], b"style": []}
     for element, content in _INLINE.findall(page):
         digest = base64.b64encode(hashlib.sha256(content).digest()).decode("ascii")

@@ -1,4 +1,4 @@
-"""Events come in: one by one, or in batches."""
+"""Routes that record events, one by one or in batches."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from service.api.answers import answer_event
-from service.api.dependencies import UseCases
+from service.api.dependencies import RecommenderDep
 from service.api.errors import error_body
-from service.api.schemas.requests import BatchOut, EventBatchIn, EventIn, NoQuery, RecordedOut, RecordQuery
+from service.api.schemas.requests import EventBatchIn, EventIn, NoQuery, RecordQuery
+from service.api.schemas.responses import BatchOut, RecordedOut
 from service.api.scopes import needs
 from service.api.serializers import Json, encoded, json_response, recorded_out
 from service.api_keys import KeyScope
@@ -20,24 +21,31 @@ from service.core.events import NewEvent
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
-@router.post("", openapi_extra=needs(KeyScope.WRITE), response_model=RecordedOut)
-async def record_event(event: EventIn, query: Annotated[RecordQuery, Query()], recommender: UseCases) -> Response:
-    """Append an event. With `k` the answer holds recommendations that already reflect it."""
+@router.post("", openapi_extra=needs(KeyScope.WRITE), response_model=RecordedOut, summary="Record an event")
+async def record_event(
+    event: EventIn, query: Annotated[RecordQuery, Query()], recommender: RecommenderDep
+) -> Response:
+    """Append one event to the user's log.
+
+    With `k` the response also holds recommendations that reflect the event.
+    """
     return json_response(await answer_event(recommender, event, query))
 
 
-@router.post("/batch", openapi_extra=needs(KeyScope.WRITE), response_model=BatchOut)
-async def record_events(batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: UseCases) -> Response:
+@router.post("/batch", openapi_extra=needs(KeyScope.WRITE), response_model=BatchOut, summary="Record many events")
+async def record_events(
+    batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
+) -> Response:
     """Append up to 1,000 events, each user's in the order given.
 
-    The status is 200 whenever the batch itself could be read: each result says whether its event was recorded, and
-    an event that was refused does not stop the others.
+    The status is 200 if the batch itself is valid. Each result says whether its event was recorded; a refused event
+    does not stop the others.
     """
     now = time.time()
-    good = [event for event in batch.events if isinstance(event, EventIn)]
+    valid = [event for event in batch.events if isinstance(event, EventIn)]
     outcomes = iter(
         await recommender.record_batch(
-            [(event.user_id, NewEvent.create(event.item_id, event.timestamp, event.event_id, now)) for event in good]
+            [(event.user_id, NewEvent.create(event.item_id, event.timestamp, event.event_id, now)) for event in valid]
         )
     )
     results: list[Json] = []

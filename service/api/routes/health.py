@@ -1,4 +1,4 @@
-"""For orchestrators and monitors: alive, ready, measured."""
+"""Routes for orchestrators and monitoring: liveness, readiness, metrics."""
 
 from __future__ import annotations
 
@@ -16,31 +16,34 @@ from service.observability.metrics import PrometheusMeter
 
 router = APIRouter(tags=["health"])
 
-_PING_SECONDS = 1.0
+_PING_TIMEOUT_SECONDS = 1.0
 
 
-@router.get("/healthz", openapi_extra=OPEN)
+@router.get("/healthz", openapi_extra=OPEN, summary="Check liveness")
 async def healthz() -> dict[str, str]:
-    """The process answers."""
+    """Answer 200 while the process runs."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", openapi_extra=OPEN)
+@router.get("/readyz", openapi_extra=OPEN, summary="Check readiness")
 async def readyz(request: Request) -> dict[str, str]:
-    """The model is warm and the event log answers within a second; otherwise 503."""
+    """Answer 200 if the service can answer requests, otherwise 503.
+
+    The model must be loaded, and the event log must answer within a second.
+    """
     services: Services | None = request.app.state.services
     if services is None:
         raise NotReady("the service is starting or stopping; send traffic elsewhere")
     try:
-        async with asyncio.timeout(_PING_SECONDS):
+        async with asyncio.timeout(_PING_TIMEOUT_SECONDS):
             await services.store.ping()
     except (TimeoutError, ServiceError) as error:
         raise NotReady("the event log does not answer; send traffic elsewhere and check RECBLR_STATE_URL") from error
     return {"status": "ready"}
 
 
-@router.get("/metrics", openapi_extra=needs(KeyScope.READ), response_class=Response)
+@router.get("/metrics", openapi_extra=needs(KeyScope.READ), response_class=Response, summary="Read the metrics")
 async def metrics(request: Request) -> Response:
-    """The metrics of all workers, in Prometheus' text format."""
+    """Return the metrics of all workers in Prometheus' text format."""
     meter: PrometheusMeter = request.app.state.meter
     return Response(meter.page(), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Items as the model sees them."""
+"""Routes about items."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from service.api.dependencies import UseCases
+from service.api.dependencies import RecommenderDep
 from service.api.schemas.field_types import PathId
-from service.api.schemas.requests import SimilarOut, SimilarQuery
+from service.api.schemas.requests import SimilarQuery
+from service.api.schemas.responses import SimilarOut
 from service.api.scopes import needs
 from service.api.serializers import encoded, items_out, json_response
 from service.api_keys import KeyScope
@@ -16,9 +17,14 @@ from service.api_keys import KeyScope
 router = APIRouter(prefix="/v1/items", tags=["items"])
 
 
-@router.get("/{item_id}/similar", openapi_extra=needs(KeyScope.READ), response_model=SimilarOut)
-async def similar(item_id: PathId, query: Annotated[SimilarQuery, Query()], recommender: UseCases) -> Response:
-    """The `k` items nearest to this one, without itself."""
+@router.get(
+    "/{item_id}/similar", openapi_extra=needs(KeyScope.READ), response_model=SimilarOut, summary="Find similar items"
+)
+async def similar(item_id: PathId, query: Annotated[SimilarQuery, Query()], recommender: RecommenderDep) -> Response:
+    """Return the `k` items nearest to this item.
+
+    Nearness is cosine similarity of the item embeddings. The item itself is left out.
+    """
     model_version, items = await recommender.similar(item_id, query.k)
     out = {"item_id": item_id, "model_version": model_version, "items": items_out(items)}
     return json_response(encoded(out))

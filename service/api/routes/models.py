@@ -1,4 +1,4 @@
-"""The models that answer: what they are, how to replace them, and how to try one on a part of the users."""
+"""Routes about models: describe, switch the live version, A/B tests."""
 
 from __future__ import annotations
 
@@ -6,46 +6,54 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from service.api.dependencies import Running
-from service.api.schemas.requests import NoQuery, ReloadedOut, ReloadIn, TestEndIn, TestIn, TestOut
+from service.api.dependencies import ServicesDep
+from service.api.schemas.requests import AbTestEndIn, AbTestIn, NoQuery, ReloadIn
+from service.api.schemas.responses import AbTestOut, ReloadedOut
 from service.api.scopes import needs
 from service.api_keys import KeyScope
 
 router = APIRouter(prefix="/v1", tags=["model"])
 
 
-@router.get("/model", openapi_extra=needs(KeyScope.READ))
-async def model(query: Annotated[NoQuery, Query()], services: Running) -> dict[str, Any]:
-    """Version, config, metrics and training data of the live model; `test` says the same of one that is tried."""
+@router.get("/model", openapi_extra=needs(KeyScope.READ), summary="Describe the live model")
+async def model(query: Annotated[NoQuery, Query()], services: ServicesDep) -> dict[str, Any]:
+    """Return version, configuration, metrics and training data of the live model.
+
+    During an A/B test `test` describes the tested version, otherwise it is null.
+    """
     live, *tested = services.models.served
     test = {"share": services.models.share, **tested[0].describe()} if tested else None
     return {**live.describe(), "test": test}
 
 
-@router.post("/admin/reload", openapi_extra=needs(KeyScope.ADMIN))
-async def reload(query: Annotated[NoQuery, Query()], services: Running, body: ReloadIn | None = None) -> ReloadedOut:
-    """Load a bundle beside the live one, then switch to it in every worker. If it is refused the live one stays.
+@router.post("/admin/reload", openapi_extra=needs(KeyScope.ADMIN), summary="Serve another model version")
+async def reload(
+    query: Annotated[NoQuery, Query()], services: ServicesDep, body: ReloadIn | None = None
+) -> ReloadedOut:
+    """Load a model version, then switch every worker to it.
 
-    Going back is the same: name the older version.
+    Without a version the newest is loaded. If the bundle is refused, every worker keeps the live version.
+    Name an older version to roll back.
     """
     previous = services.models.live.version
     engine = await services.models.reload(None if body is None else body.version)
     return ReloadedOut(model_version=engine.version, previous_version=previous)
 
 
-@router.post("/admin/test", openapi_extra=needs(KeyScope.ADMIN))
-async def begin_test(query: Annotated[NoQuery, Query()], services: Running, body: TestIn) -> TestOut:
-    """Let another version answer a share of the users beside the live one; again with another share to change it.
+@router.post("/admin/test", openapi_extra=needs(KeyScope.ADMIN), summary="Start an A/B test")
+async def begin_test(query: Annotated[NoQuery, Query()], services: ServicesDep, body: AbTestIn) -> AbTestOut:
+    """Serve a second model version to a fraction of the users.
 
-    Who is in it follows from the user's id, and stays.
+    Repeat the request with another `share` to change the fraction. A hash of the user id decides which version a user
+    gets, so a user gets the same version from every worker.
     """
     await services.models.begin_test(body.version, body.share)
-    return TestOut(model_version=services.models.live.version, tested_version=body.version, share=body.share)
+    return AbTestOut(model_version=services.models.live.version, tested_version=body.version, share=body.share)
 
 
-@router.post("/admin/test/end", openapi_extra=needs(KeyScope.ADMIN))
-async def end_test(query: Annotated[NoQuery, Query()], services: Running, body: TestEndIn) -> ReloadedOut:
-    """Let one of the two versions answer everybody from now on."""
+@router.post("/admin/test/end", openapi_extra=needs(KeyScope.ADMIN), summary="End the A/B test")
+async def end_test(query: Annotated[NoQuery, Query()], services: ServicesDep, body: AbTestEndIn) -> ReloadedOut:
+    """Serve one of the two model versions to all users."""
     previous = services.models.live.version
     engine = await services.models.end_test(body.winner)
     return ReloadedOut(model_version=engine.version, previous_version=previous)

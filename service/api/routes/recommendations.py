@@ -1,4 +1,4 @@
-"""What next: for a user of the log, for an anonymous history, and candidates in order for a user."""
+"""Routes that recommend items and rank candidates."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from service.api.answers import answer_recommendations
-from service.api.dependencies import UseCases
+from service.api.dependencies import RecommenderDep
 from service.api.schemas.field_types import PathId
-from service.api.schemas.requests import CandidatesIn, HistoryIn, ItemsOut, NoQuery, RecommendationsOut, TopKQuery
+from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, TopKQuery
+from service.api.schemas.responses import ItemsOut, RecommendationsOut
 from service.api.scopes import needs
 from service.api.serializers import anonymous_out, encoded, json_response, recommendations_out
 from service.api_keys import KeyScope
@@ -18,25 +19,46 @@ from service.core.engine_requests import RankCandidates, TopK
 router = APIRouter(prefix="/v1", tags=["recommendations"])
 
 
-@router.get("/users/{user_id}/recommendations", openapi_extra=needs(KeyScope.READ), response_model=RecommendationsOut)
-async def recommend(user_id: PathId, query: Annotated[TopKQuery, Query()], recommender: UseCases) -> Response:
-    """The `k` best items for a user, whether or not the log knows the user."""
+@router.get(
+    "/users/{user_id}/recommendations",
+    openapi_extra=needs(KeyScope.READ),
+    response_model=RecommendationsOut,
+    summary="Recommend items to a user",
+)
+async def recommend(user_id: PathId, query: Annotated[TopKQuery, Query()], recommender: RecommenderDep) -> Response:
+    """Return the `k` best items for a user.
+
+    A user without events gets the model's answer to an empty history.
+    """
     return json_response(await answer_recommendations(recommender, user_id, query))
 
 
-@router.post("/users/{user_id}/rank", openapi_extra=needs(KeyScope.READ), response_model=RecommendationsOut)
+@router.post(
+    "/users/{user_id}/rank",
+    openapi_extra=needs(KeyScope.READ),
+    response_model=RecommendationsOut,
+    summary="Rank items for a user",
+)
 async def rank(
-    user_id: PathId, body: CandidatesIn, query: Annotated[NoQuery, Query()], recommender: UseCases
+    user_id: PathId, body: CandidatesIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
 ) -> Response:
-    """The candidates, best first; those that the model does not know come last, with score null."""
+    """Return the candidates, best first.
+
+    Items that the model does not know come last, with score null.
+    """
     answer = await recommender.recommend(user_id, RankCandidates(tuple(body.candidates)))
     return json_response(encoded(recommendations_out(user_id, answer)))
 
 
-@router.post("/recommendations", openapi_extra=needs(KeyScope.READ), response_model=ItemsOut)
+@router.post(
+    "/recommendations",
+    openapi_extra=needs(KeyScope.READ),
+    response_model=ItemsOut,
+    summary="Recommend items for a history",
+)
 async def recommend_for_history(
-    body: HistoryIn, query: Annotated[NoQuery, Query()], recommender: UseCases
+    body: HistoryIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
 ) -> Response:
-    """The `k` best items after a history that is not in the log; nothing is stored."""
+    """Return the `k` best items for the history in the body. Nothing is stored."""
     answer = await recommender.recommend_for_history(body.history, TopK(body.k, body.exclude_seen))
     return json_response(encoded(anonymous_out(answer)))

@@ -1,4 +1,4 @@
-"""What the log holds of a user: to read, to check, to delete."""
+"""Routes about a user's event log: read, audit, merge, delete."""
 
 from __future__ import annotations
 
@@ -6,19 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.api.dependencies import UseCases
+from service.api.dependencies import RecommenderDep
 from service.api.schemas.field_types import PathId
-from service.api.schemas.requests import (
-    AuditOut,
-    EventDeletedOut,
-    EventsOut,
-    MergedOut,
-    MergeIn,
-    NoQuery,
-    PageQuery,
-    UserDeletedOut,
-    UserOut,
-)
+from service.api.schemas.requests import MergeIn, NoQuery, PageQuery
+from service.api.schemas.responses import AuditOut, EventDeletedOut, EventsOut, MergedOut, UserDeletedOut, UserOut
 from service.api.scopes import needs
 from service.api.serializers import event_out
 from service.api_keys import KeyScope
@@ -26,9 +17,9 @@ from service.api_keys import KeyScope
 router = APIRouter(prefix="/v1/users", tags=["users"])
 
 
-@router.get("/{user_id}", openapi_extra=needs(KeyScope.READ))
-async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: UseCases) -> UserOut:
-    """Counts, the last event and the version of the model that answers the user."""
+@router.get("/{user_id}", openapi_extra=needs(KeyScope.READ), summary="Summarize a user")
+async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep) -> UserOut:
+    """Return the user's event counts, last event and model version."""
     history = await recommender.history(user_id, None, 1)
     return UserOut(
         user_id=user_id,
@@ -40,10 +31,13 @@ async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender:
     )
 
 
-@router.get("/{user_id}/events", openapi_extra=needs(KeyScope.READ))
-async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommender: UseCases) -> EventsOut:
-    """A page of the kept events, newest last. Begin without `before`, go on with `next_before` until it is null."""
-    # One more than the page shows whether there is another.
+@router.get("/{user_id}/events", openapi_extra=needs(KeyScope.READ), summary="List a user's events")
+async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommender: RecommenderDep) -> EventsOut:
+    """Return a page of the kept events, newest last.
+
+    The first page has no `before`. Pass `next_before` as `before` to get the next, older page, until it is null.
+    """
+    # One event more than the page holds shows whether another page follows.
     history = await recommender.history(user_id, query.before, query.limit + 1)
     page = history.events[-query.limit :]
     more = len(history.events) > query.limit
@@ -54,9 +48,9 @@ async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommen
     )
 
 
-@router.get("/{user_id}/audit", openapi_extra=needs(KeyScope.READ))
-async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: UseCases) -> AuditOut:
-    """Fold the kept events anew and compare the result with the stored memo."""
+@router.get("/{user_id}/audit", openapi_extra=needs(KeyScope.READ), summary="Audit a user's snapshot")
+async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep) -> AuditOut:
+    """Replay the kept events and compare with the stored snapshot."""
     found = await recommender.audit(user_id)
     return AuditOut(
         user_id=user_id,
@@ -70,14 +64,15 @@ async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender
     )
 
 
-@router.post("/{user_id}/merge", openapi_extra=needs(KeyScope.WRITE))
+@router.post("/{user_id}/merge", openapi_extra=needs(KeyScope.WRITE), summary="Merge another user into this one")
 async def merge_user(
-    user_id: PathId, merge: MergeIn, query: Annotated[NoQuery, Query()], recommender: UseCases
+    user_id: PathId, merge: MergeIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
 ) -> MergedOut:
-    """Move another user's events into this user's log, in order of their timestamps; the other user is gone then.
+    """Move another user's events into this user's log.
 
-    Both histories count from now on as if they had been one. Events that get another place get new sequence numbers.
-    Doing it again is no error. After a 503 repeat it: until then the other user's events may be in neither log.
+    The events are ordered by their timestamps, and the other user is deleted. From then on the history counts as one.
+    Events behind the first inserted event get new sequence numbers. The request can be repeated. After a 503 it must
+    be repeated: until then the other user's events may be in neither log.
     """
     merged = await recommender.merge_user(user_id, merge.from_user_id)
     return MergedOut(
@@ -91,20 +86,25 @@ async def merge_user(
     )
 
 
-@router.delete("/{user_id}", openapi_extra=needs(KeyScope.WRITE))
-async def delete_user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: UseCases) -> UserDeletedOut:
-    """Remove everything about the user. Doing it again is no error and removes 0 events.
+@router.delete("/{user_id}", openapi_extra=needs(KeyScope.WRITE), summary="Delete a user")
+async def delete_user(
+    user_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
+) -> UserDeletedOut:
+    """Delete everything about the user.
 
-    If merging another user into this one ended in an error, delete the other one, too: what had not come in yet would
-    still do so, and the user be there again.
+    The request can be repeated; then it deletes 0 events. If a merge into this user has failed, delete the other user
+    too. Otherwise the unfinished merge adds that user's events later and so creates this user again.
     """
     return UserDeletedOut(user_id=user_id, deleted_events=await recommender.delete_user(user_id))
 
 
-@router.delete("/{user_id}/events/{event_id}", openapi_extra=needs(KeyScope.WRITE))
+@router.delete("/{user_id}/events/{event_id}", openapi_extra=needs(KeyScope.WRITE), summary="Delete an event")
 async def delete_event(
-    user_id: PathId, event_id: PathId, query: Annotated[NoQuery, Query()], recommender: UseCases
+    user_id: PathId, event_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
 ) -> EventDeletedOut:
-    """Remove one event as if it had never been; an event that came without an id is called seq-<sequence>."""
+    """Delete one event, as if it had never been recorded.
+
+    An event that was sent without an id is named `seq-<sequence>`.
+    """
     await recommender.delete_event(user_id, event_id)
     return EventDeletedOut(user_id=user_id, event_id=event_id, deleted=True)

@@ -1,4 +1,7 @@
-"""The types of single fields: ids, times, counts. Strict: nothing is coerced into a string or a number."""
+"""Types of single request fields: ids, timestamps, counts.
+
+Validation is strict: no value is coerced to a string or a number.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from service.core.events import RESERVED_EVENT_ID
 
-_END_OF_9999 = 253_402_300_800.0  # 10000-01-01T00:00:00Z
-_MILLISECONDS = 1000.0
 NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f]*$"
-VERSION_FORM = r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$"
-_LONGEST_DATE = 64
+VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$"
+_YEAR_10000_SECONDS = 253_402_300_800.0  # 10000-01-01T00:00:00Z
+_MILLISECONDS_PER_SECOND = 1000.0
+_MAX_DATE_LENGTH = 64
 
 
 def _decode_segment(raw: object) -> object:
-    """The id in a path segment, which arrives as it was sent: see `edge.py`."""
+    """Decode the id in a path segment.
+
+    `middleware.telemetry` keeps the path percent-encoded, as the client sent it.
+    """
     if not isinstance(raw, str):
         return raw
     try:
@@ -29,48 +35,51 @@ def _decode_segment(raw: object) -> object:
         raise ValueError("must be percent-encoded UTF-8") from None
 
 
-def _not_reserved(event_id: str) -> str:
+def _reject_reserved(event_id: str) -> str:
     if RESERVED_EVENT_ID.fullmatch(event_id):
-        raise ValueError("must not have the form seq-<number>, which names events that came without an id")
+        raise ValueError("must not have the form seq-<number>, which names events that were sent without an id")
     return event_id
 
 
-def _seconds(value: object) -> float | None:
-    """Unix seconds of an ISO 8601 string (UTC where it states no offset) or of a number."""
+def _parse_seconds(value: object) -> float | None:
+    """Convert an ISO 8601 string or a number to Unix seconds.
+
+    A string without an offset is UTC.
+    """
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("must be an ISO 8601 string or Unix seconds as a number")
     try:
-        seconds = _from_iso(value) if isinstance(value, str) else float(value)
+        seconds = _parse_iso(value) if isinstance(value, str) else float(value)
     except ValueError:
         raise ValueError("must be an ISO 8601 string or Unix seconds as a number") from None
-    except OverflowError:  # an integer of hundreds of digits, or a date whose offset leads out of the calendar
-        raise ValueError("must lie between 1970-01-01 and 9999-12-31") from None
+    except OverflowError:  # an integer of hundreds of digits, or a date whose offset leaves the calendar
+        raise ValueError("must be between 1970-01-01 and 9999-12-31") from None
     if not math.isfinite(seconds):
         raise ValueError("must be a finite number")
-    if _END_OF_9999 <= seconds < _END_OF_9999 * _MILLISECONDS:
+    if _YEAR_10000_SECONDS <= seconds < _YEAR_10000_SECONDS * _MILLISECONDS_PER_SECOND:
         raise ValueError("looks like milliseconds; send Unix seconds")
-    if not 0 <= seconds < _END_OF_9999:
-        raise ValueError("must lie between 1970-01-01 and 9999-12-31")
-    return seconds + 0.0  # -0.0 becomes 0.0, so that both are one payload
+    if not 0 <= seconds < _YEAR_10000_SECONDS:
+        raise ValueError("must be between 1970-01-01 and 9999-12-31")
+    return seconds + 0.0  # -0.0 becomes 0.0: both must have the same fingerprint
 
 
-def _from_iso(text: str) -> float:
-    if len(text) > _LONGEST_DATE:
+def _parse_iso(text: str) -> float:
+    if len(text) > _MAX_DATE_LENGTH:
         raise ValueError
     moment = datetime.fromisoformat(text)
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=NO_CONTROL_CHARACTERS)]
-NewEventId = Annotated[Identifier, AfterValidator(_not_reserved)]
-Seconds = Annotated[float | None, BeforeValidator(_seconds, json_schema_input_type=float | str | None)]
+NewEventId = Annotated[Identifier, AfterValidator(_reject_reserved)]
+Seconds = Annotated[float | None, BeforeValidator(_parse_seconds, json_schema_input_type=float | str | None)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
-Version = Annotated[str, StringConstraints(max_length=128, pattern=VERSION_FORM)]
+Version = Annotated[str, StringConstraints(max_length=128, pattern=VERSION_PATTERN)]
 
 PathId = Annotated[
     Identifier,
     BeforeValidator(_decode_segment),
-    Path(description="an id, percent-encoded: `/` in an id is sent as `%2F`"),
+    Path(description="Id, percent-encoded as UTF-8. Send a `/` inside an id as `%2F`."),
 ]

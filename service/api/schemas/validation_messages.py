@@ -1,16 +1,20 @@
-"""Validation errors as sentences: which field, and what is wrong with it. Never the input itself."""
+"""Validation errors as sentences for clients.
+
+A sentence names the field and the rule. It never repeats the input, which may be a secret.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
-from service.api.schemas.field_types import NO_CONTROL_CHARACTERS, VERSION_FORM
+from service.api.schemas.field_types import NO_CONTROL_CHARACTERS, VERSION_PATTERN
 
-_MOST_PROBLEMS = 20
-_LONGEST_NAME = 64
+_MAX_DETAILS = 20
+_MAX_NAME_LENGTH = 64
 
-# pydantic's error type -> what to tell the client; the fields in braces come from the error's context.
+# By pydantic's error type. Names in braces come from the error's context.
 _SENTENCES: Mapping[str, str] = {
     "missing": "is required",
     "extra_forbidden": "is not known here; remove it or correct its name",
@@ -27,7 +31,10 @@ _SENTENCES: Mapping[str, str] = {
     "list_type": "must be a list",
     "too_long": "must have at most {max_length} entries",
     "too_short": "must have at least {min_length} entries",
+    "float_type": "must be a number",
+    "greater_than": "must be greater than {gt}",
     "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "json_invalid": "is not valid JSON",
     "model_type": "must be a JSON object",
@@ -36,42 +43,46 @@ _SENTENCES: Mapping[str, str] = {
 
 _PATTERNS: Mapping[str, str] = {
     NO_CONTROL_CHARACTERS: "must not contain control characters, such as line breaks or tabs",
-    VERSION_FORM: "must begin with a letter or digit and continue with letters, digits and any of . _ + : -",
+    VERSION_PATTERN: "must begin with a letter or digit and continue with letters, digits and any of . _ + : -",
 }
 
 
-def problems_of(errors: Iterable[Mapping[str, Any]], content_type: str = "") -> list[dict[str, object]]:
-    """What is wrong, field by field, in the shape of `details`; the first few only."""
-    problems: list[dict[str, object]] = []
-    for error in errors:
-        if len(problems) == _MOST_PROBLEMS:
-            break
-        problems.append({"field": _field(error["loc"], error["type"]), "problem": _sentence(error, content_type)})
-    return problems
+def validation_details(errors: Iterable[Mapping[str, Any]], content_type: str = "") -> list[dict[str, object]]:
+    """Convert pydantic's errors to the `details` of an error response."""
+    return [
+        {"field": _field(error["loc"], error["type"]), "problem": _sentence(error, content_type)}
+        for error in islice(errors, _MAX_DETAILS)
+    ]
 
 
-def _field(loc: tuple[int | str, ...], kind: str) -> str:
-    if not loc or kind == "json_invalid":  # there pydantic's position is a byte offset
+def _field(loc: tuple[int | str, ...], error_type: str) -> str:
+    if not loc or error_type == "json_invalid":  # for invalid JSON pydantic reports a byte offset
         return "body"
-    # The first part says where the field was: body, query, path. Batches validate events without one.
+    # The first part is body, query or path. Events of a batch are validated on their own, without that part.
     path = loc[1:] if len(loc) > 1 and loc[0] in ("body", "query", "path") else loc
     return ".".join(_printable(part) for part in path)
 
 
 def _printable(part: int | str) -> str:
-    """A part of a path; where it is an unknown field's name, it is the client's text and must stay harmless."""
-    text = str(part).encode("unicode_escape").decode("ascii") if not str(part).isprintable() else str(part)
-    return text if len(text) <= _LONGEST_NAME else text[:_LONGEST_NAME] + "…"
+    """Escape and shorten a part of a path.
+
+    The name of an unknown field is text from the client.
+    """
+    text = str(part) if str(part).isprintable() else str(part).encode("unicode_escape").decode("ascii")
+    return text if len(text) <= _MAX_NAME_LENGTH else text[:_MAX_NAME_LENGTH] + "…"
 
 
 def _sentence(error: Mapping[str, Any], content_type: str) -> str:
-    kind = error["type"]
-    if kind == "model_attributes_type" and error["loc"] == ("body",) and "json" not in content_type.lower():
+    error_type = error["type"]
+    if error_type == "model_attributes_type" and error["loc"] == ("body",) and "json" not in content_type.lower():
         return "must be a JSON object, sent with the header Content-Type: application/json"
-    if kind == "value_error":  # from our own validators, whose messages follow the same rules
+    if error_type == "value_error":  # raised by the validators in `field_types`, whose messages are for clients
         return str(error["ctx"]["error"])
-    template = _PATTERNS.get(error["ctx"]["pattern"]) if kind == "string_pattern_mismatch" else _SENTENCES.get(kind)
+    if error_type == "string_pattern_mismatch":
+        template = _PATTERNS.get(error["ctx"]["pattern"])
+    else:
+        template = _SENTENCES.get(error_type)
     if template is None:
-        return "is not acceptable here; /docs shows the contract"
+        return "is not valid; /docs shows the contract"
     sentence = template.format(**error.get("ctx", {}))
     return sentence.replace(" 1 characters", " 1 character").replace(" 1 entries", " 1 entry")

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.api.handlers import ErrorHandlers
 from service.api.middleware.fast_path import FastPath
 from tests.api.app_harness import AppHarness
 from tests.api.schemas.test_requests import BAD_BODIES, BAD_EVENTS
@@ -40,7 +41,7 @@ PATHS = ["ann", "%C3%BC%2Fx", "a%20b", "", "a/b", "%FF", "%00", "x" * 257, "%E6%
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppHarness, AppHarness]]:
     """The whole application with the hot path, and the declared routes alone, each on a log of its own."""
     folder = tmp_path_factory.mktemp("logs")
-    harnesses = [AppHarness(folder / str(hot), store=MemoryStore(), hot=hot).start() for hot in (True, False)]
+    harnesses = [AppHarness(folder / str(hot), store=MemoryStore(), fast_path=hot).start() for hot in (True, False)]
     yield harnesses[0], harnesses[1]
     for harness in harnesses:
         harness.close()
@@ -112,7 +113,8 @@ def test_any_event_has_one_answer(
 def test_a_store_that_fails_has_one_answer(tmp_path: Path) -> None:
     stores = MemoryStore(), MemoryStore()
     harnesses = [
-        AppHarness(tmp_path, store=store, hot=hot).start() for store, hot in zip(stores, (True, False), strict=True)
+        AppHarness(tmp_path, store=store, fast_path=hot).start()
+        for store, hot in zip(stores, (True, False), strict=True)
     ]
     for store in stores:
         store.down = True
@@ -132,7 +134,9 @@ async def teapot(scope: Scope, receive: Receive, send: Send) -> None:
 
 def behind(harness: AppHarness, method: str, path: str, **arguments: Any) -> httpx.Response:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await FastPath(teapot)({**scope, "app": harness.app, "path": scope["raw_path"].decode()}, receive, send)
+        await FastPath(teapot, ErrorHandlers())(
+            {**scope, "app": harness.app, "path": scope["raw_path"].decode()}, receive, send
+        )
 
     async def ask() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:

@@ -23,7 +23,7 @@ def test_a_bucket_holds_a_second_and_fills_at_its_rate() -> None:
 
 
 def test_a_key_beyond_its_rate_is_refused_and_the_others_are_not(tmp_path: Path) -> None:
-    harness = AppHarness(tmp_path, keys=(FIRST, SECOND), rate=1).start()
+    harness = AppHarness(tmp_path, keys=(FIRST, SECOND), rate_limit=1).start()
     headers = {"x-api-key": FIRST}
     answers = [harness.get("/v1/model", headers=headers) for _ in range(10)]
     assert answers[0].status_code == 200
@@ -40,7 +40,7 @@ def test_a_key_beyond_its_rate_is_refused_and_the_others_are_not(tmp_path: Path)
 
 
 def test_what_needs_no_key_is_never_limited(tmp_path: Path) -> None:
-    harness = AppHarness(tmp_path, rate=1).start()
+    harness = AppHarness(tmp_path, rate_limit=1).start()
     assert {harness.get("/healthz").status_code for _ in range(10)} == {200}
     assert 429 in {harness.get("/v1/model").status_code for _ in range(10)}
     harness.close()

@@ -165,7 +165,7 @@ def test_details_name_the_place_and_never_the_input(harness: AppHarness) -> None
 
 
 FINITE = "must be a finite number"
-RANGE = "must lie between 1970-01-01 and 9999-12-31"
+RANGE = "must be between 1970-01-01 and 9999-12-31"
 MILLISECONDS = "looks like milliseconds; send Unix seconds"
 CONTROL = "must not contain control characters, such as line breaks or tabs"
 

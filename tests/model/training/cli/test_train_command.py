@@ -17,7 +17,7 @@ import torch
 from model.bundle.bundle import find_bundles, load_bundle
 from model.training.__main__ import main
 from model.training.errors import out_of_memory
-from model.training.reports.run_report import read_epochs
+from model.training.trainer.progress import read_epochs
 
 ROOT = Path(__file__).parents[4]
 SMALL = "--dim 8 --layers 1 --epochs 4 --evaluate-every 2 --window 8 --batch 16 --device cpu"
@@ -76,7 +76,7 @@ def test_a_refit_is_another_model_with_the_evaluated_ones_figures(
     assert said[0]["ndcg@10"] == said[1]["ndcg@10"] == refit.metrics["ndcg@10"]
     assert not np.array_equal(plain.weights["item_embedding.weight"], refit.weights["item_embedding.weight"])
     assert [bundle.training_data["refit"] for bundle in bundles] == [False, True]
-    epochs = read_epochs(tmp_path / "refit" / "refit" / "metrics.jsonl")
+    epochs = read_epochs(tmp_path / "refit" / "refit")
     assert len(epochs) == refit.training_data["best_epoch"]
     assert epochs[0]["events"] == 240
 
@@ -130,7 +130,7 @@ def test_a_run_that_is_killed_at_any_moment_ends_where_the_whole_one_does(tmp_pa
         time.sleep(moments.uniform(0.0, 0.3))
         process.send_signal(signal.SIGKILL)
         assert process.wait(30) == -signal.SIGKILL
-        done.append(len(read_epochs(epochs)))
+        done.append(len(read_epochs(epochs.parent)))
     assert done[-1] < 90, "killed too late to test anything"
     rest = start("killed")
     assert rest.wait(120) == 0
@@ -138,5 +138,5 @@ def test_a_run_that_is_killed_at_any_moment_ends_where_the_whole_one_does(tmp_pa
     assert one.metrics == other.metrics
     assert one.training_data == other.training_data
     assert all(np.array_equal(one.weights[name], value) for name, value in other.weights.items())
-    first, second = (read_epochs(tmp_path / run / "metrics.jsonl") for run in ("whole", "killed"))
+    first, second = (read_epochs(tmp_path / run) for run in ("whole", "killed"))
     assert [line["loss"] for line in first] == [line["loss"] for line in second]

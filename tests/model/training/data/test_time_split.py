@@ -8,7 +8,8 @@ import numpy as np
 
 from model.config import ModelConfig
 from model.training.data.export import export_log
-from model.training.data.time_split import Timeline, judge, read_timeline
+from model.training.data.time_split import Timeline, read_timeline
+from model.training.evaluation.model_comparison import evaluate_newest
 from tests.model.builders import network_of, random_weights
 from tests.model.training.logs import append
 from tests.store.backends import SqliteBackend
@@ -53,7 +54,7 @@ def test_items_unknown_to_a_model_are_misses(tmp_path: Path) -> None:
     found = timeline(tmp_path, [("a", "i1", 1.0), ("a", "new", 2.0), ("b", "i2", 3.0), ("c", "new", 4.0)])
     config = ModelConfig(items=2, dim=4)
     network = network_of(config, random_weights(config))
-    figures = judge(network, ["i1", "i2"], np.array([0, 1, 1]), found, found.asked_after(0.0, 10))
+    figures = evaluate_newest(network, ["i1", "i2"], np.array([0, 1, 1]), found, found.asked_after(0.0, 10))
     assert figures["known_items"] == 0.5
     assert figures["hr@10"] == 0.5  # with two items every known one is among the first ten
     assert 0.25 <= figures["ndcg@10"] <= 0.5

@@ -15,8 +15,8 @@ from model.config import ModelConfig
 from model.network import RecBLR
 from model.training.data.interactions import Interactions, read_interactions
 from model.training.errors import DataError
+from model.training.evaluation.bundle_loader import load_network
 from model.training.evaluation.leave_one_out import Ranks, last_outputs, leave_one_out
-from model.training.publishing.bundle_writer import load_network
 from tests.model.builders import CONFIGS, network_of, random_weights
 
 ROOT = Path(__file__).parents[4]

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from model.config import ModelConfig
+from model.ranking_metrics import ndcg
 from model.training.data.interactions import Interactions
 from model.training.evaluation.leave_one_out import leave_one_out
-from model.training.evaluation.ranking import MISS, Questions, mean_ndcg, rank_next
+from model.training.evaluation.ranking import MISS, Questions, rank_next
 from tests.model.builders import network_of, random_weights
 
 
@@ -64,7 +65,7 @@ def test_the_last_events_ranks_are_the_evaluations() -> None:
         [str(n) for n in range(50)],
     )
     ranks = rank_next(network, data.popularity(), Questions(data.rows.astype(np.int64), data.offsets, lengths - 1))
-    assert mean_ndcg(ranks) == pytest.approx(leave_one_out(network, data).metrics()["ndcg@10"], abs=1e-9)
+    assert ndcg(ranks, 10) == pytest.approx(leave_one_out(network, data).metrics()["ndcg@10"], abs=1e-9)
 
 
 def test_a_network_that_has_diverged_predicts_nothing() -> None:

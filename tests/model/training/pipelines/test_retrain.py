@@ -66,7 +66,7 @@ def test_the_first_run_publishes_and_the_next_one_compares(
     assert bundle.training_data["refit"] is first["refit"] is True
     assert bundle.training_data["evaluated"] == {"events": 192 - 19, "last_timestamp": times[-20]}
     assert first["compared_events"] == 19
-    assert bundle.metrics["temporal_ndcg@10"] == first["new"]["ndcg@10"]
+    assert bundle.metrics["time_split_ndcg@10"] == first["new"]["ndcg@10"]
     run_folder = Path(first["run"])
     assert {"report.html", "metrics.jsonl", "bundle"} <= {path.name for path in run_folder.iterdir()}
     assert "Newest events" in (run_folder / "report.html").read_text()

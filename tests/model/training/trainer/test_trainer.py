@@ -15,8 +15,9 @@ from model.bundle.bundle import BundleError
 from model.config import ModelConfig
 from model.network import RecBLR
 from model.training.data.interactions import DataError, Interactions
+from model.training.evaluation.bundle_loader import load_network
 from model.training.evaluation.leave_one_out import Ranks, leave_one_out
-from model.training.publishing.bundle_writer import load_network, publish
+from model.training.publishing.bundle_writer import publish
 from model.training.trainer.hyperparameters import Hyperparameters
 from model.training.trainer.trainer import Trained, Trainer
 

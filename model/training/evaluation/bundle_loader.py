@@ -1,0 +1,18 @@
+"""Load the network of a bundle, to evaluate it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from model.bundle.bundle import Bundle, load_bundle
+from model.network import RecBLR
+
+
+def load_network(folder: Path, device: torch.device) -> tuple[RecBLR, Bundle]:
+    """Load the bundle in `folder` and its network, in evaluation mode; raises `BundleError`."""
+    bundle = load_bundle(folder)
+    network = RecBLR(bundle.config)
+    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})
+    return network.to(device).eval(), bundle

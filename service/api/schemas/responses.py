@@ -1,0 +1,215 @@
+"""Response bodies of the API.
+
+Every field is present in a response, also if its value is null. Exceptions: `title` and `categories` of an item,
+`recommendations` of a recorded event, and `details` of an error.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+_UserId = Annotated[str, Field(description="User id.")]
+_ItemId = Annotated[str, Field(description="Item id.")]
+_EventId = Annotated[str, Field(description="Event id; `seq-<sequence>` if the client sent none.")]
+_ModelVersion = Annotated[str, Field(description="Model version that computed the answer.")]
+_LiveVersion = Annotated[str, Field(description="Model version that is live now.")]
+_Sequence = Annotated[int, Field(description="Sequence of the newest event that the answer reflects. 0: no events.")]
+_Source = Annotated[
+    Literal["state", "cold_start"],
+    Field(description="`cold_start` if the history holds no item that the model knows, otherwise `state`."),
+]
+
+
+class ErrorDetail(BaseModel):
+    """One field and what is wrong with it."""
+
+    field: str = Field(description="Path of the field, such as `history.2`.")
+    problem: str = Field(description="What is wrong with the value.")
+
+
+class ErrorInfo(BaseModel):
+    """One error."""
+
+    code: str = Field(description="Stable name of the error, for programs.")
+    message: str = Field(description="What went wrong and what to do, for people.")
+    details: list[ErrorDetail] | None = Field(default=None, description="The fields that are wrong, at most 20.")
+
+
+class ErrorOut(BaseModel):
+    """Body of every error response."""
+
+    error: ErrorInfo = Field(description="The error.")
+
+
+class ItemOut(BaseModel):
+    """One item of an answer."""
+
+    item_id: _ItemId
+    score: float | None = Field(
+        description="Higher is better. Comparable within one answer only. Null: the model does not know the item."
+    )
+    title: str | None = Field(default=None, description="Title; left out if the bundle has none.")
+    categories: list[str] | None = Field(default=None, description="Categories; left out if the bundle has none.")
+
+
+_Items = Annotated[list[ItemOut], Field(description="Items, best first.")]
+
+
+class ItemsOut(BaseModel):
+    """Recommendations for a history."""
+
+    model_version: _ModelVersion
+    source: _Source
+    items: _Items
+
+
+class RecommendationsOut(BaseModel):
+    """Recommendations for a user, from the events up to `sequence`."""
+
+    user_id: _UserId
+    model_version: _ModelVersion
+    sequence: _Sequence
+    source: _Source
+    items: _Items
+
+
+class SimilarOut(BaseModel):
+    """The items nearest to one item by cosine similarity."""
+
+    item_id: _ItemId
+    model_version: _ModelVersion
+    items: _Items
+
+
+class RecordedOut(BaseModel):
+    """A recorded event."""
+
+    user_id: _UserId
+    sequence: int = Field(description="Position of the event in the user's log, counted from 1.")
+    duplicate: bool = Field(description="True if the event was already in the log: the request was a retry.")
+    known_item: bool = Field(
+        description="Whether the model that answers the user knows the item. The event is stored either way."
+    )
+    recommendations: RecommendationsOut | None = Field(
+        default=None,
+        description="Present only with `k`. Null if they could not be computed; the event is stored nevertheless.",
+    )
+
+
+class BatchOut(BaseModel):
+    """Outcome of a batch."""
+
+    results: list[RecordedOut | ErrorOut] = Field(description="One outcome per event, in the order of the request.")
+
+
+class EventOut(BaseModel):
+    """One event of the log."""
+
+    sequence: int = Field(description="Position of the event in the user's log, counted from 1.")
+    item_id: _ItemId
+    timestamp: float = Field(description="Time of the event in Unix seconds.")
+    event_id: _EventId
+
+
+class EventsOut(BaseModel):
+    """One page of a user's events."""
+
+    user_id: _UserId
+    events: list[EventOut] = Field(description="Events, newest last.")
+    next_before: int | None = Field(description="`before` of the next, older page. Null: this is the last page.")
+
+
+class UserOut(BaseModel):
+    """Summary of a user's event log."""
+
+    user_id: _UserId
+    sequence: int = Field(description="Newest sequence that was assigned.")
+    events: int = Field(description="Number of events kept in the log.")
+    trimmed: int = Field(description="Newest sequence that retention has removed. 0: none.")
+    last_event: EventOut | None = Field(description="Newest event. Null: no event is kept.")
+    model_version: str = Field(description="Model version that answers this user.")
+
+
+class AuditOut(BaseModel):
+    """Comparison of the stored snapshot with a new replay."""
+
+    user_id: _UserId
+    model_version: str = Field(description="Model version of the snapshot and of the replay.")
+    sequence: int = Field(description="Newest sequence of the user's log.")
+    applied: int = Field(description="Sequence up to which the snapshot has replayed the events.")
+    kept_events: int = Field(description="Number of events kept in the log.")
+    snapshot: Literal["found", "absent", "damaged"] = Field(description="State of the stored snapshot.")
+    exact: bool = Field(
+        description="False if the snapshot reflects events that retention has removed; a difference is then expected."
+    )
+    max_relative_error: float | None = Field(
+        description="Largest difference from the replayed state, relative to its largest value. "
+        "0: no snapshot is stored. Null: it is damaged, and the next answer replaces it."
+    )
+
+
+class UserDeletedOut(BaseModel):
+    """A deleted user."""
+
+    user_id: _UserId
+    deleted_events: int = Field(description="Number of events removed. 0: the user had none.")
+
+
+class MergedOut(BaseModel):
+    """Outcome of merging one user into another."""
+
+    user_id: _UserId
+    from_user_id: str = Field(description="User whose events were moved, and who is deleted.")
+    moved_events: int = Field(description="Events added to the log of `user_id`.")
+    duplicate_events: int = Field(description="Events left out: same event id and same payload already present.")
+    conflicting_events: int = Field(description="Events left out: event id already used with another payload.")
+    sequence: int = Field(description="Newest sequence after the merge.")
+    repeated: bool = Field(description="True if this merge was done before; the counts are those of the first time.")
+
+
+class EventDeletedOut(BaseModel):
+    """A deleted event."""
+
+    user_id: _UserId
+    event_id: _EventId
+    deleted: Literal[True] = Field(description="Always true.")
+
+
+class AbTestOut(BaseModel):
+    """The A/B test that runs in every worker."""
+
+    model_version: _LiveVersion
+    tested_version: str = Field(description="Model version that is tested beside it.")
+    share: float = Field(description="Fraction of the users who get the tested version.")
+
+
+class ReloadedOut(BaseModel):
+    """The switch to another model version."""
+
+    model_version: _LiveVersion
+    previous_version: str = Field(description="Model version that was live before.")
+
+
+class BackfillOut(BaseModel):
+    """Progress of one model version's backfill, over all workers."""
+
+    model_version: str = Field(description="Model version whose snapshots are computed.")
+    running: bool = Field(description="Whether the backfill still runs.")
+    share: float = Field(description="Fraction of the users visited in this walk.")
+    walk: int = Field(
+        description="Number of this walk over the users. If a walk finds missing or old snapshots, another follows."
+    )
+    users: int = Field(description="Number of users in the log.")
+    snapshots: int = Field(description="Snapshots written so far.")
+    events: int = Field(description="Events replayed so far.")
+    begun: datetime = Field(description="Start of the backfill.")
+    ended: datetime | None = Field(description="End of the backfill. Null: it still runs.")
+
+
+class BackfillsOut(BaseModel):
+    """Backfills of all recent model versions."""
+
+    backfills: list[BackfillOut] = Field(description="Backfills, newest first.")

@@ -1,0 +1,57 @@
+"""Every command of README and docs/ does what the page says, in a copy of the checkout."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, Block, blocks_of, last_json, run_page, shape
+from tests.servers import free_port
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what git tracks, with the environment that the tests run in as its `.venv`."""
+    copy = tmp_path / "checkout"
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, tracked.split("\0")):
+        if (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
+    (copy / ".venv").symlink_to(Path(sys.prefix))
+    return copy
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_says_whether_it_is_run(page: Path) -> None:
+    for block in blocks_of(page):
+        if block.language == "sh":
+            assert block.skipped or block.awaited_url or not block.mark, block.mark
+        elif block.language != "json":
+            assert block.skipped or (block.language == "" and not block.mark), f"{block.language}: {block.text}"
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if any(block.language == "sh" and not block.skipped for block in blocks_of(page))],
+    ids=lambda page: page.stem,
+)
+def test_commands_work_and_answers_have_the_shape_shown(page: Path, checkout: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")}
+    ran = run_page(page, checkout, free_port(), environment)
+    printed = {block.text: output for block, output in ran}
+    blocks = [*blocks_of(page), Block("", "", "")]
+    for command, shown in pairwise(blocks):
+        if command.text not in printed:
+            continue
+        if shown.language == "json":
+            assert shape(last_json(printed[command.text])) == shape(json.loads(shown.text)), command.text
+        else:
+            assert '{"error"' not in printed[command.text], printed[command.text]
