@@ -21,9 +21,9 @@ How `POST /v1/events?k=10` flows:
 
 Everything outside the batches runs on the event loop and serves one request. RolloutManager chooses the engine of
 each user, and switches models in all workers together. Three jobs run beside the requests: Maintenance applies
-retention and finishes interrupted merges, Consumer records the events of a Redis stream, and Backfill recomputes
-snapshots after a rollout. `open_services` opens all of them in order and closes them in reverse, so that every
-accepted request is finished before anything that the request needs is closed.
+retention and finishes interrupted merges, StreamConsumer records the events of a Redis stream, and BackfillJob
+recomputes snapshots after a rollout. `open_services` opens all of them in order and closes them in reverse, so that
+every accepted request is finished before anything that the request needs is closed.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from service.api.app import build_api
 from service.api.dependencies import Services
 from service.api.stream_parser import parse_entry
 from service.core.errors import StoreUnavailable
-from service.core.jobs.backfill import Backfill
+from service.core.jobs.backfill import BackfillJob
 from service.core.jobs.maintenance import Maintenance
-from service.core.jobs.stream_consumer import Consumer, StreamMeter
+from service.core.jobs.stream_consumer import StreamConsumer, StreamMeter
 from service.core.ports import Bundles, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.evaluation_sampling import EvaluationSampler
@@ -61,7 +61,8 @@ from service.engine import BundleLoader
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
-from service.settings import Settings, StreamAddress, load_settings
+from service.setting_types import StreamAddress
+from service.settings import Settings, load_settings
 from service.store.errors import StoreUnreachableError
 from service.store.factory import open_store
 from service.store.streams.redis_stream import open_stream
@@ -157,7 +158,7 @@ async def _open_models(
 ) -> RolloutManager:
     """Load the models to serve, and start following the desired state in the store."""
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    models = RolloutManager(model_registry(settings), store, name, watch=settings.watch, switched=meter.models)
+    models = RolloutManager(model_registry(settings), store, name, meter, watch=settings.watch)
     await models.start()
     closing.push_async_callback(models.close)
     return models
@@ -201,14 +202,14 @@ async def _start_jobs(
         closing.push_async_callback(consumer.close)
         consumer.start()
     if settings.backfill_share:
-        backfill = Backfill(store, lambda: models.served, meter.rebuild, share=settings.backfill_share)
+        backfill = BackfillJob(store, lambda: models.served, meter.backfill, share=settings.backfill_share)
         closing.push_async_callback(backfill.close)
         backfill.start()
 
 
-async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> Consumer:
+async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> StreamConsumer:
     source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
-    return Consumer(source, partial(parse_entry, address.stream), recommender.record_batch, meter)
+    return StreamConsumer(source, partial(parse_entry, address.stream), recommender.record_batch, meter)
 
 
 def docs_url(settings: Settings) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 SIGNATURE = "manifest.sig"
 KEY_VARIABLE = "RECBLR_BUNDLE_KEY"
-_KEY_FORM = r"[!-~]{32,512}"
+KEY_PATTERN = r"[!-~]{32,512}"
 _LARGEST = 1024
 
 
@@ -45,6 +45,6 @@ def signing_key(environment: Mapping[str, str] = os.environ) -> bytes | None:
     key = environment.get(KEY_VARIABLE)
     if not key:
         return None
-    if not re.fullmatch(_KEY_FORM, key):
+    if not re.fullmatch(KEY_PATTERN, key):
         raise KeyUnusable(f"{KEY_VARIABLE} must be 32 to 512 printable ASCII characters without spaces")
     return key.encode()

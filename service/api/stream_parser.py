@@ -10,12 +10,12 @@ import re
 from service.api.schemas.requests import EventIn, event_or_error
 from service.core.errors import InvalidRequest
 from service.core.events import NewEvent
-from service.core.jobs.stream_consumer import Entry
+from service.core.jobs.stream_consumer import StreamEntry
 
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
 
 
-def parse_entry(stream: str, entry: Entry) -> tuple[str, NewEvent]:
+def parse_entry(stream: str, entry: StreamEntry) -> tuple[str, NewEvent]:
     """Return the user id and the event of an entry; raise `InvalidRequest`.
 
     An entry without `event_id` gets one from the stream's name and the entry's id, so that an entry that is delivered

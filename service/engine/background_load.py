@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from service.core.jobs.low_priority_thread import give_way
+from service.core.jobs.low_priority_thread import lower_thread_priority
 
 Result = TypeVar("Result")
 
@@ -21,7 +21,7 @@ _one_at_a_time = threading.Lock()
 
 async def aside(work: Callable[[], Result]) -> Result:
     """The result of `work`, from a thread of its own that gives way to the others; one such work at a time."""
-    thread = ThreadPoolExecutor(1, "aside", initializer=give_way)
+    thread = ThreadPoolExecutor(1, "aside", initializer=lower_thread_priority)
     try:
         return await asyncio.get_running_loop().run_in_executor(thread, _quietly, work)
     finally:

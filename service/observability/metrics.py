@@ -25,7 +25,7 @@ _METHODS = frozenset(("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"
 class PrometheusMeter:
     """The meter of one process; `core.ports.Meter` and what HTTP and the store report besides.
 
-    `rebuild` and `stream` are the meters of what works in the background.
+    `backfill` and `stream` are the meters of what works in the background.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class PrometheusMeter:
         self._versions: frozenset[str] = frozenset()
         self._accuracy = Accuracy(registry)
         self._stages = BatchingMetrics(registry)
-        self.rebuild = BackfillMetrics(registry, self.snapshot_damaged)
+        self.backfill = BackfillMetrics(registry, self.snapshot_damaged)
         self.stream = StreamMetrics(registry)
         self._by_labels: dict[tuple[str, str, int], Histogram] = {}
         _forget_dead_processes()
@@ -135,7 +135,7 @@ class PrometheusMeter:
         """A round trip failed, or some part of it."""
         self._store_failures.labels(operation).inc()
 
-    def models(self, versions: Sequence[str]) -> None:
+    def served_versions(self, versions: Sequence[str]) -> None:
         """These versions answer now."""
         for version in self._versions.difference(versions):
             self._model.labels(version).set(0)  # in the file of this worker, from which nothing can be removed

@@ -20,7 +20,7 @@ import redis
 
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
-from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, decode_rollout
+from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, decode_desired_state
 from tests.deployments import wait_for
 from tests.end_to_end.service import KEY, RunningService
 from tests.faults.aftermath import audited, evaluated
@@ -166,8 +166,8 @@ async def _reload(service: RunningService, version: str) -> tuple[int, Any]:
         client.close()
 
 
-def _rollout(client: redis.Redis) -> Rollout:
-    found = decode_rollout(client.hget("{notes}:notes", ROLLOUT_RECORD))
+def _rollout(client: redis.Redis) -> DesiredState:
+    found = decode_desired_state(client.hget("{records}:records", ROLLOUT_RECORD))
     assert found is not None
     return found
 

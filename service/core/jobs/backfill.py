@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.backfill_progress_record import BackfillProgressRecord, Progress, Work
+from service.core.jobs.backfill_progress_record import BackfillProgressRecord, BackfillWork, Progress
 from service.core.jobs.backfill_worker import BackfillWorker, BackfillWorkerMeter
 from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Engine, Store
@@ -35,11 +35,11 @@ class BackfillMeter(BackfillWorkerMeter, Protocol):
     """What a warmer reports."""
 
     def backfill_progress(self, share: float | None) -> None:
-        """So much of the users is looked at, by all workers; None: this worker rebuilds nothing now."""
+        """So much of the users is looked at, by all workers; None: this worker list_backfills nothing now."""
         ...
 
 
-class Backfill:
+class BackfillJob:
     """Rebuilds until it is closed. It may work for `share` of the time, above 0 and up to 1.
 
     `served` are the engines that answer now.
@@ -111,42 +111,42 @@ class Backfill:
         ledger = BackfillProgressRecord(self._store, version, self._timeouts, self._share)
         progress = await ledger.open(again=version in self._again, serving=self._known or ())
         self._again.discard(version)
-        began, total = time.monotonic(), Work()
-        if progress.ended is None:
-            _log.info("rebuilding memos of %d users", progress.total, extra={"model": version})
-        while progress.ended is None and self._serves(engine):
+        began, total = time.monotonic(), BackfillWork()
+        if progress.ended_at is None:
+            _log.info("rebuilding memos of %d users", progress.total_users, extra={"model": version})
+        while progress.ended_at is None and self._serves(engine):
             page, progress = await ledger.claim()
-            self._meter.backfill_progress(progress.share)
+            self._meter.backfill_progress(progress.fraction_done)
             if page:
                 work = await self._bring_up(engine, page)
                 total += work
                 ledger.did(work)
-            elif progress.ended is None:  # others have the last pages
+            elif progress.ended_at is None:  # others have the last pages
                 await asyncio.sleep(self._look)
-        if progress.ended is not None:
+        if progress.ended_at is not None:
             self._ended.add(version)
         if total.users:
             _say(version, progress, total, time.monotonic() - began)
 
-    async def _bring_up(self, engine: Engine, users: Sequence[str]) -> Work:
+    async def _bring_up(self, engine: Engine, users: Sequence[str]) -> BackfillWork:
         """Look at these users, and store memos for those who have none or one that is behind."""
-        waiting, work = deque(users), Work()
+        waiting, work = deque(users), BackfillWork()
         while waiting:
             work += await self._refolder.batch(engine, waiting)
         return work
 
 
-def _say(version: str, progress: Progress, work: Work, seconds: float) -> None:
+def _say(version: str, progress: Progress, work: BackfillWork, seconds: float) -> None:
     _log.info(
         "%s: this worker looked at %d users and folded %d events into %d memos, %.0f events/s",
-        "left the rebuild of memos" if progress.ended is None else "memos are rebuilt",
+        "left the rebuild of memos" if progress.ended_at is None else "memos are rebuilt",
         work.users,
         work.events,
         work.snapshots,
         work.events / max(seconds, 1e-9),
         extra={
             "model": version,
-            "walks": progress.walk,
+            "walks": progress.pass_number,
             "all_memos": progress.snapshots,
             "all_events": progress.events,
         },

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 
 from service.core.ports import Store
-from service.core.throttle import rest
+from service.core.throttle import throttle
 
 PAGE = 64  # users that are claimed at a time, about
 COUNT_PAGE = 1024
@@ -26,7 +26,7 @@ _FORGOTTEN = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class BackfillWork:
     """Users looked at, those of them who had no current memo, memos written for them and events folded."""
 
     users: int = 0
@@ -34,8 +34,8 @@ class Work:
     snapshots: int = 0
     events: int = 0
 
-    def __add__(self, other: Work) -> Work:
-        return Work(
+    def __add__(self, other: BackfillWork) -> BackfillWork:
+        return BackfillWork(
             self.users + other.users,
             self.behind + other.behind,
             self.snapshots + other.snapshots,
@@ -51,11 +51,11 @@ class Progress:
     cursor: where the next page begins, None where the walk has no more; moved: when the note was last written.
     """
 
-    total: int
-    begun: float
-    moved: float
-    ended: float | None = None
-    walk: int = 1
+    total_users: int
+    started_at: float
+    updated_at: float
+    ended_at: float | None = None
+    pass_number: int = 1
     cursor: str | None = ""
     claimed: int = 0
     users: int = 0
@@ -64,15 +64,15 @@ class Progress:
     events: int = 0
 
     @property
-    def share(self) -> float:
+    def fraction_done(self) -> float:
         """How much of the users this walk has looked at; 1 when nothing is left to do."""
-        if self.ended is not None:
+        if self.ended_at is not None:
             return 1.0
-        return min(1.0, self.users / self.total) if self.total else 0.0
+        return min(1.0, self.users / self.total_users) if self.total_users else 0.0
 
-    def plus(self, work: Work, walk: int) -> Progress:
+    def plus(self, work: BackfillWork, walk: int) -> Progress:
         """With the work of a worker, which it did in `walk`."""
-        looked = work if walk == self.walk else Work()
+        looked = work if walk == self.pass_number else BackfillWork()
         return replace(
             self,
             users=self.users + looked.users,
@@ -84,19 +84,19 @@ class Progress:
     def over(self) -> Progress:
         """After a walk: the next one, or the end."""
         nothing_missed = self.users >= self.claimed and self.behind * _FEW <= self.users
-        if nothing_missed or self.walk >= _MOST_WALKS:
-            return replace(self, ended=self.moved)
-        return replace(self, walk=self.walk + 1, cursor="", claimed=0, users=0, behind=0)
+        if nothing_missed or self.pass_number >= _MOST_WALKS:
+            return replace(self, ended_at=self.updated_at)
+        return replace(self, pass_number=self.pass_number + 1, cursor="", claimed=0, users=0, behind=0)
 
 
-async def rebuilds(store: Store) -> dict[str, Progress]:
+async def list_backfills(store: Store) -> dict[str, Progress]:
     """By model version, the one begun last first."""
     found = {
         name.removeprefix(_PREFIX): progress
         for name, text in (await store.records()).items()
         if name.startswith(_PREFIX) and (progress := _read(text)) is not None
     }
-    return dict(sorted(found.items(), key=lambda rebuild: -rebuild[1].begun))
+    return dict(sorted(found.items(), key=lambda rebuild: -rebuild[1].started_at))
 
 
 class BackfillProgressRecord:
@@ -112,7 +112,7 @@ class BackfillProgressRecord:
         self._timeouts = patience
         self._share = share
         self._walk = 1
-        self._work = Work()
+        self._work = BackfillWork()
         self._silent: tuple[str, float] = ("", 0.0)
 
     async def open(self, *, again: bool, serving: Collection[str]) -> Progress:
@@ -124,7 +124,7 @@ class BackfillProgressRecord:
             notes = await self._store.records()
             text = notes.get(self._name)
             found = _read(text)
-            if found is not None and (found.ended is None or not again):
+            if found is not None and (found.ended_at is None or not again):
                 return found
             now = time.time()
             fresh = Progress(await self._count(), now, now)
@@ -132,7 +132,7 @@ class BackfillProgressRecord:
                 await self._forget(notes, now, {self._name, *(_PREFIX + version for version in serving)})
                 return fresh
 
-    def did(self, work: Work) -> None:
+    def did(self, work: BackfillWork) -> None:
         """Remember it until the next claim, which tells the others."""
         self._work += work
 
@@ -147,17 +147,17 @@ class BackfillProgressRecord:
             if after == before:
                 return [], before
             if await self._store.compare_and_set(self._name, text, _text(after)):
-                self._work, self._walk = Work(), after.walk
+                self._work, self._walk = BackfillWork(), after.pass_number
                 return page, after
 
     async def _next(self, progress: Progress, text: str) -> tuple[Progress, list[str]]:
-        if progress.cursor is None and progress.ended is None and not self._others_busy(progress, text):
-            progress = replace(progress, moved=time.time()).over()
-        if progress.cursor is None or progress.ended is not None:
+        if progress.cursor is None and progress.ended_at is None and not self._others_busy(progress, text):
+            progress = replace(progress, updated_at=time.time()).over()
+        if progress.cursor is None or progress.ended_at is not None:
             return progress, []
         page, following = await self._store.users(progress.cursor, PAGE)
         claimed = progress.claimed + len(page)
-        return replace(progress, cursor=following or None, claimed=claimed, moved=time.time()), page
+        return replace(progress, cursor=following or None, claimed=claimed, updated_at=time.time()), page
 
     def _others_busy(self, progress: Progress, text: str) -> bool:
         """Whether there are pages that others hold, and something was heard of these lately."""
@@ -175,13 +175,13 @@ class BackfillProgressRecord:
             total += len(page)
             if not cursor:
                 return total
-            await rest(began, self._share)
+            await throttle(began, self._share)
 
     async def _forget(self, notes: dict[str, str], now: float, but: Collection[str]) -> None:
         for name, text in notes.items():
             if name.startswith(_PREFIX) and name not in but:
                 old = _read(text)
-                if old is None or old.ended is not None or old.moved < now - _FORGOTTEN:
+                if old is None or old.ended_at is not None or old.updated_at < now - _FORGOTTEN:
                     await self._store.compare_and_set(name, text, None)
 
 

@@ -12,8 +12,8 @@ from typing import Protocol
 from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, LogView, SnapshotPut
-from service.core.jobs.backfill_progress_record import Work
-from service.core.jobs.low_priority_thread import give_way
+from service.core.jobs.backfill_progress_record import BackfillWork
+from service.core.jobs.low_priority_thread import lower_thread_priority
 from service.core.ports import Engine, Store
 from service.core.recommending.snapshots import (
     Snapshot,
@@ -22,7 +22,7 @@ from service.core.recommending.snapshots import (
     next_snapshot,
     snapshot_due,
 )
-from service.core.throttle import rest
+from service.core.throttle import throttle
 
 # Events and users that one visit of the store brings, about: decoding them is a millisecond's work on the event loop.
 EVENTS_PER_READ, MAX_USERS_PER_READ = 400, 32
@@ -38,7 +38,7 @@ Begun = tuple[str, LogView, Snapshot | None]
 class BackfillWorkerMeter(Protocol):
     """What a refolder reports."""
 
-    def rebuilt(self, work: Work) -> None:
+    def backfilled(self, work: BackfillWork) -> None:
         """So much was done."""
         ...
 
@@ -58,29 +58,29 @@ class BackfillWorker:
         self._store = store
         self._meter = meter
         self._share = share
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rebuild", initializer=give_way)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rebuild", initializer=lower_thread_priority)
         self._users_a_visit = 1
 
     async def close(self) -> None:
         """End the thread, after the fold that may be under way."""
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def batch(self, engine: Engine, waiting: deque[str]) -> Work:
+    async def batch(self, engine: Engine, waiting: deque[str]) -> BackfillWork:
         """Take users from the front of `waiting`, as many as make a batch; raises `StoreUnavailable`."""
         looked, found = await self._read(engine, waiting)
         began = time.monotonic()
         puts = await self._fold(engine, found)
-        await rest(began, self._share)
+        await throttle(began, self._share)
         stored = 0
         for start in range(0, len(puts), SNAPSHOTS_A_PUT):
             began = time.monotonic()
             stored += sum(await self._store.put_snapshots(puts[start : start + SNAPSHOTS_A_PUT]))
-            await rest(began, self._share)
-        work = looked + Work(snapshots=stored, events=sum(len(view.pending) for _, view in found))
-        self._meter.rebuilt(work)
+            await throttle(began, self._share)
+        work = looked + BackfillWork(snapshots=stored, events=sum(len(view.pending) for _, view in found))
+        self._meter.backfilled(work)
         return work
 
-    async def _read(self, engine: Engine, waiting: deque[str]) -> tuple[Work, list[Found]]:
+    async def _read(self, engine: Engine, waiting: deque[str]) -> tuple[BackfillWork, list[Found]]:
         """Visit users from the front of `waiting`, until there is enough to fold."""
         users = behind = events = 0
         found: list[Found] = []
@@ -100,8 +100,8 @@ class BackfillWorker:
             events += fresh
             wanted = EVENTS_PER_READ * len(some) // max(1, fresh)
             self._users_a_visit = max(1, min(wanted, 2 * self._users_a_visit, MAX_USERS_PER_READ))
-            await rest(began, self._share)
-        return Work(users, behind), found
+            await throttle(began, self._share)
+        return BackfillWork(users, behind), found
 
     async def _fold(self, engine: Engine, found: Sequence[Found]) -> list[SnapshotPut]:
         """The memos of what was found; one that is damaged is folded anew from all kept events."""

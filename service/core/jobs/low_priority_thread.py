@@ -10,7 +10,7 @@ import threading
 _NICENESS = 10
 
 
-def give_way() -> None:
+def lower_thread_priority() -> None:
     """Have this thread leave its core, mostly, to whoever wants it. Only on Linux is niceness a thread's own.
 
     It ends with the thread: not everybody may undo it.

@@ -11,7 +11,7 @@ from contextvars import Context
 from service.core.errors import ServiceError
 from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Store
-from service.core.throttle import rest
+from service.core.throttle import throttle
 
 _log = logging.getLogger(__name__)
 _outages = ThrottledLogger(_log)
@@ -94,7 +94,7 @@ class Maintenance:
                 removed = await self._store.expire(users[first : first + self._at_once])
                 if removed:
                     _log.debug("removed events that were too old", extra={"count": removed})
-                await rest(began, self._share)
+                await throttle(began, self._share)
         except ServiceError:
             self._cursor = page  # that passes; a fault may not, and must not keep the rest from being looked at
             raise

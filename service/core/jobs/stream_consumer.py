@@ -35,7 +35,7 @@ FIRST = "0-0"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StreamEntry:
     """An entry of the stream as it was sent. Ids ascend, and begin with the milliseconds at which they were given."""
 
     entry_id: str
@@ -43,10 +43,10 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RejectedEntry:
     """An entry that holds no event which the log takes, and why."""
 
-    entry: Entry
+    entry: StreamEntry
     reason: str
 
 
@@ -57,26 +57,26 @@ class LeaseLostError(Exception):
 class EventSource(Protocol):
     """A stream that a group of workers reads, one at a time. Every method raises `StoreUnavailable`."""
 
-    async def lead(self) -> bool:
+    async def acquire_lease(self) -> bool:
         """Take the lease if it is free; whether it is this worker's."""
         ...
 
-    async def keep(self) -> None:
+    async def renew_lease(self) -> None:
         """Prolong the lease; raises `LeaseLostError`, as do the two methods that read."""
         ...
 
-    async def unfinished(self, after: str, most: int) -> tuple[list[Entry], str]:
+    async def read_pending(self, after: str, most: int) -> tuple[list[StreamEntry], str]:
         """Entries that were read and not finished, oldest first, from `after` on, and where to go on.
 
         `FIRST` says that there are no more. They are this worker's from now on, whoever read them.
         """
         ...
 
-    async def fresh(self, most: int) -> list[Entry]:
+    async def read_new(self, most: int) -> list[StreamEntry]:
         """The next entries that nobody has read, oldest first; none if there are none now."""
         ...
 
-    async def finish(self, done: Sequence[Entry], refused: Sequence[Refused]) -> None:
+    async def acknowledge(self, done: Sequence[StreamEntry], rejected: Sequence[RejectedEntry]) -> None:
         """These need not come again. The refused are kept aside, in the same step."""
         ...
 
@@ -84,7 +84,7 @@ class EventSource(Protocol):
         """How many entries are not finished yet; None if it cannot be told."""
         ...
 
-    async def release(self) -> None:
+    async def release_lease(self) -> None:
         """Give the lease back if it is this worker's."""
         ...
 
@@ -105,7 +105,7 @@ class StreamMeter(Protocol):
         ...
 
 
-class Consumer:
+class StreamConsumer:
     """Reads `source` until it is closed.
 
     `parse` raises `InvalidRequest` for an entry that holds no event. `record` is `Recommender.record_batch`.
@@ -114,7 +114,7 @@ class Consumer:
     def __init__(
         self,
         source: EventSource,
-        parse: Callable[[Entry], tuple[str, NewEvent]],
+        parse: Callable[[StreamEntry], tuple[str, NewEvent]],
         record: Callable[[Sequence[tuple[str, NewEvent]]], Awaitable[Sequence[Recorded | ServiceError]]],
         meter: StreamMeter,
     ) -> None:
@@ -136,7 +136,7 @@ class Consumer:
         if self._task is not None:
             await self._task
         try:
-            await self._source.release()
+            await self._source.release_lease()
         except StoreUnavailable as error:
             _log.warning("the lease of the stream was not given back", extra={"reason": error.for_log})
         await self._source.close()
@@ -144,7 +144,7 @@ class Consumer:
     async def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                if await self._source.lead():
+                if await self._source.acquire_lease():
                     await self._follow()
             except LeaseLostError:
                 _log.warning("another worker has taken over the stream")
@@ -159,18 +159,18 @@ class Consumer:
         _log.info("reading the stream")
         after = FIRST
         while not self._stopping.is_set():
-            entries, after = await self._source.unfinished(after, BATCH)
+            entries, after = await self._source.read_pending(after, BATCH)
             await self._handle(entries)
             if after == FIRST:
                 break
         while not self._stopping.is_set():
-            entries = await self._source.fresh(BATCH)
+            entries = await self._source.read_new(BATCH)
             await self._handle(entries)
             await self._report_lag()
             if not entries:
                 await self._pause(IDLE_SECONDS)
 
-    async def _handle(self, entries: Sequence[Entry]) -> None:
+    async def _handle(self, entries: Sequence[StreamEntry]) -> None:
         """Bring `entries` into the log and finish them; while the log is down they wait, and so does all behind."""
         faults, pause = 0, _SHORTEST_PAUSE
         while entries:
@@ -184,12 +184,12 @@ class Consumer:
             _outages.warn("stream_waits", "events of the stream wait for the log", entries=str(len(entries)))
             await self._pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-            await self._source.keep()
+            await self._source.renew_lease()
 
-    async def _outcomes(self, entries: Sequence[Entry]) -> list[tuple[Entry, Recorded | ServiceError]]:
+    async def _outcomes(self, entries: Sequence[StreamEntry]) -> list[tuple[StreamEntry, Recorded | ServiceError]]:
         """What became of each entry, in no particular order."""
-        outcomes: list[tuple[Entry, Recorded | ServiceError]] = []
-        good: list[Entry] = []
+        outcomes: list[tuple[StreamEntry, Recorded | ServiceError]] = []
+        good: list[StreamEntry] = []
         events: list[tuple[str, NewEvent]] = []
         for entry in entries:
             try:
@@ -201,14 +201,14 @@ class Consumer:
             outcomes += zip(good, await self._record(events), strict=True)
         return outcomes
 
-    async def _finish(self, outcomes: Sequence[tuple[Entry, Recorded | ServiceError]]) -> None:
+    async def _finish(self, outcomes: Sequence[tuple[StreamEntry, Recorded | ServiceError]]) -> None:
         done = [entry for entry, outcome in outcomes if isinstance(outcome, Recorded)]
         refused = [
-            Refused(entry, _reason(outcome)) for entry, outcome in outcomes if isinstance(outcome, ServiceError)
+            RejectedEntry(entry, _reason(outcome)) for entry, outcome in outcomes if isinstance(outcome, ServiceError)
         ]
         if not outcomes:
             return
-        await self._source.finish(done, refused)
+        await self._source.acknowledge(done, refused)
         duplicates = sum(isinstance(outcome, Recorded) and outcome.duplicate for _, outcome in outcomes)
         self._meter.stream_entries("recorded", len(done) - duplicates)
         self._meter.stream_entries("duplicate", duplicates)

@@ -15,8 +15,8 @@ import pytest
 from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, LogView, NewEvent, SnapshotPut
-from service.core.jobs.backfill import Backfill
-from service.core.jobs.backfill_progress_record import PAGE, Progress, Work, rebuilds
+from service.core.jobs.backfill import BackfillJob
+from service.core.jobs.backfill_progress_record import PAGE, BackfillWork, Progress, list_backfills
 from service.core.ports import Engine
 from service.core.recommending.snapshots import Snapshot, decode_snapshot, encode_snapshot
 from tests.core.fakes import CATALOGUE, CountingMeter, FakeEngine, MemoryStore
@@ -32,10 +32,10 @@ def anyio_backend() -> str:
 class Meter(CountingMeter):
     def __init__(self) -> None:
         super().__init__()
-        self.work = Work()
+        self.work = BackfillWork()
         self.shares: list[float | None] = []
 
-    def rebuilt(self, work: Work) -> None:
+    def backfilled(self, work: BackfillWork) -> None:
         self.work += work
 
     def backfill_progress(self, share: float | None) -> None:
@@ -76,8 +76,8 @@ async def warming(
     meter: Meter | None = None,
     served: Callable[[], Sequence[Engine]] | None = None,
     share: float = 1.0,
-) -> AsyncIterator[Backfill]:
-    backfill = Backfill(store, served or (lambda: engines), meter or Meter(), share=share, look=0.01, patience=0.2)
+) -> AsyncIterator[BackfillJob]:
+    backfill = BackfillJob(store, served or (lambda: engines), meter or Meter(), share=share, look=0.01, patience=0.2)
     backfill.start()
     try:
         yield backfill
@@ -88,8 +88,8 @@ async def warming(
 async def ended(store: MemoryStore, version: str = "v1") -> Progress:
     async with asyncio.timeout(10):
         while True:
-            found = (await rebuilds(store)).get(version) if not store.down else None
-            if found is not None and found.ended is not None:
+            found = (await list_backfills(store)).get(version) if not store.down else None
+            if found is not None and found.ended_at is not None:
                 return found
             await asyncio.sleep(0.005)
 
@@ -101,7 +101,12 @@ async def test_every_memo_is_what_the_next_reader_would_have_folded() -> None:
         progress = await ended(store)
     assert {user: result(store, user) for user in histories} == histories
     users, events = len(histories), sum(map(len, histories.values()))
-    assert (progress.total, progress.snapshots, progress.events, progress.share) == (users, users, events, 1.0)
+    assert (progress.total_users, progress.snapshots, progress.events, progress.fraction_done) == (
+        users,
+        users,
+        events,
+        1.0,
+    )
     assert (meter.work.snapshots, meter.work.events) == (len(histories), events)
     assert meter.shares[-1] is None
     assert [share for share in meter.shares if share is not None] != []
@@ -184,7 +189,7 @@ async def test_an_edit_meanwhile_refuses_the_memo_and_the_next_walk_folds_what_i
         progress = await ended(store)
     del histories["u001"][1]
     assert {user: result(store, user) for user in histories} == histories
-    assert progress.walk > 1
+    assert progress.pass_number > 1
 
 
 async def test_a_user_deleted_meanwhile_does_not_come_back() -> None:
@@ -224,7 +229,7 @@ async def test_several_workers_share_the_work() -> None:
     assert {user: result(store, user) for user in histories} == histories
     assert sum(meter.work.snapshots for meter in meters) == progress.snapshots == len(histories)  # nobody twice
     assert sum(meter.work.snapshots > 0 for meter in meters) > 1
-    assert sum(meter.work.users for meter in meters) == progress.walk * len(histories)
+    assert sum(meter.work.users for meter in meters) == progress.pass_number * len(histories)
 
 
 class Hanging(MemoryStore):
@@ -251,7 +256,7 @@ async def test_a_worker_that_stops_anywhere_costs_nothing_even_if_it_wakes_up_la
         async with warming(store, FakeEngine()):
             progress = await ended(store)
         assert {user: result(store, user) for user in histories} == histories
-        assert progress.total == 2 * PAGE
+        assert progress.total_users == 2 * PAGE
         store.wakes.set()
     assert {user: result(store, user) for user in histories} == histories
 
@@ -273,13 +278,13 @@ async def test_a_rebuild_that_was_stopped_goes_on_where_it_was() -> None:
     histories = await fill(store, 6 * PAGE)
     async with warming(store, FakeEngine()):
         await store.first_put.wait()
-    begun = (await rebuilds(store))["v1"]
-    assert begun.ended is None
+    begun = (await list_backfills(store))["v1"]
+    assert begun.ended_at is None
     stored = sum(len(log.snapshots) for log in store.logs.values())
     assert 0 < stored < len(histories)
     async with warming(store, FakeEngine(), meter=(meter := Meter())):
         progress = await ended(store)
-    assert progress.begun == begun.begun
+    assert progress.started_at == begun.started_at
     assert meter.work.snapshots == len(histories) - stored
     assert {user: result(store, user) for user in histories} == histories
 
@@ -303,7 +308,7 @@ async def test_a_count_can_be_stopped() -> None:
     store, meter = Endless(), Meter()
     async with asyncio.timeout(10), warming(store, FakeEngine(), meter=meter):
         await store.fifth.wait()
-    assert await rebuilds(store) == {}
+    assert await list_backfills(store) == {}
     assert meter.shares == [None]
 
 
@@ -350,7 +355,7 @@ async def test_a_model_that_comes_back_is_rebuilt_again() -> None:
         await ended(store, "v1")
         live[0] = FakeEngine("v2")
         await ended(store, "v2")
-        assert set(await rebuilds(store)) == {"v2"}  # the other one has ended, and serves nobody
+        assert set(await list_backfills(store)) == {"v2"}  # the other one has ended, and serves nobody
         await store.append_and_read([AppendAndRead("u003", None, (event("9"), event("10")))])
         live[0] = FakeEngine("v1")
         await ended(store, "v1")
@@ -377,7 +382,7 @@ async def test_an_empty_store_needs_nothing() -> None:
     store = MemoryStore()
     async with warming(store, FakeEngine()):
         progress = await ended(store)
-    assert (progress.total, progress.snapshots, progress.walk) == (0, 0, 1)
+    assert (progress.total_users, progress.snapshots, progress.pass_number) == (0, 0, 1)
 
 
 async def test_a_note_of_another_release_is_begun_anew() -> None:

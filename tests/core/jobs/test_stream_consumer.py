@@ -9,7 +9,7 @@ import pytest
 
 from service.core.errors import EventConflict, InvalidRequest, ServiceError, StoreUnavailable
 from service.core.events import NewEvent
-from service.core.jobs.stream_consumer import FIRST, Consumer, Entry, LeaseLostError, Refused
+from service.core.jobs.stream_consumer import FIRST, LeaseLostError, RejectedEntry, StreamConsumer, StreamEntry
 from service.core.recommending.results import Recorded
 
 pytestmark = pytest.mark.anyio
@@ -24,41 +24,41 @@ class MemorySource:
     """Keeps the contract of `EventSource` for one worker."""
 
     def __init__(self, count: int, pending: int = 0) -> None:
-        self.entries = [Entry(f"{n}-0", {b"n": str(n).encode()}) for n in range(1, count + 1)]
+        self.entries = [StreamEntry(f"{n}-0", {b"n": str(n).encode()}) for n in range(1, count + 1)]
         self.read = pending
         self.finished: list[str] = []
-        self.refused: list[Refused] = []
+        self.refused: list[RejectedEntry] = []
         self.lost = self.released = self.closed = False
         self.drained = asyncio.Event()
 
-    async def lead(self) -> bool:
+    async def acquire_lease(self) -> bool:
         self.lost = False
         return True
 
-    async def keep(self) -> None:
+    async def renew_lease(self) -> None:
         if self.lost:
             raise LeaseLostError
 
-    async def unfinished(self, after: str, most: int) -> tuple[list[Entry], str]:
-        await self.keep()
+    async def read_pending(self, after: str, most: int) -> tuple[list[StreamEntry], str]:
+        await self.renew_lease()
         return [entry for entry in self.entries[: self.read] if entry.entry_id not in self.finished], FIRST
 
-    async def fresh(self, most: int) -> list[Entry]:
-        await self.keep()
+    async def read_new(self, most: int) -> list[StreamEntry]:
+        await self.renew_lease()
         found = self.entries[self.read : self.read + most]
         self.read += len(found)
         return found
 
-    async def finish(self, done: Sequence[Entry], refused: Sequence[Refused]) -> None:
-        self.finished += [entry.entry_id for entry in (*done, *(each.entry for each in refused))]
-        self.refused += refused
+    async def acknowledge(self, done: Sequence[StreamEntry], rejected: Sequence[RejectedEntry]) -> None:
+        self.finished += [entry.entry_id for entry in (*done, *(each.entry for each in rejected))]
+        self.refused += rejected
         if len(self.finished) == len(self.entries):
             self.drained.set()
 
     async def lag(self) -> int | None:
         return len(self.entries) - len(self.finished)
 
-    async def release(self) -> None:
+    async def release_lease(self) -> None:
         self.released = True
 
     async def close(self) -> None:
@@ -77,7 +77,7 @@ class Meter:
         self.lags.append(entries)
 
 
-def parse(entry: Entry) -> tuple[str, NewEvent]:
+def parse(entry: StreamEntry) -> tuple[str, NewEvent]:
     number = entry.fields[b"n"].decode()
     if number == "3":
         raise InvalidRequest("does not follow the contract", details=[{"field": "item_id", "problem": "is required"}])
@@ -108,7 +108,7 @@ class Log:
 
 
 async def drain(source: MemorySource, log: Log, meter: Meter) -> None:
-    consumer = Consumer(source, parse, log.record, meter)
+    consumer = StreamConsumer(source, parse, log.record, meter)
     consumer.start()
     async with asyncio.timeout(30):
         await source.drained.wait()
@@ -181,7 +181,7 @@ async def test_a_stop_while_the_log_is_down_finishes_nothing_and_does_not_wait_f
         return StoreUnavailable("down")
 
     source, log = MemorySource(4), Log(down)
-    consumer = Consumer(source, parse, log.record, Meter())
+    consumer = StreamConsumer(source, parse, log.record, Meter())
     consumer.start()
     async with asyncio.timeout(10):
         await called.wait()
