@@ -46,7 +46,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from service.api.app import build_api
 from service.api.dependencies import Services
-from service.api.stream_parser import parse_entry
+from service.api.stream_parser import StreamParser
 from service.core.errors import StoreUnavailable
 from service.core.jobs.backfill import BackfillJob
 from service.core.jobs.maintenance import Maintenance
@@ -194,7 +194,7 @@ async def _start_jobs(
     closing: AsyncExitStack,
 ) -> None:
     """Start maintenance, and if configured the stream consumer and the backfill."""
-    maintenance = Maintenance(store, expires=settings.days_kept is not None, events_kept=settings.events_kept)
+    maintenance = Maintenance(store, remove_expired=settings.days_kept is not None, events_kept=settings.events_kept)
     closing.push_async_callback(maintenance.close)
     maintenance.start()
     if settings.stream_url is not None:
@@ -202,14 +202,14 @@ async def _start_jobs(
         closing.push_async_callback(consumer.close)
         consumer.start()
     if settings.backfill_share:
-        backfill = BackfillJob(store, lambda: models.served, meter.backfill, share=settings.backfill_share)
+        backfill = BackfillJob(store, models, meter.backfill, max_fraction=settings.backfill_share)
         closing.push_async_callback(backfill.close)
         backfill.start()
 
 
 async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> StreamConsumer:
     source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
-    return StreamConsumer(source, partial(parse_entry, address.stream), recommender.record_batch, meter)
+    return StreamConsumer(source, StreamParser(address.stream), recommender, meter)
 
 
 def docs_url(settings: Settings) -> str:
