@@ -14,7 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from service.core.engine_requests import TargetRank
 from service.observability.batching_metrics import SECONDS, BatchingMetrics, StageMeter
 from service.observability.job_metrics import BackfillMetrics, StreamMetrics
-from service.observability.live_accuracy import Accuracy, Ratios
+from service.observability.live_accuracy import LiveAccuracy, WindowMeans
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it once, when it is imported
 
@@ -75,7 +75,7 @@ class PrometheusMeter:
             multiprocess_mode="livemax",
         )
         self._versions: frozenset[str] = frozenset()
-        self._accuracy = Accuracy(registry)
+        self._accuracy = LiveAccuracy(registry)
         self._stages = BatchingMetrics(registry)
         self.backfill = BackfillMetrics(registry, self.snapshot_damaged)
         self.stream = StreamMetrics(registry)
@@ -153,7 +153,7 @@ class PrometheusMeter:
             registry = CollectorRegistry()
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         whole = CollectorRegistry()
-        whole.register(Ratios(registry))
+        whole.register(WindowMeans(registry))
         return generate_latest(whole)
 
 
