@@ -1,8 +1,8 @@
 """Live accuracy of the served models.
 
 An evaluated event has a rank: the position of its item among all items, ordered for the user's state before the
-event. From the ranks follow the gains of `model.ranking_metrics`, whose means are HR@10, NDCG@10 and MRR. Exported are
-the totals since the start, and the means over windows of the newest events (decision 0055).
+event. From the ranks follow the gains of `model.ranking_metrics`, whose means are HR@10, NDCG@10 and MRR. The metrics
+are totals since the start, and means over windows of the newest events (decision 0055).
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def test_labels_never_hold_text_from_clients(harness: AppHarness) -> None:
         '{method="GET",route="/v1/users/{user_id}/recommendations",status="200"} 2.0',
         'recblr_http_request_seconds_count{method="GET",route="unmatched",status="404"} 1.0',
         "recblr_http_requests_in_progress 1.0",
-        'recblr_store_seconds_count{operation="visit"} 4.0',
+        'recblr_store_seconds_count{operation="append_and_read"} 4.0',
         'recblr_model_info{version="v1"} 1.0',
         "recblr_replay_events_count 4.0",
         "recblr_cold_starts_total 0.0",
@@ -47,8 +47,8 @@ def test_failed_append_is_counted(tmp_path: Path) -> None:
     store.down = True
     harness.refused(503, harness.post("/v1/events", json={"user_id": "u", "item_id": "1"}))
     page = harness.get("/metrics").text
-    assert 'recblr_store_failures_total{operation="visit"} 1.0' in page
-    assert 'recblr_store_seconds_count{operation="visit"} 2.0' in page
+    assert 'recblr_store_errors_total{operation="append_and_read"} 1.0' in page
+    assert 'recblr_store_seconds_count{operation="append_and_read"} 2.0' in page
     harness.close()
 
 
