@@ -13,8 +13,7 @@ from prometheus_client import CollectorRegistry
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, NewEvent, SnapshotPut
 from service.core.ports import Store
-from service.observability.instrumented_store import InstrumentedStore
-from service.observability.store_metrics import StoreMetrics
+from service.observability.instrumented_store import InstrumentedStore, StoreMetrics
 from tests.core.fakes import MemoryStore
 
 Call = Callable[[Store], Awaitable[object]]

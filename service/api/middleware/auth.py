@@ -15,7 +15,7 @@ from service.api.middleware.rate_limit import TokenBuckets
 from service.api.scopes import RouteScopes
 from service.api_keys import ApiKey, KeyScope, digest_of
 from service.core.errors import Forbidden, RateLimited, ServiceError, Unauthorized
-from service.observability.http_metrics import HttpMetrics
+from service.observability.metrics import HttpMetrics
 
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},

@@ -9,8 +9,8 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response, internal_error
-from service.observability.http_metrics import HttpMetrics
 from service.observability.logging import current_request_id, route_of
+from service.observability.metrics import HttpMetrics
 
 _log = logging.getLogger(__name__)
 
