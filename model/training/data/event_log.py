@@ -12,8 +12,8 @@ SQLite (`sqlite:///path`), one shard:
 
 Redis (`redis://...`), 64 shards; all events of a user are in one of them:
 
-    {n}:stream              stream in order of arrival, with the fields format (1), user, seq, item, ts, event_id ("" if
-                            the client gave none)
+    {n}:stream              stream in order of arrival, with the fields format (1), user, seq, item, ts,
+                            event_id ("" if the client gave none)
     {n}:deletions           count; 0 if absent
 
 A user's events are in order of `sequence`. Retention removes the oldest events and leaves no trace. Deleting an event
