@@ -12,7 +12,7 @@ import pytest
 
 from service.observability.metrics import PrometheusMeter
 from tests.api.app_harness import AppHarness
-from tests.core.fakes import MemoryStore
+from tests.core.memory_store import MemoryStore
 
 
 def test_labels_never_hold_text_from_clients(harness: AppHarness) -> None:
