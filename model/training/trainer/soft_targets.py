@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.network import RecBLR
-from model.ops.softmax.full import Shares
+from model.ops.softmax.full import SoftLabels
 from model.training.data.interactions import Interactions
 from model.training.errors import DataError
 
@@ -28,14 +28,14 @@ _SCORES = 1 << 26  # at a time
 
 @dataclass(frozen=True, slots=True)
 class SoftTargets:
-    """items (E, K) int32, shares (E, K) bfloat16: of every event of the data, as `Shares` has them."""
+    """items (E, K) int32, shares (E, K) bfloat16: of every event of the data, as `SoftLabels` has them."""
 
     items: Tensor
     shares: Tensor
 
-    def of(self, events: Tensor) -> Shares:
+    def of(self, events: Tensor) -> SoftLabels:
         """What is to be predicted at these events (N,)."""
-        return Shares(self.items[events], self.shares[events])
+        return SoftLabels(self.items[events], self.shares[events])
 
 
 @torch.no_grad()
