@@ -1,4 +1,4 @@
-"""More than one Redis: a cluster, and a primary with a replica that sentinels watch. All of them real servers."""
+"""Deployments of several real Redis servers: a cluster, and sentinels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SLOTS = 16384
 
 
 def wait_for(what: str, holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Return once `holds`, or fail with `what` was waited for."""
+    """Wait until `holds()` is true; fail with `what` after a timeout."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
@@ -29,7 +29,7 @@ def wait_for(what: str, holds: Callable[[], bool], seconds: float = 60.0) -> Non
 
 
 def in_step(primary: RedisServer) -> bool:
-    """Whether a replica has everything that the primary has, and answers at once."""
+    """Return whether a replica is in sync and answers immediately."""
     with Redis(port=primary.port) as client:
         state = client.info("replication").get("slave0", {})
         client.publish("nobody", "")  # or a replica whose stream has not begun has all of it
@@ -42,7 +42,10 @@ def info(server: RedisServer, section: str) -> dict[str, Any]:
 
 
 class ClusterServers:
-    """Three primaries, each with a replica; a context manager. Every write is synced to disk."""
+    """Context manager of a cluster of three primaries with a replica each.
+
+    Every write is synced to disk.
+    """
 
     def __init__(self, node_timeout_ms: int = 2000) -> None:
         self.node_timeout_ms = node_timeout_ms
@@ -69,7 +72,7 @@ class ClusterServers:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
 
     def add(self) -> RedisServer:
-        """One more server, which is of no cluster yet."""
+        """Start another server that is not in the cluster yet."""
         bus = free_port()
         node = RedisServer(
             cluster_enabled="yes",
@@ -87,7 +90,7 @@ class ClusterServers:
         return node
 
     def meet(self, node: RedisServer) -> None:
-        """Make `node` a member."""
+        """Add `node` to the cluster."""
         with Redis(port=node.port) as client:
             first = self.nodes[0].port
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", first, self._bus[first])
@@ -114,7 +117,7 @@ class ClusterServers:
         self.await_whole()
 
     def await_whole(self) -> None:
-        """Return once every node serves, and every replica is in step with a primary."""
+        """Wait until every node serves and every replica is in sync."""
         wait_for("the cluster to be whole", lambda: all(self._is_well(node) for node in self.nodes))
         primaries = [node for node in self.nodes if info(node, "replication")["role"] == "master"]
         wait_for("replicas to be in step", lambda: all(map(in_step, primaries)))
@@ -142,13 +145,13 @@ class ClusterServers:
         return bool(state["cluster_state"] == "ok" and state["cluster_slots_ok"] == str(SLOTS) and linked and known)
 
     def fail_over(self, replica: RedisServer) -> None:
-        """Let `replica` change places with its primary, as an operator does who plans it."""
+        """Make `replica` the primary by a planned failover."""
         with Redis(port=replica.port) as client:
             client.execute_command("CLUSTER", "FAILOVER")
         wait_for("the replica to take over", lambda: info(replica, "replication")["role"] == "master")
 
     def clear(self) -> None:
-        """Empty every primary, and the scripts with them."""
+        """Delete all data and scripts on every primary."""
         for node in self.nodes:
             with Redis(port=node.port) as client:
                 if client.info("replication")["role"] == "master":
@@ -156,14 +159,15 @@ class ClusterServers:
 
 
 class SentinelServers:
-    """A primary, a replica and the sentinels that watch them; a context manager."""
+    """Context manager of a primary, its replica and their sentinels."""
 
     SERVICE = "mymaster"
 
     def __init__(self, down_after_ms: int = 1000, failover_timeout_ms: int = 5000, sentinels: int = 3) -> None:
-        """A replica that follows the primary by another address is left at it for `failover_timeout_ms`.
+        """Configure the sentinels.
 
-        Twice that time passes before sentinels that could not agree on a leader try again; one alone always does.
+        A replica that follows the primary by another address is left alone for `failover_timeout_ms`. Sentinels that
+        could not agree on a leader retry after twice that time; a single sentinel always agrees.
         """
         self._sentinels = sentinels
         self._down_after_ms = down_after_ms
