@@ -119,13 +119,19 @@ class EventConflict(ServiceError):
 
 
 class RolloutRefused(ServiceError):
-    """The version cannot be served, or another rollout is running; every worker keeps its live model."""
+    """The version cannot be served, or another rollout is running.
+
+    Every worker keeps its live model.
+    """
 
     code = "reload_refused"
 
 
 class RolloutUnfinished(ServiceError):
-    """The rollout is decided, but some workers have not switched yet; they will do so by themselves."""
+    """The rollout is decided, but some workers have not switched yet.
+
+    They switch by themselves later.
+    """
 
     code = "swap_unfinished"
 
@@ -137,25 +143,28 @@ class Overloaded(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """The API key has exceeded its rate limit; the request was not started."""
+    """The API key has exceeded its rate limit."""
 
     code = "rate_limited"
 
 
 class DeadlineExceeded(ServiceError):
-    """The request was not started before its deadline; nothing was changed."""
+    """The request was still queued at its deadline; nothing was changed."""
 
     code = "deadline_exceeded"
 
 
 class StoreUnavailable(ServiceError):
-    """The event log did not answer in time; a write may have taken effect, so retry it with an event_id."""
+    """The event log did not answer in time.
+
+    A write may have taken effect, so retry it with an `event_id`.
+    """
 
     code = "store_unavailable"
 
 
 class NotReady(ServiceError):
-    """The service is starting or stopping, or the event log does not answer."""
+    """The service is starting or stopping, or has no event log."""
 
     code = "not_ready"
 
@@ -169,7 +178,7 @@ class StateDamagedError(Exception):
 
 
 class BundleRefusedError(Exception):
-    """A bundle or the model registry cannot be used; the message is one sentence.
+    """A bundle or the model registry cannot be used.
 
     `for_log` also names the folder, which the message leaves out because it reaches clients.
     """

@@ -45,20 +45,22 @@ class Event(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """The event is in the log at `sequence`; a `duplicate` was there before."""
+    """The event is at `sequence`; a `duplicate` was there before."""
 
     sequence: int
     duplicate: bool
 
 
 class Conflict(NamedTuple):
-    """The `event_id` belongs to another event, at `sequence`; nothing was appended."""
+    """The `event_id` belongs to another event, at `sequence`."""
 
     sequence: int
 
 
 class AppendAndRead(NamedTuple):
-    """A request to append a user's `events`, perhaps none, and read the log for a replay.
+    """Append a user's events, and read the log for a replay.
+
+    `events` may be empty.
 
     `model_version` selects the snapshot to read. With None no snapshot is read, and all kept events are returned.
     """
@@ -125,6 +127,9 @@ class History:
     kept: int
     trimmed: int
     events: tuple[Event, ...]
+
+
+MERGES_KNOWN = 32  # merges into one user whose result is kept, so that a repeated call returns the first result
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,10 @@ MIN_INTERVAL_SECONDS = 1.0
 
 
 class ThrottledLogger:
-    """Logs at most one warning per code and second, with the number of suppressed ones before."""
+    """Logs at most one warning per code and second.
+
+    Each one carries the number of warnings that were suppressed before it.
+    """
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
@@ -19,7 +22,7 @@ class ThrottledLogger:
         self._suppressed: dict[str, int] = {}
 
     def warn(self, code: str, message: str, **fields: str) -> None:
-        """Log `message` with `fields`, unless a warning of this code was logged within the last second."""
+        """Log `message` with `fields`, at most once a second per `code`."""
         now = self._clock()
         if now - self._logged_at.get(code, float("-inf")) < MIN_INTERVAL_SECONDS:
             self._suppressed[code] = self._suppressed.get(code, 0) + 1

@@ -1,4 +1,4 @@
-"""Contracts of what the core needs: engines, models, metrics and the event log."""
+"""Contracts between the core and the other packages."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any, Protocol
 from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, TargetRank
 from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
-
-MERGES_KNOWN = 32  # merges into one user whose result is kept, so that a repeated call returns the first result
 
 
 class Engine(Protocol):
@@ -45,9 +43,9 @@ class Engine(Protocol):
         ...
 
     def difference(self, state: bytes, expected: bytes) -> float:
-        """Compute max |state - expected| / max |expected| of the recurrent state.
+        """Return max |state - expected| / max |expected|.
 
-        Raises `StateDamagedError`.
+        Both are over the recurrent state. Raises `StateDamagedError`.
         """
         ...
 
@@ -68,7 +66,7 @@ class Bundles(Protocol):
     """The model registry: published bundles, and how they are loaded."""
 
     async def published(self) -> list[ModelVersion]:
-        """List the published versions, oldest first; raises `BundleRefusedError` if there is none."""
+        """List the versions, oldest first; raises `BundleRefusedError` for none."""
         ...
 
     async def changed(self) -> bool:
@@ -76,7 +74,7 @@ class Bundles(Protocol):
         ...
 
     async def load(self, version: str) -> Engine:
-        """Verify, load and warm up a version; raises `ModelVersionNotFound` or `BundleRefusedError`."""
+        """Load and warm up; raises `ModelVersionNotFound` or `BundleRefusedError`."""
         ...
 
 
@@ -94,7 +92,7 @@ class Models(Protocol):
         ...
 
     def for_user(self, user_id: str) -> Engine:
-        """Return the model of this user: the same one in every process while `served` is unchanged."""
+        """Return the user's model, the same in every process for one `served`."""
         ...
 
     @property
@@ -113,11 +111,11 @@ class Models(Protocol):
         ...
 
     async def begin_test(self, version: str, share: float) -> None:
-        """Start an A/B test in which `version` answers this fraction of users (0 < share < 1)."""
+        """Start an A/B test; `version` answers this fraction of users."""
         ...
 
     async def end_test(self, winner: str) -> Engine:
-        """End the A/B test; `winner`, one of its two versions, answers everybody."""
+        """End the A/B test; `winner`, one of its versions, answers everybody."""
         ...
 
 
@@ -133,16 +131,18 @@ class Meter(Protocol):
         ...
 
     def snapshot_damaged(self) -> None:
-        """Count a snapshot that failed its check and is replaced by a replay."""
+        """Count a snapshot that failed its check."""
         ...
 
     def event_evaluated(self, model_version: str, rank: TargetRank) -> None:
-        """Record the rank that this model gave an event's item before the event."""
+        """Record the rank of an event's item before the event."""
         ...
 
 
 class Store(Protocol):
-    """The event log, which is the truth, and the snapshots, which can be computed again.
+    """The event log and the snapshots.
+
+    The log is the truth; snapshots can be computed again.
 
     An append is the one commit point: atomic, ordered per user (sequences 1, 2, 3, …) and idempotent by `event_id`
     among the user's kept events. Retention keeps each user's newest events, up to a number and an age. The age counts
@@ -153,7 +153,9 @@ class Store(Protocol):
     """
 
     async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
-        """Run the requests in one round trip, each atomically, those of one user in order.
+        """Run each request atomically, all in one round trip.
+
+        Requests of one user run in order.
 
         Returns one entry per request, in order. A request that the backend refuses fails alone, as a
         `StoreUnavailable` in its place. If the backend does not answer, every entry is one.
@@ -176,15 +178,15 @@ class Store(Protocol):
         ...
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
-        """Read the newest `limit` kept events with a sequence below `before`; None for an unknown user."""
+        """Read the newest kept events below `before`; None for an unknown user."""
         ...
 
     async def delete_event(self, user_id: str, event_id: str) -> bool:
-        """Delete an event, and return whether it was found. Its sequence is not used again."""
+        """Delete an event; return whether it existed. Sequences are never reused."""
         ...
 
     async def delete_user(self, user_id: str) -> int:
-        """Delete everything stored under the user, and return the number of deleted events.
+        """Delete the user's log and snapshots; return the number of events.
 
         Events of an unfinished `merge` into this user are not under it yet: they arrive later, in a new log. To
         delete them too, delete the other user.
@@ -192,7 +194,9 @@ class Store(Protocol):
         ...
 
     async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
-        """Move another user's events into the log of `user_id`, creating it if needed. The ids must differ.
+        """Move another user's events into the log of `user_id`.
+
+        The log is created if needed. The two ids must differ.
 
         The merged log is ordered by timestamp, equal ones with `user_id`'s events first. Sequences are never reused:
         events from the first displaced one on get new ones above the newest. Of two events with one id that of
@@ -208,29 +212,31 @@ class Store(Protocol):
         ...
 
     async def finish_merges(self) -> int:
-        """Finish interrupted merges as far as possible, and return their number."""
+        """Finish interrupted merges, as far as possible; return their number."""
         ...
 
     async def expire(self, user_ids: Sequence[str]) -> int:
-        """Delete events of these users beyond the age limit, and return their number.
+        """Delete these users' events beyond the age limit; return their number.
 
         Users left without events are deleted, whoever removed their last event.
         """
         ...
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
-        """Return about `limit` users from `cursor` on ("": the start), and the next cursor ("": the end).
+        """Return a page of about `limit` users, and the next cursor.
+
+        Cursor "" is the start, and as a result the end.
 
         A user that exists throughout is returned at least once, perhaps twice. A page may be empty.
         """
         ...
 
     async def records(self) -> dict[str, str]:
-        """Return all records: short texts by name, shared by the processes on this store."""
+        """Return all records: short texts by name, shared by all workers."""
         ...
 
     async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
-        """Replace the record atomically if it equals `expected`, and return whether it did; None is no record."""
+        """Replace the record atomically if it equals `expected` (None: no record)."""
         ...
 
     async def ping(self) -> None:

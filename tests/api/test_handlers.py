@@ -11,7 +11,8 @@ import pytest
 from service.core.engine_requests import EngineRequest, EngineResult
 from service.core.errors import Overloaded, StateDamagedError, StoreUnavailable
 from tests.api.app_harness import AppHarness
-from tests.core.fakes import FakeEngine, MemoryStore
+from tests.core.fakes import FakeEngine
+from tests.core.memory_store import MemoryStore
 
 
 class FailingEngine(FakeEngine):

@@ -1,4 +1,4 @@
-"""The error tree: every class has a code and a status, and is in the drawing."""
+"""The error tree and its drawing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.core import errors
 from service.core.errors import ServiceError
 
 SERVICE = Path(errors.__file__).parents[1]
-_DRAWN = re.compile(r"^ {4}[ |`-]*(\w+)(?: +(\d{3}) +(\w+)| {2,}|$)", re.MULTILINE)
+_LINE = re.compile(r"^ {4}[ |`-]*(\w+)(?: +(\d{3}) +(\w+)| {2,}|$)", re.MULTILINE)
 
 
 def subclasses(cls: type[ServiceError]) -> Iterator[type[ServiceError]]:
@@ -25,12 +25,12 @@ def subclasses(cls: type[ServiceError]) -> Iterator[type[ServiceError]]:
 def drawing() -> dict[str, tuple[str, str]]:
     """Status and code of each class name in the drawing of core/errors.py."""
     assert errors.__doc__ is not None
-    return {name: (status, code) for name, status, code in _DRAWN.findall(errors.__doc__)}
+    return {name: (status, code) for name, status, code in _LINE.findall(errors.__doc__)}
 
 
 def test_drawing_states_the_status_and_code_of_every_service_error() -> None:
-    drawn = {name: (int(status), code) for name, (status, code) in drawing().items() if status}
-    assert drawn == {cls.__name__: (STATUS[cls], cls.code) for cls in subclasses(ServiceError)}
+    in_drawing = {name: (int(status), code) for name, (status, code) in drawing().items() if status}
+    assert in_drawing == {cls.__name__: (STATUS[cls], cls.code) for cls in subclasses(ServiceError)}
 
 
 def test_codes_are_unique() -> None:

@@ -40,7 +40,7 @@ class Audit:
 async def audit(
     engine: Engine, user_id: str, meter: Meter, store: BatchedStore, batched_engine: BatchedEngine, deadline: float
 ) -> Audit:
-    """Replay the user's kept events and compare the state with the snapshot; raises `UserNotFound`."""
+    """Compare the user's snapshot with a replay; raises `UserNotFound`."""
     # The log may grow between the two reads. The whole log is read second, so it covers the snapshot's sequence.
     stored = await store.append_and_read(AppendAndRead(user_id, engine.version), deadline)
     whole = await store.append_and_read(AppendAndRead(user_id, None), deadline)
