@@ -1,4 +1,4 @@
-"""The real service in a process of its own, and its HTTP API."""
+"""The real service as a process, and a client of its API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ START_SECONDS = 120.0  # the first start in a checkout compiles the engine
 
 
 class RunningService:
-    """`python -m service` on a free port; a context manager that returns once it is ready."""
+    """Context manager that runs `python -m service` on a free port.
+
+    It returns once the service is ready.
+    """
 
     def __init__(self, folder: Path, state_url: str, bundles: Path, **settings: str) -> None:
         port = free_port()
@@ -63,12 +66,12 @@ class RunningService:
         self.stop()
 
     def stop(self) -> int:
-        """SIGTERM, as an operator's supervisor sends it; the exit code."""
+        """Stop the service by SIGTERM; return its exit code."""
         self._process.terminate()
         return self._process.wait(timeout=60)
 
     def kill(self) -> None:
-        """kill -9 of the process and of its workers, at once."""
+        """Kill the process and its workers by SIGKILL."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=60)
 
@@ -85,7 +88,7 @@ class RunningService:
         return sum(state in (psutil.CONN_ESTABLISHED, psutil.CONN_CLOSE_WAIT) for state in states)
 
     def log(self) -> str:
-        """What the service has written since its start."""
+        """Return the log written since the start."""
         return self._log.read_text()
 
     def memory(self) -> int:
@@ -93,7 +96,7 @@ class RunningService:
         return int(psutil.Process(self._process.pid).memory_info().rss)
 
     def metrics(self) -> str:
-        """The metrics page."""
+        """Return the metrics page."""
         return self._client.get("/metrics").text
 
     def _ready(self) -> bool:
@@ -103,19 +106,19 @@ class RunningService:
             return False
 
     def get(self, path: str, **parameters: object) -> Any:
-        """The JSON answer of a GET that succeeds."""
+        """GET `path`; return the JSON of the response, which must be 200."""
         answer = self._client.get(f"/v1{path}", params={name: str(value) for name, value in parameters.items()})
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def post(self, path: str, body: object) -> Any:
-        """The JSON answer of a POST that succeeds."""
+        """POST `body`; return the JSON of the response, which must be 200."""
         answer = self._client.post(f"/v1{path}", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def delete(self, path: str) -> None:
-        """A DELETE that succeeds."""
+        """DELETE `path`, which must succeed."""
         answer = self._client.delete(f"/v1{path}")
         assert answer.is_success, answer.text
 

@@ -59,7 +59,7 @@ def test_long_functions_are_found_and_kernels_may_be_longer() -> None:
 def test_rooms_with_too_many_modules_are_found() -> None:
     modules = [Path("room") / f"module_{number}.py" for number in range(13)]
     assert len(list(CHECK["check_rooms"](modules))) == 1
-    assert list(CHECK["check_rooms"](modules[:12] + [Path("room") / "__init__.py"])) == []
+    assert list(CHECK["check_rooms"]([*modules[:12], Path("room") / "__init__.py"])) == []
 
 
 def test_lua_names_are_checked() -> None:

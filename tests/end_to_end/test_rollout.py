@@ -1,4 +1,4 @@
-"""Two workers take over what is published, go back, try a model on a part of the users, and start again meanwhile."""
+"""Rollouts in two workers: watch, rollback, A/B test, restart during a test."""
 
 from __future__ import annotations
 
@@ -21,14 +21,20 @@ def publish(bundles: Path, version: str, created: str) -> None:
 
 
 def versions(service: RunningService) -> set[str]:
-    """Of the live model in the workers: each call comes on a connection of its own."""
+    """Return the live versions of the workers.
+
+    Each call uses a new connection, which either worker may accept.
+    """
     headers = {"x-api-key": KEY, "connection": "close"}
     with httpx.Client(base_url=service.url, headers=headers, timeout=30) as client:
         return {client.get("/v1/model").json()["version"] for _ in range(12)}
 
 
 def answered_by(service: RunningService) -> dict[str, str]:
-    """The version that answers each user, which each of several connections must find alike."""
+    """Return the version that answers each user.
+
+    Assert that several connections, and so both workers, give the same one.
+    """
     found: dict[str, set[str]] = {user: set() for user in USERS}
     for _ in range(4):
         with httpx.Client(base_url=service.url, headers={"x-api-key": KEY}, timeout=30) as client:
@@ -40,7 +46,7 @@ def answered_by(service: RunningService) -> dict[str, str]:
     return {user: each.pop() for user, each in found.items()}
 
 
-def test_publish_roll_back_test_and_restart(tmp_path: Path) -> None:
+def test_two_workers_follow_publish_rollback_ab_test_and_restart(tmp_path: Path) -> None:
     bundles = tmp_path / "bundles"
     publish(bundles, "a", "2026-01-01")
     settings = {"RECBLR_WORKERS": "2", "RECBLR_WATCH": "true"}
@@ -48,7 +54,7 @@ def test_publish_roll_back_test_and_restart(tmp_path: Path) -> None:
     with RunningService(tmp_path, url, bundles, **settings) as service:
         assert versions(service) == {"a"}
         publish(bundles, "b", "2026-02-01")
-        wait_for("the watch takes over", lambda: versions(service) == {"b"})
+        wait_for("the switch to the published version", lambda: versions(service) == {"b"})
         assert service.post("/admin/reload", {"version": "a"}) == {"model_version": "a", "previous_version": "b"}
         assert set(answered_by(service).values()) == {"a"}
         service.post("/admin/test", {"version": "b", "share": 0.5})
