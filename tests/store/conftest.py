@@ -22,7 +22,7 @@ def shared_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def shared_cluster() -> Iterator[ClusterServers]:
-    """A cluster for tests that do not change its nodes for good."""
+    """A cluster for tests that leave its nodes unchanged."""
     with ClusterServers() as cluster:
         yield cluster
 

@@ -172,7 +172,7 @@ class MergeContract:
         assert backend.deletions("v") > before[1]
 
     async def test_concurrent_appends_and_merges_keep_each_event_once(self, store: Store, backend: Backend) -> None:
-        """Every event ends up in one log, once, also if a target is itself merged meanwhile."""
+        """Even if a target is itself merged meanwhile."""
         other = await backend.open()
 
         async def write(user: str, through: Store) -> None:

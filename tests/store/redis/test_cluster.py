@@ -27,7 +27,7 @@ from tests.servers import RedisServer
 from tests.store.backends import ClusterBackend
 from tests.store.calls import V, append, append_and_read_all, new, put, read
 from tests.store.contract import StoreContract
-from tests.store.random_operations import compare_with_model
+from tests.store.random_operations import compare_with_reference
 
 pytestmark = pytest.mark.anyio
 
@@ -44,8 +44,8 @@ class TestRedisCluster(StoreContract):
     pass
 
 
-def test_random_operations_agree_with_the_model(backend: ClusterBackend) -> None:
-    compare_with_model(backend, examples=60)
+def test_random_operations_agree_with_the_reference_store(backend: ClusterBackend) -> None:
+    compare_with_reference(backend, examples=60)
 
 
 async def test_a_batch_is_one_exchange_with_each_node(shared_cluster: ClusterServers) -> None:
@@ -130,12 +130,12 @@ async def test_a_slot_that_is_being_moved(backend: ClusterBackend, shared_cluste
     slot = key_slot(keys(user)[0].encode())
     store = await backend.open()
     await append(store, user, new("a", "e1"), new("b", "e2"))
-    assert await put(store, user, 2, b"memo")
+    assert await put(store, user, 2, b"snapshot")
     with Redis(port=source.port) as here, Redis(port=target.port) as there:
         there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", shared_cluster.node_id(source))
         here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", shared_cluster.node_id(target))
         # All keys are still here; a reader finds them.
-        assert (await read(store, user)).snapshot == b"memo"
+        assert (await read(store, user)).snapshot == b"snapshot"
         moved = here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000)
         first, rest = moved[:1], moved[1:]
         _migrate(here, target, first)
@@ -150,7 +150,7 @@ async def test_a_slot_that_is_being_moved(backend: ClusterBackend, shared_cluste
         # Now it is theirs: MOVED, once.
         view = await append(store, user, new("c", "e3"), new("d"))
         assert view.appended == (Appended(3, True), Appended(4, False))
-        assert view.snapshot == b"memo"
+        assert view.snapshot == b"snapshot"
         backend.check()
         await store.close()
         # Back, for the tests that come after.

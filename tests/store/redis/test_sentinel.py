@@ -13,7 +13,7 @@ from tests.deployments import SentinelServers
 from tests.store.backends import RedisBackend
 from tests.store.calls import append, new, read
 from tests.store.contract import StoreContract
-from tests.store.random_operations import compare_with_model
+from tests.store.random_operations import compare_with_reference
 
 pytestmark = pytest.mark.anyio
 
@@ -32,8 +32,8 @@ class TestRedisWithSentinels(StoreContract):
     pass
 
 
-def test_random_operations_agree_with_the_model(backend: RedisBackend) -> None:
-    compare_with_model(backend, examples=30)
+def test_random_operations_agree_with_the_reference_store(backend: RedisBackend) -> None:
+    compare_with_reference(backend, examples=30)
 
 
 async def test_a_primary_that_no_sentinel_knows_is_refused(shared_sentinels: SentinelServers) -> None:

@@ -12,7 +12,7 @@ from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
 from tests.store.calls import V, append, append_and_read_all, new, put
 from tests.store.contract import StoreContract
-from tests.store.random_operations import compare_with_model
+from tests.store.random_operations import compare_with_reference
 
 pytestmark = pytest.mark.anyio
 
@@ -30,8 +30,8 @@ class TestRedis(StoreContract):
     pass
 
 
-def test_random_operations_agree_with_the_model(backend: RedisBackend) -> None:
-    compare_with_model(backend, examples=100)
+def test_random_operations_agree_with_the_reference_store(backend: RedisBackend) -> None:
+    compare_with_reference(backend, examples=100)
 
 
 async def test_the_keys_of_a_user_share_a_slot(backend: RedisBackend) -> None:

@@ -18,7 +18,7 @@ from service.store.sqlite import schema
 from tests.store.backends import SqliteBackend
 from tests.store.calls import append, new, put, read, sequences
 from tests.store.contract import StoreContract
-from tests.store.random_operations import compare_with_model
+from tests.store.random_operations import compare_with_reference
 
 pytestmark = pytest.mark.anyio
 
@@ -56,8 +56,8 @@ class TestSqlite(StoreContract):
     pass
 
 
-def test_random_operations_agree_with_the_model(backend: SqliteBackend) -> None:
-    compare_with_model(backend, examples=60)
+def test_random_operations_agree_with_the_reference_store(backend: SqliteBackend) -> None:
+    compare_with_reference(backend, examples=60)
 
 
 async def test_processes_share_one_new_file(backend: SqliteBackend) -> None:
@@ -118,7 +118,7 @@ async def test_what_is_deleted_is_not_left_in_the_file(backend: SqliteBackend) -
         ) == (1,)  # type: ignore[attr-defined]
     await append(store, "stays", new("a"))
     await append(store, "leaves", *(new(f"secret-item-{n}") for n in range(100)))
-    await put(store, "leaves", 100, b"secret-memo" * 100)
+    await put(store, "leaves", 100, b"secret-snapshot" * 100)
     await store.close()
     assert b"secret-item-50" in backend.path.read_bytes()
     store = await backend.open()
