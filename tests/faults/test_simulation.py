@@ -12,7 +12,6 @@ import pytest
 from tests.faults.form import report, times
 from tests.faults.simulation.__main__ import main
 from tests.faults.simulation.run import simulate
-from tests.store.reference_store import ReferenceStore
 from tests.store.mutants import (
     NoDedupe,
     NoGenerationComparison,
@@ -20,6 +19,7 @@ from tests.store.mutants import (
     NoModelComparisonAtAll,
     NoSequenceComparison,
 )
+from tests.store.reference_store import ReferenceStore
 
 pytestmark = pytest.mark.faults
 
