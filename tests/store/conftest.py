@@ -15,14 +15,14 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def shared_redis() -> Iterator[RedisServer]:
-    """A server for tests that do not stop it; each empties it first."""
+    """A server for tests that do not stop it."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def shared_cluster() -> Iterator[ClusterServers]:
-    """A cluster for tests that leave its nodes unchanged."""
+    """A cluster for tests that leave it unchanged."""
     with ClusterServers() as cluster:
         yield cluster
 

@@ -64,7 +64,7 @@ class NoModelComparisonAtAll(NoModelComparison):
 
 
 def _resigned(request: AppendAndRead, view: LogView) -> LogView:
-    """The view, its snapshot encoded for the requested version."""
+    """A view whose snapshot is valid for the requested version."""
     if view.snapshot is None or request.model_version is None:
         return view
     for version in VERSIONS:

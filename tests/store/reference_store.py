@@ -129,12 +129,12 @@ class ReferenceStore:
         return put.generation != user.generation
 
     def _shorter(self, user: _User, put: SnapshotPut) -> bool:
-        """Whether the snapshot is too long, or too short to be stored."""
+        """Whether the snapshot's sequence refuses it."""
         stored = user.snapshots.get(self._snapshot_key(put.model_version))
         return put.applied > user.sequence or (stored is not None and put.applied <= stored[0] and not put.repair)
 
     def _undone(self, user: _User, put: SnapshotPut) -> bool:
-        """Whether the snapshot's newest event is not in the log any more."""
+        """Whether the snapshot's newest event has been undone."""
         return put.newest not in ("", self._append(user, put.applied))
 
     def _append(self, user: _User, sequence: int) -> str:

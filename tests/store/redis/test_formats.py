@@ -1,4 +1,4 @@
-"""Stored values of an unknown format are refused and stay as they are."""
+"""Stored values of an unknown format are refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def backend(shared_redis: RedisServer) -> RedisBackend:
 
 @pytest.fixture
 async def store(backend: RedisBackend) -> AsyncIterator[Store]:
-    """A store with a user "u", who has every kind of stored value, and a user "v"."""
+    """A store in which "u" has every kind of stored value."""
     store = await backend.open(days=1)
     await append(store, "w", new("a", "w", 0.5))
     await append(store, "u", new("a", "x"), new("a"))
@@ -128,7 +128,7 @@ async def test_other_users_of_a_batch_are_served(backend: RedisBackend, store: S
 
 
 async def test_snapshot_of_another_format_is_returned_as_it_is(backend: RedisBackend, store: Store) -> None:
-    """The core checks it, and replays the log if it cannot read it."""
+    """The core replays the log if it cannot read the snapshot."""
     with backend.client() as client:
         client.hset(USER, f"s:{V}", b"\2 another layout")
     assert (await read(store, "u")).snapshot == b"\2 another layout"

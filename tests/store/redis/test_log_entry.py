@@ -1,4 +1,4 @@
-"""The layout of a log entry: what Lua writes, Python and Lua read."""
+"""Python and Lua agree on the layout of a log entry."""
 
 from __future__ import annotations
 
