@@ -54,7 +54,7 @@ class NoModelComparison(ReferenceStore):
 
 
 class NoModelComparisonAtAll(NoModelComparison):
-    """Keeps one snapshot for all model versions, with a valid checksum for each."""
+    """Keeps one snapshot for all versions, valid for each of them."""
 
     def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView]:
         return [

@@ -120,7 +120,7 @@ class ReferenceStore:
         return True
 
     def _first(self, user: _User, event: NewEvent) -> tuple[int, NewEvent] | None:
-        """The event in the log that has the same event id, and its sequence."""
+        """The kept event with the same event id, and its sequence."""
         found = [(s, e) for s, e in user.log if event.event_id is not None and e.event_id == event.event_id]
         return found[0] if found else None
 

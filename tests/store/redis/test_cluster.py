@@ -165,7 +165,7 @@ async def test_users_of_a_moving_slot_get_503_or_correct_results(
         target_client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", shared_cluster.node_id(source))
         for client in (source_client, target_client):
             client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", shared_cluster.node_id(source))
-        shared_cluster.await_whole()
+        shared_cluster.await_healthy()
 
 
 def _migrate(source: Redis, target: RedisServer, names: list[bytes]) -> None:
@@ -179,7 +179,7 @@ async def test_planned_failover_fails_no_request(backend: ClusterBackend, shared
     await append_and_read_all(store, [AppendAndRead(user, V, (new("a", "e1"),)) for user in users])
     for replica in (3, 0):  # and back, for the next tests
         shared_cluster.fail_over(shared_cluster.nodes[replica])
-        shared_cluster.await_whole()
+        shared_cluster.await_healthy()
         views = await append_and_read_all(
             store, [AppendAndRead(user, V, (new("b", f"after {replica}"),)) for user in users]
         )

@@ -11,7 +11,7 @@ from redis import Redis
 
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, Appended, LogView
-from tests.deployments import in_step, wait_for
+from tests.deployments import in_sync, wait_for
 from tests.servers import RedisServer, free_port
 from tests.store.backends import RedisBackend
 from tests.store.calls import V, append, new, put, read, sequences
@@ -26,7 +26,7 @@ def servers() -> Iterator[tuple[RedisServer, RedisServer]]:
         RedisServer(repl_diskless_sync_delay="0") as primary,
         RedisServer(replicaof=f"127.0.0.1 {primary.port}") as replica,
     ):
-        wait_for("the replica to be in step", lambda: in_step(primary))
+        wait_for("the replica to be in sync", lambda: in_sync(primary))
         yield primary, replica
 
 
@@ -51,7 +51,7 @@ async def test_write_that_the_replica_lacks_is_not_acknowledged(servers: tuple[R
         await store.delete_user("nobody")
     assert await put(store, "u", 3)  # snapshots do not wait: they can be computed again
     replica.resume()
-    wait_for("the replica to be in step", lambda: in_step(primary))
+    wait_for("the replica to be in sync", lambda: in_sync(primary))
     assert (await append(store, "u", new("c", "e3"))).appended == (Appended(3, True),)
     assert not await store.delete_event("u", "e1")
     assert sequences((await read(store, "u", None)).pending) == [2, 3]
