@@ -82,9 +82,9 @@ class PrometheusMeter:
         self._by_labels: dict[tuple[str, str, int], Histogram] = {}
         _forget_dead_processes()
 
-    def fold(self, events: int) -> None:
+    def events_replayed(self, count: int) -> None:
         """A turn folded so many pending events."""
-        self._folds.observe(events)
+        self._folds.observe(count)
 
     def cold_start(self) -> None:
         """An answer came from a history without known items."""
@@ -94,9 +94,9 @@ class PrometheusMeter:
         """A memo failed its check and is being rebuilt."""
         self._snapshots_damaged.inc()
 
-    def evaluated(self, model_version: str, place: TargetRank) -> None:
+    def event_evaluated(self, model_version: str, rank: TargetRank) -> None:
         """An event's item stood there for this model before the event."""
-        self._accuracy.add(model_version, place)
+        self._accuracy.add(model_version, rank)
 
     def stage(self, stage: str) -> StageMeter:
         """What the micro-batcher of `stage` reports to."""

@@ -154,7 +154,7 @@ async def _begin(service: RunningService, users_before: int, pause: float) -> tu
     population = Population(users_before, ITEMS, SEED)
     await population.fill(service.url)
     users = [*list(population.histories)[: times(20, 500)], *(f"new{n}" for n in range(5))]
-    await asyncio.to_thread(wait_for, "all workers", lambda: service.log().count("ready: the API") >= WORKERS)
+    await asyncio.to_thread(wait_for, "all workers", lambda: service.log().count("service is ready") >= WORKERS)
     return population, Load(service.url, users, [f"i{row}" for row in range(1, ITEMS + 1)], SEED, pause=pause)
 
 

@@ -100,7 +100,7 @@ def test_a_model_that_answers_no_more_has_no_window_and_begins_anew_if_it_comes_
         meter = PrometheusMeter()
         for serving, place in ((["v1"], 1), (["v2", "v1"], 1), (["v2"], 1), (["v2"], 1), (["v1", "v2"], 0)):
             meter.served_versions(serving)
-            meter.evaluated(
+            meter.event_evaluated(
                 "v1", TargetRank(False, place, place)
             )  # where v1 serves no more, by a turn that was under way
             yield series(meter.page().decode())
@@ -125,9 +125,9 @@ async def main():
     meter = PrometheusMeter()
     meter.served_versions(["v1"])
     for n in range(int(sys.argv[1])):
-        meter.evaluated("v1", TargetRank(False, 1, 1))
+        meter.event_evaluated("v1", TargetRank(False, 1, 1))
     for n in range(int(sys.argv[2])):
-        meter.evaluated("v1", TargetRank(False, 0, 0))
+        meter.event_evaluated("v1", TargetRank(False, 0, 0))
     if sys.argv[3] == "show":
         print(meter.page().decode())
     else:

@@ -44,7 +44,7 @@ class RolloutManager:
             bundles: the model registry.
             store: holds the records that all workers share.
             worker: the name of this worker, unique on the store.
-            meter: is told which versions this worker serves.
+            meter: records which versions this worker serves.
             watch: whether newly published bundles are rolled out automatically (decision 0065).
             timeouts: the time limits.
         """
@@ -67,7 +67,7 @@ class RolloutManager:
         )
 
     async def start(self) -> None:
-        """Serve the desired version, and start to reconcile; raise `BundleRefusedError`."""
+        """Serve the desired version, and start reconciling; raise `BundleRefusedError`."""
         await self._reconciler.start()
         if self._watch:
             self._watch_task.start()
