@@ -42,7 +42,7 @@ def info(server: RedisServer, section: str) -> dict[str, Any]:
 
 
 class ClusterServers:
-    """Three primaries, each with a replica; a context manager. Every write is synced to disk."""
+    """Three primaries, each with a replica; a context manager."""
 
     def __init__(self, node_timeout_ms: int = 2000) -> None:
         self.node_timeout_ms = node_timeout_ms

@@ -116,7 +116,7 @@ class RedisServer:
 
 @contextmanager
 def empty_log(kind: str, folder: Path) -> Iterator[str]:
-    """The state URL of an empty store of this kind, "sqlite" or "redis"."""
+    """The URL of an empty store, either "sqlite" or "redis"."""
     if kind == "sqlite":
         yield f"sqlite:///{folder}/events.db"
     else:
