@@ -139,7 +139,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
     async with AsyncExitStack() as closing:
         # Workers share the machine's cores, so BLAS must not start a thread for each core in every worker.
         closing.enter_context(threadpool_limits(limits=1, user_api="blas"))
-        store = InstrumentedStore(await open_event_log(settings), meter)
+        store = InstrumentedStore(await open_event_log(settings), meter.store)
         closing.push_async_callback(store.close)
         models = await _open_models(settings, store, meter, closing)
         recommender = _open_recommender(settings, store, models, meter, closing)
@@ -167,9 +167,9 @@ async def _open_models(
 def _open_recommender(
     settings: Settings, store: Store, models: RolloutManager, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> Recommender:
-    batched_engine = BatchedEngine(meter.stage("engine"), meter.stage("similar"))
+    batched_engine = BatchedEngine(meter.batching.stage("engine"), meter.batching.stage("similar"))
     closing.push_async_callback(batched_engine.close)
-    batched_store = BatchedStore(store, meter.stage("append_and_read"))
+    batched_store = BatchedStore(store, meter.batching.stage("append_and_read"))
     closing.push_async_callback(batched_store.close)
     recommender = Recommender(
         store,

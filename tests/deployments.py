@@ -20,7 +20,7 @@ SLOTS = 16384
 
 
 def wait_for(what: str, holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait until `holds` returns true; fail with `what` after `seconds`."""
+    """Wait until `holds()` is true; fail with `what` after a timeout."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
@@ -29,7 +29,7 @@ def wait_for(what: str, holds: Callable[[], bool], seconds: float = 60.0) -> Non
 
 
 def in_sync(primary: RedisServer) -> bool:
-    """Whether a replica acknowledges everything that the primary has."""
+    """Return whether a replica is in sync and answers immediately."""
     with Redis(port=primary.port) as client:
         state = client.info("replication").get("slave0", {})
         client.publish("nobody", "")  # something to replicate, or WAIT counts a replica that has not started
@@ -42,7 +42,10 @@ def info(server: RedisServer, section: str) -> dict[str, Any]:
 
 
 class ClusterServers:
-    """Three primaries, each with a replica; a context manager."""
+    """Context manager of a cluster of three primaries with a replica each.
+
+    Every write is synced to disk.
+    """
 
     def __init__(self, node_timeout_ms: int = 2000) -> None:
         self.node_timeout_ms = node_timeout_ms
@@ -69,7 +72,7 @@ class ClusterServers:
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
 
     def add(self) -> RedisServer:
-        """Start one more server, which is in no cluster yet."""
+        """Start another server that is not in the cluster yet."""
         bus = free_port()
         node = RedisServer(
             cluster_enabled="yes",
@@ -142,13 +145,13 @@ class ClusterServers:
         return bool(state["cluster_state"] == "ok" and state["cluster_slots_ok"] == str(SLOTS) and linked and known)
 
     def fail_over(self, replica: RedisServer) -> None:
-        """Promote `replica` by a planned failover."""
+        """Make `replica` the primary by a planned failover."""
         with Redis(port=replica.port) as client:
             client.execute_command("CLUSTER", "FAILOVER")
         wait_for("the replica to take over", lambda: info(replica, "replication")["role"] == "master")
 
     def clear(self) -> None:
-        """Empty every primary."""
+        """Delete all data and scripts on every primary."""
         for node in self.nodes:
             with Redis(port=node.port) as client:
                 if client.info("replication")["role"] == "master":
@@ -156,15 +159,15 @@ class ClusterServers:
 
 
 class SentinelServers:
-    """A primary, a replica and their sentinels; a context manager."""
+    """Context manager of a primary, its replica and their sentinels."""
 
     SERVICE = "mymaster"
 
     def __init__(self, down_after_ms: int = 1000, failover_timeout_ms: int = 5000, sentinels: int = 3) -> None:
         """Configure the sentinels.
 
-        Sentinels that cannot agree on a leader try again after twice `failover_timeout_ms`. A single sentinel always
-        agrees with itself.
+        A replica that follows the primary by another address is left alone for `failover_timeout_ms`. Sentinels that
+        could not agree on a leader retry after twice that time; a single sentinel always agrees.
         """
         self._sentinels = sentinels
         self._down_after_ms = down_after_ms

@@ -1,4 +1,7 @@
-"""Real servers for tests. A missing program fails the test."""
+"""Real servers for tests.
+
+A missing server makes a test fail; no test is skipped.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,20 @@ START_SECONDS = 20.0
 
 
 def free_port() -> int:
-    """A free TCP port."""
+    """Return a free TCP port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class RedisServer:
-    """A redis-server that syncs every write to disk; a context manager.
+    """Context manager of a redis-server that syncs every write to disk.
 
-    It keeps its port and folder between `kill` and `start`, so that a restart finds its data.
+    `kill` and `start` keep port and folder, so that the server restarts with its data.
     """
 
     def __init__(self, **options: str) -> None:
-        """`options` are settings of redis.conf, with _ instead of -."""
+        """`options` are options of redis.conf, with _ instead of -."""
         executable = shutil.which("redis-server")
         if executable is None:
             raise RuntimeError("redis-server is not installed; these tests need it")
@@ -55,7 +58,7 @@ class RedisServer:
         shutil.rmtree(self.folder)
 
     def start(self) -> None:
-        """Start the process and wait until it has loaded its data."""
+        """Start the server; return once it has loaded its data."""
         self.launch()
         self.await_start()
 
@@ -88,14 +91,14 @@ class RedisServer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """Kill the process with SIGKILL: nothing is saved."""
+        """Kill the server by SIGKILL, so that it cannot save anything."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def pause(self) -> None:
-        """Stop the process: connections stay open but get no replies."""
+        """Keep connections open but answer nothing (SIGSTOP)."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -116,7 +119,10 @@ class RedisServer:
 
 @contextmanager
 def empty_log(kind: str, folder: Path) -> Iterator[str]:
-    """The URL of an empty store, either "sqlite" or "redis"."""
+    """Yield the state URL of an empty store.
+
+    `kind` is "sqlite", a file in `folder`, or "redis", a server that is removed at the end.
+    """
     if kind == "sqlite":
         yield f"sqlite:///{folder}/events.db"
     else:

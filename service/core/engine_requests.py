@@ -74,7 +74,3 @@ class EngineResult(NamedTuple):
     cold: bool
     items: tuple[ScoredItem, ...]
     ranks: tuple[TargetRank, ...] = ()
-
-
-class StateDamagedError(Exception):
-    """The bytes are not a state of this engine."""

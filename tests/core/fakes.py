@@ -7,16 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.core.engine_requests import (
-    EngineRequest,
-    EngineResult,
-    Query,
-    ScoredItem,
+from service.core.engine_requests import EngineRequest, EngineResult, Query, ScoredItem, TargetRank, TopK
+from service.core.errors import (
+    ItemNotFound,
+    ModelVersionNotFound,
+    RolloutRefused,
     StateDamagedError,
-    TargetRank,
-    TopK,
+    StoreUnavailable,
 )
-from service.core.errors import ItemNotFound, ModelVersionNotFound, RolloutRefused, StoreUnavailable
 from service.core.events import AppendAndRead, Appended, Conflict, Event, History, LogView, Merged, SnapshotPut
 from service.core.ports import Engine
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from service.core.errors import SnapshotDamagedError
 from service.core.events import AppendAndRead, LogView, NewEvent, SnapshotPut
-from service.core.recommending.snapshots import SnapshotDamagedError, decode_snapshot, encode_snapshot
+from service.core.recommending.snapshots import decode_snapshot, encode_snapshot
 from tests.faults.simulation.engine import VERSIONS
 from tests.store.reference_store import ReferenceStore
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from service.core.engine_requests import EngineRequest, StateDamagedError
-from service.core.errors import UserNotFound
+from service.core.engine_requests import EngineRequest
+from service.core.errors import SnapshotDamagedError, StateDamagedError, UserNotFound
 from service.core.events import AppendAndRead
 from service.core.ports import Engine, Meter
 from service.core.recommending.batching import BatchedEngine, BatchedStore
-from service.core.recommending.snapshots import SnapshotDamagedError, decode_snapshot
+from service.core.recommending.snapshots import decode_snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,16 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from service.core.engine_requests import EngineRequest, EngineResult, Query, ScoredItem, StateDamagedError, TopK
-from service.core.errors import EventConflict, EventNotFound, InvalidRequest, ServiceError, UserNotFound
+from service.core.engine_requests import EngineRequest, EngineResult, Query, ScoredItem, TopK
+from service.core.errors import (
+    EventConflict,
+    EventNotFound,
+    InvalidRequest,
+    ServiceError,
+    SnapshotDamagedError,
+    StateDamagedError,
+    UserNotFound,
+)
 from service.core.events import AppendAndRead, Conflict, History, LogView, Merged, NewEvent
 from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Engine, Meter, Models, Store
@@ -25,13 +33,7 @@ from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.evaluation_sampling import EvaluationSampler, indices_to_evaluate
 from service.core.recommending.results import Answer, Recorded
 from service.core.recommending.snapshot_writer import SnapshotWriter
-from service.core.recommending.snapshots import (
-    Snapshot,
-    SnapshotDamagedError,
-    decode_snapshot,
-    next_snapshot,
-    snapshot_due,
-)
+from service.core.recommending.snapshots import Snapshot, decode_snapshot, next_snapshot, snapshot_due
 
 _log = logging.getLogger(__name__)
 _throttled_log = ThrottledLogger(_log)

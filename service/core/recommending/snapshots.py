@@ -6,6 +6,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from service.core.errors import SnapshotDamagedError
 from service.core.events import LogView, SnapshotPut
 
 # Pending events after which a new snapshot is written. Replaying one more event costs an answer less than storing
@@ -14,10 +15,6 @@ EVENTS_PER_SNAPSHOT = 2
 
 _FORMAT = 1
 _HEADER = struct.Struct("<BxxxIQQ")  # format, CRC-32, applied, base
-
-
-class SnapshotDamagedError(Exception):
-    """The bytes are not a snapshot of this user and model."""
 
 
 class Snapshot(NamedTuple):

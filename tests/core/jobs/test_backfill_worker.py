@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
+from service.core.engine_requests import EngineRequest, EngineResult
+from service.core.errors import StateDamagedError
 from service.core.events import AppendAndRead, LogView, SnapshotPut
 from service.core.jobs.backfill_progress_record import PAGE_USERS
 from service.core.recommending.snapshots import Snapshot, decode_snapshot, encode_snapshot

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, StateDamagedError, TopK
-from service.core.errors import DeadlineExceeded, ItemNotFound, Overloaded, StoreUnavailable
+from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, TopK
+from service.core.errors import DeadlineExceeded, ItemNotFound, Overloaded, StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, Appended, LogView, NewEvent
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from tests.core.fakes import FakeEngine, MemoryStore, NullBatchMeter

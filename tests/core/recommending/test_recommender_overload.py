@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import Sequence
 
-from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError, TopK
+from service.core.engine_requests import EngineRequest, EngineResult, TopK
+from service.core.errors import StateDamagedError
 from service.core.ports import Engine
 from service.core.recommending.batching import BatchedEngine
 from tests.core.fakes import FakeEngine, NullBatchMeter

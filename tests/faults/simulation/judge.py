@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from service.core.errors import EventConflict
+from service.core.errors import EventConflict, SnapshotDamagedError
 from service.core.events import AppendAndRead, Event, History, LogView, SnapshotPut
 from service.core.recommending.results import Answer, Recorded
-from service.core.recommending.snapshots import SnapshotDamagedError, decode_snapshot
+from service.core.recommending.snapshots import decode_snapshot
 from tests.faults.simulation.engine import fold
 from tests.store.reference_store import ReferenceStore
 
