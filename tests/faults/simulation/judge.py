@@ -11,7 +11,7 @@ from service.core.events import AppendAndRead, Event, History, LogView, Snapshot
 from service.core.recommending.results import Answer, Recorded
 from service.core.recommending.snapshots import decode_snapshot
 from tests.faults.simulation.engine import fold
-from tests.store.model import ModelStore
+from tests.store.reference_store import ReferenceStore
 
 ALL = 1_000_000
 
@@ -72,7 +72,7 @@ class Judge:
 
     # What the server did.
 
-    def observe(self, user_id: str, model: ModelStore, failed_over: bool = False) -> None:
+    def observe(self, user_id: str, model: ReferenceStore, failed_over: bool = False) -> None:
         """Note the user's log if it has changed."""
         states = self._states.setdefault(user_id, [_NOBODY])
         history = model.history(user_id, None, ALL) or _NOBODY.history

@@ -14,7 +14,7 @@ from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 from tests.faults.simulation.judge import Judge
 from tests.faults.simulation.timeline import Process, Timeline
-from tests.store.model import ModelStore
+from tests.store.reference_store import ReferenceStore
 
 BUDGET = 0.05  # seconds until a call is given up
 TRAVEL = 0.003  # seconds that a message takes at most
@@ -36,7 +36,7 @@ class Faults:
 class LogServer:
     """Executes one call after the other. Writes are acknowledged when the replica has them."""
 
-    def __init__(self, timeline: Timeline, random: Random, model: ModelStore, judge: Judge, lag: float) -> None:
+    def __init__(self, timeline: Timeline, random: Random, model: ReferenceStore, judge: Judge, lag: float) -> None:
         self.process = Process(timeline)
         self.model = model
         self.epoch = 0  # counts failovers
