@@ -12,7 +12,6 @@ import pytest
 from tests.faults.form import report, times
 from tests.faults.simulation.__main__ import main
 from tests.faults.simulation.run import simulate
-from tests.store.model import ModelStore
 from tests.store.mutants import (
     NoDedupe,
     NoGenerationComparison,
@@ -20,6 +19,7 @@ from tests.store.mutants import (
     NoModelComparisonAtAll,
     NoSequenceComparison,
 )
+from tests.store.reference_store import ReferenceStore
 
 pytestmark = pytest.mark.faults
 
@@ -74,7 +74,7 @@ def test_no_seed_loses_or_duplicates_an_event_or_returns_a_wrong_result() -> Non
         (NoModelComparisonAtAll, "wrong result"),
     ],
 )
-def test_store_without_one_of_the_checks_fails_some_seed(mutant: type[ModelStore], expected: str) -> None:
+def test_store_without_one_of_the_checks_fails_some_seed(mutant: type[ReferenceStore], expected: str) -> None:
     for seed in range(1_000):
         if any(expected in violation for violation in simulate(seed, mutant).violations):
             return

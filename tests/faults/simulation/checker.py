@@ -11,7 +11,7 @@ from service.core.events import AppendAndRead, Event, History, LogView, Snapshot
 from service.core.recommending.results import Answer, Recorded
 from service.core.recommending.snapshots import decode_snapshot
 from tests.faults.simulation.engine import replay
-from tests.store.model import ModelStore
+from tests.store.reference_store import ReferenceStore
 
 ALL_EVENTS = 1_000_000
 
@@ -79,7 +79,7 @@ class Checker:
 
     # Calls that the server has executed.
 
-    def observe(self, user_id: str, model: ModelStore, failed_over: bool = False) -> None:
+    def observe(self, user_id: str, model: ReferenceStore, failed_over: bool = False) -> None:
         """Keep the state of the user's log if it has changed."""
         states = self._states.setdefault(user_id, [_UNKNOWN_USER])
         history = model.history(user_id, None, ALL_EVENTS) or _UNKNOWN_USER.history

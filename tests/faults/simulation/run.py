@@ -16,7 +16,7 @@ from tests.faults.simulation.engine import VERSIONS, HashEngine, SimulatedModels
 from tests.faults.simulation.server import Faults, LogServer, StoreLink
 from tests.faults.simulation.timeline import Process, Timeline
 from tests.faults.simulation.worker import Worker
-from tests.store.model import ModelStore
+from tests.store.reference_store import ReferenceStore
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Outcome:
     seconds: float
 
 
-def simulate(seed: int, model: Callable[[int], ModelStore] = ModelStore) -> Outcome:
+def simulate(seed: int, model: Callable[[int], ReferenceStore] = ReferenceStore) -> Outcome:
     """Return the outcome of a seed, which is always the same.
 
     Args:
@@ -42,7 +42,7 @@ def simulate(seed: int, model: Callable[[int], ModelStore] = ModelStore) -> Outc
 
 
 class _Simulation:
-    def __init__(self, random: Random, model: Callable[[int], ModelStore]) -> None:
+    def __init__(self, random: Random, model: Callable[[int], ReferenceStore]) -> None:
         self._random = random
         self.timeline = Timeline()
         self.checker = Checker(lambda: self.timeline.now)

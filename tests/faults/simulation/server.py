@@ -14,7 +14,7 @@ from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 from tests.faults.simulation.checker import Checker
 from tests.faults.simulation.timeline import Process, Timeline
-from tests.store.model import ModelStore
+from tests.store.reference_store import ReferenceStore
 
 TIMEOUT_SECONDS = 0.05
 MAX_TRAVEL_SECONDS = 0.003
@@ -43,7 +43,9 @@ class Faults:
 class LogServer:
     """Server that executes one call at a time, and acknowledges replicated writes."""
 
-    def __init__(self, timeline: Timeline, random: Random, model: ModelStore, checker: Checker, lag: float) -> None:
+    def __init__(
+        self, timeline: Timeline, random: Random, model: ReferenceStore, checker: Checker, lag: float
+    ) -> None:
         self.process = Process(timeline)
         self.model = model
         self.epoch = 0  # counts failovers
