@@ -158,7 +158,7 @@ class Reconciler:
 
     @contextmanager
     def deploying(self, versions: tuple[str, ...]) -> Iterator[str]:
-        """Keep `versions` loaded during one attempt to deploy them; yield the attempt's id.
+        """Keep `versions` loaded during one deployment; yield its attempt's id.
 
         If the record names any other attempt of this worker, the next pass abandons it.
         """
