@@ -11,6 +11,8 @@ from typing import NamedTuple
 # not choose ids of this form.
 RESERVED_EVENT_ID = re.compile(r"seq-[0-9]+")
 
+DAY_SECONDS = 86_400  # unit of retention by age
+
 
 class NewEvent(NamedTuple):
     """An event to append. `timestamp` is in Unix seconds.
