@@ -33,7 +33,7 @@ SNAPSHOT_WRITE_SECONDS = 0.2  # the snapshot of an event is written some 50 ms a
 
 @contextmanager
 def entered_functions() -> Iterator[set[tuple[str, str]]]:
-    """Collect (file, function) of every function of this repository that this thread enters."""
+    """Collect (file, function) of every repository function that is entered."""
     codes: set[CodeType] = set()
     found: set[tuple[str, str]] = set()
 
