@@ -81,7 +81,7 @@ START_RETRY_SECONDS = 0.2
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Build the application of one server process; nothing is opened before its lifespan starts."""
+    """Build the application of one worker; its lifespan opens the services."""
     meter = PrometheusMeter()
     return build_api(
         partial(start_services, settings, meter),
@@ -94,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def app_from_environment() -> FastAPI:
-    """Build the application from the environment; the factory that uvicorn calls in each worker."""
+    """Build the application from the environment; uvicorn calls this in each worker."""
     sys.setswitchinterval(GIL_SWITCH_SECONDS)
     settings = load_settings()
     configure_logging(settings.log_level)
@@ -122,7 +122,10 @@ async def start_services(settings: Settings, meter: PrometheusMeter) -> AsyncIte
 
 
 def _stop_requested() -> bool:
-    """Return whether uvicorn got SIGTERM; its signal handler only sets a flag, which is read after the start."""
+    """Return whether uvicorn received SIGTERM during the start.
+
+    Its signal handler only sets a flag, which is read after the start.
+    """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return bool(getattr(server, "should_exit", False))
 
@@ -156,7 +159,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
 async def _open_models(
     settings: Settings, store: Store, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> RolloutManager:
-    """Load the models to serve, and start following the desired state in the store."""
+    """Load the models to serve, and follow the desired state from then on."""
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     models = RolloutManager(model_registry(settings), store, name, meter, watch=settings.watch)
     await models.start()

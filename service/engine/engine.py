@@ -10,16 +10,8 @@ import numpy as np
 
 from model.bundle.bundle import Bundle
 from model.state_layout import WORD_BYTES
-from service.core.engine_requests import (
-    EngineRequest,
-    EngineResult,
-    RankCandidates,
-    ScoredItem,
-    StateDamagedError,
-    TargetRank,
-    TopK,
-)
-from service.core.errors import ItemNotFound
+from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, ScoredItem, TargetRank, TopK
+from service.core.errors import ItemNotFound, StateDamagedError
 from service.engine.arrays import F32, I64
 from service.engine.interfaces import Recurrence, Search
 from service.engine.search.queries import TopKQueries

@@ -16,7 +16,7 @@ from model.bundle.bundle import Bundle, write_bundle
 from model.config import ModelConfig
 from model.network import RecBLR
 from model.ranking_metrics import hit_rate, ndcg
-from model.training.evaluation.ranking import Questions, rank_next
+from model.training.evaluation.next_event_ranking import PredictionTask, rank_next_events
 from service.core.recommending.evaluation_sampling import MAX_EVALUATED, EvaluationSampler
 from tests.end_to_end.service import KEY, RunningService
 from tests.model.builders import bundle_of, network_of
@@ -155,7 +155,8 @@ def test_evaluation_of_trainer_gives_same_metrics(bundle: Bundle, histories: lis
     offsets = np.cumsum([0, *map(len, histories)])
     network = network_of(bundle.config, bundle.weights)
     popularity = np.array([0, *(item.popularity for item in bundle.items)])
-    ranks = rank_next(network, popularity, Questions(rows, offsets, np.zeros(len(histories), np.int64)))
+    task = PredictionTask(rows, offsets, np.zeros(len(histories), np.int64))
+    ranks = rank_next_events(network, popularity, task)
     ranks = ranks[rows > 0]
     wanted = means([event.kept for user in offline(bundle, histories, EvaluationSampler(1.0)) for event in user])
     assert hit_rate(ranks, 10) == pytest.approx(wanted["hr_at_10"], abs=1e-9)

@@ -33,7 +33,7 @@ SNAPSHOT_WRITE_SECONDS = 0.2  # the snapshot of an event is written some 50 ms a
 
 @contextmanager
 def entered_functions() -> Iterator[set[tuple[str, str]]]:
-    """Collect (file, function) of every repository function that is entered."""
+    """Collect (file, function) of every function of ours that this thread enters."""
     codes: set[CodeType] = set()
     found: set[tuple[str, str]] = set()
 
@@ -58,7 +58,7 @@ def entered_functions() -> Iterator[set[tuple[str, str]]]:
 
 
 async def functions_of_one_event(settings: Settings, known_items: Sequence[str]) -> set[tuple[str, str]]:
-    """Functions entered by `POST /v1/events?k=10` for a known user, the snapshot's write included."""
+    """Functions of one `POST /v1/events?k=10`, up to the write of the snapshot."""
     server = uvicorn.Server(
         uvicorn.Config(create_app(settings), port=settings.port, http=HttpProtocol, log_config=None)
     )

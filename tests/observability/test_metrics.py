@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from service.observability.metrics import HttpMetrics, PrometheusMeter
 from tests.api.app_harness import AppHarness
-from tests.core.fakes import MemoryStore
+from tests.core.memory_store import MemoryStore
 
 
 def test_labels_never_hold_text_from_clients(harness: AppHarness) -> None:
