@@ -8,6 +8,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY service service
 COPY model model
+COPY ingest ingest
 COPY docker/install-server.sh docker/install-server.sh
 RUN sh docker/install-server.sh
 

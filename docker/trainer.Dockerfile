@@ -14,6 +14,7 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY service service
 COPY model model
+COPY ingest ingest
 COPY docker/install-trainer.sh docker/install-trainer.sh
 
 FROM build AS build-cpu

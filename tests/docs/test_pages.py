@@ -32,7 +32,7 @@ def test_decisions_are_numbered_without_gaps_and_indexed() -> None:
 
 def test_decisions_cited_in_code_exist() -> None:
     numbers = {path.name[:4] for path in DECISIONS.glob("0*.md")}
-    for folder in ("service", "model", "loadtests", "tests"):
+    for folder in ("service", "model", "ingest", "loadtests", "tests"):
         for path in (ROOT / folder).rglob("*.py"):
             cited = set(re.findall(r"[Dd]ecisions? (\d{4})", path.read_text("utf-8")))
             assert cited <= numbers, path

@@ -31,7 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = tmp_path_factory.mktemp("build")
     source, out = folder / "source", folder / "out"
-    for package in ("service", "model"):
+    for package in ("service", "model", "ingest"):
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
     for path in ROOT.iterdir():
         if path.name in {"pyproject.toml", "README.md", "LICENSE", "NOTICE"}:
@@ -52,7 +52,7 @@ def package_files() -> set[str]:
     """Return the paths of all files in the packages, data included."""
     return {
         str(path.relative_to(ROOT))
-        for package in ("service", "model")
+        for package in ("service", "model", "ingest")
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
