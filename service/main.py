@@ -43,7 +43,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from service.api.app import build_api
 from service.api.dependencies import Services
-from service.api.stream_parser import parse_entry
+from service.api.stream_parser import StreamParser
 from service.core.errors import StoreUnavailable
 from service.core.jobs.backfill import BackfillJob
 from service.core.jobs.maintenance import Maintenance
@@ -209,7 +209,7 @@ async def _start_what_runs_beside(
     closing: AsyncExitStack,
 ) -> None:
     """What no request waits for: retention and merges that were cut off, a stream's events, memos' rebuilds."""
-    maintenance = Maintenance(store, expires=settings.days_kept is not None, events_kept=settings.events_kept)
+    maintenance = Maintenance(store, remove_expired=settings.days_kept is not None, events_kept=settings.events_kept)
     closing.push_async_callback(maintenance.close)
     maintenance.start()
     if settings.stream_url is not None:
@@ -217,14 +217,14 @@ async def _start_what_runs_beside(
         closing.push_async_callback(consumer.close)
         consumer.start()
     if settings.backfill_share:
-        backfill = BackfillJob(store, lambda: models.served, meter.backfill, share=settings.backfill_share)
+        backfill = BackfillJob(store, models, meter.backfill, max_fraction=settings.backfill_share)
         closing.push_async_callback(backfill.close)
         backfill.start()
 
 
 async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> StreamConsumer:
     source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
-    return StreamConsumer(source, partial(parse_entry, address.stream), recommender.record_batch, meter)
+    return StreamConsumer(source, StreamParser(address.stream), recommender, meter)
 
 
 def docs_url(settings: Settings) -> str:

@@ -12,7 +12,7 @@ from model.bundle.bundle import Bundle
 from service.core.engine_requests import EngineRequest, EngineResult, TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.cpu.kernels import advance
-from service.engine.cpu.weights import prepare
+from service.engine.cpu.weights import kernel_weights
 from service.engine.loader import warm
 
 TORCH_STEP = "torch eager, batch of 1: us/event"
@@ -53,7 +53,7 @@ def step(bundle: Bundle, users: int) -> tuple[Call, NDArray[np.float32]]:
     The call advances each user's state by one event. It does what the step of the torch network does, without reading
     and writing stored states. Outputs (users, D) are rewritten by each call.
     """
-    weights = prepare(bundle)
+    weights = kernel_weights(bundle)
     h, conv = np.repeat(weights.initial_h[None], users, 0), np.repeat(weights.initial_conv[None], users, 0)
     rows, owners = np.arange(1, users + 1), np.arange(users)
     output = np.empty((users, weights.norm.shape[1]), np.float32)  # padded to the kernels' width

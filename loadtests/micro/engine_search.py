@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.micro.interleaved import Call, CpuTimes, Measured, measure_interleaved
-from service.engine.search.exact import Queries, exact
-from service.engine.search.ivf_pq import ApproximateIndex
+from service.engine.search.exact import exact_top_k
+from service.engine.search.ivf_pq import IvfPqIndex
+from service.engine.search.queries import TopKQueries
 
 TORCH_SEARCH = "torch matmul + topk"
 RECALL_GOAL = 0.99
@@ -26,17 +27,17 @@ def measure_search(items: int) -> tuple[CpuTimes, dict[str, float]]:
     """Measure top-10 search; return CPU times, and the index's figures."""
     table, vectors = synthetic_catalogue(items)
     started = time.process_time()
-    index = ApproximateIndex.build(table, vectors[: _QUERIES // 2], RECALL_GOAL)
+    index = IvfPqIndex.build(table, vectors[: _QUERIES // 2], RECALL_GOAL)
     figures = {"index: CPU seconds to build": time.process_time() - started}
     if index is not None:
         figures["index: recall@10"] = recall(index, table, vectors[_QUERIES // 2 :])
     calls: dict[str, Measured] = {}
     for batch in BATCHES:
         calls[f"{TORCH_SEARCH}, batch of {batch}: us/query"] = Measured(torch_top_10(table, vectors[:batch]), batch)
-        search = partial(exact, table, top_10_queries(vectors[:batch]))
+        search = partial(exact_top_k, table, top_10_queries(vectors[:batch]))
         calls[f"exact, batch of {batch}: us/query"] = Measured(search, batch)
         for seen in SEEN_ITEMS:
-            approximate = None if index is None else partial(index.search, top_10_queries(vectors[:batch], seen))
+            approximate = None if index is None else partial(index.top_k, top_10_queries(vectors[:batch], seen))
             calls[f"approximate, {seen} seen, batch of {batch}: us/query"] = Measured(approximate, batch)
     times = {f"{items} items, {name}": values for name, values in measure_interleaved(calls).items()}
     return times, {f"{items} items, {name}": value for name, value in figures.items()}
@@ -58,16 +59,16 @@ def synthetic_catalogue(items: int, dim: int = 64) -> tuple[Floats, Floats]:
     return table, queries
 
 
-def top_10_queries(vectors: Floats, seen: int = 0) -> Queries:
+def top_10_queries(vectors: Floats, seen: int = 0) -> TopKQueries:
     """Return a query per vector (B, D) without rows 1 to `seen`."""
     n = len(vectors)
     rows = np.arange(1, 1 + seen, dtype=np.uint32)
-    return Queries(vectors, np.full(n, 10), rows, np.zeros(n, np.int64), np.full(n, seen))
+    return TopKQueries(vectors, np.full(n, 10), rows, np.zeros(n, np.int64), np.full(n, seen))
 
 
-def recall(index: ApproximateIndex, table: Floats, vectors: Floats) -> float:
+def recall(index: IvfPqIndex, table: Floats, vectors: Floats) -> float:
     """Return recall@10 for queries that were not used to build the index."""
-    expected, found = exact(table, top_10_queries(vectors)).rows, index.search(top_10_queries(vectors)).rows
+    expected, found = exact_top_k(table, top_10_queries(vectors)).rows, index.top_k(top_10_queries(vectors)).rows
     return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(expected.tolist(), found.tolist(), strict=True)]))
 
 

@@ -20,7 +20,8 @@ from service.engine.cuda.cuda_engine import CudaEngine
 from service.engine.cuda.cuda_graph import step
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.loader import warm
-from service.engine.search.exact import Queries, exact
+from service.engine.search.exact import exact_top_k
+from service.engine.search.queries import TopKQueries
 
 RUNS = 7
 HISTORY_RUNS = 3
@@ -132,10 +133,10 @@ def measure_search(items: int, device: str) -> Figures:
     for batch in SEARCH_BATCHES:
         for seen in SEEN_ITEMS:
             queries = top_10_queries(vectors[:batch], seen, items)
-            seconds = wall_seconds(partial(search.best, queries))
+            seconds = wall_seconds(partial(search.top_k, queries))
             figures[f"{items} items, {seen} seen, batch of {batch}: us/query"] = seconds / batch * 1e6
     queries = top_10_queries(vectors[:8], 1000, items)
-    found, expected = search.best(queries), exact(table.cpu().numpy(), queries)
+    found, expected = search.top_k(queries), exact_top_k(table.cpu().numpy(), queries)
     same = [len(set(a) & set(b)) / 10 for a, b in zip(found.rows.tolist(), expected.rows.tolist(), strict=True)]
     figures[f"{items} items: fraction of the CPU engine's items"] = float(np.mean(same))
     if device == "cuda":
@@ -143,7 +144,7 @@ def measure_search(items: int, device: str) -> Figures:
     return figures
 
 
-def top_10_queries(vectors: NDArray[np.float32], seen: int, items: int) -> Queries:
+def top_10_queries(vectors: NDArray[np.float32], seen: int, items: int) -> TopKQueries:
     """Return a query per vector (B, D) without `seen` rows.
 
     Each query excludes different rows.
@@ -151,4 +152,4 @@ def top_10_queries(vectors: NDArray[np.float32], seen: int, items: int) -> Queri
     n = len(vectors)
     rows = (1 + np.arange(n * seen) % items).astype(np.uint32)
     starts = np.arange(n, dtype=np.int64) * seen
-    return Queries(vectors, np.full(n, 10), rows, starts, starts + seen)
+    return TopKQueries(vectors, np.full(n, 10), rows, starts, starts + seen)

@@ -1,4 +1,7 @@
-"""Turns (state, items) into (state, scores). The only part of the service that knows the model."""
+"""Engine: replays items onto states and scores items.
+
+The only part of the service that imports the model.
+"""
 
 from service.engine.batch_runner import run_engine_requests, run_similar
 from service.engine.loader import BundleLoader, DeviceRefusedError

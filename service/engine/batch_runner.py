@@ -1,4 +1,4 @@
-"""Batches of the engine's work, on the event loop or in the engine's own thread."""
+"""Execution of engine jobs in the event loop or the engine's thread."""
 
 from __future__ import annotations
 
@@ -11,51 +11,66 @@ from service.core.ports import Engine, EngineJob, SimilarJob
 
 
 async def run_engine_requests(
-    thread: ThreadPoolExecutor, longest_inline: float, jobs: Sequence[EngineJob]
+    thread: ThreadPoolExecutor, max_inline_seconds: float, jobs: Sequence[EngineJob]
 ) -> list[EngineResult | Exception]:
-    """Run each job on its engine, those of one engine as one batch; results in the order of the jobs.
+    """Run the jobs, those of one engine as one batch.
 
-    There are two engines while an A/B test runs, and after an exchange for as long as turns begun with the old model
-    wait. What costs up to `longest_inline` seconds, of all engines together, the event loop does itself.
+    Jobs name different engines while an A/B test runs, and just after a rollout.
+
+    Args:
+        thread: the engine's thread.
+        max_inline_seconds: estimated cost of all jobs up to which the event loop runs them itself (decision 0039).
+        jobs: the jobs to run.
+
+    Returns:
+        One result or error per job, in the order of the jobs.
     """
-    batches: dict[int, list[int]] = {}
+    positions_by_engine: dict[int, list[int]] = {}
     for position, (engine, _) in enumerate(jobs):
-        batches.setdefault(id(engine), []).append(position)
-    work = [(jobs[positions[0]][0], [jobs[position][1] for position in positions]) for positions in batches.values()]
-    if sum(engine.cost(requests) for engine, requests in work) <= longest_inline:
-        found = _run_each(work)
+        positions_by_engine.setdefault(id(engine), []).append(position)
+    batches = [
+        (jobs[positions[0]][0], [jobs[position][1] for position in positions])
+        for positions in positions_by_engine.values()
+    ]
+    if sum(engine.cost(requests) for engine, requests in batches) <= max_inline_seconds:
+        batch_results = _run_each(batches)
     else:
-        found = await asyncio.get_running_loop().run_in_executor(thread, _run_each, work)
+        batch_results = await asyncio.get_running_loop().run_in_executor(thread, _run_each, batches)
     results: dict[int, EngineResult | Exception] = {}
-    for positions, result in zip(batches.values(), found, strict=True):
-        results.update(zip(positions, result, strict=True))
+    for positions, batch in zip(positions_by_engine.values(), batch_results, strict=True):
+        results.update(zip(positions, batch, strict=True))
     return [results[position] for position in range(len(jobs))]
 
 
-def _run_each(work: Sequence[tuple[Engine, list[EngineRequest]]]) -> list[Sequence[EngineResult | Exception]]:
-    found: list[Sequence[EngineResult | Exception]] = []
-    for engine, requests in work:
+def _run_each(
+    batches: Sequence[tuple[Engine, list[EngineRequest]]],
+) -> list[Sequence[EngineResult | Exception]]:
+    results: list[Sequence[EngineResult | Exception]] = []
+    for engine, requests in batches:
         try:
-            found.append(engine.run(requests))
-        except Exception as error:  # one engine's failure is not the other's
-            found.append([error] * len(requests))
-    return found
+            results.append(engine.run(requests))
+        except Exception as error:  # an error of one engine must not fail the others' jobs
+            results.append([error] * len(requests))
+    return results
 
 
 async def run_similar(
     thread: ThreadPoolExecutor, jobs: Sequence[SimilarJob]
 ) -> list[tuple[ScoredItem, ...] | Exception]:
-    """Look up one after the other in the engine's own thread; between two batches of these the turns get theirs."""
+    """Find similar items for each job in the engine's thread.
 
-    def work() -> list[tuple[ScoredItem, ...] | Exception]:
+    Batches of `run_engine_requests` run in between.
+    """
+
+    def run() -> list[tuple[ScoredItem, ...] | Exception]:
         return [_similar_or_error(job) for job in jobs]
 
-    return await asyncio.get_running_loop().run_in_executor(thread, work)
+    return await asyncio.get_running_loop().run_in_executor(thread, run)
 
 
 def _similar_or_error(job: SimilarJob) -> tuple[ScoredItem, ...] | Exception:
     engine, item_id, k = job
     try:
         return engine.similar(item_id, k)
-    except Exception as error:  # one item's failure is not the others'
+    except Exception as error:  # an error of one item must not fail the others
         return error

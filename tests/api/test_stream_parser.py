@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.stream_parser import parse_entry
+from service.api.stream_parser import StreamParser
 from service.core.errors import InvalidRequest
-from service.core.jobs.stream_consumer import StreamEntry
+from service.core.jobs.event_source import StreamEntry
 
 
 def entry(**fields: str | bytes) -> StreamEntry:
@@ -15,15 +15,15 @@ def entry(**fields: str | bytes) -> StreamEntry:
 
 
 def test_missing_event_id_and_timestamp_come_from_entry_id() -> None:
-    user_id, event = parse_entry("events", entry(user_id="u", item_id="i"))
+    user_id, event = StreamParser("events").parse(entry(user_id="u", item_id="i"))
     assert (user_id, event.item_id) == ("u", "i")
     assert (event.event_id, event.timestamp) == ("stream:events:1700000000250-7", 1700000000.25)
-    assert event == parse_entry("events", entry(user_id="u", item_id="i"))[1]
+    assert event == StreamParser("events").parse(entry(user_id="u", item_id="i"))[1]
 
 
 @pytest.mark.parametrize("timestamp", ["5", "5.0", "1970-01-01T00:00:05Z"])
 def test_given_fields_are_used(timestamp: str) -> None:
-    _, event = parse_entry("events", entry(user_id="u", item_id="é", event_id="e", timestamp=timestamp))
+    _, event = StreamParser("events").parse(entry(user_id="u", item_id="é", event_id="e", timestamp=timestamp))
     assert (event.item_id, event.event_id, event.timestamp) == ("é", "e", 5.0)
 
 
@@ -43,4 +43,4 @@ def test_given_fields_are_used(timestamp: str) -> None:
 )
 def test_invalid_entry_is_refused(fields: dict[str, str | bytes]) -> None:
     with pytest.raises(InvalidRequest):
-        parse_entry("events", entry(**fields))
+        StreamParser("events").parse(entry(**fields))

@@ -68,7 +68,7 @@ def test_every_user_has_snapshot_after_reload_and_after_restart(tmp_path: Path, 
         assert f"recblr_backfill_snapshots_total {float(USERS)}" in metrics
         assert f"recblr_backfill_events_total {float(len(batch))}" in metrics
         assert_snapshots_are_current(service, "v3", events)
-    assert "memos are rebuilt" in (tmp_path / "service.log").read_text()
+    assert "backfill finished" in (tmp_path / "service.log").read_text()
 
 
 def test_backfill_share_zero_runs_no_backfill(tmp_path: Path) -> None:

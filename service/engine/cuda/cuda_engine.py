@@ -1,4 +1,4 @@
-"""The torch engine: the network and the catalogue on a CUDA device. Only this engine's own modules import torch."""
+"""CUDA engine: the network and the catalogue in PyTorch on a GPU."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class CudaEngine(BundleEngine):
 
     def __init__(self, bundle: Bundle, seen_limit: int, device: str = "cuda") -> None:
         self.network = _network(bundle, torch.device(device))
-        folder = CudaRecurrence(self.network, max(seen_limit, bundle.config.conv_width - 1))
-        super().__init__(bundle, folder, CudaSearch(self.network.item_embedding.weight.detach()))
+        recurrence = CudaRecurrence(self.network, max(seen_limit, bundle.config.conv_width - 1))
+        super().__init__(bundle, recurrence, CudaSearch(self.network.item_embedding.weight.detach()))
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
-        """A caller's thread is not for waiting for a device; see core.ports.Engine."""
+        """Always run in the engine thread, because GPU calls block."""
         return math.inf if requests else 0.0
 
 
 def missing() -> str | None:
-    """What keeps PyTorch from using a GPU, as the end of a sentence; None if nothing does."""
+    """Return why PyTorch cannot use a GPU, or None."""
     if torch.version.cuda is None:
         return f"PyTorch {torch.__version__} is built for CPUs: install one that is built for CUDA"
     if not torch.cuda.is_available():
@@ -38,8 +38,8 @@ def missing() -> str | None:
 
 
 def _network(bundle: Bundle, device: torch.device) -> RecBLR:
-    """The bundle's network in evaluation mode, its arrays copied to the device one by one."""
-    with torch.device("meta"):  # no random numbers for weights that are at hand
+    """Return the bundle's network on the device, in evaluation mode."""
+    with torch.device("meta"):  # no initialisation, because the weights are assigned below
         network = RecBLR(bundle.config)
     weights = {name: torch.tensor(array, device=device) for name, array in bundle.weights.items()}
     network.load_state_dict(weights, assign=True)

@@ -1,4 +1,4 @@
-"""A Redis stream as a source of events; see `service.core.jobs.stream_consumer.EventSource`.
+"""A Redis stream as a source of events; see `service.core.jobs.event_source.EventSource`.
 
     <stream>                entries with the fields user_id, item_id and perhaps timestamp and event_id
     <stream>:<group>:lease  token of the worker that reads; it expires
@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.stream_consumer import LeaseLostError, RejectedEntry, StreamEntry
+from service.core.jobs.event_source import LeaseLostError, RejectedEntry, StreamEntry
 from service.store.errors import StoreUnreachableError
 from service.store.redis.lua_scripts import IF_LEASE_HELD
 from service.store.redis.pools import blocking_pool
@@ -60,7 +60,7 @@ async def open_stream(url: str, stream: str, group: str, timeout_seconds: float 
 
 
 class RedisStream:
-    """See `service.core.jobs.stream_consumer.EventSource`."""
+    """See `service.core.jobs.event_source.EventSource`."""
 
     def __init__(self, client: Redis, stream: str, group: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._client = client

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from model.bundle.bundle import write_bundle
 from service.core.engine_requests import EngineRequest, RankCandidates, TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 from tests.engine.conftest import DEMO
+from tests.environment import run_python
 from tests.model.builders import CONFIGS, bundle_of
 
 
@@ -51,12 +50,5 @@ print(len(engine.run([EngineRequest(None, (first,), TopK(5, exclude_seen=True))]
 """
     write_bundle(tmp_path / "v1", bundle_of(CONFIGS[start]))
     for folder in (tmp_path / "v1", DEMO):
-        ran = subprocess.run(
-            [sys.executable, "-c", program, str(folder)],
-            cwd=Path(__file__).parents[3],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        ran = run_python("-c", program, str(folder))
         assert (ran.stdout.strip(), ran.returncode) == ("5", 0), ran.stderr
