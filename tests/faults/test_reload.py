@@ -153,12 +153,14 @@ async def _kill_reloads(service: RunningService, url: str, killed: str) -> None:
     assert audit.max_relative_error <= 1e-5
 
 
-async def _start_load(service: RunningService, users_before: int, pause: float) -> tuple[Population, Load]:
+async def _start_load(service: RunningService, users_before: int, pause_seconds: float) -> tuple[Population, Load]:
     population = Population(users_before, ITEMS, SEED)
     await population.fill(service.url)
     users = [*list(population.histories)[: short_or_long(20, 500)], *(f"new{n}" for n in range(5))]
     await asyncio.to_thread(wait_for, "all workers", lambda: service.log().count("ready: the API") >= WORKERS)
-    return population, Load(service.url, users, [f"i{row}" for row in range(1, ITEMS + 1)], SEED, pause_seconds=pause)
+    return population, Load(
+        service.url, users, [f"i{row}" for row in range(1, ITEMS + 1)], SEED, pause_seconds=pause_seconds
+    )
 
 
 async def _reload(service: RunningService, version: str) -> tuple[int, Any]:
