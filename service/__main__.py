@@ -122,12 +122,12 @@ def _exit(_signal: int, _frame: FrameType | None) -> None:
 
 
 async def _precompile(settings: Settings) -> None:
-    from service.core.ports import BundleRefusedError
+    from service.core.errors import BundleRefusedError
     from service.engine import DeviceRefusedError
     from service.engine.jit import statistics
-    from service.main import bundle_folder
+    from service.main import model_registry
 
-    bundles = bundle_folder(settings)
+    bundles = model_registry(settings)
     try:
         newest = (await bundles.published())[-1].version
         await bundles.load(newest)
@@ -147,11 +147,10 @@ async def _preflight(settings: Settings) -> None:
         StartupError: One of them cannot be used.
     """
     # Imported late: with several workers the metrics library reads its environment when it is imported.
-    from service.core.errors import StoreUnavailable
-    from service.core.ports import BundleRefusedError
+    from service.core.errors import BundleRefusedError, StoreUnavailable
     from service.core.rollout.startup import choose_startup_version
     from service.engine import DeviceRefusedError
-    from service.main import bundle_folder, open_log
+    from service.main import model_registry, open_event_log
     from service.store.errors import StoreRefusedError
     from service.store.streams.redis_stream import open_stream
 
@@ -163,9 +162,9 @@ async def _preflight(settings: Settings) -> None:
         except StoreRefusedError as error:
             raise StartupError(f"RECBLR_STREAM_URL: {error}") from None
     try:
-        store = await open_log(settings)
+        store = await open_event_log(settings)
         try:
-            await choose_startup_version(store, bundle_folder(settings), settings.watch)
+            await choose_startup_version(store, model_registry(settings), settings.watch)
         finally:
             await store.close()
     except (StoreRefusedError, StoreUnavailable) as error:

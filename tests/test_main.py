@@ -188,7 +188,7 @@ def test_one_worker_from_start_to_stop(tmp_path: Path) -> None:
         assert len(body["recommendations"]["items"]) == 3
         assert client.get("/v1/users/a%2Fb").json()["events"] == 1
         assert client.post("/v1/admin/reload").status_code == 200
-        assert 'recblr_batch_size_count{stage="turns"}' in client.get("/metrics").text
+        assert 'recblr_batch_size_count{stage="engine"}' in client.get("/metrics").text
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert process.stderr is not None

@@ -25,10 +25,10 @@ from model.bundle.bundle import load_bundle
 from service.core.engine_requests import EngineRequest, EngineResult, TopK
 from service.core.events import Appended, Event, LogView
 from service.core.ports import Engine
-from service.core.recommending.evaluation_sampling import Sampling, evaluated
+from service.core.recommending.evaluation_sampling import EvaluationSampler, indices_to_evaluate
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.loader import warm
-from service.observability.live_accuracy import Accuracy
+from service.observability.live_accuracy import LiveAccuracy
 from service.settings import Settings
 
 EVENTS = 4096  # distinct events, used in a cycle
@@ -49,7 +49,7 @@ def record_call(engine: Engine, items: list[str], states: list[bytes], sampling_
         sampling_rate: fraction of events to evaluate.
         batch: users per call.
     """
-    sampling, accuracy = Sampling(sampling_rate), Accuracy(CollectorRegistry())
+    sampling, accuracy = EvaluationSampler(sampling_rate), LiveAccuracy(CollectorRegistry())
     rng = np.random.default_rng(0)
     views = [
         LogView("", n, 0, None, (Event(n, items[rng.integers(len(items))], 0.0, "e"),), (Appended(n, False),))
@@ -61,7 +61,7 @@ def record_call(engine: Engine, items: list[str], states: list[bytes], sampling_
         start = next(starts)
         requests = []
         for n, view in enumerate(views[start : start + batch]):
-            evaluated_events = evaluated(engine, view.pending, sampling.of(f"user {n}", view))
+            evaluated_events = indices_to_evaluate(engine, view.pending, sampling.sampled(f"user {n}", view))
             requests.append(EngineRequest(states[n], (view.pending[0].item_id,), TOP_10, evaluated_events))
         for result in engine.run(requests):
             if isinstance(result, EngineResult):

@@ -3,7 +3,6 @@
 The only part of the service that imports the model.
 """
 
-from service.engine.batch_runner import run_engine_requests, run_similar
 from service.engine.loader import BundleLoader, DeviceRefusedError
 
-__all__ = ["BundleLoader", "DeviceRefusedError", "run_engine_requests", "run_similar"]
+__all__ = ["BundleLoader", "DeviceRefusedError"]

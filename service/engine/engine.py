@@ -10,16 +10,8 @@ import numpy as np
 
 from model.bundle.bundle import Bundle
 from model.state_layout import WORD_BYTES
-from service.core.engine_requests import (
-    EngineRequest,
-    EngineResult,
-    RankCandidates,
-    ScoredItem,
-    StateDamagedError,
-    TargetRank,
-    TopK,
-)
-from service.core.errors import ItemNotFound
+from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, ScoredItem, TargetRank, TopK
+from service.core.errors import ItemNotFound, StateDamagedError
 from service.engine.arrays import F32, I64
 from service.engine.interfaces import Recurrence, Search
 from service.engine.search.queries import TopKQueries
@@ -174,8 +166,8 @@ class BundleEngine:
         results: list[EngineResult | StateDamagedError] = []
         for n, (request, state) in enumerate(zip(requests, states, strict=True)):
             if valid[n]:
-                ask = request.ask
-                items = self._rank(ask, state) if isinstance(ask, RankCandidates) else top_k.get(n, ())
+                query = request.query
+                items = self._rank(query, state) if isinstance(query, RankCandidates) else top_k.get(n, ())
                 results.append(EngineResult(state, self._is_cold(state), items, tuple(ranks.get(n, ()))))
             else:
                 results.append(self._damaged(state))
@@ -187,14 +179,14 @@ class BundleEngine:
         """Return the results of top-k requests, by index of the request."""
         results, searched, ks, exclude_seen = {}, [], [], []
         for n in valid:
-            if isinstance(ask := requests[n].ask, TopK):
+            if isinstance(query := requests[n].query, TopK):
                 if self._is_cold(states[n]) and not self._bundle.config.start_token:
-                    rows = self._rows_by_popularity[: ask.k]
+                    rows = self._rows_by_popularity[: query.k]
                     results[n] = self._scored_items(rows, self._popularity[rows - 1], len(rows))
                 else:
                     searched.append(n)
-                    ks.append(ask.k)
-                    exclude_seen.append(ask.exclude_seen)
+                    ks.append(query.k)
+                    exclude_seen.append(query.exclude_seen)
         if searched:
             batch = join_states([states[n] for n in searched])
             found = self._search.top_k(self._queries(batch, ks, None, exclude_seen))
@@ -228,17 +220,17 @@ class BundleEngine:
             excluded_start = np.where(exclude_seen, excluded_start, end)
         return TopKQueries(batch.floats[output_words], np.array(k), batch.words, excluded_start, end)
 
-    def _rank(self, ask: RankCandidates, state: bytes) -> tuple[ScoredItem, ...]:
+    def _rank(self, query: RankCandidates, state: bytes) -> tuple[ScoredItem, ...]:
         """Return the candidates by score; unknown ones are last, without a score."""
-        rows = np.array([self._rows.get(item, 0) for item in ask.candidates], np.int64)
+        rows = np.array([self._rows.get(item, 0) for item in query.candidates], np.int64)
         scores = self._search.scores(rows, self._layout.output(state))
         scores[rows == 0] = -np.inf
         order = np.lexsort((rows, -scores)).tolist()
         items = self._bundle.items
         return tuple(
-            ScoredItem(ask.candidates[n], float(scores[n]), items[row - 1].title, items[row - 1].categories)
+            ScoredItem(query.candidates[n], float(scores[n]), items[row - 1].title, items[row - 1].categories)
             if (row := int(rows[n]))
-            else ScoredItem(ask.candidates[n], None)
+            else ScoredItem(query.candidates[n], None)
             for n in order
         )
 

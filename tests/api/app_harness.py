@@ -6,7 +6,6 @@ Tests are synchronous: each call runs the application's event loop until the res
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -19,15 +18,14 @@ from service.api.app import build_api
 from service.api.dependencies import Services
 from service.api.middleware.fast_path import FastPath
 from service.api_keys import parse_key
-from service.core.engine_requests import EngineResult
-from service.core.events import AppendAndRead, LogView
-from service.core.ports import Engine, EngineJob, Models, Store
+from service.core.ports import Engine, Models, Store
+from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.metrics import PrometheusMeter
 from service.store.factory import open_store
-from tests.core.fakes import FakeEngine, FakeModels, append_and_read_one, similar_one
+from tests.core.fakes import FakeEngine, FakeModels, NullBatchMeter
 
 
 class AppHarness:
@@ -72,31 +70,20 @@ class AppHarness:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Services]:
         store = InstrumentedStore(
-            self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000), self.meter
+            self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000), self.meter.store
         )
-
-        async def append_and_read(request: AppendAndRead, deadline: float) -> LogView:
-            return await append_and_read_one(store, request)
-
-        async def fold(job: EngineJob, deadline: float = math.inf) -> EngineResult:
-            result = job[0].run([job[1]])[0]
-            if isinstance(result, Exception):
-                raise result
-            return result
-
-        snapshots = SnapshotWriter(store, max_waiting=100)
+        batched_engine = BatchedEngine(NullBatchMeter(), NullBatchMeter())
         recommender = Recommender(
             store,
+            BatchedStore(store, NullBatchMeter()),
+            batched_engine,
             self.models,
-            snapshots,
+            SnapshotWriter(store, max_queue=100),
             self.meter,
-            append_and_read=append_and_read,
-            fold=fold,
-            fold_aside=fold,
-            similar=similar_one,
         )
         yield Services(recommender, self.models, store)
         await recommender.close()
+        await batched_engine.close()
         await store.close()
 
     def start(self) -> Self:

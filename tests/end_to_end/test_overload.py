@@ -1,4 +1,4 @@
-"""An event log that hangs: who waits too long behind it is told so, and nothing of theirs is begun."""
+"""Paused event log: requests that wait too long are refused and not executed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.servers import RedisServer
 WAVES, CLIENTS = 20, 8
 
 
-def test_what_waits_behind_a_hung_log_is_refused_and_not_begun(tmp_path: Path) -> None:
+def test_request_past_its_deadline_is_refused_and_not_executed(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", bundle_of(ModelConfig(items=5, dim=8)))
     with (
         RedisServer() as redis,
@@ -30,21 +30,22 @@ def test_what_waits_behind_a_hung_log_is_refused_and_not_begun(tmp_path: Path) -
             return user_id, client.post("/v1/events?k=1", json={"user_id": user_id, "item_id": "i1"})
 
         redis.pause()
-        late: list[str] = []
+        refused: list[str] = []
         for wave in range(WAVES):
             for user_id, answer in threads.map(post, [f"{wave}-{n}" for n in range(CLIENTS)]):
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
                 code = answer.json()["error"]["code"]
                 assert code in ("store_unavailable", "deadline_exceeded")
-                late += [user_id] if code == "deadline_exceeded" else []
-            if late:
+                refused += [user_id] if code == "deadline_exceeded" else []
+            if refused:
                 break
         redis.resume()
-        assert late
-        assert f'recblr_deadline_exceeded_total{{stage="visits"}} {len(late)}.0' in client.get("/metrics").text
-        tried_until = time.monotonic() + 10  # the store looks now and then whether Redis answers again
+        assert refused
+        expired = f'recblr_deadline_exceeded_total{{stage="append_and_read"}} {len(refused)}.0'
+        assert expired in client.get("/metrics").text
+        deadline = time.monotonic() + 10  # the store checks every now and then whether Redis answers
         while post("afterwards")[1].status_code != 200:
-            assert time.monotonic() < tried_until
+            assert time.monotonic() < deadline
             time.sleep(0.05)
-        for user_id in late:
+        for user_id in refused:
             assert client.get(f"/v1/users/{user_id}").status_code == 404

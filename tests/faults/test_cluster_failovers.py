@@ -140,4 +140,4 @@ async def _break_one(
         await loads[0].wait_for_acknowledged(100)
     for tally, load in zip((affected, others), loads, strict=True):
         await tally.add(load, started_at)
-    await asyncio.to_thread(cluster.await_whole)
+    await asyncio.to_thread(cluster.await_healthy)

@@ -157,7 +157,7 @@ async def _start_load(service: RunningService, users_before: int, pause_seconds:
     population = Population(users_before, ITEMS, SEED)
     await population.fill(service.url)
     users = [*list(population.histories)[: short_or_long(20, 500)], *(f"new{n}" for n in range(5))]
-    await asyncio.to_thread(wait_for, "all workers", lambda: service.log().count("ready: the API") >= WORKERS)
+    await asyncio.to_thread(wait_for, "all workers", lambda: service.log().count("service is ready") >= WORKERS)
     return population, Load(
         service.url, users, [f"i{row}" for row in range(1, ITEMS + 1)], SEED, pause_seconds=pause_seconds
     )

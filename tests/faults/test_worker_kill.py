@@ -83,6 +83,6 @@ async def _wait_until_ready(service: RunningService, starts: int) -> None:
     """Wait for so many starts of workers, including those killed later."""
 
     def ready() -> bool:
-        return service.log().count("ready: the API") >= starts and len(service.workers()) == WORKERS
+        return service.log().count("service is ready") >= starts and len(service.workers()) == WORKERS
 
     await asyncio.to_thread(wait_for, f"{starts} starts of workers", ready)

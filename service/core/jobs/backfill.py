@@ -45,9 +45,9 @@ class BackfillJob:
             store: holds logs, snapshots and the progress.
             models: the served models.
             meter: counts the work.
-            max_fraction: the fraction of the time that this job may take; above 0, at most 1.
-            poll_seconds: between two checks of what is served, or whether other workers have ended.
-            claim_timeout_seconds: after these the pages of a silent worker count as lost.
+            max_fraction: fraction of the time that this job may take; above 0, at most 1.
+            poll_seconds: time between two checks of the served models, or of the other workers' last pages.
+            claim_timeout_seconds: time without progress after which the pages of other workers count as lost.
         """
         self._store = store
         self._models = models

@@ -22,7 +22,7 @@ _PREFIX = "backfill:"
 _FORMAT = 1
 # A pass that found more users behind than this is followed by another one, up to the limit.
 _MAX_BEHIND_PERCENT, _MAX_PASSES = 1, 4
-# A backfill without progress for this long is of a model version that no worker serves.
+# Time without progress after which no worker serves the model version any more.
 _ABANDONED_AFTER_SECONDS = 86_400.0
 
 
@@ -142,8 +142,8 @@ class BackfillProgressRecord:
         Args:
             store: holds the record.
             version: the model version.
-            claim_timeout_seconds: claimed pages count as lost when the record has not changed for so long.
-            max_fraction: the fraction of the time that counting the users may take.
+            claim_timeout_seconds: time without a change of the record after which claimed pages count as lost.
+            max_fraction: fraction of the time that counting the users may take.
         """
         self._store = store
         self._name = _PREFIX + version

@@ -49,11 +49,11 @@ class Maintenance:
         Args:
             store: the event log.
             remove_expired: whether the log has an age limit.
-            events_kept: the most events that a user may have.
-            max_fraction: the fraction of the time that removing may take.
-            merge_interval_seconds: between two searches for interrupted merges, and after a failure.
-            page_interval_seconds: between two pages of a pass over the users.
-            pass_interval_seconds: between two passes.
+            events_kept: maximum number of events of a user.
+            max_fraction: fraction of the time that removing may take.
+            merge_interval_seconds: time between two searches for interrupted merges, and after a failure.
+            page_interval_seconds: time between two pages of a pass over the users.
+            pass_interval_seconds: time between two passes.
         """
         self._store = store
         self._users_per_call = max(1, MAX_EVENTS_PER_CALL // events_kept)

@@ -19,10 +19,10 @@ class RolloutTimeouts:
     """Time limits and intervals of a rollout.
 
     Attributes:
-        load_seconds: for all workers to load what is coming, and for another rollout to end first.
-        switch_seconds: for all workers to switch.
-        watch_interval_seconds: between two checks of the model registry.
-        retry_seconds: until a failed load, or a failed automatic rollout, is tried again.
+        load_seconds: limit for all workers to load the coming version, and for another rollout to end first.
+        switch_seconds: limit for all workers to switch.
+        watch_interval_seconds: time between two checks of the model registry.
+        retry_seconds: pause before a failed load, or a failed automatic rollout, is tried again.
     """
 
     load_seconds: float = 120.0

@@ -12,9 +12,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from service.core.errors import ModelVersionNotFound, RolloutRefused, RolloutUnfinished, ServiceError
+from service.core.errors import (
+    BundleRefusedError,
+    ModelVersionNotFound,
+    RolloutRefused,
+    RolloutUnfinished,
+    ServiceError,
+)
 from service.core.periodic_task import PeriodicTask
-from service.core.ports import BundleRefusedError, Bundles, Engine, Store
+from service.core.ports import Bundles, Engine, Store
 from service.core.rollout.deployment import Baseline, Deployment, RolloutTimeouts
 from service.core.rollout.desired_state import ABTest, DesiredState, Serving
 from service.core.rollout.membership import Membership
@@ -44,7 +50,7 @@ class RolloutManager:
             bundles: the model registry.
             store: holds the records that all workers share.
             worker: the name of this worker, unique on the store.
-            meter: is told which versions this worker serves.
+            meter: records which versions this worker serves.
             watch: whether newly published bundles are rolled out automatically (decision 0065).
             timeouts: the time limits.
         """
@@ -67,7 +73,7 @@ class RolloutManager:
         )
 
     async def start(self) -> None:
-        """Serve the desired version, and start to reconcile; raise `BundleRefusedError`."""
+        """Serve the desired version, and start reconciling; raise `BundleRefusedError`."""
         await self._reconciler.start()
         if self._watch:
             self._watch_task.start()

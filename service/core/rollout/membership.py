@@ -21,7 +21,7 @@ HEARTBEAT_SECONDS = 1.0
 DEAD_AFTER_SECONDS = 5.0
 # After a longer gap between two observations every worker's record counts as just changed.
 MAX_OBSERVATION_GAP_SECONDS = 2 * HEARTBEAT_SECONDS
-# A dead worker's record is then removed. A worker that was only paused for so long writes a new one.
+# Age at which the record of a dead worker is removed. A worker that was only paused writes a new one.
 REMOVE_AFTER_SECONDS = 60.0
 
 

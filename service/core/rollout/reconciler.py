@@ -60,9 +60,9 @@ class Reconciler:
             bundles: the source of the engines.
             store: holds the records.
             membership: reports this worker's status.
-            meter: is told which versions this worker serves.
-            watching: reported to the other workers, see `WorkerStatus`.
-            retry_seconds: after these a serving version that could not be loaded is tried again.
+            meter: records which versions this worker serves.
+            watching: part of this worker's status, see `WorkerStatus`.
+            retry_seconds: pause before a serving version that could not be loaded is tried again.
         """
         self._bundles = bundles
         self._store = store
@@ -120,7 +120,7 @@ class Reconciler:
         self._task.start()
 
     async def close(self) -> None:
-        """Stop to reconcile, and leave the membership. The served engines stay usable."""
+        """Stop reconciling, and leave the membership. The served engines stay usable."""
         await self._task.close()
         await self._engines.close()
         with suppress(StoreUnavailable):

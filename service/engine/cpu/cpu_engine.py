@@ -64,10 +64,10 @@ class CpuEngine(BundleEngine):
         for request in requests:
             if request.evaluated:
                 seconds += (self._search_seconds + _REQUEST_SECONDS) * len(request.evaluated)
-            if isinstance(request.ask, TopK):
-                seconds += self._search_seconds + _RESULT_ITEM_SECONDS * request.ask.k
-            elif request.ask is not None:
-                seconds += _RESULT_ITEM_SECONDS * len(request.ask.candidates)
+            if isinstance(request.query, TopK):
+                seconds += self._search_seconds + _RESULT_ITEM_SECONDS * request.query.k
+            elif request.query is not None:
+                seconds += _RESULT_ITEM_SECONDS * len(request.query.candidates)
         return seconds
 
 

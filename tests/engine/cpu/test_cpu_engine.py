@@ -24,11 +24,11 @@ def test_the_cost_grows_with_everything_that_is_asked_for() -> None:
     more = [
         cost(request, request),
         cost(request._replace(items=("i1", "i2"))),
-        cost(request._replace(ask=TopK(20, exclude_seen=True))),
-        cost(request._replace(ask=RankCandidates(("i1",) * 100))),
+        cost(request._replace(query=TopK(20, exclude_seen=True))),
+        cost(request._replace(query=RankCandidates(("i1",) * 100))),
         cost(request._replace(evaluated=(0,))),
     ]
-    assert cost() == 0 < cost(request._replace(ask=None)) < cost(request) < min(more)
+    assert cost() == 0 < cost(request._replace(query=None)) < cost(request) < min(more)
     assert (
         cost(EngineRequest(None, ("i1",) * 1000, None)) > 5e-3
     )  # a history that is rebuilt must not hold the event loop

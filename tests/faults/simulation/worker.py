@@ -1,66 +1,52 @@
-"""A worker process: the service's own parts, put together as `service.main` does it, on simulated time."""
+"""Simulated worker: the service's own parts on simulated time."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from random import Random
 from typing import Any
 
-from service.core.engine_requests import EngineResult
-from service.core.events import AppendAndRead, LogView
-from service.core.ports import EngineJob
-from service.core.recommending.batching import MicroBatcher
+from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
-from service.engine import run_engine_requests
-from tests.core.fakes import NoMeter, SilentMeter, similar_one
+from tests.core.fakes import CountingMeter, NullBatchMeter
 from tests.faults.simulation.engine import SimulatedModels
 from tests.faults.simulation.server import StoreLink
 from tests.faults.simulation.timeline import Process
 
-NO_THREAD = ThreadPoolExecutor(
-    1
-)  # the simulated loop runs its work itself, and an executor without work has no thread
-
 
 class ConnectionLost(Exception):
-    """The worker died, or was not there."""
+    """The worker is dead."""
 
 
 class Worker:
-    """One incarnation. Once killed it says and does nothing more; who waits for it learns that it is gone."""
+    """Worker process. When it is killed, its callers get `ConnectionLost`."""
 
     def __init__(self, process: Process, store: StoreLink, models: SimulatedModels, random: Random) -> None:
         self.process = process
         self.models = models
-        self.meter = SilentMeter()
+        self.meter = CountingMeter()
         self._random = random
         self._callers: list[tuple[Process, asyncio.Future[Any]]] = []
         clock = process.time
-        requests: MicroBatcher[EngineJob, EngineResult] = MicroBatcher(
-            partial(run_engine_requests, NO_THREAD, 2e-3), max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
-        )
-        requests: MicroBatcher[AppendAndRead, LogView] = MicroBatcher(
-            store.append_and_read, max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
-        )
+        # The simulated event loop runs batches of the engine itself, so no thread is ever started.
         self.recommender = Recommender(
             store,
+            BatchedStore(store, NullBatchMeter(), max_batch=4, max_queue=16, clock=clock),
+            BatchedEngine(NullBatchMeter(), NullBatchMeter(), max_batch=4, max_queue=16, clock=clock),
             models,
-            SnapshotWriter(store, max_waiting=8, max_batch=3, linger=random.choice([0.0, 0.01])),
+            SnapshotWriter(store, max_queue=8, max_batch=3, delay_seconds=random.choice([0.0, 0.01])),
             self.meter,
-            append_and_read=requests.submit,
-            fold=requests.submit,
-            fold_aside=requests.submit_aside,
-            similar=similar_one,
-            patience=random.choice([0.02, 1.0]),
+            timeout_seconds=random.choice([0.02, 1.0]),
             clock=clock,
         )
 
-    def call(self, caller: Process, use: Callable[[Worker], Coroutine[Any, Any, Any]]) -> asyncio.Future[Any]:
-        """What `use` returns or raises here, brought to `caller`; raises `ConnectionLost`."""
+    def call(self, caller: Process, operation: Callable[[Worker], Coroutine[Any, Any, Any]]) -> asyncio.Future[Any]:
+        """Run `operation` in this worker, and return its result to `caller`.
+
+        The result is an exception if `operation` raises one, or if the worker is dead (`ConnectionLost`).
+        """
         reply = caller.create_future()
         if not self.process.alive:
             reply.set_exception(ConnectionLost())
@@ -68,10 +54,10 @@ class Worker:
         self._callers.append((caller, reply))
 
         def arrive() -> None:
-            self.process.create_task(use(self)).add_done_callback(leave)
+            self.process.create_task(operation(self)).add_done_callback(leave)
 
         def leave(task: asyncio.Task[Any]) -> None:
-            caller.call_later(self._random.random() * 0.001, _settle, reply, task.exception() or task.result())
+            caller.call_later(self._random.random() * 0.001, _resolve, reply, task.exception() or task.result())
 
         self.process.call_later(self._random.random() * 0.001, arrive)
         return reply
@@ -79,10 +65,10 @@ class Worker:
     def kill(self) -> None:
         self.process.kill()
         for caller, reply in self._callers:
-            caller.call_later(self._random.random() * 0.001, _settle, reply, ConnectionLost())
+            caller.call_later(self._random.random() * 0.001, _resolve, reply, ConnectionLost())
 
 
-def _settle(reply: asyncio.Future[Any], result: Any) -> None:
+def _resolve(reply: asyncio.Future[Any], result: Any) -> None:
     if reply.done():
         return
     if isinstance(result, Exception):

@@ -1,0 +1,115 @@
+"""The pipeline `train`: results, registry, refit and resuming."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.bundle.bundle import find_bundles, load_bundle
+from model.training.__main__ import main
+from model.training.trainer.progress import read_epochs
+
+ROOT = Path(__file__).parents[4]
+OPTIONS = "--dim 8 --layers 1 --epochs 4 --evaluate-every 2 --window 8 --batch 16 --device cpu"
+
+
+@pytest.fixture
+def circle(tmp_path: Path) -> Path:
+    source = tmp_path / "events.txt"
+    source.write_text("".join(f"u{u} " + " ".join(f"i{(u + n) % 9}" for n in range(12)) + "\n" for u in range(20)))
+    return source
+
+
+def test_finished_run_is_reported_and_not_trained_again(
+    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(circle), "--out", str(tmp_path / "run"), *OPTIONS.split()]
+    assert main(command) == 0
+    first = json.loads(capsys.readouterr().out)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "bundle").rglob("*")}
+    assert main(command) == 0
+    again = capsys.readouterr()
+    assert json.loads(again.out) == first
+    assert "was finished before" in again.err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "bundle").rglob("*")} == files
+    assert main([*command, "--dropout", "0.3"]) == 2
+    assert "give --out another folder" in capsys.readouterr().err
+    # Killed after the bundle was written and before the result was.
+    (tmp_path / "run" / "result.json").unlink()
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["ndcg@10"] == first["ndcg@10"]
+
+
+def test_equal_bundles_are_published_once(tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    versions = []
+    for seed in ("1", "2", "2"):
+        out = ["--out", str(tmp_path / f"run-{seed}"), "--bundles", str(tmp_path / "bundles"), "--seed", seed]
+        assert main(["train", str(circle), *out, *OPTIONS.split()]) == 0
+        result = json.loads(capsys.readouterr().out)
+        versions.append(result["version"])
+        assert result["bundle"] == str(tmp_path / "bundles" / result["version"])
+    assert list(find_bundles(tmp_path / "bundles")) == versions[:2]
+    assert versions[2] == versions[1]
+
+
+def test_refit_bundle_has_another_network_with_the_measured_metrics(
+    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, bundles = [], []
+    for name, more in (("plain", []), ("refit", ["--refit"])):
+        assert main(["train", str(circle), "--out", str(tmp_path / name), *OPTIONS.split(), *more]) == 0
+        results.append(json.loads(capsys.readouterr().out))
+        bundles.append(load_bundle(tmp_path / name / "bundle"))
+        assert main(["evaluate", str(tmp_path / name / "bundle"), str(circle), "--device", "cpu"]) == 0
+        assert json.loads(capsys.readouterr().out)["refit"] is bool(more)
+    plain, refit = bundles
+    assert results[0]["ndcg@10"] == results[1]["ndcg@10"] == refit.metrics["ndcg@10"]
+    assert not np.array_equal(plain.weights["item_embedding.weight"], refit.weights["item_embedding.weight"])
+    assert [bundle.training_data["refit"] for bundle in bundles] == [False, True]
+    epochs = read_epochs(tmp_path / "refit" / "refit")
+    assert len(epochs) == refit.training_data["best_epoch"]
+    assert epochs[0]["events"] == 240
+
+
+def test_killed_run_ends_with_the_same_result_when_resumed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    source = tmp_path / "events.txt"
+    source.write_text("".join(f"u{u} " + " ".join(map(str, rng.zipf(1.4, 20) % 50)) + "\n" for u in range(100)))
+    options = "--dim 8 --layers 1 --epochs 90 --evaluate-every 4 --patience 30 --window 20 --batch 24 --device cpu"
+
+    def start(out: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "model.training", "train", str(source), "--out", str(tmp_path / out)]
+        return subprocess.Popen([*command, "--refit", *options.split()], cwd=ROOT, stdout=subprocess.DEVNULL)
+
+    whole = start("whole")
+    assert whole.wait(120) == 0
+    epochs = tmp_path / "killed" / "metrics.jsonl"
+    moments = random.Random(5)
+    done = [0]
+    for _ in range(2):
+        process = start("killed")
+        known = epochs.stat().st_size if epochs.exists() else 0
+        while not epochs.exists() or epochs.stat().st_size <= known:
+            time.sleep(0.005)
+            assert process.poll() is None
+        time.sleep(moments.uniform(0.0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(30) == -signal.SIGKILL
+        done.append(len(read_epochs(epochs.parent)))
+    assert done[-1] < 90, "killed too late to test anything"
+    rest = start("killed")
+    assert rest.wait(120) == 0
+    one, other = (load_bundle(tmp_path / run / "bundle") for run in ("whole", "killed"))
+    assert one.metrics == other.metrics
+    assert one.training_data == other.training_data
+    assert all(np.array_equal(one.weights[name], value) for name, value in other.weights.items())
+    first, second = (read_epochs(tmp_path / run) for run in ("whole", "killed"))
+    assert [line["loss"] for line in first] == [line["loss"] for line in second]
