@@ -46,15 +46,16 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="module")
 def histories() -> list[list[int]]:
-    """Rows of 3 to 14 events per user, with repeated and unknown items."""
+    """Rows of 3 to 14 events, with repeated and unknown items."""
     rng = np.random.default_rng(7)
     return [rng.integers(1, ITEMS + UNKNOWN + 1, rng.integers(3, 15)).tolist() for _ in range(USERS)]
 
 
 def offline(bundle: Bundle, histories: list[list[int]], sampling: EvaluationSampler) -> list[list[Evaluated]]:
-    """Rank each sampled event of a known item after the events before it.
+    """Rank the items of sampled events with the float64 network.
 
-    The network runs in float64; the result is a list per user.
+    Returns:
+        The ranks of each user's events, without unknown items.
     """
     network = RecBLR(bundle.config).double().eval()
     network.load_state_dict({name: torch.from_numpy(a.astype(np.float64)) for name, a in bundle.weights.items()})
@@ -85,7 +86,7 @@ def means(ranks: list[int]) -> dict[str, float]:
 
 
 def replay(url: str, histories: list[list[int]]) -> None:
-    """Send every event twice: alone, with a request for items, or in a batch."""
+    """Send every event twice: alone, with a request, or in a batch."""
     for user, rows in enumerate(histories):
         events = [{"user_id": f"u{user}", "item_id": f"i{row}", "event_id": f"e{n}"} for n, row in enumerate(rows)]
         # A new connection, which another worker may accept.

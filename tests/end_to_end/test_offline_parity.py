@@ -27,7 +27,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def histories(tmp_path: Path) -> list[list[str]]:
-    """Histories of 4 to 12 items, some of which end with a repeat."""
+    """Histories of 4 to 12 items, some ending with a repeat."""
     rng = np.random.default_rng(11)
     return [[f"i{row}" for row in rng.integers(1, ITEMS + 1, rng.integers(4, 13))] for _ in range(USERS)]
 

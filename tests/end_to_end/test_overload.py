@@ -1,4 +1,4 @@
-"""Paused event log: requests that wait too long are refused and not executed."""
+"""Paused event log: requests past their deadline are not executed."""
 
 from __future__ import annotations
 
