@@ -1,4 +1,4 @@
-"""The offline parity check as a command, against the real service."""
+"""Online results equal the offline evaluation of the same bundle."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def bundle(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def histories(tmp_path: Path) -> list[list[str]]:
-    """Histories of 4 to 12 items, some ending with a repeat."""
+    """4 to 12 items per user; the last may be a repetition."""
     rng = np.random.default_rng(11)
     return [[f"i{row}" for row in rng.integers(1, ITEMS + 1, rng.integers(4, 13))] for _ in range(USERS)]
 
@@ -39,17 +39,17 @@ def data(tmp_path: Path, histories: list[list[str]]) -> Path:
     return path
 
 
-def run_offline_parity(data: Path, bundle: Path, url: str) -> subprocess.CompletedProcess[str]:
+def replay(data: Path, bundle: Path, url: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "loadtests.offline_parity", str(data), "--bundle", str(bundle), "--url", url]
     command += ["--api-key", KEY, "--users", str(USERS), "--last", str(LAST)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
 
 
-def test_online_metrics_equal_the_offline_evaluation(
+def test_online_metrics_equal_offline_metrics(
     tmp_path: Path, state_url: str, bundle: Path, data: Path, histories: list[list[str]]
 ) -> None:
     with RunningService(tmp_path, state_url, bundle) as service:
-        done = run_offline_parity(data, bundle, service.url)
+        done = replay(data, bundle, service.url)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     events = sum(min(len(items), LAST) for items in histories)
@@ -57,13 +57,13 @@ def test_online_metrics_equal_the_offline_evaluation(
     assert result["online"].keys() == {"hr@10", "ndcg@10", "masked_hr@10", "masked_ndcg@10"}
     assert result["online"] == pytest.approx(result["offline"], abs=0.001)
     assert result["largest_difference"] <= 0.001
-    assert all(0 < value < 1 for value in result["online"].values())  # neither trivially right nor trivially wrong
+    assert all(0 < value < 1 for value in result["online"].values())  # not trivially equal
     assert result["online"]["ndcg@10"] != result["online"]["masked_ndcg@10"]
 
 
-def test_unreachable_server_is_reported_in_one_line(bundle: Path, data: Path) -> None:
+def test_unreachable_server_exits_with_one_error_line(bundle: Path, data: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    done = run_offline_parity(data, bundle, url)
+    done = replay(data, bundle, url)
     assert (done.returncode, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
     errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]

@@ -1,4 +1,4 @@
-"""Paused event log: requests past their deadline are not executed."""
+"""Requests queued behind an event log that hangs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.servers import RedisServer
 WAVES, CLIENTS = 20, 8
 
 
-def test_request_past_its_deadline_is_refused_and_not_executed(tmp_path: Path) -> None:
+def test_queued_requests_past_their_deadline_are_503_and_not_started(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", bundle_of(ModelConfig(items=5, dim=8)))
     with (
         RedisServer() as redis,
@@ -30,22 +30,22 @@ def test_request_past_its_deadline_is_refused_and_not_executed(tmp_path: Path) -
             return user_id, client.post("/v1/events?k=1", json={"user_id": user_id, "item_id": "i1"})
 
         redis.pause()
-        refused: list[str] = []
+        late: list[str] = []
         for wave in range(WAVES):
             for user_id, answer in threads.map(post, [f"{wave}-{n}" for n in range(CLIENTS)]):
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
                 code = answer.json()["error"]["code"]
                 assert code in ("store_unavailable", "deadline_exceeded")
-                refused += [user_id] if code == "deadline_exceeded" else []
-            if refused:
+                late += [user_id] if code == "deadline_exceeded" else []
+            if late:
                 break
         redis.resume()
-        assert refused
-        expired = f'recblr_deadline_exceeded_total{{stage="append_and_read"}} {len(refused)}.0'
+        assert late
+        expired = f'recblr_deadline_exceeded_total{{stage="append_and_read"}} {len(late)}.0'
         assert expired in client.get("/metrics").text
-        deadline = time.monotonic() + 10  # the store checks every now and then whether Redis answers
+        tried_until = time.monotonic() + 10  # the store retries Redis only now and then
         while post("afterwards")[1].status_code != 200:
-            assert time.monotonic() < deadline
+            assert time.monotonic() < tried_until
             time.sleep(0.05)
-        for user_id in refused:
+        for user_id in late:
             assert client.get(f"/v1/users/{user_id}").status_code == 404
