@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.network import RecBLR
-from model.ops.softmax.full import Shares
+from model.ops.softmax.full import SoftLabels
 from model.training.data.interactions import Interactions
 from model.training.errors import DataError
 
@@ -40,9 +40,9 @@ class SoftTargets:
     items: Tensor
     shares: Tensor
 
-    def of(self, events: Tensor) -> Shares:
+    def of(self, events: Tensor) -> SoftLabels:
         """Return the soft targets of these events (N,)."""
-        return Shares(self.items[events], self.shares[events])
+        return SoftLabels(self.items[events], self.shares[events])
 
 
 @torch.no_grad()

@@ -176,7 +176,7 @@ class TrainStep:
         if self._negatives is None:
             taught = None if self._soft_targets is None else self._soft_targets.of(batch.events)
             return softmax_loss(
-                outputs, table.to(outputs.dtype), targets, count, weights=batch.weights, taught=taught
+                outputs, table.to(outputs.dtype), targets, count, weights=batch.weights, soft_labels=taught
             )
         negatives = self._negatives.draw(targets)
         return sampled_softmax_loss(outputs, table, targets, negatives, count, weights=batch.weights)
