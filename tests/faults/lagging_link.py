@@ -1,4 +1,4 @@
-"""A network between two servers that brings everything late, and that can be cut with what is on its way."""
+"""A network link that delays data and can be cut."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _CHUNK = 65536
 
 
 class LaggingLink:
-    """Relays TCP to `target_port` of this machine; a context manager.
+    """Relays TCP to `target_port` on this machine; a context manager.
 
-    What the target sends arrives `seconds` late and in order; what goes to it arrives at once.
+    Data from the target arrives `seconds` late and in order. Data to the target arrives at once.
     """
 
     def __init__(self, target_port: int, seconds: float) -> None:
-        self.port = 0  # known once it listens
+        self.port = 0  # chosen when it starts to listen
         self._target_port = target_port
         self._seconds = seconds
         self._loop = asyncio.new_event_loop()
@@ -40,7 +40,7 @@ class LaggingLink:
         self._loop.close()
 
     def cut(self) -> None:
-        """Take no connection from now on, and lose what is on its way, as the queue of a host that dies is lost."""
+        """Refuse connections and drop data in transit, as when a host dies."""
         self._call(self._cut())
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
@@ -66,8 +66,8 @@ class LaggingLink:
             target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
             try:
                 async with asyncio.TaskGroup() as both:
-                    both.create_task(_carry(reader, target_writer, 0.0))
-                    both.create_task(_carry(target_reader, writer, self._seconds))
+                    both.create_task(_copy_late(reader, target_writer, 0.0))
+                    both.create_task(_copy_late(target_reader, writer, self._seconds))
             except* OSError:
                 pass
             finally:
@@ -75,14 +75,14 @@ class LaggingLink:
         writer.transport.abort()
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
-    """Everything from `reader` to `writer`, each part `seconds` after it came; ends with an `OSError`."""
-    late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+async def _copy_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+    """Copy `reader` to `writer` with a delay; ends with an `OSError`."""
+    delayed: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
     clock = asyncio.get_running_loop().time
 
     async def deliver() -> None:
         while True:
-            due, part = await late.get()
+            due, part = await delayed.get()
             await asyncio.sleep(due - clock())
             writer.write(part)
             await writer.drain()
@@ -90,5 +90,5 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sec
     async with asyncio.TaskGroup() as both:
         both.create_task(deliver())
         while part := await reader.read(_CHUNK):
-            late.put_nowait((clock() + seconds, part))
-        raise ConnectionResetError("the other end has hung up, and what was on its way is lost")
+            delayed.put_nowait((clock() + seconds, part))
+        raise ConnectionResetError("the other end hung up, and data in transit is lost")

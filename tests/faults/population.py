@@ -1,4 +1,4 @@
-"""A store with many users: filled through the API, and audited user by user."""
+"""Many users, written and audited over HTTP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ATTEMPTS, PAUSE_SECONDS = 50, 0.2
 
 
 class Population:
-    """Users with histories, the same ones for the same seed; most are short, a few long, and few items popular."""
+    """Random users with histories; item popularity and lengths follow a Zipf law."""
 
     def __init__(self, users: int, items: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
@@ -35,7 +35,7 @@ class Population:
         return sum(map(len, self.histories.values()))
 
     async def fill(self, url: str) -> None:
-        """Post every history, in batches that no history is divided between; all events have the timestamp 0."""
+        """Post every history, in one batch each; all timestamps are 0."""
         batches = self._batches()
 
         async def post() -> None:
@@ -60,7 +60,7 @@ class Population:
 
 
 async def _until_recorded(client: Client, batch: list[dict[str, object]]) -> None:
-    """Post `batch` again until nothing of it is refused: a store on a busy machine may be late."""
+    """Post `batch` until every event is accepted."""
     for _ in range(ATTEMPTS):
         status, body = await client.call("POST", "/events/batch", {"events": batch})
         assert status == 200, body
@@ -72,31 +72,31 @@ async def _until_recorded(client: Client, batch: list[dict[str, object]]) -> Non
 
 
 @dataclass
-class Audited:
-    """What the audit endpoint said of every user."""
+class AuditSummary:
+    """Sums over the audits of all users."""
 
     sequences: dict[str, int]
     events: int = 0
     snapshots: int = 0
     damaged: int = 0
-    inexact: int = 0  # memos that hold an echo of what retention has removed, which a rebuilt state cannot
+    inexact: int = 0  # snapshots with events that retention has removed, which a replay cannot have
     max_relative_error: float = 0.0
 
     def figures(self) -> dict[str, object]:
-        """For the report."""
+        """Return the figures for the report."""
         return {
             "audited_users": len(self.sequences),
             "audited_events": self.events,
-            "audited_memos": self.snapshots,
-            "damaged_memos": self.damaged,
+            "audited_snapshots": self.snapshots,
+            "damaged_snapshots": self.damaged,
             "max_relative_error": self.max_relative_error,
         }
 
 
-async def audit_everyone(url: str, state_url: str) -> Audited:
-    """Ask the service at `url` for the audit of each user whom the store at `state_url` has."""
+async def audit_users(url: str, state_url: str) -> AuditSummary:
+    """Audit each user of a store through the service at `url`."""
     waiting = await _users(state_url)
-    audited = Audited(dict.fromkeys(waiting, 0))
+    audited = AuditSummary(dict.fromkeys(waiting, 0))
 
     async def ask() -> None:
         client = Client(url)

@@ -1,4 +1,4 @@
-"""Damaged bundles at the start of the service and at a reload: refused, in one line, and nothing of them is run."""
+"""Damaged bundles are refused at start and at reload, and never executed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 from model.bundle.bundle import ITEMS, MANIFEST, WEIGHTS, write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, ROOT, RunningService
-from tests.faults.form import report
+from tests.faults.mode import report
 from tests.model.builders import bundle_of
 from tests.servers import free_port
 
@@ -30,8 +30,8 @@ CONFIG = ModelConfig(items=40, dim=4, expansion=1, conv_width=2, layers=1)
 NORM = "layer_norm.weight"
 
 
-def _seal(folder: Path, **files: bytes) -> None:
-    """Put `files` there and make the manifest vouch for them, so that only the next check can refuse."""
+def _replace_files(folder: Path, **files: bytes) -> None:
+    """Replace files with their checksums, so that later checks must refuse."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     for name, data in zip((WEIGHTS, ITEMS), (files.get("weights"), files.get("items")), strict=True):
         if data is not None:
@@ -52,23 +52,23 @@ def _truncated(folder: Path) -> None:
 
 def _wrong_shape(folder: Path) -> None:
     weights = load((folder / WEIGHTS).read_bytes())
-    _seal(folder, weights=save({**weights, NORM: weights[NORM][:-1].copy()}))
+    _replace_files(folder, weights=save({**weights, NORM: weights[NORM][:-1].copy()}))
 
 
 def _nan(folder: Path) -> None:
     weights = load((folder / WEIGHTS).read_bytes())
-    _seal(folder, weights=save({**weights, NORM: np.full_like(weights[NORM], np.nan)}))
+    _replace_files(folder, weights=save({**weights, NORM: np.full_like(weights[NORM], np.nan)}))
 
 
 def _too_large(folder: Path) -> None:
-    """The sizes in the weights' header agree with each other, and are beyond what any file or machine has."""
+    """Consistent sizes in the header, larger than any file or memory."""
     array = {"dtype": "F32", "shape": [10**30], "data_offsets": [0, 4 * 10**30]}
     header = json.dumps({NORM: array}).encode()
-    _seal(folder, weights=len(header).to_bytes(8, "little") + header + bytes(16))
+    _replace_files(folder, weights=len(header).to_bytes(8, "little") + header + bytes(16))
 
 
 def _outside(folder: Path) -> None:
-    """A manifest whose weights lie in another folder, where they are and are right."""
+    """The manifest names valid weights in another folder."""
     (folder.parent / "elsewhere").mkdir(exist_ok=True)
     shutil.move(folder / WEIGHTS, folder.parent / "elsewhere" / WEIGHTS)
     manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -83,7 +83,7 @@ def _link(folder: Path) -> None:
 
 
 class _Payload:
-    """Unpickled, it would leave a folder behind."""
+    """Creates a folder when unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self._mark = mark
@@ -93,15 +93,15 @@ class _Payload:
 
 
 def _pickle(folder: Path) -> None:
-    _seal(folder, weights=pickle.dumps(_Payload(folder.parent / "ran")))
+    _replace_files(folder, weights=pickle.dumps(_Payload(folder.parent / "ran")))
 
 
 DAMAGES = (_flipped, _truncated, _wrong_shape, _nan, _too_large, _outside, _link, _pickle)
 
 
-def test_the_service_does_not_start_with_a_damaged_bundle(tmp_path: Path) -> None:
+def test_damaged_bundle_is_refused_at_start_in_one_line(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")}
-    said = {}
+    messages = {}
     for damage in DAMAGES:
         folder = tmp_path / damage.__name__ / "v1"
         write_bundle(folder, bundle_of(CONFIG))
@@ -120,14 +120,14 @@ def test_the_service_does_not_start_with_a_damaged_bundle(tmp_path: Path) -> Non
             timeout=60,
             check=False,
         )
-        said[damage.__name__.strip("_")] = started.stderr.removeprefix("recblr-serve: ").strip()
+        messages[damage.__name__.strip("_")] = started.stderr.removeprefix("recblr-serve: ").strip()
         assert started.returncode == 2, started.stderr
         assert started.stderr.count("\n") == 1, started.stderr
         assert not (folder.parent / "ran").exists()
-    report("damaged bundles at the start", refused=len(said), of=len(DAMAGES), one_line_each=True)
+    report("damaged bundles at the start", refused=len(messages), of=len(DAMAGES), one_line_each=True)
 
 
-def test_a_running_service_refuses_a_damaged_bundle_and_keeps_the_live_one(tmp_path: Path) -> None:
+def test_damaged_bundle_is_refused_at_reload_and_the_live_one_stays(tmp_path: Path) -> None:
     bundles = tmp_path / "bundles"
     write_bundle(bundles / "good", bundle_of(CONFIG))
     statuses = []
@@ -145,7 +145,7 @@ def test_a_running_service_refuses_a_damaged_bundle_and_keeps_the_live_one(tmp_p
                 timeout=30,
             )
             statuses.append(answer.status_code)
-            # A damaged manifest is no version at all; damage behind it is found when it is loaded.
+            # With a damaged manifest the version is not found; other damage is found when it is loaded.
             assert answer.status_code in (404, 409), answer.text
             assert "\n" not in answer.json()["error"]["message"]
             assert service.get("/model")["version"] == live

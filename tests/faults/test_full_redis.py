@@ -1,4 +1,4 @@
-"""Redis has no memory left and may evict nothing: writes are refused, reads served, and nothing is half written."""
+"""A full Redis: writes are refused as a whole, reads are served."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import info
 from tests.end_to_end.service import RunningService
-from tests.faults.aftermath import evaluated
 from tests.faults.client import Client
-from tests.faults.form import report, times
-from tests.faults.population import audit_everyone
-from tests.faults.watch import Watch
-from tests.faults.writers import PATIENCE_SECONDS, Load
+from tests.faults.mode import report, short_or_long
+from tests.faults.poller import Poller
+from tests.faults.population import audit_users
+from tests.faults.verification import check_load
+from tests.faults.writers import ACKNOWLEDGE_SECONDS, Load
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
@@ -30,7 +30,7 @@ SEED = 20261128
 USERS, ITEMS, BALLAST = 24, 40, 400
 BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1))
 ROOM_BYTES = 64 * 1024
-STAYS_FULL_SECONDS = times(1, 5)
+STAYS_FULL_SECONDS = short_or_long(1, 5)
 READS = (
     "/v1/users/user-0/recommendations?k=5",
     "/v1/users/user-1/events?limit=50",
@@ -39,59 +39,59 @@ READS = (
 )
 
 
-def test_a_redis_without_memory(tmp_path: Path) -> None:
+def test_full_redis_refuses_writes_serves_reads_and_recovers(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", BUNDLE)
     with (
         RedisServer() as redis,
         RunningService(tmp_path, redis.url, tmp_path / "bundle", RECBLR_EVENTS_KEPT="100000") as service,
     ):
-        asyncio.run(_fill(redis, service))
+        asyncio.run(_run(redis, service))
 
 
-async def _fill(redis: RedisServer, service: RunningService) -> None:
+async def _run(redis: RedisServer, service: RunningService) -> None:
     users = [f"user-{n}" for n in range(USERS)]
     load = Load(service.url, users, [item.item_id for item in BUNDLE.items], SEED)
-    watch = Watch(service.url, READS)
+    poller = Poller(service.url, READS)
     recovery: list[float] = []
     client = Client(service.url)
     async with load.running():
         await load.acknowledged_more(10 * USERS)
-        for _ in range(times(1, 10)):
+        for _ in range(short_or_long(1, 10)):
             await _post_ballast(client)
-            _limit(redis, info(redis, "memory")["used_memory"] + ROOM_BYTES)
-            await _full(load)
-            async with watch.running():
+            _set_maxmemory(redis, info(redis, "memory")["used_memory"] + ROOM_BYTES)
+            await _until_full(load)
+            async with poller.running():
                 await asyncio.sleep(STAYS_FULL_SECONDS)
-                audited = await audit_everyone(service.url, redis.url)
+                audited = await audit_users(service.url, redis.url)
                 assert (audited.damaged, audited.max_relative_error <= 1e-5) == (0, True)
-            recovery.append(await _served_again(load, lambda: client.call("DELETE", "/users/ballast")))
-            await _full(load)
-            recovery.append(await _served_again(load, lambda: asyncio.to_thread(_limit, redis, 0)))
+            recovery.append(await _free_memory(load, lambda: client.call("DELETE", "/users/ballast")))
+            await _until_full(load)
+            recovery.append(await _free_memory(load, lambda: asyncio.to_thread(_set_maxmemory, redis, 0)))
             await load.acknowledged_more(100)
     client.close()
-    comparison = await evaluated(load, [BUNDLE])
-    audited = await audit_everyone(service.url, redis.url)
+    findings = await check_load(load, [BUNDLE])
+    audited = await audit_users(service.url, redis.url)
     report(
         "Redis without memory, noeviction",
         seed=SEED,
         times_full=len(recovery),
         acknowledged=len(load.acknowledged),
-        **comparison.figures(),
+        **findings.figures(),
         statuses=load.statuses,
-        statuses_of_reads_while_full={path: watch.statuses(path) for path in READS},
+        statuses_of_reads_while_full={path: poller.statuses(path) for path in READS},
         longest_recovery_seconds=round(max(recovery), 3),
         **audited.figures(),
     )
-    assert comparison.clean(), comparison.examples
+    assert findings.clean(), findings.examples
     assert set(load.statuses) == {"200", "503"}
-    assert all(set(watch.statuses(path)) == {200} for path in READS)
+    assert all(set(poller.statuses(path)) == {200} for path in READS)
     assert audited.damaged == 0
     assert audited.max_relative_error <= 1e-5
-    RedisBackend(redis).check()  # logs, streams and event ids name the same events
+    RedisBackend(redis).check()
 
 
 async def _post_ballast(client: Client) -> None:
-    """A user whose deletion makes room: some hundred KB, mostly of long event ids."""
+    """Post a user whose deletion frees some hundred KB, mostly event ids."""
     events = [
         {"user_id": "ballast", "item_id": "i1", "timestamp": 0, "event_id": f"{n:0200}"} for n in range(BALLAST)
     ]
@@ -99,27 +99,27 @@ async def _post_ballast(client: Client) -> None:
     assert status == 200, body
 
 
-def _limit(redis: RedisServer, size: int) -> None:
+def _set_maxmemory(redis: RedisServer, size: int) -> None:
     with Redis(port=redis.port) as admin:
         admin.config_set("maxmemory", size)
 
 
-async def _full(load: Load) -> None:
-    """Return once nothing has been acknowledged for half a second, and something was refused."""
-    refused = len(load.refused_after)
-    async with asyncio.timeout(PATIENCE_SECONDS):
+async def _until_full(load: Load) -> None:
+    """Wait until events are refused, and none was acknowledged for 0.5 s."""
+    refused = len(load.rejection_seconds)
+    async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
         while True:
             try:
                 async with asyncio.timeout(0.5):
                     await load.acknowledged_more(1)
             except TimeoutError:
-                if len(load.refused_after) > refused:
+                if len(load.rejection_seconds) > refused:
                     return
 
 
-async def _served_again(load: Load, free: Callable[[], Awaitable[object]]) -> float:
-    """Free memory; the seconds from then to the next acknowledgement."""
+async def _free_memory(load: Load, free: Callable[[], Awaitable[object]]) -> float:
+    """Free memory; return the seconds until the next acknowledgement."""
     await free()
-    began = time.monotonic()
+    started_at = time.monotonic()
     await load.acknowledged_more(1)
-    return max(0.0, time.monotonic() - began)
+    return max(0.0, time.monotonic() - started_at)

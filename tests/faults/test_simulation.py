@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.form import report, times
+from tests.faults.mode import report, short_or_long
 from tests.faults.simulation.__main__ import main
 from tests.faults.simulation.run import simulate
 from tests.store.mutants import (
@@ -50,7 +50,7 @@ MET = (
 
 
 def test_no_seed_loses_or_doubles_an_event_or_makes_an_answer_wrong() -> None:
-    seeds = times(1_000, 10_000)
+    seeds = short_or_long(1_000, 10_000)
     counts: Counter[str] = Counter()
     wrong: dict[int, list[str]] = {}
     for seed in range(seeds):

@@ -1,4 +1,4 @@
-"""Writers that load the service while it is broken, and remember every word it says."""
+"""Writers that send events during a fault and record every answer."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Any
 from tests.faults.client import Client, Refused, Unanswered
 
 K = 5
-PAUSE_SECONDS = 0.02  # before what failed is tried again
-PATIENCE_SECONDS = 120.0  # for one event to be acknowledged at last
+PAUSE_SECONDS = 0.02  # between two attempts at an event
+ACKNOWLEDGE_SECONDS = 120.0  # time limit for one event to be acknowledged
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Recommendations as they came: for which user, at which sequence, by which model."""
+class Answer:
+    """Recommendations for a user, at a sequence, by a version."""
 
     user: str
     sequence: int
@@ -31,14 +31,21 @@ class Told:
 
 
 class Load:
-    """Writers, each of which posts one event after the other and repeats each until it is acknowledged.
+    """Writers that each post one event after the other until it is acknowledged.
 
-    An event is named by its timestamp, a whole number, and its event_id is made of it. A share of the events
-    (`twice`) is sent a second time, at the same moment or after the answer. Between two events a writer rests for
-    `pause` seconds. With `named=False` events have no
-    event_id: then repeating them counts them twice, and a test that cannot see that sees nothing. With
-    `repeat=False` an event without an answer is given up, and a writer ends where nobody listens any more.
-    `second` is another address of the service: half of the writers use it, and what is sent again goes to the other.
+    The timestamp of an event, a whole number, is its name; its event_id contains the name.
+
+    Args:
+        url: Address of the service.
+        users: Users to write events of.
+        items: Items to choose from.
+        seed: Seed of the random choices.
+        second: Another address of the service. Half of the writers use it, and duplicates go to the other address.
+        writers: Number of concurrent writers.
+        twice: Fraction of events sent a second time, at the same moment or after the answer.
+        pause: Seconds between two events of a writer.
+        named: Whether events have an event_id. Without one a retry counts twice, which the checks must notice.
+        repeat: Whether events without an answer are sent again. Otherwise a writer stops when it is refused.
     """
 
     def __init__(
@@ -58,23 +65,23 @@ class Load:
         self.url, self.users, self.items = url, users, items
         self.sent: dict[int, tuple[str, str]] = {}  # name -> (user, item)
         self.acknowledged: dict[int, int] = {}  # name -> sequence
-        self.unanswered: set[int] = set()  # given up
-        self.answers: list[Told] = []
-        self.contradictions: list[str] = []  # what no answer may say
-        self.statuses: Counter[str] = Counter()  # of every request, "none" where no answer came
-        self.seen_late = 0  # acknowledged first as a duplicate: it had counted, and the answer was lost or overtaken
-        self.without_answer = 0  # acknowledged without the recommendations that were asked for
-        self.acknowledged_at: list[float] = []  # times of `time.monotonic`, in order
+        self.unanswered: set[int] = set()  # not sent again
+        self.answers: list[Answer] = []
+        self.contradictions: list[str] = []  # answers that contradict others or the contract
+        self.statuses: Counter[str] = Counter()  # of every request; "none" without an answer
+        self.late_duplicates = 0  # events whose first acknowledgement was as a duplicate
+        self.without_recommendations = 0  # events acknowledged without recommendations
+        self.acknowledged_at: list[float] = []  # `time.monotonic`, in order
         self._urls = (url, second or url)
-        self.took: list[tuple[float, float]] = []  # of each 200: when it was sent, and the seconds until it came
-        self.refused_after: list[float] = []  # seconds that each 503 took
+        self.durations: list[tuple[float, float]] = []  # of each 200: time sent, duration in seconds
+        self.rejection_seconds: list[float] = []  # duration of each 503 in seconds
         self._dice = [random.Random(f"{seed} {writer}") for writer in range(writers)]
         self._twice, self._pause, self._named, self._repeat = twice, pause, named, repeat
         self._stop, self._another = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Load]:
-        """Under load inside; on the way out each writer's last event is acknowledged too."""
+        """Write inside the context; at its end each writer finishes its event."""
         async with asyncio.TaskGroup() as group:
             for writer in range(len(self._dice)):
                 group.create_task(self._write(writer, None))
@@ -84,33 +91,33 @@ class Load:
                 self._stop.set()
 
     async def write(self, each: int) -> None:
-        """Let each writer post so many events."""
+        """Let each writer post `each` events."""
         async with asyncio.TaskGroup() as group:
             for writer in range(len(self._dice)):
                 group.create_task(self._write(writer, each))
 
     async def acknowledged_more(self, count: int) -> None:
-        """Return once `count` more events are acknowledged."""
-        wanted = len(self.acknowledged) + count
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while len(self.acknowledged) < wanted:
+        """Wait until `count` more events are acknowledged."""
+        target = len(self.acknowledged) + count
+        async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
+            while len(self.acknowledged) < target:
                 self._another.clear()
                 await self._another.wait()
 
     def longest_silence(self, since: float) -> float:
-        """The longest time in seconds without an acknowledgement, from `since` (`time.monotonic`) on."""
+        """Return the longest time without an acknowledgement after `since`."""
         moments = [since, *(moment for moment in self.acknowledged_at if moment > since)]
         return max((after - before for before, after in pairwise(moments)), default=math.inf)
 
     async def _write(self, writer: int, each: int | None) -> None:
-        dice, own, second = self._dice[writer], Client(self._urls[writer % 2]), Client(self._urls[1 - writer % 2])
+        rng, own, second = self._dice[writer], Client(self._urls[writer % 2]), Client(self._urls[1 - writer % 2])
         done = 0
         while not self._stop.is_set() and done != each:
             name = 1 + writer + len(self._dice) * done
             done += 1
-            self.sent[name] = dice.choice(self.users), dice.choice(self.items)
-            again = dice.random() < self._twice
-            if again and dice.random() < 0.5:
+            self.sent[name] = rng.choice(self.users), rng.choice(self.items)
+            again = rng.random() < self._twice
+            if again and rng.random() < 0.5:
                 ends = any(await asyncio.gather(self._post(own, name), self._post(second, name)))
             else:
                 ends = await self._post(own, name) or (again and await self._post(second, name))
@@ -121,14 +128,14 @@ class Load:
         second.close()
 
     async def _post(self, client: Client, name: int) -> bool:
-        """Whether nobody listens any more, where that is the end."""
+        """Post an event; return whether the writer must stop."""
         user, item = self.sent[name]
         event: dict[str, object] = {"user_id": user, "item_id": item, "timestamp": name}
         if self._named:
             event["event_id"] = f"e{name}"
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(ACKNOWLEDGE_SECONDS):
             while True:
-                began = time.monotonic()
+                started_at = time.monotonic()
                 try:
                     status, body = await client.call("POST", f"/events?k={K}&exclude_seen=false", event)
                 except Unanswered as error:
@@ -139,30 +146,32 @@ class Load:
                 else:
                     self.statuses[str(status)] += 1
                     if status == 200:
-                        self.took.append((began, time.monotonic() - began))
-                        self._hear(name, body)
+                        self.durations.append((started_at, time.monotonic() - started_at))
+                        self._record(name, body)
                         return False
                     if not self._repeat or status not in (429, 503):
                         self.contradictions.append(f"{status} {body}")
                         return False
                     if status == 503:
-                        self.refused_after.append(time.monotonic() - began)
+                        self.rejection_seconds.append(time.monotonic() - started_at)
                 await asyncio.sleep(PAUSE_SECONDS)
 
-    def _hear(self, name: int, body: Any) -> None:
+    def _record(self, name: int, body: Any) -> None:
         user, sequence = self.sent[name][0], body["sequence"]
         if name not in self.acknowledged:
-            self.seen_late += body["duplicate"]
+            self.late_duplicates += body["duplicate"]
             self.acknowledged_at.append(time.monotonic())
         if body["user_id"] != user or (self._named and self.acknowledged.setdefault(name, sequence) != sequence):
-            self.contradictions.append(f"event {name} of {user} stood at {self.acknowledged.get(name)}, now {body}")
+            self.contradictions.append(
+                f"event {name} of {user} had sequence {self.acknowledged.get(name)}, now {body}"
+            )
         self.acknowledged[name] = sequence
         self._another.set()
         found = body["recommendations"]
         if found is None:
-            self.without_answer += 1
+            self.without_recommendations += 1
             return
         if found["user_id"] != user or found["sequence"] < sequence:
-            self.contradictions.append(f"an answer that does not reflect its event: {body}")
+            self.contradictions.append(f"an answer without its event: {body}")
         items = tuple((item["item_id"], item["score"]) for item in found["items"])
-        self.answers.append(Told(user, found["sequence"], found["model_version"], items))
+        self.answers.append(Answer(user, found["sequence"], found["model_version"], items))

@@ -1,4 +1,4 @@
-"""Workers are killed while they rebuild memos, over and over; in the end there is one for all, and it is the fold."""
+"""Workers are killed during a backfill; all snapshots are correct afterwards."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.form import LONG, report, times
+from tests.faults.mode import LONG, report, short_or_long
 from tests.model.builders import bundle_of
 from tests.servers import empty_log
 
 pytestmark = pytest.mark.faults
 
-# Each start looks at some 256 users before it is killed.
-USERS, EVENTS, ITEMS = times(256, 3200), 20, 40
+# Each start works on about 256 users before it is killed.
+USERS, EVENTS, ITEMS = short_or_long(256, 3200), 20, 40
 SEED = 20261128
-# So slow that no kill comes too late: a batch of some milliseconds, and then a second or so of rest.
+# Slow enough to be killed midway: a batch takes milliseconds, and the pause after it about a second.
 SLOW, FAST = "0.01", "1"
 
 
@@ -33,36 +33,38 @@ def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_a_rebuild_survives_kill_9(tmp_path: Path, state_url: str) -> None:
-    kills, dice = times(1, 10), random.Random(SEED)
+def test_backfill_survives_kill_9_of_its_workers(tmp_path: Path, state_url: str) -> None:
+    kills, rng = short_or_long(1, 10), random.Random(SEED)
     bundles = tmp_path / "bundles"
     for n, version in enumerate(("v1", "v2")):
         write_bundle(bundles / version, bundle_of(ModelConfig(items=ITEMS, dim=8), n, version, f"2026-01-0{n + 1}"))
     with RunningService(tmp_path, state_url, bundles / "v1", RECBLR_BACKFILL_SHARE="0") as service:
         for start in range(0, USERS, 32):
             users = [f"u{start + n % 32}" for n in range(32 * EVENTS)]
-            events = [{"user_id": user, "item_id": f"i{1 + dice.randrange(ITEMS)}"} for user in users]
+            events = [{"user_id": user, "item_id": f"i{1 + rng.randrange(ITEMS)}"} for user in users]
             service.post("/events/batch", {"events": events})
     snapshots: list[int] = []
     for _ in range(kills):
         snapshots.append(
-            _killed(tmp_path, state_url, bundles / "v2", snapshots[-1] if snapshots else 0, dice.uniform(0.0, 0.3))
+            _kill_during_backfill(
+                tmp_path, state_url, bundles / "v2", snapshots[-1] if snapshots else 0, rng.uniform(0.0, 0.3)
+            )
         )
     fast = {"RECBLR_WORKERS": "2", "RECBLR_BACKFILL_SHARE": FAST}
     with RunningService(tmp_path, state_url, bundles / "v2", **fast) as service:
-        began = time.monotonic()
-        wait_for("the rebuild's end", lambda: not _stands(service)["running"])
-        seconds, found = time.monotonic() - began, _stands(service)
+        started_at = time.monotonic()
+        wait_for("the end of the backfill", lambda: not _progress(service)["running"])
+        seconds, found = time.monotonic() - started_at, _progress(service)
         audits = [service.get(f"/users/u{user}/audit") for user in range(USERS)]
     missing = sum((audit["snapshot"], audit["applied"]) != ("found", EVENTS) for audit in audits)
     wrong = sum(audit["max_relative_error"] > 1e-5 for audit in audits)
     report(
-        "kill -9 of two workers while they rebuild memos",
+        "kill -9 of two workers during a backfill",
         store=state_url.partition(":")[0],
         seed=SEED,
         kills=kills,
         users=USERS,
-        snapshots_told_of_at_the_kills=snapshots,
+        snapshots_reported_at_the_kills=snapshots,
         walks=found["walk"],
         missing=missing,
         wrong=wrong,
@@ -72,18 +74,21 @@ def test_a_rebuild_survives_kill_9(tmp_path: Path, state_url: str) -> None:
     assert (missing, wrong) == (0, 0)
 
 
-def _killed(folder: Path, state_url: str, bundle: Path, before: int, pause: float) -> int:
-    """Start two slow workers, and kill them a little after their first memos; how many there were in all by then."""
+def _kill_during_backfill(folder: Path, state_url: str, bundle: Path, before: int, pause: float) -> int:
+    """Kill two slow workers soon after their first snapshots.
+
+    Returns the number of snapshots by then.
+    """
     service = RunningService(folder, state_url, bundle, RECBLR_WORKERS="2", RECBLR_BACKFILL_SHARE=SLOW)
     with service:
-        wait_for("memos of this start", lambda: _stands(service).get("snapshots", 0) > before)
+        wait_for("snapshots of this start", lambda: _progress(service).get("snapshots", 0) > before)
         time.sleep(pause)
-        found = _stands(service)
-        assert found["running"], "it was too fast to be killed in the middle"
+        found = _progress(service)
+        assert found["running"], "the backfill was too fast to be killed midway"
         service.kill()
         return int(found["snapshots"])
 
 
-def _stands(service: RunningService) -> dict[str, Any]:
-    rebuilds = service.get("/admin/backfills")["backfills"]
-    return next((each for each in rebuilds if each["model_version"] == "v2"), {})
+def _progress(service: RunningService) -> dict[str, Any]:
+    backfills = service.get("/admin/backfills")["backfills"]
+    return next((each for each in backfills if each["model_version"] == "v2"), {})

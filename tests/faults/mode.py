@@ -1,4 +1,4 @@
-"""The two forms of a fault test: the short one of the suite, and the long one of `make faults`."""
+"""Modes of the fault tests: short, and long in `make faults`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import os
 LONG = os.environ.get("FAULTS") == "long"
 
 
-def times(short: int, long: int) -> int:
-    """How often: in the form that runs now."""
+def short_or_long(short: int, long: int) -> int:
+    """Return the number for the current mode."""
     return long if LONG else short
 
 
 def report(fault: str, **figures: object) -> None:
-    """One line of JSON on standard output, which `make faults` shows."""
+    """Print one line of JSON, which `make faults` shows."""
     print(json.dumps({"fault": fault, "form": "long" if LONG else "short", **figures}))
