@@ -17,10 +17,10 @@ import httpx
 import numpy as np
 import pytest
 import redis
-from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, decode_desired_state
 
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
+from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, decode_desired_state
 from tests.deployments import wait_for
 from tests.end_to_end.service import KEY, RunningService
 from tests.faults.client import Client
