@@ -1,4 +1,4 @@
-"""A light HTTP client: many of them need little CPU time."""
+"""Minimal HTTP client that leaves the CPU to the service."""
 
 from __future__ import annotations
 
@@ -11,27 +11,33 @@ from urllib.parse import urlsplit
 from tests.end_to_end.service import KEY
 
 TIMEOUT_SECONDS = 60.0
+_READ_ATTEMPTS, _READ_PAUSE_SECONDS = 200, 0.1
 
 
 class Unanswered(Exception):
-    """The connection ended before the answer; the outcome is unknown."""
+    """The connection was refused, or closed before the response.
+
+    The request may or may not have been executed.
+    """
 
 
 class Refused(Unanswered):
-    """The connection was refused; the request was not sent."""
+    """Connection refused: the request was not sent."""
 
 
 class Client:
-    """One connection to the service, opened again whenever it broke."""
+    """One connection to the service, reopened when it is broken."""
 
     def __init__(self, url: str) -> None:
         self._address = urlsplit(url)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Return the status and the JSON of the answer; raises `Unanswered`.
+        """Send a request and return the status and JSON of the response.
 
-        A server that does not answer within `TIMEOUT_SECONDS` fails the test.
+        Raises:
+            Unanswered: the connection was refused or closed.
+            TimeoutError: the service did not answer, which fails the test.
         """
         content = b"" if body is None else json.dumps(body).encode()
         head = (
@@ -48,12 +54,12 @@ class Client:
             raise
 
     async def read(self, path: str) -> tuple[int, Any]:
-        """GET `path`; retry a 503 for 20 seconds."""
-        for _ in range(200):
+        """GET `path`; retry a 503, because a fault may have just ended."""
+        for _ in range(_READ_ATTEMPTS):
             status, answer = await self.call("GET", path)
             if status != 503:
                 break
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_READ_PAUSE_SECONDS)
         return status, answer
 
     async def _send(self, request: bytes) -> tuple[int, Any]:
@@ -74,7 +80,7 @@ class Client:
         return int(head.split(" ", 2)[1]), json.loads(body)
 
     def close(self) -> None:
-        """Close the connection if it is open."""
+        """Close the connection, if there is one."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None

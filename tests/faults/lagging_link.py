@@ -1,4 +1,4 @@
-"""A network link that delays data and can be cut."""
+"""TCP relay with latency in one direction, which can be cut."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _CHUNK = 65536
 
 
 class LaggingLink:
-    """Relays TCP to `target_port` on this machine; a context manager.
+    """Context manager that relays TCP to `target_port` of this machine.
 
-    Data from the target arrives `seconds` late and in order. Data to the target arrives at once.
+    Data from the target arrives `seconds` late and in order; data to the target arrives at once.
     """
 
     def __init__(self, target_port: int, seconds: float) -> None:
-        self.port = 0  # chosen when it starts to listen
+        self.port = 0  # known once the relay listens
         self._target_port = target_port
         self._seconds = seconds
         self._loop = asyncio.new_event_loop()
@@ -40,7 +40,10 @@ class LaggingLink:
         self._loop.close()
 
     def cut(self) -> None:
-        """Refuse connections and drop data in transit, as when a host dies."""
+        """Close all connections, discard data in transit, and refuse new connections.
+
+        This is what happens when the target's host dies.
+        """
         self._call(self._cut())
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
@@ -66,8 +69,8 @@ class LaggingLink:
             target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
             try:
                 async with asyncio.TaskGroup() as both:
-                    both.create_task(_copy_late(reader, target_writer, 0.0))
-                    both.create_task(_copy_late(target_reader, writer, self._seconds))
+                    both.create_task(_carry(reader, target_writer, 0.0))
+                    both.create_task(_carry(target_reader, writer, self._seconds))
             except* OSError:
                 pass
             finally:
@@ -75,8 +78,12 @@ class LaggingLink:
         writer.transport.abort()
 
 
-async def _copy_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
-    """Copy `reader` to `writer` with a delay; ends with an `OSError`."""
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
+    """Copy from `reader` to `writer` with a delay of `seconds`.
+
+    Raises:
+        ConnectionResetError: the reader's end was closed; data in transit is lost.
+    """
     delayed: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
     clock = asyncio.get_running_loop().time
 
@@ -91,4 +98,4 @@ async def _copy_late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
         both.create_task(deliver())
         while part := await reader.read(_CHUNK):
             delayed.put_nowait((clock() + seconds, part))
-        raise ConnectionResetError("the other end hung up, and data in transit is lost")
+        raise ConnectionResetError("connection closed by the other end; data in transit is lost")

@@ -1,4 +1,4 @@
-"""A proxy between the service and Redis that disturbs some round trips."""
+"""Proxy between the service and Redis that disturbs some of the requests."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Literal
 
 from tests.servers import free_port
 
-# cut: Redis executes the commands, then the connection is closed without the reply.
-# delay: the reply is late, sometimes later than the service waits.
-# drop: the commands or the reply are lost, and the connection stays open.
+# cut: Redis executes the commands; its answer is discarded and the connection closed.
+# delay: the answer arrives late, sometimes after the service's timeout.
+# drop: the commands or the answer are discarded; the connection stays open and silent.
 Fault = Literal["cut", "delay", "drop"]
-LATE_SECONDS = (0.05, 1.5)
-_READ = 1 << 20
+DELAY_SECONDS = (0.05, 1.5)
+_READ_BYTES = 1 << 20
 
 
 class Proxy:
-    """Listens on a port of its own; an async context manager.
+    """Async context manager that listens on a port of its own.
 
-    Once `every` is set, it disturbs a round trip at once and then one of `every` on average, at random distances
-    of less than twice that.
+    Once `interval` is set, the proxy disturbs the next request and then one in `interval` on average. Gaps are
+    uniform between 1 and twice `interval`.
     """
 
     def __init__(self, port: int, fault: Fault, seed: int) -> None:
         self.url = f"redis://127.0.0.1:{(own := free_port())}/0"
-        self.every = 0
-        self.round_trips = self.disturbed = self._next = 0
+        self.interval = 0
+        self.requests = self.disturbed = self._next = 0
         self._serving: set[asyncio.Task[None] | None] = set()
-        self._port, self._own, self._fault = port, own, fault
-        self._dice = random.Random(seed)
+        self._redis_port, self._port, self._fault = port, own, fault
+        self._random = random.Random(seed)
 
     async def __aenter__(self) -> Proxy:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._own)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         return self
 
     async def __aexit__(
@@ -43,21 +43,21 @@ class Proxy:
         if self._serving:
             await asyncio.wait([task for task in self._serving if task is not None])
 
-    def _disturbs(self) -> bool:
-        self.round_trips += 1
-        if not self.every or self.round_trips < self._next:
+    def _should_disturb(self) -> bool:
+        self.requests += 1
+        if not self.interval or self.requests < self._next:
             return False
-        self._next = self.round_trips + self._dice.randrange(1, 2 * self.every)
+        self._next = self.requests + self._random.randrange(1, 2 * self.interval)
         self.disturbed += 1
         return True
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         self._serving.add(asyncio.current_task())
-        redis, to_redis = await asyncio.open_connection("127.0.0.1", self._port)
+        redis, to_redis = await asyncio.open_connection("127.0.0.1", self._redis_port)
         answers = asyncio.create_task(_copy(redis, to_client))
         try:
-            while commands := await client.read(_READ):
-                if not self._disturbs():
+            while commands := await client.read(_READ_BYTES):
+                if not self._should_disturb():
                     to_redis.write(commands)
                     continue
                 answers.cancel()
@@ -65,13 +65,13 @@ class Proxy:
                 answer = b""
                 if self._fault != "drop" or self.disturbed % 2:
                     to_redis.write(commands)
-                    answer = await redis.read(_READ)  # Redis has executed the commands
+                    answer = await redis.read(_READ_BYTES)  # Redis has executed the commands
                 if self._fault == "cut":
                     break
                 if self._fault == "drop":
-                    await client.read()  # until the service hangs up
+                    await client.read()  # until the service closes the connection
                     break
-                await asyncio.sleep(self._dice.uniform(*LATE_SECONDS))
+                await asyncio.sleep(self._random.uniform(*DELAY_SECONDS))
                 to_client.write(answer)
                 answers = asyncio.create_task(_copy(redis, to_client))
         except OSError:
@@ -84,5 +84,5 @@ class Proxy:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(_READ):
+    while data := await reader.read(_READ_BYTES):
         writer.write(data)

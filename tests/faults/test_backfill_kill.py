@@ -1,4 +1,4 @@
-"""Workers are killed during a backfill; all snapshots are correct afterwards."""
+"""Workers killed repeatedly during a backfill: every user gets a correct snapshot."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.mode import LONG, report, short_or_long
+from tests.faults.modes import LONG, report, short_or_long
 from tests.model.builders import bundle_of
 from tests.servers import empty_log
 
 pytestmark = pytest.mark.faults
 
-# Each start works on about 256 users before it is killed.
+# Each start reaches about 256 users before it is killed.
 USERS, EVENTS, ITEMS = short_or_long(256, 3200), 20, 40
 SEED = 20261128
-# Slow enough to be killed midway: a batch takes milliseconds, and the pause after it about a second.
-SLOW, FAST = "0.01", "1"
+# A slow share lets no kill come too late: a batch of milliseconds, then a pause of about a second.
+SLOW_SHARE, FAST_SHARE = "0.01", "1"
 
 
 @pytest.fixture(params=["redis", "sqlite"] if LONG else ["redis"])
@@ -33,7 +33,7 @@ def state_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield url
 
 
-def test_backfill_survives_kill_9_of_its_workers(tmp_path: Path, state_url: str) -> None:
+def test_backfill_completes_after_repeated_kills(tmp_path: Path, state_url: str) -> None:
     kills, rng = short_or_long(1, 10), random.Random(SEED)
     bundles = tmp_path / "bundles"
     for n, version in enumerate(("v1", "v2")):
@@ -45,16 +45,13 @@ def test_backfill_survives_kill_9_of_its_workers(tmp_path: Path, state_url: str)
             service.post("/events/batch", {"events": events})
     snapshots: list[int] = []
     for _ in range(kills):
-        snapshots.append(
-            _kill_during_backfill(
-                tmp_path, state_url, bundles / "v2", snapshots[-1] if snapshots else 0, rng.uniform(0.0, 0.3)
-            )
-        )
-    fast = {"RECBLR_WORKERS": "2", "RECBLR_BACKFILL_SHARE": FAST}
+        before = snapshots[-1] if snapshots else 0
+        snapshots.append(_start_and_kill(tmp_path, state_url, bundles / "v2", before, rng.uniform(0.0, 0.3)))
+    fast = {"RECBLR_WORKERS": "2", "RECBLR_BACKFILL_SHARE": FAST_SHARE}
     with RunningService(tmp_path, state_url, bundles / "v2", **fast) as service:
         started_at = time.monotonic()
         wait_for("the end of the backfill", lambda: not _progress(service)["running"])
-        seconds, found = time.monotonic() - started_at, _progress(service)
+        seconds, progress = time.monotonic() - started_at, _progress(service)
         audits = [service.get(f"/users/u{user}/audit") for user in range(USERS)]
     missing = sum((audit["snapshot"], audit["applied"]) != ("found", EVENTS) for audit in audits)
     wrong = sum(audit["max_relative_error"] > 1e-5 for audit in audits)
@@ -64,29 +61,37 @@ def test_backfill_survives_kill_9_of_its_workers(tmp_path: Path, state_url: str)
         seed=SEED,
         kills=kills,
         users=USERS,
-        snapshots_reported_at_the_kills=snapshots,
-        walks=found["walk"],
+        snapshots_at_the_kills=snapshots,
+        walks=progress["walk"],
         missing=missing,
         wrong=wrong,
-        end_after_last_start_seconds=round(seconds, 2),
+        completed_after_last_start_seconds=round(seconds, 2),
     )
     assert {audit["model_version"] for audit in audits} == {"v2"}
     assert (missing, wrong) == (0, 0)
 
 
-def _kill_during_backfill(folder: Path, state_url: str, bundle: Path, before: int, pause: float) -> int:
+def _start_and_kill(folder: Path, state_url: str, bundle: Path, before: int, pause: float) -> int:
     """Kill two slow workers soon after their first snapshots.
 
-    Returns the number of snapshots by then.
+    Args:
+        folder: folder of the service's log.
+        state_url: the store.
+        bundle: the bundle to serve.
+        before: snapshots of earlier starts.
+        pause: seconds between the first snapshots and the kill.
+
+    Returns:
+        Snapshots written so far, by all starts.
     """
-    service = RunningService(folder, state_url, bundle, RECBLR_WORKERS="2", RECBLR_BACKFILL_SHARE=SLOW)
+    service = RunningService(folder, state_url, bundle, RECBLR_WORKERS="2", RECBLR_BACKFILL_SHARE=SLOW_SHARE)
     with service:
         wait_for("snapshots of this start", lambda: _progress(service).get("snapshots", 0) > before)
         time.sleep(pause)
-        found = _progress(service)
-        assert found["running"], "the backfill was too fast to be killed midway"
+        progress = _progress(service)
+        assert progress["running"], "the backfill ended before the kill"
         service.kill()
-        return int(found["snapshots"])
+        return int(progress["snapshots"])
 
 
 def _progress(service: RunningService) -> dict[str, Any]:

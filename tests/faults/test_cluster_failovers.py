@@ -1,8 +1,7 @@
-"""A cluster loses a primary.
+"""Loss of one primary of a Redis Cluster of three.
 
-The fault is a planned failover, a pause of 6 s, or kill -9.
-
-No acknowledged event is lost or duplicated, and users of the other primaries are not affected.
+The primary is lost by a planned failover, a pause of 6 s, or kill -9. No acknowledged event is lost or duplicated,
+and users on the other two primaries see no error.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from model.config import ModelConfig
 from service.store.redis.layout import keys
 from tests.deployments import SLOTS, ClusterServers, info, wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.mode import report, short_or_long
-from tests.faults.population import audit_users
-from tests.faults.totals import Totals
+from tests.faults.modes import report, short_or_long
+from tests.faults.population import audit_all_users
+from tests.faults.tally import Tally
 from tests.faults.writers import Load
 from tests.model.builders import bundle_of
 
@@ -36,7 +35,7 @@ BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, la
 
 
 class Shard:
-    """A third of the slots, with its primary and replica."""
+    """A third of the slots, with its primary and its replica."""
 
     def __init__(self, cluster: ClusterServers, number: int) -> None:
         self._cluster = cluster
@@ -47,12 +46,12 @@ class Shard:
         return 3 * key_slot(keys(user)[0].encode()) // SLOTS == self._number
 
     def plan(self) -> None:
-        """Run CLUSTER FAILOVER."""
+        """Promote the replica by CLUSTER FAILOVER."""
         self._cluster.fail_over(self.replica)
         self._swap_roles()
 
     def pause(self) -> None:
-        """Pause the primary for longer than the cluster waits for it."""
+        """Stop the primary by SIGSTOP until the replica is promoted."""
         started_at = time.monotonic()
         self.primary.pause()
         self._await_promotion()
@@ -61,14 +60,14 @@ class Shard:
         self._swap_roles()
 
     def kill(self) -> None:
-        """Kill the primary; restart it once the replica is promoted."""
+        """Kill the primary; restart it after the replica is promoted."""
         self.primary.kill()
         self._await_promotion()
         self.primary.start()
         self._swap_roles()
 
     def _await_promotion(self) -> None:
-        wait_for("the replica to take over", lambda: info(self.replica, "replication")["role"] == "master")
+        wait_for("the promotion of the replica", lambda: info(self.replica, "replication")["role"] == "master")
 
     def _swap_roles(self) -> None:
         self.primary, self.replica = self.replica, self.primary
@@ -81,7 +80,7 @@ FAULTS: dict[str, Callable[[Shard], None]] = {
 }
 
 
-def test_failed_primary_loses_no_event_and_affects_only_its_users(tmp_path: Path) -> None:
+def test_loss_of_a_primary_loses_no_acknowledged_event(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", BUNDLE)
     rounds = short_or_long(1, 5)
     settings = {"RECBLR_REDIS_WAIT": "1", "RECBLR_EVENTS_KEPT": "100000"}
@@ -92,35 +91,35 @@ def test_failed_primary_loses_no_event_and_affects_only_its_users(tmp_path: Path
         shards = [Shard(cluster, number) for number in range(3)]
         rng = random.Random(SEED)
         for fault in FAULTS:
-            own, others = Totals(BUNDLE), Totals(BUNDLE)
+            affected, others = Tally(BUNDLE), Tally(BUNDLE)
             for number in range(rounds):
                 users = [f"{fault}-{number}-{n}" for n in range(20 * USERS)]
-                asyncio.run(_fail_one_shard(cluster, service, rng.choice(shards), fault, users, own, others))
-            audited = asyncio.run(audit_users(service.url, cluster.url))
+                asyncio.run(_break_one(cluster, service, rng.choice(shards), fault, users, affected, others))
+            audited = asyncio.run(audit_all_users(service.url, cluster.url))
             report(
                 f"a cluster, {fault} of a primary",
                 seed=SEED,
                 rounds=rounds,
-                **own.figures(),
+                **affected.figures(),
                 of_other_primaries=others.figures(),
                 **audited.figures(),
             )
-            assert own.clean(), own.examples
+            assert affected.clean(), affected.examples
             assert others.clean(), others.examples
-            assert set(own.statuses) <= {"200", "503"}
+            assert set(affected.statuses) <= {"200", "503"}
             assert set(others.statuses) == {"200"}
             assert audited.damaged == 0
             assert audited.max_relative_error <= 1e-5
 
 
-async def _fail_one_shard(
+async def _break_one(
     cluster: ClusterServers,
     service: RunningService,
     shard: Shard,
     fault: str,
     users: Sequence[str],
-    own: Totals,
-    others: Totals,
+    affected: Tally,
+    others: Tally,
 ) -> None:
     items = [item.item_id for item in BUNDLE.items]
     loads = [
@@ -130,15 +129,15 @@ async def _fail_one_shard(
             items,
             SEED,
             writers=WRITERS,
-            pause=0.01,
+            pause_seconds=0.01,
         )
         for own in (True, False)
     ]
     async with loads[0].running(), loads[1].running():
-        await loads[0].acknowledged_more(100)
+        await loads[0].wait_for_acknowledged(100)
         started_at = time.monotonic()
         await asyncio.to_thread(FAULTS[fault], shard)
-        await loads[0].acknowledged_more(100)
-    for totals, load in zip((own, others), loads, strict=True):
-        await totals.add(load, started_at)
+        await loads[0].wait_for_acknowledged(100)
+    for tally, load in zip((affected, others), loads, strict=True):
+        await tally.add(load, started_at)
     await asyncio.to_thread(cluster.await_healthy)

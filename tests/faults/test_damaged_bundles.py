@@ -1,4 +1,4 @@
-"""Damaged bundles are refused at start and at reload, and never executed."""
+"""Damaged bundles at start and at reload are refused, and never executed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 from model.bundle.bundle import ITEMS, MANIFEST, WEIGHTS, write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, ROOT, RunningService
-from tests.faults.mode import report
+from tests.faults.modes import report
 from tests.model.builders import bundle_of
 from tests.servers import free_port
 
@@ -30,8 +30,8 @@ CONFIG = ModelConfig(items=40, dim=4, expansion=1, conv_width=2, layers=1)
 NORM = "layer_norm.weight"
 
 
-def _replace_files(folder: Path, **files: bytes) -> None:
-    """Replace files with their checksums, so that later checks must refuse."""
+def _seal(folder: Path, **files: bytes) -> None:
+    """Write `files` with valid checksums, so that only later checks can refuse."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     for name, data in zip((WEIGHTS, ITEMS), (files.get("weights"), files.get("items")), strict=True):
         if data is not None:
@@ -52,23 +52,23 @@ def _truncated(folder: Path) -> None:
 
 def _wrong_shape(folder: Path) -> None:
     weights = load((folder / WEIGHTS).read_bytes())
-    _replace_files(folder, weights=save({**weights, NORM: weights[NORM][:-1].copy()}))
+    _seal(folder, weights=save({**weights, NORM: weights[NORM][:-1].copy()}))
 
 
 def _nan(folder: Path) -> None:
     weights = load((folder / WEIGHTS).read_bytes())
-    _replace_files(folder, weights=save({**weights, NORM: np.full_like(weights[NORM], np.nan)}))
+    _seal(folder, weights=save({**weights, NORM: np.full_like(weights[NORM], np.nan)}))
 
 
 def _too_large(folder: Path) -> None:
-    """Consistent sizes in the header, larger than any file or memory."""
+    """Write a weights header with consistent sizes beyond any memory."""
     array = {"dtype": "F32", "shape": [10**30], "data_offsets": [0, 4 * 10**30]}
     header = json.dumps({NORM: array}).encode()
-    _replace_files(folder, weights=len(header).to_bytes(8, "little") + header + bytes(16))
+    _seal(folder, weights=len(header).to_bytes(8, "little") + header + bytes(16))
 
 
 def _outside(folder: Path) -> None:
-    """The manifest names valid weights in another folder."""
+    """Write a manifest that names valid weights outside the bundle."""
     (folder.parent / "elsewhere").mkdir(exist_ok=True)
     shutil.move(folder / WEIGHTS, folder.parent / "elsewhere" / WEIGHTS)
     manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -83,7 +83,7 @@ def _link(folder: Path) -> None:
 
 
 class _Payload:
-    """Creates a folder when unpickled."""
+    """Object that creates a folder when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self._mark = mark
@@ -93,15 +93,15 @@ class _Payload:
 
 
 def _pickle(folder: Path) -> None:
-    _replace_files(folder, weights=pickle.dumps(_Payload(folder.parent / "ran")))
+    _seal(folder, weights=pickle.dumps(_Payload(folder.parent / "ran")))
 
 
 DAMAGES = (_flipped, _truncated, _wrong_shape, _nan, _too_large, _outside, _link, _pickle)
 
 
-def test_damaged_bundle_is_refused_at_start_in_one_line(tmp_path: Path) -> None:
+def test_start_with_a_damaged_bundle_fails_with_one_line(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")}
-    messages = {}
+    said = {}
     for damage in DAMAGES:
         folder = tmp_path / damage.__name__ / "v1"
         write_bundle(folder, bundle_of(CONFIG))
@@ -120,14 +120,14 @@ def test_damaged_bundle_is_refused_at_start_in_one_line(tmp_path: Path) -> None:
             timeout=60,
             check=False,
         )
-        messages[damage.__name__.strip("_")] = started.stderr.removeprefix("recblr-serve: ").strip()
+        said[damage.__name__.strip("_")] = started.stderr.removeprefix("recblr-serve: ").strip()
         assert started.returncode == 2, started.stderr
         assert started.stderr.count("\n") == 1, started.stderr
         assert not (folder.parent / "ran").exists()
-    report("damaged bundles at the start", refused=len(messages), of=len(DAMAGES), one_line_each=True)
+    report("damaged bundles at the start", refused=len(said), of=len(DAMAGES), one_line_each=True)
 
 
-def test_damaged_bundle_is_refused_at_reload_and_the_live_one_stays(tmp_path: Path) -> None:
+def test_reload_of_a_damaged_bundle_is_refused_and_the_live_version_stays(tmp_path: Path) -> None:
     bundles = tmp_path / "bundles"
     write_bundle(bundles / "good", bundle_of(CONFIG))
     statuses = []
@@ -145,7 +145,7 @@ def test_damaged_bundle_is_refused_at_reload_and_the_live_one_stays(tmp_path: Pa
                 timeout=30,
             )
             statuses.append(answer.status_code)
-            # With a damaged manifest the version is not found; other damage is found when it is loaded.
+            # 404: a bundle with a damaged manifest is not listed. 409: other damage is found on load.
             assert answer.status_code in (404, 409), answer.text
             assert "\n" not in answer.json()["error"]["message"]
             assert service.get("/model")["version"] == live

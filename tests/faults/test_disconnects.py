@@ -1,6 +1,6 @@
-"""Clients disconnect at random moments.
+"""Clients that disconnect at random moments.
 
-No answer has another user's data, and no connection is left open.
+No answer contains another user's data, and no connection stays open.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, RunningService
-from tests.faults.mode import report, short_or_long
+from tests.faults.modes import report, short_or_long
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 
 pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 SEED = 20261124
-ITEMS, MAX_CONCURRENT = 40, 64
+ITEMS, AT_ONCE = 40, 64
 TIMEOUT_SECONDS = 30.0
 # When a client disconnects: within its request, before the answer, within the answer, or never.
 MOMENTS = ("request", "before the answer", "answer", "never")
@@ -35,7 +35,7 @@ MOMENTS = ("request", "before the answer", "answer", "never")
 
 @dataclass
 class Client:
-    """One client and its results."""
+    """Actions and results of one client."""
 
     user: str
     moment: str
@@ -43,16 +43,16 @@ class Client:
     wrong: str = ""
 
 
-def test_disconnecting_clients_get_only_their_own_answers(tmp_path: Path) -> None:
+def test_disconnects_leak_no_connection_and_no_data(tmp_path: Path) -> None:
     count = short_or_long(400, 5000)
     write_bundle(tmp_path / "bundle", bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1)))
     rng = random.Random(SEED)
     clients = [Client(f"client {n}", rng.choice(MOMENTS)) for n in range(count)]
     with RedisServer() as server, RunningService(tmp_path, server.url, tmp_path / "bundle") as service:
-        service.get("/model")  # opens the connection of `service`, which stays open
+        service.get("/model")  # the test's own client holds one connection, before and after
         before = service.connections()
         assert before
-        asyncio.run(_run_clients(service.url, clients, random.Random(SEED)))
+        asyncio.run(_all(service.url, clients, random.Random(SEED)))
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while (left := service.connections() - before) > 0 and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -75,27 +75,27 @@ def test_disconnecting_clients_get_only_their_own_answers(tmp_path: Path) -> Non
     assert not wrong
     assert (lost, left) == (0, 0)
     assert in_progress is not None
-    assert float(in_progress[1]) == 1.0  # the metrics request itself
+    assert float(in_progress[1]) == 1.0  # the request for the metrics
 
 
-async def _run_clients(url: str, clients: list[Client], rng: random.Random) -> None:
-    gate = asyncio.Semaphore(MAX_CONCURRENT)
+async def _all(url: str, clients: list[Client], rng: random.Random) -> None:
+    gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(client: Client, own: random.Random) -> None:
         async with gate:
-            await _run_client(url, client, own)
+            await _run(url, client, own)
 
     await asyncio.gather(*(one(client, random.Random(rng.random())) for client in clients))
 
 
-async def _run_client(url: str, client: Client, rng: random.Random) -> None:
-    """Send a few requests and disconnect during the last one."""
+async def _run(url: str, client: Client, rng: random.Random) -> None:
+    """Send some requests on one connection; abort the last at `client.moment`."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
         for _ in range(rng.randrange(3)):
             writer.write(_request(client.user, rng))
-            _check_answer(client, *await _answer(reader))
+            _evaluate(client, *await _answer(reader))
         request = _request(client.user, rng)
         if client.moment == "request":
             writer.write(request[: rng.randrange(1, len(request))])
@@ -106,7 +106,7 @@ async def _run_client(url: str, client: Client, rng: random.Random) -> None:
         if client.moment == "answer":
             await reader.read(rng.randrange(1, 200))
         elif client.moment == "never":
-            _check_answer(client, *await _answer(reader))
+            _evaluate(client, *await _answer(reader))
     finally:
         if rng.random() < 0.5:
             writer.transport.abort()  # RST instead of FIN
@@ -130,8 +130,8 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
         return head, await reader.readexactly(int(size[1]))
 
 
-def _check_answer(client: Client, head: str, body: bytes) -> None:
-    """Check that the answer is about this client's user only."""
+def _evaluate(client: Client, head: str, body: bytes) -> None:
+    """Check that the answer belongs to this client's request and user."""
     found = json.loads(body)
     about = {found.get("user_id"), found.get("recommendations", found).get("user_id")}
     if (

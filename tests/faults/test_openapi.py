@@ -1,4 +1,4 @@
-"""Requests generated from the OpenAPI document get declared answers and no 5xx."""
+"""Generated requests, valid and invalid, get declared answers and no 5xx."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from schemathesis.checks import CHECKS, load_all_checks
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, RunningService
-from tests.faults.mode import report, short_or_long
+from tests.faults.modes import report, short_or_long
 from tests.model.builders import bundle_of
 
 pytestmark = pytest.mark.faults
 
 load_all_checks()
 
-# Schemathesis' checks of a single request. test_auth_matrix.py covers authentication. A valid request may still be
-# refused: the schema of a timestamp allows any string.
+# The checks of schemathesis that apply to a single request. Authentication has a test of its own, and a request that
+# fits the schema may still be refused: the schema cannot describe every format.
 CHECKED = CHECKS.get_by_names(
     (
         "not_a_server_error",
@@ -34,8 +34,8 @@ CHECKED = CHECKS.get_by_names(
     )
 )
 REJECTION = CHECKS.get_by_names(("negative_data_rejection",))
-WITHOUT_INPUT = ("/healthz", "/readyz", "/metrics", "/v1/model")  # no input to get wrong
-BATCH = "/v1/events/batch"  # it check_answer 200 and says of each event what is wrong with it
+WITHOUT_INPUT = ("/healthz", "/readyz", "/metrics", "/v1/model")  # no input that could be invalid
+BATCH = "/v1/events/batch"  # answers 200 with an outcome for each event
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
-def test_generated_requests_get_declared_answers(service: RunningService, mode: GenerationMode) -> None:
+def test_every_answer_conforms_to_the_openapi_document(service: RunningService, mode: GenerationMode) -> None:
     headers = {"X-API-Key": KEY}
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
     statuses: Counter[int] = Counter()
@@ -64,13 +64,13 @@ def test_generated_requests_get_declared_answers(service: RunningService, mode: 
             suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy(generation_mode=mode))
-        def check_answer(case: Case) -> None:
+        def answers(case: Case) -> None:
             response = case.call(headers=headers, timeout=30)
             statuses[response.status_code] += 1
             checks = CHECKED + (REJECTION if case.operation.path != BATCH else [])
             case.validate_response(response, headers=headers, checks=checks)
 
-        check_answer()
+        answers()
     report(
         "requests generated from the OpenAPI document",
         mode=mode.value,

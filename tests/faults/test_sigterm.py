@@ -1,4 +1,4 @@
-"""SIGTERM under load: accepted requests are answered within the grace period."""
+"""SIGTERM under load: accepted requests are answered before the service ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
-from tests.faults.mode import report, short_or_long
-from tests.faults.oracle import read_logs
-from tests.faults.verification import check_load
+from tests.faults.load_checks import check_load
+from tests.faults.modes import report, short_or_long
+from tests.faults.oracle import logs_of
 from tests.faults.writers import Load
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 SEED = 20261128
 ITEMS, WRITERS = 40, 32
-GRACE_SECONDS = 20.0  # for accepted requests; see service/__main__.py
+GRACE_SECONDS = 20.0  # for accepted requests; see `service/__main__.py`
 BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=16))
 
 
@@ -42,14 +42,14 @@ def test_sigterm_under_load_fails_no_accepted_request(tmp_path: Path, workers: i
                 [f"i{row}" for row in range(1, ITEMS + 1)],
                 SEED + stop,
                 writers=WRITERS,
-                twice=0.0,
-                repeat=False,
+                duplicate_fraction=0.0,
+                retry=False,
             )
             loads.append(load)
-            stops[stop] = asyncio.run(_stop_under_load(service, load))
+            stops[stop] = asyncio.run(_stop_seconds(service, load))
         with service:
-            all_findings = [asyncio.run(check_load(load, [BUNDLE])) for load in loads]
-            accepted_unanswered = sum(asyncio.run(_count_appended(load)) for load in loads)
+            results = [asyncio.run(check_load(load, [BUNDLE])) for load in loads]
+            accepted_unanswered = sum(asyncio.run(_unanswered(load)) for load in loads)
     report(
         "SIGTERM under load",
         workers=workers,
@@ -58,25 +58,25 @@ def test_sigterm_under_load_fails_no_accepted_request(tmp_path: Path, workers: i
         acknowledged=sum(len(load.acknowledged) for load in loads),
         not_accepted=sum(len(load.unanswered) for load in loads) - accepted_unanswered,
         accepted_and_not_answered=accepted_unanswered,
-        **{name: sum(findings.figures()[name] for findings in all_findings) for name in all_findings[0].figures()},
+        **{name: sum(result.figures()[name] for result in results) for name in results[0].figures()},
         longest_exit_seconds=round(max(stops), 2),
     )
-    assert all(findings.clean() for findings in all_findings), all_findings
+    assert all(result.clean() for result in results), results
     assert accepted_unanswered == 0
-    assert all(load.unanswered for load in loads)  # otherwise the stop met no request
+    assert all(load.unanswered for load in loads)  # the stop interrupted some
     assert max(stops) < GRACE_SECONDS
 
 
-async def _stop_under_load(service: RunningService, load: Load) -> float:
-    """Stop the service under load; return the seconds until it exits."""
+async def _stop_seconds(service: RunningService, load: Load) -> float:
+    """Stop the service under load; return the seconds it took."""
     async with load.running():
-        await load.acknowledged_more(20 * WRITERS)
+        await load.wait_for_acknowledged(20 * WRITERS)
         started_at = time.monotonic()
         assert await asyncio.to_thread(service.stop) == 0
         return time.monotonic() - started_at
 
 
-async def _count_appended(load: Load) -> int:
-    """Count the events in the log that were not answered."""
-    logs = await read_logs(load.url, load.users)
-    return len({kept.name for log in logs.values() for kept in log} & load.unanswered)
+async def _unanswered(load: Load) -> int:
+    """Return the number of unanswered events that are in the log."""
+    logs = await logs_of(load.url, load.users)
+    return len({entry.number for log in logs.values() for entry in log} & load.unanswered)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.mode import report, short_or_long
+from tests.faults.modes import report, short_or_long
 from tests.faults.simulation.__main__ import main
 from tests.faults.simulation.run import simulate
 from tests.store.mutants import (

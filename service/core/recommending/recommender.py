@@ -1,9 +1,12 @@
 """Use cases: record events, recommend items, read and edit a user's log.
 
-    append events, read the log     ->  replay and score    ->  answer
-    (BatchedStore.append_and_read)      (BatchedEngine.run)  `->  write a snapshot, in the background
+Steps of a request:
 
-Every answer is the replay of the user's committed events under one model.
+    BatchedStore.append_and_read    append the events, and read the user's log
+    BatchedEngine.run               replay the pending events, and answer the query
+    SnapshotWriter.offer            store the new state, after the answer was sent
+
+Every answer is the replay of the user's appended events under one model.
 """
 
 from __future__ import annotations
@@ -147,10 +150,6 @@ class Recommender:
         """Find the nearest items; return them after the model version."""
         engine, deadline = self._models.live, self._clock() + self._timeout_seconds
         return engine.version, await self._batched_engine.similar(engine, item_id, k, deadline)
-
-    def model_for(self, user_id: str) -> Engine:
-        """Return the model that answers this user."""
-        return self._models.for_user(user_id)
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History:
         """Read a page of the user's log; raises `UserNotFound`."""

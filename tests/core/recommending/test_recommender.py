@@ -134,7 +134,7 @@ def test_ab_test_answers_each_user_with_one_model_everywhere() -> None:
             assert recorded.answer is not None
             assert recorded.answer.model_version == version
             assert (await harness.recommender.recommend(user, TOP_3)).model_version == version
-            assert harness.recommender.model_for(user).version == version
+            assert (await harness.recommender.audit(user)).model_version == version
         await harness.recommender.record_batch([(user, event(item)) for user in "ab" for item in ("11", "12")])
         await harness.recommender.close()
         for user, version, other in (("a", "v1", "v2"), ("b", "v2", "v1")):

@@ -1,4 +1,4 @@
-"""Modes of the fault tests: short, and long in `make faults`."""
+"""Short fault tests for the suite, long ones for `make faults`."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def short_or_long(short: int, long: int) -> int:
 
 
 def report(fault: str, **figures: object) -> None:
-    """Print one line of JSON, which `make faults` shows."""
-    print(json.dumps({"fault": fault, "form": "long" if LONG else "short", **figures}))
+    """Print a line of JSON, which `make faults` shows."""
+    print(json.dumps({"fault": fault, "mode": "long" if LONG else "short", **figures}))

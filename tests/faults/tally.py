@@ -1,4 +1,4 @@
-"""Totals over the rounds of one fault."""
+"""Sum of the results of several rounds of one fault."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from model.bundle.bundle import Bundle
-from tests.faults.verification import check_load
+from tests.faults.load_checks import check_load
 from tests.faults.writers import Load
 
 
 @dataclass
-class Totals:
-    """Totals of one group of users.
+class Tally:
+    """Results of users that met the same fault.
 
     `silence` is the longest time without an acknowledgement, in seconds.
     """
@@ -21,26 +21,26 @@ class Totals:
     acknowledged: int = 0
     silence: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
-    problems: Counter[str] = field(default_factory=Counter)
+    violations: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
     async def add(self, load: Load, started_at: float) -> None:
-        """Check a finished load and add it; the fault began at `started_at`."""
-        findings = await check_load(load, [self.bundle])
+        """Check a load that has ended; the fault began at `started_at` (`time.monotonic`)."""
+        result = await check_load(load, [self.bundle])
         self.acknowledged += len(load.acknowledged)
         self.silence = max(self.silence, load.longest_silence(started_at))
         self.statuses.update(load.statuses)
-        self.problems.update(findings.figures())
-        self.examples += findings.examples
+        self.violations.update(result.figures())
+        self.examples += result.examples
 
     def figures(self) -> dict[str, object]:
         """Return the figures for the report."""
         return {
             "acknowledged": self.acknowledged,
-            **self.problems,
+            **self.violations,
             "statuses": self.statuses,
             "longest_silence_seconds": round(self.silence, 2),
         }
 
     def clean(self) -> bool:
-        return not any(self.problems.values())
+        return not any(self.violations.values())
