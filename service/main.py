@@ -159,7 +159,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
 async def _open_models(
     settings: Settings, store: Store, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> RolloutManager:
-    """Load the models to serve, and follow the desired state from then on."""
+    """Load the served models and start to follow the desired state."""
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     models = RolloutManager(model_registry(settings), store, name, meter, watch=settings.watch)
     await models.start()

@@ -36,7 +36,7 @@ class RedisServer:
         """`options` are options of redis.conf, with _ instead of -."""
         executable = shutil.which("redis-server")
         if executable is None:
-            raise RuntimeError("redis-server is not installed, and the store's tests need a real one")
+            raise RuntimeError("redis-server is not installed; these tests need it")
         self._executable = executable
         self._options = {name.replace("_", "-"): value for name, value in options.items()}
         self._process: subprocess.Popen[bytes] | None = None

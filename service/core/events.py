@@ -10,6 +10,8 @@ from typing import NamedTuple
 # An event without an `event_id` is addressed by one made of its sequence, so clients may not choose ids of this form.
 RESERVED_EVENT_ID = re.compile(r"seq-[0-9]+")
 
+DAY_SECONDS = 86_400  # unit of retention by age
+
 
 class NewEvent(NamedTuple):
     """An event to append; `timestamp` in Unix seconds.

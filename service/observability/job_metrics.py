@@ -8,7 +8,7 @@ from service.core.jobs.backfill_progress_record import BackfillWork
 
 
 class BackfillMetrics:
-    """Metrics of backfills; implements `core.jobs.backfill.BackfillMeter`."""
+    """Metrics of backfills; implements `core.jobs.backfill_worker.BackfillMeter`."""
 
     def __init__(self, registry: CollectorRegistry, snapshots_damaged: Counter) -> None:
         self._snapshots_damaged = snapshots_damaged

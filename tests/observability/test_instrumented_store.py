@@ -14,7 +14,7 @@ from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, NewEvent, SnapshotPut
 from service.core.ports import Store
 from service.observability.instrumented_store import InstrumentedStore, StoreMetrics
-from tests.core.fakes import MemoryStore
+from tests.core.memory_store import MemoryStore
 
 Call = Callable[[Store], Awaitable[object]]
 

@@ -11,7 +11,7 @@ import pytest
 from service.core.jobs.backfill_progress_record import Progress
 from tests.api.app_harness import AppHarness
 from tests.api.conftest import KEY
-from tests.core.fakes import MemoryStore
+from tests.core.memory_store import MemoryStore
 
 HEADERS = {"x-api-key": KEY}
 
