@@ -2,7 +2,7 @@
 
 The keys of one user and the stream of the user's shard share a hash tag, so that a script touches one slot:
 
-    {12}:user:<id>         hash, the user's record:
+    {12}:user:<id>         hash of a user:
         head               format byte, newest sequence and newest sequence that retention removed (two doubles,
                            little-endian), generation. A user without a head does not exist
         e:<event_id>       for each kept event with an id: format byte, fingerprint (16 characters), sequence (digits)
