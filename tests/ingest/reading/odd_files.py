@@ -1,4 +1,4 @@
-"""Odd files of events that are read, and what they are read as."""
+"""Odd files of events that are read, and their events."""
 
 from __future__ import annotations
 
