@@ -6,9 +6,10 @@
     published refit   |----------------------- trained on --------------------|
 
 A bundle's manifest records the newest event that it was trained on (`last_timestamp`). The cut is never before that
-of the live model, so both models predict from the same history. The comparison measures the hyperparameters on
-today's data; the published model is a refit with the same hyperparameters. A live bundle without `last_timestamp` may
-have been trained on the events compared on, which favours it.
+of the live model, so both models predict from the same history, and no event decides that the live model may know. A
+live bundle without `last_timestamp` may know all events until it was created. Wrong clocks and imported history do
+not move the cut: see `time_split`. The comparison measures the hyperparameters on today's data; the published model is
+a refit with the same hyperparameters.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ def _write_candidate(
         "Newest events": figures,
     }
     write_report(run.folder, candidate.network, run.data, metrics, tables)
-    origin = _origin(candidate) | {"last_timestamp": split.trained_until, "refit": False}
+    origin = _origin(candidate) | {"last_timestamp": _known_time(split.trained_until), "refit": False}
     write_run_bundle(run, candidate.network, metrics, origin)
 
 
@@ -164,9 +165,8 @@ def _refit(
     config = replace(run.config, items=len(data.item_ids))
     refit_run = replace(run, data=data, config=config, folder=run.folder / "refit")
     network = refit(refit_run, candidate.best_epoch)
-    # A timestamp in the future must not make all events until then look as if they had been trained on.
-    newest = min(timeline.newest_time_before(math.inf), time.time())
-    evaluated = {"events": len(run.data.rows), "last_timestamp": split.trained_until}
+    newest = _known_time(timeline.newest_time_before(math.inf))
+    evaluated = {"events": len(run.data.rows), "last_timestamp": _known_time(split.trained_until)}
     origin = _origin(candidate) | {"last_timestamp": newest, "refit": True, "evaluated": evaluated}
     write_run_bundle(refit_run, network, metrics, origin)
     return bundle_folder(refit_run)
@@ -174,6 +174,11 @@ def _refit(
 
 def _origin(candidate: TrainingResult) -> dict[str, Any]:
     return {"source": "event log", "best_epoch": candidate.best_epoch}
+
+
+def _known_time(newest: float) -> float:
+    """Return a time that no event trained on is after; -inf means that no time is known."""
+    return newest if math.isfinite(newest) else time.time()
 
 
 def _too_few_events(split: TimeSplit, job: RetrainJob) -> str:
