@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     device: Literal["cpu", "cuda"] = Field(
         default="cpu",
         title="cpu or cuda",
-        description="Device that runs the model. cuda is an NVIDIA GPU and needs the extra recblr-service[gpu].",
+        description="Device that runs the model. cuda is an NVIDIA GPU and needs the extra gpu.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",

@@ -48,7 +48,7 @@ def test_help_names_every_setting_without_utf8_locale() -> None:
     for name in Settings.model_fields:
         assert f"RECBLR_{name.upper()}\n" in done.stdout
     assert settings_help() in done.stdout
-    assert "recblr-service[gpu]" in done.stdout
+    assert "needs the extra gpu" in done.stdout
     assert "--precompile" in done.stdout
 
 

@@ -22,20 +22,17 @@ class BundleEngine:
     """A loaded model; see core.ports.Engine. A subclass adds `cost`."""
 
     def __init__(self, bundle: Bundle, recurrence: Recurrence, search: Search) -> None:
+        self.version = bundle.version
         # The backends hold the weights; a large table must not be held twice.
         self._bundle = replace(bundle, weights={})
         self._recurrence, self._search = recurrence, search
-        self._layout = recurrence.codec.layout
+        self._codec, self._layout = recurrence.codec, recurrence.codec.layout
+        self._cold_state_bytes = self._layout.float_bytes  # size of a state without rows
         self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
         # A model without a start token orders items by popularity before a user's first item.
         self._popularity = np.array([item.popularity for item in bundle.items], np.float32)
         self._rows_by_popularity = 1 + np.argsort(-self._popularity, kind="stable")
         self._popularity_ranks = [0, *(1 + np.argsort(self._rows_by_popularity, kind="stable")).tolist()]
-
-    @property
-    def version(self) -> str:
-        """The bundle's version."""
-        return self._bundle.version
 
     def knows(self, item_id: str) -> bool:
         """Return whether the model has an embedding for the item."""
@@ -55,7 +52,7 @@ class BundleEngine:
         """Replay and answer all requests as one batch; see core.ports.Engine."""
         states = [self._recurrence.initial_state if request.state is None else request.state for request in requests]
         batch = join_states([state if len(state) % WORD_BYTES == 0 else b"" for state in states])
-        valid: list[bool] = self._recurrence.valid(batch).tolist()
+        valid: list[bool] = self._codec.valid(batch).tolist()
         rows = [self._known_rows(request.items) for request in requests]
         ranks: dict[int, list[TargetRank]] = {}
         if evaluated := [n for n, request in enumerate(requests) if request.evaluated and valid[n]]:
@@ -79,7 +76,7 @@ class BundleEngine:
     def difference(self, state: bytes, expected: bytes) -> float:
         """Return the relative difference of two states; see core.ports.Engine."""
         for data in (state, expected):
-            if len(data) % WORD_BYTES or not self._recurrence.valid(join_states([data]))[0]:
+            if len(data) % WORD_BYTES or not self._codec.valid(join_states([data]))[0]:
                 raise self._damaged(data)
         found, wanted = self._recurrence.recurrent_values(state), self._recurrence.recurrent_values(expected)
         return float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
@@ -89,11 +86,10 @@ class BundleEngine:
         return [row for item in items if (row := known.get(item))]
 
     def _is_cold(self, state: bytes) -> bool:
-        return len(state) == self._layout.float_bytes
+        return len(state) == self._cold_state_bytes
 
     def _damaged(self, data: bytes) -> StateDamagedError:
-        size = self._layout.float_bytes
-        return StateDamagedError(f"{len(data)} bytes are not a state of {size} bytes and rows")
+        return StateDamagedError(f"{len(data)} bytes are not a state of {self._cold_state_bytes} bytes and rows")
 
     def _evaluate(
         self,

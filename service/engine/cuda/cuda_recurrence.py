@@ -13,7 +13,6 @@ from itertools import accumulate, chain
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.batch_states import replay_histories
@@ -42,10 +41,6 @@ class CudaRecurrence:
         self._initial_conv: F32 = np.ascontiguousarray(conv[0, 0])
         self.initial_state = self.codec.pack_initial(h, conv, output.cpu().numpy())
         self._captured = CapturedStep(network) if self._device.type == "cuda" else None
-
-    def valid(self, states: StateBatch) -> NDArray[np.bool_]:
-        """Return which states can be results of a replay."""
-        return self.codec.valid(states)
 
     @torch.no_grad()
     def replay(self, states: StateBatch, selected: Sequence[int], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
