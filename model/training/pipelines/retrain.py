@@ -190,7 +190,7 @@ def _version_of(live: Path | None) -> str | None:
 
 
 def _known_time(newest: float) -> float:
-    """Return a time that no event trained on is after; -inf means that no time is known."""
+    """Return the newest known time, or now for -inf."""
     return newest if math.isfinite(newest) else time.time()
 
 

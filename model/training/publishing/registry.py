@@ -33,10 +33,11 @@ def newest_bundle(registry: Path) -> Path | None:
 
 
 def trained_until(bundle: Path) -> float:
-    """Return a time after which a bundle's model knows no event, in Unix seconds.
+    """Return a time after which the model knows no event.
 
-    It is the newest training timestamp if the manifest records one, otherwise when the bundle was created, and
-    otherwise when its manifest was written. A time in the future is wrong and does not count. -inf if none is left.
+    It is in Unix seconds: the newest training timestamp if the manifest records one, otherwise when the bundle was
+    created, and otherwise when its manifest was written. A time in the future is wrong and does not count. -inf if
+    none is left.
     """
     manifest = read_manifest(bundle)
     recorded = manifest.training_data.get("last_timestamp")
@@ -47,7 +48,7 @@ def trained_until(bundle: Path) -> float:
 
 
 def _unix_time(text: str) -> float | None:
-    """Return the Unix time of an ISO 8601 text, None if it is none."""
+    """Return the Unix time of an ISO 8601 text, or None."""
     try:
         found = datetime.fromisoformat(text)
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
