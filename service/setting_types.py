@@ -44,7 +44,9 @@ def _entries(text: str) -> tuple[str, ...]:
 
 
 def _parse_keys(value: object) -> object:
-    return tuple(map(parse_key, _entries(value))) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return tuple(parse_key(entry, f"key-{position}") for position, entry in enumerate(_entries(value), 1))
 
 
 def _check_scheme(url: SecretStr) -> SecretStr:

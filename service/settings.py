@@ -93,9 +93,15 @@ class Settings(BaseSettings):
     api_keys: ApiKeyList = Field(
         default=(),
         title=f"a comma-separated list of keys, each at least {MIN_KEY_LENGTH} printable ASCII characters (every "
-        f"scope) or <scopes>:sha256:<64 hex digits> with scopes of {SCOPE_NAMES}, joined by +",
+        f"scope) or [<name>=]<scopes>:sha256:<64 hex digits> with scopes of {SCOPE_NAMES}, joined by +",
         description="API keys for /v1 and /metrics, comma-separated: plain keys (every scope) or hashed keys, as "
         "printed by --new-key. Without keys these paths are open and /v1/admin is closed.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        title="a path",
+        description="File of further API keys: an entry a line, # begins a comment. Read again within 2 s when it "
+        "changes; a damaged file changes nothing.",
     )
     requests_per_second: int | None = Field(
         default=None,
@@ -118,7 +124,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         title="debug, info, warning or error",
-        description="Lowest level of log messages that are written. debug includes a line for each request.",
+        description="Lowest level of log messages that are written.",
+    )
+    access_log: bool = Field(
+        default=True,
+        title="true or false",
+        description="Write a line for each request, at log level info: caller, route, status, seconds.",
     )
     events_kept: int = Field(
         default=1000,

@@ -1,0 +1,52 @@
+"""Caller of a request: its name, and the account of its work."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from starlette.types import Scope
+
+from service.core.caller import ANONYMOUS
+
+_SCOPE_NAME = "recblr.caller"
+
+
+class Account(Protocol):
+    """Account that a caller's work is charged to."""
+
+    def charge(self, units: float) -> None:
+        """Charge work beyond the request itself, in ordinary requests."""
+        ...
+
+
+class Caller(NamedTuple):
+    """Sender of a request.
+
+    Attributes:
+        name: Name of the API key, for logs and metrics.
+        admin: The request uses the admin scope; it is always logged.
+        account: What the request's work is charged to; None: nothing is limited.
+    """
+
+    name: str = ANONYMOUS
+    admin: bool = False
+    account: Account | None = None
+
+    def charge(self, units: float) -> None:
+        """Charge work beyond the request itself, in ordinary requests."""
+        if self.account is not None and units > 0:
+            self.account.charge(units)
+
+
+_ANONYMOUS = Caller()
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Return the caller that the auth middleware found."""
+    found: Caller = scope.get(_SCOPE_NAME, _ANONYMOUS)
+    return found
+
+
+def set_caller(scope: Scope, caller: Caller) -> None:
+    """Attach the caller to the request."""
+    scope[_SCOPE_NAME] = caller
