@@ -140,7 +140,7 @@ class ManifestReader:
             result = read_manifest(folder, self._key)
         except BundleError as error:
             if folder != self._root:
-                _log.warning("bundle left out: %s", error)
+                _log.warning("skipping damaged or unsigned bundle: %s", error)
             result = error
         self._known[folder] = states, result
         return result

@@ -65,7 +65,7 @@ class Deployment:
         *,
         chosen: bool,
     ) -> None:
-        """Prepare the deployment; `chosen` says that somebody asked for it, see `DesiredState`."""
+        """Prepare the deployment; `chosen` says that an operator requested it, see `DesiredState`."""
         self._store = store
         self._membership = membership
         self._reconciler = reconciler
@@ -113,7 +113,9 @@ class Deployment:
         deadline = time.monotonic() + self._timeouts.load_seconds
         while late := self._not_loaded(attempt):
             if time.monotonic() > deadline:
-                raise RolloutRefused(f"the live model stays: not loaded in time by {', '.join(late)}")
+                raise RolloutRefused(
+                    f"rollout refused; live version unchanged: not loaded in time by {', '.join(late)}"
+                )
             await self._reconciler.wait_for_next_pass()
 
     def _not_loaded(self, attempt: str) -> list[str]:
@@ -128,7 +130,9 @@ class Deployment:
                 continue
             for version in self._target.versions:
                 if reason := status.refused.get(version):
-                    raise RolloutRefused(f"the live model stays: worker {worker} refuses: {reason}")
+                    raise RolloutRefused(
+                        f"rollout refused; live version unchanged: worker {worker} refuses: {reason}"
+                    )
             if not set(self._target.versions) <= set(status.loaded):
                 late.append(worker)
         return late
@@ -146,7 +150,7 @@ class Deployment:
         deadline = time.monotonic() + self._timeouts.switch_seconds
         while late := self._not_serving():
             if time.monotonic() > deadline:
-                raise RolloutUnfinished(f"decided, but these workers have not switched yet: {', '.join(late)}")
+                raise RolloutUnfinished(f"new version is live; workers not switched yet: {', '.join(late)}")
             await self._reconciler.wait_for_next_pass()
 
     def _not_serving(self) -> list[str]:
@@ -155,4 +159,4 @@ class Deployment:
 
     async def _replace_record(self, expected: str | None, text: str) -> None:
         if not await self._store.compare_and_set(ROLLOUT_RECORD, expected, text):
-            raise RolloutRefused("the live model stays: another worker decided otherwise meanwhile")
+            raise RolloutRefused("rollout refused; live version unchanged: another worker changed the rollout record")

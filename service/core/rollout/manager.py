@@ -146,10 +146,10 @@ class RolloutManager:
             try:
                 yield
             except BundleRefusedError as error:
-                _log.warning("rollout refused; the live model stays", extra={"reason": error.for_log})
-                raise RolloutRefused(f"the live model stays: {error}") from None
+                _log.warning("rollout refused; live version unchanged", extra={"reason": error.for_log})
+                raise RolloutRefused(f"rollout refused; live version unchanged: {error}") from None
             except RolloutRefused as error:
-                _log.warning("rollout refused; the live model stays", extra={"reason": error.message})
+                _log.warning("rollout refused; live version unchanged", extra={"reason": error.message})
                 raise
             except RolloutUnfinished as error:
                 _log.warning("rollout decided, but not finished", extra={"reason": error.message})
@@ -198,10 +198,10 @@ class RolloutManager:
                 self._watch_due = False
                 await self._deploy_newest()
         except BundleRefusedError as error:
-            _log.warning("a published bundle is not rolled out", extra={"reason": error.for_log})
+            _log.warning("cannot roll out the published bundle", extra={"reason": error.for_log})
         except ServiceError as error:  # not the bundle's fault
             self._watch_due, self._watch_not_before = True, time.monotonic() + self._timeouts.retry_seconds
-            _log.warning("a published bundle is not rolled out yet; retrying", extra={"reason": error.for_log})
+            _log.warning("cannot roll out the published bundle yet; retrying", extra={"reason": error.for_log})
         return self._timeouts.watch_interval_seconds
 
     async def _deploy_newest(self) -> None:
