@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.bundle.bundle import find_bundles, load_bundle, write_bundle
+from model.bundle.bundle import BundleError, find_bundles, load_bundle, write_bundle
 from model.config import ModelConfig
 from model.training.errors import DataError
 from model.training.publishing.registry import newest_bundle, prune, publish, trained_until
@@ -82,3 +82,17 @@ def test_trained_until_is_the_recorded_timestamp(
     write_bundle(tmp_path / "v1", replace(bundle_of(CONFIG), training_data=training_data))
     assert trained_until(tmp_path / "v1") == expected
     assert load_bundle(tmp_path / "v1").training_data == training_data
+
+
+def test_unsigned_bundle_is_not_published_with_a_key(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the trainer would sign what anybody may have written."""
+    candidate = write_version(tmp_path / "candidate", "v4", "2026-01-04T00:00:00+00:00")
+    monkeypatch.setenv("RECBLR_BUNDLE_KEY", "k" * 32)
+    for use in (lambda: publish(tmp_path / "empty", candidate), lambda: newest_bundle(registry)):
+        with pytest.raises(BundleError, match="not signed"):
+            use()
+    with pytest.raises(BundleError, match="not signed"):
+        trained_until(registry / "v3")
+    assert not (tmp_path / "empty").exists()
