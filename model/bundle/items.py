@@ -71,7 +71,10 @@ def check_items(items: Sequence[Item], config: ModelConfig) -> None:
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether the text can be sent; JSON's escapes can spell half a character."""
+    """Return whether the text can be sent.
+
+    JSON's escapes can spell half a character.
+    """
     if text.isascii():
         return True
     try:

@@ -152,7 +152,7 @@ class ManifestReader:
 
 
 def _exists(path: Path) -> bool:
-    """Return whether there is such a file, or something that forbids to look."""
+    """Return whether the file exists, or cannot be looked at."""
     try:
         path.stat()
     except PermissionError:
@@ -176,7 +176,9 @@ def find_bundles(root: Path, key: bytes | None = None) -> dict[str, Path]:
 
 
 def verified_file(manifest: Manifest, name: str, max_bytes: int | None = None, *, shared: bool = False) -> FileBytes:
-    """Return the bytes of a file that the manifest names. Later changes of the file do not reach them.
+    """Return the bytes of a file that the manifest names.
+
+    Later changes of the file do not reach them.
 
     Args:
         manifest: the checked manifest.

@@ -28,7 +28,7 @@ def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def read_regular(path: Path, max_bytes: int) -> bytes:
-    """Return the bytes of `path`; raises `OSError` if there are more than `max_bytes`."""
+    """Return the bytes of `path`, at most `max_bytes`; raises `OSError`."""
     with open_regular(path) as (file, size):
         data = file.read(max_bytes + 1) if size <= max_bytes else None
     if data is None or len(data) > max_bytes:

@@ -1,9 +1,9 @@
-"""Verified copies of files in memory, shared by the workers of one service.
+"""Verified copies of files in memory that workers share.
 
 A mapped file changes with every write to it, and a truncated one kills its readers (SIGBUS), whatever its checksum
 was when it was loaded. A large file is therefore copied into anonymous memory, hashed on the way and sealed, so that
 nobody can write to it or shrink it any more. The first worker copies. The others find that copy among the open files
-of their siblings, check its seals and its checksum, and map the same pages (decision 0090).
+of their siblings, check its seals and its checksum, and map the same pages (decision 0089).
 
 Without Linux' memfd or /proc each process keeps a copy of its own.
 """
@@ -33,7 +33,7 @@ class ChecksumError(Exception):
 
 
 def sealed_copy(file: BinaryIO, size: int, sha256: str) -> mmap.mmap:
-    """Return the `size` bytes of `file` in memory that no process can change.
+    """Return the `size` bytes of `file` in sealed memory.
 
     The mapping is private: a write changes a copy of the page in this process only.
 
@@ -97,7 +97,7 @@ def _private_copy(file: BinaryIO, size: int, sha256: str) -> mmap.mmap:
 
 
 def _chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Read exactly `size` bytes; a shorter file ends early."""
+    """Read exactly `size` bytes; raises `ChecksumError`."""
     while size > 0 and (chunk := file.read(min(size, _CHUNK_BYTES))):
         size -= len(chunk)
         yield chunk
