@@ -60,8 +60,8 @@ class DesiredState:
         newest: order of the newest bundle at the time of the last decision. An automatic rollout takes only bundles
             after it, and so never undoes a rollback.
         coming: what all workers load next. Nobody serves it before all have loaded it.
-        author: the worker that deploys `coming`.
-        attempt: id of this one deployment.
+        author: the worker that rolls out `coming`.
+        attempt: id of this one rollout attempt.
     """
 
     serving: Serving

@@ -1,4 +1,4 @@
-"""Tests of one deployment: all workers change together, or none does."""
+"""One rollout attempt: all workers change together, or none does."""
 
 from __future__ import annotations
 
