@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from pydantic import SecretStr
-from starlette.types import ASGIApp, Message, Scope
 
 from loadtests.environment.servers import DEMO_BUNDLE
 from loadtests.micro.interleaved import Call, Measured, measure_interleaved
@@ -36,16 +36,16 @@ KEY = "key-of-the-access-log-benchmark"
 PATH = "/v1/users/ann/recommendations"
 
 
-async def _receive() -> Message:
+async def _receive() -> dict[str, Any]:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-async def _send(message: Message) -> None:
+async def _send(message: MutableMapping[str, Any]) -> None:
     if message.get("status", 200) != 200:
         raise SystemExit(f"a request was answered {message['status']}")
 
 
-def _scope(app: ASGIApp) -> Scope:
+def _scope(app: Api) -> dict[str, Any]:
     return {
         "type": "http",
         "app": app,
