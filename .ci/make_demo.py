@@ -33,7 +33,7 @@ FOLLOWED = 0.8  # of the purchases are the next item of the trip
 
 def make_events(path: Path) -> None:
     """Write the invented purchases."""
-    rng = random.Random(11)  # noqa: S311 - not for secrets
+    rng = random.Random(11)
     trips = [[f"{trip}-{n}" for n in range(1, items.count("|") + 2)] for trip, items in TRIPS.items()]
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
