@@ -51,8 +51,8 @@ def main(folder: Path) -> int:
     """Train, add titles and categories, and write the bundle."""
     with tempfile.TemporaryDirectory() as work:
         make_events(Path(work) / "events.csv")
-        options = ["--dim", "16", "--layers", "2", "--device", "cpu", "--epochs", "12", "--learning-rate", "0.01", "--refit"]
-        if code := train(["train", f"{work}/events.csv", "--out", f"{work}/run", *options]):
+        settings = "--dim 16 --layers 2 --device cpu --epochs 12 --learning-rate 0.01 --refit"
+        if code := train(["train", f"{work}/events.csv", "--out", f"{work}/run", *settings.split()]):
             return code
         bundle = load_bundle(Path(work) / "run" / "bundle")
     titles = {
@@ -60,7 +60,9 @@ def main(folder: Path) -> int:
         for trip, items in TRIPS.items()
         for number, title in enumerate(items.split("|"), start=1)
     }
-    items = [replace(item, title=titles[item.item_id][0], categories=titles[item.item_id][1]) for item in bundle.items]
+    items = [
+        replace(item, title=titles[item.item_id][0], categories=titles[item.item_id][1]) for item in bundle.items
+    ]
     origin = bundle.training_data | {"source": "an invented shop: .ci/make_demo.py"}
     write_bundle(folder, replace(bundle, items=items, training_data=origin), None)
     return 0
