@@ -1,4 +1,4 @@
-"""Make the demo of the wheel: an invented outdoor shop, and its model.
+"""Train the demo model of the wheel on an invented shop.
 
     python .ci/make_demo.py FOLDER
 
@@ -39,12 +39,12 @@ def make_events(path: Path) -> None:
         table = csv.writer(file)
         table.writerow(["user_id", "item_id", "timestamp"])
         for customer in range(CUSTOMERS):
-            trip, place = rng.choice(trips), rng.randrange(4)
+            trip, position = rng.choice(trips), rng.randrange(4)
             for number in range(PURCHASES):
-                table.writerow([f"customer-{customer}", trip[place], 1_700_000_000 + 86_400 * number + customer])
-                place = place + 1 if rng.random() < FOLLOWED else rng.randrange(8)
-                if place >= len(trip):
-                    trip, place = rng.choice(trips), 0
+                table.writerow([f"customer-{customer}", trip[position], 1_700_000_000 + 86_400 * number + customer])
+                position = position + 1 if rng.random() < FOLLOWED else rng.randrange(8)
+                if position >= len(trip):
+                    trip, position = rng.choice(trips), 0
 
 
 def main(folder: Path) -> int:

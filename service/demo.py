@@ -1,4 +1,4 @@
-"""Settings of `recblr-serve --demo`: a small model that is part of the package.
+"""Settings of `recblr-serve --demo`, and its small model.
 
 The model knows an invented outdoor shop (`.ci/make_demo.py`), and was trained on invented purchases.
 """
@@ -16,7 +16,7 @@ BUNDLE = Path(__file__).parent / "demo_bundle"
 
 @contextmanager
 def demo_environment() -> Iterator[None]:
-    """Set the environment variables of the demo, for this process and its workers.
+    """Set the demo's environment variables.
 
     The demo's bundle replaces RECBLR_BUNDLE. Without RECBLR_STATE_URL events are kept in a temporary folder until
     the service stops.
