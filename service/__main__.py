@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import uvicorn
@@ -22,9 +23,12 @@ import uvicorn
 from model.bundle.sealed_memory import hold_load_lock
 from service.api.uvicorn_protocol import HttpProtocol
 from service.api_keys import SCOPE_NAMES, RetiredScopeError, new_key, parse_scopes
+from service.kubernetes import drop_injected
 from service.observability.logging import configure_logging
 from service.settings import Settings, SettingsError, load_settings
 from service.settings_reference import settings_help
+
+_log = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT_SECONDS = 20
 # Longer than the 60 s for which common balancers and pools keep an idle connection. If the server closes a connection
@@ -47,8 +51,11 @@ def main() -> int:
     # SIGTERM is a normal stop, also before uvicorn installs its own handler.
     signal.signal(signal.SIGTERM, _exit)
     try:
+        injected = drop_injected(os.environ)
         settings = load_settings()
         configure_logging(settings.log_level)
+        if injected:
+            _log.info("ignored variables that Kubernetes injects for a Service", extra={"names": " ".join(injected)})
         if arguments.precompile:
             asyncio.run(_precompile(settings))
             return 0
@@ -205,9 +212,23 @@ def _shared_metrics_folder(workers: int) -> Iterator[None]:
     if workers == 1:
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="recblr-metrics-") as folder:
+    with _temporary_folder() as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         yield
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Create a folder for temporary files; raises `StartupError`.
+
+    A container with a read-only root usually still has /dev/shm.
+    """
+    for parent in (None, "/dev/shm"):  # noqa: S108 - a new private folder within
+        with suppress(OSError):
+            return tempfile.TemporaryDirectory(prefix="recblr-metrics-", dir=parent)
+    raise StartupError(
+        "several workers share their metrics in a temporary folder, and none can be written: "
+        "name one with TMPDIR, or set RECBLR_WORKERS=1."
+    )
 
 
 if __name__ == "__main__":

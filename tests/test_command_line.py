@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from service.__main__ import StartupError, check_port
+from service.__main__ import StartupError, _shared_metrics_folder, check_port
 from service.api_keys import KeyScope, parse_key
 from service.settings import Settings
 from service.settings_reference import settings_help
@@ -52,6 +53,21 @@ def test_help_names_every_setting_without_utf8_locale() -> None:
     assert settings_help() in done.stdout
     assert "needs the extra gpu" in done.stdout
     assert "--precompile" in done.stdout
+
+
+def test_several_workers_without_a_temporary_folder_exit_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str | None] = []
+
+    def full(prefix: str, dir: str | None) -> None:
+        tried.append(dir)
+        raise FileNotFoundError("No usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
+    with pytest.raises(StartupError, match="TMPDIR"), _shared_metrics_folder(2):
+        pass
+    assert tried == [None, "/dev/shm"]
+    with _shared_metrics_folder(1):
+        pass
 
 
 def test_precompile_keeps_machine_code_and_prints_kernels(tmp_path: Path) -> None:
