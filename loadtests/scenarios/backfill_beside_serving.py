@@ -57,7 +57,7 @@ def backfill_beside_serving(options: BackfillOptions) -> dict[str, Any]:
         before, cpu_per_request = traffic.measure_baseline(options.seconds, seed=1)
         _report("latency during a backfill for a new model version")
         version = f"{source.version}-again"
-        write_bundle(bundles / version, replace(source, version=version, created=_created_after(source.created)))
+        write_bundle(bundles / version, replace(source, version=version, created=_not_before(source.created)))
         during = _backfill_under_load(service, version, traffic, window_seconds, cpu_per_request)
         _report("baseline latency after the backfill")
         after, _ = traffic.measure_baseline(options.seconds, seed=2)
@@ -86,7 +86,7 @@ class _Traffic:
         self._service, self._requests, self._rate = service, requests, rate
 
     def send(self, seconds: float, seed: int) -> Samples:
-        """Send Poisson arrivals for so long."""
+        """Send Poisson arrivals at the rate for `seconds`."""
         due: NDArray[np.float64] = schedule(self._rate, seconds, poisson=True, seed=seed)
         return run_open(self._service.server.port, self._requests, due, CONNECTIONS)
 
@@ -150,7 +150,7 @@ def _backfill_under_load(
         sent += len(samples)
         progress = service.backfill_progress(version)
         ended = progress is not None and not progress["running"]
-        if progress is None or not ended or _timestamp(progress["ended"]) >= window_ends_at:
+        if progress is None or not ended or _timestamp(progress["ended_at"]) >= window_ends_at:
             windows.append(samples)
         if progress is not None and ended:
             results = _backfill_results(progress, meter.read(), cpu_per_request * sent)
@@ -186,11 +186,11 @@ def _backfill_results(
         cpu: seconds per process group meanwhile.
         cpu_of_requests: server seconds that the requests meanwhile would cost without a backfill.
     """
-    seconds = _timestamp(progress["ended"]) - _timestamp(progress["begun"])
+    seconds = _timestamp(progress["ended_at"]) - _timestamp(progress["started_at"])
     return {
         "snapshots": progress["snapshots"],
         "events": progress["events"],
-        "walks": progress["walk"],
+        "passes": progress["pass"],
         "wall": throughput(progress["events"], seconds),
         "cpu_of_the_service": throughput(progress["events"], cpu["server"] - cpu_of_requests),
         "store_cpu_s": cpu.get("store"),
@@ -217,7 +217,7 @@ def _timestamp(iso_time: str) -> float:
     return datetime.fromisoformat(iso_time).timestamp()
 
 
-def _created_after(created: str) -> str:
+def _not_before(created: str) -> str:
     """Return a creation time that is not before `created`.
 
     The service serves the newest version.

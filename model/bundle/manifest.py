@@ -16,7 +16,7 @@ from typing import Any
 from model.bundle.regular_file import open_regular, read_regular
 from model.bundle.safetensors_reader import MIN_SHARED_BYTES, FileBytes
 from model.bundle.sealed_memory import ChecksumError, sealed_copy
-from model.bundle.signature import KEY_VARIABLE, SIGNATURE, is_signed
+from model.bundle.signature import KEY_VARIABLE, SIGNATURE, has_valid_signature
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def read_manifest(folder: Path, key: bytes | None = None) -> Manifest:
     path = folder / MANIFEST
     try:
         data = read_regular(path, _MAX_MANIFEST_BYTES)
-        if key is not None and not is_signed(folder, data, key):
+        if key is not None and not has_valid_signature(folder, data, key):
             raise BundleError(f"{folder} is not signed with the key in {KEY_VARIABLE}; publish it with that key")
         entries = json.loads(data, parse_constant=_refuse_constant)
         # Both can hide in escapes and would fail only when an answer repeats them: half a character, and 1e999.
@@ -145,7 +145,7 @@ class ManifestReader:
             result = read_manifest(folder, self._key)
         except BundleError as error:
             if folder != self._root:
-                _log.warning("bundle left out: %s", error)
+                _log.warning("skipping damaged or unsigned bundle: %s", error)
             result = error
         self._known[folder] = states, result
         return result

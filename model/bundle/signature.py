@@ -35,7 +35,7 @@ def signature_of(manifest: bytes, key: bytes) -> str:
     return hmac.new(key, manifest, hashlib.sha256).hexdigest()
 
 
-def is_signed(folder: Path, manifest: bytes, key: bytes) -> bool:
+def has_valid_signature(folder: Path, manifest: bytes, key: bytes) -> bool:
     """Return whether the bundle holds the signature of `manifest` by `key`."""
     try:
         found = read_regular(folder / SIGNATURE, _MAX_SIGNATURE_BYTES).strip()

@@ -27,7 +27,7 @@ def newest_bundle(registry: Path) -> Path | None:
         DataError: the folder is itself a bundle.
     """
     if (registry / MANIFEST).exists():
-        raise DataError(f"{registry} is one bundle; give --bundles the folder of versions, which is RECBLR_BUNDLE")
+        raise DataError(f"--bundles must be the model registry (RECBLR_BUNDLE), not one bundle: {registry}")
     if not any(registry.glob(f"*/{MANIFEST}")):
         return None
     return next(reversed(find_bundles(registry, signing_key()).values()))
