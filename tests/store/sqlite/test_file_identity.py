@@ -1,4 +1,4 @@
-"""A data file that is moved, removed or replaced is noticed before an answer."""
+"""A data file that is moved, removed or replaced is noticed."""
 
 from __future__ import annotations
 
