@@ -13,9 +13,7 @@ import os
 import signal
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext
 from types import FrameType
 
 import uvicorn
@@ -23,10 +21,12 @@ import uvicorn
 from model.bundle.sealed_memory import hold_load_lock
 from service.api.uvicorn_protocol import HttpProtocol
 from service.api_keys import SCOPE_NAMES, RetiredScopeError, new_key, parse_scopes
+from service.demo import demo_environment
 from service.kubernetes import drop_injected
 from service.observability.logging import configure_logging
 from service.settings import Settings, SettingsError, load_settings
 from service.settings_reference import settings_help
+from service.temporary_folder import shared_metrics_folder
 
 _log = logging.getLogger(__name__)
 
@@ -51,18 +51,19 @@ def main() -> int:
     # SIGTERM is a normal stop, also before uvicorn installs its own handler.
     signal.signal(signal.SIGTERM, _exit)
     try:
-        injected = drop_injected(os.environ)
-        settings = load_settings()
-        configure_logging(settings.log_level)
-        if injected:
-            _log.info("ignored variables that Kubernetes injects for a Service", extra={"names": " ".join(injected)})
-        if arguments.precompile:
-            asyncio.run(_precompile(settings))
-            return 0
-        check_port(settings.host, settings.port)
-        with _shared_metrics_folder(settings.workers):
-            asyncio.run(_preflight(settings))
-            _serve(settings)
+        with demo_environment() if arguments.demo else nullcontext():
+            injected = drop_injected(os.environ)
+            settings = load_settings()
+            configure_logging(settings.log_level)
+            if injected:
+                _log.info("ignored variables that Kubernetes injects", extra={"names": " ".join(injected)})
+            if arguments.precompile:
+                asyncio.run(_precompile(settings))
+                return 0
+            check_port(settings.host, settings.port)
+            with shared_metrics_folder(settings.workers):
+                asyncio.run(_preflight(settings))
+                _serve(settings)
     except (SettingsError, StartupError) as error:
         print(f"recblr-serve: {error}", file=sys.stderr)
         return 2
@@ -103,6 +104,12 @@ def _parse_arguments() -> argparse.Namespace:
         metavar="SCOPES",
         help=f"create an API key with these scopes ({SCOPE_NAMES}, joined by +), print it and its entry for "
         "RECBLR_API_KEYS, and exit",
+    )
+    action.add_argument(
+        "--demo",
+        action="store_true",
+        help="serve a small model of an invented shop, which needs no clone and no RECBLR_BUNDLE; without "
+        "RECBLR_STATE_URL the events are forgotten when the service stops",
     )
     action.add_argument(
         "--precompile",
@@ -164,6 +171,7 @@ async def _preflight(settings: Settings) -> None:
     from service.engine import DeviceRefusedError
     from service.main import model_registry, open_event_log
     from service.store.errors import StoreRefusedError
+    from service.store.factory import log_exists
     from service.store.streams.redis_stream import open_stream
 
     if settings.stream_url is not None:
@@ -174,9 +182,13 @@ async def _preflight(settings: Settings) -> None:
         except StoreRefusedError as error:
             raise StartupError(f"RECBLR_STREAM_URL: {error}") from None
     try:
+        bundles = model_registry(settings)
+        if not log_exists(settings.state_url.get_secret_value()):
+            # A start that fails must not leave an empty log behind, so what a new log will serve is loaded first.
+            await bundles.load((await bundles.published())[-1].version)
         store = await open_event_log(settings)
         try:
-            await choose_startup_version(store, model_registry(settings), settings.watch)
+            await choose_startup_version(store, bundles, settings.watch)
         finally:
             await store.close()
     except (StoreRefusedError, StoreUnavailable) as error:
@@ -203,31 +215,6 @@ def _serve(settings: Settings) -> None:
         proxy_headers=False,  # nothing uses the client's address or scheme, and parsing costs each request
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
-    )
-
-
-@contextmanager
-def _shared_metrics_folder(workers: int) -> Iterator[None]:
-    """Provide the folder in which several workers share their metrics."""
-    if workers == 1:
-        yield
-        return
-    with _temporary_folder() as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        yield
-
-
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    """Create a folder for temporary files; raises `StartupError`.
-
-    A container with a read-only root usually still has /dev/shm.
-    """
-    for parent in (None, "/dev/shm"):  # noqa: S108 - a new private folder within
-        with suppress(OSError):
-            return tempfile.TemporaryDirectory(prefix="recblr-metrics-", dir=parent)
-    raise StartupError(
-        "several workers share their metrics in a temporary folder, and none can be written: "
-        "name one with TMPDIR, or set RECBLR_WORKERS=1."
     )
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import socket
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from service.__main__ import StartupError, _shared_metrics_folder, check_port
+from service.__main__ import StartupError, check_port
 from service.api_keys import KeyScope, parse_key
 from service.settings import Settings
 from service.settings_reference import settings_help
 from tests.environment import run_python
+from tests.servers import free_port
 
 
 def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -55,21 +55,6 @@ def test_help_names_every_setting_without_utf8_locale() -> None:
     assert "--precompile" in done.stdout
 
 
-def test_several_workers_without_a_temporary_folder_exit_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[str | None] = []
-
-    def full(prefix: str, dir: str | None) -> None:
-        tried.append(dir)
-        raise FileNotFoundError("No usable temporary directory")
-
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", full)
-    with pytest.raises(StartupError, match="TMPDIR"), _shared_metrics_folder(2):
-        pass
-    assert tried == [None, "/dev/shm"]
-    with _shared_metrics_folder(1):
-        pass
-
-
 def test_precompile_keeps_machine_code_and_prints_kernels(tmp_path: Path) -> None:
     environment = {"NUMBA_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
     done = serve("--precompile", **environment)
@@ -86,6 +71,15 @@ def test_precompile_without_bundle_exits_with_code_2() -> None:
     done = serve("--precompile", RECBLR_BUNDLE="/nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("recblr-serve: RECBLR_BUNDLE: ")
+
+
+def test_start_without_bundle_leaves_no_event_log(tmp_path: Path) -> None:
+    done = serve(
+        RECBLR_BUNDLE="/nowhere", RECBLR_STATE_URL=f"sqlite:///{tmp_path}/new.db", RECBLR_PORT=str(free_port())
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("recblr-serve: RECBLR_BUNDLE: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_port_in_use_is_refused() -> None:

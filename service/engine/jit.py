@@ -65,7 +65,7 @@ def _folder_stamp(function: Kernel) -> tuple[object, ...]:
     return tuple((path.name, state.st_mtime_ns, state.st_size) for path, state in states)
 
 
-class _CheckedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
+class _CheckedCacheFile(IndexDataCacheFile):
     """Cache whose files begin with their SHA-256."""
 
     def _save_index(self, overloads: dict[object, str]) -> None:
@@ -79,13 +79,13 @@ class _CheckedCacheFile(IndexDataCacheFile):  # type: ignore[misc]
         return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
 
     def _save_data(self, name: str, data: object) -> None:
-        self._write(self._data_path(name), data)
+        self._write(self._data_path(name), data)  # type: ignore[no-untyped-call]
 
     def _load_data(self, name: str) -> object:
-        return self._read(self._data_path(name))
+        return self._read(self._data_path(name))  # type: ignore[no-untyped-call]
 
     def _write(self, path: str, content: object) -> None:
-        data = self._dump(content)
+        data = self._dump(content)  # type: ignore[no-untyped-call]
         with self._open_for_write(path) as file:
             file.write(hashlib.sha256(data).digest() + data)
 
@@ -107,9 +107,8 @@ class _GuardedCache:
     def __init__(self, cache: Any, stamp: tuple[object, ...]) -> None:  # noqa: ANN401 - numba has no types
         self._cache = cache
         found = cache._cache_file
-        cache._cache_file = _CheckedCacheFile(
-            cache.cache_path, cache._impl.filename_base, (found._source_stamp, stamp)
-        )
+        files = cache.cache_path, cache._impl.filename_base, (found._source_stamp, stamp)
+        cache._cache_file = _CheckedCacheFile(*files)  # type: ignore[no-untyped-call]
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._cache, name)
