@@ -20,7 +20,7 @@ def test_model_is_described(harness: AppHarness) -> None:
 
 
 def test_reload_serves_newest_or_named_version(guarded: AppHarness) -> None:
-    newest = guarded.post("/v1/admin/reload", headers=BEARER)
+    newest = guarded.post("/v1/admin/reload", headers=BEARER, json={})
     assert newest.json() == {"model_version": "v2", "previous_version": "v1"}
     chosen = guarded.post("/v1/admin/reload", headers=BEARER, json={"version": "2026.11-a"})
     assert chosen.json()["model_version"] == "2026.11-a"
@@ -39,7 +39,7 @@ def test_refused_reload_is_409_and_live_model_stays(tmp_path: Path) -> None:
     key = "k" * 16
     harness = AppHarness(tmp_path, keys=(key,), models=RefusingModels(FakeEngine())).start()
     headers: dict[str, Any] = {"x-api-key": key}
-    assert harness.refused(409, harness.post("/v1/admin/reload", headers=headers))["code"] == "reload_refused"
+    assert harness.refused(409, harness.post("/v1/admin/reload", headers=headers, json={}))["code"] == "reload_refused"
     assert harness.get("/v1/model", headers=headers).json()["version"] == "v1"
     harness.close()
 

@@ -1,0 +1,1 @@
+"""Parts of the HTTP protocol class: framing of bodies, refusals, time and number limits."""
