@@ -59,7 +59,7 @@ class HttpProtocol(TimedConnection):
             self._advance()
 
     def _advance(self) -> None:
-        """Parse what was received, up to a request that must be answered first."""
+        """Parse received bytes, up to a request that must be answered first."""
         self._continuing = False
         while self._received and not self.transport.is_closing():
             if self._body is not None:
@@ -138,7 +138,7 @@ class HttpProtocol(TimedConnection):
         self.parser = httptools.HttpRequestParser(self)
 
     def _framing(self) -> BodyFraming:
-        """Return the body's framing; a refusal of the head is left in `_refusal`."""
+        """Return the body's framing; leave a refusal in `_refusal`."""
         length = coding = None
         hosts = 0
         for name, value in self.headers:

@@ -1,4 +1,4 @@
-"""The HTTP protocol class in front of an application that notes what it gets."""
+"""Server with the HTTP protocol class that notes its requests."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def read_answer(client: socket.socket) -> tuple[int, bytes, bytes]:
 
 
 def read_error(client: socket.socket) -> tuple[int, str]:
-    """Read an error response, after which the connection must end; return status and code."""
+    """Read an error response and the connection's end; return status and code."""
     status, head, body = read_answer(client)
     assert b"connection: close" in head
     assert client.recv(1) == b""

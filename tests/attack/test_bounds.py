@@ -1,4 +1,4 @@
-"""Heads, pipelines and unread bodies that are too large, by bytes and counts."""
+"""Large heads, pipelines and unread bodies, by bytes and counts."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Parts of the HTTP protocol class: framing of bodies, refusals, time and number limits."""
+"""Framing, refusals and limits of HTTP connections."""

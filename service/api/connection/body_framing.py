@@ -25,7 +25,7 @@ class BodyFraming(Protocol):
     starved: bool  # nothing more can be taken until more bytes arrive
 
     def take(self, received: bytes) -> tuple[bytes, bytes]:
-        """Return the next part of the body, and the bytes that are not looked at yet."""
+        """Return the next part of the body, and the bytes left over."""
 
 
 class LengthFraming:
@@ -58,7 +58,7 @@ class ChunkedFraming:
         self._trailer_bytes = self._framing_bytes = self._body_bytes = 0
 
     def take(self, received: bytes) -> tuple[bytes, bytes]:
-        """Return the next part of the body, and the bytes that are not looked at yet.
+        """Return the next part of the body, and the bytes left over.
 
         Raises:
             BadFraming: The chunks are malformed, or lines and trailers are too long.

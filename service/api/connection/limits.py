@@ -1,4 +1,4 @@
-"""Number of connections of one worker, and the timer that closes slow ones."""
+"""Number of connections, and the timer that closes slow ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Timeouts:
 
 
 class Connection(Protocol):
-    """What the limits need to know of a connection."""
+    """Connection as the limits know it."""
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if its time is over."""
@@ -46,7 +46,7 @@ class Connection(Protocol):
 
 
 def listen_backlog(descriptors: int | None = None) -> int:
-    """Return the length of the queue of connections that are not accepted yet.
+    """Return how many connections may wait to be accepted.
 
     The event loop accepts the whole queue at once, so that it must fit into the descriptors.
     """
@@ -55,7 +55,7 @@ def listen_backlog(descriptors: int | None = None) -> int:
 
 
 def max_connections(descriptors: int | None = None) -> int:
-    """Return the number of connections that a worker keeps, from its limit of open files."""
+    """Return how many connections the limit of open files allows."""
     soft = _descriptors() if descriptors is None else descriptors
     return max(8, min(MAX_CONNECTIONS, soft - listen_backlog(soft) - RESERVED_DESCRIPTORS))
 
@@ -98,7 +98,7 @@ class ConnectionLimits:
         return bool(evicted)
 
     def count_closed(self, phase: str) -> None:
-        """Log that a connection was closed because its client is slow, at most once a second."""
+        """Log that a slow connection was closed, at most once a second."""
         open_now = str(len(self._connections))
         self._throttled_log.warn(
             "slow_connection", "slow connection closed", phase=phase, open=open_now, limit=str(self._max)

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A response with the API's error shape, after which the connection is closed."""
+    """Error response after which the connection is closed."""
 
     status: HTTPStatus
     code: str

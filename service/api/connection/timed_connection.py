@@ -107,7 +107,7 @@ class TimedConnection(HttpToolsProtocol):
             self._phase, self._since = phase, self.loop.time()
 
     def _close_gently(self) -> bool:
-        """Return whether the client may still be sending; its bytes are then dropped for a while."""
+        """Return whether the client may still be sending; prepare to drop that."""
         still_sends = self._phase == CLOSE or self._body is not None or bool(self._received)
         self._wait_for(CLOSE)
         self._received, self._body = b"", None
@@ -121,7 +121,7 @@ class TimedConnection(HttpToolsProtocol):
         cast(CollectingTransport, self.transport).close_both_sides()
 
     def _drop(self, count: int) -> None:
-        """Count bytes that nobody reads; close the connection if there are too many."""
+        """Count unread bytes; close the connection if there are too many."""
         self._dropped_bytes += count
         if self._dropped_bytes > MAX_DROPPED_BYTES:
             self.transport.abort()

@@ -127,7 +127,7 @@ def _parse_query(model: type[Query], query_string: bytes) -> Query | None:
 
 
 def _is_short_json(scope: Scope) -> bool:
-    """Check that the headers declare one plain JSON body of at most `_MAX_BODY_BYTES`."""
+    """Check that the headers declare one short, plain JSON body."""
     lengths, types = [], []
     for name, value in scope["headers"]:
         if name == b"content-length":

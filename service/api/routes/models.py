@@ -30,8 +30,8 @@ async def model(query: Annotated[NoQuery, Query()], services: ServicesDep) -> di
 async def reload(query: Annotated[NoQuery, Query()], services: ServicesDep, body: ReloadIn) -> ReloadedOut:
     """Load a model version, then switch every worker to it.
 
-    Send `{}` to load the newest version. A request without a body is refused, because a proxy may have lost it. If the bundle is refused, every worker keeps the live version.
-    Name an older version to roll back.
+    Send `{}` to load the newest version. A request without a body is refused, because a proxy may have lost it.
+    If the bundle is refused, every worker keeps the live version. Name an older version to roll back.
     """
     previous = services.models.live.version
     engine = await services.models.reload(body.version)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from service.core.errors import RolloutRefused
 from service.core.ports import Engine
 from tests.api.app_harness import AppHarness
@@ -30,6 +32,16 @@ def test_reload_serves_newest_or_named_version(guarded: AppHarness) -> None:
         guarded.refused(422, guarded.post("/v1/admin/reload", headers=BEARER, json={"version": version}))
 
 
+@pytest.mark.parametrize("body", [b"", b"null", b"[]"])
+def test_reload_without_an_object_guesses_nothing(guarded: AppHarness, body: bytes) -> None:
+    response = guarded.post("/v1/admin/reload", headers={**BEARER, "content-type": "application/json"}, content=body)
+    error = guarded.refused(422, response)
+    assert error["details"][0]["field"] == "body"
+    if not body:
+        assert "{} stands for" in error["details"][0]["problem"]
+    assert guarded.get("/v1/model", headers=BEARER).json()["version"] == "v1"
+
+
 class RefusingModels(FakeModels):
     async def reload(self, version: str | None) -> Engine:
         raise RolloutRefused("the weights do not match their checksum; publish the bundle again")
@@ -39,7 +51,9 @@ def test_refused_reload_is_409_and_live_model_stays(tmp_path: Path) -> None:
     key = "k" * 16
     harness = AppHarness(tmp_path, keys=(key,), models=RefusingModels(FakeEngine())).start()
     headers: dict[str, Any] = {"x-api-key": key}
-    assert harness.refused(409, harness.post("/v1/admin/reload", headers=headers, json={}))["code"] == "reload_refused"
+    assert (
+        harness.refused(409, harness.post("/v1/admin/reload", headers=headers, json={}))["code"] == "reload_refused"
+    )
     assert harness.get("/v1/model", headers=headers).json()["version"] == "v1"
     harness.close()
 
