@@ -2,7 +2,7 @@
 
 uvicorn gives every byte to its parser as it arrives. A head then has no limit, pipelined requests pile up, trailers
 count as headers, and the body of a request with an Upgrade header is read as the next request. Here the parser gets
-one complete head at a time; the body behind it is framed by `connection.body_framing` (decision 0089).
+one complete head at a time; the body behind it is framed by `connection.body_framing` (decision 0090).
 """
 
 from __future__ import annotations
