@@ -46,6 +46,7 @@ class SortedEvents:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": _MEMORY,
             "temp_directory": self._folder.name,
+            "enable_progress_bar": False,  # DuckDB would write it to standard output, among the result
         }
         self._connection = duckdb.connect(str(Path(self._folder.name) / "events.duckdb"), config=config)
         self._connection.execute(

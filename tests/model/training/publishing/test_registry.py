@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ingest.errors import DataError
 from model.bundle.bundle import find_bundles, load_bundle, write_bundle
 from model.config import ModelConfig
-from model.training.errors import DataError
 from model.training.publishing.registry import newest_bundle, prune, publish, trained_until
 from tests.model.builders import bundle_of
 
