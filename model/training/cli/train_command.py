@@ -29,7 +29,7 @@ def add(subparsers: shared.Subparsers) -> None:
         "or the folder of an export; several are ordered by time as one",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an interrupted run is resumed")
-    parser.add_argument("--bundles", type=Path, help="folder of versions (RECBLR_BUNDLE) to publish the bundle to")
+    parser.add_argument("--bundles", type=Path, help="model registry (RECBLR_BUNDLE) to publish the bundle to")
     parser.add_argument("--refit", action="store_true", help="publish a model that was trained on all events")
     add_read_options(parser)
     shared.add_device_option(parser)

@@ -106,7 +106,6 @@ def _train(job: TrainJob, run: TrainingRun) -> dict[str, Any]:
 
     Only the first process writes; the others return nothing.
     """
-    started = time.time()
     candidate = train_candidate(run)
     network = candidate.network
     if job.refit:
@@ -124,15 +123,17 @@ def _train(job: TrainJob, run: TrainingRun) -> dict[str, Any]:
         "best_epoch": candidate.best_epoch,
         "refit": job.refit,
     }
-    origin |= {"last_timestamp": _newest_time(run.data, started)}
+    origin |= {"last_timestamp": _newest_time(job.data, run.data)}
     bundle = write_run_bundle(run, network, candidate.metrics, origin)
     result = {"bundle": str(bundle_folder(run)), "version": bundle.version, "report": str(report)}
     return result | candidate.metrics
 
 
-def _newest_time(data: Interactions, started: float) -> float:
+def _newest_time(paths: Sequence[Path], data: Interactions) -> float:
     """Return a time after which nothing was trained on.
 
-    Events without times, or of the future, can be as late as the training.
+    Events without times, or with one in the future, can be as late as their file.
     """
-    return started if data.newest_time is None else min(data.newest_time, started)
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    written = min(time.time(), max(file.stat().st_mtime for file in files))
+    return written if data.newest_time is None else min(data.newest_time, written)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ingest.errors import DataError
 from model.network import RecBLR
-from model.ops.softmax.full import SoftLabels
+from model.ops.softmax_loss.full import SoftLabels
 from model.training.data.interactions import Interactions
 
 MAX_ITEMS = 64

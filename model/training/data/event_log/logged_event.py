@@ -1,4 +1,4 @@
-"""Events as an event log holds them, and the interface of its readers."""
+"""Logged events, and the interface of an event log."""
 
 from __future__ import annotations
 

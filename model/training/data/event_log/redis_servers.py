@@ -97,7 +97,7 @@ class ClusterServers:
                 time.sleep(_CLUSTER_PAUSE_SECONDS)
 
     def _run_asking(self, address: Address, command: Sequence[str | int]) -> object:
-        """Run a command on the server that a slot is being moved to."""
+        """Run a command on the target of a moving slot."""
         pipeline = self._client(address).pipeline(transaction=False)
         _execute(pipeline, "ASKING")
         _execute(pipeline, *command)
@@ -149,7 +149,7 @@ def _client(url: LogUrl, address: Address) -> redis.Redis:
 
 
 def _primary_client(url: LogUrl) -> redis.Redis:
-    """Return a client that asks the sentinels for the primary when it connects."""
+    """Return a client that asks the sentinels for the primary."""
     timeouts = {"socket_timeout": _CONNECT_TIMEOUT_SECONDS, "socket_connect_timeout": _CONNECT_TIMEOUT_SECONDS}
     tls = {name: value for name, value in url.options.items() if name.startswith("ssl_")}
     sentinels = redis.Sentinel(url.addresses, sentinel_kwargs={**timeouts, **tls, "ssl": url.tls})  # type: ignore[no-untyped-call]

@@ -108,7 +108,7 @@ def test_event_that_arrived_in_the_future_has_the_time_before_it_and_never_decid
 
 
 def test_imported_history_behind_live_events_never_decides(tmp_path: Path) -> None:
-    """The old events arrive last, in the history of a user who was there before."""
+    """The old events arrive last, behind the same user's live ones."""
     live = [("a", f"i{n}", 1000.0 + n) for n in range(20)]
     imported = [("a", f"old{n}", float(n)) for n in range(5)]
     found = timeline_of(tmp_path, [*live, *imported, ("a", "new", 1030.0)])

@@ -1,4 +1,4 @@
-"""The first retraining after `train`: wrong clocks, imported history, and files without times."""
+"""The first retraining after `train`, with wrong clocks and imported history."""
 
 from __future__ import annotations
 

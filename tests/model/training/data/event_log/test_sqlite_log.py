@@ -1,4 +1,4 @@
-"""The SQLite log's reader: files of others, and files that may only be read."""
+"""The SQLite log's reader: foreign and read-only files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def items_of(path: Path) -> list[str]:
 
 @contextmanager
 def without_rights() -> Iterator[None]:
-    """Act as a user who may read the files and not write them."""
+    """Act as a user who may only read the files."""
     if os.geteuid() != 0:
         yield
         return
