@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model.training.__main__ import main
-from tests.ingest.reading.odd_files import REFUSED
+from tests.ingest.reading.refused_files import REFUSED
 
 OPTIONS = "--dim 8 --layers 1 --epochs 4 --evaluate-every 2 --window 8 --batch 16 --device cpu"
 

@@ -42,7 +42,7 @@ def test_empty_or_missing_registry_has_no_newest_bundle(tmp_path: Path) -> None:
 
 
 def test_bundle_instead_of_a_registry_raises(registry: Path) -> None:
-    with pytest.raises(DataError, match="is one bundle"):
+    with pytest.raises(DataError, match="not one bundle"):
         newest_bundle(registry / "v1")
 
 
