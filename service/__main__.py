@@ -19,6 +19,7 @@ from types import FrameType
 import uvicorn
 
 from model.bundle.sealed_memory import hold_load_lock
+from service.api.connection.limits import listen_backlog
 from service.api.uvicorn_protocol import HttpProtocol
 from service.api_keys import SCOPE_NAMES, RetiredScopeError, new_key, parse_scopes
 from service.demo import demo_environment
@@ -210,6 +211,8 @@ def _serve(settings: Settings) -> None:
         log_config=None,
         log_level=settings.log_level,
         http=HttpProtocol,
+        ws="none",  # no route is a WebSocket
+        backlog=listen_backlog(),
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nothing uses the client's address or scheme, and parsing costs each request
