@@ -47,6 +47,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from service.api.app import build_api
 from service.api.dependencies import Services
 from service.api.stream_parser import StreamParser
+from service.api.user_tokens import UserTokens
 from service.core.errors import StoreUnavailable
 from service.core.jobs.backfill import BackfillJob
 from service.core.jobs.maintenance import Maintenance
@@ -93,6 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
         meter,
         CONSOLE,
         keys=keys,
+        tokens=UserTokens([key.get_secret_value().encode() for key in settings.user_token_keys]),
         rate_limit=settings.requests_per_second,
         origins=settings.cors_origins,
         access_log=AccessLog(sys.stderr.write) if settings.access_log and settings.log_level in INFO_LEVELS else None,

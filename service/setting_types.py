@@ -18,6 +18,7 @@ _STATE_SCHEMES = (
     *(f"redis{tls}{kind}://" for tls in ("", "s") for kind in ("", "+sentinel", "+cluster")),
 )
 _DEFAULT_GROUP = "recblr"
+MAX_TOKEN_KEYS = 2  # the current and the previous one
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,15 @@ def _check_signing_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _parse_token_keys(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    keys = _entries(value)
+    if len(keys) > MAX_TOKEN_KEYS or not all(re.fullmatch(KEY_PATTERN, key) for key in keys):
+        raise ValueError("not usable as keys")
+    return tuple(map(SecretStr, keys))
+
+
 def _parse_stream(value: object) -> object:
     if not isinstance(value, str):
         return value
@@ -83,4 +93,5 @@ StateUrl = Annotated[SecretStr, AfterValidator(_check_scheme)]
 SigningKey = Annotated[SecretStr, AfterValidator(_check_signing_key)]
 StreamUrl = Annotated[StreamAddress | None, NoDecode, BeforeValidator(_parse_stream)]
 ApiKeyList = Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_keys)]
+TokenKeyList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_parse_token_keys)]
 OriginList = Annotated[tuple[_Origin, ...], NoDecode, BeforeValidator(_split)]

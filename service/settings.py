@@ -11,7 +11,8 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.api_keys import MIN_KEY_LENGTH, SCOPE_NAMES, RetiredScopeError
-from service.setting_types import ApiKeyList, OriginList, SigningKey, StateUrl, StreamUrl
+from service.kubernetes import drop_injected
+from service.setting_types import ApiKeyList, OriginList, SigningKey, StateUrl, StreamUrl, TokenKeyList
 
 PREFIX = "RECBLR_"
 _MIN_SIMILARITY = 0.75  # difflib's ratio from which a wrong name is taken for a misspelled setting
@@ -102,6 +103,12 @@ class Settings(BaseSettings):
         title="a path",
         description="File of further API keys: an entry a line, # begins a comment. Read again within 2 s when it "
         "changes; a damaged file changes nothing.",
+    )
+    user_token_keys: TokenKeyList = Field(
+        default=(),
+        title="one or two keys of 32 to 512 printable ASCII characters without spaces, separated by a comma",
+        description="Keys with which the shop's server signs user tokens for browsers: the current and the previous "
+        "one. Without keys no user token is valid.",
     )
     requests_per_second: int | None = Field(
         default=None,
@@ -198,6 +205,7 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: A variable is wrong or unknown; the first one is named.
     """
+    drop_injected(os.environ)
     _refuse_unknown_variables()
     try:
         return Settings()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from service.api.caller import Caller
 from service.api.schemas.requests import EventIn, RecordQuery, TopKQuery
 from service.api.serializers import encoded, recommendations_out, recorded_out
 from service.core.engine_requests import TopK
@@ -14,8 +15,9 @@ from service.core.events import NewEvent
 from service.core.recommending.recommender import Recommender
 
 
-async def answer_event(recommender: Recommender, event: EventIn, query: RecordQuery) -> bytes:
+async def answer_event(recommender: Recommender, event: EventIn, query: RecordQuery, caller: Caller) -> bytes:
     """Append an event, and return the response body of `POST /v1/events`."""
+    caller.check_user(event.user_id)
     top_k = None if query.k is None else TopK(query.k, query.exclude_seen)
     new = NewEvent.create(event.item_id, event.timestamp, event.event_id, time.time())
     recorded = await recommender.record(event.user_id, new, top_k)

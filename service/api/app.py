@@ -37,6 +37,7 @@ from service.api.routes import backfill_progress, events, health, items, models,
 from service.api.routes.console import console_router
 from service.api.schemas.responses import ErrorOut
 from service.api.scopes import RouteScopes, security_requirements
+from service.api.user_tokens import UserTokens
 from service.key_file import KeyRing
 from service.observability.access_log import AccessLog
 from service.observability.metrics import PrometheusMeter
@@ -108,12 +109,27 @@ def _declared_scopes() -> RouteScopes:
     return RouteScopes(route for router in _ROUTERS for route in router.routes)
 
 
+def _framework_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> Api:
+    return Api(
+        title="recblr-service",
+        description="Sequential recommendations that reflect each user's latest event.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        # Off: looking for an OpenTelemetry setup took 3 % of each request. /metrics is our own route.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        swagger_ui_oauth2_redirect_url=None,
+        responses=_ERROR_RESPONSES,
+    )
+
+
 def build_api(
     open_services: OpenServices,
     meter: PrometheusMeter,
     console: Path,
     *,
     keys: KeyRing,
+    tokens: UserTokens,
     rate_limit: int | None = None,
     origins: Sequence[str] = (),
     access_log: AccessLog | None = None,
@@ -126,6 +142,7 @@ def build_api(
         meter: Metrics of this process.
         console: HTML file of the console page; without the file there is no console.
         keys: API keys that may call. Without configured keys only administration is closed.
+        tokens: Verifies the user tokens of browsers.
         rate_limit: Requests per second for each key; None: no limit.
         origins: Origins whose web pages may call from a browser.
         access_log: Gets a line for each request; None: no access log.
@@ -133,21 +150,13 @@ def build_api(
     """
 
     handlers = ErrorHandlers(clock)
-    app = Api(
-        title="recblr-service",
-        description="Sequential recommendations that reflect each user's latest event.",
-        lifespan=partial(_lifespan, open_services, access_log),
-        redirect_slashes=False,
-        redoc_url=None,
-        # Off: looking for an OpenTelemetry setup took 3 % of each request. /metrics is our own route.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
-        swagger_ui_oauth2_redirect_url=None,
-        responses=_ERROR_RESPONSES,
-    )
+    app = _framework_app(partial(_lifespan, open_services, access_log))
     app.outer_middleware = [
         Middleware(Telemetry, metrics=meter.http, access_log=access_log),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
-        Middleware(ApiKeys, keys=keys, scopes=_declared_scopes(), rate_limit=rate_limit, metrics=meter.http),
+        Middleware(
+            ApiKeys, keys=keys, tokens=tokens, scopes=_declared_scopes(), rate_limit=rate_limit, metrics=meter.http
+        ),
         Middleware(FastPath, handlers=handlers),
         Middleware(BodyLimit),
     ]

@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 from starlette.types import Scope
 
 from service.core.caller import ANONYMOUS
+from service.core.errors import Forbidden
 
 _SCOPE_NAME = "recblr.caller"
 
@@ -24,11 +25,13 @@ class Caller(NamedTuple):
 
     Attributes:
         name: Name of the API key, for logs and metrics.
+        user_id: The only user that the request may concern; None: any user.
         admin: The request uses the admin scope; it is always logged.
         account: What the request's work is charged to; None: nothing is limited.
     """
 
     name: str = ANONYMOUS
+    user_id: str | None = None
     admin: bool = False
     account: Account | None = None
 
@@ -36,6 +39,11 @@ class Caller(NamedTuple):
         """Charge work beyond the request itself, in ordinary requests."""
         if self.account is not None and units > 0:
             self.account.charge(units)
+
+    def check_user(self, user_id: str) -> None:
+        """Raise `Forbidden` unless the request may concern this user."""
+        if self.user_id is not None and self.user_id != user_id:
+            raise Forbidden("this user token is for another user")
 
 
 _ANONYMOUS = Caller()

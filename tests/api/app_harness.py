@@ -17,6 +17,7 @@ import httpx
 from service.api.app import build_api
 from service.api.dependencies import Services
 from service.api.middleware.fast_path import FastPath
+from service.api.user_tokens import UserTokens
 from service.api_keys import parse_key
 from service.core.ports import Engine, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
@@ -40,6 +41,7 @@ class AppHarness:
         folder: Path,
         *,
         keys: tuple[str, ...] = (),
+        token_keys: tuple[str, ...] = (),
         rate_limit: int | None = None,
         origins: tuple[str, ...] = (),
         engine: Engine | None = None,
@@ -61,6 +63,7 @@ class AppHarness:
             self.meter,
             self.console,
             keys=ring or KeyRing([parse_key(entry, f"key-{position}") for position, entry in enumerate(keys, 1)]),
+            tokens=UserTokens([key.encode() for key in token_keys]),
             rate_limit=rate_limit,
             origins=origins,
             access_log=access_log,

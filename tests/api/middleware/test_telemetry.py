@@ -87,7 +87,7 @@ def test_log_lines_of_a_request_have_request_id_and_caller(
     try:
         configure_logging("info")
         headers = {"x-request-id": "abc", "x-api-key": OPERATOR}
-        assert harness.post("/v1/admin/reload", headers=headers).status_code == 200
+        assert harness.post("/v1/admin/reload", headers=headers, json={}).status_code == 200
         harness.get("/v1/admin/nothing", headers=headers)
         harness.get("/v1/model", headers={"x-api-key": SHOP})
     finally:
