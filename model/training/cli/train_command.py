@@ -44,7 +44,7 @@ def add(subparsers: shared.Subparsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the job, print its result as JSON and return the exit code."""
+    """Run the job and print its result; return the exit code."""
     from model.training.pipelines.train import TrainJob, train
 
     outcome = train(
