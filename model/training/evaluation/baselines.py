@@ -43,9 +43,9 @@ class _Neighbours:
 
 
 def rank_by_baselines(data: Interactions) -> dict[str, LeaveOneOutRanks]:
-    """Rank each user's last item by each baseline, given the events before it.
+    """Rank each user's last item by each baseline.
 
-    With many users and items only some users, evenly spaced, are ranked. Empty if no history has two events.
+    A baseline is given the events before that item.     With many users and items only some users, evenly spaced, are ranked. Empty if no history has two events.
     """
     users = np.flatnonzero(data.lengths >= 2)
     if not len(users):
@@ -77,7 +77,7 @@ def _evenly(users: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _neighbours(train: Interactions) -> _Neighbours:
-    """Count the users that two items have in common, and keep the nearest items."""
+    """Find the nearest items of each item by their common users."""
     items = len(train.item_ids)
     users = np.flatnonzero(train.lengths >= 1)
     pairs_of_user = np.minimum(train.lengths[users], _WINDOW) ** 2
@@ -113,8 +113,9 @@ def _knn_scores(histories: list[NDArray[np.int64]], neighbours: _Neighbours, ite
 
 
 def _rank(scores: NDArray[np.float64], histories: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Rank the last item of each history: (2, B), among all items and among unseen ones.
+    """Rank the last item of each history.
 
+    Returns (2, B): ranks among all items, and among unseen ones.
     Of items that tie, the one with the lower row ranks first.
     """
     ranks = np.empty((2, len(histories)), np.int64)

@@ -121,7 +121,10 @@ def _abbreviate(number: int) -> str:
 
 
 def _test_metrics(metrics: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
-    """Return rows: name, then kept and masked of the model and of each baseline."""
+    """Return rows of the table of test metrics.
+
+    A row has the name, then kept and masked of the model and of each baseline.
+    """
     models = [metrics, *baselines.values()]
     return [
         [name, *(f"{model[key]:.4f}" for model in models for key in (name, _MASKED + name))]

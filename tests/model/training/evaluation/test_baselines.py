@@ -14,7 +14,7 @@ from tests.model.training.histories import histories_of_lengths
 
 
 def plain_ranks(scores: dict[int, float], history: list[int]) -> tuple[int, int]:
-    """Rank of the last item among all items, and among those not seen before."""
+    """Ranks of the last item, among all items and among unseen ones."""
     order = sorted(scores, key=lambda row: (-scores[row], row))
     seen = set(history[:-1])
     masked = [row for row in order if row not in seen]
