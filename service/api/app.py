@@ -8,7 +8,7 @@ A request passes, from outside to inside:
     FastPath       answers an ordinary event or read; every other request continues below
     BodyLimit      at most 4 MiB
     FastAPI        its own layers and the router
-    a route        validation (schemas), one use case of the Recommender, the response (serializers)
+    a route        validation (schemas), one use case of the Recommender, the response (answers)
     ErrorHandlers  every exception becomes {"error": …}
 """
 
