@@ -2,7 +2,7 @@
 
 The only module that imports numba. Rules for modules with kernels:
 
-- A kernel may call kernels of its own folder only: cached code is recompiled when a file of that folder changes.
+- A kernel may call kernels of its own folder and of this one: cached code is recompiled when a file of them changes.
 - Every argument has one type and one memory layout at all calls, so a kernel is compiled for one signature.
 - Floating-point literals are float64 in numba, so constants are named np.float32 values.
 """
@@ -44,19 +44,20 @@ def _compile(function: Kernel, fast_math: set[str]) -> Kernel:
     options: dict[str, Any] = {"nogil": True, "fastmath": fast_math, "error_model": "numpy"}
     try:
         dispatcher = numba.njit(cache=True, **options)(function)
-        _stamp_with_folder(dispatcher, function)
+        _stamp_with_folders(dispatcher, function)
     except (RuntimeError, AttributeError):  # no writable folder, or a numba without these attributes
         dispatcher = numba.njit(**options)(function)
     _dispatchers.append(dispatcher)
     return dispatcher  # type: ignore[no-any-return]
 
 
-def _stamp_with_folder(dispatcher: Any, function: Kernel) -> None:  # noqa: ANN401 - numba has no types
-    """Make cached code depend on all files of the function's folder.
+def _stamp_with_folders(dispatcher: Any, function: Kernel) -> None:  # noqa: ANN401 - numba has no types
+    """Make cached code depend on the function's folder and this one.
 
     numba by itself only notices changes of the function's own file.
     """
-    states = [(path, path.stat()) for path in sorted(Path(inspect.getfile(function)).parent.glob("*.py"))]
+    folders = {Path(inspect.getfile(function)).parent, Path(__file__).parent}
+    states = [(path, path.stat()) for folder in sorted(folders) for path in sorted(folder.glob("*.py"))]
     stamp = tuple((path.name, state.st_mtime_ns, state.st_size) for path, state in states)
     cache_file = dispatcher._cache._cache_file
     cache_file._source_stamp = (cache_file._source_stamp, stamp)
