@@ -6,9 +6,10 @@
     published refit   |----------------------- trained on --------------------|
 
 A bundle's manifest records the newest event that it was trained on (`last_timestamp`). The cut is never before that
-of the live model, so both models predict from the same history. The comparison measures the hyperparameters on
-today's data; the published model is a refit with the same hyperparameters. A live bundle without `last_timestamp` may
-have been trained on the events compared on, which favours it.
+of the live model, so both models predict from the same history, and no event decides that the live model may know. A
+live bundle without `last_timestamp` may know all events until it was created. Wrong clocks and imported history do
+not move the cut: see `time_split`. The comparison measures the hyperparameters on today's data; the published model
+is a refit with the same hyperparameters.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import torch
 
 from model.bundle.bundle import read_manifest
+from model.bundle.signature import signing_key
 from model.training.data.export import export_log
 from model.training.data.time_split import Timeline, TimeSplit, read_timeline, split_by_time
 from model.training.evaluation.bundle_loader import load_network
@@ -124,7 +126,7 @@ class _Candidate:
             "Newest events": figures,
         }
         write_report(self.run.folder, self.training.network, self.run.data, self._metrics(), tables)
-        origin = self._origin() | {"last_timestamp": self.split.trained_until, "refit": False}
+        origin = self._origin() | {"last_timestamp": _known_time(self.split.trained_until), "refit": False}
         write_run_bundle(self.run, self.training.network, self._metrics(), origin)
 
     def refit(self, timeline: Timeline) -> Path:
@@ -136,9 +138,8 @@ class _Candidate:
         config = replace(self.run.config, items=len(data.item_ids))
         run = replace(self.run, data=data, config=config, folder=self.run.folder / "refit")
         network = refit(run, self.training.best_epoch)
-        # A timestamp in the future must not make all events until then look as if they had been trained on.
-        newest = min(timeline.newest_time_before(math.inf), time.time())
-        evaluated = {"events": len(self.run.data.rows), "last_timestamp": self.split.trained_until}
+        newest = _known_time(timeline.newest_time_before(math.inf))
+        evaluated = {"events": len(self.run.data.rows), "last_timestamp": _known_time(self.split.trained_until)}
         origin = self._origin() | {"last_timestamp": newest, "refit": True, "evaluated": evaluated}
         write_run_bundle(run, network, self._metrics(), origin)
         return bundle_folder(run)
@@ -186,7 +187,12 @@ def _compare(
 
 
 def _version_of(live: Path | None) -> str | None:
-    return None if live is None else read_manifest(live).version
+    return None if live is None else read_manifest(live, signing_key()).version
+
+
+def _known_time(newest: float) -> float:
+    """Return the newest known time, or now for -inf."""
+    return newest if math.isfinite(newest) else time.time()
 
 
 def _too_few_events(split: TimeSplit, job: RetrainJob) -> str:

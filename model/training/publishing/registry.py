@@ -1,15 +1,17 @@
 """Model registry: the folder of bundles that the service loads.
 
-The service's setting is `RECBLR_BUNDLE`; it loads the newest version.
+The service's setting is `RECBLR_BUNDLE`; it loads the newest version. With a signing key only signed bundles are
+read, because the trainer must not sign what it has not verified.
 """
 
 from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from model.bundle.bundle import MANIFEST, Bundle, find_bundles, load_bundle, read_manifest, write_bundle
@@ -25,19 +27,34 @@ def newest_bundle(registry: Path) -> Path | None:
         DataError: the folder is itself a bundle.
     """
     if (registry / MANIFEST).exists():
-        raise DataError(f"{registry} is one bundle; give --bundles the folder of versions, which is RECBLR_BUNDLE")
+        raise DataError(f"--bundles must be the model registry (RECBLR_BUNDLE), not one bundle: {registry}")
     if not any(registry.glob(f"*/{MANIFEST}")):
         return None
-    return next(reversed(find_bundles(registry).values()))
+    return next(reversed(find_bundles(registry, signing_key()).values()))
 
 
 def trained_until(bundle: Path) -> float:
-    """Return the newest training timestamp of a bundle.
+    """Return a time after which the model knows no event.
 
-    It is -inf if the manifest does not record it.
+    It is in Unix seconds: the newest training timestamp if the manifest records one, otherwise when the bundle was
+    created, and otherwise when its manifest was written. A time in the future is wrong and does not count. -inf if
+    none is left.
     """
-    time = read_manifest(bundle).training_data.get("last_timestamp")
-    return float(time) if isinstance(time, int | float) and math.isfinite(time) else -math.inf
+    manifest = read_manifest(bundle, signing_key())
+    recorded = manifest.training_data.get("last_timestamp")
+    candidates = [recorded, _unix_time(manifest.created), (bundle / MANIFEST).stat().st_mtime]
+    now = time.time()
+    known = (float(value) for value in candidates if isinstance(value, int | float) and math.isfinite(value))
+    return next((value for value in known if value <= now), -math.inf)
+
+
+def _unix_time(text: str) -> float | None:
+    """Return the Unix time of an ISO 8601 text, or None."""
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def publish(registry: Path, candidate: Path) -> Bundle:
@@ -45,7 +62,7 @@ def publish(registry: Path, candidate: Path) -> Bundle:
 
     A version that is already there stays as it is.
     """
-    newest, bundle = newest_bundle(registry), load_bundle(candidate)
+    newest, bundle = newest_bundle(registry), load_bundle(candidate, signing_key())
     folder = registry / bundle.version
     if not (folder / MANIFEST).exists():
         bundle = _created_after(newest, bundle)
@@ -59,7 +76,7 @@ def prune(registry: Path, keep: int, protected: Iterable[str | None]) -> list[st
     Returns:
         The versions removed.
     """
-    bundles = find_bundles(registry)
+    bundles = find_bundles(registry, signing_key())
     removed = [version for version in list(bundles)[: max(0, len(bundles) - keep)] if version not in protected]
     for version in removed:
         hidden = bundles[version].with_name(f".removed-{bundles[version].name}")
@@ -73,7 +90,7 @@ def _created_after(newest: Path | None, bundle: Bundle) -> Bundle:
 
     The service loads the bundle that was created last, and another machine's clock can be ahead.
     """
-    newest_created = "" if newest is None else read_manifest(newest).created
+    newest_created = "" if newest is None else read_manifest(newest, signing_key()).created
     if bundle.created > newest_created:
         return bundle
     try:
