@@ -57,9 +57,10 @@ def _compile(function: Kernel, fast_math: set[str]) -> Kernel:
 
 
 def _folder_stamp(function: Kernel) -> tuple[object, ...]:
-    """Return name, time and size of the files that cached code depends on.
+    """Return name, time and size of the files behind cached code.
 
-    Cached code depends on them; numba by itself only notices changes of the function's own file.
+    These are all files of the function's folder and of this one, whose kernels it may call. numba by itself only
+    notices changes of the function's own file.
     """
     folders = {Path(inspect.getfile(function)).parent, Path(__file__).parent}
     states = [(path, path.stat()) for folder in sorted(folders) for path in sorted(folder.glob("*.py"))]
