@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextvars import Context
 from typing import Any
 
-from redis.asyncio import ConnectionPool
+from redis.asyncio import ConnectionPool, SSLConnection
 from redis.exceptions import (
     AuthenticationError,
     MasterDownError,
@@ -29,6 +29,7 @@ from service.store.errors import StoreRefusedError, StoreUnreachableError, unkno
 from service.store.redis.connections import Command, Connections
 from service.store.redis.deployment import Call
 from service.store.redis.lua_scripts import STORE_SCRIPTS, Script
+from service.store.redis_errors import explain_connection, explain_reply
 
 MAX_CONNECTIONS = 16
 _PROBE_PAUSE_SECONDS = 0.05
@@ -56,6 +57,7 @@ class Node:
         self._pool = pool
         self._connections = Connections(pool, MAX_CONNECTIONS)
         self._timeout = timeout_seconds
+        self._tls = issubclass(pool.connection_class, SSLConnection)
         self._min_replicas = min_replicas
         self._wait: Command = ("WAIT", min_replicas, int(1000 * timeout_seconds * _WAIT_FRACTION))
         self._probe: asyncio.Task[None] | None = None
@@ -181,10 +183,8 @@ class Node:
             raise StoreRefusedError(
                 f"{self.name} refuses the credentials; correct user and password in the state URL."
             ) from None
-        except (RedisError, OSError):  # OSError includes the timeout's TimeoutError
-            raise StoreUnreachableError(
-                f"{self.name} cannot be reached; start it or correct the state URL."
-            ) from None
+        except (RedisError, OSError) as error:  # OSError includes the timeout's TimeoutError
+            raise StoreUnreachableError(f"{self.name} {explain_connection(error, tls=self._tls)}.") from None
         for reply in refused:
             if isinstance(reply, ResponseError):
                 raise StoreRefusedError(
@@ -208,20 +208,21 @@ class Node:
             self._probe.cancel()
         await self._pool.disconnect()
 
-    def unavailable(self, problem: str) -> StoreUnavailable:
+    def unavailable(self, problem: str, explanation: str | None = None) -> StoreUnavailable:
         """Return an error whose log text alone names the server."""
-        return StoreUnavailable(f"the event log {problem}", for_log=f"{self.name} {problem}")
+        return StoreUnavailable(f"the event log {problem}", for_log=f"{self.name} {explanation or problem}")
 
     def _convert(self, error: Exception) -> Exception:
         """Return `StoreUnavailable` for outages and temporary refusals, otherwise `error`."""
         if isinstance(error, OutOfMemoryError):
-            return self.unavailable("has no memory left for events")
+            return self.unavailable("has no memory left for events", explain_reply(error))
         if isinstance(error, ReadOnlyError | MasterDownError) or str(error).startswith(_TEMPORARY_ERRORS):
-            return self.unavailable("takes no events at the moment")
+            return self.unavailable("takes no events at the moment", explain_reply(error))
         if isinstance(error, RedisTimeoutError | TimeoutError):
             return self.unavailable("did not answer in time")
         if isinstance(error, RedisConnectionError | NoScriptError | OSError):
-            return self.unavailable("cannot be reached or is not ready")
+            explanation = explain_connection(error, tls=self._tls)
+            return self.unavailable("cannot be reached or is not ready", explanation)
         if found := _UNKNOWN_FORMAT.search(str(error)):
             return unknown_format(f"{self.name}: {found[1]}")
         return error
