@@ -11,8 +11,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.caller import caller_of
 from service.api.errors import error_response, internal_error
 from service.observability.access_log import AccessLog
-from service.observability.logging import current_request_id, route_of
-from service.observability.metrics import HttpMetrics, known_method
+from service.observability.logging import current_request_id
+from service.observability.metrics import HttpMetrics, known_method, route_of
 
 _log = logging.getLogger(__name__)
 

@@ -61,6 +61,7 @@ def test_every_request_has_one_access_log_line_with_its_caller(named: tuple[AppH
     harness.delete("/v1/users/u", headers=shop)
     harness.get("/v1/model", headers={"x-api-key": "unknown"})
     harness.call("BREW", "/healthz")
+    harness.call("HEAD", "/v1/users/u/recommendations", headers=shop)
     harness.stop()
     lines: list[dict[str, Any]] = [json.loads(line) for line in "".join(writes).splitlines()]
     assert [(line["caller"], line["method"], line["route"], line["status"]) for line in lines] == [
@@ -70,6 +71,7 @@ def test_every_request_has_one_access_log_line_with_its_caller(named: tuple[AppH
         ("shop", "DELETE", "unmatched", 403),
         ("anonymous", "GET", "unmatched", 401),
         ("anonymous", "other", "/healthz", 405),
+        ("shop", "HEAD", "/v1/users/{user_id}/recommendations", 200),
     ]
     assert lines[2]["request_id"] == 'a"b\\c'
     for line in lines:
