@@ -10,7 +10,7 @@ A request passes, from outside to inside:
     SingleParameters  no query parameter twice
     BodyLimit      at most 4 MiB, also after gzip, and a bounded number of JSON values
     FastAPI        its own layers and the router
-    a route        validation (schemas), one use case of the Recommender, the response (serializers)
+    a route        validation (schemas), one use case of the Recommender, the response (answers)
     ErrorHandlers  every exception becomes {"error": …}
 """
 

@@ -8,13 +8,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from service.api.answers import answer_event
+from service.api.answers import Json, answer_event, encoded, json_response, recorded_out
 from service.api.dependencies import RecommenderDep
 from service.api.errors import error_body
 from service.api.schemas.requests import EventBatchIn, EventIn, NoQuery, RecordQuery, event_or_error
 from service.api.schemas.responses import BatchOut, RecordedOut
 from service.api.scopes import needs
-from service.api.serializers import Json, encoded, json_response, recorded_out
 from service.api_keys import KeyScope
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.events import NewEvent
