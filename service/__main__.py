@@ -35,6 +35,7 @@ SHUTDOWN_TIMEOUT_SECONDS = 20
 # Longer than the 60 s for which common balancers and pools keep an idle connection. If the server closes a connection
 # first, the client's next request on it fails (decision 0077).
 KEEP_ALIVE_SECONDS = 75
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 class StartupError(Exception):
@@ -61,6 +62,7 @@ def main() -> int:
             if arguments.precompile:
                 asyncio.run(_precompile(settings))
                 return 0
+            check_openness(settings)
             check_port(settings.host, settings.port)
             with shared_metrics_folder(settings.workers):
                 asyncio.run(_preflight(settings))
@@ -71,6 +73,15 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+def check_openness(settings: Settings) -> None:
+    """Raise `StartupError` if anybody on the network could call without a key."""
+    if settings.host in _ALL_ADDRESSES and not settings.api_keys and not settings.open_to_network:
+        raise StartupError(
+            f"RECBLR_HOST={settings.host} opens the server to the network without keys: set RECBLR_API_KEYS (see "
+            "recblr-serve --new-key), or RECBLR_OPEN_TO_NETWORK=true if every machine there may read and delete."
+        )
 
 
 def check_port(host: str, port: int) -> None:

@@ -90,6 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
         keys=settings.api_keys,
         rate_limit=settings.requests_per_second,
         origins=settings.cors_origins,
+        hosts=(settings.host, *settings.allowed_hosts),
     )
 
 

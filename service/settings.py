@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.api_keys import MIN_KEY_LENGTH, SCOPE_NAMES, RetiredScopeError
 from service.kubernetes import drop_injected
-from service.setting_types import ApiKeyList, OriginList, SigningKey, StateUrl, StreamUrl
+from service.setting_types import ApiKeyList, HostList, OriginList, SigningKey, StateUrl, StreamUrl
 
 PREFIX = "RECBLR_"
 _MIN_SIMILARITY = 0.75  # difflib's ratio from which a wrong name is taken for a misspelled setting
@@ -110,6 +110,17 @@ class Settings(BaseSettings):
         default=(),
         title="a comma-separated list of origins, each like https://shop.example or http://localhost:3000",
         description="Origins whose web pages may call from a browser, comma-separated, such as https://shop.example.",
+    )
+    allowed_hosts: HostList = Field(
+        default=(),
+        title="a comma-separated list of host names without ports, such as recommender.internal",
+        description="Names under which a server without keys is called, besides localhost and addresses. Requests "
+        "with another Host header are answered 403.",
+    )
+    open_to_network: bool = Field(
+        default=False,
+        title="true or false",
+        description="Allow RECBLR_HOST to be all addresses of the machine (0.0.0.0 or ::) without RECBLR_API_KEYS.",
     )
     device: Literal["cpu", "cuda"] = Field(
         default="cpu",

@@ -3,6 +3,7 @@
 A request passes, from outside to inside:
 
     Telemetry      request id, metrics, log line, response to unexpected exceptions
+    HostCheck      only without keys: refuses names that are not this server's
     HeadAsGet      HEAD is GET without the body
     CORS           only if origins are configured: which web pages of other sites may call
     ApiKeys        API keys and scopes, requests per second
@@ -34,6 +35,7 @@ from service.api.handlers import ErrorHandlers
 from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
+from service.api.middleware.host_check import HostCheck
 from service.api.middleware.request_line import HeadAsGet, SingleParameters
 from service.api.middleware.telemetry import Telemetry
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
@@ -104,6 +106,21 @@ async def _lifespan(open_services: OpenServices, app: FastAPI) -> AsyncIterator[
             app.state.services = None
 
 
+def _framework(open_services: OpenServices) -> Api:
+    """Build the application without routes and middleware."""
+    return Api(
+        title="recblr-service",
+        description="Sequential recommendations that reflect each user's latest event.",
+        lifespan=partial(_lifespan, open_services),
+        redirect_slashes=False,
+        redoc_url=None,
+        # Off: looking for an OpenTelemetry setup took 3 % of each request. /metrics is our own route.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        swagger_ui_oauth2_redirect_url=None,
+        responses=_ERROR_RESPONSES,
+    )
+
+
 def build_api(
     open_services: OpenServices,
     meter: PrometheusMeter,
@@ -112,6 +129,7 @@ def build_api(
     keys: Sequence[ApiKey] = (),
     rate_limit: int | None = None,
     origins: Sequence[str] = (),
+    hosts: Sequence[str] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> Api:
     """Build the application.
@@ -123,24 +141,16 @@ def build_api(
         keys: API keys that may call. Without keys only administration is closed.
         rate_limit: Requests per second for each key; None: no limit.
         origins: Origins whose web pages may call from a browser.
+        hosts: Names of this server; checked without keys.
         clock: Monotonic seconds, for the throttling of repeated log messages.
     """
 
     scopes = RouteScopes(route for router in _ROUTERS for route in router.routes)
     handlers = ErrorHandlers(clock, scopes.methods)
-    app = Api(
-        title="recblr-service",
-        description="Sequential recommendations that reflect each user's latest event.",
-        lifespan=partial(_lifespan, open_services),
-        redirect_slashes=False,
-        redoc_url=None,
-        # Off: looking for an OpenTelemetry setup took 3 % of each request. /metrics is our own route.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
-        swagger_ui_oauth2_redirect_url=None,
-        responses=_ERROR_RESPONSES,
-    )
+    app = _framework(open_services)
     app.outer_middleware = [
         Middleware(Telemetry, metrics=meter.http),
+        *([] if keys else [Middleware(HostCheck, hosts=hosts)]),
         Middleware(HeadAsGet),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
         Middleware(ApiKeys, keys=keys, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),

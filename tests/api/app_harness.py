@@ -59,6 +59,7 @@ class AppHarness:
             keys=tuple(map(parse_key, keys)),
             rate_limit=rate_limit,
             origins=origins,
+            hosts=("test",),
             clock=clock,
         )
         if not fast_path:
