@@ -23,6 +23,7 @@ from service.api.connection.limits import listen_backlog
 from service.api.uvicorn_protocol import HttpProtocol
 from service.api_keys import SCOPE_NAMES, RetiredScopeError, new_key, parse_scopes
 from service.demo import demo_environment
+from service.key_file import KeyFileError, KeyRing
 from service.kubernetes import drop_injected
 from service.observability.logging import configure_logging
 from service.settings import Settings, SettingsError, load_settings
@@ -63,6 +64,7 @@ def main() -> int:
                 asyncio.run(_precompile(settings))
                 return 0
             check_openness(settings)
+            _check_key_file(settings)
             check_port(settings.host, settings.port)
             with shared_metrics_folder(settings.workers):
                 asyncio.run(_preflight(settings))
@@ -77,7 +79,8 @@ def main() -> int:
 
 def check_openness(settings: Settings) -> None:
     """Raise `StartupError` if anybody on the network could call without a key."""
-    if settings.host in _ALL_ADDRESSES and not settings.api_keys and not settings.open_to_network:
+    has_keys = KeyRing(settings.api_keys, settings.api_keys_file).configured
+    if settings.host in _ALL_ADDRESSES and not (has_keys or settings.open_to_network):
         raise StartupError(
             f"RECBLR_HOST={settings.host} opens the server to the network without keys: set RECBLR_API_KEYS (see "
             "recblr-serve --new-key), or RECBLR_OPEN_TO_NETWORK=true if every machine there may read and delete."
@@ -146,6 +149,13 @@ def _print_new_key(scopes: str) -> int:
         return 2
     print(f"give the client:         {key}\nadd to RECBLR_API_KEYS:  {entry}")
     return 0
+
+
+def _check_key_file(settings: Settings) -> None:
+    try:
+        KeyRing(settings.api_keys, settings.api_keys_file).load()
+    except KeyFileError as error:
+        raise StartupError(f"RECBLR_API_KEYS_FILE: {error}: correct the file, or unset the variable.") from None
 
 
 def _exit(_signal: int, _frame: FrameType | None) -> None:

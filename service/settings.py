@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import Literal
@@ -12,10 +11,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.api_keys import MIN_KEY_LENGTH, SCOPE_NAMES, RetiredScopeError
 from service.kubernetes import drop_injected
-from service.setting_types import ApiKeyList, HostList, OriginList, SigningKey, StateUrl, StreamUrl
+from service.setting_types import ApiKeyList, HostList, OriginList, SigningKey, StateUrl, StreamUrl, TokenKeyList
+from service.unknown_settings import unknown_variable
 
 PREFIX = "RECBLR_"
-_MIN_SIMILARITY = 0.75  # difflib's ratio from which a wrong name is taken for a misspelled setting
 
 
 class SettingsError(Exception):
@@ -94,9 +93,21 @@ class Settings(BaseSettings):
     api_keys: ApiKeyList = Field(
         default=(),
         title=f"a comma-separated list of keys, each at least {MIN_KEY_LENGTH} printable ASCII characters (every "
-        f"scope) or <scopes>:sha256:<64 hex digits> with scopes of {SCOPE_NAMES}, joined by +",
+        f"scope) or [<name>=]<scopes>:sha256:<64 hex digits> with scopes of {SCOPE_NAMES}, joined by +",
         description="API keys for /v1 and /metrics, comma-separated: plain keys (every scope) or hashed keys, as "
         "printed by --new-key. Without keys these paths are open and /v1/admin is closed.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        title="a path",
+        description="File of further API keys: an entry a line, # begins a comment. Read again within 2 s when it "
+        "changes; a damaged file changes nothing.",
+    )
+    user_token_keys: TokenKeyList = Field(
+        default=(),
+        title="one or two keys of 32 to 512 printable ASCII characters without spaces, separated by a comma",
+        description="Keys with which the shop's server signs user tokens for browsers: the current and the previous "
+        "one. Without keys no user token is valid.",
     )
     requests_per_second: int | None = Field(
         default=None,
@@ -130,7 +141,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         title="debug, info, warning or error",
-        description="Lowest level of log messages that are written. debug includes a line for each request.",
+        description="Lowest level of log messages that are written.",
+    )
+    access_log: bool = Field(
+        default=True,
+        title="true or false",
+        description="Write a line for each request, at log level info: caller, route, status, seconds.",
     )
     events_kept: int = Field(
         default=1000,
@@ -200,7 +216,9 @@ def load_settings() -> Settings:
         SettingsError: A variable is wrong or unknown; the first one is named.
     """
     drop_injected(os.environ)
-    _refuse_unknown_variables()
+    problem = unknown_variable(os.environ, PREFIX, {variable_of(name) for name in Settings.model_fields})
+    if problem is not None:
+        raise SettingsError(problem)
     try:
         return Settings()
     except ValidationError as error:
@@ -227,17 +245,3 @@ def default_of(name: str) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     return "none" if default in ((), None) else str(default)
-
-
-def _refuse_unknown_variables() -> None:
-    known = {variable_of(name) for name in Settings.model_fields}
-    for name in os.environ:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            # Compared without the prefix, which would make any two names similar.
-            typed, names = name.upper().removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known]
-            similar = difflib.get_close_matches(typed, names, n=1, cutoff=_MIN_SIMILARITY)
-            if similar:
-                advice = f"did you mean {PREFIX}{similar[0]}?"
-            else:
-                advice = f"the settings are {', '.join(sorted(known))}."
-            raise SettingsError(f"{name} is not a setting of this service; unset it or correct its name: {advice}")

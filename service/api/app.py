@@ -11,7 +11,7 @@ A request passes, from outside to inside:
     SingleParameters  no query parameter twice
     BodyLimit      at most 4 MiB, also after gzip, and a bounded number of JSON values
     FastAPI        its own layers and the router
-    a route        validation (schemas), one use case of the Recommender, the response (serializers)
+    a route        validation (schemas), one use case of the Recommender, the response (answers)
     ErrorHandlers  every exception becomes {"error": …}
 """
 
@@ -42,7 +42,9 @@ from service.api.routes import backfill_progress, events, health, items, models,
 from service.api.routes.console import console_router
 from service.api.schemas.responses import ErrorOut
 from service.api.scopes import RouteScopes, security_requirements
-from service.api_keys import ApiKey
+from service.api.user_tokens import UserTokens
+from service.key_file import KeyRing
+from service.observability.access_log import AccessLog
 from service.observability.metrics import PrometheusMeter
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
@@ -97,21 +99,26 @@ class Api(FastAPI):
 
 
 @asynccontextmanager
-async def _lifespan(open_services: OpenServices, app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(open_services: OpenServices, access_log: AccessLog | None, app: FastAPI) -> AsyncIterator[None]:
     async with open_services() as services:
         app.state.services = services
         try:
             yield
         finally:
             app.state.services = None
+            if access_log is not None:
+                access_log.flush()
 
 
-def _framework(open_services: OpenServices) -> Api:
-    """Build the application without routes and middleware."""
+def _declared_scopes() -> RouteScopes:
+    return RouteScopes(route for router in _ROUTERS for route in router.routes)
+
+
+def _framework_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> Api:
     return Api(
         title="recblr-service",
         description="Sequential recommendations that reflect each user's latest event.",
-        lifespan=partial(_lifespan, open_services),
+        lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
         # Off: looking for an OpenTelemetry setup took 3 % of each request. /metrics is our own route.
@@ -126,10 +133,12 @@ def build_api(
     meter: PrometheusMeter,
     console: Path,
     *,
-    keys: Sequence[ApiKey] = (),
+    keys: KeyRing,
+    tokens: UserTokens,
     rate_limit: int | None = None,
     origins: Sequence[str] = (),
     hosts: Sequence[str] = (),
+    access_log: AccessLog | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Api:
     """Build the application.
@@ -138,22 +147,24 @@ def build_api(
         open_services: Entered when the process starts, left when it ends.
         meter: Metrics of this process.
         console: HTML file of the console page; without the file there is no console.
-        keys: API keys that may call. Without keys only administration is closed.
+        keys: API keys that may call. Without configured keys only administration is closed.
+        tokens: Verifies the user tokens of browsers.
         rate_limit: Requests per second for each key; None: no limit.
         origins: Origins whose web pages may call from a browser.
         hosts: Names of this server; checked without keys.
+        access_log: Gets a line for each request; None: no access log.
         clock: Monotonic seconds, for the throttling of repeated log messages.
     """
 
-    scopes = RouteScopes(route for router in _ROUTERS for route in router.routes)
+    scopes = _declared_scopes()
     handlers = ErrorHandlers(clock, scopes.methods)
-    app = _framework(open_services)
+    app = _framework_app(partial(_lifespan, open_services, access_log))
     app.outer_middleware = [
-        Middleware(Telemetry, metrics=meter.http),
-        *([] if keys else [Middleware(HostCheck, hosts=hosts)]),
+        Middleware(Telemetry, metrics=meter.http, access_log=access_log),
+        *([] if keys.configured else [Middleware(HostCheck, hosts=hosts)]),
         Middleware(HeadAsGet),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
-        Middleware(ApiKeys, keys=keys, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),
+        Middleware(ApiKeys, keys=keys, tokens=tokens, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),
         Middleware(FastPath, handlers=handlers),
         Middleware(SingleParameters),
         Middleware(BodyLimit),

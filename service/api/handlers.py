@@ -21,7 +21,7 @@ from service.api.errors import STATUS, error_body, error_response
 from service.api.schemas.validation_messages import validation_details
 from service.core.errors import InvalidRequest, NotFound, PayloadTooLarge, ServiceError
 from service.core.log_throttle import ThrottledLogger
-from service.observability.logging import route_of
+from service.observability.metrics import route_of
 
 _log = logging.getLogger(__name__)
 

@@ -65,13 +65,10 @@ class Node:
     async def run(self, script: Script, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
         """See `Deployment.run`."""
         try:
-            return await self.run_until(self.deadline(), script, calls, load=load)
+            deadline = asyncio.get_running_loop().time() + self._timeout
+            return await self.run_until(deadline, script, calls, load=load)
         except StoreUnavailable as error:
             return [error] * len(calls)
-
-    def deadline(self) -> float:
-        """Return when a pipeline that starts now times out, in event-loop time."""
-        return asyncio.get_running_loop().time() + self._timeout
 
     async def run_until(
         self, deadline: float, script: Script, calls: Sequence[Call], *, load: bool = False, asking: bool = False
@@ -81,18 +78,6 @@ class Node:
         Raises `StoreUnavailable` if the whole pipeline failed.
         `asking` is needed for a slot that is being moved here, after another server replied ASK.
         """
-        replies = await self._run_once(deadline, script, calls, load, asking)
-        # NOSCRIPT (after a restart or on a promoted replica) means that the call did nothing.
-        missed = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if missed:
-            again = await self._run_once(deadline, script, [calls[index] for index in missed], True, asking)
-            for index, reply in zip(missed, again, strict=True):
-                replies[index] = reply
-        return [self._convert(reply) if isinstance(reply, RedisError) else reply for reply in replies]
-
-    async def _run_once(
-        self, deadline: float, script: Script, calls: Sequence[Call], load: bool, asking: bool
-    ) -> list[Any]:
         commands: list[Command] = [("SCRIPT", "LOAD", script.source)] if load else []
         for call in calls:
             if asking:
@@ -104,7 +89,16 @@ class Node:
         replies = await self.pipeline(commands, deadline)
         acknowledged = replies.pop() if waits else None
         replies = replies[load + asking :: 1 + asking]
-        return self._require_replicas(calls, replies, acknowledged) if waits else replies
+        if waits:
+            replies = self._require_replicas(calls, replies, acknowledged)
+        # NOSCRIPT (after a restart or on a promoted replica) means that the call did nothing.
+        missed = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missed and not load:
+            again = [calls[index] for index in missed]
+            found = await self.run_until(deadline, script, again, load=True, asking=asking)
+            for index, reply in zip(missed, found, strict=True):
+                replies[index] = reply
+        return [self._convert(reply) if isinstance(reply, RedisError) else reply for reply in replies]
 
     def _require_replicas(self, calls: Sequence[Call], replies: list[Any], count: object) -> list[Any]:
         """Refuse to acknowledge durable calls that too few replicas have."""
@@ -164,7 +158,8 @@ class Node:
         await self._call("PING")
 
     async def _call(self, *command: str | int) -> object:
-        [reply] = await self.pipeline([command], self.deadline())
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        [reply] = await self.pipeline([command], deadline)
         if isinstance(reply, Exception):
             raise self._convert(reply)
         return reply

@@ -116,7 +116,15 @@ def test_refit_bundle_has_another_network_with_the_measured_metrics(
         results.append(json.loads(capsys.readouterr().out))
         bundles.append(load_bundle(tmp_path / name / "bundle"))
         assert main(["evaluate", str(tmp_path / name / "bundle"), str(circle), "--device", "cpu"]) == 0
-        assert json.loads(capsys.readouterr().out)["refit"] is bool(more)
+        evaluated = json.loads(capsys.readouterr().out)
+        assert evaluated["refit"] is bool(more)
+        assert set(evaluated["baselines"]) == {"popularity", "item_knn"}
+        assert evaluated["baselines"]["popularity"].keys() == evaluated.keys() - {
+            "version",
+            "users",
+            "refit",
+            "baselines",
+        }
     plain, refit = bundles
     assert results[0]["ndcg@10"] == results[1]["ndcg@10"] == refit.metrics["ndcg@10"]
     assert not np.array_equal(plain.weights["item_embedding.weight"], refit.weights["item_embedding.weight"])
