@@ -48,6 +48,8 @@ class SortedEvents:
             "temp_directory": self._folder.name,
         }
         self._connection = duckdb.connect(str(Path(self._folder.name) / "events.duckdb"), config=config)
+        # The bar would be written to standard output, among the result.
+        self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute(
             "CREATE TABLE events (number BIGINT, user_id VARCHAR, item_id VARCHAR, nanoseconds BIGINT)"
         )
@@ -73,7 +75,7 @@ class SortedEvents:
         return self._count
 
     def read(self, begin: int) -> Iterator[StoredEvent]:
-        """Events from position `begin` on."""
+        """Yield the events from position `begin` on."""
         columns = "user_id, item_id, nanoseconds, occurrence"
         query = f"SELECT {columns} FROM sorted WHERE position >= {begin} ORDER BY position"  # noqa: S608 - a number
         for batch in self._connection.sql(query).to_arrow_reader(_ROWS):
