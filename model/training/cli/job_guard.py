@@ -84,10 +84,10 @@ def report_outcome(outcome: str, result: Mapping[str, Any], started: float, metr
     }
     sys.stderr.write(json.dumps(line) + "\n")
     if metrics_file is not None:
-        _write_metrics(metrics_file, _metrics(outcome, result, started, now))
+        _write_metrics(metrics_file, job_metrics(outcome, result, started, now))
 
 
-def _metrics(outcome: str, result: Mapping[str, Any], started: float, now: float) -> dict[str, float]:
+def job_metrics(outcome: str, result: Mapping[str, Any], started: float, now: float) -> dict[str, float]:
     """Return the metrics of a run by name, labels included."""
     metrics = {"last_run_timestamp_seconds": now, "duration_seconds": now - started}
     metrics |= {f'outcome{{outcome="{name}"}}': float(name == outcome) for name in (PUBLISHED, DECLINED, FAILED)}

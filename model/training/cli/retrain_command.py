@@ -24,8 +24,8 @@ from model.training.live_test.sequential_test import SequentialTest
 EXIT_DECLINED = 3
 _EPILOG = """exit codes: 0 published; 3 declined or withdrawn, the result has the reason; 2 an error. With 3 no new
 version is in the registry, and with 2 neither, unless the live test failed. The last line of the output is the result
-as one JSON object. One line of JSON on stderr has the outcome, for alerts. One retrain at a time uses a model registry
-and a work folder."""
+as one JSON object. One line of JSON on stderr has the outcome, for alerts. One retrain at a time uses a registry and
+a work folder."""
 
 
 def add(subparsers: shared.Subparsers) -> None:
