@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ingest.errors import DataError
 from model.bundle.bundle import load_bundle, new_version, write_bundle
-from model.training.errors import DataError
 from model.training.live_test.live_test import LiveTestJob, run_live_test
 from model.training.live_test.sequential_test import SequentialTest
 from model.training.publishing.registry import newest_bundle, publish

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from model.training.errors import DataError
+from ingest.errors import DataError
 
 PUBLISHED, DECLINED, FAILED = "published", "declined", "failed"
 _PREFIX = "recblr_retrain_"

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ingest.errors import DataError
 from model.training.cli import options as shared
 from model.training.cli.job_guard import (
     DECLINED,
@@ -17,7 +18,6 @@ from model.training.cli.job_guard import (
     report_outcome,
     time_limit,
 )
-from model.training.errors import DataError
 from model.training.live_test.live_test import LiveTestJob, run_live_test
 from model.training.live_test.sequential_test import SequentialTest
 

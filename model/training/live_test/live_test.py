@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.training.errors import DataError
+from ingest.errors import DataError
 from model.training.live_test.sequential_test import Decision, HitCount, SequentialTest
 from model.training.live_test.service_client import ServiceClient
 from model.training.publishing.registry import withdraw

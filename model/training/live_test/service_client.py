@@ -9,7 +9,7 @@ from types import TracebackType
 
 import httpx
 
-from model.training.errors import DataError
+from ingest.errors import DataError
 from model.training.live_test.sequential_test import HitCount
 
 KEY_VARIABLE = "RECBLR_API_KEY"  # as for recblr-events; needs the scopes read, metrics and admin

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from ingest.errors import DataError
 from model.training.cli import retrain_command
 from model.training.cli.job_guard import exclusive_locks, time_limit
-from model.training.errors import DataError
 from tests.model.training.logs import append
 from tests.model.training.pipelines.retrain_harness import circle, file_contents, run_retrain
 from tests.store.backends import SqliteBackend
