@@ -192,8 +192,10 @@ async def _preflight(settings: Settings) -> None:
             await choose_startup_version(store, bundles, settings.watch)
         finally:
             await store.close()
-    except (StoreRefusedError, StoreUnavailable) as error:
+    except StoreRefusedError as error:
         raise StartupError(f"RECBLR_STATE_URL: {error}") from None
+    except StoreUnavailable as error:
+        raise StartupError(f"RECBLR_STATE_URL: {error.for_log}") from None
     except BundleRefusedError as error:
         raise StartupError(f"RECBLR_BUNDLE: {error.for_log}") from None
     except DeviceRefusedError as error:

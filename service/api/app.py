@@ -3,12 +3,14 @@
 A request passes, from outside to inside:
 
     Telemetry      request id, metrics, log line, response to unexpected exceptions
+    HeadAsGet      HEAD is GET without the body
     CORS           only if origins are configured: which web pages of other sites may call
     ApiKeys        API keys and scopes, requests per second
     FastPath       answers an ordinary event or read; every other request continues below
-    BodyLimit      at most 4 MiB
+    SingleParameters  no query parameter twice
+    BodyLimit      at most 4 MiB, also after gzip, and a bounded number of JSON values
     FastAPI        its own layers and the router
-    a route        validation (schemas), one use case of the Recommender, the response (serializers)
+    a route        validation (schemas), one use case of the Recommender, the response (answers)
     ErrorHandlers  every exception becomes {"error": …}
 """
 
@@ -32,6 +34,7 @@ from service.api.handlers import ErrorHandlers
 from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
+from service.api.middleware.request_line import HeadAsGet, SingleParameters
 from service.api.middleware.telemetry import Telemetry
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
 from service.api.routes.console import console_router
@@ -124,7 +127,7 @@ def build_api(
     """
 
     scopes = RouteScopes(route for router in _ROUTERS for route in router.routes)
-    handlers = ErrorHandlers(clock)
+    handlers = ErrorHandlers(clock, scopes.methods)
     app = Api(
         title="recblr-service",
         description="Sequential recommendations that reflect each user's latest event.",
@@ -138,9 +141,11 @@ def build_api(
     )
     app.outer_middleware = [
         Middleware(Telemetry, metrics=meter.http),
+        Middleware(HeadAsGet),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
         Middleware(ApiKeys, keys=keys, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),
         Middleware(FastPath, handlers=handlers),
+        Middleware(SingleParameters),
         Middleware(BodyLimit),
     ]
     app.state.services = None

@@ -87,6 +87,11 @@ class RouteScopes:
         }
         self._declared = {method: tuple(each for _, each in entries) for method, entries in by_method.items()}
 
+    def methods(self, path: str) -> list[str]:
+        """Return the methods that `path` supports."""
+        found = {method for method, pattern in self._patterns.items() if pattern.match(path)}
+        return sorted(found | {"HEAD"} if "GET" in found else found)
+
     def needed(self, method: str, path: str, query_string: bytes) -> frozenset[KeyScope] | None:
         """Return all scopes that a request needs; None without a key.
 

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
 current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
-
-
-def route_of(scope: Mapping[str, Any]) -> str:
-    """Return the template of the route that matched, or "unmatched".
-
-    Logs and metrics use the template, because the path itself is text from the client.
-    """
-    return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 class _AddRequestId(logging.Filter):

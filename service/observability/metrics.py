@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -20,6 +21,14 @@ MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it o
 
 _METHODS = frozenset(("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"))
 _REPLAY_LENGTHS = (0, 1, 2, 5, 10, 50, 100, 500, 1000, 10_000)
+
+
+def route_of(scope: Mapping[str, Any]) -> str:
+    """Return the template of the route that matched, or "unmatched".
+
+    Logs and metrics use the template, because the path itself is text from the client.
+    """
+    return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 class HttpMetrics:

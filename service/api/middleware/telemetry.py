@@ -9,8 +9,8 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response, internal_error
-from service.observability.logging import current_request_id, route_of
-from service.observability.metrics import HttpMetrics
+from service.observability.logging import current_request_id
+from service.observability.metrics import HttpMetrics, route_of
 
 _log = logging.getLogger(__name__)
 
@@ -65,17 +65,12 @@ class Telemetry:
                 raise  # the response has begun and cannot be replaced; the server closes the connection
             await error_response(internal_error())(scope, receive, send_with_id)
         finally:
-            self._finish(scope, status or _CLIENT_CLOSED_REQUEST, perf_counter() - started_at)
+            seconds, route, status = perf_counter() - started_at, route_of(scope), status or _CLIENT_CLOSED_REQUEST
+            self._metrics.request_finished(route, scope["method"], status, seconds)
+            if _log.isEnabledFor(logging.DEBUG):
+                fields = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 6)}
+                _log.debug("request", extra=fields)
             current_request_id.reset(token)
-
-    def _finish(self, scope: Scope, status: int, seconds: float) -> None:
-        route = route_of(scope)
-        self._metrics.request_finished(route, scope["method"], status, seconds)
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug(
-                "request",
-                extra={"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 6)},
-            )
 
 
 def _request_id(scope: Scope) -> str:

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from service.api.answers import event_out
 from service.api.dependencies import RecommenderDep, ServicesDep
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import MergeIn, NoQuery, PageQuery
 from service.api.schemas.responses import AuditOut, EventDeletedOut, EventsOut, MergedOut, UserDeletedOut, UserOut
 from service.api.scopes import needs
-from service.api.serializers import event_out
 from service.api_keys import KeyScope
 
 router = APIRouter(prefix="/v1/users", tags=["users"])

@@ -49,7 +49,6 @@ class CudaRecurrence:
         counts = np.fromiter(map(len, rows), np.int64, len(rows))
         new_starts = np.array([0, *accumulate(counts.tolist())])
         new_rows = np.fromiter(chain.from_iterable(rows), np.int64, int(new_starts[-1]))
-        _, starts = self.codec.plan(states, which, new_starts)
         state, recent = self._unpack(states, which)
         output = np.empty((len(which), self._network.config.dim), np.float32)
         single, several = np.flatnonzero(counts == 1), np.flatnonzero(counts > 1)
@@ -60,7 +59,7 @@ class CudaRecurrence:
             histories = [new_rows[new_starts[n] : new_starts[n + 1]] for n in several]
             state[several], output[several] = self._scan(state[several], recent[several], histories)
         h, conv = _parts(torch.from_numpy(state))
-        return self.codec.pack(states, which, new_rows, new_starts, starts, h, conv, output)
+        return self.codec.pack(states, which, new_rows, new_starts, h, conv, output)
 
     @torch.no_grad()
     def recurrent_values(self, state: bytes) -> F32:
