@@ -45,7 +45,8 @@ class _Neighbours:
 def rank_by_baselines(data: Interactions) -> dict[str, LeaveOneOutRanks]:
     """Rank each user's last item by each baseline.
 
-    A baseline is given the events before that item.     With many users and items only some users, evenly spaced, are ranked. Empty if no history has two events.
+    A baseline is given the events before that item. With many users and items only some users, evenly spaced, are
+    ranked. Empty if no history has two events.
     """
     users = np.flatnonzero(data.lengths >= 2)
     if not len(users):
