@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import Response
 from pydantic_core import to_json
 
+from service.api.caller import Caller
 from service.api.schemas.requests import EventIn, RecordQuery, TopKQuery
 from service.api.schemas.responses import EventOut
 from service.core.engine_requests import ScoredItem, TopK
@@ -28,11 +29,12 @@ _SOURCES = {True: "cold_start", False: "state"}
 encoded = partial(to_json, inf_nan_mode="null")  # JSON in UTF-8
 
 
-async def answer_event(recommender: Recommender, event: EventIn, query: RecordQuery) -> bytes:
+async def answer_event(recommender: Recommender, event: EventIn, query: RecordQuery, caller: Caller) -> bytes:
     """Append an event, and return the response body of `POST /v1/events`.
 
     The route and the fast path share this function and the next.
     """
+    caller.check_user(event.user_id)
     top_k = None if query.k is None else TopK(query.k, query.exclude_seen)
     new = NewEvent.create(event.item_id, event.timestamp, event.event_id, time.time())
     recorded = await recommender.record(event.user_id, new, top_k)

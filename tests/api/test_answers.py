@@ -14,6 +14,7 @@ from service.api.answers import (
     recommendations_out,
     recorded_out,
 )
+from service.api.caller import Caller
 from service.api.schemas.requests import EventIn, RecordQuery, TopKQuery
 from service.api.schemas.responses import ItemsOut, RecommendationsOut, RecordedOut
 from service.core.engine_requests import ScoredItem
@@ -25,13 +26,13 @@ ANSWER = Answer("v1", 7, True, (ScoredItem("a", 1.5, "Title", ("x",)), ScoredIte
 
 
 def test_event_without_k_has_no_recommendations(harness: AppHarness) -> None:
-    body: dict[str, Any] = json.loads(harness.run(answer_event(harness.recommender, EVENT, RecordQuery())))
+    body: dict[str, Any] = json.loads(harness.run(answer_event(harness.recommender, EVENT, RecordQuery(), Caller())))
     assert body == {"user_id": "u", "sequence": 1, "duplicate": False, "known_item": True}
 
 
 def test_event_with_k_has_recommendations_that_a_read_repeats(harness: AppHarness) -> None:
     query = RecordQuery(k=2, exclude_seen=False)
-    body = json.loads(harness.run(answer_event(harness.recommender, EVENT, query)))
+    body = json.loads(harness.run(answer_event(harness.recommender, EVENT, query, Caller())))
     assert [item["item_id"] for item in body["recommendations"]["items"]] == ["10", "11"]
     top_k = TopKQuery(k=2, exclude_seen=False)
     read = json.loads(harness.run(answer_recommendations(harness.recommender, "u", top_k)))

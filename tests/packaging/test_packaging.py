@@ -16,6 +16,7 @@ import httpx
 import pytest
 import yaml
 
+from service.api_keys import KeyScope, digest_of, parse_key
 from service.settings import PREFIX, Settings
 from tests.deployments import wait_for
 from tests.environment import controlled
@@ -117,6 +118,43 @@ def test_redis_of_compose_persists_every_write(compose: dict[str, Any]) -> None:
     assert options["--maxmemory-policy"] == "noeviction"
     assert "redis:/data" in redis["volumes"]
     assert compose["services"]["server"]["depends_on"]["redis"]["condition"] == "service_healthy"
+
+
+def test_redis_of_compose_needs_the_password_that_server_and_healthcheck_have(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    password = "${REDIS_PASSWORD:?run docker/new-env.sh first}"
+    command = services["redis"]["command"]
+    assert command[command.index("--requirepass") + 1] == password
+    assert services["redis"]["environment"]["REDISCLI_AUTH"] == password
+    assert services["server"]["environment"]["RECBLR_STATE_URL"] == f"redis://:{password}@redis:6379/0"
+
+
+def test_compose_passes_keys_and_limits_every_service(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["mem_limit"], name
+        assert service["pids_limit"] <= 512, name
+    for name in ("server", "trainer"):
+        assert compose["services"][name]["environment"]["RECBLR_BUNDLE_KEY"] == "${RECBLR_BUNDLE_KEY:-}"
+    assert "/.env\n" in (ROOT / ".gitignore").read_text()
+
+
+def test_new_env_makes_keys_once_and_stores_their_hashes_only(tmp_path: Path) -> None:
+    command = ["sh", str(ROOT / "docker" / "new-env.sh"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    shop, operator = (line.split()[-1] for line in done.stdout.splitlines()[1:])
+    file = tmp_path / ".env"
+    variables = dict(line.split("=", 1) for line in file.read_text().splitlines())
+    keys = [parse_key(entry) for entry in variables["RECBLR_API_KEYS"].split(",")]
+    assert [key.name for key in keys] == ["shop", "operator"]
+    assert [key.digest for key in keys] == [digest_of(shop.encode()), digest_of(operator.encode())]
+    assert keys[0].scopes == {KeyScope.APPEND, KeyScope.READ}
+    assert KeyScope.ADMIN in keys[1].scopes
+    assert len(variables["REDIS_PASSWORD"]) == 64
+    assert file.stat().st_mode & 0o077 == 0
+    before = file.read_text()
+    assert shop not in before
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (again.returncode, again.stdout, file.read_text()) == (1, "", before)
 
 
 def test_every_service_of_compose_is_hardened(compose: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from model.training.live_test.live_test import LiveTestJob, run_live_test
 from model.training.live_test.sequential_test import SequentialTest
 
 EXIT_DECLINED = 3
+_STATE_URL = "RECBLR_STATE_URL"
 _EPILOG = """exit codes: 0 published; 3 declined or withdrawn, the result has the reason; 2 an error. With 3 no new
 version is in the registry, and with 2 neither, unless the live test failed. The last line of the output is the result
 as one JSON object. One line of JSON on stderr has the outcome, for alerts. One retrain at a time uses a registry and
@@ -37,7 +39,7 @@ def add(subparsers: shared.Subparsers) -> None:
     parser = shared.add_command(subparsers, "retrain", help_text, run)
     parser.epilog = _EPILOG
     add = parser.add_argument
-    add("--state-url", required=True, help="the service's RECBLR_STATE_URL")
+    add("--state-url", help=f"the service's {_STATE_URL}; if absent, the environment variable of this name")
     add("--bundles", type=Path, required=True, help="model registry (RECBLR_BUNDLE); the newest is the live one")
     add("--work", type=Path, required=True, help="folder of the job, for the export and the runs")
     add("--margin", type=_not_negative, default=0.005, help="how much lower the new NDCG@10 may be, as a difference")
@@ -86,10 +88,12 @@ def _retrain(options: argparse.Namespace) -> dict[str, Any]:
 
     if (options.ab_share is None) != (options.service_url is None):
         raise DataError("give --ab-share and --service-url together, or neither")
+    if not (state_url := options.state_url or os.environ.get(_STATE_URL)):
+        raise DataError(f"give --state-url, or set {_STATE_URL}")
     options.work.mkdir(parents=True, exist_ok=True)
     with exclusive_locks(options.work, *filter(Path.is_dir, [options.bundles])):
         job = RetrainJob(
-            state_url=options.state_url,
+            state_url=state_url,
             registry=options.bundles,
             work=options.work,
             margin=options.margin,

@@ -6,9 +6,10 @@ import asyncio
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from service.api.answers import Json, answer_event, encoded, json_response, recorded_out
+from service.api.caller import caller_of
 from service.api.dependencies import RecommenderDep
 from service.api.errors import error_body
 from service.api.schemas.requests import EventBatchIn, EventIn, NoQuery, RecordQuery, event_or_error
@@ -25,18 +26,18 @@ _SLICE = 50  # events of a batch that are validated before other requests get a 
 
 @router.post(
     "",
-    openapi_extra=needs(KeyScope.APPEND, with_query={"k": KeyScope.READ}),
+    openapi_extra=needs(KeyScope.APPEND, with_query={"k": KeyScope.READ}, bound_user="body"),
     response_model=RecordedOut,
     summary="Record an event",
 )
 async def record_event(
-    event: EventIn, query: Annotated[RecordQuery, Query()], recommender: RecommenderDep
+    event: EventIn, query: Annotated[RecordQuery, Query()], recommender: RecommenderDep, request: Request
 ) -> Response:
     """Append one event to the user's log.
 
     With `k` the response also holds recommendations that reflect the event.
     """
-    return json_response(await answer_event(recommender, event, query))
+    return json_response(await answer_event(recommender, event, query, caller_of(request.scope)))
 
 
 @router.post("/batch", openapi_extra=needs(KeyScope.APPEND), response_model=BatchOut, summary="Record many events")

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", tags=["recommendations"])
 
 @router.get(
     "/users/{user_id}/recommendations",
-    openapi_extra=needs(KeyScope.READ),
+    openapi_extra=needs(KeyScope.READ, bound_user="path"),
     response_model=RecommendationsOut,
     summary="Recommend items to a user",
 )
@@ -34,7 +34,7 @@ async def recommend(user_id: PathId, query: Annotated[TopKQuery, Query()], recom
 
 @router.post(
     "/users/{user_id}/rank",
-    openapi_extra=needs(KeyScope.READ),
+    openapi_extra=needs(KeyScope.READ, bound_user="path"),
     response_model=RecommendationsOut,
     summary="Rank items for a user",
 )

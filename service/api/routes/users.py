@@ -17,7 +17,7 @@ from service.api_keys import KeyScope
 router = APIRouter(prefix="/v1/users", tags=["users"])
 
 
-@router.get("/{user_id}", openapi_extra=needs(KeyScope.READ), summary="Summarize a user")
+@router.get("/{user_id}", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="Summarize a user")
 async def user(user_id: PathId, query: Annotated[NoQuery, Query()], services: ServicesDep) -> UserOut:
     """Return the user's event counts, last event and model version."""
     history = await services.recommender.history(user_id, None, 1)
@@ -31,7 +31,9 @@ async def user(user_id: PathId, query: Annotated[NoQuery, Query()], services: Se
     )
 
 
-@router.get("/{user_id}/events", openapi_extra=needs(KeyScope.READ), summary="List a user's events")
+@router.get(
+    "/{user_id}/events", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="List a user's events"
+)
 async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommender: RecommenderDep) -> EventsOut:
     """Return a page of the kept events, newest last.
 
@@ -48,7 +50,9 @@ async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommen
     )
 
 
-@router.get("/{user_id}/audit", openapi_extra=needs(KeyScope.READ), summary="Audit a user's snapshot")
+@router.get(
+    "/{user_id}/audit", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="Audit a user's snapshot"
+)
 async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep) -> AuditOut:
     """Replay the kept events and compare with the stored snapshot."""
     found = await recommender.audit(user_id)

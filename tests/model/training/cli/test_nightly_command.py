@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -43,14 +44,20 @@ def test_command_of_the_compose_file_publishes_and_has_an_exit_code(tmp_path: Pa
     append(backend, circle(12, 0, 16))
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["retrain"]
     words = [str(word) for word in service["command"]]
-    replaced = {"redis://redis:6379/0": backend.url, "/bundles": str(tmp_path / "bundles")}
+    assert service["environment"]["RECBLR_STATE_URL"].endswith("@redis:6379/0")
+    replaced = {"/bundles": str(tmp_path / "bundles")}
+    environment = os.environ | {"RECBLR_STATE_URL": backend.url}
     words = [replaced.get(word, word.replace("/runs/", f"{tmp_path}/")) for word in words]
     command = [sys.executable, "-m", "model.training", words[0], "--now", "--once", *words[1:]]
     small = ["--dim", "8", "--layers", "1", "--window", "16", "--epochs", "2", "--min-events", "50"]
-    done = subprocess.run([*command, *small], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [*command, *small], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert (tmp_path / "bundles" / result["version"] / "manifest.json").exists()
     assert 'outcome{outcome="published"} 1.0' in (tmp_path / "retrain.prom").read_text()
-    again = subprocess.run([*command, *small], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    again = subprocess.run(
+        [*command, *small], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
     assert again.returncode == 3, again.stderr  # no event is newer
