@@ -17,6 +17,7 @@ from pathlib import Path
 from ingest.errors import DataError
 from model.bundle.bundle import MANIFEST, Bundle, find_bundles, load_bundle, read_manifest, write_bundle
 from model.bundle.signature import signing_key
+from model.training.publishing.item_titles import with_titles_of
 
 _WITHDRAWN = ".withdrawn-"  # bundles with a dot in front are not versions
 
@@ -62,7 +63,7 @@ def _unix_time(text: str) -> float | None:
 def publish(registry: Path, candidate: Path) -> Bundle:
     """Copy a bundle into the registry as its newest version.
 
-    A version that is already there stays as it is.
+    A version that is already there stays as it is. Items without a title get that of the newest bundle until then.
 
     Raises:
         DataError: a version with the same weights was withdrawn.
@@ -73,6 +74,8 @@ def publish(registry: Path, candidate: Path) -> Bundle:
     folder = registry / bundle.version
     if not (folder / MANIFEST).exists():
         bundle = _created_after(newest, bundle)
+        if newest is not None:
+            bundle = with_titles_of(bundle, load_bundle(newest, signing_key()))
         write_bundle(folder, bundle, signing_key())
     return bundle
 
