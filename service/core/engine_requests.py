@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -57,7 +58,7 @@ class EngineResult(NamedTuple):
 
     state: bytes
     cold: bool
-    items: tuple[ScoredItem, ...]
+    items: Sequence[ScoredItem]
     ranks: tuple[TargetRank, ...] = ()
 
 

@@ -1,10 +1,14 @@
-"""Exact top-k over the whole catalogue in PyTorch: all scores of some queries at once, on the table's device.
+"""Exact top-k over the whole catalogue on the table's device.
 
-A matrix product may round equal rows differently, depending on where they stand and on the batch. It proposes, with
+On a GPU the kernels of `topk_search` answer. What they cannot, and everything on a CPU, is searched in PyTorch with all
+scores of some queries at once. A matrix product may round equal rows differently, depending on where they stand and on the batch. It proposes, with
 a margin for that; what it proposes is scored again, each row by itself, and this decides scores, ties and order.
 """
 
 from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,6 +17,9 @@ from torch import Tensor
 from model.state_layout import F32
 from service.engine.search.exact import Best, Queries, TargetRanks, empty
 from service.engine.state_codec_kernels import Index
+
+if TYPE_CHECKING:  # it needs Triton, which is not everywhere where torch is
+    from service.engine.cuda.topk_search import TopKSearch
 
 # Scores that are in memory at once: one gigabyte, or one query's.
 _SCORES = 1 << 28
@@ -29,11 +36,15 @@ class CudaSearch:
         self._per_norm = 1 / norms.clamp(min=limits.tiny)
         # For a query of length one: how far two ways of adding up the D terms of a product may be apart.
         self._blur = 2 * table.shape[1] * limits.eps * norms.max()
+        self.fast = _fast_search(table)
 
     @torch.inference_mode()
     def best(self, queries: Queries) -> Best:
         """The rows of the highest products."""
-        return self._search(queries, None)
+        k = min(int(queries.counts.max(initial=0)), len(self._table) - 1)
+        if self.fast is None or not self.fast.answers(k):
+            return self._search(queries, None)
+        return self._best(queries, k, self.fast)
 
     @torch.inference_mode()
     def ranks(self, queries: Queries, targets: Index) -> TargetRanks:
@@ -90,6 +101,20 @@ class CudaSearch:
         among_all = 1 + (above > blur).sum(dim=1) + counts[0]
         hidden = np.array([row in rows for row, rows in zip(targets, seen, strict=True)])
         return among_all.cpu().numpy(), np.where(hidden, 0, (among_all - counts[1]).cpu().numpy())
+
+    def _best(self, queries: Queries, k: int, fast: TopKSearch) -> Best:
+        """`best` by the kernels; in PyTorch where more rows are candidates than they have room for."""
+        found = empty(queries, len(self._table) - 1)
+        answers = fast.search_arrays(queries, k)
+        found.rows[:], found.scores[:] = answers.rows[:, :k], answers.scores[:, :k]
+        found.found[:] = np.minimum((found.scores > -np.inf).sum(axis=1), queries.counts)
+        crowded = np.flatnonzero(~answers.complete & (queries.counts > 0))
+        if crowded.size:
+            rest = self._search(queries.only(crowded), None)
+            columns = rest.rows.shape[1]
+            found.rows[crowded, :columns], found.scores[crowded, :columns] = rest.rows, rest.scores
+            found.found[crowded] = rest.found
+        return found
 
     def _search(self, queries: Queries, scale: Tensor | None) -> Best:
         found = empty(queries, len(self._table) - 1)
@@ -151,3 +176,13 @@ def candidates(scores: Tensor, k: int, blur: Tensor) -> Tensor:
     for q, more in zip(missing.nonzero()[:, 0].tolist(), near, strict=True):
         rows[q, : len(more)], rows[q, len(more) :] = more, 0
     return rows
+
+
+def _fast_search(table: Tensor) -> TopKSearch | None:
+    """The kernels' search of this table, where they run and can."""
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if table.device.type != "cuda" and not interpreted:
+        return None
+    from service.engine.cuda.topk_search import TopKSearch, supported
+
+    return TopKSearch(table) if supported(table) else None

@@ -1,0 +1,226 @@
+"""Triton kernel that replays at most one event of each user, from packed states to packed states.
+
+The arithmetic is that of `model.layers` (design section 2) in float32. A program owns USERS users and streams every
+weight once, so a launch costs what reading the weights costs. Products add up in an order that does not depend on the
+batch.
+
+Axes: M users of a program, L layers, K conv taps, D model width, H channels. Widths are padded to powers of two.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from model.ops.gated_scan.triton_kernels import decay, sigmoid
+
+
+@triton.jit
+def product(x_ptr, stride, w_ptr, rows: tl.constexpr, columns: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
+            BLOCK: tl.constexpr):  # fmt: skip
+    """x (M, rows), `stride` apart in memory, times a weight matrix (rows, columns): (M, N), zero beyond `columns`."""
+    m = tl.arange(0, M)
+    n = tl.arange(0, N)
+    r = tl.arange(0, BLOCK)
+    total = tl.zeros([M, BLOCK, N], tl.float32)
+    for start in tl.static_range(0, rows, BLOCK):
+        row = start + r
+        x = tl.load(x_ptr + m[:, None] * stride + row[None, :], (row < rows)[None, :], 0.0)
+        w = tl.load(w_ptr + row[:, None] * columns + n[None, :], (row < rows)[:, None] & (n < columns)[None, :], 0.0)
+        total += x[:, :, None] * w[None, :, :]
+    return tl.sum(total, axis=1)
+
+
+@triton.jit
+def normalized(x, weight_ptr, bias_ptr, columns: tl.constexpr, N: tl.constexpr, EPS: tl.constexpr):
+    """LayerNorm of the rows of x (M, N), whose first `columns` columns count."""
+    n = tl.arange(0, N)
+    inside = n < columns
+    mean = tl.sum(tl.where(inside[None, :], x, 0.0), axis=1) / columns
+    rest = tl.where(inside[None, :], x - mean[:, None], 0.0)
+    deviation = tl.sqrt(tl.sum(rest * rest, axis=1) / columns + EPS)
+    weight = tl.load(weight_ptr + n, inside, 0.0)
+    return rest / deviation[:, None] * weight[None, :] + tl.load(bias_ptr + n, inside, 0.0)[None, :]
+
+
+@triton.jit
+def share(pointer, value, inside):
+    """Write to memory that all threads of the program read next, and have finished reading."""
+    tl.debug_barrier()
+    tl.store(pointer, value, inside)
+    tl.debug_barrier()
+
+
+@triton.jit
+def check_states(words_ptr, begin, end, floats, items, M: tl.constexpr):
+    """Which states (M,) have finite numbers and rows from 1 to `items`."""
+    odd = tl.zeros([M], tl.int32)
+    longest = tl.max(end - begin, axis=0)
+    for start in range(0, longest, 128):
+        n = start + tl.arange(0, 128)
+        at = begin[:, None] + n[None, :]
+        word = tl.load(words_ptr + at, at < end[:, None], 1)
+        number = (n < floats)[None, :]
+        wrong = tl.where(number, (word & 0x7F800000) == 0x7F800000, (word <= 0) | (word > items))
+        odd += tl.sum(wrong.to(tl.int32), axis=1)
+    return odd == 0
+
+
+@triton.jit
+def copy_rows(words_ptr, out_ptr, begin, end, fresh, out_begin, out_end, floats):
+    """Write the newest rows that there is room for, the new one last."""
+    room = out_end - out_begin - floats
+    old = tl.minimum(tl.where(fresh > 0, room - 1, room), end - begin - floats)
+    longest = tl.max(old, axis=0)
+    for start in range(0, longest, 128):
+        n = start + tl.arange(0, 128)
+        inside = n[None, :] < old[:, None]
+        word = tl.load(words_ptr + (end - old)[:, None] + n[None, :], inside, 0)
+        tl.store(out_ptr + (out_begin + floats)[:, None] + n[None, :], word, inside)
+    tl.store(out_ptr + out_end - 1, fresh, (fresh > 0) & (room > 0))
+
+
+@triton.jit
+def copy_numbers(words_ptr, out_ptr, begin, out_begin, unchanged, floats):
+    """Hand on the numbers of the states without a new event."""
+    for start in range(0, floats, 128):
+        n = start + tl.arange(0, 128)
+        inside = (n < floats)[None, :] & unchanged[:, None]
+        word = tl.load(words_ptr + begin[:, None] + n[None, :], inside, 0)
+        tl.store(out_ptr + out_begin[:, None] + n[None, :], word, inside)
+
+
+@triton.jit
+def step_kernel(
+    words_ptr,
+    begin_ptr,
+    end_ptr,
+    fresh_ptr,
+    out_begin_ptr,
+    out_end_ptr,
+    out_ptr,
+    sound_ptr,
+    output_ptr,
+    scratch_ptr,
+    table_ptr,
+    norm_ptr,
+    weights_ptr,
+    first_inputs_ptr,
+    users,
+    items,
+    D: tl.constexpr,
+    H: tl.constexpr,
+    K: tl.constexpr,
+    L: tl.constexpr,
+    DP: tl.constexpr,
+    HP: tl.constexpr,
+    FP: tl.constexpr,
+    KP: tl.constexpr,
+    EPS: tl.constexpr,
+    USERS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Advance user m's state words[begin[m] : end[m]] by row fresh[m] (0: none) into out[out_begin[m] : out_end[m]].
+
+    Writes also whether the state was sound, sound (M,), and the network's output, output (M, D).
+    """
+    floats: tl.constexpr = D + L * H + (L - 1) * (K - 1) * H
+    m = tl.program_id(0) * USERS + tl.arange(0, USERS)
+    here = m < users
+    begin = tl.load(begin_ptr + m, here, 0)
+    end = tl.load(end_ptr + m, here, 0)
+    fresh = tl.load(fresh_ptr + m, here, 0)
+    out_begin = tl.load(out_begin_ptr + m, here, 0)
+    out_end = tl.load(out_end_ptr + m, here, 0)
+    moved = here & (fresh > 0)
+    tl.store(sound_ptr + m, check_states(words_ptr, begin, end, floats, items, USERS).to(tl.int32), here)
+    copy_rows(words_ptr, out_ptr, begin, end, fresh, out_begin, out_end, floats)
+    copy_numbers(words_ptr, out_ptr, begin, out_begin, here & (fresh == 0) & (end > begin), floats)
+    numbers_ptr = words_ptr.to(tl.pointer_type(tl.float32), bitcast=True)
+    results_ptr = out_ptr.to(tl.pointer_type(tl.float32), bitcast=True)
+    d = tl.arange(0, DP)
+    c = tl.arange(0, HP)
+    f = tl.arange(0, FP)
+    k = tl.arange(0, KP)
+    # The embeddings of the last K items, the new one last, a line each: user * KP + tap.
+    line = tl.arange(0, USERS * KP)
+    owner = tl.program_id(0) * USERS + line // KP
+    tap = line % KP
+    lasting = owner < users
+    last = tl.load(end_ptr + owner, lasting, 0)
+    known = last - tl.load(begin_ptr + owner, lasting, 0) - floats
+    back = K - 1 - tap
+    row = tl.load(words_ptr + last - back, lasting & (back > 0) & (back <= known), 0)
+    row = tl.where(back == 0, tl.load(fresh_ptr + owner, lasting, 0), row)
+    row = tl.minimum(tl.maximum(row, 0), items).to(tl.int64)
+    value = tl.load(table_ptr + row[:, None] * D + d[None, :], (d < D)[None, :], 0.0)
+    stride: tl.constexpr = 2 * DP + HP + FP  # of a line of the scratch: embeddings, u, channels, the inner width
+    scratch_ptr += tl.program_id(0).to(tl.int64) * (USERS * KP * stride)
+    ours = scratch_ptr + tl.arange(0, USERS)[:, None] * (KP * stride)
+    share(scratch_ptr + line[:, None] * stride + d[None, :], normalized(value, norm_ptr, norm_ptr + D, D, DP, EPS),
+          (d < DP)[None, :])  # fmt: skip
+    embedded = scratch_ptr + (K - 1) * stride
+    u = tl.load(ours + (K - 1) * stride + d[None, :])
+    for layer in tl.static_range(L):
+        w = weights_ptr + layer * (
+            2 * D * H + K * H + H + 2 * H * H + 3 * H + H * D + 2 * D + 8 * D * D + 4 * D + D + 2 * D
+        )
+        x_ptr = embedded if layer == 0 else scratch_ptr + DP
+        h_at = begin + D + layer * H
+        if layer == 0:
+            lines = product(scratch_ptr, stride, w, D, H, USERS * KP, HP, BLOCK)
+            inputs = tl.reshape(lines, [USERS, KP, HP])
+            rows_known = tl.maximum(end - begin - floats, 0)[:, None]
+            absent = (K - 1 - k)[None, :] > rows_known
+            place = (k[None, :] + rows_known)[:, :, None] * H + c[None, None, :]
+            instead = tl.load(first_inputs_ptr + place, absent[:, :, None] & (c < H)[None, None, :] & here[:, None, None], 0.0)
+            inputs = tl.where(absent[:, :, None], instead, inputs)
+        else:
+            x = product(x_ptr, KP * stride, w, D, H, USERS, HP, BLOCK)
+            conv_at = D + L * H + (layer - 1) * (K - 1) * H
+            place = (begin + conv_at)[:, None, None] + k[None, :, None] * H + c[None, None, :]
+            stored = (k < K - 1)[None, :, None] & (c < H)[None, None, :] & here[:, None, None]
+            inputs = tl.load(numbers_ptr + place, stored, 0.0)
+            inputs = tl.where((k == K - 1)[None, :, None], x[:, None, :], inputs)
+            out_place = (out_begin + conv_at)[:, None, None] + (k[None, :, None] - 1) * H + c[None, None, :]
+            later = (k > 0)[None, :, None] & (k < K)[None, :, None] & (c < H)[None, None, :] & moved[:, None, None]
+            tl.store(results_ptr + out_place, inputs, later)
+        w += D * H
+        z = product(x_ptr, KP * stride, w, D, H, USERS, HP, BLOCK)
+        w += D * H
+        taps = tl.load(w + k[:, None] * H + c[None, :], (k < K)[:, None] & (c < H)[None, :], 0.0)
+        w += K * H
+        x = tl.sum(inputs * taps[None, :, :], axis=1) + tl.load(w + c, c < H, 0.0)[None, :]
+        x = x * sigmoid(x)
+        w += H
+        share(ours + 2 * DP + c[None, :], x, (c < HP)[None, :])
+        x_line = scratch_ptr + 2 * DP
+        r = product(x_line, KP * stride, w, H, H, USERS, HP, BLOCK)
+        w += H * H
+        i = product(x_line, KP * stride, w, H, H, USERS, HP, BLOCK)
+        w += H * H
+        r += tl.load(w + c, c < H, 0.0)[None, :]
+        i += tl.load(w + H + c, c < H, 0.0)[None, :]
+        a, scale, _, _ = decay(r, tl.load(w + 2 * H + c, c < H, 0.0)[None, :])
+        w += 3 * H
+        h = tl.load(numbers_ptr + h_at[:, None] + c[None, :], (c < H)[None, :] & here[:, None], 0.0)
+        h = a * h + scale * sigmoid(i) * x
+        tl.store(results_ptr + (out_begin + D + layer * H)[:, None] + c[None, :], h, (c < H)[None, :] & moved[:, None])
+        share(ours + 2 * DP + c[None, :], z * sigmoid(z) * h, (c < HP)[None, :])
+        y = product(x_line, KP * stride, w, H, D, USERS, DP, BLOCK) + u
+        w += H * D
+        y = normalized(y, w, w + D, D, DP, EPS)
+        w += 2 * D
+        share(ours + DP + d[None, :], y, (d < DP)[None, :])
+        inner = product(scratch_ptr + DP, KP * stride, w, D, 4 * D, USERS, FP, BLOCK)
+        w += 4 * D * D
+        inner += tl.load(w + f, f < 4 * D, 0.0)[None, :]
+        w += 4 * D
+        share(ours + 2 * DP + HP + f[None, :], inner * sigmoid(inner), (f < FP)[None, :])
+        u = product(scratch_ptr + 2 * DP + HP, KP * stride, w, 4 * D, D, USERS, DP, BLOCK) + y
+        w += 4 * D * D
+        u = normalized(u + tl.load(w + d, d < D, 0.0)[None, :], w + D, w + 2 * D, D, DP, EPS)
+        share(ours + DP + d[None, :], u, (d < DP)[None, :])
+    before = tl.load(numbers_ptr + begin[:, None] + d[None, :], (d < D)[None, :] & here[:, None], 0.0)
+    tl.store(results_ptr + out_begin[:, None] + d[None, :], u, (d < D)[None, :] & moved[:, None])
+    tl.store(output_ptr + m[:, None] * D + d[None, :], tl.where(moved[:, None], u, before), (d < D)[None, :] & here[:, None])

@@ -1,0 +1,321 @@
+"""Triton kernels of the exact top-k search; `topk_search` launches them and proves that they miss nothing.
+
+Axes: Q queries, V rows of the table, D its width, G groups of 32 consecutive rows, S spans of whole groups. A group is
+one 32-bit word of a bitmap: bit `row % 32` of word `row // 32`.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+GROUP = tl.constexpr(32)
+
+
+@triton.jit
+def ordered(value):
+    """Map float32 to int32 so that the integers compare as the floats do; both zeros become 0."""
+    bits = tl.where(value == 0.0, 0.0, value).to(tl.int32, bitcast=True)
+    return tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+
+
+@triton.jit
+def prepare_kernel(
+    vectors_ptr,
+    stride,
+    halves_ptr,
+    norms_ptr,
+    slacks_ptr,
+    counters_ptr,
+    longest,
+    tiny,
+    D: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Scale one query to a largest element in [1, 2) and store it as float16, with its norm and absolute slack.
+
+    The scale is a power of two, so it rounds nothing. `longest` is the largest norm of a row; `tiny` the table's scale
+    times the float32 underflow of a product. The slack is infinite where a float32 score could overflow.
+    """
+    q = tl.program_id(0)
+    d = tl.arange(0, WIDTH)
+    vector = tl.load(vectors_ptr + q.to(tl.int64) * stride + d, d < D, 0.0)
+    largest = tl.max(tl.abs(vector), axis=0)
+    exponent = (largest.to(tl.int32, bitcast=True) >> 23) & 0xFF
+    # 2^(127 - exponent) brings the largest element into [1, 2); its own exponent must stay that of a normal number.
+    shift = tl.minimum(tl.maximum(254 - exponent, 1), 253)
+    scale = (shift << 23).to(tl.float32, bitcast=True)
+    scaled = vector * scale
+    norm = tl.maximum(tl.sqrt(tl.sum(scaled * scaled, axis=0)) * 1.0001, 1.0)
+    sure = (norm / scale) * longest < 1e37
+    tl.store(halves_ptr + q * WIDTH + d, scaled.to(tl.float16))
+    tl.store(norms_ptr + q, norm)
+    tl.store(slacks_ptr + q, tl.where(sure, tiny * scale + 1e-30, float("inf")))
+    tl.store(counters_ptr + q, 0)
+
+
+@triton.jit
+def mark_kernel(words_ptr, width, rows_ptr, begin_ptr, end_ptr, table_rows, CLEAR: tl.constexpr, BLOCK: tl.constexpr):
+    """Set the bits of the rows that query q must not get, or clear them again."""
+    q = tl.program_id(0)
+    begin = tl.load(begin_ptr + q)
+    end = tl.load(end_ptr + q)
+    for start in range(begin + tl.program_id(1) * BLOCK, end, BLOCK * tl.num_programs(1)):
+        n = start + tl.arange(0, BLOCK)
+        row = tl.load(rows_ptr + n, n < end, 0)
+        inside = (n < end) & (row > 0) & (row < table_rows)  # the other bits are always set
+        word = words_ptr + q.to(tl.int64) * width + (row >> 5)
+        if CLEAR:
+            tl.atomic_and(word, ~(1 << (row & 31)), inside, sem="relaxed")
+        else:
+            tl.atomic_or(word, 1 << (row & 31), inside, sem="relaxed")
+
+
+@triton.jit
+def bounds_kernel(
+    table_ptr,
+    blur_ptr,
+    halves_ptr,
+    norms_ptr,
+    slacks_ptr,
+    blocked_ptr,
+    allowed_ptr,
+    filter_ptr,
+    upper_ptr,
+    low_ptr,
+    high_ptr,
+    queries,
+    query_blocks,
+    groups,
+    spans,
+    width,
+    tiles,
+    BLOCKED: tl.constexpr,
+    FILTERED: tl.constexpr,
+    BY_GROUP: tl.constexpr,
+    QUERIES: tl.constexpr,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Bound the best exact score of every group from above, and of every span from both sides.
+
+    One program scores `tiles` tiles of ROWS rows for QUERIES queries in float16. upper (Q, G); low and high (Q, S),
+    where a span is what a program scores, or a group if BY_GROUP. A group without an allowed row gets -inf.
+    """
+    span = tl.program_id(0) // query_blocks
+    q = (tl.program_id(0) % query_blocks) * QUERIES + tl.arange(0, QUERIES)
+    asked = q < queries
+    d = tl.arange(0, WIDTH)
+    vectors = tl.load(halves_ptr + q[:, None] * WIDTH + d[None, :], asked[:, None], 0.0)
+    norm = tl.load(norms_ptr + q, asked, 0.0)
+    slack = tl.load(slacks_ptr + q, asked, 0.0)
+    best_low = tl.full([QUERIES], float("-inf"), tl.float32)
+    best_high = tl.full([QUERIES], float("-inf"), tl.float32)
+    for tile in range(tiles):
+        row = (span * tiles + tile).to(tl.int64) * ROWS
+        rows = row + tl.arange(0, ROWS)
+        part = tl.load(table_ptr + rows[:, None] * WIDTH + d[None, :])
+        scores = tl.reshape(tl.dot(vectors, tl.trans(part)), [QUERIES, ROWS // GROUP, GROUP])
+        group = (row // GROUP).to(tl.int32) + tl.arange(0, ROWS // GROUP)
+        if BLOCKED or FILTERED:
+            words = tl.zeros([QUERIES, ROWS // GROUP], tl.int32)
+            if BLOCKED:
+                words |= tl.load(
+                    blocked_ptr + q.to(tl.int64)[:, None] * width + group[None, :], asked[:, None], 0
+                )
+            if FILTERED:
+                chosen = tl.load(filter_ptr + q, asked, -1)
+                place = chosen.to(tl.int64)[:, None] * width + group[None, :]
+                words |= ~tl.load(allowed_ptr + place, (chosen >= 0)[:, None], -1)
+            bits = (words[:, :, None] >> tl.arange(0, GROUP)[None, None, :]) & 1
+            scores = tl.where(bits != 0, float("-inf"), scores)
+        best = tl.max(scores, axis=2)
+        blur = norm[:, None] * tl.load(blur_ptr + group)[None, :] + slack[:, None]
+        upper = tl.where(best > float("-inf"), best + blur, float("-inf"))
+        lower = best - blur
+        inside = asked[:, None] & (group < groups)[None, :]
+        place = q.to(tl.int64)[:, None] * groups + group[None, :]
+        tl.store(upper_ptr + place, upper, inside)
+        if BY_GROUP:
+            tl.store(low_ptr + place, lower, inside)
+        else:
+            best_low = tl.maximum(best_low, tl.max(lower, axis=1))
+            best_high = tl.maximum(best_high, tl.max(upper, axis=1))
+    if not BY_GROUP:
+        tl.store(low_ptr + q * spans + span, best_low, asked)
+        tl.store(high_ptr + q * spans + span, best_high, asked)
+
+
+@triton.jit
+def threshold_kernel(low_ptr, counts_ptr, threshold_ptr, spans, BLOCK: tl.constexpr):
+    """Find the counts[q]-th largest of low[q]; -inf if there are fewer. One bit of the answer at a time."""
+    q = tl.program_id(0)
+    n = tl.arange(0, BLOCK)
+    low = tl.load(low_ptr + q * spans + n, n < spans, float("-inf"))
+    keys = ordered(low).to(tl.uint32, bitcast=True) ^ 0x80000000
+    wanted = tl.load(counts_ptr + q)
+    found = tl.zeros([], tl.uint32)
+    bit = tl.full([], 0x80000000, tl.uint32)
+    for _ in range(32):
+        tried = found | bit
+        bit = bit >> 1
+        enough = tl.sum((keys >= tried).to(tl.int32), axis=0) >= wanted
+        found = tl.where(enough, tried, found)
+    bits = (found ^ 0x80000000).to(tl.int32, bitcast=True)
+    value = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(tl.float32, bitcast=True)
+    # Without a row wanted every bit is set, which is no number: no group is as good as that.
+    tl.store(threshold_ptr + q, tl.where(found <= 0x007FFFFF, float("-inf"), value))
+
+
+@triton.jit
+def candidates_kernel(
+    upper_ptr,
+    high_ptr,
+    threshold_ptr,
+    counters_ptr,
+    candidates_ptr,
+    groups,
+    spans,
+    span_groups,
+    room,
+    SPANS: tl.constexpr,
+    GROUPS: tl.constexpr,
+):
+    """List the groups whose upper bound reaches the query's threshold, in any order; count also those without room."""
+    q = tl.program_id(0)
+    first = tl.program_id(1) * SPANS
+    n = first + tl.arange(0, SPANS)
+    threshold = tl.load(threshold_ptr + q)
+    high = tl.load(high_ptr + q * spans + n, n < spans, float("-inf"))
+    if tl.max(((high >= threshold) & (high > float("-inf"))).to(tl.int32), axis=0) > 0:
+        for span in range(first, tl.minimum(first + SPANS, spans)):
+            if tl.load(high_ptr + q * spans + span) >= threshold:
+                within = tl.arange(0, GROUPS)
+                group = span * span_groups + within
+                inside = (within < span_groups) & (group < groups)
+                upper = tl.load(upper_ptr + q.to(tl.int64) * groups + group, inside, float("-inf"))
+                hit = (upper >= threshold) & (upper > float("-inf"))
+                hits = tl.sum(hit.to(tl.int32), axis=0)
+                if hits > 0:
+                    at = tl.atomic_add(counters_ptr + q, hits) + tl.cumsum(hit.to(tl.int32), axis=0) - 1
+                    tl.store(candidates_ptr + q * room + at, group, hit & (at < room))
+
+
+@triton.jit
+def listed_groups_kernel(
+    upper_ptr, threshold_ptr, counters_ptr, candidates_ptr, groups, room, GROUPS: tl.constexpr
+):
+    """`candidates_kernel` where every span is one group."""
+    q = tl.program_id(0)
+    group = tl.program_id(1) * GROUPS + tl.arange(0, GROUPS)
+    upper = tl.load(upper_ptr + q.to(tl.int64) * groups + group, group < groups, float("-inf"))
+    hit = (upper >= tl.load(threshold_ptr + q)) & (upper > float("-inf"))
+    hits = tl.sum(hit.to(tl.int32), axis=0)
+    if hits > 0:
+        at = tl.atomic_add(counters_ptr + q, hits) + tl.cumsum(hit.to(tl.int32), axis=0) - 1
+        tl.store(candidates_ptr + q * room + at, group, hit & (at < room))
+
+
+@triton.jit
+def row_scores(
+    table_ptr, vector_ptr, rows, inside, D: tl.constexpr, LOG_LANES: tl.constexpr, ROWS: tl.constexpr
+):
+    """Exact float32 products of one query with some rows, each added up in one fixed order.
+
+    The order is that of PyTorch's `(table[rows] * vector).sum(dim=-1)`: a lane adds every LANES-th product, in four
+    sums, then the upper half of the lanes is added to the lower until one is left. Launch with enable_fp_fusion=False: products are rounded first.
+    """
+    LANES: tl.constexpr = 1 << LOG_LANES
+    lane = tl.arange(0, LANES)
+    total = tl.zeros([ROWS, LANES], tl.float32)
+    for part in tl.static_range(4):
+        sums = tl.zeros([ROWS, LANES], tl.float32)
+        for start in tl.static_range(part * LANES, D, 4 * LANES):
+            d = start + lane
+            value = tl.load(table_ptr + rows[:, None] * D + d[None, :], inside[:, None] & (d < D)[None, :], 0.0)
+            sums += value * tl.load(vector_ptr + d, d < D, 0.0)[None, :]
+        total += sums
+    for n in tl.static_range(LOG_LANES):
+        total = tl.sum(tl.reshape(total, [ROWS, 2, LANES >> (n + 1)]), axis=1)
+    return tl.reshape(total, [ROWS])
+
+
+@triton.jit
+def rescore_kernel(
+    table_ptr,
+    vectors_ptr,
+    stride,
+    blocked_ptr,
+    allowed_ptr,
+    filter_ptr,
+    counters_ptr,
+    candidates_ptr,
+    keys_ptr,
+    table_rows,
+    width,
+    room,
+    BLOCKED: tl.constexpr,
+    FILTERED: tl.constexpr,
+    D: tl.constexpr,
+    LOG_LANES: tl.constexpr,
+    GROUPS: tl.constexpr,
+):
+    """Score the allowed rows of the candidate groups exactly; keys (Q, room * 32) sort as (score, -row) do.
+
+    A row that is no answer has the lowest key. Keys beyond the candidates are left as they are.
+    """
+    q = tl.program_id(0)
+    first = tl.program_id(1) * GROUPS
+    found = tl.minimum(tl.load(counters_ptr + q), room)
+    if first < found:
+        n = first * GROUP + tl.arange(0, GROUPS * GROUP)
+        slot = n // GROUP
+        group = tl.load(candidates_ptr + q * room + slot, slot < found, 0)
+        row = group * GROUP + n % GROUP
+        inside = (slot < found) & (row > 0) & (row < table_rows)
+        if BLOCKED:
+            word = tl.load(blocked_ptr + q.to(tl.int64) * width + group)
+            inside = inside & (((word >> (n % GROUP)) & 1) == 0)
+        if FILTERED:
+            chosen = tl.load(filter_ptr + q)
+            word = tl.load(allowed_ptr + chosen.to(tl.int64) * width + group, chosen + group * 0 >= 0, -1)
+            inside = inside & (((word >> (n % GROUP)) & 1) != 0)
+        vector_ptr = vectors_ptr + q.to(tl.int64) * stride
+        score = row_scores(table_ptr, vector_ptr, row.to(tl.int64), inside, D, LOG_LANES, GROUPS * GROUP)
+        key = (ordered(score).to(tl.int64) << 32) | (0x7FFFFFFF - row).to(tl.int64)
+        key = tl.where(inside, key, -0x8000000000000000)
+        tl.store(keys_ptr + q.to(tl.int64) * room * GROUP + n, key)
+
+
+@triton.jit
+def unpacked(key):
+    """The row and the score of a key; row 0 and -inf of the lowest key."""
+    high = (key >> 32).to(tl.int32)
+    bits = tl.where(high < 0, high ^ 0x7FFFFFFF, high)
+    real = key != -0x8000000000000000
+    row = tl.where(real, 0x7FFFFFFF - (key & 0xFFFFFFFF).to(tl.int32), 0)
+    return row, tl.where(real, bits.to(tl.float32, bitcast=True), float("-inf"))
+
+
+@triton.jit
+def order_kernel(
+    keys_ptr, counters_ptr, rows_ptr, scores_ptr, room, K: tl.constexpr, BLOCK: tl.constexpr
+):
+    """The K best rows (Q, K) and their scores by key, best first; row 0 with a score of -inf where there are fewer."""
+    q = tl.program_id(0)
+    n = tl.arange(0, BLOCK)
+    found = tl.minimum(tl.load(counters_ptr + q), room) * GROUP
+    key = tl.load(keys_ptr + q.to(tl.int64) * room * GROUP + n, n < found, -0x8000000000000000)
+    row, score = unpacked(tl.topk(key, K))
+    place = q * K + tl.arange(0, K)
+    tl.store(rows_ptr + place, row)
+    tl.store(scores_ptr + place, score)
+
+
+@triton.jit
+def unpack_kernel(keys_ptr, rows_ptr, scores_ptr, K: tl.constexpr):
+    """Rows and scores of sorted keys (Q, K), as `order_kernel` writes them."""
+    place = tl.program_id(0) * K + tl.arange(0, K)
+    row, score = unpacked(tl.load(keys_ptr + place))
+    tl.store(rows_ptr + place, row)
+    tl.store(scores_ptr + place, score)
