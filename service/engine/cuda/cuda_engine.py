@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
 from operator import itemgetter
@@ -19,7 +19,7 @@ from service.core.engine_requests import EngineRequest, EngineResult, RankCandid
 from service.engine.cuda.cuda_recurrence import CudaRecurrence
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.cuda.replay_stream import Chunk, chunks_by_length
-from service.engine.cuda.top_items import AnswerBatch, TopItems
+from service.engine.cuda.top_items import AnswerBatch, ItemColumns, TopItems
 from service.engine.engine import BundleEngine
 from service.engine.state_codec import join
 from service.engine.state_codec_kernels import Index
@@ -41,6 +41,7 @@ class CudaEngine(BundleEngine):
         kept = max(seen_limit, bundle.config.conv_width - 1)
         self._recurrence = CudaRecurrence(self.network, kept, search.fast)
         super().__init__(bundle, self._recurrence, search)
+        self._columns = ItemColumns.of(bundle.items)
         self._row_bytes = {item_id: row.to_bytes(4, "little") for item_id, row in self._rows.items()}
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
@@ -51,73 +52,65 @@ class CudaEngine(BundleEngine):
         """Replay and answer all requests as one batch; see core.ports.Engine."""
         if self._recurrence.pipeline is None:
             return super().run(requests)
-        lengths = np.fromiter(map(len, map(itemgetter(1), requests)), np.int64, len(requests))
-        evaluated = np.fromiter(map(bool, map(itemgetter(3), requests)), np.bool_, len(requests))
-        if not evaluated.any() and not (lengths > 1).any():
+        if not requests:
+            return []
+        _, items, _, evaluated = zip(*requests, strict=True)
+        lengths = np.fromiter(map(len, items), np.int64, len(items))
+        if not any(evaluated) and lengths.max() <= 1:
             return self._run_short(requests)
-        results: dict[int, EngineResult | StateDamagedError] = {}
-        for which, run in (
-            (evaluated, super().run),
-            (~evaluated & (lengths <= 1), self._run_short),
-            (~evaluated & (lengths > 1), self._run_long),
-        ):
-            chosen = np.flatnonzero(which).tolist()
-            if chosen:
-                results |= zip(chosen, run([requests[n] for n in chosen]), strict=True)
-        return [results[n] for n in range(len(requests))]
+        plain = np.fromiter(map(len, evaluated), np.int64, len(items)) == 0
+        return _each(
+            requests,
+            (~plain, super().run),
+            (plain & (lengths <= 1), self._run_short),
+            (plain & (lengths > 1), self._run_long),
+        )
 
     def _run_short(self, requests: Sequence[EngineRequest]) -> _Results:
         """Requests of at most one event each."""
-        known, new_history = self._rows, self._recurrence.new_history
-        states = [new_history if request[0] is None else request[0] for request in requests]
-        rows = [known.get(request[1][0], 0) if request[1] else 0 for request in requests]
-        fresh, sizes = np.array(rows, np.int64), np.fromiter(map(len, states), np.int64, len(states))
-        pipeline = self._recurrence.pipeline
+        known, new_history, pipeline = self._rows, self._recurrence.new_history, self._recurrence.pipeline
         assert pipeline is not None  # noqa: S101 - `run` has looked
-        shaped = (sizes >= 4 * self._recurrence.floats) & (sizes % 4 == 0)
-        if not (shaped & pipeline.fits(sizes // 4)).all():
-            return self._run_shaped(requests, shaped & pipeline.fits(sizes // 4))
+        given, items, asks, _ = zip(*requests, strict=True)
+        states = [new_history if state is None else state for state in given] if None in given else given
+        fresh = np.array([known.get(item[0], 0) if item else 0 for item in items], np.int64)
+        sizes = np.fromiter(map(len, states), np.int64, len(states))
+        shaped = (sizes >= 4 * self._recurrence.floats) & (sizes % 4 == 0) & pipeline.fits(sizes // 4)
+        if not shaped.all():  # some are no states, or longer than the pipeline takes
+            return _each(requests, (shaped, self._run_short), (~shaped, super().run))
         found: _Results = []
         for part in pipeline.parts(sizes // 4):
-            some = requests[part]
-            counts, unseen = self._wanted(some, sizes[part], fresh[part], pipeline.answers)
-            words = sizes[part] // 4
-            advanced = pipeline.advance(states[part], words, fresh[part], counts, unseen)
-            found += self._collect(some, advanced, counts)
+            counts, unseen = self._wanted(asks[part], sizes[part], fresh[part], pipeline.answers)
+            advanced = pipeline.advance(states[part], sizes[part] // 4, fresh[part], counts, unseen)
+            found += self._collect(requests[part], advanced, counts)
         return found
 
-    def _run_shaped(self, requests: Sequence[EngineRequest], shaped: NDArray[np.bool_]) -> _Results:
-        """`_run_short` where some states are no whole states, or longer than the pipeline takes."""
-        results: dict[int, EngineResult | StateDamagedError] = {}
-        for which, run in ((shaped, self._run_short), (~shaped, super().run)):
-            chosen = np.flatnonzero(which).tolist()
-            if chosen:
-                results |= zip(chosen, run([requests[n] for n in chosen]), strict=True)
-        return [results[n] for n in range(len(requests))]
-
     def _wanted(
-        self, requests: Sequence[EngineRequest], sizes: Index, fresh: Index, most: int
+        self, asks: tuple[TopK | RankCandidates | None, ...], sizes: Index, fresh: Index, most: int
     ) -> tuple[Index | None, NDArray[np.bool_]]:
         """How many answers each user gets from the pipeline, None if nobody gets any; and who none already seen."""
-        asks = list(map(itemgetter(2), requests))
-        counts = {ask: ask.k if isinstance(ask, TopK) and ask.k <= most else 0 for ask in set(asks)}
+        distinct = {asks[0]} if asks.count(asks[0]) == len(asks) else set(asks)
+        counts = {ask: ask.k if isinstance(ask, TopK) and ask.k <= most else 0 for ask in distinct}
+        unseen = {ask: isinstance(ask, TopK) and ask.exclude_seen for ask in distinct}
         if not any(counts.values()):
             return None, np.zeros(len(asks), np.bool_)
-        unseen = {ask: isinstance(ask, TopK) and ask.exclude_seen for ask in counts}
-        wanted = np.fromiter(map(counts.__getitem__, asks), np.int64, len(asks))
+        if len(distinct) == 1:
+            wanted, new_only = np.full(len(asks), counts[asks[0]]), np.full(len(asks), unseen[asks[0]])
+        else:
+            wanted = np.fromiter(map(counts.__getitem__, asks), np.int64, len(asks))
+            new_only = np.fromiter(map(unseen.__getitem__, asks), np.bool_, len(asks))
         if not self._bundle.config.start_token:  # a cold answer is by popularity
             wanted[(sizes == 4 * self._recurrence.floats) & (fresh == 0)] = 0
-        return wanted, np.fromiter(map(unseen.__getitem__, asks), np.bool_, len(asks))
+        return wanted, new_only
 
     def _collect(self, requests: Sequence[EngineRequest], advanced: Advanced, counts: Index | None) -> _Results:
         """Results of one batch of the pipeline; what it could not answer is answered here."""
         M, states = len(requests), advanced.states
-        cold = (np.fromiter(map(len, states), np.int64, M) == 4 * self._recurrence.floats).tolist()
+        cold = advanced.cold.tolist()
         answered = np.zeros(M, np.bool_) if counts is None else (counts > 0) & advanced.complete
         items: list[Sequence[ScoredItem]] = [()] * M
         if counts is not None:
-            found = np.minimum(np.count_nonzero(advanced.scores > -np.inf, axis=1), counts)
-            batch = AnswerBatch(self._bundle.items, advanced.rows, advanced.scores, found)
+            found = np.minimum((advanced.rows > 0).sum(axis=1), counts)
+            batch = AnswerBatch(self._columns, advanced.rows, advanced.scores, found)
             items = list(map(TopItems, repeat(batch), range(M)))
         for n in np.flatnonzero(~answered).tolist():
             items[n] = ()
@@ -181,6 +174,19 @@ class CudaEngine(BundleEngine):
             except KeyError:
                 pass
         return b"".join([row for item in items if (row := known.get(item))])
+
+
+def _each(
+    requests: Sequence[EngineRequest],
+    *ways: tuple[NDArray[np.bool_], Callable[[Sequence[EngineRequest]], _Results]],
+) -> _Results:
+    """Results in the requests' order, where each is run in the way that has chosen it."""
+    results: dict[int, EngineResult | StateDamagedError] = {}
+    for chosen, run in ways:
+        which = np.flatnonzero(chosen).tolist()
+        if which:
+            results |= zip(which, run([requests[n] for n in which]), strict=True)
+    return [results[n] for n in range(len(requests))]
 
 
 def missing() -> str | None:

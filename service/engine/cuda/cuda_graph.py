@@ -5,10 +5,13 @@ Axes as in `torch_fold`.
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.layers import RecurrentLayer
@@ -18,7 +21,12 @@ from service.engine.state_codec_kernels import Index
 
 # A graph has a fixed batch; a smaller one is padded. What is larger goes in parts of the largest.
 _SIZES = (1, 8, 64, 256, 1024)
-_WARM_UP = 3
+_WARM_UP = 2
+
+
+def kernels_run(device: torch.device) -> bool:
+    """Whether Triton kernels run on this device: a GPU, or a CPU where Triton interprets them."""
+    return device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def replay(network: RecBLR, state: Tensor, recent: Tensor) -> Tensor:
@@ -69,21 +77,52 @@ class _Graph:
     def __init__(self, network: RecBLR, size: int) -> None:
         self._state = network.begin(size).clone()
         self._rows = torch.zeros(size, network.config.conv_width, dtype=torch.int64, device=self._state.device)
-        stream = torch.cuda.Stream(self._state.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
+        self._after, self._output = step(network, self._state, self._rows)
+        self._replay = capture(lambda: self._work(network), self._state.device)
+
+    def _work(self, network: RecBLR) -> None:
         with torch.no_grad():
-            with torch.cuda.stream(stream):  # a capture wants kernels and workspaces that are there already
-                for _ in range(_WARM_UP):
-                    step(network, self._state, self._rows)
-            stream.synchronize()
-            self._graph = torch.cuda.CUDAGraph()
-            # Another engine may be at work in another thread: this capture must not mind what it allocates.
-            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                self._after, self._output = step(network, self._state, self._rows)
+            self._after, self._output = step(network, self._state, self._rows)
 
     def __call__(self, state: F32, rows: Index) -> tuple[F32, F32]:
         n = len(rows)
         self._state[:n].copy_(torch.from_numpy(state))
         self._rows[:n].copy_(torch.from_numpy(rows))
-        self._graph.replay()
+        self._replay()
         return self._after[:n].cpu().numpy(), self._output[:n].cpu().numpy()
+
+
+def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """Record the launches of `work` as a CUDA graph and return its replay; on a CPU `work` itself."""
+    if device.type != "cuda":
+        return work
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # a capture wants kernels and workspaces that are there already
+        for _ in range(_WARM_UP):
+            work()
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    # Another engine may be at work in another thread: this capture must not mind what it allocates.
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        work()
+    return graph.replay
+
+
+class Mailbox:
+    """int32 words in pinned memory and on the device, copied from one to the other."""
+
+    def __init__(self, words: int, device: torch.device) -> None:
+        self.device = torch.zeros(words, dtype=torch.int32, device=device)
+        self._pinned: Tensor = torch.zeros(words, dtype=torch.int32, pin_memory=device.type == "cuda")
+        self.host: NDArray[np.int32] = self._pinned.numpy()
+
+    def upload(self, words: int) -> None:
+        """Copy the first words to the device, in the stream's order."""
+        self.device[:words].copy_(self._pinned[:words], non_blocking=True)
+
+    def download(self, words: int) -> None:
+        """Copy the first words from the device, and wait for them."""
+        self._pinned[:words].copy_(self.device[:words], non_blocking=True)
+        if self.device.is_cuda:
+            torch.cuda.current_stream(self.device.device).synchronize()

@@ -7,7 +7,6 @@ a margin for that; what it proposes is scored again, each row by itself, and thi
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,10 +14,12 @@ import torch
 from torch import Tensor
 
 from model.state_layout import F32
+from service.engine.cuda.cuda_graph import kernels_run
 from service.engine.search.exact import Best, Queries, TargetRanks, empty
 from service.engine.state_codec_kernels import Index
 
 if TYPE_CHECKING:  # it needs Triton, which is not everywhere where torch is
+    from service.engine.cuda.captured_search import CapturedSearch
     from service.engine.cuda.topk_search import TopKSearch
 
 # Scores that are in memory at once: one gigabyte, or one query's.
@@ -36,15 +37,15 @@ class CudaSearch:
         self._per_norm = 1 / norms.clamp(min=limits.tiny)
         # For a query of length one: how far two ways of adding up the D terms of a product may be apart.
         self._blur = 2 * table.shape[1] * limits.eps * norms.max()
-        self.fast = _fast_search(table)
+        self.fast, self._captured = _fast_search(table)
 
     @torch.inference_mode()
     def best(self, queries: Queries) -> Best:
         """The rows of the highest products."""
         k = min(int(queries.counts.max(initial=0)), len(self._table) - 1)
-        if self.fast is None or not self.fast.answers(k):
+        if self.fast is None or self._captured is None or not self.fast.answers(k):
             return self._search(queries, None)
-        return self._best(queries, k, self.fast)
+        return self._best(queries, k, self._captured)
 
     @torch.inference_mode()
     def ranks(self, queries: Queries, targets: Index) -> TargetRanks:
@@ -102,10 +103,10 @@ class CudaSearch:
         hidden = np.array([row in rows for row, rows in zip(targets, seen, strict=True)])
         return among_all.cpu().numpy(), np.where(hidden, 0, (among_all - counts[1]).cpu().numpy())
 
-    def _best(self, queries: Queries, k: int, fast: TopKSearch) -> Best:
+    def _best(self, queries: Queries, k: int, captured: CapturedSearch) -> Best:
         """`best` by the kernels; in PyTorch where more rows are candidates than they have room for."""
         found = empty(queries, len(self._table) - 1)
-        answers = fast.search_arrays(queries, k)
+        answers = captured(queries, k)
         found.rows[:], found.scores[:] = answers.rows[:, :k], answers.scores[:, :k]
         found.found[:] = np.minimum((found.scores > -np.inf).sum(axis=1), queries.counts)
         crowded = np.flatnonzero(~answers.complete & (queries.counts > 0))
@@ -178,11 +179,15 @@ def candidates(scores: Tensor, k: int, blur: Tensor) -> Tensor:
     return rows
 
 
-def _fast_search(table: Tensor) -> TopKSearch | None:
+def _fast_search(table: Tensor) -> tuple[TopKSearch, CapturedSearch] | tuple[None, None]:
     """The kernels' search of this table, where they run and can."""
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    if table.device.type != "cuda" and not interpreted:
-        return None
-    from service.engine.cuda.topk_search import TopKSearch, supported
+    if not kernels_run(table.device):
+        return None, None
+    from service.engine.cuda.captured_search import CapturedSearch
+    from service.engine.cuda.topk_search import TopKSearch
+    from service.engine.cuda.topk_table import supported
 
-    return TopKSearch(table) if supported(table) else None
+    if not supported(table):
+        return None, None
+    search = TopKSearch(table)
+    return search, CapturedSearch(search)

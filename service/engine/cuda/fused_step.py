@@ -10,7 +10,7 @@ from torch import Tensor
 
 from model.config import LAYER_NORM_EPS, ModelConfig
 from model.network import RecBLR
-from service.engine.cuda.step_kernel import step_kernel
+from service.engine.cuda.kernels.step_kernel import step_kernel
 
 # With fewer users than the device has multiprocessors, each gets one of its own.
 _ALONE = 128
@@ -61,7 +61,7 @@ class FusedStep:
         step_kernel[(-(-M // users),)](
             job.words, job.begin, job.end, job.fresh, job.out_begin, job.out_end, job.out, job.sound, job.output,
             self._scratch, self._table, self._norm, self._weights, self._first_inputs, M, self._items,
-            **self._sizes, EPS=LAYER_NORM_EPS, USERS=users, BLOCK=64 if users == 1 else 16, num_warps=8,
+            **self._sizes, EPS=LAYER_NORM_EPS, USERS=users, BLOCK=32 if users == 1 else 16, num_warps=8,
         )  # fmt: skip
 
 

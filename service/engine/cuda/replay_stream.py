@@ -9,7 +9,7 @@ Axes: M users, T time, L layers, K conv taps, D model width, H channels.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from model.network import RecBLR
-from service.engine.cuda.cuda_graph import replay
+from service.engine.cuda.cuda_graph import kernels_run, replay
 from service.engine.state_codec_kernels import Index
 
 STEPS = 1 << 18  # padded events of a chunk
@@ -48,6 +48,7 @@ class ReplayStream:
         self._network, self._floats, self._kept = network, floats, kept
         self._device = network.item_embedding.weight.device
         self._first_inputs = first_inputs.to(self._device)
+        self._forward = _forward(network)
 
     def run(self, chunks: Iterator[Chunk]) -> Iterator[list[bytes]]:
         """The next states of each chunk's users, in the order of the chunks."""
@@ -96,9 +97,8 @@ class ReplayStream:
         t = torch.arange(steps, device=self._device)
         place = (new_end - lengths)[:, None] + t
         items = torch.where(t < lengths[:, None], inbox[place.clamp(max=len(inbox) - 1)], 0)
-        output, final = self._network(items.long(), begin, lengths)
-        output = output[torch.arange(M, device=self._device), lengths - 1]
-        numbers = torch.cat([output, final[:, :, -1].flatten(1), final[:, 1:, :-1].flatten(1)], dim=1)
+        after = self._forward(items, begin, lengths)
+        numbers = torch.cat([tensor.flatten(1) for tensor in after], dim=1)
         out = inbox.new_empty(M * floats + rows)
         out_end = floats * torch.arange(1, M + 1, device=self._device) + ends[2]
         first = out_end - sizes[2] - floats
@@ -146,3 +146,18 @@ def _finish(running: _Running) -> list[bytes]:
         running.ready.synchronize()
     layout = Struct("%ds" * len(running.sizes) % tuple(running.sizes))
     return list(layout.unpack(running.words.numpy()))
+
+
+def _forward(network: RecBLR) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Output (M, D), h (M, L, H) and conv (M, L - 1, K - 1, H) after items (M, T), from states and lengths."""
+    if kernels_run(network.item_embedding.weight.device):
+        from service.engine.cuda.sequence_forward import SequenceForward
+
+        return SequenceForward(network)
+
+    def forward(items: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        outputs, after = network(items.long(), state, lengths)
+        output = outputs[torch.arange(len(items)), lengths - 1]
+        return output, after[:, :, -1], after[:, 1:, :-1]
+
+    return forward

@@ -7,36 +7,37 @@ for a few batch sizes; a smaller batch is padded with users that have no state.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from struct import Struct
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.state_layout import F32
+from service.engine.cuda.cuda_graph import Mailbox, capture
 from service.engine.cuda.fused_step import Advance, FusedStep
 from service.engine.cuda.topk_search import ANSWERS, ROOM, Found, Seen, TopKSearch
 from service.engine.state_codec_kernels import Index
 
 SIZES = (1, 8, 64, 256, 1024)
-_WARM_UP = 2
 _IN = 8  # numbers of a user before the states: begin, end, fresh, out_begin, out_end, count, seen_begin, seen_end
 _OUT = 2 + 2 * ANSWERS  # sound, groups, rows, scores
 _MOST_WORDS = 1 << 22  # 16 MB of states at a time, or one state
 
 
 class Advanced(NamedTuple):
-    """Results for M users: whether each state was sound, the next states, and the answers of a search.
+    """Results for M users: whether each state was sound, whether the next is cold, the next states, and answers.
 
-    rows and scores (M, 16), best first, then row 0 and -inf; valid where `complete`.
+    rows and scores (M, 16), best first, then row 0 and -inf; valid where `complete`. A state without rows is cold.
     """
 
     sound: NDArray[np.bool_]
+    cold: NDArray[np.bool_]
     states: list[bytes]
-    rows: Index
+    rows: NDArray[np.int32]
     scores: F32
     complete: NDArray[np.bool_]
 
@@ -52,11 +53,11 @@ class RequestPipeline:
         words = max(min(SIZES[-1] * (floats + kept + 1), _MOST_WORDS), floats + kept + 1)
         self._capacity = words
         self.answers = ANSWERS
-        self._inbox = _Mailbox(_IN * SIZES[-1] + words, self._device)
-        self._outbox = _Mailbox(_OUT * SIZES[-1] + words + SIZES[-1], self._device)
+        self._inbox = Mailbox(_IN * SIZES[-1] + words, self._device)
+        self._outbox = Mailbox(_OUT * SIZES[-1] + words + SIZES[-1], self._device)
         self._output = torch.zeros(SIZES[-1], step.width, device=self._device)
         self._graphs = {
-            (size, searching): self._graph(size, searching)
+            (size, searching): capture(partial(self._work, size, searching), self._device)
             for size in SIZES
             for searching in ((False, True) if search else (False,))
         }
@@ -116,7 +117,7 @@ class RequestPipeline:
         self, size: int, M: int, states: Sequence[bytes], moved: NDArray[np.bool_], after: Index
     ) -> Advanced:
         out = self._outbox.host
-        rows = out[2 * size : (2 + ANSWERS) * size].reshape(size, ANSWERS)[:M].astype(np.int64)
+        rows = out[2 * size : (2 + ANSWERS) * size].reshape(size, ANSWERS)[:M].copy()
         scores = out[(2 + ANSWERS) * size : _OUT * size].view(np.float32).reshape(size, ANSWERS)[:M].copy()
         layout = Struct("%ds" * M % tuple((4 * after).tolist()))
         found = layout.unpack_from(out, 4 * _OUT * size)
@@ -125,25 +126,7 @@ class RequestPipeline:
         following = list(found)
         if not all(advanced):
             following = [new if done else old for new, old, done in zip(found, states, advanced, strict=True)]
-        return Advanced(sound, following, rows, scores, out[size : size + M] <= ROOM)
-
-    def _graph(self, size: int, searching: bool) -> Callable[[], None]:
-        def work() -> None:
-            self._work(size, searching)
-
-        if self._device.type != "cuda":
-            return work
-        stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # a capture wants kernels that are compiled already
-            for _ in range(_WARM_UP):
-                work()
-        stream.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        # Another engine may be at work in another thread: this capture must not mind what it allocates.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            work()
-        return graph.replay
+        return Advanced(sound, after == self._floats, following, rows, scores, out[size : size + M] <= ROOM)
 
     def _work(self, size: int, searching: bool) -> None:
         """Everything between the two copies."""
@@ -158,23 +141,3 @@ class RequestPipeline:
                 out[size : 2 * size],
             )
             self._search.search(output, counts, Seen(out, seen_begin, seen_end), out=answers)
-
-
-class _Mailbox:
-    """int32 words in pinned memory and on the device, copied from one to the other."""
-
-    def __init__(self, words: int, device: torch.device) -> None:
-        cuda = device.type == "cuda"
-        self.device = torch.zeros(words, dtype=torch.int32, device=device)
-        self._pinned: Tensor = torch.zeros(words, dtype=torch.int32, pin_memory=cuda)
-        self.host: NDArray[np.int32] = self._pinned.numpy()
-
-    def upload(self, words: int) -> None:
-        """Copy the first words to the device, in the stream's order."""
-        self.device[:words].copy_(self._pinned[:words], non_blocking=True)
-
-    def download(self, words: int) -> None:
-        """Copy the first words from the device, and wait for them."""
-        self._pinned[:words].copy_(self.device[:words], non_blocking=True)
-        if self.device.is_cuda:
-            torch.cuda.current_stream(self.device.device).synchronize()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from functools import partial
+from typing import NamedTuple, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.bundle.bundle import Item
 from model.state_layout import F32
 from service.core.engine_requests import ScoredItem
 from service.engine.state_codec_kernels import Index
+
+# A named tuple made by its constructor costs a call of Python; this is one of C.
+_scored = partial(tuple.__new__, ScoredItem)
 
 
 class TopItems(Sequence[ScoredItem]):
@@ -47,17 +52,35 @@ class TopItems(Sequence[ScoredItem]):
 class AnswerBatch:
     """Rows and scores (Q, k), best first; found (Q,): how many of a user's are answers."""
 
-    __slots__ = ("_items", "_rows", "_scores", "found")
+    __slots__ = ("_columns", "_rows", "_scores", "found")
 
-    def __init__(self, items: Sequence[Item], rows: Index, scores: F32, found: Any) -> None:
-        self._items, self._rows, self._scores = items, rows, scores
-        self.found = np.asarray(found)
+    def __init__(self, columns: ItemColumns, rows: NDArray[np.int32], scores: F32, found: Index) -> None:
+        self._columns, self._rows, self._scores, self.found = columns, rows, scores, found
 
     def items_of(self, user: int) -> tuple[ScoredItem, ...]:
         """The answer to one user."""
-        items, count = self._items, int(self.found[user])
-        chosen = [items[row - 1] for row in self._rows[user, :count].tolist()]
+        count, (ids, titles, categories) = self.found[user], self._columns
+        rows = self._rows[user, :count].tolist()
         scores = self._scores[user, :count].tolist()
-        return tuple(
-            [ScoredItem(i.item_id, score, i.title, i.categories) for i, score in zip(chosen, scores, strict=True)]
+        fields = zip(
+            map(ids.__getitem__, rows), scores, map(titles.__getitem__, rows), map(categories.__getitem__, rows),
+            strict=True,
+        )  # fmt: skip
+        return tuple(map(_scored, fields))
+
+
+class ItemColumns(NamedTuple):
+    """Ids, titles and categories by row; row 0 is none."""
+
+    ids: list[str]
+    titles: list[str | None]
+    categories: list[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, items: Sequence[Item]) -> ItemColumns:
+        """The columns of a bundle's items."""
+        return cls(
+            ["", *(item.item_id for item in items)],
+            [None, *(item.title for item in items)],
+            [(), *(item.categories for item in items)],
         )

@@ -1,10 +1,10 @@
-"""Exact top-k in two passes: float16 bounds of all rows, then exact float32 scores of the rows that can matter.
+"""Exact top-k in two passes: float16 bounds of all rows, then exact float32 scores of those that can matter.
 
-Pass 1 reads a float16 copy of the table and bounds each group of 32 rows: |rough - exact| <= blur (`_blur`). Take the
-k-th largest lower bound T of disjoint spans: k different rows have an exact score of at least T. A row of the answer,
-ties included, therefore has an exact score of at least T, and the upper bound of its group reaches T. Pass 2 scores
-every row of those groups exactly, each by itself. Nothing is left out; a query with more candidate groups than there
-is room for is reported and must be searched otherwise.
+Pass 1 reads a float16 copy of the table and bounds each group of 32 rows: a rough score differs from the exact one by
+at most the group's blur (`topk_table`). Let T be the k-th largest lower bound of disjoint spans: k different rows have
+an exact score of at least T. A row of the answer, ties included, therefore has an exact score of at least T, and the
+upper bound of its group reaches T. Pass 2 scores every row of those groups exactly, each by itself. Nothing is left
+out; a query with more candidate groups than there is room for is reported and must be searched otherwise.
 """
 
 from __future__ import annotations
@@ -12,25 +12,18 @@ from __future__ import annotations
 import threading
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from model.state_layout import F32
-from service.engine.cuda import topk_kernels as kernels
-from service.engine.search.exact import Queries
+from service.engine.cuda.kernels import bounds_kernels, rescoring_kernels
+from service.engine.cuda.topk_table import GROUP, half_table, no_rows
 
-GROUP = 32
 TILE = 128
 MAX_SPANS = 8192
 ROOM = 32  # candidate groups of a query
 ANSWERS = 16  # rows of a query
 MOST_ANSWERS = 1024
 _BOUNDS_FLOATS = 1 << 27  # upper bounds that are in memory at once: half a gigabyte
-_BUILD_ROWS = 1 << 22
-_MANTISSA = 2.0**-23  # of float32
-_HALF = 2.0**-11  # the relative rounding of float16
 
 
 class Seen(NamedTuple):
@@ -59,14 +52,6 @@ class Found(NamedTuple):
     groups: Tensor
 
 
-class Answers(NamedTuple):
-    """`Found` as arrays (Q, K); complete (Q,): whether there was room for all candidates."""
-
-    rows: NDArray[np.int32]
-    scores: F32
-    complete: NDArray[np.bool_]
-
-
 class TopKSearch:
     """Search of a table (V + 1, D) of finite float32 numbers; row 0 is no answer. Not thread-safe."""
 
@@ -83,7 +68,7 @@ class TopKSearch:
         self.words = self._programs * self._tiles * (self._tile // GROUP)
         self._width = max(16, 1 << (D - 1).bit_length())
         self._lanes = min(5, D.bit_length() - 1)
-        self._halves, self._blurs, self._longest, self._tiny = _half_table(table, self.words * GROUP, self._width)
+        self._halves, self._blurs, self._longest, self._tiny = half_table(table, self.words * GROUP, self._width)
         most = max(64, _BOUNDS_FLOATS // self.groups // 64 * 64)
         self.together = min(most, -(-most_queries // 16) * 16)
         self._buffers = self._allocate(self.together)
@@ -102,46 +87,20 @@ class TopKSearch:
         counts: Tensor,
         seen: Seen | None = None,
         filters: Filters | None = None,
-        k: int = ANSWERS,
+        *,
+        out: Found,
         room: int = ROOM,
-        out: Found | None = None,
-    ) -> Found:
-        """The `k` best rows for each of vectors (Q, D), of which query q wants the first counts[q] (int32) at most.
+    ) -> None:
+        """Write the best rows for each of vectors (Q, D), of which query q wants the first counts[q], to `out`.
 
-        `k` and `room` are powers of two. Rows behind the wanted ones may be missing. Hold `lock` meanwhile.
+        The columns of `out` and `room` are powers of two. Rows behind the wanted ones may be missing. Hold `lock`.
         """
-        found = out or self.empty(len(vectors), k)
         for first in range(0, len(vectors), self.together):
             part = slice(first, first + self.together)
             unwanted = seen and Seen(seen.rows, seen.begin[part], seen.end[part])
             allowed = filters and Filters(filters.bitmaps, filters.chosen[part])
-            own = Found(*(tensor[part] for tensor in found))
-            self._search(vectors[part], counts[part], unwanted, allowed, own, room)
-        return found
-
-    @torch.inference_mode()
-    def search_arrays(self, queries: Queries, k: int) -> Answers:
-        """`search` with arrays in the host's memory."""
-        device, Q = self.table.device, len(queries.counts)
-        vectors = torch.from_numpy(np.ascontiguousarray(queries.vectors)).to(device)
-        numbers = torch.from_numpy(np.stack([queries.counts, queries.begin, queries.end])).to(device)
-        counts, begin, end = numbers
-        rows = torch.from_numpy(queries.rows.view(np.int32)).to(device)
-        seen = Seen(rows, begin, end) if (queries.end > queries.begin).any() else None
-        width, room = max(ANSWERS, 1 << (k - 1).bit_length()), self.room_for(k)
-        found = self.empty(Q, width)
-        with self.lock:
-            self.search(vectors, counts, seen, k=width, room=room, out=found)
-            whole = found.rows.new_empty(0).set_(found.rows.untyped_storage()).cpu().numpy()
-        size = Q * width
-        scores = whole[size : 2 * size].view(np.float32).reshape(Q, width)
-        return Answers(whole[:size].reshape(Q, width), scores, whole[2 * size :] <= room)
-
-    def empty(self, queries: int, k: int) -> Found:
-        """Room for answers, in one piece of memory: rows, scores, groups."""
-        whole = torch.empty(queries * (2 * k + 1), dtype=torch.int32, device=self.table.device)
-        rows, scores = whole[: queries * k].view(queries, k), whole[queries * k : 2 * queries * k]
-        return Found(rows, scores.view(torch.float32).view(queries, k), whole[2 * queries * k :])
+            found = Found(*(tensor[part] for tensor in out))
+            self._search(vectors[part], counts[part], unwanted, allowed, found, room)
 
     def _allocate(self, queries: int) -> dict[str, Tensor]:
         device = self.table.device
@@ -150,7 +109,7 @@ class TopKSearch:
             return torch.empty(shape, device=device)
 
         blocked = torch.zeros(queries, self.words, dtype=torch.int32, device=device)
-        blocked |= _no_rows(self.words, len(self.table), device)
+        blocked |= no_rows(self.words, len(self.table), device)
         return {
             "halves": torch.empty(queries, self._width, dtype=torch.float16, device=device),
             "norms": floats(queries),
@@ -167,7 +126,7 @@ class TopKSearch:
     ) -> None:
         Q, D = vectors.shape
         own, device, groups = self._buffers, vectors.device, found.groups
-        kernels.prepare_kernel[(Q,)](
+        bounds_kernels.prepare_kernel[(Q,)](
             vectors, vectors.stride(0), own["halves"], own["norms"], own["slacks"], groups, self._longest, self._tiny,
             D=D, WIDTH=self._width, num_warps=1,
         )  # fmt: skip
@@ -176,14 +135,14 @@ class TopKSearch:
         masks = (own["blocked"], *(filters or (groups, groups)))
         flags = {"BLOCKED": seen is not None, "FILTERED": filters is not None}
         self._bounds(Q, masks, flags)
-        kernels.threshold_kernel[(Q,)](
+        bounds_kernels.threshold_kernel[(Q,)](
             own["low"], counts, own["thresholds"], self.spans,
             BLOCK=max(16, 1 << (self.spans - 1).bit_length()), num_warps=8,
         )  # fmt: skip
         candidates = torch.empty(Q, room, dtype=torch.int32, device=device)
         self._list(Q, groups, candidates, room)
         keys = torch.empty(Q, room * GROUP, dtype=torch.int64, device=device)
-        kernels.rescore_kernel[(Q, room // 4)](
+        rescoring_kernels.rescore_kernel[(Q, room // 4)](
             self.table, vectors, vectors.stride(0), *masks, groups, candidates, keys, len(self.table), self.words,
             room, **flags, D=D, LOG_LANES=self._lanes, GROUPS=4, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
@@ -192,7 +151,7 @@ class TopKSearch:
         self._order(keys, found, room)
 
     def _mark(self, seen: Seen, queries: int, clear: bool) -> None:
-        kernels.mark_kernel[(queries, 4)](
+        bounds_kernels.mark_kernel[(queries, 4)](
             self._buffers["blocked"], self.words, seen.rows, seen.begin, seen.end, len(self.table),
             CLEAR=clear, BLOCK=128, num_warps=4,
         )  # fmt: skip
@@ -201,7 +160,7 @@ class TopKSearch:
         own = self._buffers
         block = 16 if queries <= 16 else 64
         blocks = -(-queries // block)
-        kernels.bounds_kernel[(self._programs * blocks,)](
+        bounds_kernels.bounds_kernel[(self._programs * blocks,)](
             self._halves, self._blurs, own["halves"], own["norms"], own["slacks"], *masks, own["upper"], own["low"],
             own["high"], queries, blocks, self.groups, self.spans, self.words, self._tiles, **flags,
             BY_GROUP=self.by_group, QUERIES=block, ROWS=self._tile, WIDTH=self._width, num_warps=4, num_stages=3,
@@ -210,12 +169,12 @@ class TopKSearch:
     def _list(self, queries: int, groups: Tensor, candidates: Tensor, room: int) -> None:
         own = self._buffers
         if self.by_group:
-            kernels.listed_groups_kernel[(queries, -(-self.groups // 1024))](
+            bounds_kernels.listed_groups_kernel[(queries, -(-self.groups // 1024))](
                 own["upper"], own["thresholds"], groups, candidates, self.groups, room, GROUPS=1024, num_warps=4
             )
             return
         per = self._tiles * (self._tile // GROUP)
-        kernels.candidates_kernel[(queries, -(-self.spans // 64))](
+        bounds_kernels.candidates_kernel[(queries, -(-self.spans // 64))](
             own["upper"], own["high"], own["thresholds"], groups, candidates, self.groups, self.spans, per, room,
             SPANS=64, GROUPS=1 << (per - 1).bit_length(), num_warps=1,
         )  # fmt: skip
@@ -223,67 +182,11 @@ class TopKSearch:
     def _order(self, keys: Tensor, found: Found, room: int) -> None:
         Q, K = found.rows.shape
         if room * GROUP <= 2048:  # what a program sorts
-            kernels.order_kernel[(Q,)](
+            rescoring_kernels.order_kernel[(Q,)](
                 keys, found.groups, found.rows, found.scores, room, K=K, BLOCK=room * GROUP, num_warps=4
             )
             return
         beyond = torch.arange(room, device=keys.device) >= found.groups[:, None]
         keys.view(Q, room, GROUP).masked_fill_(beyond[:, :, None], torch.iinfo(torch.int64).min)
         best = torch.topk(keys, K, sorted=True).values.contiguous()
-        kernels.unpack_kernel[(Q,)](best, found.rows, found.scores, K=K, num_warps=4)
-
-
-def supported(table: Tensor) -> bool:
-    """Whether the kernels can search this table: not too wide for their tiles, and all of it numbers."""
-    return 1 <= table.shape[1] <= 128 and len(table) > 1 and bool(table.isfinite().all())
-
-
-def _half_table(table: Tensor, rows: int, width: int) -> tuple[Tensor, Tensor, float, float]:
-    """The table as float16 (rows, width), the blur of each group, the longest row's norm and `prepare`'s `tiny`.
-
-    The copy is scaled by a power of two. Row 0 repeats row 1 and rows beyond the table repeat the last one, so that
-    they change no group's best score.
-    """
-    V1, D = table.shape
-    device = table.device
-    largest = float(table.abs().max())
-    scale = 2.0 ** (9 - (torch.tensor(largest).frexp().exponent.item() if largest else 0))
-    halves = torch.zeros(rows, width, dtype=torch.float16, device=device)
-    blurs = torch.empty(rows // GROUP, device=device)
-    longest = 0.0
-    for start in range(0, rows, _BUILD_ROWS):
-        stop = min(start + _BUILD_ROWS, rows)
-        index = torch.arange(start, stop, device=device).clamp(min(1, V1 - 1), V1 - 1)
-        scaled = table[index] * scale
-        halves[start:stop, :D] = scaled
-        rounding = (scaled - halves[start:stop, :D].float()).norm(dim=1)
-        norms = scaled.norm(dim=1)
-        longest = max(longest, float(norms.max()))
-        blur = _blur(D) * norms + (1 + _HALF * 1.1) * rounding
-        blurs[start // GROUP : stop // GROUP] = blur.view(-1, GROUP).amax(dim=1) * (1 + 4 * D * _MANTISSA)
-    tiny = max(D * 2.0**-148 * scale, 2.0**-126)
-    return halves, blurs, longest / scale, tiny
-
-
-def _blur(D: int) -> float:
-    """How far a rough score may be from the exact one, beside what rounding the row to float16 does.
-
-    For a query of norm one (scaled to a largest element in [1, 2)) and a row of norm one. Rounding the query to
-    float16 moves each element by 2^-11 of itself, or 2^-25 where that is subnormal. The matrix unit multiplies
-    exactly and adds in blocks of eight terms or more, truncating each to at least 23 bits of the largest: below
-    4 D 2^-23. The exact score rounds each product and sum, below D 2^-23; the bounds themselves four times.
-    """
-    return _HALF + D**0.5 * 2.0**-25 + (5 * D + 8) * _MANTISSA
-
-
-def _no_rows(words: int, rows: int, device: torch.device) -> Tensor:
-    """A bitmap of what is no answer anyway: row 0, and what is beyond the table."""
-    row = torch.arange(words * GROUP, device=device)
-    return pack_bits((row == 0) | (row >= rows))
-
-
-def pack_bits(bits: Tensor) -> Tensor:
-    """Bits (…, 32 * words) as int32 words, the lowest bit first."""
-    weights = torch.ones(GROUP, dtype=torch.int64, device=bits.device) << torch.arange(GROUP, device=bits.device)
-    words = (bits.view(*bits.shape[:-1], -1, GROUP) * weights).sum(dim=-1)
-    return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32)
+        rescoring_kernels.unpack_kernel[(Q,)](best, found.rows, found.scores, K=K, num_warps=4)

@@ -23,7 +23,7 @@ def product(x_ptr, stride, w_ptr, rows: tl.constexpr, columns: tl.constexpr, M: 
     n = tl.arange(0, N)
     r = tl.arange(0, BLOCK)
     total = tl.zeros([M, BLOCK, N], tl.float32)
-    for start in tl.static_range(0, rows, BLOCK):
+    for start in range(0, rows, BLOCK):
         row = start + r
         x = tl.load(x_ptr + m[:, None] * stride + row[None, :], (row < rows)[None, :], 0.0)
         w = tl.load(w_ptr + row[:, None] * columns + n[None, :], (row < rows)[:, None] & (n < columns)[None, :], 0.0)
@@ -91,6 +91,68 @@ def copy_numbers(words_ptr, out_ptr, begin, out_begin, unchanged, floats):
 
 
 @triton.jit
+def last_rows(words_ptr, begin_ptr, end_ptr, fresh_ptr, users, floats, items, K: tl.constexpr, KP: tl.constexpr,
+              USERS: tl.constexpr):  # fmt: skip
+    """Rows of the last K items of each user, the new one last, a line each: user * KP + tap; 0 where there is none."""
+    line = tl.arange(0, USERS * KP)
+    owner = tl.program_id(0) * USERS + line // KP
+    here = owner < users
+    end = tl.load(end_ptr + owner, here, 0)
+    known = end - tl.load(begin_ptr + owner, here, 0) - floats
+    back = K - 1 - line % KP
+    row = tl.load(words_ptr + end - back, here & (back > 0) & (back <= known), 0)
+    row = tl.where(back == 0, tl.load(fresh_ptr + owner, here, 0), row)
+    return tl.minimum(tl.maximum(row, 0), items).to(tl.int64)
+
+
+@triton.jit
+def bottom_inputs(inputs, first_inputs_ptr, known, here, K: tl.constexpr, H: tl.constexpr, KP: tl.constexpr,
+                  HP: tl.constexpr):  # fmt: skip
+    """Layer 0's conv inputs (M, KP, HP): those of a history without items where fewer than K - 1 are `known`."""
+    k = tl.arange(0, KP)
+    c = tl.arange(0, HP)
+    absent = ((K - 1 - k)[None, :] > known[:, None]) & here[:, None]
+    at = (k[None, :] + known[:, None])[:, :, None] * H + c[None, None, :]
+    first = tl.load(first_inputs_ptr + at, absent[:, :, None] & (c < H)[None, None, :], 0.0)
+    return tl.where(absent[:, :, None], first, inputs)
+
+
+@triton.jit
+def upper_inputs(x, numbers_ptr, results_ptr, at, out_at, here, moved, K: tl.constexpr, H: tl.constexpr,
+                 KP: tl.constexpr, HP: tl.constexpr):  # fmt: skip
+    """An upper layer's conv inputs (M, KP, HP), x (M, HP) the newest; writes the last K - 1 to the next state."""
+    k = tl.arange(0, KP)
+    c = tl.arange(0, HP)
+    inside = (c < H)[None, None, :]
+    offset = k[None, :, None] * H + c[None, None, :]
+    stored = (k < K - 1)[None, :, None] & here[:, None, None]
+    inputs = tl.load(numbers_ptr + at[:, None, None] + offset, stored & inside, 0.0)
+    inputs = tl.where((k == K - 1)[None, :, None], x[:, None, :], inputs)
+    later = (k > 0)[None, :, None] & (k < K)[None, :, None] & moved[:, None, None]
+    tl.store(results_ptr + out_at[:, None, None] + offset - H, inputs, later & inside)
+    return inputs
+
+
+@triton.jit
+def feed_forward(y, w, scratch_ptr, stride, D: tl.constexpr, DP: tl.constexpr, HP: tl.constexpr, FP: tl.constexpr,
+                 EPS: tl.constexpr, USERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """The position-wise feed-forward network of y (M, DP) with its residual and norm; also left in the scratch."""
+    d = tl.arange(0, DP)
+    f = tl.arange(0, FP)
+    ours = scratch_ptr + tl.arange(0, USERS)[:, None] * stride
+    share(ours + DP + d[None, :], y, (d < DP)[None, :])
+    inner = product(scratch_ptr + DP, stride, w, D, 4 * D, USERS, FP, BLOCK)
+    inner += tl.load(w + 4 * D * D + f, f < 4 * D, 0.0)[None, :]
+    share(ours + 2 * DP + HP + f[None, :], inner * sigmoid(inner), (f < FP)[None, :])
+    w += 4 * D * D + 4 * D
+    u = product(scratch_ptr + 2 * DP + HP, stride, w, 4 * D, D, USERS, DP, BLOCK) + y
+    w += 4 * D * D
+    u = normalized(u + tl.load(w + d, d < D, 0.0)[None, :], w + D, w + 2 * D, D, DP, EPS)
+    share(ours + DP + d[None, :], u, (d < DP)[None, :])
+    return u
+
+
+@triton.jit
 def step_kernel(
     words_ptr,
     begin_ptr,
@@ -140,53 +202,32 @@ def step_kernel(
     results_ptr = out_ptr.to(tl.pointer_type(tl.float32), bitcast=True)
     d = tl.arange(0, DP)
     c = tl.arange(0, HP)
-    f = tl.arange(0, FP)
     k = tl.arange(0, KP)
-    # The embeddings of the last K items, the new one last, a line each: user * KP + tap.
-    line = tl.arange(0, USERS * KP)
-    owner = tl.program_id(0) * USERS + line // KP
-    tap = line % KP
-    lasting = owner < users
-    last = tl.load(end_ptr + owner, lasting, 0)
-    known = last - tl.load(begin_ptr + owner, lasting, 0) - floats
-    back = K - 1 - tap
-    row = tl.load(words_ptr + last - back, lasting & (back > 0) & (back <= known), 0)
-    row = tl.where(back == 0, tl.load(fresh_ptr + owner, lasting, 0), row)
-    row = tl.minimum(tl.maximum(row, 0), items).to(tl.int64)
+    # A line of the scratch for each of the last K items: its embedding, u, channels, the inner width.
+    line_width: tl.constexpr = 2 * DP + HP + FP
+    stride: tl.constexpr = KP * line_width
+    scratch_ptr += tl.program_id(0).to(tl.int64) * (USERS * stride)
+    ours = scratch_ptr + tl.arange(0, USERS)[:, None] * stride
+    lines = scratch_ptr + tl.arange(0, USERS * KP)[:, None] * line_width
+    row = last_rows(words_ptr, begin_ptr, end_ptr, fresh_ptr, users, floats, items, K, KP, USERS)
     value = tl.load(table_ptr + row[:, None] * D + d[None, :], (d < D)[None, :], 0.0)
-    stride: tl.constexpr = 2 * DP + HP + FP  # of a line of the scratch: embeddings, u, channels, the inner width
-    scratch_ptr += tl.program_id(0).to(tl.int64) * (USERS * KP * stride)
-    ours = scratch_ptr + tl.arange(0, USERS)[:, None] * (KP * stride)
-    share(scratch_ptr + line[:, None] * stride + d[None, :], normalized(value, norm_ptr, norm_ptr + D, D, DP, EPS),
-          (d < DP)[None, :])  # fmt: skip
-    embedded = scratch_ptr + (K - 1) * stride
-    u = tl.load(ours + (K - 1) * stride + d[None, :])
+    share(lines + d[None, :], normalized(value, norm_ptr, norm_ptr + D, D, DP, EPS), (d < DP)[None, :])
+    u = tl.load(ours + (K - 1) * line_width + d[None, :])
+    x_line = scratch_ptr + 2 * DP
     for layer in tl.static_range(L):
-        w = weights_ptr + layer * (
-            2 * D * H + K * H + H + 2 * H * H + 3 * H + H * D + 2 * D + 8 * D * D + 4 * D + D + 2 * D
-        )
-        x_ptr = embedded if layer == 0 else scratch_ptr + DP
-        h_at = begin + D + layer * H
+        w = weights_ptr + layer * (2 * D * H + K * H + 4 * H + 2 * H * H + H * D + 8 * D * D + 9 * D)
         if layer == 0:
-            lines = product(scratch_ptr, stride, w, D, H, USERS * KP, HP, BLOCK)
-            inputs = tl.reshape(lines, [USERS, KP, HP])
-            rows_known = tl.maximum(end - begin - floats, 0)[:, None]
-            absent = (K - 1 - k)[None, :] > rows_known
-            place = (k[None, :] + rows_known)[:, :, None] * H + c[None, None, :]
-            instead = tl.load(first_inputs_ptr + place, absent[:, :, None] & (c < H)[None, None, :] & here[:, None, None], 0.0)
-            inputs = tl.where(absent[:, :, None], instead, inputs)
+            u_line = scratch_ptr + (K - 1) * line_width
+            x = product(scratch_ptr, line_width, w, D, H, USERS * KP, HP, BLOCK)
+            known = tl.maximum(end - begin - floats, 0)
+            inputs = bottom_inputs(tl.reshape(x, [USERS, KP, HP]), first_inputs_ptr, known, here, K, H, KP, HP)
         else:
-            x = product(x_ptr, KP * stride, w, D, H, USERS, HP, BLOCK)
-            conv_at = D + L * H + (layer - 1) * (K - 1) * H
-            place = (begin + conv_at)[:, None, None] + k[None, :, None] * H + c[None, None, :]
-            stored = (k < K - 1)[None, :, None] & (c < H)[None, None, :] & here[:, None, None]
-            inputs = tl.load(numbers_ptr + place, stored, 0.0)
-            inputs = tl.where((k == K - 1)[None, :, None], x[:, None, :], inputs)
-            out_place = (out_begin + conv_at)[:, None, None] + (k[None, :, None] - 1) * H + c[None, None, :]
-            later = (k > 0)[None, :, None] & (k < K)[None, :, None] & (c < H)[None, None, :] & moved[:, None, None]
-            tl.store(results_ptr + out_place, inputs, later)
+            u_line = scratch_ptr + DP
+            x = product(u_line, stride, w, D, H, USERS, HP, BLOCK)
+            at = D + L * H + (layer - 1) * (K - 1) * H
+            inputs = upper_inputs(x, numbers_ptr, results_ptr, begin + at, out_begin + at, here, moved, K, H, KP, HP)
         w += D * H
-        z = product(x_ptr, KP * stride, w, D, H, USERS, HP, BLOCK)
+        z = product(u_line, stride, w, D, H, USERS, HP, BLOCK)
         w += D * H
         taps = tl.load(w + k[:, None] * H + c[None, :], (k < K)[:, None] & (c < H)[None, :], 0.0)
         w += K * H
@@ -194,33 +235,24 @@ def step_kernel(
         x = x * sigmoid(x)
         w += H
         share(ours + 2 * DP + c[None, :], x, (c < HP)[None, :])
-        x_line = scratch_ptr + 2 * DP
-        r = product(x_line, KP * stride, w, H, H, USERS, HP, BLOCK)
+        r = product(x_line, stride, w, H, H, USERS, HP, BLOCK)
         w += H * H
-        i = product(x_line, KP * stride, w, H, H, USERS, HP, BLOCK)
+        i = product(x_line, stride, w, H, H, USERS, HP, BLOCK)
         w += H * H
         r += tl.load(w + c, c < H, 0.0)[None, :]
         i += tl.load(w + H + c, c < H, 0.0)[None, :]
         a, scale, _, _ = decay(r, tl.load(w + 2 * H + c, c < H, 0.0)[None, :])
         w += 3 * H
-        h = tl.load(numbers_ptr + h_at[:, None] + c[None, :], (c < H)[None, :] & here[:, None], 0.0)
+        at = D + layer * H
+        h = tl.load(numbers_ptr + (begin + at)[:, None] + c[None, :], (c < H)[None, :] & here[:, None], 0.0)
         h = a * h + scale * sigmoid(i) * x
-        tl.store(results_ptr + (out_begin + D + layer * H)[:, None] + c[None, :], h, (c < H)[None, :] & moved[:, None])
+        tl.store(results_ptr + (out_begin + at)[:, None] + c[None, :], h, (c < H)[None, :] & moved[:, None])
         share(ours + 2 * DP + c[None, :], z * sigmoid(z) * h, (c < HP)[None, :])
-        y = product(x_line, KP * stride, w, H, D, USERS, DP, BLOCK) + u
+        y = product(x_line, stride, w, H, D, USERS, DP, BLOCK) + u
         w += H * D
         y = normalized(y, w, w + D, D, DP, EPS)
-        w += 2 * D
-        share(ours + DP + d[None, :], y, (d < DP)[None, :])
-        inner = product(scratch_ptr + DP, KP * stride, w, D, 4 * D, USERS, FP, BLOCK)
-        w += 4 * D * D
-        inner += tl.load(w + f, f < 4 * D, 0.0)[None, :]
-        w += 4 * D
-        share(ours + 2 * DP + HP + f[None, :], inner * sigmoid(inner), (f < FP)[None, :])
-        u = product(scratch_ptr + 2 * DP + HP, KP * stride, w, 4 * D, D, USERS, DP, BLOCK) + y
-        w += 4 * D * D
-        u = normalized(u + tl.load(w + d, d < D, 0.0)[None, :], w + D, w + 2 * D, D, DP, EPS)
-        share(ours + DP + d[None, :], u, (d < DP)[None, :])
-    before = tl.load(numbers_ptr + begin[:, None] + d[None, :], (d < D)[None, :] & here[:, None], 0.0)
-    tl.store(results_ptr + out_begin[:, None] + d[None, :], u, (d < D)[None, :] & moved[:, None])
-    tl.store(output_ptr + m[:, None] * D + d[None, :], tl.where(moved[:, None], u, before), (d < D)[None, :] & here[:, None])
+        u = feed_forward(y, w + 2 * D, scratch_ptr, stride, D, DP, HP, FP, EPS, USERS, BLOCK)
+    inside = (d < D)[None, :]
+    before = tl.load(numbers_ptr + begin[:, None] + d[None, :], inside & here[:, None], 0.0)
+    tl.store(results_ptr + out_begin[:, None] + d[None, :], u, inside & moved[:, None])
+    tl.store(output_ptr + m[:, None] * D + d[None, :], tl.where(moved[:, None], u, before), inside & here[:, None])
