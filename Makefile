@@ -8,6 +8,7 @@ PINS   := pyproject.toml constraints.txt
 # An install has happened if its stamp is newer than the pins; a start then skips pip.
 SERVER := $(VENV)/.installed-server
 DEV    := $(VENV)/.installed-dev
+LOAD   := $(VENV)/.installed-loadtest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -42,7 +43,7 @@ docs: $(DEV)  ## build the documentation as a site in build/site; a broken link 
 audit: $(DEV)  ## scan for secrets and, where its database can be reached, for vulnerable packages
 	@$(BIN)/python .ci/audit.py
 
-loadtest: $(SERVER) redis  ## measure for a minute: capacity and latency, on servers of its own (Linux)
+loadtest: $(LOAD) redis  ## measure for a minute: capacity and latency, on servers of its own (Linux)
 	@$(BIN)/python -m loadtests.cli --scenario short
 
 # The tests start servers of their own, so Debian must not start one: that is what the policy file says meanwhile.
@@ -70,6 +71,11 @@ $(SERVER): $(PINS) | $(BIN)/pip
 	@echo "Installing the service into $(VENV) ..."
 	@$(PIP) --editable .
 	@touch $@
+
+$(LOAD): $(PINS) | $(BIN)/pip
+	@echo "Installing the service and the load tests into $(VENV) ..."
+	@$(PIP) --editable '.[loadtest]'
+	@touch $@ $(SERVER)
 
 # The development tools need torch, pinned in constraints.txt. On Linux pip's default build of it is the CUDA one, of
 # several GB. Without a GPU, put the CPU build there first, from the package index that PyTorch's install page names:

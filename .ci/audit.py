@@ -1,7 +1,7 @@
 """Refuse secrets in the repository and pinned packages with known vulnerabilities.
 
-The second needs a database on the internet. Where that does not answer, this says so and passes: a commit must not
-fail for what is not in it. Run it from the repository's root, in the environment with the development tools.
+The vulnerability database is on the internet. If it does not answer, the audit says so and passes. Run it in the
+repository's root, in the environment with the development tools.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 
 BASELINE = ".secrets.baseline"
 PINS = "constraints.txt"
-LONGEST_SECONDS = 120
+TIMEOUT_SECONDS = 120
 TOOLS = Path(sys.executable).parent
 
 
 def main() -> int:
-    """Run both; the exit code."""
+    """Run both checks; return the exit code."""
     return max(scan_for_secrets(), audit_packages())
 
 
 def scan_for_secrets() -> int:
-    """Hold every tracked file against the baseline, which names what only looks like a secret."""
+    """Scan tracked files; the baseline lists what only looks like a secret."""
     files = subprocess.run(["git", "ls-files", "-z"], capture_output=True, check=True).stdout.decode().split("\0")
     tracked = [name for name in files if name and Path(name).is_file()]
     command = [TOOLS / "detect-secrets-hook", "--baseline", BASELINE, *tracked]
@@ -43,20 +43,20 @@ def scan_for_secrets() -> int:
 
 
 def audit_packages() -> int:
-    """Look every pin up; findings fail, an unreachable database does not."""
+    """Look up every pinned package; an unreachable database is no failure."""
     command = [TOOLS / "pip-audit", "--requirement", PINS, "--no-deps", "--disable-pip", "--format", "json"]
     command += ["--progress-spinner", "off", "--timeout", "10"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LONGEST_SECONDS)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
         packages: list[dict[str, Any]] = json.loads(done.stdout)["dependencies"]
     except (subprocess.TimeoutExpired, ValueError, KeyError):
-        print("packages: NOT AUDITED: the vulnerability database cannot be reached from here")
+        print("packages: NOT AUDITED: the vulnerability database cannot be reached")
         return 0
-    return verdict(packages)
+    return report(packages)
 
 
-def verdict(packages: list[dict[str, Any]]) -> int:
-    """Print what the database says of `packages`, as pip-audit writes it; 1 if one of them is vulnerable."""
+def report(packages: list[dict[str, Any]]) -> int:
+    """Print pip-audit's findings; return 1 if a package is vulnerable."""
     audited = [package for package in packages if "vulns" in package]
     vulnerable = [package for package in audited if package["vulns"]]
     for package in vulnerable:
@@ -66,7 +66,7 @@ def verdict(packages: list[dict[str, Any]]) -> int:
     if audited:
         print(f"packages: {len(vulnerable)} of {len(audited)} pins vulnerable, {unknown} unknown to the database")
     else:
-        print(f"packages: NOT AUDITED: the database that can be reached from here knows none of the {unknown} pins")
+        print(f"packages: NOT AUDITED: the reachable database knows none of the {unknown} pins")
     return 1 if vulnerable else 0
 
 

@@ -1,4 +1,4 @@
-"""Check what no linter knows: docstrings' first lines, retired words, and the sizes of files, functions and rooms.
+"""Check docstrings' first lines, retired words and sizes, which no linter knows.
 
     python .ci/check_style.py [FOLDER ...]
 
@@ -98,7 +98,7 @@ def check_docstring(path: Path, line: int, docstring: str | None) -> Iterator[Fi
 
 
 def check_length(path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[Finding]:
-    """A function that does not fit a screen; a compiled kernel may take two."""
+    """Functions that exceed a screen; compiled kernels may take two screens."""
     decorators = " ".join(ast.unparse(decorator) for decorator in node.decorator_list)
     limit = MAX_KERNEL_LINES if re.search(r"\b(kernel|reduction|jit)\b", decorators) else MAX_FUNCTION_LINES
     length = (node.end_lineno or node.lineno) - node.lineno + 1
@@ -107,7 +107,7 @@ def check_length(path: Path, node: ast.FunctionDef | ast.AsyncFunctionDef) -> It
 
 
 def defined_names(node: ast.AST) -> Iterator[str]:
-    """Names that this node defines; what others have named is not ours to change."""
+    """Names that this node defines; names of other libraries are skipped."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         yield node.name
     elif isinstance(node, ast.arg):

@@ -1,4 +1,4 @@
-# The server on a CPU: no torch and no compiler. Build it from the repository's root:
+# The server on a CPU, without torch and without a compiler. Build it in the repository's root:
 #     docker build --file docker/server.Dockerfile --tag recblr-server .
 
 FROM python:3.12-slim AS build
@@ -8,17 +8,19 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY service service
 COPY model model
-RUN pip install --no-cache-dir --constraint constraints.txt .
+COPY ingest ingest
+COPY docker/install-server.sh docker/install-server.sh
+RUN sh docker/install-server.sh
 
 FROM python:3.12-slim
-# A fixed number, so that whoever mounts a volume knows whose it must be. The trainer's image has the same.
+# A fixed user id, so that a mounted volume can be given to it. The trainer's image has the same user.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin recblr \
     && install --directory --owner=recblr --group=recblr /data /bundles /var/cache/recblr
 COPY --from=build /opt/recblr /opt/recblr
-# A new volume that is mounted on /bundles starts as a copy of this, so there is a model before the first training.
+# A new volume mounted on /bundles starts as a copy of this folder, so there is a model before the first training.
 COPY --chown=recblr:recblr bundles/ml-1m-demo /bundles/ml-1m-demo
 COPY LICENSE NOTICE /usr/share/doc/recblr-service/
-# In a container the port is published from outside, so the server listens on every address.
+# Docker publishes the port, so the server listens on every address of the container.
 ENV PATH=/opt/recblr/bin:$PATH \
     RECBLR_HOST=0.0.0.0 \
     RECBLR_PORT=8000 \
@@ -27,9 +29,9 @@ ENV PATH=/opt/recblr/bin:$PATH \
     NUMBA_CACHE_DIR=/var/cache/recblr
 USER 10001:10001
 WORKDIR /data
-# The engine's machine code is made here, so that a container does not spend its first half minute on it. A processor
-# of another kind than this one makes its own; that is why the folder is a volume, writable in a read-only container.
-RUN python -c "from pathlib import Path; from model.bundle.bundle import load_bundle; from service.engine.cpu.cpu_engine import CpuEngine; from service.engine.loader import warm; warm(CpuEngine(load_bundle(Path('/bundles/ml-1m-demo')), 1000))"
+# Compile the engine's kernels now: a start that compiles them takes half a minute longer. Another kind of processor
+# than the build's compiles its own; for that the folder is a volume, writable in a read-only container.
+RUN recblr-serve --precompile
 VOLUME ["/data", "/var/cache/recblr"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM

@@ -1,11 +1,11 @@
-# The trainer. Build it from the repository's root, for a CPU or for an NVIDIA GPU:
+# The trainer, for a CPU or for an NVIDIA GPU. Build it in the repository's root:
 #     docker build --file docker/trainer.Dockerfile --target cpu --build-arg TORCH_INDEX=ADDRESS --tag recblr-trainer .
 #     docker build --file docker/trainer.Dockerfile --target cuda --tag recblr-trainer:cuda .
 #
-# Which build of torch is installed is decided by the index that offers it, since all have the one pinned version.
-# pip's default index has the CUDA build for Linux: several GB, and it runs on a CPU as well. TORCH_INDEX adds an
-# index to pip's own: give it the one of CPU builds, which PyTorch's install page names. There the version carries a
-# local suffix (+cpu), which pip prefers to the same version without one.
+# All builds of torch have the one pinned version; the package index decides which build is installed. pip's default
+# index has the CUDA build for Linux, which takes several GB and runs on a CPU too. TORCH_INDEX adds another index: use
+# the one with CPU builds, which PyTorch's install page names. Its versions have a local suffix (+cpu), and pip prefers
+# them to the same version without a suffix.
 
 FROM python:3.12-slim AS build
 RUN python -m venv /opt/recblr
@@ -14,28 +14,30 @@ WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY service service
 COPY model model
+COPY ingest ingest
+COPY docker/install-trainer.sh docker/install-trainer.sh
 
 FROM build AS build-cpu
 ARG TORCH_INDEX=""
-RUN pip install --no-cache-dir --constraint constraints.txt ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} '.[train]'
+RUN TORCH_INDEX="$TORCH_INDEX" sh docker/install-trainer.sh
 
 FROM build AS build-cuda
-RUN pip install --no-cache-dir --constraint constraints.txt '.[train]'
+RUN sh docker/install-trainer.sh
 
 FROM python:3.12-slim AS base
-# The server's image has the same user, so both may use one volume of bundles.
+# The server's image has the same user, so both can use one volume of bundles.
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin recblr \
     && install --directory --owner=recblr --group=recblr /data /bundles /runs
 COPY LICENSE NOTICE /usr/share/doc/recblr-service/
 ENV PATH=/opt/recblr/bin:$PATH
 WORKDIR /runs
-# Python stops at SIGINT by itself; at SIGTERM a container's first process would not, and be killed 10 s later.
+# Python handles SIGINT by default. It ignores SIGTERM as the first process of a container and is killed 10 s later.
 STOPSIGNAL SIGINT
 ENTRYPOINT ["recblr-train"]
 
-# CUDA itself comes with torch's wheels, and the driver from the host's container runtime: no CUDA base image is needed.
+# torch's wheels contain CUDA, and the host's container runtime provides the driver: no CUDA base image is needed.
 FROM base AS cuda
-# Triton builds the launchers of its kernels with a C compiler when it first runs them. No versions are pinned: Debian
+# Triton compiles the launchers of its kernels with a C compiler at their first run. Versions are not pinned: Debian
 # offers one version at a time, so a pin would break the build at the next security update.
 # hadolint ignore=DL3008
 RUN apt-get update \

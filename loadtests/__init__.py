@@ -1,1 +1,1 @@
-"""Load tests: generator, floors, peers and growth, each a measurement against servers that the run starts itself."""
+"""Load tests and benchmarks; every run starts the servers that it measures."""

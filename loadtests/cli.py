@@ -1,15 +1,15 @@
-"""Run a load test against servers that it starts itself, on this machine, and stops again (Linux).
+"""Measure the service in one load scenario (Linux).
 
-    python -m loadtests.cli --scenario short                            about 45 seconds; what `make loadtest` does
-    python -m loadtests.cli --scenario floors                           throughput beside an empty FastAPI handler
-    python -m loadtests.cli --scenario peers --peers-python PYTHON      beside LitServe and BentoML
-    python -m loadtests.cli --scenario rate --rate 1000 --seconds 30    latency at a steady rate
-    python -m loadtests.cli --scenario million --rate 500               a large catalogue, one worker and two
-    python -m loadtests.cli --scenario growth                           history, catalogue, users and workers
-    python -m loadtests.cli --scenario soak --seconds 1800              70 % of capacity for half an hour
+    python -m loadtests.cli --scenario short                             45 seconds; the same as `make loadtest`
+    python -m loadtests.cli --scenario baselines                         capacity beside an empty FastAPI handler
+    python -m loadtests.cli --scenario steady --rate 1000 --seconds 30   latency at a steady rate
+    python -m loadtests.cli --scenario large_catalogue --rate 500        a million items, one worker and two
+    python -m loadtests.cli --scenario scaling                           by history, catalogue, users and workers
+    python -m loadtests.cli --scenario soak --seconds 1800               70 % of capacity for half an hour
+    python -m loadtests.cli --scenario peers --peers-python PYTHON       beside LitServe and BentoML
 
-A run writes SCENARIO.json and SCENARIO.html into --out; the last line printed is JSON with the summary.
-`python -m loadtests.measure_all` runs all that the README's figures come from.
+Writes SCENARIO.json and SCENARIO.html into --out; the last line printed is JSON with the summary.
+`python -m loadtests.measure_all` runs all measurements behind the published figures.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from loadtests.environment.machine_info import machine
-from loadtests.environment.servers import ROOT, RedisSettings, ServerFailed
+from loadtests.environment.machine_info import machine_info
+from loadtests.environment.servers import DEMO_BUNDLE, RedisSettings, ServerError
 from loadtests.generator.experiment import Options
 from loadtests.generator.workload import read_histories, zipf_histories
 from loadtests.load_report import write_results
@@ -36,50 +36,52 @@ from model.bundle.bundle import BundleError, load_bundle
 
 SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "short": steady.short,
-    "rate": steady.rate,
+    "steady": steady.steady,
     "mixed": steady.mixed,
     "soak": steady.soak,
     "locust": headless.locust,
-    "floors": baselines.floors,
+    "baselines": baselines.baselines,
     "peers": compare.peers,
-    "growth": scaling.everything,
+    "scaling": scaling.scaling,
     "history": scaling.history,
     "catalogue": scaling.catalogue,
-    "million": large_catalogue.million,
     "users": scaling.users,
     "workers": scaling.workers,
+    "large_catalogue": large_catalogue.large_catalogue,
 }
+SYNTHETIC_USERS = 2_000
 
 
 def main() -> int:
-    """The command; returns its exit code."""
-    chosen = _arguments()
+    """Run the command; return its exit code."""
+    arguments = _parse_arguments()
     if sys.platform != "linux":
-        sys.stderr.write("error: the load tests read /proc and wait on a timerfd; run them on Linux\n")
+        sys.stderr.write("error: the load generator needs epoll and timerfd; run it on Linux\n")
         return 2
     try:
-        options = _options(chosen)
-        started = time.time()
-        outcome = SCENARIOS[chosen.scenario](options)
-    except (ServerFailed, BundleError, OSError, subprocess.SubprocessError) as error:
+        options = _options(arguments)
+        started_at = time.time()
+        results = SCENARIOS[arguments.scenario](options)
+    except (ServerError, BundleError, OSError, subprocess.SubprocessError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     result = {
-        "scenario": chosen.scenario,
+        "scenario": arguments.scenario,
         "command": "python -m loadtests.cli " + shlex.join(sys.argv[1:]),
-        "summary": outcome["summary"],
-        "conditions": conditions(options) | {"began": round(started), "took_s": round(time.time() - started, 1)},
-        **{name: value for name, value in outcome.items() if name != "summary"},
+        "summary": results["summary"],
+        "conditions": conditions(options)
+        | {"started_at": round(started_at), "took_s": round(time.time() - started_at, 1)},
+        **{name: value for name, value in results.items() if name != "summary"},
     }
-    as_json, as_html = write_results(chosen.out, chosen.name or chosen.scenario, result)
-    last = {"scenario": chosen.scenario, "summary": outcome["summary"], "json": str(as_json), "report": str(as_html)}
-    print(json.dumps(last))
+    json_file, html_file = write_results(arguments.out, arguments.name or arguments.scenario, result)
+    summary = {"scenario": arguments.scenario, "summary": results["summary"]}
+    print(json.dumps(summary | {"json": str(json_file), "report": str(html_file)}))
     return 0
 
 
 def conditions(options: Options) -> dict[str, Any]:
-    """What a reader must know to compare this run with another."""
-    return machine() | {
+    """Return the conditions under which runs are comparable."""
+    return machine_info() | {
         "redis_settings": options.redis.options(),
         "bundle": options.bundle.name,
         "items": len(options.item_ids),
@@ -88,54 +90,59 @@ def conditions(options: Options) -> dict[str, Any]:
     }
 
 
-def _options(chosen: argparse.Namespace) -> Options:
-    bundle = chosen.bundle.resolve()
+def _options(arguments: argparse.Namespace) -> Options:
+    bundle = arguments.bundle.resolve()
     ids = [item.item_id for item in load_bundle(bundle).items]
-    histories = read_histories(chosen.data, ids) if chosen.data else zipf_histories(ids, 2_000, chosen.seed)
+    if arguments.data:
+        histories = read_histories(arguments.data, ids)
+    else:
+        histories = zipf_histories(ids, SYNTHETIC_USERS, arguments.seed)
     return Options(
         bundle=bundle,
         item_ids=ids,
         histories=histories,
-        redis=RedisSettings(chosen.fsync),
-        rate=chosen.rate,
-        seconds=chosen.seconds,
-        warmup=chosen.warmup,
-        rounds=chosen.rounds,
-        connections=chosen.connections,
-        saturating=chosen.saturating,
-        share=chosen.share,
-        poisson=chosen.arrivals == "poisson",
-        seed=chosen.seed,
-        peers_python=chosen.peers_python,
-        peer_threads=chosen.peer_threads,
-        sizes=tuple(chosen.sizes),
-        service=dict(setting.split("=", 1) for setting in chosen.set),
+        redis=RedisSettings(arguments.fsync),
+        rate=arguments.rate,
+        seconds=arguments.seconds,
+        warmup=arguments.warmup,
+        rounds=arguments.rounds,
+        connections=arguments.connections,
+        in_flight=arguments.in_flight,
+        load_fraction=arguments.load_fraction,
+        poisson=arguments.arrivals == "poisson",
+        seed=arguments.seed,
+        peers_python=arguments.peers_python,
+        peer_threads=arguments.peer_threads,
+        sizes=tuple(arguments.sizes),
+        service=dict(setting.split("=", 1) for setting in arguments.set),
     )
 
 
-def _arguments() -> argparse.Namespace:
-    kinds = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0], formatter_class=kinds)
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n", maxsplit=1)[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     add = parser.add_argument
-    add("--scenario", choices=SCENARIOS, default="short", help="what to measure")
+    add("--scenario", choices=SCENARIOS, default="short", help="scenario to measure")
     add("--out", type=Path, default=Path("runs/loadtests"), help="folder of the JSON and the report")
-    add("--name", help="of the JSON and the report, instead of the scenario's")
-    add("--bundle", type=Path, default=ROOT / "bundles" / "ml-1m-demo", help="the model to serve")
-    add("--data", type=Path, help="real histories (`user item item …` lines); without: synthetic, Zipf")
+    add("--name", help="name of the JSON and the report, instead of the scenario's")
+    add("--bundle", type=Path, default=DEMO_BUNDLE, help="bundle to serve")
+    add("--data", type=Path, help="file of `user item item …` lines; without it, synthetic histories")
     add("--rate", type=float, default=1000.0, help="requests per second in open loop")
     add("--seconds", type=float, default=20.0, help="length of one measurement")
-    add("--warmup", type=float, default=5.0, help="seconds of the same load before it, not counted")
-    add("--rounds", type=int, default=5, help="measurements of each thing, in turns where there are several")
-    add("--connections", type=int, default=256, help="most sockets in open loop")
-    add("--saturating", type=int, default=32, help="requests under way in closed loop")
-    add("--share", type=float, default=0.7, help="of its capacity that a soak loads the service with")
-    add("--arrivals", choices=("poisson", "even"), default="poisson", help="independent users, or even steps")
-    add("--fsync", choices=("always", "everysec", "no"), default="always", help="of Redis' log")
-    add("--sizes", type=int, nargs="*", default=[], help="sizes for a growth scenario, instead of its own")
+    add("--warmup", type=float, default=5.0, help="seconds of load before each measurement, not counted")
+    add("--rounds", type=int, default=5, help="measurements of each server or size")
+    add("--connections", type=int, default=256, help="maximum number of sockets in open loop")
+    add("--in-flight", type=int, default=32, help="requests in flight in closed loop")
+    add("--load-fraction", type=float, default=0.7, help="fraction of capacity that a soak offers")
+    add("--arrivals", choices=("poisson", "even"), default="poisson", help="distribution of arrivals in open loop")
+    add("--fsync", choices=("always", "everysec", "no"), default="always", help="Redis appendfsync")
+    add("--sizes", type=int, nargs="*", default=[], help="sizes of a scaling scenario, instead of its own")
     add("--set", nargs="*", default=[], metavar="RECBLR_X=Y", help="settings of the service")
     add("--peers-python", help="a Python that has the extra `peers` (default: this one)")
     add("--peer-threads", type=int, default=1, help="torch threads of a peer's worker")
-    add("--seed", type=int, default=1, help="of users, items and arrivals")
+    add("--seed", type=int, default=1, help="seed of users, items and arrivals")
     return parser.parse_args()
 
 

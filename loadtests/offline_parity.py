@@ -1,10 +1,9 @@
-"""Replay real histories against a running server, and compare its answers with the offline evaluation.
+"""Compare a running server's recommendations with the offline evaluation of its bundle.
 
     python -m loadtests.offline_parity DATA --bundle BUNDLE --users 1000 --last 60
 
-Every event of a history is posted in order; before the last one the top 20 are asked for, with seen items kept and
-without. The same histories are then ranked offline by the torch network of the same bundle. The last line printed
-is JSON with both.
+Posts the events of each history in order. Before the last event it asks for the top 20, with and without seen items.
+The torch network of the same bundle ranks the same histories offline. The last line printed is JSON with both.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import json
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,18 +31,25 @@ from model.training.evaluation.bundle_loader import load_network
 from model.training.evaluation.leave_one_out import Ranks, leave_one_out
 
 DEPTH = 20
+METRICS = tuple(f"{prefix}{metric}@10" for prefix in ("", "masked_") for metric in ("hr", "ndcg"))
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
-    """Positions of the true last item in the two answers, DEPTH + 1 where it is not among them."""
+class OnlineRanks:
+    """Ranks of one user's last item in the server's answers.
+
+    `kept` is the rank among all items, `masked` the rank without seen items.
+    """
 
     kept: int
     masked: int
 
 
-def sample(data: Interactions, users: int, last: int, seed: int) -> Interactions:
-    """The last `last` events of `users` users drawn without repetition."""
+def sample_histories(data: Interactions, users: int, last: int, seed: int) -> Interactions:
+    """Return the last events of random users.
+
+    Users with fewer than two events are left out.
+    """
     eligible = np.flatnonzero(data.lengths >= 2)
     chosen = np.random.default_rng(seed).choice(eligible, min(users, len(eligible)), replace=False)
     parts = [data.rows[max(data.offsets[u], data.offsets[u + 1] - last) : data.offsets[u + 1]] for u in chosen]
@@ -50,92 +57,117 @@ def sample(data: Interactions, users: int, last: int, seed: int) -> Interactions
     return Interactions(np.concatenate(parts), offsets, data.item_ids, [data.user_ids[u] for u in chosen])
 
 
-async def _replay_user(client: httpx.AsyncClient, user_id: str, items: list[str]) -> Replayed:
-    for number, item_id in enumerate(items[:-1]):
-        event = {"user_id": user_id, "item_id": item_id, "event_id": f"{number}"}
-        (await client.post("/v1/events", json=event)).raise_for_status()
-    positions = []
-    for exclude_seen in ("false", "true"):
-        answer = await client.get(
-            f"/v1/users/{user_id}/recommendations", params={"k": DEPTH, "exclude_seen": exclude_seen}
-        )
-        answer.raise_for_status()
-        body = answer.json()
-        if body["sequence"] != len(items) - 1:
-            raise RuntimeError(f"{user_id}: the answer reflects {body['sequence']} of {len(items) - 1} events")
-        ids = [item["item_id"] for item in body["items"]]
-        positions.append(ids.index(items[-1]) + 1 if items[-1] in ids else DEPTH + 1)
-    last = {"user_id": user_id, "item_id": items[-1], "event_id": f"{len(items) - 1}"}
-    (await client.post("/v1/events", json=last)).raise_for_status()
-    return Replayed(*positions)
+async def replay(url: str, api_key: str | None, histories: list[list[str]], concurrency: int) -> list[OnlineRanks]:
+    """Post all histories; return the ranks of their last items.
 
-
-async def replay(url: str, api_key: str | None, histories: list[list[str]], concurrency: int) -> list[Replayed]:
-    """Replay all histories, `concurrency` users at a time, under user ids of this run alone."""
+    Args:
+        url: the running server.
+        api_key: a key of the server, if it requires one.
+        histories: item ids of each user, oldest first.
+        concurrency: users replayed at the same time.
+    """
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     run = uuid.uuid4().hex[:8]
-    gate = asyncio.Semaphore(concurrency)
+    limit = asyncio.Semaphore(concurrency)
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client:
 
-        async def one(number: int, items: list[str]) -> Replayed:
-            async with gate:
+        async def replay_limited(number: int, items: list[str]) -> OnlineRanks:
+            async with limit:
                 return await _replay_user(client, f"replay-{run}-{number}", items)
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(number, items)) for number, items in enumerate(histories)]
+            tasks = [group.create_task(replay_limited(number, items)) for number, items in enumerate(histories)]
             for task in track(tasks, "replaying", console=Console(stderr=True)):
                 await asyncio.wait([task])
     return [task.result() for task in tasks]
 
 
-def _arguments() -> argparse.Namespace:
-    kinds = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0], formatter_class=kinds)
-    parser.add_argument("data", type=Path, help="histories, as for recblr-train")
-    parser.add_argument("--bundle", type=Path, required=True, help="the bundle that the server serves")
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the running server")
-    parser.add_argument("--api-key", help="its key, if it wants one")
-    parser.add_argument("--users", type=int, default=1000, help="users to replay")
-    parser.add_argument("--last", type=int, default=60, help="events of each, the newest ones")
-    parser.add_argument("--concurrency", type=int, default=16, help="users at a time")
-    parser.add_argument("--seed", type=int, default=1, help="of the choice of users")
-    return parser.parse_args()
+async def _replay_user(client: httpx.AsyncClient, user_id: str, items: list[str]) -> OnlineRanks:
+    for number, item_id in enumerate(items[:-1]):
+        await _post_event(client, user_id, item_id, number)
+    kept = await _rank_of_last(client, user_id, items, exclude_seen=False)
+    masked = await _rank_of_last(client, user_id, items, exclude_seen=True)
+    await _post_event(client, user_id, items[-1], len(items) - 1)
+    return OnlineRanks(kept, masked)
+
+
+async def _post_event(client: httpx.AsyncClient, user_id: str, item_id: str, number: int) -> None:
+    event = {"user_id": user_id, "item_id": item_id, "event_id": f"{number}"}
+    (await client.post("/v1/events", json=event)).raise_for_status()
+
+
+async def _rank_of_last(client: httpx.AsyncClient, user_id: str, items: list[str], *, exclude_seen: bool) -> int:
+    response = await client.get(
+        f"/v1/users/{user_id}/recommendations", params={"k": DEPTH, "exclude_seen": str(exclude_seen).lower()}
+    )
+    response.raise_for_status()
+    body = response.json()
+    if body["sequence"] != len(items) - 1:
+        raise RuntimeError(f"{user_id}: the answer reflects {body['sequence']} of {len(items) - 1} events")
+    ids = [item["item_id"] for item in body["items"]]
+    return ids.index(items[-1]) + 1 if items[-1] in ids else DEPTH + 1
 
 
 def main() -> int:
-    """The command; returns its exit code."""
-    options = _arguments()
+    """Run the command; return its exit code."""
+    arguments = _parse_arguments()
     try:
-        network, bundle = load_network(options.bundle, torch.device("cpu"))
+        network, bundle = load_network(arguments.bundle, torch.device("cpu"))
         item_ids = [item.item_id for item in bundle.items]
-        histories = sample(read_interactions(options.data, item_ids), options.users, options.last, options.seed)
-        lists = [
-            [item_ids[row - 1] for row in histories.rows[start:stop]]
-            for start, stop in zip(histories.offsets[:-1], histories.offsets[1:], strict=True)
-        ]
+        data = read_interactions(arguments.data, item_ids)
+        sampled = sample_histories(data, arguments.users, arguments.last, arguments.seed)
         started = time.perf_counter()
-        replayed = asyncio.run(replay(options.url, options.api_key, lists, options.concurrency))
+        ranks = asyncio.run(
+            replay(arguments.url, arguments.api_key, _item_lists(sampled, item_ids), arguments.concurrency)
+        )
         seconds = time.perf_counter() - started
     except (DataError, BundleError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
     except ExceptionGroup as failed:
-        sys.stderr.write(f"error: {failed.exceptions[0]!r}; is the server at {options.url} up?\n")
+        sys.stderr.write(f"error: {failed.exceptions[0]!r}; is the server at {arguments.url} up?\n")
         return 2
-    online = Ranks(np.array([r.kept for r in replayed]), np.array([r.masked for r in replayed])).metrics()
-    offline = leave_one_out(network, histories).metrics()
-    wanted = [f"{column}{metric}@10" for column in ("", "masked_") for metric in ("hr", "ndcg")]
+    online = Ranks(np.array([each.kept for each in ranks]), np.array([each.masked for each in ranks])).metrics()
+    offline = leave_one_out(network, sampled).metrics()
     result = {
         "version": bundle.version,
-        "users": len(lists),
-        "events": len(histories.rows),
+        "users": len(ranks),
+        "events": len(sampled.rows),
         "seconds": round(seconds, 1),
-        "online": {name: round(online[name], 6) for name in wanted},
-        "offline": {name: round(offline[name], 6) for name in wanted},
-        "largest_difference": round(max(abs(online[name] - offline[name]) for name in wanted), 6),
+        "online": {name: round(online[name], 6) for name in METRICS},
+        "offline": {name: round(offline[name], 6) for name in METRICS},
+        "largest_difference": round(max(abs(online[name] - offline[name]) for name in METRICS), 6),
     }
     print(json.dumps(result))
     return 0
+
+
+def _item_lists(data: Interactions, item_ids: Sequence[str]) -> list[list[str]]:
+    """Return the item ids of each user.
+
+    Row n of the model is the n-th item id; row 0 is no item.
+    """
+    return [
+        [item_ids[row - 1] for row in data.rows[start:stop]]
+        for start, stop in zip(data.offsets[:-1], data.offsets[1:], strict=True)
+    ]
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n", maxsplit=1)[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("data", type=Path, help="histories, in a format that recblr-train reads")
+    add("--bundle", type=Path, required=True, help="the bundle that the server serves")
+    add("--url", default="http://127.0.0.1:8000", help="the running server")
+    add("--api-key", help="key of the server, if it requires one")
+    add("--users", type=int, default=1000, help="users to replay")
+    add("--last", type=int, default=60, help="newest events of each user")
+    add("--concurrency", type=int, default=16, help="users replayed at the same time")
+    add("--seed", type=int, default=1, help="seed of the choice of users")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

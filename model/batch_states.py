@@ -1,4 +1,4 @@
-"""Rebuild of many users' states at once: ragged histories in, recurrent states out. A model swap needs it."""
+"""Replay of many users' histories at once, from ragged histories to recurrent states."""
 
 from __future__ import annotations
 
@@ -11,51 +11,55 @@ from torch import Tensor
 
 from model.network import RecBLR
 
-STEPS = 1 << 18
+MAX_STEPS = 1 << 18
 
 
 @torch.no_grad()
-def rebuild(
+def replay_histories(
     network: RecBLR,
     histories: Sequence[NDArray[np.integer]],
-    steps: int = STEPS,
-    begin: Tensor | None = None,
+    max_steps: int = MAX_STEPS,
+    initial: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """States (N, L, K, H) and outputs (N, D) after each of N histories, on the network's device and in its dtype.
+    """Return states and outputs after each of N histories, without dropout.
 
-    A history is an array of embedding rows, oldest first, without start token: where the model has one, it is put
-    before each. An empty history of a model without one gives `initial_state` and an output of zeros. With `begin`
-    (N, L, K, H) the histories continue these states instead; where there is nothing to continue with, the state stays
-    and the output is zeros. Dropout is off meanwhile. One pass takes at most `steps` padded steps (or one history),
-    which bounds its memory.
+    Args:
+        network: the model; it stays in its mode, on its device and in its dtype.
+        histories: embedding rows of each history, oldest first, without the start token, which is prepended if the
+            model has one.
+        max_steps: padded steps in one forward pass, which bounds the memory; one history may exceed it.
+        initial: states (N, L, K, H) that the histories continue; None: `network.begin`, and a start token.
+
+    Returns:
+        States (N, L, K, H) and outputs (N, D). Where there is nothing to replay, the state is unchanged and the
+        output is zero.
     """
     device = network.item_embedding.weight.device
-    token = int(network.config.start_token and begin is None)
+    token = int(network.config.start_token and initial is None)
     lengths = np.array([len(history) for history in histories], np.int64) + token
     order = np.argsort(lengths, kind="stable")
-    states = (network.begin(len(histories)) if begin is None else begin).clone()
+    states = (network.begin(len(histories)) if initial is None else initial).clone()
     outputs = states.new_zeros(len(histories), network.config.dim)
     was_training = network.training
     network.eval()
-    for chosen in _batches(order[lengths[order] > 0], lengths, steps):
-        padded = np.zeros((len(chosen), int(lengths[chosen].max())), np.int64)
-        for line, user in zip(padded, chosen, strict=True):
+    for users in _batches(order[lengths[order] > 0], lengths, max_steps):
+        padded = np.zeros((len(users), int(lengths[users].max())), np.int64)
+        for line, user in zip(padded, users, strict=True):
             line[token : lengths[user]] = histories[user]
-        index = torch.from_numpy(chosen).to(device)
-        valid = torch.from_numpy(lengths[chosen]).to(device)
-        out, final = network(torch.from_numpy(padded).to(device), states[index], valid)
-        states[index] = final
-        outputs[index] = out[torch.arange(len(chosen), device=device), valid - 1]
+        index = torch.from_numpy(users).to(device)
+        valid = torch.from_numpy(lengths[users]).to(device)
+        batch_outputs, states[index] = network(torch.from_numpy(padded).to(device), states[index], valid)
+        outputs[index] = batch_outputs[torch.arange(len(users), device=device), valid - 1]
     network.train(was_training)
     return states, outputs
 
 
-def _batches(order: NDArray[np.int64], lengths: NDArray[np.int64], steps: int) -> list[NDArray[np.int64]]:
-    """Users in order of length, as many together as `steps` padded steps allow."""
+def _batches(order: NDArray[np.int64], lengths: NDArray[np.int64], max_steps: int) -> list[NDArray[np.int64]]:
+    """Return users in order of length, as many together as `max_steps` padded steps allow."""
     batches = []
     start = 0
     for stop in range(1, len(order) + 1):
-        if stop == len(order) or (stop + 1 - start) * lengths[order[stop]] > steps:
+        if stop == len(order) or (stop + 1 - start) * lengths[order[stop]] > max_steps:
             batches.append(order[start:stop])
             start = stop
     return batches

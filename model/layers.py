@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import LAYER_NORM_EPS, ModelConfig
-from model.ops import gated_scan
+from model.ops.gated_scan.dispatch import gated_scan
 from model.ops.gated_scan.reference import decay
 
 # Before any start: more steps than a convolution has taps.

@@ -1,4 +1,8 @@
-"""`recblr-serve`: check what can be checked, then serve. A wrong start ends with one sentence and exit code 2."""
+"""Command line of the server: `recblr-serve`.
+
+It checks settings, event log, stream and bundle before it serves, so that a wrong configuration ends with one
+sentence and exit code 2.
+"""
 
 from __future__ import annotations
 
@@ -18,33 +22,40 @@ import uvicorn
 from service.api.uvicorn_protocol import HttpProtocol
 from service.api_keys import new_key, parse_scopes
 from service.observability.logging import configure_logging
-from service.settings import Settings, SettingsRefused, describe_settings, load_settings
+from service.settings import Settings, SettingsError, load_settings
+from service.settings_reference import settings_help
 
-_DRAIN_SECONDS = 20
-# Longer than the 60 s for which the usual balancers and pools keep an idle connection: whoever hangs up first must be
-# the client, or its next request meets a closed socket and gets no answer.
-_IDLE_SECONDS = 75
+SHUTDOWN_TIMEOUT_SECONDS = 20
+# Longer than the 60 s for which common balancers and pools keep an idle connection. If the server closes a connection
+# first, the client's next request on it fails (decision 0077).
+KEEP_ALIVE_SECONDS = 75
 
 
-class StartRefused(Exception):
-    """The service cannot start; the message is one sentence that says what to do."""
+class StartupError(Exception):
+    """The service cannot start.
+
+    The message is one sentence that says what to do.
+    """
 
 
 def main() -> int:
-    """Run the command; the exit code."""
-    arguments = _read_arguments()
+    """Run the command; return the exit code."""
+    arguments = _parse_arguments()
     if arguments.new_key is not None:
         return _print_new_key(arguments.new_key)
-    # A stop that is asked for is a success, before and after uvicorn takes over the signal.
-    signal.signal(signal.SIGTERM, _stop)
+    # SIGTERM is a normal stop, also before uvicorn installs its own handler.
+    signal.signal(signal.SIGTERM, _exit)
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
+        if arguments.precompile:
+            asyncio.run(_precompile(settings))
+            return 0
         check_port(settings.host, settings.port)
-        with _shared_metrics(settings.workers):
+        with _shared_metrics_folder(settings.workers):
             asyncio.run(_preflight(settings))
             _serve(settings)
-    except (SettingsRefused, StartRefused) as error:
+    except (SettingsError, StartupError) as error:
         print(f"recblr-serve: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -53,7 +64,7 @@ def main() -> int:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raise `StartRefused` unless a server can listen there."""
+    """Raise `StartupError` unless a server can listen there."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -64,25 +75,32 @@ def check_port(host: str, port: int) -> None:
             probe.listen(1)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or "not a host name"
-        raise StartRefused(
+        raise StartupError(
             f"cannot listen on {host} port {port} ({reason}): choose others with RECBLR_HOST and RECBLR_PORT, "
-            "or stop what listens there."
+            "or stop the process that uses the port."
         ) from None
 
 
-def _read_arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="recblr-serve",
-        description="Serve recommendations over HTTP. Everything is set through environment variables:\n\n"
-        f"{describe_settings()}",
-        epilog="The API describes itself at /docs of the running server.",
+        description="Serve recommendations over HTTP. Environment variables are the configuration:\n\n"
+        f"{settings_help()}",
+        epilog="The running server describes its API at /docs.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
         "--new-key",
         metavar="SCOPES",
-        help="make an API key with these scopes (read, write, admin; joined by +), print it and its entry for "
-        "RECBLR_API_KEYS, and stop",
+        help="create an API key with these scopes (read, write, admin; joined by +), print it and its entry for "
+        "RECBLR_API_KEYS, and exit",
+    )
+    action.add_argument(
+        "--precompile",
+        action="store_true",
+        help="compile the engine's kernels for the newest model version in RECBLR_BUNDLE, keep the machine code in "
+        "the folder NUMBA_CACHE_DIR, and exit; later starts then need no compilation",
     )
     return parser.parse_args()
 
@@ -99,18 +117,41 @@ def _print_new_key(scopes: str) -> int:
     return 0
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
+def _exit(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
 
+async def _precompile(settings: Settings) -> None:
+    from service.core.ports import BundleRefusedError
+    from service.engine import DeviceRefusedError
+    from service.engine.jit import statistics
+    from service.main import model_registry
+
+    bundles = model_registry(settings)
+    try:
+        newest = (await bundles.published())[-1].version
+        await bundles.load(newest)
+    except BundleRefusedError as error:
+        raise StartupError(f"RECBLR_BUNDLE: {error.for_log}") from None
+    except DeviceRefusedError as error:
+        raise StartupError(str(error)) from None
+    for kernel, (cached, compiled) in sorted(statistics().items()):
+        print(f"{kernel}: {compiled} compiled, {cached} already in the cache")
+    print(f"model version {newest}: {sum(compiled for _, compiled in statistics().values())} kernels compiled")
+
+
 async def _preflight(settings: Settings) -> None:
-    """Open and close the event log, the stream and the bundle here, where a failure can still be one sentence."""
-    # Imported late: with several workers the metrics library must find its environment first.
+    """Open and close the stream, the event log and the bundle.
+
+    Raises:
+        StartupError: One of them cannot be used.
+    """
+    # Imported late: with several workers the metrics library reads its environment when it is imported.
     from service.core.errors import StoreUnavailable
     from service.core.ports import BundleRefusedError
-    from service.core.rollout.startup import settle
+    from service.core.rollout.startup import choose_startup_version
     from service.engine import DeviceRefusedError
-    from service.main import bundle_folder, open_log
+    from service.main import model_registry, open_event_log
     from service.store.errors import StoreRefusedError
     from service.store.streams.redis_stream import open_stream
 
@@ -120,19 +161,19 @@ async def _preflight(settings: Settings) -> None:
             source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
             await source.close()
         except StoreRefusedError as error:
-            raise StartRefused(f"RECBLR_STREAM_URL: {error}") from None
+            raise StartupError(f"RECBLR_STREAM_URL: {error}") from None
     try:
-        store = await open_log(settings)
+        store = await open_event_log(settings)
         try:
-            await settle(store, bundle_folder(settings), settings.watch)
+            await choose_startup_version(store, model_registry(settings), settings.watch)
         finally:
             await store.close()
     except (StoreRefusedError, StoreUnavailable) as error:
-        raise StartRefused(f"RECBLR_STATE_URL: {error}") from None
+        raise StartupError(f"RECBLR_STATE_URL: {error}") from None
     except BundleRefusedError as error:
-        raise StartRefused(f"RECBLR_BUNDLE: {error.for_log}") from None
+        raise StartupError(f"RECBLR_BUNDLE: {error.for_log}") from None
     except DeviceRefusedError as error:
-        raise StartRefused(str(error)) from None
+        raise StartupError(str(error)) from None
 
 
 def _serve(settings: Settings) -> None:
@@ -147,15 +188,15 @@ def _serve(settings: Settings) -> None:
         http=HttpProtocol,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # nothing here asks for a client's address or scheme, and looking costs each request
-        timeout_keep_alive=_IDLE_SECONDS,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        proxy_headers=False,  # nothing uses the client's address or scheme, and parsing costs each request
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
     )
 
 
 @contextmanager
-def _shared_metrics(workers: int) -> Iterator[None]:
-    """A folder in which the workers' metrics meet, for as long as there is more than one."""
+def _shared_metrics_folder(workers: int) -> Iterator[None]:
+    """Provide the folder in which several workers share their metrics."""
     if workers == 1:
         yield
         return

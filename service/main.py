@@ -1,24 +1,29 @@
-"""The composition root: the one place where concrete classes meet.
+"""Composition root: the one module that connects concrete classes.
 
 How `POST /v1/events?k=10` flows:
 
-    uvicorn -> api.edge -> api.auth -> api.limits -> api.events          HTTP becomes a use case
-                                                        |
-                                            core.recommender.record
-                     1. visit the log   |                       |   2. fold and score
-                              batcher "visits"            batcher "turns"
-                                        |                       |
-                        store.visit, one round trip      engine.run; what takes long, in a thread of its own
-                        for all that arrived meanwhile   for all that arrived meanwhile
-                                                        |
-                     3. the answer goes out; core.memo_writer stores the new state in the background
+    uvicorn, api.uvicorn_protocol
+       |
+    api.middleware: telemetry -> auth (keys, scopes, rate limit) -> fast_path
+       |                                                               |
+       |  an ordinary event or recommendation                          |  every other request
+       |                                                               v
+       |                                          body_limit -> FastAPI -> api.routes
+       v                                                               |
+    api.answers.answer_event  <----------------------------------------'
+       |
+    Recommender.record
+       |-- 1. BatchedStore.append_and_read   one round trip for all requests that arrived during the last one:
+       |        InstrumentedStore -> RedisStore or SqliteStore
+       |-- 2. BatchedEngine.run              one batch likewise, in the engine thread if it takes long:
+       |        CpuEngine or CudaEngine: replay the pending events, search the top 10
+       `-- 3. SnapshotWriter.offer           the new state is stored after the answer was sent
 
-Everything before the batchers runs on the event loop and touches one request; the batchers are where requests
-that are under way at the same time share work. RolloutManager says which engine is a user's, and exchanges the models of
-all workers together. No request waits for what runs beside: Housekeeper removes what is too old and finishes merges
-that were cut off, Consumer records a stream's events as if they had come over HTTP, and Warmer rebuilds memos after
-an exchange of models. `open_services` below builds all this in that order and takes it down in reverse, so that
-whatever was accepted is finished before what it needs is closed.
+Everything outside the batches runs on the event loop and serves one request. RolloutManager chooses the engine of
+each user, and switches models in all workers together. Three jobs run beside the requests: Maintenance applies
+retention and finishes interrupted merges, StreamConsumer records the events of a Redis stream, and BackfillJob
+recomputes snapshots after a rollout. `open_services` opens all of them in order and closes them in reverse, so that
+every accepted request is finished before anything that the request needs is closed.
 """
 
 from __future__ import annotations
@@ -31,65 +36,52 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from fastapi import FastAPI
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from service.api.app import build_api
 from service.api.dependencies import Services
-from service.api.stream_parser import parse_entry
+from service.api.stream_parser import StreamParser
 from service.core.errors import StoreUnavailable
-from service.core.jobs.backfill import Backfill
+from service.core.jobs.backfill import BackfillJob
 from service.core.jobs.maintenance import Maintenance
-from service.core.jobs.stream_consumer import Consumer, StreamMeter
+from service.core.jobs.stream_consumer import StreamConsumer, StreamMeter
 from service.core.ports import Bundles, Store
-from service.core.recommending.batching import MicroBatcher
-from service.core.recommending.evaluation_sampling import Sampling
+from service.core.recommending.batching import BatchedEngine, BatchedStore
+from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.core.rollout.manager import RolloutManager
-from service.engine import BundleLoader, run_engine_requests, run_similar
+from service.engine import BundleLoader
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
-from service.settings import Settings, StreamAddress, load_settings
+from service.setting_types import StreamAddress
+from service.settings import Settings, load_settings
 from service.store.errors import StoreUnreachableError
 from service.store.factory import open_store
 from service.store.streams.redis_stream import open_stream
 
 _log = logging.getLogger(__name__)
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
-
 CONSOLE = Path(__file__).parent / "console" / "index.html"
 
-# A batch is as large as what arrived while the last one ran; these bound the time one batch may take. The queues
-# hold a full batch request (1,000 users) several times over.
-APPENDS_PER_BATCH = 128
-ENGINE_REQUESTS_PER_BATCH = 64
-SIMILAR_PER_BATCH = 8
-LONGEST_QUEUE = 4096
-# Seconds of the engine's work that the event loop does itself. Handing it to a thread and taking the GIL back after
-# each kernel costs more than a small batch (decision 0039).
-LONGEST_INLINE = 2e-3
-# Seconds after which a thread that runs Python lets another one. The engine's takes the GIL back after each kernel,
-# and the interpreter's own 5 ms is what it would wait each time while the event loop is busy.
-LONGEST_TURN = 0.2e-3
-MAX_WAITING_SNAPSHOTS = 16_384
-# Seconds. A process that is killed has this much more to fold again, and a user's next event one fold more.
-SNAPSHOT_LINGER_SECONDS = 0.05
-START_PAUSE_SECONDS = 0.2  # between two attempts to start where the event log is away
+# GIL switch interval. The engine thread takes the GIL back after each kernel; with the interpreter's default of 5 ms
+# it would wait that long each time the event loop is busy.
+GIL_SWITCH_SECONDS = 0.2e-3
+MAX_QUEUED_SNAPSHOTS = 16_384
+# Snapshots that are not written when a process is killed are replayed again, at most this much traffic.
+SNAPSHOT_DELAY_SECONDS = 0.05
+START_RETRY_SECONDS = 0.2
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application of one server process. It opens nothing before it is started."""
+    """Build the application of one server process; nothing is opened before its lifespan starts."""
     meter = PrometheusMeter()
     return build_api(
         partial(start_services, settings, meter),
@@ -102,8 +94,8 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def app_from_environment() -> FastAPI:
-    """The factory that uvicorn calls in each worker process."""
-    sys.setswitchinterval(LONGEST_TURN)
+    """Build the application from the environment; the factory that uvicorn calls in each worker."""
+    sys.setswitchinterval(GIL_SWITCH_SECONDS)
     settings = load_settings()
     configure_logging(settings.log_level)
     return create_app(settings)
@@ -111,10 +103,10 @@ def app_from_environment() -> FastAPI:
 
 @asynccontextmanager
 async def start_services(settings: Settings, meter: PrometheusMeter) -> AsyncIterator[Services]:
-    """As `open_services`, once the event log answers.
+    """Open the services, and retry until the event log answers.
 
-    The process that started this one has seen it answer, so it is no wrong setting that keeps it away. A worker that
-    died meanwhile must not fail to start: uvicorn would take the whole service down with it.
+    The parent process has checked the settings and the event log, so an error here is an outage. A worker that fails
+    to start would make uvicorn stop the whole service.
     """
     async with AsyncExitStack() as closing:
         while True:
@@ -122,45 +114,51 @@ async def start_services(settings: Settings, meter: PrometheusMeter) -> AsyncIte
                 services = await closing.enter_async_context(open_services(settings, meter))
                 break
             except (StoreUnavailable, StoreUnreachableError) as error:
-                if _stop_was_asked():
+                if _stop_requested():
                     raise
-                _log.warning("waiting for the event log", extra={"reason": str(error)})
-            await asyncio.sleep(START_PAUSE_SECONDS)
+                _log.warning("cannot reach the event log; retrying", extra={"reason": str(error)})
+            await asyncio.sleep(START_RETRY_SECONDS)
         yield services
 
 
-def _stop_was_asked() -> bool:
-    """uvicorn's handler of signals leaves a note on its server, which is read when the start has ended."""
+def _stop_requested() -> bool:
+    """Return whether uvicorn got SIGTERM; its signal handler only sets a flag, which is read after the start."""
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return bool(getattr(server, "should_exit", False))
 
 
 @asynccontextmanager
 async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIterator[Services]:
-    """The running service, ready and warm; raises `StoreRefusedError`, `StoreUnavailable` or `BundleRefusedError`."""
+    """Open the running service, ready and warm.
+
+    Raises:
+        StoreRefusedError: The event log cannot be used with these settings.
+        StoreUnavailable: The event log does not answer.
+        BundleRefusedError: No model version can be loaded.
+    """
     async with AsyncExitStack() as closing:
-        # Workers share the machine's cores: a BLAS that starts a thread for each core makes them fight.
+        # Workers share the machine's cores, so BLAS must not start a thread for each core in every worker.
         closing.enter_context(threadpool_limits(limits=1, user_api="blas"))
-        store = InstrumentedStore(await open_log(settings), meter)
+        store = InstrumentedStore(await open_event_log(settings), meter)
         closing.push_async_callback(store.close)
         models = await _open_models(settings, store, meter, closing)
         recommender = _open_recommender(settings, store, models, meter, closing)
-        await _start_what_runs_beside(settings, store, models, recommender, meter, closing)
-        # What is alive now lives as long as the process. Left to the collector, a full pass over it holds every
-        # request up for 65 to 250 ms, again and again.
+        await _start_jobs(settings, store, models, recommender, meter, closing)
+        # Objects that are alive now live as long as the process. If the collector scanned them, a full collection
+        # would stop every request for 65 to 250 ms.
         gc.collect()
         gc.freeze()
-        _log.info("ready: the API is described at %s", docs_url(settings), extra={"model": models.live.version})
+        _log.info("service is ready; API docs at %s", docs_url(settings), extra={"model": models.live.version})
         yield Services(recommender, models, store)
-        _log.info("stopping: finishing what was accepted", extra={"pid": os.getpid()})
+        _log.info("service is stopping; finishing accepted requests", extra={"pid": os.getpid()})
 
 
 async def _open_models(
     settings: Settings, store: Store, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> RolloutManager:
-    """The engines that answer, loaded, and exchanged from now on as the note in the store says."""
+    """Load the models to serve, and start following the desired state in the store."""
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    models = RolloutManager(bundle_folder(settings), store, name, watch=settings.watch, switched=meter.models)
+    models = RolloutManager(model_registry(settings), store, name, meter, watch=settings.watch)
     await models.start()
     closing.push_async_callback(models.close)
     return models
@@ -169,37 +167,25 @@ async def _open_models(
 def _open_recommender(
     settings: Settings, store: Store, models: RolloutManager, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> Recommender:
-    """The use cases, with a batcher for each kind of work that requests share."""
-    # One thread: the engine's arithmetic holds a core, and a second one would only take turns with it.
-    thread = closing.enter_context(ThreadPoolExecutor(1, thread_name_prefix="engine"))
-
-    def batcher(
-        stage: str, run: Callable[[Sequence[Job]], Awaitable[Sequence[Result | Exception]]], max_batch: int
-    ) -> MicroBatcher[Job, Result]:
-        made = MicroBatcher(run, max_batch=max_batch, max_queue=LONGEST_QUEUE, meter=meter.stage(stage))
-        closing.push_async_callback(made.close)
-        return made
-
-    turns = batcher("turns", partial(run_engine_requests, thread, LONGEST_INLINE), ENGINE_REQUESTS_PER_BATCH)
-    similar = batcher("similar", partial(run_similar, thread), SIMILAR_PER_BATCH)
-    visits = batcher("visits", store.append_and_read, APPENDS_PER_BATCH)
+    batched_engine = BatchedEngine(meter.stage("engine"), meter.stage("similar"))
+    closing.push_async_callback(batched_engine.close)
+    batched_store = BatchedStore(store, meter.stage("append_and_read"))
+    closing.push_async_callback(batched_store.close)
     recommender = Recommender(
         store,
+        batched_store,
+        batched_engine,
         models,
-        SnapshotWriter(store, max_waiting=MAX_WAITING_SNAPSHOTS, linger=SNAPSHOT_LINGER_SECONDS),
+        SnapshotWriter(store, max_queue=MAX_QUEUED_SNAPSHOTS, delay_seconds=SNAPSHOT_DELAY_SECONDS),
         meter,
-        append_and_read=visits.submit,
-        fold=turns.submit,
-        fold_aside=turns.submit_aside,
-        similar=similar.submit,
-        patience=settings.deadline,
-        sampling=Sampling(settings.accuracy_sample),
+        timeout_seconds=settings.deadline,
+        sampler=EvaluationSampler(settings.accuracy_sample),
     )
     closing.push_async_callback(recommender.close)
     return recommender
 
 
-async def _start_what_runs_beside(
+async def _start_jobs(
     settings: Settings,
     store: Store,
     models: RolloutManager,
@@ -207,8 +193,8 @@ async def _start_what_runs_beside(
     meter: PrometheusMeter,
     closing: AsyncExitStack,
 ) -> None:
-    """What no request waits for: retention and merges that were cut off, a stream's events, memos' rebuilds."""
-    maintenance = Maintenance(store, expires=settings.days_kept is not None, events_kept=settings.events_kept)
+    """Start maintenance, and if configured the stream consumer and the backfill."""
+    maintenance = Maintenance(store, remove_expired=settings.days_kept is not None, events_kept=settings.events_kept)
     closing.push_async_callback(maintenance.close)
     maintenance.start()
     if settings.stream_url is not None:
@@ -216,30 +202,30 @@ async def _start_what_runs_beside(
         closing.push_async_callback(consumer.close)
         consumer.start()
     if settings.backfill_share:
-        backfill = Backfill(store, lambda: models.served, meter.rebuild, share=settings.backfill_share)
+        backfill = BackfillJob(store, models, meter.backfill, max_fraction=settings.backfill_share)
         closing.push_async_callback(backfill.close)
         backfill.start()
 
 
-async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> Consumer:
+async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> StreamConsumer:
     source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
-    return Consumer(source, partial(parse_entry, address.stream), recommender.record_batch, meter)
+    return StreamConsumer(source, StreamParser(address.stream), recommender, meter)
 
 
 def docs_url(settings: Settings) -> str:
-    """Where a person on this machine finds the API's page."""
+    """Return the URL of the API docs as seen from this machine."""
     host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/docs"
 
 
-async def open_log(settings: Settings) -> Store:
-    """The store that the settings name; raises `StoreRefusedError`."""
+async def open_event_log(settings: Settings) -> Store:
+    """Open the configured store; raises `StoreRefusedError`."""
     url = settings.state_url.get_secret_value()
     return await open_store(url, settings.events_kept, settings.redis_wait, settings.days_kept)
 
 
-def bundle_folder(settings: Settings) -> Bundles:
-    """The bundles that the settings name, none of them loaded yet."""
+def model_registry(settings: Settings) -> Bundles:
+    """Return the configured model registry; no bundle is loaded yet."""
     return BundleLoader(
         settings.bundle, settings.events_kept, settings.min_recall, settings.signing_key(), settings.device
     )

@@ -1,91 +1,37 @@
-"""The environment as one frozen, validated object. Every variable has the prefix RECBLR_."""
+"""Settings: environment variables with the prefix RECBLR_, as one validated object."""
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from typing import Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.api_keys import SHORTEST_KEY, ApiKey, parse_key
+from service.api_keys import MIN_KEY_LENGTH
+from service.setting_types import ApiKeyList, OriginList, SigningKey, StateUrl, StreamUrl
 
 PREFIX = "RECBLR_"
-_NEAR = 0.75  # how alike a wrong name and a setting's must be for the one to be taken for the other
-_STATE_SCHEMES = (
-    "sqlite:///",
-    *(f"redis{tls}{kind}://" for tls in ("", "s") for kind in ("", "+sentinel", "+cluster")),
-)
+_MIN_SIMILARITY = 0.75  # difflib's ratio from which a wrong name is taken for a misspelled setting
 
 
-class SettingsRefused(Exception):
-    """A setting is wrong; the message is one sentence that names the variable and says what to do."""
+class SettingsError(Exception):
+    """A setting is wrong.
 
-
-def _entries(text: str) -> tuple[str, ...]:
-    entries = tuple(entry.strip() for entry in text.split(",") if entry.strip())
-    if not entries:
-        raise ValueError("nothing in the list")
-    return entries
-
-
-def _split(value: object) -> object:
-    return _entries(value) if isinstance(value, str) else value
-
-
-def _parse_keys(value: object) -> object:
-    return tuple(map(parse_key, _entries(value))) if isinstance(value, str) else value
-
-
-def _known_scheme(url: SecretStr) -> SecretStr:
-    if not url.get_secret_value().startswith(_STATE_SCHEMES):
-        raise ValueError("unknown scheme")
-    return url
-
-
-def _usable_for_signing(key: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[!-~]{32,512}", key.get_secret_value()):
-        raise ValueError("not usable as a key")
-    return key
-
-
-@dataclass(frozen=True, slots=True)
-class StreamAddress:
-    """A stream, the consumer group that reads it, and the URL of its Redis, which may hold a password."""
-
-    url: SecretStr
-    stream: str
-    group: str
-
-
-def _parse_stream(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    parts = urlsplit(value)
-    asked = dict(parse_qsl(parts.query, strict_parsing=True))
-    names = [asked.pop("stream", ""), asked.pop("group", "recblr")]
-    # What is left is the connection's, which the store knows.
-    ours = all(name.startswith("ssl_") for name in asked)
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname or not ours:
-        raise ValueError("not a stream's URL")
-    if not all(re.fullmatch(r"[!-~]{1,128}", name) for name in names):
-        raise ValueError("not the name of a stream or a group")
-    return StreamAddress(SecretStr(urlunsplit(parts._replace(query=urlencode(asked)))), *names)
-
-
-# As a browser writes it: lower case, no path, the port only where it is not the scheme's own.
-Origin = Annotated[str, StringConstraints(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$")]
+    The message is one sentence that names the variable and says what to do.
+    """
 
 
 class Settings(BaseSettings):
-    """What an operator may choose.
+    """Everything an operator can configure.
 
-    `title` completes the sentence "RECBLR_X must be …"; `description` is what `--help` prints.
+    Field metadata, for error messages, `--help` and the documentation (`settings_reference`):
+
+    title        the valid values; completes the sentence "RECBLR_X must be ...".
+    description  what the setting does, in ASCII, so that `--help` prints in every locale.
+    unit         in `json_schema_extra`, for numbers that have one.
     """
 
     model_config = SettingsConfigDict(
@@ -93,89 +39,103 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(
-        default="127.0.0.1", min_length=1, title="an address or host name", description="address to listen on"
+        default="127.0.0.1",
+        min_length=1,
+        title="an address or host name",
+        description="Address to listen on. 0.0.0.0: all IPv4 addresses of the machine.",
     )
     port: int = Field(
-        default=8000, ge=1, le=65535, title="a whole number from 1 to 65535", description="port to listen on"
+        default=8000, ge=1, le=65535, title="a whole number from 1 to 65535", description="TCP port to listen on."
     )
-    state_url: Annotated[SecretStr, AfterValidator(_known_scheme)] = Field(
+    state_url: StateUrl = Field(
         default=SecretStr("sqlite:///recblr.db"),
         title="a URL that begins with sqlite:///, redis://, redis+sentinel:// or redis+cluster:// (rediss for TLS)",
-        description="where the event log lives: sqlite:///path, redis://host:port/db, redis+cluster://host:port,… or "
-        "redis+sentinel://host:port,…/primary; with TLS rediss://, rediss+cluster://, rediss+sentinel://",
+        description="Store of the event log: sqlite:///PATH, redis://HOST:PORT/DB, redis+cluster://HOST:PORT,... or "
+        "redis+sentinel://HOST:PORT,.../PRIMARY. With TLS: rediss://, rediss+cluster://, rediss+sentinel://.",
     )
     redis_wait: int = Field(
         default=0,
         ge=0,
         le=16,
         title="a whole number from 0 to 16",
-        description="replicas that must have a write before it is acknowledged; with fewer it is answered 503",
+        description="Redis replicas that must confirm a write before it is acknowledged. With fewer replicas the "
+        "answer is 503.",
+        json_schema_extra={"unit": "replicas"},
     )
     bundle: Path = Field(
-        default=Path("bundles/ml-1m-demo"), title="a path", description="model bundle, or a folder of versions of one"
+        default=Path("bundles/ml-1m-demo"),
+        title="a path",
+        description="Model bundle to serve, or a model registry: a folder of bundles.",
     )
     watch: bool = Field(
         default=False,
         title="true or false",
-        description="whether a bundle that is newly published in the folder of versions is taken over by itself",
+        description="Switch automatically to a bundle that is newly published in the model registry.",
     )
-    bundle_key: Annotated[SecretStr, AfterValidator(_usable_for_signing)] | None = Field(
+    bundle_key: SigningKey | None = Field(
         default=None,
         title="32 to 512 printable ASCII characters without spaces",
-        description="secret by which bundles are signed; with it, one that is not signed is refused",
+        description="Secret key of the bundle signatures. If set, bundles without a valid signature are refused.",
     )
-    stream_url: Annotated[StreamAddress | None, NoDecode, BeforeValidator(_parse_stream)] = Field(
+    stream_url: StreamUrl = Field(
         default=None,
         title="a URL like redis://host:port/0?stream=events&group=recblr (the group may be left out)",
-        description="Redis stream to take events from, besides HTTP: redis://host:port/db?stream=name&group=recblr",
+        description="Redis stream to read events from, besides HTTP: redis://HOST:PORT/DB?stream=NAME&group=NAME.",
     )
     workers: int = Field(
         default=1,
         ge=1,
         le=256,
         title="a whole number from 1 to 256",
-        description="server processes that share the port",
+        description="Worker processes that share the port.",
+        json_schema_extra={"unit": "processes"},
     )
-    api_keys: Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_keys)] = Field(
+    api_keys: ApiKeyList = Field(
         default=(),
-        title=f"a comma-separated list of keys, each at least {SHORTEST_KEY} printable ASCII characters (every "
+        title=f"a comma-separated list of keys, each at least {MIN_KEY_LENGTH} printable ASCII characters (every "
         "scope) or <scopes>:sha256:<64 hex digits> with scopes of read, write and admin, joined by +",
-        description="comma-separated keys to /v1 and /metrics, in clear (every scope) or hashed, as --new-key prints "
-        "them; without any these are open and /v1/admin is closed",
+        description="API keys for /v1 and /metrics, comma-separated: plain keys (every scope) or hashed keys, as "
+        "printed by --new-key. Without keys these paths are open and /v1/admin is closed.",
     )
     requests_per_second: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000,
         title="a whole number from 1 to 1000000",
-        description="requests a second that each API key may make of each worker process; more are answered 429",
+        description="Rate limit of each API key, in each worker. Requests beyond it are answered 429.",
+        json_schema_extra={"unit": "requests/s"},
     )
-    cors_origins: Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(_split)] = Field(
+    cors_origins: OriginList = Field(
         default=(),
         title="a comma-separated list of origins, each like https://shop.example or http://localhost:3000",
-        description="comma-separated origins whose pages may call from a browser, such as https://shop.example",
+        description="Origins whose web pages may call from a browser, comma-separated, such as https://shop.example.",
     )
     device: Literal["cpu", "cuda"] = Field(
         default="cpu",
         title="cpu or cuda",
-        description="where the model runs: cpu, or cuda for an NVIDIA GPU (needs the extra recblr-service[gpu])",
+        description="Device that runs the model. cuda is an NVIDIA GPU and needs the extra recblr-service[gpu].",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", title="debug, info, warning or error", description="debug, info, warning or error"
+        default="info",
+        title="debug, info, warning or error",
+        description="Lowest level of log messages that are written. debug includes a line for each request.",
     )
     events_kept: int = Field(
         default=1000,
         ge=10,
         le=100_000,
         title="a whole number from 10 to 100000",
-        description="most recent events that the log keeps of each user",
+        description="Newest events of each user that the event log keeps.",
+        json_schema_extra={"unit": "events"},
     )
     days_kept: int | None = Field(
         default=None,
         ge=1,
         le=36_500,
         title="a whole number from 1 to 36500",
-        description="days after which an event is removed from the log, and a user with the last one",
+        description="Age at which an event is removed from the log, counted from its arrival. A user without events "
+        "is removed too.",
+        json_schema_extra={"unit": "days"},
     )
     deadline: float = Field(
         default=2.0,
@@ -183,7 +143,8 @@ class Settings(BaseSettings):
         le=60,
         allow_inf_nan=False,
         title="a number of seconds above 0 and up to 60",
-        description="seconds after which a request that still waits for its turn is answered 503 and not begun",
+        description="Longest time a request may be queued. Then it is answered 503 and not started.",
+        json_schema_extra={"unit": "seconds"},
     )
     backfill_share: float = Field(
         default=0.5,
@@ -191,8 +152,9 @@ class Settings(BaseSettings):
         le=1,
         allow_inf_nan=False,
         title="a number from 0 to 1",
-        description="share of its time, on one core, that each worker may rebuild memos for after a change of model; "
-        "0 leaves it to each user's next request",
+        description="Largest fraction of one core's time that each worker spends on backfills after the model "
+        "version has changed. 0: no backfill; a user's snapshot is then computed at the user's next request.",
+        json_schema_extra={"unit": "fraction"},
     )
     min_recall: float = Field(
         default=0.99,
@@ -200,59 +162,66 @@ class Settings(BaseSettings):
         le=1,
         allow_inf_nan=False,
         title="a number above 0 and up to 1",
-        description="least recall@10 of a large catalogue's index; one that measures less is not used",
+        description="Lowest measured recall@10 at which the index of a large catalogue is used. Below it the search "
+        "is exact.",
+        json_schema_extra={"unit": "fraction"},
     )
-
     accuracy_sample: float = Field(
         default=0.1,
         ge=0,
         le=1,
         allow_inf_nan=False,
         title="a number from 0 to 1",
-        description="share of the events of which the metrics say how well the model foresaw them; 0 for none",
+        description="Fraction of the events that are evaluated for the live accuracy metrics. 0: none.",
+        json_schema_extra={"unit": "fraction"},
     )
 
     def signing_key(self) -> bytes | None:
-        """The bytes of the key that bundles must be signed with, if any."""
+        """Return the key of the bundle signatures, if they are required."""
         return None if self.bundle_key is None else self.bundle_key.get_secret_value().encode()
 
 
 def load_settings() -> Settings:
-    """The settings of this process's environment; raises `SettingsRefused` at the first fault."""
-    _refuse_unknown()
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsError: A variable is wrong or unknown; the first one is named.
+    """
+    _refuse_unknown_variables()
     try:
         return Settings()
     except ValidationError as error:
         name = str(error.errors(include_input=False, include_url=False)[0]["loc"][0])
-    field = Settings.model_fields[name]
-    raise SettingsRefused(
-        f"{PREFIX}{name.upper()} must be {field.title}: correct it, or unset it for the default ({_default(name)})."
+    valid_values = Settings.model_fields[name].title
+    raise SettingsError(
+        f"{variable_of(name)} must be {valid_values}: correct it, or unset it for the default ({default_of(name)})."
     )
 
 
-def describe_settings() -> str:
-    """A line for each setting: name, default, meaning."""
-    width = max(len(name) for name in Settings.model_fields) + len(PREFIX)
-    lines = [
-        f"  {PREFIX + name.upper():<{width}}  {field.description} (default: {_default(name)})"
-        for name, field in Settings.model_fields.items()
-    ]
-    return "\n".join(lines)
+def variable_of(name: str) -> str:
+    """Return the environment variable of a field."""
+    return PREFIX + name.upper()
 
 
-def _default(name: str) -> str:
+def default_of(name: str) -> str:
+    """Return a field's default as an operator would write it."""
     default = Settings.model_fields[name].default
     if isinstance(default, SecretStr):
         return default.get_secret_value()
+    if isinstance(default, bool):
+        return str(default).lower()
     return "none" if default in ((), None) else str(default)
 
 
-def _refuse_unknown() -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+def _refuse_unknown_variables() -> None:
+    known = {variable_of(name) for name in Settings.model_fields}
     for name in os.environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            # Compared without the prefix, which would make any two names look alike.
+            # Compared without the prefix, which would make any two names similar.
             typed, names = name.upper().removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known]
-            near = difflib.get_close_matches(typed, names, n=1, cutoff=_NEAR)
-            advice = f"did you mean {PREFIX}{near[0]}?" if near else f"the settings are {', '.join(sorted(known))}."
-            raise SettingsRefused(f"{name} is not a setting of this service; unset it or correct its name: {advice}")
+            similar = difflib.get_close_matches(typed, names, n=1, cutoff=_MIN_SIMILARITY)
+            if similar:
+                advice = f"did you mean {PREFIX}{similar[0]}?"
+            else:
+                advice = f"the settings are {', '.join(sorted(known))}."
+            raise SettingsError(f"{name} is not a setting of this service; unset it or correct its name: {advice}")

@@ -1,8 +1,12 @@
-"""What holds for every test, and for the processes it starts."""
+"""Control the environment before any test module imports numpy, torch or the service."""
 
 from __future__ import annotations
 
 import os
 
-# Before torch is imported. The tensors here are small, and on a busy machine torch's threads wait for each other.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+from tests.environment import controlled
+
+_wanted = controlled(os.environ)
+for _name in set(os.environ) - set(_wanted):
+    del os.environ[_name]
+os.environ.update(_wanted)

@@ -19,7 +19,6 @@ import pytest
 
 from model.bundle.bundle import WEIGHTS, write_bundle
 from model.config import ModelConfig
-from service.__main__ import StartRefused, check_port
 from service.main import docs_url
 from service.settings import Settings
 from tests.model.builders import bundle_of
@@ -41,17 +40,6 @@ KEY = "a-key-of-enough-length"
 )
 def test_the_url_that_a_person_can_open(host: str, url: str) -> None:
     assert docs_url(Settings(host=host)) == url
-
-
-def test_a_port_in_use_and_a_host_that_is_none() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        with pytest.raises(StartRefused, match="RECBLR_PORT"):
-            check_port("127.0.0.1", taken.getsockname()[1])
-    with pytest.raises(StartRefused, match="RECBLR_HOST"):
-        check_port("no such host", 8000)
-    check_port("127.0.0.1", free_port())
 
 
 def test_a_head_without_end_is_refused_and_a_large_one_is_read(tmp_path: Path) -> None:
@@ -200,7 +188,7 @@ def test_one_worker_from_start_to_stop(tmp_path: Path) -> None:
         assert len(body["recommendations"]["items"]) == 3
         assert client.get("/v1/users/a%2Fb").json()["events"] == 1
         assert client.post("/v1/admin/reload").status_code == 200
-        assert 'recblr_batch_size_count{stage="turns"}' in client.get("/metrics").text
+        assert 'recblr_batch_size_count{stage="engine"}' in client.get("/metrics").text
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
         assert process.stderr is not None

@@ -1,0 +1,1 @@
+"""Everything around a measurement: servers, seeded stores, catalogues, CPU and memory."""

@@ -1,4 +1,4 @@
-"""What a reader must know of a machine to compare a measurement with another."""
+"""Description of the machine and its software, stored with every result."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 _ROOT = Path(__file__).parents[2]
 
 
-def machine() -> dict[str, Any]:
-    """Cores, processor, versions, commit and load."""
+def machine_info() -> dict[str, Any]:
+    """Return cores, processor, versions, commit and load average."""
     return {
         "cores": len(os.sched_getaffinity(0)),
-        "cpu": _cpu(),
+        "cpu": _processor(),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "redis": _first_line(["redis-server", "--version"]),
@@ -25,6 +25,7 @@ def machine() -> dict[str, Any]:
 
 
 def _first_line(command: list[str]) -> str:
+    """Return a command's first line of output, or "unknown"."""
     try:
         done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
@@ -32,7 +33,8 @@ def _first_line(command: list[str]) -> str:
     return (done.stdout.splitlines() or ["unknown"])[0]
 
 
-def _cpu() -> str:
+def _processor() -> str:
+    """Return the processor's model name, which psutil does not know."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

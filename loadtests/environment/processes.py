@@ -1,87 +1,102 @@
-"""CPU time and memory of processes and their descendants, read from /proc (Linux)."""
+"""CPU time and memory of process trees."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PROC = Path("/proc")
+import psutil
+
+_MB = 1 << 20
 
 
-def descendants(pid: int) -> list[int]:
-    """`pid` and every process below it that lives now."""
-    children: dict[int, list[int]] = {}
-    for entry in _PROC.iterdir():
-        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found = [pid]
-    for parent in found:
-        found += children.get(parent, [])
-    return found
+def process_tree(pid: int) -> list[int]:
+    """Return `pid` and the ids of all its living descendants."""
+    try:
+        return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    except psutil.NoSuchProcess:
+        return [pid]
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """User and system time so far, in seconds (in steps of 10 ms on most machines)."""
-    return sum(int(fields[11]) + int(fields[12]) for pid in pids if (fields := _stat(pid))) / _TICKS
+    """Return the user and system time of `pids` so far.
+
+    Ended processes count 0.
+    """
+    total = 0.0
+    for pid in pids:
+        try:
+            times = psutil.Process(pid).cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
 
 
 def machine_cpu_seconds() -> float:
-    """Busy time of all cores since boot: everything but idle and waiting for disks."""
-    fields = [int(field) for field in (_PROC / "stat").read_text().splitlines()[0].split()[1:9]]
-    return (sum(fields) - fields[3] - fields[4]) / _TICKS
+    """Return the busy time of all cores since boot.
+
+    Waiting for disks counts as idle.
+    """
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 
 
 def memory_mb(pids: Iterable[int]) -> dict[str, float]:
-    """Resident and proportional (shared pages divided by their users) megabytes, summed over `pids`."""
-    totals = {"Rss": 0, "Pss": 0}
+    """Return the memory of `pids` in megabytes.
+
+    Returns:
+        `rss`, the sum of resident pages, and `pss`, where a page shared by n processes counts 1/n.
+    """
+    rss = pss = 0
     for pid in pids:
         try:
-            lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-        except OSError:
+            memory = psutil.Process(pid).memory_full_info()
+        except psutil.Error:
             continue
-        for line in lines:
-            name, _, value = line.partition(":")
-            if name in totals:
-                totals[name] += int(value.split()[0])
-    return {"rss": round(totals["Rss"] / 1024, 1), "pss": round(totals["Pss"] / 1024, 1)}
+        rss += memory.rss
+        pss += memory.pss
+    return {"rss": round(rss / _MB, 1), "pss": round(pss / _MB, 1)}
 
 
-def mapped_mb(pid: int, name: str) -> dict[str, float]:
-    """A process' memory as `memory_mb`, and as `mapped_…` what of it are mappings of files called `name`."""
-    own = {"Rss": 0, "Pss": 0}
-    within = False
-    for line in (_PROC / str(pid) / "smaps").read_text().splitlines():
-        key, _, value = line.partition(":")
-        if "-" in line.split(maxsplit=1)[0]:
-            within = line.removesuffix(" (deleted)").endswith(f"/{name}")
-        elif within and key in own:
-            own[key] += int(value.split()[0])
-    return memory_mb([pid]) | {f"mapped_{key.lower()}": round(size / 1024, 1) for key, size in own.items()}
+def mapped_mb(pid: int, file_name: str) -> dict[str, float]:
+    """Return a process's memory, and the part that maps one file.
+
+    Returns:
+        `rss` and `pss` as in `memory_mb`; `mapped_rss` and `mapped_pss` for the mappings of `file_name`.
+    """
+    mappings = [
+        mapping
+        for mapping in psutil.Process(pid).memory_maps(grouped=True)
+        if mapping.path.removesuffix(" (deleted)").endswith(f"/{file_name}")
+    ]
+    return memory_mb([pid]) | {
+        "mapped_rss": round(sum(mapping.rss for mapping in mappings) / _MB, 1),
+        "mapped_pss": round(sum(mapping.pss for mapping in mappings) / _MB, 1),
+    }
 
 
 class CpuMeter:
-    """CPU seconds of named groups of processes, and of all others, between its making and `read`."""
+    """CPU seconds of process groups since construction.
+
+    Processes that start later are not counted in their group but as `others`.
+    """
 
     def __init__(self, groups: Mapping[str, int]) -> None:
-        self._pids = {name: descendants(pid) for name, pid in groups.items()}
+        """Start measuring.
+
+        `groups` maps a name to the process at the top of its tree.
+        """
+        self._pids = {name: process_tree(pid) for name, pid in groups.items()}
         self._pids["client"] = [os.getpid()]
-        self._before = self._now()
-        self._machine = machine_cpu_seconds()
+        self._before = self._read_groups()
+        self._machine_before = machine_cpu_seconds()
 
     def read(self) -> dict[str, float]:
-        """Seconds for each group, for the client, and as `others` for the rest of the machine."""
-        spent = {name: round(now - self._before[name], 3) for name, now in self._now().items()}
-        return spent | {"others": round(max(0.0, machine_cpu_seconds() - self._machine - sum(spent.values())), 3)}
+        """Return seconds per group, of this process (`client`) and of all `others`."""
+        spent = {name: round(now - self._before[name], 3) for name, now in self._read_groups().items()}
+        others = machine_cpu_seconds() - self._machine_before - sum(spent.values())
+        return spent | {"others": round(max(0.0, others), 3)}
 
-    def _now(self) -> dict[str, float]:
+    def _read_groups(self) -> dict[str, float]:
         return {name: cpu_seconds(pids) for name, pids in self._pids.items()}
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the command's name, state first; empty if the process is gone."""
-    try:
-        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []

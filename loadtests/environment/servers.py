@@ -1,7 +1,8 @@
-"""The servers under test, each a process of its own on a free port of 127.0.0.1, stopped when its block ends."""
+"""Servers under test: separate processes on free local ports, stopped on exit."""
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import signal
@@ -15,101 +16,114 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtests.environment.processes import cpu_seconds, descendants
-from loadtests.generator.http_client import Connection, make_request
+from loadtests.environment.processes import cpu_seconds, process_tree
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 180.0
+DEMO_BUNDLE = ROOT / "bundles" / "ml-1m-demo"
+START_TIMEOUT_SECONDS = 180.0
+_STOP_TIMEOUT_SECONDS = 15.0
 
 
-class ServerFailed(Exception):
-    """A server did not start; the message has the end of its log."""
+class ServerError(Exception):
+    """A server did not start, or failed a request that must succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server: where it listens, and the process at the top of its tree."""
+    """A running server: its port and its top process."""
 
     port: int
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
+class RedisServer(Server):
+    """A running Redis server."""
+
+    @property
+    def url(self) -> str:
+        """Address of its database 0, as in `RECBLR_STATE_URL`."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+@dataclass(frozen=True, slots=True)
 class RedisSettings:
-    """How the run's Redis writes its log: `always` before each answer, `everysec`, or `no` log at all."""
+    """Durability of a Redis server.
+
+    `fsync` is `always` (before each answer), `everysec`, or `no` for no append-only file at all.
+    """
 
     fsync: str = "always"
 
     def options(self) -> dict[str, str]:
-        """The server's options but for port and folder."""
+        """Return the server's options except port and folder."""
         log = {"appendonly": "no"} if self.fsync == "no" else {"appendonly": "yes", "appendfsync": self.fsync}
-        as_composed = {"maxmemory-policy": "noeviction", "auto-aof-rewrite-min-size": "1gb"}
-        return {"bind": "127.0.0.1", "save": "", **as_composed, **log}
+        as_in_compose_file = {"maxmemory-policy": "noeviction", "auto-aof-rewrite-min-size": "1gb"}
+        return {"bind": "127.0.0.1", "save": "", **as_in_compose_file, **log}
 
 
-def start_seconds(items: int) -> float:
-    """How long a start with so many items may take: they are indexed to check the bundle, then to serve it."""
-    return START_SECONDS + 1e-4 * items
+def start_timeout_seconds(items: int) -> float:
+    """Return the start timeout for a catalogue of this size.
+
+    A start indexes the items twice: to check the bundle, and to serve it.
+    """
+    return START_TIMEOUT_SECONDS + 1e-4 * items
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """Return a TCP port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 @contextmanager
-def redis_server(settings: RedisSettings) -> Iterator[Server]:
-    """A Redis of the run's own, with an empty folder."""
+def redis_server(settings: RedisSettings) -> Iterator[RedisServer]:
+    """Run a Redis server with an empty data folder."""
     executable = shutil.which("redis-server")
     if executable is None:
-        raise ServerFailed("there is no redis-server on the PATH: install it with your system's package manager")
+        raise ServerError("cannot find redis-server on the PATH; install it with the system's package manager")
     with tempfile.TemporaryDirectory(prefix="loadtest-redis-") as folder:
         port = free_port()
         options = {"port": str(port), "dir": folder, **settings.options()}
         command = [executable, *(word for name, value in options.items() for word in (f"--{name}", value))]
-        with _process("redis", command, {}, port) as process:
-            _await(process, lambda: _pongs(port))
-            yield Server(port, process.process.pid)
+        with _run_process("redis", command, {}) as started:
+            _wait_until_ready(started, lambda: _redis_is_ready(port), START_TIMEOUT_SECONDS)
+            yield RedisServer(port, started.process.pid)
 
 
 @contextmanager
-def recblr(
-    redis: Server,
+def recblr_server(
+    state_url: str,
     bundle: Path,
     *,
     workers: int = 1,
     settings: Mapping[str, str] | None = None,
-    seconds: float = START_SECONDS,
+    timeout_seconds: float = START_TIMEOUT_SECONDS,
 ) -> Iterator[Server]:
-    """`python -m service` on `redis`, ready within so many seconds."""
+    """Run `python -m service` until the block ends.
+
+    Args:
+        state_url: the store.
+        bundle: the bundle, or the folder of bundles, to serve.
+        workers: worker processes.
+        settings: further `RECBLR_...` variables.
+        timeout_seconds: limit of the start.
+    """
     port = free_port()
     environment = {
         "RECBLR_PORT": str(port),
-        "RECBLR_STATE_URL": f"redis://127.0.0.1:{redis.port}/0",
+        "RECBLR_STATE_URL": state_url,
         "RECBLR_BUNDLE": str(bundle),
         "RECBLR_WORKERS": str(workers),
         "RECBLR_LOG_LEVEL": "warning",
         **(settings or {}),
     }
     command = [sys.executable, "-m", "service"]
-    with http_server("recblr", command, environment, port, "/readyz", seconds) as server:
-        if workers > 1:  # the first that was ready has answered for all
-            _settle(server, seconds)
+    with http_server("recblr", command, environment, port, "/readyz", timeout_seconds) as server:
+        if workers > 1:  # the first worker to be ready has answered /readyz
+            _wait_until_idle(server, timeout_seconds)
         yield server
-
-
-def _settle(server: Server, seconds: float) -> None:
-    """Wait until the server's processes are at rest: each loads the model for itself."""
-    deadline = time.monotonic() + seconds
-    spent = cpu_seconds(descendants(server.pid))
-    while time.monotonic() < deadline:
-        time.sleep(1.0)
-        before, spent = spent, cpu_seconds(descendants(server.pid))
-        if spent - before < 0.1:
-            return
-    raise ServerFailed("the workers did not come to rest")
 
 
 @contextmanager
@@ -118,25 +132,37 @@ def http_server(
     command: Sequence[str],
     environment: Mapping[str, str],
     port: int,
-    ready: str,
-    seconds: float = START_SECONDS,
+    ready_path: str,
+    timeout_seconds: float = START_TIMEOUT_SECONDS,
 ) -> Iterator[Server]:
-    """Any HTTP server, once GET `ready` answers 200."""
-    with _process(name, command, environment, port) as process:
-        _await(process, lambda: _get(port, ready) == 200, seconds)
-        yield Server(port, process.process.pid)
+    """Run an HTTP server that is ready when GET `ready_path` answers 200.
+
+    Args:
+        name: the server's name in error messages.
+        command: the command line.
+        environment: variables to add to this process's own, without its `RECBLR_...` ones.
+        port: the port that the command listens on.
+        ready_path: path of the readiness check.
+        timeout_seconds: limit of the start.
+
+    Raises:
+        ServerError: the server ended, or was not ready in time; the message holds the end of its log.
+    """
+    with _run_process(name, command, environment) as started:
+        _wait_until_ready(started, lambda: _status(port, ready_path) == http.client.OK, timeout_seconds)
+        yield Server(port, started.process.pid)
 
 
 @dataclass(frozen=True, slots=True)
-class _Started:
+class _StartedProcess:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
 
 
 @contextmanager
-def _process(name: str, command: Sequence[str], environment: Mapping[str, str], port: int) -> Iterator[_Started]:
-    # What the caller has set for a service of its own must not reach this one.
+def _run_process(name: str, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[_StartedProcess]:
+    # The caller's own RECBLR_ settings must not reach the server under test.
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("RECBLR_")}
     with tempfile.TemporaryDirectory(prefix="loadtest-log-") as folder:
         log = Path(folder) / "log"
@@ -145,35 +171,47 @@ def _process(name: str, command: Sequence[str], environment: Mapping[str, str], 
                 list(command), cwd=ROOT, env={**inherited, **environment}, stdout=output, stderr=output
             )
         try:
-            yield _Started(name, process, log)
+            yield _StartedProcess(name, process, log)
         finally:
             _stop(process)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask to end, then insist, the process and all that it started."""
-    family = descendants(process.pid)
+    """Terminate a process, kill it after a timeout, and kill its descendants."""
+    _, *descendants = process_tree(process.pid)
     process.terminate()
     try:
-        process.wait(timeout=15)
+        process.wait(timeout=_STOP_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pid in family[1:]:
+    for pid in descendants:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _await(started: _Started, ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not ready():
+def _wait_until_ready(started: _StartedProcess, is_ready: Callable[[], bool], timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while not is_ready():
         if started.process.poll() is not None or time.monotonic() > deadline:
-            end = started.log.read_text(errors="replace")[-3000:]
-            raise ServerFailed(f"{started.name} did not start:\n{end}")
+            log_end = started.log.read_text(errors="replace")[-3000:]
+            raise ServerError(f"cannot start {started.name}:\n{log_end}")
         time.sleep(0.05)
 
 
-def _pongs(port: int) -> bool:
+def _wait_until_idle(server: Server, timeout_seconds: float) -> None:
+    """Wait until no worker uses CPU: all have loaded the model."""
+    deadline = time.monotonic() + timeout_seconds
+    spent = cpu_seconds(process_tree(server.pid))
+    while time.monotonic() < deadline:
+        time.sleep(1.0)
+        before, spent = spent, cpu_seconds(process_tree(server.pid))
+        if spent - before < 0.1:
+            return
+    raise ServerError(f"workers were still busy {timeout_seconds:g} s after the start")
+
+
+def _redis_is_ready(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             connection.sendall(b"PING\r\n")
@@ -182,14 +220,13 @@ def _pongs(port: int) -> bool:
         return False
 
 
-def _get(port: int, path: str) -> int:
+def _status(port: int, path: str) -> int:
+    """Return the status of a GET, or 0 without an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection = Connection(port)
-    except OSError:
-        return 0
-    try:
-        return connection.ask(make_request("ready", "GET", path).raw)[0]
-    except OSError:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
         return 0
     finally:
         connection.close()

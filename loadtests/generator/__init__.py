@@ -1,0 +1,1 @@
+"""The load generator: workloads, an HTTP client, open and closed loops, samples."""

@@ -1,4 +1,4 @@
-"""What a run observed, and its summary in numbers."""
+"""Latency samples of one run and their summary statistics."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Statuses of requests that got no answer at all: the socket broke, or the run ended first.
+# Statuses of requests without a response: the connection broke, or the run ended first.
 BROKEN, UNANSWERED = -1, -2
-_NAMES = {BROKEN: "connection broke", UNANSWERED: "unanswered"}
+_STATUS_NAMES = {BROKEN: "connection broke", UNANSWERED: "unanswered"}
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
+_DISTRIBUTION = [1, 5, *range(10, 91, 10), 95, 97, 98, 99, 99.5, 99.9]
 
 
 class Samples:
-    """A row for each request: when it was due, sent and answered (seconds of one clock), its status and kind."""
+    """Times, HTTP status and kind of each request.
+
+    Times are seconds of `time.perf_counter()`. `origin` is when the run began, `seconds` its scheduled length.
+    """
 
     def __init__(self, kinds: Sequence[str]) -> None:
         self.kinds = list(kinds)
@@ -27,7 +31,15 @@ class Samples:
         self._status, self._kind = array("h"), array("h")
 
     def add(self, due: float, sent: float, answered: float, status: int, kind: int) -> None:
-        """One request is over; what never was answered counts as long as it was waited for."""
+        """Add a request that has ended.
+
+        Args:
+            due: when the request was due.
+            sent: when it was sent.
+            answered: when its response was complete, or the wait for one ended.
+            status: HTTP status, BROKEN or UNANSWERED.
+            kind: index in `kinds`.
+        """
         self._due.append(due)
         self._sent.append(sent)
         self._answered.append(answered)
@@ -43,28 +55,30 @@ class Samples:
         return np.subtract(self._answered, self._due, dtype=np.float64)
 
     @property
-    def kind_of_each(self) -> NDArray[np.int64]:
-        """Places in `kinds`, in the order of the answers."""
+    def kind_indices(self) -> NDArray[np.int64]:
+        """Index in `kinds` of each request, in the order of the answers."""
         return np.array(self._kind, np.int64)
 
     @property
-    def good(self) -> NDArray[np.bool_]:
-        """Which answers were 2xx."""
+    def succeeded(self) -> NDArray[np.bool_]:
+        """True for each request with a 2xx status."""
         status = np.array(self._status)
         return (status >= 200) & (status < 300)
 
     def summary(self) -> dict[str, Any]:
-        """Rates per second over the run's scheduled seconds, errors by status, latencies in milliseconds."""
-        latencies, good, kind = self.latencies, self.good, np.array(self._kind)
-        answered = np.array(self._answered)
-        in_time = good & (answered <= self.origin + self.seconds)
+        """Return rates per second, errors by status, and latencies in milliseconds.
+
+        `achieved_per_s` counts successful answers within the scheduled seconds of the run.
+        """
+        latencies, kind = self.latencies, self.kind_indices
+        in_time = self.succeeded & (np.array(self._answered) <= self.origin + self.seconds)
         return {
             "seconds": round(self.seconds, 3),
             "requests": len(self),
             "achieved_per_s": round(float(in_time.sum()) / self.seconds, 2) if self.seconds else 0.0,
             "errors": self._errors(),
             "latency_ms": percentiles(latencies),
-            "late_sending_ms": percentiles(np.array(self._sent) - np.array(self._due)),
+            "send_delay_ms": percentiles(np.array(self._sent) - np.array(self._due)),
             "by_kind": {
                 name: {"requests": int((kind == n).sum()), "latency_ms": percentiles(latencies[kind == n])}
                 for n, name in enumerate(self.kinds)
@@ -72,7 +86,7 @@ class Samples:
         }
 
     def over_time(self, windows: int = 30) -> list[tuple[float, float, float]]:
-        """(seconds since the start, p50 ms, p99 ms) of requests by when they were due, in equal windows."""
+        """Return (seconds, p50 ms, p99 ms) for equal windows of due times."""
         if not len(self):
             return []
         due, latencies = np.array(self._due) - self.origin, self.latencies * 1e3
@@ -86,20 +100,20 @@ class Samples:
         return rows
 
     def distribution(self) -> list[tuple[float, float]]:
-        """(percentile, milliseconds) at enough places to draw the distribution with its tail."""
-        ranks = [1, 5, *range(10, 91, 10), 95, 97, 98, 99, 99.5, 99.9]
+        """Return (percentile, milliseconds) pairs, dense in the tail, for a plot."""
         if not len(self):
             return []
-        values = np.percentile(self.latencies * 1e3, ranks)
-        return [(float(p), round(float(v), 3)) for p, v in zip(ranks, values, strict=True)]
+        values = np.percentile(self.latencies * 1e3, _DISTRIBUTION)
+        return [(float(p), round(float(v), 3)) for p, v in zip(_DISTRIBUTION, values, strict=True)]
 
     def _errors(self) -> dict[str, int]:
-        status, counts = np.unique(np.array(self._status, np.int64)[~self.good], return_counts=True)
-        return {_NAMES.get(int(s), str(int(s))): int(n) for s, n in zip(status, counts, strict=True)}
+        """Return the number of failed requests by status."""
+        status, counts = np.unique(np.array(self._status, np.int64)[~self.succeeded], return_counts=True)
+        return {_STATUS_NAMES.get(int(s), str(int(s))): int(n) for s, n in zip(status, counts, strict=True)}
 
 
 def percentiles(seconds: NDArray[np.float64]) -> dict[str, float]:
-    """Milliseconds at the percentiles that every table has; empty without samples."""
+    """Return milliseconds at PERCENTILES; an empty dictionary without samples."""
     if not len(seconds):
         return {}
     values = np.percentile(seconds * 1e3, list(PERCENTILES.values()))

@@ -1,4 +1,7 @@
-"""A timer that a selector can wait for, precise to some 50 microseconds (`epoll` alone rounds to milliseconds)."""
+"""A timer for epoll, precise to about 50 microseconds.
+
+The timeout of `epoll_wait` itself has a resolution of one millisecond.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,23 @@ import os
 from types import TracebackType
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_CLOCK_MONOTONIC = 1  # what time.monotonic() and time.perf_counter() read on Linux
-_ABSOLUTE, _NONBLOCK = 1, os.O_NONBLOCK
+_CLOCK_MONOTONIC = 1  # the clock of time.monotonic() and time.perf_counter() on Linux
+_TFD_TIMER_ABSTIME, _TFD_NONBLOCK = 1, os.O_NONBLOCK
 
 
 class _Timespec(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 
 
-class _Setting(ctypes.Structure):
+class _TimerSpec(ctypes.Structure):
     _fields_ = (("interval", _Timespec), ("value", _Timespec))
 
 
 class Timer:
-    """A Linux timerfd. `fileno` becomes readable at the time last armed; a context manager."""
+    """A Linux timerfd as a context manager (`man timerfd_create`)."""
 
     def __init__(self) -> None:
-        self._descriptor: int = _LIBC.timerfd_create(_CLOCK_MONOTONIC, _NONBLOCK)
+        self._descriptor: int = _LIBC.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK)
         if self._descriptor < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
 
@@ -36,13 +39,13 @@ class Timer:
         os.close(self._descriptor)
 
     def fileno(self) -> int:
-        """For a selector."""
+        """Return the descriptor, which is readable after the armed time."""
         return self._descriptor
 
     def arm(self, at: float) -> None:
-        """Become readable at `at`, seconds of time.perf_counter(); this replaces any earlier time."""
+        """Set the time, in seconds of `time.perf_counter()`; replaces an earlier one."""
         nanoseconds = max(1, int(at * 1e9))
         value = _Timespec(nanoseconds // 1_000_000_000, nanoseconds % 1_000_000_000)
-        setting = _Setting(_Timespec(0, 0), value)
-        if _LIBC.timerfd_settime(self._descriptor, _ABSOLUTE, ctypes.byref(setting), None) != 0:
+        setting = _TimerSpec(_Timespec(0, 0), value)
+        if _LIBC.timerfd_settime(self._descriptor, _TFD_TIMER_ABSTIME, ctypes.byref(setting), None) != 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime")

@@ -1,0 +1,1 @@
+"""Locust scenarios that simulate users with think time."""

@@ -1,0 +1,1 @@
+"""Benchmarks of single components, without HTTP."""

@@ -1,33 +1,56 @@
-"""Calls compared by their CPU time, in turns, so that whatever else the machine does meets all of them."""
+"""CPU time of several calls, measured in alternation.
+
+Alternation lets other load on the machine meet all of them alike.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-RUNS = 7
+ROUNDS = 7
 
 Call = Callable[[], object]
-Rounds = dict[str, list[float]]
+CpuTimes = dict[str, list[float]]
 
 
-def in_turns(calls: Mapping[str, tuple[Call | None, int]], at_least: float = 0.05) -> Rounds:
-    """CPU microseconds of each call for each of the users or queries it serves: RUNS rounds, the calls in turns.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A call to measure, and the events or queries that it serves.
 
-    A measurement is of as many calls as `at_least` seconds hold. What has no call (no torch, no index) is left out.
+    `call` is None where a reference is not installed; it is then left out.
     """
-    present = {name: (call, served) for name, (call, served) in calls.items() if call is not None}
-    repeats, rounds = {}, Rounds()
-    for name, (call, _) in present.items():
-        call()
-        began = time.process_time()
-        call()
-        repeats[name] = max(1, int(at_least / max(time.process_time() - began, 1e-6)))
-        rounds[name] = []
-    for _ in range(RUNS):
+
+    call: Call | None
+    served: int
+
+
+def measure_interleaved(calls: Mapping[str, Measured], min_seconds: float = 0.05) -> CpuTimes:
+    """Measure each call ROUNDS times, in alternation.
+
+    Args:
+        calls: the calls by name.
+        min_seconds: each measurement repeats its call for at least this CPU time.
+
+    Returns:
+        CPU microseconds per event or query, one value per round.
+    """
+    repeats: dict[str, int] = {}
+    present: dict[str, tuple[Call, int]] = {}
+    for name, measured in calls.items():
+        if measured.call is None:
+            continue
+        measured.call()  # compile
+        started = time.process_time()
+        measured.call()
+        repeats[name] = max(1, int(min_seconds / max(time.process_time() - started, 1e-6)))
+        present[name] = measured.call, measured.served
+    times: CpuTimes = {name: [] for name in present}
+    for _ in range(ROUNDS):
         for name, (call, served) in present.items():
-            began = time.process_time()
+            started = time.process_time()
             for _ in range(repeats[name]):
                 call()
-            rounds[name].append((time.process_time() - began) / repeats[name] / served * 1e6)
-    return rounds
+            times[name].append((time.process_time() - started) / repeats[name] / served * 1e6)
+    return times

@@ -1,6 +1,6 @@
-"""The torch engine by itself: `python -m loadtests.micro.engine --device cuda` (or cpu, to try it out).
+"""Benchmark of the engine on a GPU: `python -m loadtests.micro.engine --device cuda`.
 
-Times are wall-clock medians, copies to and from the device included: what a request would wait for.
+Figures are medians of wall-clock times and include the copies to and from the device, as a request would see them.
 """
 
 from __future__ import annotations
@@ -20,30 +20,59 @@ from service.engine.cuda.cuda_engine import CudaEngine
 from service.engine.cuda.cuda_graph import step
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.loader import warm
-from service.engine.search.exact import Queries, exact
+from service.engine.search.exact import exact_top_k
+from service.engine.search.queries import TopKQueries
 
 RUNS = 7
+HISTORY_RUNS = 3
+REPLAY_BATCHES = (1, 64, 1024)
+SEARCH_BATCHES = (1, 16, 64)
+SEEN_ITEMS = (0, 1000)
+EVENTS_KEPT = 1000
 _DIM = 64
 
+Figures = dict[str, float | str | None]
 
-def seconds(call: Callable[[], object], at_least: float = 0.2) -> float:
-    """Wall-clock time of one call: the median of RUNS runs, each of as many calls as `at_least` seconds hold."""
+
+def measure(bundle: Bundle, device: str, sizes: list[int], users: int, events: int) -> Figures:
+    """Measure the torch engine.
+
+    Args:
+        bundle: the model.
+        device: "cuda" or "cpu".
+        sizes: catalogue sizes for top-10 search.
+        users: histories of the bulk replay.
+        events: length of each history.
+    """
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    figures: Figures = {"device": name, "torch": torch.__version__}
+    figures |= measure_replay(bundle, device, users, events)
+    for items in sizes:
+        figures |= measure_search(items, device)
+    return figures
+
+
+def wall_seconds(call: Callable[[], object], min_seconds: float = 0.2) -> float:
+    """Return the wall-clock time of one call: a median of RUNS runs.
+
+    A run repeats the call for at least `min_seconds`.
+    """
+    call()  # compile
+    started = time.perf_counter()
     call()
-    began = time.perf_counter()
-    call()
-    calls = max(1, int(at_least / max(time.perf_counter() - began, 1e-6)))
+    calls = max(1, int(min_seconds / max(time.perf_counter() - started, 1e-6)))
     runs = []
     for _ in range(RUNS):
-        began = time.perf_counter()
+        started = time.perf_counter()
         for _ in range(calls):
             call()
-        runs.append((time.perf_counter() - began) / calls)
+        runs.append((time.perf_counter() - started) / calls)
     return statistics.median(runs)
 
 
-def steps(bundle: Bundle, device: str, users: int, events: int) -> dict[str, float | str | None]:
-    """One event for each of B users, without and with an answer, and the rebuild of whole histories."""
-    engine, rng = CudaEngine(bundle, 1000, device), np.random.default_rng(0)
+def measure_replay(bundle: Bundle, device: str, users: int, events: int) -> Figures:
+    """Measure one event per user, and the replay of histories."""
+    engine, rng = CudaEngine(bundle, EVENTS_KEPT, device), np.random.default_rng(0)
     warm(engine)
     names = [item.item_id for item in bundle.items]
 
@@ -51,31 +80,34 @@ def steps(bundle: Bundle, device: str, users: int, events: int) -> dict[str, flo
         return tuple(names[n] for n in rng.integers(0, len(names), length))
 
     states = [
-        answer.state
-        for answer in engine.run([EngineRequest(None, history(50), None)] * 1024)
-        if isinstance(answer, EngineResult)
+        result.state
+        for result in engine.run([EngineRequest(None, history(50), None)] * max(REPLAY_BATCHES))
+        if isinstance(result, EngineResult)
     ]
-    found: dict[str, float | str | None] = {}
-    for B in (1, 64, 1024):
-        for name, ask in (("fold", None), ("fold + top-10", TopK(10, exclude_seen=True))):
-            requests = [EngineRequest(state, history(1), ask) for state in states[:B]]
-            found[f"{name}, batch of {B}: us/batch"] = seconds(partial(engine.run, requests)) * 1e6
-        found[f"the network's step alone, not captured, batch of {B}: us/batch"] = eager(engine, B)
+    figures: Figures = {}
+    for batch in REPLAY_BATCHES:
+        for name, top_k in (("replay", None), ("replay + top-10", TopK(10, exclude_seen=True))):
+            requests = [EngineRequest(state, history(1), top_k) for state in states[:batch]]
+            figures[f"{name}, batch of {batch}: us/batch"] = wall_seconds(partial(engine.run, requests)) * 1e6
+        figures[f"the network's step alone, not captured, batch of {batch}: us/batch"] = eager_step_us(engine, batch)
     requests = [EngineRequest(None, history(events), None) for _ in range(users)]
-    began = time.perf_counter()
-    engine.run(requests)  # compiles
-    found["rebuild, first time: s"] = time.perf_counter() - began
+    started = time.perf_counter()
+    engine.run(requests)
+    figures["replay of histories, first time: s"] = time.perf_counter() - started  # includes compilation
     runs = []
-    for _ in range(3):
-        began = time.perf_counter()
+    for _ in range(HISTORY_RUNS):
+        started = time.perf_counter()
         engine.run(requests)
-        runs.append(time.perf_counter() - began)
-    found[f"rebuild of {users} users x {events} events: events/s"] = users * events / statistics.median(runs)
-    return found
+        runs.append(time.perf_counter() - started)
+    figures[f"replay of {users} users x {events} events: events/s"] = users * events / statistics.median(runs)
+    return figures
 
 
-def eager(engine: CudaEngine, users: int) -> float:
-    """The step of the same network, launch by launch, its arguments on the device."""
+def eager_step_us(engine: CudaEngine, users: int) -> float:
+    """Return microseconds of the network's step without a CUDA graph.
+
+    Arguments and results stay on the device.
+    """
     network = engine.network
     device = network.initial_state.device
     state = network.begin(users).clone()
@@ -87,45 +119,37 @@ def eager(engine: CudaEngine, users: int) -> float:
             torch.cuda.synchronize(device)
 
     with torch.no_grad():
-        return seconds(call) * 1e6
+        return wall_seconds(call) * 1e6
 
 
-def retrieval(items: int, device: str) -> dict[str, float | str | None]:
-    """Top-10 of so many random items; how far the answers are those of the CPU's exact search."""
+def measure_search(items: int, device: str) -> Figures:
+    """Measure top-10 search, and its agreement with the CPU engine."""
     generator = torch.Generator(device).manual_seed(0)
     table = torch.randn(items + 1, _DIM, generator=generator, device=device)
     table *= torch.exp(0.4 * torch.randn(items + 1, 1, generator=generator, device=device)) / _DIM**0.5
-    queries = torch.randn(1024, _DIM, generator=generator, device=device).cpu().numpy()
+    vectors = torch.randn(1024, _DIM, generator=generator, device=device).cpu().numpy()
     search = CudaSearch(table)
-    found: dict[str, float | str | None] = {}
-    for B in (1, 16, 64):
-        for seen in (0, 1000):
-            asked = asking(queries[:B], seen, items)
-            found[f"{items} items, {seen} seen, batch of {B}: us/query"] = (
-                seconds(partial(search.best, asked)) / B * 1e6
-            )
-    asked = asking(queries[:8], 1000, items)
-    given, wanted = search.best(asked), exact(table.cpu().numpy(), asked)
-    same = [len(set(a) & set(b)) / 10 for a, b in zip(given.rows.tolist(), wanted.rows.tolist(), strict=True)]
-    found[f"{items} items: share of the CPU engine's answers"] = float(np.mean(same))
+    figures: Figures = {}
+    for batch in SEARCH_BATCHES:
+        for seen in SEEN_ITEMS:
+            queries = top_10_queries(vectors[:batch], seen, items)
+            seconds = wall_seconds(partial(search.top_k, queries))
+            figures[f"{items} items, {seen} seen, batch of {batch}: us/query"] = seconds / batch * 1e6
+    queries = top_10_queries(vectors[:8], 1000, items)
+    found, expected = search.top_k(queries), exact_top_k(table.cpu().numpy(), queries)
+    same = [len(set(a) & set(b)) / 10 for a, b in zip(found.rows.tolist(), expected.rows.tolist(), strict=True)]
+    figures[f"{items} items: fraction of the CPU engine's items"] = float(np.mean(same))
     if device == "cuda":
-        found[f"{items} items: GB of device memory, most"] = torch.cuda.max_memory_allocated() / 1e9
-    return found
+        figures[f"{items} items: GB of device memory, peak"] = torch.cuda.max_memory_allocated() / 1e9
+    return figures
 
 
-def asking(vectors: NDArray[np.float32], seen: int, items: int) -> Queries:
-    """For ten rows each, without `seen` given ones."""
+def top_10_queries(vectors: NDArray[np.float32], seen: int, items: int) -> TopKQueries:
+    """Return a query per vector (B, D) without `seen` rows.
+
+    Each query excludes different rows.
+    """
     n = len(vectors)
     rows = (1 + np.arange(n * seen) % items).astype(np.uint32)
     starts = np.arange(n, dtype=np.int64) * seen
-    return Queries(vectors, np.full(n, 10), rows, starts, starts + seen)
-
-
-def measure(bundle: Bundle, device: str, items: list[int], users: int, events: int) -> dict[str, float | str | None]:
-    """All of it."""
-    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
-    found: dict[str, float | str | None] = {"device": name, "torch": torch.__version__}
-    found |= steps(bundle, device, users, events)
-    for count in items:
-        found |= retrieval(count, device)
-    return found
+    return TopKQueries(vectors, np.full(n, 10), rows, starts, starts + seen)

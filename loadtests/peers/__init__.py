@@ -1,1 +1,1 @@
-"""What people deploy for this today: the client sends the last items, the server runs the whole forward pass."""
+"""Comparison with two general-purpose model servers that serve the same network."""

@@ -1,4 +1,4 @@
-"""The service beside LitServe and BentoML: same weights, clients, rates and machine, in turns."""
+"""The service beside LitServe and BentoML, with the same weights."""
 
 from __future__ import annotations
 
@@ -13,73 +13,81 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from loadtests.environment.processes import descendants
-from loadtests.environment.servers import ROOT, Server, ServerFailed, free_port, http_server, recblr, redis_server
-from loadtests.generator.experiment import Options, Target, closed_loop, open_loop
-from loadtests.generator.http_client import Connection, Request, make_request
+from loadtests.environment.processes import process_tree
+from loadtests.environment.servers import ROOT, ServerError, free_port, http_server
+from loadtests.generator.experiment import (
+    PREPARED_REQUESTS,
+    Options,
+    Run,
+    ServerUnderTest,
+    capacity,
+    closed_loop_rates,
+    measure_closed_loop,
+    measure_open_loop,
+    service_under_test,
+)
+from loadtests.generator.http_client import Request, make_request, request_json
 from loadtests.generator.workload import event_requests, history_requests
-from loadtests.scenarios.baselines import capacity
+from loadtests.peers.settings import BUNDLE, HISTORY_LENGTH, PORT, THREADS
 
-# Named as in recompute.py, which needs torch and so is not imported here.
-BUNDLE, PORT, THREADS, LENGTH = "LOADTEST_BUNDLE", "LOADTEST_PORT", "LOADTEST_TORCH_THREADS", 200
+MAX_SCORE_DIFFERENCE = 1e-3
+MIN_STEADY_SECONDS = 10.0
 
 
 @contextmanager
-def litserve(options: Options) -> Iterator[Server]:
-    """LitServe on a free port."""
+def litserve(options: Options) -> Iterator[ServerUnderTest]:
+    """Run LitServe on a free port."""
     port = free_port()
     command = [_python(options), "-m", "loadtests.peers.litserve_server"]
     with http_server("LitServe", command, _environment(options, port), port, "/health") as server:
-        yield server
+        yield ServerUnderTest("LitServe", server)
 
 
 @contextmanager
-def bentoml(options: Options) -> Iterator[Server]:
-    """BentoML on a free port."""
+def bentoml(options: Options) -> Iterator[ServerUnderTest]:
+    """Run BentoML on a free port."""
     port = free_port()
     service = "loadtests.peers.bentoml_server:NextItems"
-    listen = ["--host", "127.0.0.1", "--port", str(port)]
-    command = [_python(options), "-m", "bentoml", "serve", service, *listen]
+    command = [_python(options), "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
     with http_server("BentoML", command, _environment(options, port), port, "/readyz") as server:
-        yield server
+        yield ServerUnderTest("BentoML", server)
 
 
 def peers(options: Options) -> dict[str, Any]:
-    """Capacity in turns, and latencies at a rate that the slowest can bear."""
-    runs: list[dict[str, Any]] = []
+    """Measure capacity in alternation, then latency at a common rate.
+
+    The rate is 70 % of the lowest capacity.
+    """
+    runs: list[Run] = []
     with ExitStack() as stack:
-        redis = stack.enter_context(redis_server(options.redis))
-        service = stack.enter_context(recblr(redis, options.bundle, settings=options.service))
-        targets = [
-            Target.of("recblr", service, redis),
-            Target.of("LitServe", stack.enter_context(litserve(options))),
-            Target.of("BentoML", stack.enter_context(bentoml(options))),
+        servers = [
+            stack.enter_context(service_under_test(options)),
+            stack.enter_context(litserve(options)),
+            stack.enter_context(bentoml(options)),
         ]
         workloads = _workloads(options)
-        difference = _same_answers(targets, options)
+        difference = _largest_score_difference(servers, options)
         for _ in range(options.rounds):
-            for t in targets:
-                with _alone(t, targets):
-                    runs.append(closed_loop(t, workloads[t.name], options, options.seconds))
-        rate = max(1, round(0.7 * min(capacity(runs, target.name) for target in targets)))
-        common = replace(options, seconds=max(options.seconds, 10.0))
-        for t in targets:
-            with _alone(t, targets):
-                runs.append(open_loop(t, workloads[t.name], common, rate))
-    rates = {
-        t.name: [r["achieved_per_s"] for r in runs if r["target"] == t.name and r["loop"] == "closed"]
-        for t in targets
-    }
+            for tested in servers:
+                with _others_stopped(tested, servers):
+                    runs.append(measure_closed_loop(tested, workloads[tested.name], options, options.seconds))
+        rate = max(1, round(0.7 * min(capacity(runs, tested.name) for tested in servers)))
+        longer = replace(options, seconds=max(options.seconds, MIN_STEADY_SECONDS))
+        steady = []
+        for tested in servers:
+            with _others_stopped(tested, servers):
+                steady.append(measure_open_loop(tested, workloads[tested.name], longer, rate))
+    rates = {tested.name: closed_loop_rates(runs, tested.name) for tested in servers}
     return {
-        "runs": runs,
+        "runs": [*runs, *steady],
         "summary": {
-            "capacity_per_s": {name: round(median(values), 1) for name, values in rates.items()},
+            "capacity_per_s": {name: capacity(runs, name) for name in rates},
             "ratio_to": {
                 name: round(median(a / max(b, 1e-9) for a, b in zip(rates["recblr"], rates[name], strict=True)), 2)
                 for name in ("LitServe", "BentoML")
             },
             "at_per_s": rate,
-            "p99_ms": {run["target"]: run["latency_ms"]["p99"] for run in runs[-3:]},
+            "p99_ms": {run["server"]: run["latency_ms"]["p99"] for run in steady},
             "largest_score_difference": difference,
             "torch_threads": options.peer_threads,
             "rounds": options.rounds,
@@ -90,64 +98,65 @@ def peers(options: Options) -> dict[str, Any]:
                 "x": "percentile",
                 "y": "ms",
                 "log": True,
-                "lines": {run["target"]: run["distribution_ms"] for run in runs[-3:]},
+                "lines": {run["server"]: run["distribution_ms"] for run in steady},
             }
         ],
     }
 
 
 @contextmanager
-def _alone(target: Target, targets: Sequence[Target]) -> Iterator[None]:
-    """Hold the other servers still: idle ones poll, which takes a sixth of a core from the one that is measured."""
-    still = [pid for other in targets if other is not target for pid in descendants(other.server.pid)]
-    for pid in still:
+def _others_stopped(tested: ServerUnderTest, servers: Sequence[ServerUnderTest]) -> Iterator[None]:
+    """Stop the other servers' processes by SIGSTOP.
+
+    Idle peers poll, which would take a sixth of a core from the server under test.
+    """
+    stopped = [pid for other in servers if other is not tested for pid in process_tree(other.server.pid)]
+    for pid in stopped:
         os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in still:
+        for pid in stopped:
             os.kill(pid, signal.SIGCONT)
 
 
 def _workloads(options: Options) -> dict[str, Sequence[Request]]:
-    histories = history_requests(options.histories, 2_000, LENGTH, "/predict", options.seed)
+    histories = history_requests(options.histories, 2_000, HISTORY_LENGTH, "/predict", options.seed)
     return {
-        "recblr": event_requests(options.histories, 20_000, "peers", options.seed),
+        "recblr": event_requests(options.histories, PREPARED_REQUESTS, "peers", options.seed),
         "LitServe": histories,
-        "BentoML": [_in_a_list(request) for request in histories],
+        "BentoML": [_as_bentoml_request(request) for request in histories],
     }
 
 
-def _in_a_list(request: Request) -> Request:
-    """BentoML's batches are lists of bodies, so that a client may send several."""
+def _as_bentoml_request(request: Request) -> Request:
+    """Wrap the body into a list: BentoML's batches are lists."""
     body = json.loads(request.raw.partition(b"\r\n\r\n")[2])
-    return make_request(request.kind, "POST", "/predict", {"asked": [body]})
+    return make_request(request.kind, "POST", "/predict", {"histories": [body]})
 
 
-def _same_answers(targets: Sequence[Target], options: Options) -> float:
-    """The largest difference of scores between the service and a peer; raises if they are not one model."""
+def _largest_score_difference(servers: Sequence[ServerUnderTest], options: Options) -> float:
+    """Return the largest difference between the service's scores and a peer's.
+
+    Raises:
+        ServerError: the difference is too large for servers of the same model.
+    """
     items = list(dict.fromkeys(options.histories.of_user[0]))[:50]
-    bodies = {
+    requests = {
         "recblr": ("/v1/recommendations", {"history": items, "k": 10}),
         "LitServe": ("/predict", {"history": items}),
-        "BentoML": ("/predict", {"asked": [{"history": items}]}),
+        "BentoML": ("/predict", {"histories": [{"history": items}]}),
     }
     scores = {}
-    for target in targets:
-        connection = Connection(target.server.port, keep_body=True)
-        connection.socket.settimeout(30)
-        path, body = bodies[target.name]
-        status, content = connection.ask(make_request("check", "POST", path, body).raw)
-        connection.close()
-        if status != 200:
-            raise ServerFailed(f"{target.name} answered {status}: {content[:500].decode(errors='replace')}")
-        answer = json.loads(content)
+    for tested in servers:
+        path, body = requests[tested.name]
+        answer = request_json(tested.server.port, "POST", path, body, timeout_seconds=30)
         first = answer[0] if isinstance(answer, list) else answer
-        scores[target.name] = [float(item["score"]) for item in first["items"]]
-    worst = max(abs(a - b) for values in scores.values() for a, b in zip(scores["recblr"], values, strict=True))
-    if worst > 1e-3:
-        raise ServerFailed(f"the peers do not serve the same model: scores differ by {worst}")
-    return worst
+        scores[tested.name] = [float(item["score"]) for item in first["items"]]
+    largest = max(abs(a - b) for values in scores.values() for a, b in zip(scores["recblr"], values, strict=True))
+    if largest > MAX_SCORE_DIFFERENCE:
+        raise ServerError(f"the peers do not serve the same model: largest score difference={largest}")
+    return largest
 
 
 def _python(options: Options) -> str:

@@ -1,46 +1,47 @@
-"""LitServe: one worker process, dynamic batches.
+"""LitServe server: one worker process, dynamic batches.
 
-Its route takes the annotations below for the bodies' schemas, so they must be types and not text.
+LitServe reads the annotations at run time for its schemas, so this module does not postpone them.
 """
 
 import os
 
 import litserve
 
-from loadtests.peers.recompute import BATCH_WAIT, MAX_BATCH, PORT, Recompute, Scored
+from loadtests.peers.recompute import MAX_BATCH, MAX_BATCH_WAIT_SECONDS, Recompute, ScoredItems
+from loadtests.peers.settings import PORT
 
 
 class NextItems(litserve.LitAPI):
     """POST /predict {"history": [item_id…]} -> {"items": [{item_id, score}…]}."""
 
     def setup(self, device: str) -> None:
-        """Called once in the worker."""
+        """Load the network, once in the worker."""
         self._model = Recompute()
 
     def decode_request(self, request: dict[str, list[str]]) -> list[str]:
-        """The history."""
+        """Return the history of a request body."""
         return request["history"]
 
     def batch(self, inputs: list[list[str]]) -> list[list[str]]:
-        """Histories need not be of one length: no array is made of them here."""
+        """Return the histories unchanged: their lengths differ, so they form no array."""
         return inputs
 
-    def predict(self, x: list[list[str]]) -> list[Scored]:
-        """One forward for the batch."""
-        return self._model.answer(x)
+    def predict(self, x: list[list[str]]) -> list[ScoredItems]:
+        """Return recommendations for a batch, by one forward."""
+        return self._model.recommend(x)
 
-    def unbatch(self, output: list[Scored]) -> list[Scored]:
-        """Already a list."""
+    def unbatch(self, output: list[ScoredItems]) -> list[ScoredItems]:
+        """Return the batch unchanged: it is a list already."""
         return output
 
-    def encode_response(self, output: Scored) -> dict[str, Scored]:
-        """The body."""
+    def encode_response(self, output: ScoredItems) -> dict[str, ScoredItems]:
+        """Return a response body."""
         return {"items": output}
 
 
 def main() -> None:
     """Serve until a signal."""
-    api = NextItems(max_batch_size=MAX_BATCH, batch_timeout=BATCH_WAIT)
+    api = NextItems(max_batch_size=MAX_BATCH, batch_timeout=MAX_BATCH_WAIT_SECONDS)
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=60)
     server.run(
         host="127.0.0.1",

@@ -1,4 +1,7 @@
-"""The usual design, shared by all peers: histories in, one padded torch forward, top 10 with seen items left out."""
+"""Stateless recommender of the peers: one torch forward per batch.
+
+It returns the top 10 without the items of the history.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,19 @@ from pathlib import Path
 
 import torch
 
+from loadtests.peers.settings import BUNDLE, HISTORY_LENGTH, THREADS
 from model.bundle.bundle import load_bundle
 from model.network import RecBLR
 
-LENGTH = 200
 K = 10
-
-# The peers' servers start worker processes of their own; the environment reaches all of them.
-BUNDLE, PORT, THREADS = "LOADTEST_BUNDLE", "LOADTEST_PORT", "LOADTEST_TORCH_THREADS"
 MAX_BATCH = 16
-BATCH_WAIT = 0.005  # seconds that a request may wait for others
+MAX_BATCH_WAIT_SECONDS = 0.005
 
-Scored = list[dict[str, object]]
+ScoredItems = list[dict[str, object]]
 
 
 class Recompute:
-    """The network of a bundle on the CPU, as a function of whole histories."""
+    """Recommendations from whole histories, computed by torch."""
 
     def __init__(self) -> None:
         torch.set_num_threads(int(os.environ.get(THREADS, "1")))
@@ -37,9 +37,12 @@ class Recompute:
         self._row = {item_id: row for row, item_id in enumerate(self._ids, start=1)}
         self._start = [0] if bundle.config.start_token else []
 
-    def answer(self, histories: Sequence[Sequence[str]]) -> list[Scored]:
-        """Top K for each history, of which the last LENGTH items count."""
-        rows = [self._start + [self._row[i] for i in items[-LENGTH:] if i in self._row] for items in histories]
+    def recommend(self, histories: Sequence[Sequence[str]]) -> list[ScoredItems]:
+        """Return the top K for each history, from its last HISTORY_LENGTH items."""
+        rows = [
+            self._start + [self._row[item] for item in items[-HISTORY_LENGTH:] if item in self._row]
+            for items in histories
+        ]
         lengths = torch.tensor([len(row) for row in rows])
         padded = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
         for number, row in enumerate(rows):

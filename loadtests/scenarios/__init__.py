@@ -1,0 +1,1 @@
+"""Load scenarios against the running service, one module per question."""

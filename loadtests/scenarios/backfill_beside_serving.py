@@ -1,9 +1,7 @@
-"""The rebuild by a service that serves at the same time: see `loadtests.scenarios.backfill_scenario`."""
+"""Latency of a service that runs a backfill: see `loadtests.scenarios.backfill_scenario`."""
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import shutil
 import sys
 import tempfile
@@ -19,178 +17,209 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.environment.processes import CpuMeter
-from loadtests.environment.servers import ServerFailed
-from loadtests.generator.experiment import PREPARED
+from loadtests.environment.seed_store import seed_store
+from loadtests.environment.servers import ServerError
+from loadtests.generator.experiment import PREPARED_REQUESTS
 from loadtests.generator.generator import run_open, schedule
 from loadtests.generator.http_client import SERIAL, Request, make_request
 from loadtests.generator.samples import Samples, percentiles
-from loadtests.scenarios.backfill_fixture import House, fill, service_on, store_of
-from loadtests.scenarios.backfill_scenario import rate as rate_of
+from loadtests.scenarios.backfill_fixture import BackfillOptions, BackfillService, backfill_service, empty_store
+from loadtests.scenarios.backfill_throughput import throughput
 from model.bundle.bundle import load_bundle, write_bundle
 
-STORED, OTHERS = "event of a user of the store", "event of another user"
+SEEDED, OTHER = "event of a seeded user", "event of another user"
 OTHER_USERS = 2_000
 CONNECTIONS = 64
-WINDOW = 5.0  # seconds of traffic between two looks at whether the rebuild is over
-LONGEST = 1800.0  # seconds that a rebuild may take
+WINDOW_SECONDS = 5.0  # traffic between two checks of the backfill's progress
+MAX_BACKFILL_SECONDS = 1800.0
+MAX_RELATIVE_ERROR = 1e-5
 
 
-def serving(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Fill, rebuild in quiet, serve, rebuild while serving, serve again, audit."""
-    source = load_bundle(arguments.bundle)
+def backfill_beside_serving(options: BackfillOptions) -> dict[str, Any]:
+    """Seed, backfill without load, serve, backfill under load, serve again, audit."""
+    source = load_bundle(options.bundle)
     items = [item.item_id for item in source.items]
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadtest-rebuild-")))
-        url, redis = stack.enter_context(store_of(arguments, folder))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadtest-backfill-")))
+        url, redis = stack.enter_context(empty_store(options, folder))
         bundles = folder / "bundles"
-        shutil.copytree(arguments.bundle, bundles / source.version)
-        _tell(f"filling {arguments.store} with {arguments.users} users of {arguments.events} events")
-        asyncio.run(fill(url, items, arguments.users, arguments.events))
-        harness = stack.enter_context(service_on(url, bundles, arguments.share, redis))
-        _tell("rebuilding their memos, with nothing else to do")
-        quiet = _quiet(harness, source.version, CpuMeter(harness.groups))
-        requests = _requests(harness, arguments.users, items, arguments.touching)
-        window = min(WINDOW, arguments.seconds)
-        run_open(harness.service.port, requests, _due(arguments.rate, window, 0), CONNECTIONS)
-        _tell(f"serving {arguments.rate:g} requests/s, the base line")
-        before, base_cpu = _measure(harness, requests, arguments.rate, arguments.seconds, 1)
-        _tell("serving as much while the memos are rebuilt for another model")
+        shutil.copytree(options.bundle, bundles / source.version)
+        _report(f"seeding {options.store}: users={options.users} events_of_each={options.events}")
+        users = [f"seeded-{n}" for n in range(options.users)]
+        seed_store(url, users, items, options.events, max(options.events, 1000))
+        service = stack.enter_context(backfill_service(url, bundles, options.share, redis))
+        _report("backfill without load")
+        without_load = _backfill_without_load(service, source.version)
+        traffic = _Traffic(service, _requests(service, users, items, options.seeded_fraction), options.rate)
+        window_seconds = min(WINDOW_SECONDS, options.seconds)
+        traffic.send(window_seconds, seed=0)
+        _report(f"baseline latency: rate={options.rate:g}")
+        before, cpu_per_request = traffic.measure_baseline(options.seconds, seed=1)
+        _report("latency during a backfill for a new model version")
         version = f"{source.version}-again"
-        write_bundle(bundles / version, replace(source, version=version, created=_later(source.created)))
-        under_load = _under_load(harness, version, requests, arguments.rate, window, base_cpu)
-        _tell("serving after it, the base line again")
-        after, _ = _measure(harness, requests, arguments.rate, arguments.seconds, 2)
-        errors = _audit(harness, version, arguments.users, arguments.audited)
+        write_bundle(bundles / version, replace(source, version=version, created=_created_after(source.created)))
+        during = _backfill_under_load(service, version, traffic, window_seconds, cpu_per_request)
+        _report("baseline latency after the backfill")
+        after, _ = traffic.measure_baseline(options.seconds, seed=2)
+        errors = _audit_snapshots(service, version, users, options.audited)
     return {
-        "store": arguments.store,
-        "users": arguments.users,
-        "events_of_each": arguments.events,
-        "share": arguments.share,
-        "requests_per_s": arguments.rate,
-        "share_of_requests_of_the_stores_users": arguments.touching,
-        "quiet": quiet,
-        "base_line_ms": before,
-        "while_serving": under_load,
-        "base_line_afterwards_ms": after,
-        "p99_to_base_line": _ratios(under_load["latency_ms"], before),
+        "store": options.store,
+        "users": options.users,
+        "events_of_each": options.events,
+        "share": options.share,
+        "requests_per_s": options.rate,
+        "seeded_fraction": options.seeded_fraction,
+        "without_load": without_load,
+        "baseline_ms": before,
+        "under_load": during,
+        "baseline_after_ms": after,
+        "p99_to_baseline": _p99_ratios(during["latency_ms"], before),
         "snapshots_audited": len(errors),
         "largest_relative_error": max(errors, default=None),
     }
 
 
-def _tell(what: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+class _Traffic:
+    """The same stream of requests at one rate, in windows."""
+
+    def __init__(self, service: BackfillService, requests: Sequence[Request], rate: float) -> None:
+        self._service, self._requests, self._rate = service, requests, rate
+
+    def send(self, seconds: float, seed: int) -> Samples:
+        """Send Poisson arrivals for so long."""
+        due: NDArray[np.float64] = schedule(self._rate, seconds, poisson=True, seed=seed)
+        return run_open(self._service.server.port, self._requests, due, CONNECTIONS)
+
+    def measure_baseline(self, seconds: float, seed: int) -> tuple[dict[str, Any], float]:
+        """Return latencies without a backfill, and the server's CPU seconds per request."""
+        meter = CpuMeter(self._service.process_groups)
+        samples = self.send(seconds, seed)
+        return _latency([samples]), meter.read()["server"] / max(1, len(samples))
 
 
-def _requests(harness: House, users: int, items: Sequence[str], touching: float) -> list[Request]:
-    """Events that ask for ten items; see `loadtests.scenarios.backfill_scenario`."""
-    rng, headers = np.random.default_rng(2), {"authorization": f"Bearer {harness.key}"}
+def _report(step: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {step}", file=sys.stderr, flush=True)
+
+
+def _requests(
+    service: BackfillService, users: Sequence[str], items: Sequence[str], seeded_fraction: float
+) -> list[Request]:
+    """Prepare events that ask for ten items.
+
+    The users that are not seeded have short logs.
+    """
+    rng = np.random.default_rng(2)
     requests = []
-    for n in range(PREPARED):
-        stored = rng.random() < touching
+    for n in range(PREPARED_REQUESTS):
+        seeded = rng.random() < seeded_fraction
         body = {
-            "user_id": f"stored-{rng.integers(users)}" if stored else f"other-{n % OTHER_USERS}",
+            "user_id": users[int(rng.integers(len(users)))] if seeded else f"other-{n % OTHER_USERS}",
             "item_id": items[int(rng.integers(len(items)))],
-            "event_id": f"rebuild-{SERIAL.decode()}",
+            "event_id": f"backfill-{SERIAL.decode()}",
         }
-        requests.append(make_request(STORED if stored else OTHERS, "POST", "/v1/events?k=10", body, headers))
+        requests.append(make_request(SEEDED if seeded else OTHER, "POST", "/v1/events?k=10", body, service.headers))
     return requests
 
 
-def _quiet(harness: House, version: str, meter: CpuMeter) -> dict[str, Any]:
-    """The rebuild that the start has begun, with nothing else to do."""
-    deadline = time.monotonic() + LONGEST
-    while (found := _rebuild(harness, version)) is None or found["running"]:
+def _backfill_without_load(service: BackfillService, version: str) -> dict[str, Any]:
+    """Wait for the backfill that the start of the service has begun."""
+    meter = CpuMeter(service.process_groups)
+    deadline = time.monotonic() + MAX_BACKFILL_SECONDS
+    while (progress := service.backfill_progress(version)) is None or progress["running"]:
         if time.monotonic() > deadline:
-            raise ServerFailed("the rebuild did not end in time")
+            raise ServerError(f"backfill without load did not end in time: version={version}")
         time.sleep(0.5)
-    return _outcome(found, meter.read(), 0.0)
+    return _backfill_results(progress, meter.read(), 0.0)
 
 
-def _under_load(
-    harness: House, version: str, requests: Sequence[Request], rate: float, window: float, base_cpu: float
+def _backfill_under_load(
+    service: BackfillService, version: str, traffic: _Traffic, window_seconds: float, cpu_per_request: float
 ) -> dict[str, Any]:
-    """Make `version` live and serve until its memos are rebuilt. Windows that reach beyond its end do not count."""
-    meter = CpuMeter(harness.groups)
-    if harness.ask("POST", "/v1/admin/reload", {"version": version})["model_version"] != version:
-        raise ServerFailed("the new version is not live")
+    """Make `version` live and serve until its backfill ends.
+
+    A window of traffic that extends beyond the end of the backfill is not counted.
+    """
+    meter = CpuMeter(service.process_groups)
+    if service.request("POST", "/v1/admin/reload", {"version": version})["model_version"] != version:
+        raise ServerError(f"reload did not make the new version live: version={version}")
     windows: list[Samples] = []
-    deadline, sent = time.monotonic() + LONGEST, 0
+    deadline, sent = time.monotonic() + MAX_BACKFILL_SECONDS, 0
     while time.monotonic() < deadline:
-        began = time.time()
-        samples = run_open(harness.service.port, requests, _due(rate, window, 10 + sent), CONNECTIONS)
+        window_ends_at = time.time() + window_seconds
+        samples = traffic.send(window_seconds, seed=10 + sent)
         sent += len(samples)
-        found = _rebuild(harness, version)
-        if found is None or found["running"] or datetime.fromisoformat(found["ended"]).timestamp() >= began + window:
+        progress = service.backfill_progress(version)
+        ended = progress is not None and not progress["running"]
+        if progress is None or not ended or _timestamp(progress["ended"]) >= window_ends_at:
             windows.append(samples)
-        if found is not None and not found["running"]:
-            return _outcome(found, meter.read(), base_cpu * sent) | {
-                "windows": len(windows),
-                "latency_ms": _latency(windows),
-            }
-    raise ServerFailed("the rebuild did not end in time")
-
-
-def _measure(
-    harness: House, requests: Sequence[Request], rate: float, seconds: float, seed: int
-) -> tuple[dict[str, Any], float]:
-    """A base line, and the server's CPU seconds for each request."""
-    meter = CpuMeter(harness.groups)
-    samples = run_open(harness.service.port, requests, _due(rate, seconds, seed), CONNECTIONS)
-    return _latency([samples]), meter.read()["server"] / max(1, len(samples))
-
-
-def _due(rate: float, seconds: float, seed: int) -> NDArray[np.float64]:
-    return schedule(rate, seconds, poisson=True, seed=seed)
+        if progress is not None and ended:
+            results = _backfill_results(progress, meter.read(), cpu_per_request * sent)
+            return results | {"windows": len(windows), "latency_ms": _latency(windows)}
+    raise ServerError(f"backfill under load did not end in time: version={version}")
 
 
 def _latency(windows: Sequence[Samples]) -> dict[str, Any]:
-    """Percentiles of all requests and of each kind; every answer must have been good."""
-    if any(not samples.good.all() for samples in windows):
-        raise ServerFailed(f"requests failed: {[samples.summary()['errors'] for samples in windows]}")
+    """Return percentiles of all requests and of each kind."""
+    if any(not samples.succeeded.all() for samples in windows):
+        raise ServerError(f"requests failed: {[samples.summary()['errors'] for samples in windows]}")
     if not windows:
         return {}
-    kinds = np.concatenate([samples.kind_of_each for samples in windows])
+    kinds = np.concatenate([samples.kind_indices for samples in windows])
     seconds = np.concatenate([samples.latencies for samples in windows])
-    of_kind = {name: percentiles(seconds[kinds == n]) for n, name in enumerate(windows[0].kinds)}
-    return {"requests": len(seconds), "all": percentiles(seconds)} | of_kind
+    by_kind = {name: percentiles(seconds[kinds == n]) for n, name in enumerate(windows[0].kinds)}
+    return {"requests": len(seconds), "all": percentiles(seconds)} | by_kind
 
 
-def _ratios(meanwhile: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, float]:
+def _p99_ratios(during: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, float]:
     return {
-        name: round(values["p99"] / base[name]["p99"], 2) for name, values in meanwhile.items() if name != "requests"
+        kind: round(values["p99"] / before[kind]["p99"], 2) for kind, values in during.items() if kind != "requests"
     }
 
 
-def _rebuild(harness: House, version: str) -> dict[str, Any] | None:
-    rebuilds = harness.ask("GET", "/v1/admin/backfills")["backfills"]
-    return next((each for each in rebuilds if each["model_version"] == version), None)
+def _backfill_results(
+    progress: Mapping[str, Any], cpu: Mapping[str, float], cpu_of_requests: float
+) -> dict[str, Any]:
+    """Return the throughput of a finished backfill.
 
-
-def _outcome(found: Mapping[str, Any], cpu: Mapping[str, float], requests_cpu: float) -> dict[str, Any]:
-    """A rebuild that has ended; the server's CPU time, less what its requests would have cost without it."""
-    seconds = (datetime.fromisoformat(found["ended"]) - datetime.fromisoformat(found["begun"])).total_seconds()
+    Args:
+        progress: the service's record of it.
+        cpu: seconds per process group meanwhile.
+        cpu_of_requests: server seconds that the requests meanwhile would cost without a backfill.
+    """
+    seconds = _timestamp(progress["ended"]) - _timestamp(progress["begun"])
     return {
-        "snapshots": found["snapshots"],
-        "events": found["events"],
-        "walks": found["walk"],
-        "wall": rate_of(found["events"], seconds),
-        "cpu_of_the_service": rate_of(found["events"], cpu["server"] - requests_cpu),
+        "snapshots": progress["snapshots"],
+        "events": progress["events"],
+        "walks": progress["walk"],
+        "wall": throughput(progress["events"], seconds),
+        "cpu_of_the_service": throughput(progress["events"], cpu["server"] - cpu_of_requests),
         "store_cpu_s": cpu.get("store"),
     }
 
 
-def _audit(harness: House, version: str, users: int, count: int) -> list[float]:
-    """The errors of some users' memos, all of which must be there and of this version."""
+def _audit_snapshots(service: BackfillService, version: str, users: Sequence[str], count: int) -> list[float]:
+    """Return the relative errors of some users' snapshots.
+
+    Raises:
+        ServerError: a snapshot is missing, of another version, or differs from the replay of its log.
+    """
     errors = []
-    for user in range(0, users, max(1, users // count)):
-        audit = harness.ask("GET", f"/v1/users/stored-{user}/audit")
-        if (audit["snapshot"], audit["model_version"]) != ("found", version) or audit["max_relative_error"] > 1e-5:
-            raise ServerFailed(f"a memo is not what it should be: {audit}")
+    for user in users[:: max(1, len(users) // count)]:
+        audit = service.request("GET", f"/v1/users/{user}/audit")
+        is_current = (audit["snapshot"], audit["model_version"]) == ("found", version)
+        if not is_current or audit["max_relative_error"] > MAX_RELATIVE_ERROR:
+            raise ServerError(f"audit of a snapshot failed: {audit}")
         errors.append(float(audit["max_relative_error"]))
     return errors
 
 
-def _later(created: str) -> str:
-    """A bundle's time of making, after this one: the newest version is the one that is served."""
+def _timestamp(iso_time: str) -> float:
+    return datetime.fromisoformat(iso_time).timestamp()
+
+
+def _created_after(created: str) -> str:
+    """Return a creation time that is not before `created`.
+
+    The service serves the newest version.
+    """
     return max(created, datetime.now().astimezone().isoformat(timespec="seconds"))

@@ -1,91 +1,80 @@
-"""What `loadtests.scenarios.backfill_beside_serving` measures: a store that is filled behind the service's back, and the service."""
+"""Store and service for the backfill scenario."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import secrets
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from loadtests.environment.servers import RedisSettings, Server, ServerFailed, free_port, http_server, redis_server
-from loadtests.generator.http_client import Connection, make_request
-from service.core.errors import StoreUnavailable
-from service.core.events import AppendAndRead, NewEvent
-from service.store.factory import open_store
-
-FILLED_AT_ONCE = 16  # users
+from loadtests.environment.servers import RedisServer, RedisSettings, Server, recblr_server, redis_server
+from loadtests.generator.http_client import request_json
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """The service under test, its store's server if that is a process, and the key to its administration."""
+class BackfillOptions:
+    """Options of the command line; `loadtests.scenarios.backfill_scenario` describes each."""
 
-    service: Server
-    groups: Mapping[str, int]
+    bundle: Path
+    store: str
+    fsync: str
+    users: int
+    events: int
+    rate: float
+    seeded_fraction: float
+    seconds: float
+    share: float
+    audited: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillService:
+    """The service under test, its process groups, and its admin key."""
+
+    server: Server
+    process_groups: Mapping[str, int]
     key: str
 
-    def ask(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """The JSON of an answer that must be 200."""
-        connection = Connection(self.service.port, keep_body=True)
-        connection.socket.settimeout(120)
-        try:
-            headers = {"authorization": f"Bearer {self.key}"}
-            status, answer = connection.ask(make_request("ask", method, path, body, headers).raw)
-        finally:
-            connection.close()
-        if status != 200:
-            raise ServerFailed(f"{method} {path}: {status} {answer[:300].decode(errors='replace')}")
-        found: dict[str, Any] = json.loads(answer)
-        return found
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers of an authenticated request."""
+        return {"authorization": f"Bearer {self.key}"}
+
+    def request(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """Send a request that must succeed; return its JSON."""
+        response: dict[str, Any] = request_json(self.server.port, method, path, body, headers=self.headers)
+        return response
+
+    def backfill_progress(self, version: str) -> dict[str, Any] | None:
+        """Return the progress of a version's backfill; None before it starts."""
+        backfills = self.request("GET", "/v1/admin/backfills")["backfills"]
+        return next((each for each in backfills if each["model_version"] == version), None)
 
 
 @contextmanager
-def store_of(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Server | None]]:
-    """An empty store: its URL, and its server if that is a process of its own."""
-    if arguments.store == "sqlite":
+def empty_store(options: BackfillOptions, folder: Path) -> Iterator[tuple[str, RedisServer | None]]:
+    """Provide an empty store: its URL, and its Redis if any."""
+    if options.store == "sqlite":
         yield f"sqlite:///{folder}/events.db", None
         return
-    with redis_server(RedisSettings(arguments.fsync)) as redis:
-        yield f"redis://127.0.0.1:{redis.port}/0", redis
+    with redis_server(RedisSettings(options.fsync)) as redis:
+        yield redis.url, redis
 
 
 @contextmanager
-def service_on(url: str, bundles: Path, share: float, redis: Server | None) -> Iterator[House]:
-    """A service of one worker, ready."""
-    port, key = free_port(), secrets.token_hex(16)
-    environment = {
-        "RECBLR_PORT": str(port),
-        "RECBLR_STATE_URL": url,
-        "RECBLR_BUNDLE": str(bundles),
-        "RECBLR_API_KEYS": key,
-        "RECBLR_BACKFILL_SHARE": str(share),
-        "RECBLR_LOG_LEVEL": "warning",
-    }
-    with http_server("recblr", [sys.executable, "-m", "service"], environment, port, "/readyz") as server:
-        groups = {"server": server.pid} | ({} if redis is None else {"store": redis.pid})
-        yield House(server, groups, key)
+def backfill_service(url: str, bundles: Path, share: float, redis: RedisServer | None) -> Iterator[BackfillService]:
+    """Run a service of one worker.
 
-
-async def fill(url: str, items: Sequence[str], users: int, events: int) -> None:
-    """Append the events of users 0, 1, …; nothing is folded."""
-    store = await open_store(url, max(events, 1000), 0)
-    rng, now = np.random.default_rng(1), time.time()
-    for start in range(0, users, FILLED_AT_ONCE):
-        names = range(start, min(start + FILLED_AT_ONCE, users))
-        sampled = rng.integers(0, len(items), (len(names), events)).tolist()
-        requests = [
-            AppendAndRead(f"stored-{user}", None, tuple(NewEvent.create(items[n], None, None, now) for n in line))
-            for user, line in zip(names, sampled, strict=True)
-        ]
-        for view in await store.append_and_read(requests):
-            if isinstance(view, StoreUnavailable):
-                raise view
-    await store.close()
+    Args:
+        url: the store.
+        bundles: folder of bundles, of which the service loads new versions.
+        share: `RECBLR_BACKFILL_SHARE`.
+        redis: server of the store, if any, whose CPU time is reported.
+    """
+    key = secrets.token_hex(16)
+    settings = {"RECBLR_API_KEYS": key, "RECBLR_BACKFILL_SHARE": str(share)}
+    with recblr_server(url, bundles, settings=settings) as server:
+        process_groups = {"server": server.pid} | ({} if redis is None else {"store": redis.pid})
+        yield BackfillService(server, process_groups, key)

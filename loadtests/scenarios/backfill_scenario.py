@@ -1,107 +1,74 @@
-"""The bulk rebuild of memos: how fast, and what serving feels of it.
+"""Backfill: throughput, and latency of requests served meanwhile.
 
-    python -m loadtests.scenarios.backfill_scenario [--store redis|sqlite] [--users 20000] [--events 200] [--rate 300] [--share 1]
-    python -m loadtests.scenarios.backfill_scenario --engine-only [--device cuda]     # without a store; needs no fastapi and no redis
+    python -m loadtests.scenarios.backfill_scenario [--store redis|sqlite] [--users 20000] [--events 200]
+    python -m loadtests.scenarios.backfill_scenario --engine-only [--device cuda]
 
-A store is filled with users who have no memos, and a service of one worker started on it rebuilds them: the quiet
-rate. Then it serves at a steady rate, which is the base line; then a new version of the model is made live under the
-same traffic, and serving is measured for as long as the rebuild for it runs. Some requests (--touching) are of the
-store's users, each as likely as any: who comes before their memo does waits for a fold of their whole log. The others
-are of users with short logs. In the end a sample of memos is audited. Prints JSON in its last line.
+A store is seeded with users without snapshots. A service of one worker starts on it and runs a backfill without
+other load. The service then serves at a steady rate, which gives the baseline latency. Next a new model version goes
+live under the same traffic, and latency is measured while its backfill runs. A fraction of the requests
+(--seeded-fraction) are of seeded users: a request that arrives before its user's snapshot replays the whole log. In
+the end some snapshots are audited. Prints JSON.
+
+`--engine-only` measures the engine without a store, a service, fastapi or redis.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import time
 from pathlib import Path
-from typing import Any
 
-for _library in ("OMP", "OPENBLAS", "MKL"):
-    os.environ[f"{_library}_NUM_THREADS"] = "1"
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-import numpy as np  # noqa: E402
-
-from model.bundle.bundle import Bundle, load_bundle  # noqa: E402
-from service.core.engine_requests import EngineRequest  # noqa: E402
-from service.core.jobs.backfill_worker import EVENTS_PER_REPLAY  # noqa: E402
-from service.core.ports import Engine  # noqa: E402
-
-DEMO = Path(__file__).parents[2] / "bundles" / "ml-1m-demo"
-LARGE = 1024  # users in a batch that is as large as helps a GPU
-SIZES = {"1M users": 1_000_000, "100M users": 100_000_000}
-
-
-def engine_only(bundle: Bundle, device: str, users: int, events: int) -> dict[str, Any]:
-    """Histories folded by the engine alone, in batches as the service makes them and in large ones."""
-    engine = open_engine(bundle, device)
-    rng, names = np.random.default_rng(0), [item.item_id for item in bundle.items]
-    sampled = rng.integers(0, len(names), (users, events))
-    requests = [EngineRequest(None, tuple(names[n] for n in line), None) for line in sampled]
-    small = max(1, EVENTS_PER_REPLAY // events)
-    found: dict[str, Any] = {"device": device_name(device), "users": users, "events_of_each": events}
-    for name, batch in ((f"batches of {small} users, as in the service", small), (f"batches of {LARGE}", LARGE)):
-        engine.run(requests[:batch])  # compiles
-        wall, cpu = time.perf_counter(), time.process_time()
-        for start in range(0, users, batch):
-            engine.run(requests[start : start + batch])
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        found[name] = {"wall": rate(users * events, wall), "cpu": rate(users * events, cpu)}
-    return found
-
-
-def rate(events: int, seconds: float) -> dict[str, Any]:
-    """Events a second, and how many hours larger stores of 200 events a user would take at this rate."""
-    a_second = events / max(seconds, 1e-9)
-    hours = {name: round(200 * users / a_second / 3600, 2) for name, users in SIZES.items()}
-    return {"seconds": round(seconds, 2), "events_per_s": round(a_second), "hours": hours}
-
-
-def open_engine(bundle: Bundle, device: str) -> Engine:
-    """The engine of the service on this device."""
-    if device == "cpu":
-        from service.engine.cpu.cpu_engine import CpuEngine
-
-        return CpuEngine(bundle, 1000)
-    from service.engine.cuda.cuda_engine import CudaEngine
-
-    return CudaEngine(bundle, 1000, device)
-
-
-def device_name(device: str) -> str:
-    """What was measured."""
-    if device == "cpu":
-        return "cpu, one core"
-    import torch
-
-    return torch.cuda.get_device_name()
+from loadtests.environment.servers import DEMO_BUNDLE
+from loadtests.scenarios.backfill_throughput import engine_throughput
+from model.bundle.bundle import load_bundle
 
 
 def main() -> None:
-    """Run one or the other."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--engine-only", action="store_true", help="no store and no service")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="of --engine-only")
-    parser.add_argument("--bundle", type=Path, default=DEMO)
-    parser.add_argument("--store", choices=["redis", "sqlite"], default="redis")
-    parser.add_argument("--fsync", choices=["always", "everysec", "no"], default="always", help="of Redis' log")
-    parser.add_argument("--users", type=int, default=20_000)
-    parser.add_argument("--events", type=int, default=200, help="of each user")
-    parser.add_argument("--rate", type=float, default=300.0, help="requests per second")
-    parser.add_argument("--touching", type=float, default=0.5, help="share of requests of the store's users")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of each base line")
-    parser.add_argument("--share", type=float, default=1.0, help="RECBLR_BACKFILL_SHARE")
-    parser.add_argument("--audited", type=int, default=200, help="users whose memos are audited")
-    arguments = parser.parse_args()
+    """Run the command."""
+    arguments = _parse_arguments()
     if arguments.engine_only:
-        result = engine_only(load_bundle(arguments.bundle), arguments.device, arguments.users, arguments.events)
+        with threadpool_limits(limits=1, user_api="blas"):
+            bundle = load_bundle(arguments.bundle)
+            result = engine_throughput(bundle, arguments.device, arguments.users, arguments.events)
     else:
-        from loadtests.scenarios.backfill_beside_serving import serving
+        from loadtests.scenarios.backfill_beside_serving import backfill_beside_serving
+        from loadtests.scenarios.backfill_fixture import BackfillOptions
 
-        result = serving(arguments)
+        result = backfill_beside_serving(
+            BackfillOptions(
+                bundle=arguments.bundle,
+                store=arguments.store,
+                fsync=arguments.fsync,
+                users=arguments.users,
+                events=arguments.events,
+                rate=arguments.rate,
+                seeded_fraction=arguments.seeded_fraction,
+                seconds=arguments.seconds,
+                share=arguments.share,
+                audited=arguments.audited,
+            )
+        )
     print(json.dumps(result))
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--engine-only", action="store_true", help="measure the engine without a store and a service")
+    add("--device", choices=["cpu", "cuda"], default="cpu", help="device of --engine-only")
+    add("--bundle", type=Path, default=DEMO_BUNDLE, help="bundle to serve")
+    add("--store", choices=["redis", "sqlite"], default="redis", help="backend of the event log")
+    add("--fsync", choices=["always", "everysec", "no"], default="always", help="Redis appendfsync")
+    add("--users", type=int, default=20_000, help="users to seed")
+    add("--events", type=int, default=200, help="events of each seeded user")
+    add("--rate", type=float, default=300.0, help="requests per second")
+    add("--seeded-fraction", type=float, default=0.5, help="fraction of requests of seeded users")
+    add("--seconds", type=float, default=30.0, help="length of each baseline")
+    add("--share", type=float, default=1.0, help="RECBLR_BACKFILL_SHARE of the service")
+    add("--audited", type=int, default=200, help="snapshots to audit")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""The floor: FastAPI with the service's own bodies and a handler that does nothing.
+"""Baseline: the service's own request and response models with an empty handler.
 
-Same request model, same response model, ten recommendations that never change: what is left is what the framework
-costs to who uses it as its manual says. `python -m loadtests.scenarios.baseline_app PORT` serves it with uvicorn, one worker.
+It answers ten constant recommendations, so its cost is that of FastAPI used as its manual says.
+
+    python -m loadtests.scenarios.baseline_app PORT
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _ITEMS = [(str(2571 + 7 * n), 3.7701871395111084 - 0.0937 * n) for n in range(10
 
 @app.post("/v1/events", response_model_exclude_unset=True)
 async def record_event(event: EventIn, query: Annotated[RecordQuery, Query()]) -> RecordedOut:
-    """Answer at once, with constants."""
+    """Return constants in the shape of the service's answer."""
     out = RecordedOut(user_id=event.user_id, sequence=1, duplicate=False, known_item=True)
     if query.k is not None:
         out.recommendations = RecommendationsOut(
@@ -36,7 +37,7 @@ async def record_event(event: EventIn, query: Annotated[RecordQuery, Query()]) -
 
 @app.get("/readyz")
 async def ready() -> dict[str, str]:
-    """It always is."""
+    """Return "ready", always."""
     return {"status": "ready"}
 
 

@@ -1,57 +1,63 @@
-"""How latency grows with a user's history, with the catalogue, with the users in the store and with the workers."""
+"""Latency by length of history, size of catalogue, users and workers."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from loadtests.environment.seed_store import fill
-from loadtests.environment.servers import Server, recblr, redis_server, start_seconds
+from loadtests.environment.seed_store import seed_store
+from loadtests.environment.servers import Server, start_timeout_seconds
 from loadtests.environment.synthetic_catalogue import write_catalogue
-from loadtests.generator.experiment import Options, Target, closed_loop, open_loop
-from loadtests.generator.http_client import Connection, Request, make_request
+from loadtests.generator.experiment import (
+    PREPARED_REQUESTS,
+    Options,
+    Run,
+    ServerUnderTest,
+    ServiceUnderTest,
+    measure_closed_loop,
+    measure_open_loop,
+    service_under_test,
+)
+from loadtests.generator.http_client import Request, request_json
 from loadtests.generator.workload import event_request, event_requests, zipf_histories
+from service.settings import Settings
 
-# Requests per second of a measurement that compares single requests rather than loads the machine.
-MODERATE = 100.0
+SYNTHETIC_USERS = 2_000
+# Highest rate (requests/s) where single requests are compared and the machine must not be loaded.
+MAX_UNLOADED_RATE = 100.0
+MAX_CAPACITY_SECONDS = 10.0
 
 
 def history(options: Options) -> dict[str, Any]:
-    """Users with 10, 1,000 or 100,000 events: the step must cost the same, so the latency must not grow.
+    """Measure latency for users with 10, 1,000 and 100,000 events.
 
-    The log keeps the newest RECBLR_EVENTS_KEPT (1,000 unless the run sets it), and the state has folded those.
-    There are as many users as keep a history's length what it is while the run adds to it. The sizes take turns, so
-    that whatever else the machine does meets all of them.
+    The step costs the same for all, so the latency must be equal.
+
+    The log keeps the newest RECBLR_EVENTS_KEPT events (1,000 by default), and the state has replayed those. There are
+    enough users that their histories hardly grow during the run. The sizes are measured in alternation, so that
+    other load on the machine meets all of them.
     """
     sizes = options.sizes or (10, 1_000, 100_000)
-    rate = min(options.rate, MODERATE)
+    rate = min(options.rate, MAX_UNLOADED_RATE)
     runs = []
-    with redis_server(options.redis) as redis, recblr(redis, options.bundle, settings=options.service) as service:
-        target = Target.of("recblr", service, redis)
-        requests: dict[int, list[Request]] = {size: [] for size in sizes}
-        for size in sizes:
-            users = [f"user-{n}-of-{size}" for n in range(max(4, min(2_000, 100_000 // size)))]
-            fill(redis, users, options.item_ids, size, options.service)
-            _touch(service, users)
-            for n in range(2_000):
-                item = options.item_ids[(7 * n) % len(options.item_ids)]
-                requests[size].append(event_request("event", users[n % len(users)], item, f"h{size}"))
+    with service_under_test(options) as tested:
+        requests = {size: _requests_of_users_with(size, tested, options) for size in sizes}
         for _ in range(options.rounds):
             for size in sizes:
-                runs.append(open_loop(target, requests[size], options, rate, f"{size} events") | {"x": size})
-    grown = _grown(runs, "events of the user before the run", log_x=True)
-    p50 = grown["summary"]["p50_ms"]
-    grown["summary"]["p50_of_largest_to_smallest"] = round(p50[str(sizes[-1])] / p50[str(sizes[0])], 3)
-    return grown
+                runs.append(measure_open_loop(tested, requests[size], options, rate, f"{size} events") | {"x": size})
+    results = _by_size(runs, "events of the user before the run", log_x=True)
+    p50 = results["summary"]["p50_ms"]
+    results["summary"]["p50_of_largest_to_smallest"] = round(p50[str(sizes[-1])] / p50[str(sizes[0])], 3)
+    return results
 
 
 def catalogue(options: Options) -> dict[str, Any]:
-    """Catalogues of 3,000, 100,000 and 1,000,000 items, each served in turn.
+    """Measure catalogues of 3,000, 100,000 and 1,000,000 items, one after the other.
 
-    10,000,000 have to be asked for: they take 10 GB of memory and some ten minutes to write and to index.
+    10,000,000 items need `--sizes 10000000`, 10 GB of memory and ten minutes to write and index.
     """
     runs = []
     recall: dict[str, float | str] = {}
@@ -59,52 +65,49 @@ def catalogue(options: Options) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(prefix="loadtest-bundle-") as folder:
             bundle = Path(folder) / "bundle"
             ids = write_catalogue(bundle, options.bundle, size, options.seed)
-            requests = event_requests(zipf_histories(ids, 2_000, options.seed), 20_000, "catalogue", options.seed)
-            del ids  # ten million of them take a gigabyte
-            with (
-                redis_server(options.redis) as redis,
-                recblr(redis, bundle, settings=options.service, seconds=start_seconds(size)) as service,
-            ):
-                target = Target.of("recblr", service, redis)
-                recall[str(size)] = model_metrics(service).get("retrieval_recall@10", "exact search")
-                runs += _at_rate_and_full(target, requests, options, f"{size} items", size)
-    grown = _grown(runs, "items in the catalogue", log_x=True)
-    grown["summary"]["recall@10"] = recall
-    return grown
+            histories = zipf_histories(ids, SYNTHETIC_USERS, options.seed)
+            requests = event_requests(histories, PREPARED_REQUESTS, "catalogue", options.seed)
+            del ids, histories  # ids of ten million items take a gigabyte
+            timeout_seconds = start_timeout_seconds(size)
+            with service_under_test(options, bundle=bundle, timeout_seconds=timeout_seconds) as tested:
+                found = index_recall(tested.server)
+                recall[str(size)] = "exact search" if found is None else found
+                runs += _latency_and_capacity(tested, requests, options, f"{size} items", size)
+    results = _by_size(runs, "items in the catalogue", log_x=True)
+    results["summary"]["recall@10"] = recall
+    return results
 
 
 def users(options: Options) -> dict[str, Any]:
-    """A store with 10,000 and with 1,000,000 other users, who have one event each."""
+    """Measure a store with 10,000 and with 1,000,000 other users.
+
+    The other users have one event each.
+    """
     runs = []
-    requests = event_requests(options.histories, 20_000, "new", options.seed)
-    with redis_server(options.redis) as redis, recblr(redis, options.bundle, settings=options.service) as service:
-        target = Target.of("recblr", service, redis)
+    requests = event_requests(options.histories, PREPARED_REQUESTS, "new", options.seed)
+    with service_under_test(options) as tested:
         present = 0
         for size in options.sizes or (10_000, 1_000_000):
-            fill(redis, [f"old-{n}" for n in range(present, size)], options.item_ids, 1, options.service)
+            added = [f"old-{n}" for n in range(present, size)]
+            seed_store(tested.redis.url, added, options.item_ids, 1, _events_kept(options))
             present = max(present, size)
-            runs += _at_rate_and_full(target, requests, options, f"{size} users", size)
-    return _grown(runs, "users in the store before the run", log_x=True)
+            runs += _latency_and_capacity(tested, requests, options, f"{size} users", size)
+    return _by_size(runs, "users in the store before the run", log_x=True)
 
 
 def workers(options: Options) -> dict[str, Any]:
-    """One worker, then two."""
+    """Measure one worker, then two."""
     runs = []
-    requests = event_requests(options.histories, 20_000, "workers", options.seed)
+    requests = event_requests(options.histories, PREPARED_REQUESTS, "workers", options.seed)
     for count in options.sizes or (1, 2):
-        with (
-            redis_server(options.redis) as redis,
-            recblr(redis, options.bundle, workers=count, settings=options.service) as service,
-        ):
-            target = Target.of("recblr", service, redis)
-            runs += _at_rate_and_full(target, requests, options, f"{count} workers", count)
-    return _grown(runs, "workers")
+        with service_under_test(options, workers=count) as tested:
+            runs += _latency_and_capacity(tested, requests, options, f"{count} workers", count)
+    return _by_size(runs, "workers")
 
 
-def everything(options: Options) -> dict[str, Any]:
-    """All of the above, each with its own sizes."""
-    parts = {"history": history, "catalogue": catalogue, "users": users, "workers": workers}
-    results = {name: measure(options) for name, measure in parts.items()}
+def scaling(options: Options) -> dict[str, Any]:
+    """Measure all four, each with its default sizes."""
+    results = {measure.__name__: measure(options) for measure in (history, catalogue, users, workers)}
     return {
         "runs": [run for result in results.values() for run in result["runs"]],
         "charts": [
@@ -116,50 +119,61 @@ def everything(options: Options) -> dict[str, Any]:
     }
 
 
-def _at_rate_and_full(
-    target: Target, requests: Sequence[Request], options: Options, label: str, x: int
-) -> list[dict[str, Any]]:
-    runs = [open_loop(target, requests, options, options.rate, label) | {"x": x} for _ in range(options.rounds)]
-    return [*runs, closed_loop(target, requests, options, min(options.seconds, 10.0), label) | {"x": x}]
+def index_recall(service: Server) -> float | None:
+    """Return the service's recall@10; None without an index.
+
+    The service measures it when it builds the index.
+    """
+    metrics: dict[str, float] = request_json(service.port, "GET", "/v1/model")["metrics"]
+    return metrics.get("retrieval_recall@10")
 
 
-def _grown(runs: list[dict[str, Any]], x_name: str, *, log_x: bool = False) -> dict[str, Any]:
-    """Medians over the rounds at each size, and their plots."""
-    at_rate = [run for run in runs if run["loop"] == "open"]
+def _requests_of_users_with(events: int, tested: ServiceUnderTest, options: Options) -> list[Request]:
+    """Seed users with so many events; prepare their next events.
+
+    A first read has each user's state computed.
+    """
+    names = [f"user-{n}-of-{events}" for n in range(max(4, min(2_000, 100_000 // events)))]
+    seed_store(tested.redis.url, names, options.item_ids, events, _events_kept(options))
+    for name in names:
+        request_json(tested.server.port, "GET", f"/v1/users/{name}/recommendations")
+    items = options.item_ids
+    return [
+        event_request("event", names[n % len(names)], items[(7 * n) % len(items)], f"h{events}") for n in range(2_000)
+    ]
+
+
+def _events_kept(options: Options) -> int:
+    return int(options.service.get("RECBLR_EVENTS_KEPT", Settings.model_fields["events_kept"].default))
+
+
+def _latency_and_capacity(
+    tested: ServerUnderTest, requests: Sequence[Request], options: Options, label: str, x: int
+) -> list[Run]:
+    """Measure at `options.rate` in several rounds, then at capacity.
+
+    `x` is the size on the charts.
+    """
+    runs = [measure_open_loop(tested, requests, options, options.rate, label) for _ in range(options.rounds)]
+    seconds = min(options.seconds, MAX_CAPACITY_SECONDS)
+    return [run | {"x": x} for run in [*runs, measure_closed_loop(tested, requests, options, seconds, label)]]
+
+
+def _by_size(runs: list[Run], x_label: str, *, log_x: bool = False) -> dict[str, Any]:
+    """Return the runs, with the medians at each size."""
+    steady = [run for run in runs if run["loop"] == "open"]
     sizes = list(dict.fromkeys(run["x"] for run in runs))
-    chosen = ("p50", "p90", "p99")
     latency = {
-        name: [(x, _middle([run["latency_ms"][name] for run in at_rate if run["x"] == x])) for x in sizes]
-        for name in chosen
+        name: [(x, median(run["latency_ms"][name] for run in steady if run["x"] == x)) for x in sizes]
+        for name in ("p50", "p90", "p99")
     }
-    full = [(run["x"], run["achieved_per_s"]) for run in runs if run["loop"] == "closed"]
-    charts = [{"title": "Latency", "x": x_name, "y": "ms", "lines": latency, "log": True, "log_x": log_x}]
-    if full:
-        charts.append({"title": "Capacity", "x": x_name, "y": "requests/s", "lines": {"": full}, "log_x": log_x})
-    summary: dict[str, Any] = {f"{name}_ms": {str(x): y for x, y in latency[name]} for name in chosen}
+    capacity = [(run["x"], run["achieved_per_s"]) for run in runs if run["loop"] == "closed"]
+    charts = [{"title": "Latency", "x": x_label, "y": "ms", "lines": latency, "log": True, "log_x": log_x}]
+    if capacity:
+        charts.append({"title": "Capacity", "x": x_label, "y": "requests/s", "lines": {"": capacity}, "log_x": log_x})
+    summary: dict[str, Any] = {f"{name}_ms": {str(x): y for x, y in points} for name, points in latency.items()}
     summary["errors"] = sum(sum(run["errors"].values()) for run in runs)
     summary["server_pss_mb"] = {str(run["x"]): run["memory_mb"]["server"]["pss"] for run in runs}
-    if full:
-        summary["capacity_per_s"] = {str(x): y for x, y in full}
+    if capacity:
+        summary["capacity_per_s"] = {str(x): y for x, y in capacity}
     return {"runs": runs, "charts": charts, "summary": summary}
-
-
-def _middle(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 2]
-
-
-def _touch(service: Server, users: Sequence[str]) -> None:
-    """Have every user's state folded: imports leave that to who asks first."""
-    connection = Connection(service.port)
-    for user in users:
-        connection.ask(make_request("fill", "GET", f"/v1/users/{user}/recommendations").raw)
-    connection.close()
-
-
-def model_metrics(service: Server) -> dict[str, float]:
-    """The live model's, among them what was measured when it was loaded."""
-    connection = Connection(service.port, keep_body=True)
-    _, body = connection.ask(make_request("model", "GET", "/v1/model").raw)
-    connection.close()
-    metrics: dict[str, float] = json.loads(body)["metrics"]
-    return metrics

@@ -1,4 +1,7 @@
-"""A bundle's manifest, its signature and its files' checksums: all that is read before anything else is believed."""
+"""Manifest of a bundle, its signature and the files' checksums.
+
+All of them are checked before any other content of a bundle is parsed.
+"""
 
 from __future__ import annotations
 
@@ -6,95 +9,169 @@ import hashlib
 import json
 import logging
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.bundle.safetensors_reader import FileBytes, read_file
-from model.bundle.signature import KEY_VARIABLE, is_signed
+from model.bundle.signature import KEY_VARIABLE, SIGNATURE, is_signed
 
 _log = logging.getLogger(__name__)
 
 FORMAT = 1
 MANIFEST, WEIGHTS, ITEMS = "manifest.json", "weights.safetensors", "items.jsonl"
-_MANIFEST_LIMIT = 1 << 20
+_MAX_MANIFEST_BYTES = 1 << 20
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ENTRY_TYPES = {"version": str, "created": str, "config": dict, "metrics": dict, "training_data": dict, "files": dict}
 
 
 class BundleError(Exception):
-    """The bundle cannot be used; the message says what is wrong with which file."""
+    """The bundle cannot be used.
+
+    The message names the file and the reason.
+    """
 
 
-def read_manifest(folder: Path, key: bytes | None = None) -> dict[str, Any]:
-    """The manifest of the bundle in `folder`, its entries checked for kind; raises `BundleError`.
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A checked manifest and its folder.
 
-    With `key` it must carry this key's signature, which is checked before it is parsed.
+    The other files are not verified yet.
+    """
+
+    folder: Path
+    version: str
+    created: str
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    training_data: dict[str, Any]
+    files: dict[str, Any]
+
+
+def read_manifest(folder: Path, key: bytes | None = None) -> Manifest:
+    """Read and check the manifest of the bundle in `folder`.
+
+    Args:
+        folder: the bundle.
+        key: the signing key; the signature is then required, and checked before the manifest is parsed.
+
+    Raises:
+        BundleError: there is no manifest, or it is damaged or not signed with `key`.
     """
     path = folder / MANIFEST
     try:
-        if path.is_symlink() or path.stat().st_size > _MANIFEST_LIMIT:
+        if path.is_symlink() or path.stat().st_size > _MAX_MANIFEST_BYTES:
             raise BundleError(f"{path} is a link, or larger than a manifest can be")
         data = path.read_bytes()
         if key is not None and not is_signed(folder, data, key):
             raise BundleError(f"{folder} is not signed with the key in {KEY_VARIABLE}; publish it with that key")
-        manifest = json.loads(data, parse_constant=_refuse_constant)
+        entries = json.loads(data, parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise BundleError(f"{folder} holds no bundle: there is no {MANIFEST}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    if not isinstance(entries, dict) or entries.get("format") != FORMAT:
         raise BundleError(f"{path} is not of bundle format {FORMAT}")
-    kinds = {"version": str, "created": str, "config": dict, "metrics": dict, "training_data": dict, "files": dict}
-    for name, kind in kinds.items():
-        if not isinstance(manifest.get(name), kind):
+    for name, kind in _ENTRY_TYPES.items():
+        if not isinstance(entries.get(name), kind):
             raise BundleError(f"{path}: entry {name!r} is missing or not a {kind.__name__}")
-    if not _VERSION.fullmatch(manifest["version"]):
+    if not _VERSION.fullmatch(entries["version"]):
         raise BundleError(f"{path}: the version may hold letters, digits, '.', '_' and '-' only")
-    if set(manifest["files"]) != {WEIGHTS, ITEMS}:
+    if set(entries["files"]) != {WEIGHTS, ITEMS}:
         raise BundleError(f"{path}: 'files' must name {WEIGHTS} and {ITEMS} and nothing else")
-    return manifest
+    return Manifest(folder, **{name: entries[name] for name in _ENTRY_TYPES})
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def find_bundles(root: Path, key: bytes | None = None) -> dict[str, Path]:
-    """The bundles at `root` by version, oldest first: `root` itself, or the folders in it that hold a manifest.
+# Inode, size and time of a manifest and of its signature.
+_FileStates = tuple[tuple[int, int, int] | None, ...]
 
-    Their manifests are read, their other files not yet. A folder with a damaged manifest, or with `key` one that is
-    not signed, is left out with a warning, so that it cannot keep the good ones from being served. Raises
-    `BundleError` when there is no good one.
+
+class ManifestReader:
+    """Finds the bundles at a path.
+
+    A manifest is read and checked once, until its files change.
     """
-    if (root / MANIFEST).exists():
-        return {read_manifest(root, key)["version"]: root}
-    if not root.is_dir():
-        raise BundleError(f"{root} does not exist; train a model, or name a bundle")
-    manifests, damaged = [], None
-    for path in root.iterdir():
-        if path.name.startswith(".") or not (path / MANIFEST).exists():
-            continue
+
+    def __init__(self, root: Path, key: bytes | None = None) -> None:
+        self._root, self._key = root, key
+        self._known: dict[Path, tuple[_FileStates, Manifest | BundleError]] = {}
+
+    def find(self) -> dict[str, Manifest]:
+        """Return the manifests by version, oldest first.
+
+        The root is a bundle itself or a folder of bundles. A bundle with a damaged manifest, or without the required
+        signature, is left out with a warning, so that the others can be served.
+
+        Raises:
+            BundleError: no bundle can be used.
+        """
+        if (self._root / MANIFEST).exists():
+            manifest = self._read(self._root)
+            if isinstance(manifest, BundleError):
+                raise manifest
+            return {manifest.version: manifest}
+        if not self._root.is_dir():
+            raise BundleError(f"{self._root} does not exist; train a model, or name a bundle")
+        folders = [path for path in self._root.iterdir() if path.name[:1] != "." and (path / MANIFEST).exists()]
+        results = [self._read(folder) for folder in folders]
+        self._known = {folder: known for folder, known in self._known.items() if folder in folders}
+        manifests = [result for result in results if isinstance(result, Manifest)]
+        if not manifests:
+            errors = [result for result in results if isinstance(result, BundleError)]
+            raise (
+                errors[-1]
+                if errors
+                else BundleError(f"{self._root} holds no bundle; train a model, or name a bundle")
+            )
+        manifests.sort(key=lambda manifest: (manifest.created, manifest.version))
+        return {manifest.version: manifest for manifest in manifests}
+
+    def _read(self, folder: Path) -> Manifest | BundleError:
+        states = tuple(_file_state(folder / name) for name in (MANIFEST, SIGNATURE))
+        known = self._known.get(folder)
+        if known is not None and known[0] == states:
+            return known[1]
+        result: Manifest | BundleError
         try:
-            manifests.append((read_manifest(path, key), path))
+            result = read_manifest(folder, self._key)
         except BundleError as error:
-            _log.warning("bundle left out: %s", error)
-            damaged = error
-    manifests.sort(key=lambda entry: (entry[0]["created"], entry[0]["version"]))
-    if not manifests:
-        raise damaged or BundleError(f"{root} holds no bundle; train a model, or name a bundle")
-    return {manifest["version"]: path for manifest, path in manifests}
+            if folder != self._root:
+                _log.warning("bundle left out: %s", error)
+            result = error
+        self._known[folder] = states, result
+        return result
 
 
-def verified_file(folder: Path, name: str, manifest: dict[str, Any], largest: int | None = None) -> FileBytes:
-    """The bytes of a file that the manifest names, as it names them; raises `BundleError`.
+def _file_state(path: Path) -> tuple[int, int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
-    A file of more than `largest` bytes is refused before it is read.
+
+def find_bundles(root: Path, key: bytes | None = None) -> dict[str, Path]:
+    """Return the bundles' folders by version; see `ManifestReader.find`."""
+    return {version: manifest.folder for version, manifest in ManifestReader(root, key).find().items()}
+
+
+def verified_file(manifest: Manifest, name: str, max_bytes: int | None = None) -> FileBytes:
+    """Return the bytes of a file that the manifest names.
+
+    Raises:
+        BundleError: the file is not the one in the manifest, or has more than `max_bytes` bytes. Such a file is
+            refused before it is read.
     """
-    path, entry = folder / name, manifest["files"][name]
+    path, entry = manifest.folder / name, manifest.files[name]
     try:
         if path.is_symlink() or path.stat().st_size != entry["bytes"]:
             raise BundleError(f"{path} is not the file of {entry['bytes']} bytes that the manifest names")
-        if largest is not None and entry["bytes"] > largest:
-            raise BundleError(f"{path} is larger than the config allows ({largest} bytes)")
+        if max_bytes is not None and entry["bytes"] > max_bytes:
+            raise BundleError(f"{path} is larger than the config allows ({max_bytes} bytes)")
         data = read_file(path)
         expected = entry["sha256"]
     except (OSError, KeyError, TypeError) as error:

@@ -1,7 +1,9 @@
-"""The signature of a bundle: HMAC-SHA256 over its manifest, which names the SHA-256 of everything else.
+"""Signature of a bundle: HMAC-SHA256 of its manifest.
 
-It is optional, and symmetric: who can check can also sign. It keeps out a bundle from somebody who can write to the
-folder of bundles and nothing more.
+The manifest holds the SHA-256 of all other files.
+
+The signature is optional and symmetric: a service that can check it could also sign. It protects against a bundle
+from somebody who can only write to the model registry (decision 0022).
 """
 
 from __future__ import annotations
@@ -15,24 +17,27 @@ from pathlib import Path
 
 SIGNATURE = "manifest.sig"
 KEY_VARIABLE = "RECBLR_BUNDLE_KEY"
-_KEY_FORM = r"[!-~]{32,512}"
-_LARGEST = 1024
+KEY_PATTERN = r"[!-~]{32,512}"
+_MAX_SIGNATURE_BYTES = 1024
 
 
-class KeyUnusable(Exception):
-    """The key in the environment cannot sign; the message is one sentence."""
+class SigningKeyError(Exception):
+    """The signing key in the environment cannot be used.
+
+    The message gives the reason in one sentence.
+    """
 
 
 def signature_of(manifest: bytes, key: bytes) -> str:
-    """What `SIGNATURE` holds beside a manifest of these bytes: 64 hex digits."""
+    """Return the signature of a manifest of these bytes: 64 hex digits."""
     return hmac.new(key, manifest, hashlib.sha256).hexdigest()
 
 
 def is_signed(folder: Path, manifest: bytes, key: bytes) -> bool:
-    """Whether the bundle in `folder` carries the signature of `manifest` by `key`."""
+    """Return whether the bundle holds the signature of `manifest` by `key`."""
     path = folder / SIGNATURE
     try:
-        if path.is_symlink() or path.stat().st_size > _LARGEST:
+        if path.is_symlink() or path.stat().st_size > _MAX_SIGNATURE_BYTES:
             return False
         found = path.read_bytes().strip()
     except OSError:
@@ -41,10 +46,10 @@ def is_signed(folder: Path, manifest: bytes, key: bytes) -> bool:
 
 
 def signing_key(environment: Mapping[str, str] = os.environ) -> bytes | None:
-    """The key by which bundles are signed at publication; None: they are not. Raises `KeyUnusable`."""
+    """Return the key that signs published bundles, or None; raises `SigningKeyError`."""
     key = environment.get(KEY_VARIABLE)
     if not key:
         return None
-    if not re.fullmatch(_KEY_FORM, key):
-        raise KeyUnusable(f"{KEY_VARIABLE} must be 32 to 512 printable ASCII characters without spaces")
+    if not re.fullmatch(KEY_PATTERN, key):
+        raise SigningKeyError(f"{KEY_VARIABLE} must be 32 to 512 printable ASCII characters without spaces")
     return key.encode()

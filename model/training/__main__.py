@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from model.bundle.bundle import BundleError
-from model.bundle.signature import KeyUnusable, signing_key
+from model.bundle.signature import SigningKeyError, signing_key
 from model.config import ConfigError
 from model.training.cli import evaluate_command as evaluate
 from model.training.cli import export_command as export
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.name} is not installed; install the 'train' extra: pip install 'recblr-service[train]'")
     except KeyboardInterrupt:
         return _fail("stopped; the same command goes on from where it stood")
-    except (DataError, BundleError, ConfigError, KeyUnusable) as error:
+    except (DataError, BundleError, ConfigError, SigningKeyError) as error:
         return _fail(str(error))
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):

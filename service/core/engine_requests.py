@@ -1,4 +1,4 @@
-"""What the engine is asked, and what it answers."""
+"""Requests to the engine and their results."""
 
 from __future__ import annotations
 
@@ -7,32 +7,39 @@ from typing import NamedTuple
 
 
 class TopK(NamedTuple):
-    """Ask for the `k` best items, without those of the user's history if `exclude_seen`."""
+    """Query for the `k` best items, without the items of the user's history if `exclude_seen`."""
 
     k: int
     exclude_seen: bool
 
 
 class RankCandidates(NamedTuple):
-    """Ask for the scores of these items, best first; unknown ones come last with score None."""
+    """Query for the scores of these items, best first; unknown items come last, with score None."""
 
     candidates: tuple[str, ...]
 
 
-class EngineRequest(NamedTuple):
-    """One user's work for the engine: fold `items`, oldest first, into `state` (None: a new history), then answer.
+Query = TopK | RankCandidates
 
-    `judged` are indices of `items`, ascending, all of known ones: where did each stand before it was folded?
+
+class EngineRequest(NamedTuple):
+    """One user's work for the engine: replay `items` onto `state`, then answer `query`.
+
+    Attributes:
+        state: The state to begin from; None for a new history.
+        items: Item ids to replay, oldest first.
+        query: The query to answer from the new state, if any.
+        evaluated: Ascending indices of known `items` whose rank is wanted under the state before their replay.
     """
 
     state: bytes | None
     items: tuple[str, ...]
-    ask: TopK | RankCandidates | None
+    query: Query | None
     evaluated: tuple[int, ...] = ()
 
 
 class ScoredItem(NamedTuple):
-    """An item and its score (a dot product; higher is better; comparable within one answer only)."""
+    """An item and its score: a dot product, higher is better, comparable within one answer only."""
 
     item_id: str
     score: float | None
@@ -41,11 +48,12 @@ class ScoredItem(NamedTuple):
 
 
 class TargetRank(NamedTuple):
-    """Where an item stood in the order of a state's answers: 1 is the best, 0 nowhere.
+    """Rank of a target item under one state; 1 is the best, 0 stands for no rank.
 
-    cold          no known item had reached the state
-    among_all     among all items of the model; 0 beyond the first 100 where an index answers
-    among_unseen  among those that `exclude_seen` leaves; 0 also for an item that it leaves out
+    Attributes:
+        cold: Whether the state had replayed no known item.
+        among_all: The rank among all items of the model; 0 beyond the first 100 if an index searches.
+        among_unseen: The rank among the items that `exclude_seen` leaves; 0 also for a seen target.
     """
 
     cold: bool
@@ -54,7 +62,14 @@ class TargetRank(NamedTuple):
 
 
 class EngineResult(NamedTuple):
-    """The state after a turn, its answer, whether no known item has ever reached the state; what `judged` asked."""
+    """Result of one `EngineRequest`.
+
+    Attributes:
+        state: The state after the replay.
+        cold: Whether the state has replayed no known item.
+        items: The answer to the query; empty without one.
+        ranks: One rank for each index of `evaluated`, in order.
+    """
 
     state: bytes
     cold: bool
@@ -63,4 +78,4 @@ class EngineResult(NamedTuple):
 
 
 class StateDamagedError(Exception):
-    """The engine was handed state bytes that cannot be its own."""
+    """The bytes are not a state of this engine."""

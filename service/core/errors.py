@@ -8,8 +8,8 @@ class ServiceError(Exception):
 
     `code` is the stable, machine-readable name in the answer; the message is for people and must never carry
     secrets, another user's data or where the service's parts run. `for_log` says the same to the operator, who may
-    know that. One exception: `RolloutRefused` and `RolloutUnfinished` name workers (host and process), for only keys for
-    the administration hear of these, and whoever exchanges models must know which worker to look at.
+    know that. One exception: `RolloutRefused` and `RolloutUnfinished` name workers (host and process): only keys of
+    the admin scope receive them.
     """
 
     code = "internal_error"

@@ -49,12 +49,6 @@ class Engine(Protocol):
         ...
 
 
-# What a batch of the engine's work consists of: the engine comes along, for a reload exchanges the live one,
-# and in an A/B test two of them answer all the time.
-EngineJob = tuple[Engine, EngineRequest]
-SimilarJob = tuple[Engine, str, int]
-
-
 class BundleRefusedError(Exception):
     """A bundle, or the folder of bundles, cannot be used; the message says why in one sentence.
 
@@ -132,20 +126,20 @@ class Models(Protocol):
 class Meter(Protocol):
     """What the use cases report about themselves."""
 
-    def fold(self, events: int) -> None:
-        """A turn folded so many pending events."""
+    def events_replayed(self, count: int) -> None:
+        """Count the pending events that one request replayed."""
         ...
 
     def cold_start(self) -> None:
-        """An answer came from a history without known items."""
+        """Count an answer for a history without known items."""
         ...
 
     def snapshot_damaged(self) -> None:
-        """A memo failed its check and is being rebuilt."""
+        """Count a snapshot that failed its check and is replaced by a replay."""
         ...
 
-    def evaluated(self, model_version: str, place: TargetRank) -> None:
-        """An event's item stood there for this model before the event."""
+    def event_evaluated(self, model_version: str, rank: TargetRank) -> None:
+        """Record the rank that this model gave an event's item before the event."""
         ...
 
 

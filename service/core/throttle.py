@@ -1,4 +1,4 @@
-"""Work that takes no more than its share of the time."""
+"""Throttle for background work."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import asyncio
 import time
 
 
-async def rest(began: float, share: float) -> None:
-    """For so long that the work since `began`, a time of `monotonic`, was no more than `share` of the time."""
-    await asyncio.sleep((time.monotonic() - began) * (1 / share - 1))
+async def throttle(started_at: float, max_fraction: float) -> None:
+    """Sleep so that the work since `started_at` uses at most `max_fraction` of the elapsed time.
+
+    Args:
+        started_at: when the work began, as `time.monotonic()`.
+        max_fraction: above 0, at most 1.
+    """
+    await asyncio.sleep((time.monotonic() - started_at) * (1 / max_fraction - 1))

@@ -1,6 +1,8 @@
-"""Turns (state, items) into (state, scores). The only part of the service that knows the model."""
+"""Engine: replays items onto states and scores items.
 
-from service.engine.batch_runner import run_engine_requests, run_similar
+The only part of the service that imports the model.
+"""
+
 from service.engine.loader import BundleLoader, DeviceRefusedError
 
-__all__ = ["BundleLoader", "DeviceRefusedError", "run_engine_requests", "run_similar"]
+__all__ = ["BundleLoader", "DeviceRefusedError"]

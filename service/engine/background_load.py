@@ -1,4 +1,4 @@
-"""Work that takes seconds, beside requests that take milliseconds."""
+"""Background execution of long work, such as loading a model."""
 
 from __future__ import annotations
 
@@ -9,34 +9,38 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from service.core.jobs.low_priority_thread import give_way
+from service.core.jobs.low_priority_thread import lower_thread_priority
 
 Result = TypeVar("Result")
 
-# So many passes over the young until the collector's next full one: more than there will be.
+# Threshold of the collector's oldest generation that is never reached.
 _NEVER = 2**30
 
 _one_at_a_time = threading.Lock()
 
 
-async def aside(work: Callable[[], Result]) -> Result:
-    """The result of `work`, from a thread of its own that gives way to the others; one such work at a time."""
-    thread = ThreadPoolExecutor(1, "aside", initializer=give_way)
+async def run_in_background(work: Callable[[], Result]) -> Result:
+    """Run `work` in a low-priority thread and return its result.
+
+    One such work runs at a time.
+    """
+    thread = ThreadPoolExecutor(1, "background-load", initializer=lower_thread_priority)
     try:
-        return await asyncio.get_running_loop().run_in_executor(thread, _quietly, work)
+        return await asyncio.get_running_loop().run_in_executor(thread, _run_without_full_collections, work)
     finally:
         thread.shutdown(wait=False)
 
 
-def _quietly(work: Callable[[], Result]) -> Result:
-    """Do it without full passes of the garbage collector over what it makes, then or later: that is there to stay.
+def _run_without_full_collections(work: Callable[[], Result]) -> Result:
+    """Run `work` without full garbage collections, then freeze the objects it made.
 
-    The short passes over what is young go on. What is frozen is never looked at again, and without these it would be
-    the garbage of all requests that come meanwhile, too: at each reload more.
+    A full collection walks all objects of a loaded model and stops every thread, also later, unless they are frozen
+    (decision 0035). Frozen objects are never collected. Collections of young objects go on meanwhile, so that garbage
+    of concurrent requests is not frozen with the model (decision 0072).
     """
     with _one_at_a_time:
         thresholds = gc.get_threshold()
-        gc.collect()  # it has little to go over: whatever is large was frozen when it was made
+        gc.collect()  # fast, because earlier models are frozen
         gc.set_threshold(*thresholds[:2], _NEVER)
         try:
             result = work()

@@ -1,4 +1,4 @@
-"""core.ports.Engine over a bundle: turns become folds and searches. Where these are computed is handed in."""
+"""Engine over a bundle: turns requests into replays and searches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from model.bundle.bundle import Bundle
-from model.state_layout import F32
+from model.state_layout import WORD_BYTES
 from service.core.engine_requests import (
     EngineRequest,
     EngineResult,
@@ -20,23 +20,25 @@ from service.core.engine_requests import (
     TopK,
 )
 from service.core.errors import ItemNotFound
+from service.engine.arrays import F32, I64
 from service.engine.interfaces import Recurrence, Search
-from service.engine.search.exact import Queries
-from service.engine.state_codec import Batch, join
-from service.engine.state_codec_kernels import Index
+from service.engine.search.queries import TopKQueries
+from service.engine.state_codec import StateBatch, join_states
 
 
 class BundleEngine:
-    """A loaded model; see core.ports.Engine, of which a subclass adds `cost`."""
+    """A loaded model; see core.ports.Engine. A subclass adds `cost`."""
 
-    def __init__(self, bundle: Bundle, folder: Recurrence, search: Search) -> None:
-        self._bundle = replace(bundle, weights={})  # folder and search have theirs; a large table is not kept twice
-        self._folder, self._search = folder, search
+    def __init__(self, bundle: Bundle, recurrence: Recurrence, search: Search) -> None:
+        # The backends hold the weights; a large table must not be held twice.
+        self._bundle = replace(bundle, weights={})
+        self._recurrence, self._search = recurrence, search
+        self._layout = recurrence.codec.layout
         self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
-        # What a model without a start token says before the first item.
+        # A model without a start token orders items by popularity before a user's first item.
         self._popularity = np.array([item.popularity for item in bundle.items], np.float32)
-        self._popular = 1 + np.argsort(-self._popularity, kind="stable")
-        self._by_popularity = [0, *(1 + np.argsort(self._popular, kind="stable")).tolist()]
+        self._rows_by_popularity = 1 + np.argsort(-self._popularity, kind="stable")
+        self._popularity_ranks = [0, *(1 + np.argsort(self._rows_by_popularity, kind="stable")).tolist()]
 
     @property
     def version(self) -> str:
@@ -44,52 +46,62 @@ class BundleEngine:
         return self._bundle.version
 
     def knows(self, item_id: str) -> bool:
-        """Whether the model has an embedding for the item."""
+        """Return whether the model has an embedding for the item."""
         return item_id in self._rows
 
     def describe(self) -> dict[str, Any]:
-        """Version, config, metrics and training-data summary, ready for JSON."""
+        """Return version, config, metrics and training-data summary, ready for JSON."""
         return {
             "version": self._bundle.version,
             "created": self._bundle.created,
             "config": self._bundle.config.to_dict(),
-            "metrics": dict(self._bundle.metrics) | self._search.measured(),
+            "metrics": dict(self._bundle.metrics) | self._search.metrics(),
             "training_data": dict(self._bundle.training_data),
         }
 
     def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
-        """Fold and answer all turns as one batch; see core.ports.Engine."""
-        states = [self._folder.new_history if request.state is None else request.state for request in requests]
-        batch = join([state if len(state) % 4 == 0 else b"" for state in states])
-        sound: list[bool] = self._folder.sound(batch).tolist()
-        known = self._rows
-        rows = [[row for item in request.items if (row := known.get(item))] for request in requests]
+        """Replay and answer all requests as one batch; see core.ports.Engine."""
+        states = [self._recurrence.initial_state if request.state is None else request.state for request in requests]
+        batch = join_states([state if len(state) % WORD_BYTES == 0 else b"" for state in states])
+        valid: list[bool] = self._recurrence.valid(batch).tolist()
+        rows = [self._known_rows(request.items) for request in requests]
         ranks: dict[int, list[TargetRank]] = {}
-        if evaluated := [n for n, request in enumerate(requests) if request.evaluated and sound[n]]:
-            ranks, moved = self._evaluate(requests, evaluated, states, rows, batch)
-            if moved:
-                batch = join([state if fit else b"" for state, fit in zip(states, sound, strict=True)])
-        pending = [n for n in range(len(requests)) if rows[n] and sound[n]]
-        if pending:
-            for n, state in zip(pending, self._folder.fold(batch, pending, [rows[n] for n in pending]), strict=True):
+        if evaluated := [n for n, request in enumerate(requests) if request.evaluated and valid[n]]:
+            ranks, advanced = self._evaluate(requests, evaluated, states, rows, batch)
+            if advanced:
+                batch = join_states([state if ok else b"" for state, ok in zip(states, valid, strict=True)])
+        if pending := [n for n in range(len(requests)) if rows[n] and valid[n]]:
+            after = self._recurrence.replay(batch, pending, [rows[n] for n in pending])
+            for n, state in zip(pending, after, strict=True):
                 states[n] = state
-        return self._answers(requests, states, sound, ranks)
+        return self._results(requests, states, valid, ranks)
 
     def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
-        """The `k` items nearest by cosine; see core.ports.Engine."""
+        """Return the `k` items nearest by cosine; see core.ports.Engine."""
         row = self._rows.get(item_id)
         if row is None:
             raise ItemNotFound("the live model does not know this item")
-        best = self._search.nearest(row, k)
-        return self._scored(best.rows[0], best.scores[0], int(best.found[0]))
+        result = self._search.nearest(row, k)
+        return self._scored_items(result.rows[0], result.scores[0], int(result.lengths[0]))
 
     def difference(self, state: bytes, expected: bytes) -> float:
-        """max |state - expected| / max |expected| over the recurrent state; see core.ports.Engine."""
+        """Return the relative difference of two states; see core.ports.Engine."""
         for data in (state, expected):
-            if len(data) % 4 or not self._folder.sound(join([data]))[0]:
+            if len(data) % WORD_BYTES or not self._recurrence.valid(join_states([data]))[0]:
                 raise self._damaged(data)
-        found, wanted = self._folder.recurrent(state), self._folder.recurrent(expected)
+        found, wanted = self._recurrence.recurrent_values(state), self._recurrence.recurrent_values(expected)
         return float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
+
+    def _known_rows(self, items: Sequence[str]) -> list[int]:
+        known = self._rows
+        return [row for item in items if (row := known.get(item))]
+
+    def _is_cold(self, state: bytes) -> bool:
+        return len(state) == self._layout.float_bytes
+
+    def _damaged(self, data: bytes) -> StateDamagedError:
+        size = self._layout.float_bytes
+        return StateDamagedError(f"{len(data)} bytes are not a state of {size} bytes and rows")
 
     def _evaluate(
         self,
@@ -97,129 +109,142 @@ class BundleEngine:
         evaluated: Sequence[int],
         states: list[bytes],
         rows: list[list[int]],
-        batch: Batch,
+        batch: StateBatch,
     ) -> tuple[dict[int, list[TargetRank]], bool]:
-        """Places for the judged turns. Their `states` and `rows` go on to where the last judged event is next.
+        """Rank the target items of the evaluated events.
 
-        Says also whether a state went on; until one does, `batch` holds all states.
+        `evaluated` are indices of requests with valid states, and `batch` holds the states as given. The n-th
+        evaluated events of all requests are ranked together, after a replay of the events before them (decision
+        0053). `states` are advanced to each request's last evaluated event, and `rows` then hold the rest.
 
-        The n-th judged event of every turn is placed in one go, after a fold of what came before it.
+        Returns:
+            The ranks by request, and whether any state was advanced.
         """
-        found: dict[int, list[TargetRank]] = {n: [] for n in evaluated}
-        begun, moved = dict.fromkeys(evaluated, 0), False
+        ranks: dict[int, list[TargetRank]] = {n: [] for n in evaluated}
+        replayed, advanced = dict.fromkeys(evaluated, 0), False
         for nth in range(max(len(requests[n].evaluated) for n in evaluated)):
-            asked = [n for n in evaluated if nth < len(requests[n].evaluated)]
-            parts = {n: self._known(requests[n].items[begun[n] : requests[n].evaluated[nth]]) for n in asked}
-            if before := [n for n in asked if parts[n]]:
-                joined, everyone = join([states[n] for n in before]), range(len(before))
-                after = self._folder.fold(joined, everyone, [parts[n] for n in before])
+            current = [n for n in evaluated if nth < len(requests[n].evaluated)]
+            targets, before = [], {}
+            for n in current:
+                items, event = requests[n].items, requests[n].evaluated[nth]
+                if known := self._known_rows(items[replayed[n] : event]):
+                    before[n] = known
+                replayed[n] = event
+                targets.append(self._rows[items[event]])
+            if before:
+                joined = join_states([states[n] for n in before])
+                after = self._recurrence.replay(joined, range(len(before)), list(before.values()))
                 for n, state in zip(before, after, strict=True):
                     states[n] = state
-                moved = True
-            begun |= {n: requests[n].evaluated[nth] for n in asked}
-            targets = [self._rows[requests[n].items[begun[n]]] for n in asked]
-            own = [states[n] for n in asked]
-            queries = (
-                self._queries(join(own), [0] * len(own)) if moved else self._queries(batch, [0] * len(own), asked)
-            )
-            for n, place in zip(asked, self._ranks(own, queries, targets), strict=True):
-                found[n].append(place)
-        if moved:
+                advanced = True
+            current_states = [states[n] for n in current]
+            if advanced:
+                queries = self._queries(join_states(current_states), [0] * len(current))
+            else:
+                queries = self._queries(batch, [0] * len(current), current)
+            for n, rank in zip(current, self._target_ranks(current_states, queries, targets), strict=True):
+                ranks[n].append(rank)
+        if advanced:
             for n in evaluated:
-                rows[n] = self._known(requests[n].items[begun[n] :])
-        return found, moved
+                rows[n] = self._known_rows(requests[n].items[replayed[n] :])
+        return ranks, advanced
 
-    def _ranks(self, states: Sequence[bytes], queries: Queries, targets: Sequence[int]) -> list[TargetRank]:
+    def _target_ranks(
+        self, states: Sequence[bytes], queries: TopKQueries, targets: Sequence[int]
+    ) -> list[TargetRank]:
         cold = [self._is_cold(state) for state in states]
-        ranks = self._search.ranks(queries, np.array(targets))
+        ranks = self._search.target_ranks(queries, np.array(targets))
         found = list(map(TargetRank, cold, ranks.among_all.tolist(), ranks.among_unseen.tolist()))
         if self._bundle.config.start_token:
             return found
-        by_popularity = self._by_popularity
+        popularity_ranks = self._popularity_ranks
         return [
-            TargetRank(True, by_popularity[row], by_popularity[row]) if place.cold else place
-            for place, row in zip(found, targets, strict=True)
+            TargetRank(True, popularity_ranks[row], popularity_ranks[row]) if rank.cold else rank
+            for rank, row in zip(found, targets, strict=True)
         ]
 
-    def _known(self, items: Sequence[str]) -> list[int]:
-        return [row for item in items if (row := self._rows.get(item))]
-
-    def _damaged(self, data: bytes) -> StateDamagedError:
-        return StateDamagedError(f"these {len(data)} bytes are no state of {4 * self._folder.floats} bytes and rows")
-
-    def _answers(
+    def _results(
         self,
         requests: Sequence[EngineRequest],
         states: Sequence[bytes],
-        sound: Sequence[bool],
+        valid: Sequence[bool],
         ranks: dict[int, list[TargetRank]],
     ) -> list[EngineResult | StateDamagedError]:
-        best = self._best(requests, states, [n for n in range(len(requests)) if sound[n]])
-        answers: list[EngineResult | StateDamagedError] = []
+        top_k = self._top_k(requests, states, [n for n in range(len(requests)) if valid[n]])
+        results: list[EngineResult | StateDamagedError] = []
         for n, (request, state) in enumerate(zip(requests, states, strict=True)):
-            if sound[n]:
-                items = self._rank(request.ask, state) if isinstance(request.ask, RankCandidates) else best.get(n, ())
-                answers.append(EngineResult(state, self._is_cold(state), items, tuple(ranks.get(n, ()))))
+            if valid[n]:
+                query = request.query
+                items = self._rank(query, state) if isinstance(query, RankCandidates) else top_k.get(n, ())
+                results.append(EngineResult(state, self._is_cold(state), items, tuple(ranks.get(n, ()))))
             else:
-                answers.append(self._damaged(state))
-        return answers
+                results.append(self._damaged(state))
+        return results
 
-    def _is_cold(self, state: bytes) -> bool:
-        return len(state) == 4 * self._folder.floats
-
-    def _best(
-        self, requests: Sequence[EngineRequest], states: Sequence[bytes], sound: Sequence[int]
+    def _top_k(
+        self, requests: Sequence[EngineRequest], states: Sequence[bytes], valid: Sequence[int]
     ) -> dict[int, tuple[ScoredItem, ...]]:
-        """What those turns hear that ask for the best items."""
-        answers, asked, counts, excluding = {}, [], [], []
-        for n in sound:
-            if isinstance(ask := requests[n].ask, TopK):
+        """Return the results of top-k requests, by index of the request."""
+        results, searched, ks, exclude_seen = {}, [], [], []
+        for n in valid:
+            if isinstance(query := requests[n].query, TopK):
                 if self._is_cold(states[n]) and not self._bundle.config.start_token:
-                    rows = self._popular[: ask.k]
-                    answers[n] = self._scored(rows, self._popularity[rows - 1], len(rows))
+                    rows = self._rows_by_popularity[: query.k]
+                    results[n] = self._scored_items(rows, self._popularity[rows - 1], len(rows))
                 else:
-                    asked.append(n)
-                    counts.append(ask.k)
-                    excluding.append(ask.exclude_seen)
-        if asked:
-            best = self._search.best(self._queries(join([states[n] for n in asked]), counts, None, excluding))
-            for n, rows, scores, found in zip(asked, best.rows, best.scores, best.found.tolist(), strict=True):
-                answers[n] = self._scored(rows, scores, found)
-        return answers
+                    searched.append(n)
+                    ks.append(query.k)
+                    exclude_seen.append(query.exclude_seen)
+        if searched:
+            batch = join_states([states[n] for n in searched])
+            found = self._search.top_k(self._queries(batch, ks, None, exclude_seen))
+            for n, rows, scores, length in zip(
+                searched, found.rows, found.scores, found.lengths.tolist(), strict=True
+            ):
+                results[n] = self._scored_items(rows, scores, length)
+        return results
 
     def _queries(
         self,
-        batch: Batch,
-        counts: Sequence[int],
-        which: Sequence[int] | None = None,
-        excluding: Sequence[bool] | None = None,
-    ) -> Queries:
-        """What the outputs of a batch's states ask, or of some; `excluding`: each without what it has seen."""
-        start, end = batch.starts[:-1], batch.starts[1:]
-        if which is not None:
-            start, end = start[which], end[which]
-        outputs = start[:, None] + np.arange(self._bundle.config.dim)
-        begin = start + self._folder.floats
-        if excluding is not None:
-            begin = np.where(excluding, begin, end)
-        return Queries(batch.numbers[outputs], np.array(counts), batch.words, begin, end)
+        batch: StateBatch,
+        k: Sequence[int],
+        selected: Sequence[int] | None = None,
+        exclude_seen: Sequence[bool] | None = None,
+    ) -> TopKQueries:
+        """Return the queries of a batch's states.
 
-    def _rank(self, ask: RankCandidates, state: bytes) -> tuple[ScoredItem, ...]:
-        rows = np.array([self._rows.get(item, 0) for item in ask.candidates], np.int64)
-        scores = self._search.scores(rows, np.frombuffer(state, np.float32, self._bundle.config.dim))
+        Args:
+            batch: valid states.
+            k: how many rows each query asks for.
+            selected: indices of the states to query; None: all.
+            exclude_seen: whether each query excludes the state's rows; None: all do.
+        """
+        start, end = batch.starts[:-1], batch.starts[1:]
+        if selected is not None:
+            start, end = start[selected], end[selected]
+        output_words = start[:, None] + np.arange(self._layout.dim)
+        excluded_start = start + self._layout.rows_start
+        if exclude_seen is not None:
+            excluded_start = np.where(exclude_seen, excluded_start, end)
+        return TopKQueries(batch.floats[output_words], np.array(k), batch.words, excluded_start, end)
+
+    def _rank(self, query: RankCandidates, state: bytes) -> tuple[ScoredItem, ...]:
+        """Return the candidates by score; unknown ones are last, without a score."""
+        rows = np.array([self._rows.get(item, 0) for item in query.candidates], np.int64)
+        scores = self._search.scores(rows, self._layout.output(state))
         scores[rows == 0] = -np.inf
         order = np.lexsort((rows, -scores)).tolist()
         items = self._bundle.items
         return tuple(
-            ScoredItem(ask.candidates[n], float(scores[n]), items[row - 1].title, items[row - 1].categories)
+            ScoredItem(query.candidates[n], float(scores[n]), items[row - 1].title, items[row - 1].categories)
             if (row := int(rows[n]))
-            else ScoredItem(ask.candidates[n], None)
+            else ScoredItem(query.candidates[n], None)
             for n in order
         )
 
-    def _scored(self, rows: Index, scores: F32, found: int) -> tuple[ScoredItem, ...]:
-        items, answer = self._bundle.items, []
-        for row, score in zip(rows[:found].tolist(), scores[:found].tolist(), strict=True):
+    def _scored_items(self, rows: I64, scores: F32, length: int) -> tuple[ScoredItem, ...]:
+        items, found = self._bundle.items, []
+        for row, score in zip(rows[:length].tolist(), scores[:length].tolist(), strict=True):
             item = items[row - 1]
-            answer.append(ScoredItem(item.item_id, score, item.title, item.categories))
-        return tuple(answer)
+            found.append(ScoredItem(item.item_id, score, item.title, item.categories))
+        return tuple(found)

@@ -1,4 +1,4 @@
-"""What an engine is put together from: one folds states, the other finds items."""
+"""Interfaces of an engine's two backends: recurrence and search."""
 
 from __future__ import annotations
 
@@ -8,53 +8,71 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from model.state_layout import F32
-from service.engine.search.exact import Best, Queries, TargetRanks
-from service.engine.state_codec import Batch
-from service.engine.state_codec_kernels import Index
+from service.engine.arrays import F32, I64
+from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
+from service.engine.state_codec import StateBatch, StateCodec
 
 
 class Recurrence(Protocol):
-    """Folds items into packed states (model.state_layout) of one model.
+    """Replays items onto the packed states of one model (model.state_layout).
 
-    floats: how many 4-byte words of a state are numbers; new_history: the state before any item.
+    codec          the format of the states
+    initial_state  the state before any item
     """
 
-    floats: int
-    new_history: bytes
+    codec: StateCodec
+    initial_state: bytes
 
-    def sound(self, states: Batch) -> NDArray[np.bool_]:
-        """Which states can have come from a fold."""
+    def valid(self, states: StateBatch) -> NDArray[np.bool_]:
+        """Return which states can be results of a replay."""
         ...
 
-    def fold(self, states: Batch, picked: Sequence[int], rows: Sequence[Sequence[int] | Index]) -> list[bytes]:
-        """The picked states, which must be sound, after their items' rows: at least one each."""
+    def replay(self, states: StateBatch, selected: Sequence[int], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
+        """Advance some states by the rows of their items.
+
+        Args:
+            states: packed states.
+            selected: indices of the states to advance, which must be valid.
+            rows: for each selected state the rows of its items, oldest first; at least one.
+
+        Returns:
+            The selected states after their items.
+        """
         ...
 
-    def recurrent(self, state: bytes) -> F32:
-        """Every number of a sound state's recurrence, the first layer's conv inputs computed."""
+    def recurrent_values(self, state: bytes) -> F32:
+        """Return all recurrent numbers of a valid state.
+
+        The first layer's conv inputs, which are not stored, are recomputed.
+        """
         ...
 
 
 class Search(Protocol):
-    """Finds rows of the embedding table (V + 1, D). Equal scores are in order of row; row 0 is no answer."""
+    """Finds rows of the embedding table (V + 1, D).
 
-    def best(self, queries: Queries) -> Best:
-        """The rows of the highest products."""
+    Equal scores are in order of row. Row 0 is not an item and never found.
+    """
+
+    def top_k(self, queries: TopKQueries) -> TopKResult:
+        """Return the rows with the highest products."""
         ...
 
-    def ranks(self, queries: Queries, targets: Index) -> TargetRanks:
-        """Where row targets[q] stands in the order of `best`, for each query, whose count does not matter."""
+    def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
+        """Return the rank of each query's target row among the query's results.
+
+        targets (Q,) are rows. The order is that of `top_k` without a limit; the queries' k is ignored.
+        """
         ...
 
-    def nearest(self, row: int, k: int) -> Best:
-        """The rows nearest to this one by cosine, without itself; one query's answer."""
+    def nearest(self, row: int, k: int) -> TopKResult:
+        """Return the `k` rows nearest to `row` by cosine, without `row`."""
         ...
 
-    def scores(self, rows: Index, output: F32) -> F32:
-        """The products of `output` (D,) with these rows (N,)."""
+    def scores(self, rows: I64, output: F32) -> F32:
+        """Return the products of `output` (D,) and these rows (N,)."""
         ...
 
-    def measured(self) -> dict[str, float]:
-        """What the search has found out about itself, for `Engine.describe`."""
+    def metrics(self) -> dict[str, float]:
+        """Return measured properties of the search, such as its recall, for `Engine.describe`."""
         ...

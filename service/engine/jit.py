@@ -1,16 +1,18 @@
-"""Compilation of the engine's kernels with numba, and the folder that keeps the machine code between starts.
+"""Compilation of the engine's kernels with numba, cached between starts.
 
-The only module that knows numba. Its rules for the kernels' modules:
+The only module that imports numba. Rules for modules with kernels:
 
-- A kernel may call kernels of its own module only: numba notices that a module has changed, not that another one has.
-- Every argument has one type and one layout wherever it comes from, so a kernel is compiled for one signature.
+- A kernel may call kernels of its own folder only: cached code is recompiled when a file of that folder changes.
+- Every argument has one type and one memory layout at all calls, so a kernel is compiled for one signature.
 - Floating-point literals are float64 in numba, so constants are named np.float32 values.
 """
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -18,57 +20,81 @@ import numba
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _log = logging.getLogger(__name__)
-_compiled: list[Any] = []
+_dispatchers: list[Any] = []
 
 
 def kernel(function: Kernel) -> Kernel:
-    """Compile at the first call, without the GIL. Products and sums may fuse; their order stays as written."""
+    """Compile at the first call, without the GIL.
+
+    Multiplications and additions may be fused; the order of operations stays as written.
+    """
     return _compile(function, {"contract"})
 
 
 def reduction(function: Kernel) -> Kernel:
-    """As `kernel`, for a function of nothing but sums over an axis, which may be reordered to be vectorised."""
+    """Compile a function that only sums over an axis.
+
+    Unlike in `kernel`, additions may be reordered, so that they are vectorised.
+    """
     return _compile(function, {"contract", "reassoc", "nsz"})
 
 
-def _compile(function: Kernel, liberties: set[str]) -> Kernel:
-    # numpy's error model: a division is not tested for zero, or no loop with one in it would be vectorised.
-    options: dict[str, Any] = {"nogil": True, "fastmath": liberties, "error_model": "numpy"}
+def _compile(function: Kernel, fast_math: set[str]) -> Kernel:
+    # numpy's error model does not test divisors for zero; the test would prevent vectorised loops.
+    options: dict[str, Any] = {"nogil": True, "fastmath": fast_math, "error_model": "numpy"}
     try:
-        compiled = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba found no folder that it may write to
-        compiled = numba.njit(**options)(function)
-    _compiled.append(compiled)
-    return compiled  # type: ignore[no-any-return]
+        dispatcher = numba.njit(cache=True, **options)(function)
+        _stamp_with_folder(dispatcher, function)
+    except (RuntimeError, AttributeError):  # no writable folder, or a numba without these attributes
+        dispatcher = numba.njit(**options)(function)
+    _dispatchers.append(dispatcher)
+    return dispatcher  # type: ignore[no-any-return]
+
+
+def _stamp_with_folder(dispatcher: Any, function: Kernel) -> None:  # noqa: ANN401 - numba has no types
+    """Make cached code depend on all files of the function's folder.
+
+    numba by itself only notices changes of the function's own file.
+    """
+    states = [(path, path.stat()) for path in sorted(Path(inspect.getfile(function)).parent.glob("*.py"))]
+    stamp = tuple((path.name, state.st_mtime_ns, state.st_size) for path, state in states)
+    cache_file = dispatcher._cache._cache_file
+    cache_file._source_stamp = (cache_file._source_stamp, stamp)
 
 
 def statistics() -> dict[str, tuple[int, int]]:
-    """For each kernel that Python has called: how many signatures came from the cache, and how many were compiled."""
+    """Return how many signatures were cached and compiled, by kernel.
+
+    Only kernels that Python has called are listed.
+    """
     found = {}
-    for dispatcher in _compiled:
-        hits, built = sum(dispatcher.stats.cache_hits.values()), sum(dispatcher.stats.cache_misses.values())
-        if dispatcher.signatures and not hits and not built:  # a kernel without a cache counts nothing
-            built = len(dispatcher.signatures)
-        if hits or built:
-            found[dispatcher.__name__] = (hits, built)
+    for dispatcher in _dispatchers:
+        cached, compiled = sum(dispatcher.stats.cache_hits.values()), sum(dispatcher.stats.cache_misses.values())
+        if dispatcher.signatures and not cached and not compiled:  # a kernel without a cache counts nothing
+            compiled = len(dispatcher.signatures)
+        if cached or compiled:
+            found[dispatcher.__name__] = (cached, compiled)
     return found
 
 
 def compilations() -> int:
-    """How many signatures this process has compiled so far."""
-    return sum(built for _, built in statistics().values())
+    """Return how many signatures this process has compiled so far."""
+    return sum(compiled for _, compiled in statistics().values())
 
 
-def log_compilation(seconds: float, built: int) -> None:
-    """Say how a warm-up went that compiled `built` signatures, and what to do where each start compiles anew."""
-    folder = next((d.stats.cache_path for d in _compiled if d.stats.cache_path), None)
-    if not built:
-        _log.info("the engine is warm after %.1f s; nothing was left to compile", seconds)
+def log_compilation(seconds: float, compiled: int) -> None:
+    """Log a warm-up that compiled so many signatures.
+
+    Warns if every start will compile again.
+    """
+    folder = next((d.stats.cache_path for d in _dispatchers if d.stats.cache_path), None)
+    if not compiled:
+        _log.info("engine warmed up, all machine code was cached: seconds=%.1f", seconds)
     elif folder is None:
         _log.warning(
-            "the engine was compiled in %.1f s, and will be at each start: no folder for its code is writable; "
-            "set NUMBA_CACHE_DIR to one that outlives the process",
+            "engine compiled, but no folder for machine code is writable, so every start compiles again; "
+            "set NUMBA_CACHE_DIR to a folder that outlives the process: seconds=%.1f",
             seconds,
         )
     else:
-        _log.info("the engine was compiled in %.1f s; its machine code is kept in %s", seconds, folder)
+        _log.info("engine compiled: seconds=%.1f cache=%s", seconds, folder)

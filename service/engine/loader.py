@@ -1,4 +1,4 @@
-"""Finds bundles and loads them: core.ports.Bundles."""
+"""Loader of bundles: verifies them and warms up their engines."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from model.bundle.bundle import Bundle, BundleError, find_bundles, load_bundle, read_manifest
+from model.bundle.bundle import Bundle, load_files
+from model.bundle.manifest import BundleError, ManifestReader
 from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, StateDamagedError, TopK
 from service.core.errors import ModelVersionNotFound
 from service.core.ports import BundleRefusedError, Engine, ModelVersion
-from service.engine.background_load import aside
+from service.engine.background_load import run_in_background
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.jit import compilations, log_compilation, statistics
 
@@ -22,14 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 class DeviceRefusedError(Exception):
-    """The service cannot start on this device; the message says why in one sentence."""
+    """The service cannot start on this device.
+
+    The message gives the reason in one sentence.
+    """
 
 
 class BundleLoader:
-    """The bundles at `path`: one bundle, or a folder of versions. See core.ports.Bundles.
-
-    With `key` only bundles that carry its signature are loaded.
-    """
+    """Loads one bundle, or a folder of bundles; see core.ports.Bundles."""
 
     def __init__(
         self,
@@ -39,42 +40,58 @@ class BundleLoader:
         key: bytes | None = None,
         device: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
+        """Configure the engines to load.
+
+        Args:
+            path: a bundle, or a folder of bundles.
+            seen_limit: how many of a user's last items a state keeps.
+            min_recall: recall@10 below which a search index is not used.
+            key: only bundles signed with this key are loaded.
+            device: where the engines run.
+        """
         self._path = path
         self._device = device
         self._min_recall = min_recall
         self._seen_limit = seen_limit
         self._key = key
-        self._stamp: frozenset[tuple[str, int, int, int]] = frozenset()
+        self._manifests = ManifestReader(path, key)
+        self._last_listing: frozenset[tuple[str, int, int, int]] = frozenset()
 
     async def published(self) -> list[ModelVersion]:
-        """See core.ports.Bundles."""
+        """List the published model versions; see core.ports.Bundles."""
         return await asyncio.to_thread(self._published)
 
     async def changed(self) -> bool:
-        """See core.ports.Bundles. No file is opened for it."""
-        before, self._stamp = self._stamp, await asyncio.to_thread(self._stamp_now)
-        return self._stamp != before
+        """Return whether the bundles may have changed since the last call.
+
+        Opens no file.
+        """
+        before, self._last_listing = self._last_listing, await asyncio.to_thread(self._listing)
+        return self._last_listing != before
 
     async def load(self, version: str) -> Engine:
-        """See core.ports.Bundles; at a first load `DeviceRefusedError`, too."""
-        if not statistics():  # no kernel has run in this process, so nobody waits for an answer either
+        """Load one version; see core.ports.Bundles.
+
+        Raises:
+            DeviceRefusedError: the device cannot be used. The first load finds out.
+        """
+        if not statistics():  # no kernel has run in this process, so there are no live requests to protect
             return await asyncio.to_thread(self._load, version)
-        return await aside(partial(self._load, version))
+        return await run_in_background(partial(self._load, version))
 
     def _published(self) -> list[ModelVersion]:
         try:
-            found = find_bundles(self._path, self._key)
-            created = {version: read_manifest(folder, self._key)["created"] for version, folder in found.items()}
+            manifests = self._manifests.find()
         except BundleError as error:
-            raise _refusal(error, self._path, "the bundle folder") from None
-        return [ModelVersion(version, (created[version], version)) for version in found]
+            raise _refused(error, self._path, "the bundle folder") from None
+        return [ModelVersion(version, (manifest.created, version)) for version, manifest in manifests.items()]
 
-    def _stamp_now(self) -> frozenset[tuple[str, int, int, int]]:
-        """Inode, size and time of the folder and of all that lies in it and in its versions."""
+    def _listing(self) -> frozenset[tuple[str, int, int, int]]:
+        """Return path, inode, size and time of all files of the versions."""
         found: set[tuple[str, int, int, int]] = set()
         folders = [self._path]
         for folder in folders:
-            with suppress(OSError):  # it went away meanwhile, or is no folder
+            with suppress(OSError):  # removed meanwhile, or not a folder
                 for path in (folder, *folder.iterdir()):
                     state = path.stat()
                     found.add((str(path), state.st_ino, state.st_size, state.st_mtime_ns))
@@ -84,36 +101,37 @@ class BundleLoader:
 
     def _load(self, version: str) -> Engine:
         try:
-            return self._loaded(version)
+            return self._load_and_warm_up(version)
         except (MemoryError, RuntimeError) as error:
-            if not _lacks_memory(error):
+            if not _is_out_of_memory(error):
                 raise
-        # Not in the handler: an exception holds on to the one it came from, and so to all that was loaded by then.
+        # Outside the handler, because a chained exception would keep everything that was loaded by then.
         raise BundleRefusedError(f"version {version} needs more memory than is left ({self._device})")
 
-    def _loaded(self, version: str) -> Engine:
+    def _load_and_warm_up(self, version: str) -> Engine:
         try:
-            found = find_bundles(self._path, self._key)
+            manifests = self._manifests.find()
         except BundleError as error:
-            raise _refusal(error, self._path, "the bundle folder") from None
-        if version not in found:
-            raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(found)}")
+            raise _refused(error, self._path, "the bundle folder") from None
+        if version not in manifests:
+            raise ModelVersionNotFound(f"there is no version {version!r}; there are {', '.join(manifests)}")
+        manifest = manifests[version]
         try:
-            bundle = load_bundle(found[version], self._key)
+            bundle = load_files(manifest)
         except BundleError as error:
-            raise _refusal(error, found[version], version) from None
-        began, compiled = time.monotonic(), compilations()
+            raise _refused(error, manifest.folder, version) from None
+        started, compiled = time.monotonic(), compilations()
         engine = self._engine(bundle)
         if not statistics():  # no kernel has run in this process
-            _log.info("warming the engine up; a first start compiles it, for about half a minute")
+            _log.info("warming up the engine; the first start compiles it, which takes about half a minute")
         warm(engine)
-        log_compilation(time.monotonic() - began, compilations() - compiled)
+        log_compilation(time.monotonic() - started, compilations() - compiled)
         return engine
 
     def _engine(self, bundle: Bundle) -> Engine:
         if self._device == "cpu":
             return CpuEngine(bundle, self._seen_limit, self._min_recall)
-        try:  # here, for the default server is installed without torch
+        try:  # imported here, because the default server is installed without torch
             from service.engine.cuda.cuda_engine import CudaEngine, missing
         except ImportError:
             raise DeviceRefusedError(
@@ -124,30 +142,36 @@ class BundleLoader:
         return CudaEngine(bundle, self._seen_limit)
 
 
-def _lacks_memory(error: Exception) -> bool:
-    """Whether it says that memory is used up, a device's too: what CUDA and cuBLAS say, torch raises as it comes."""
-    said = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in said or "alloc_failed" in said
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether memory of the host or the device is used up.
+
+    torch raises a RuntimeError if cuBLAS cannot allocate.
+    """
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "alloc_failed" in text
 
 
-def _refusal(error: BundleError, folder: Path, name: str) -> BundleRefusedError:
-    """Of `error`, which says in which folder; a client hears the folder's name only."""
+def _refused(error: BundleError, folder: Path, name: str) -> BundleRefusedError:
+    """Return an error for clients, without the folder's path."""
     return BundleRefusedError(str(error).replace(str(folder), name), for_log=str(error))
 
 
 def warm(engine: Engine) -> None:
-    """Run all that a request can reach once, so that none of them waits for a compiler or a cold page."""
-    items = [found.item_id for found in _one(engine, EngineRequest(None, (), TopK(2, exclude_seen=True))).items]
-    state = _one(engine, EngineRequest(None, tuple(items), RankCandidates(tuple(items)))).state
-    evaluated = tuple(range(len(items)))
-    # Four queries and one go different ways.
-    engine.run([EngineRequest(state, tuple(items), TopK(10, exclude_seen=True), evaluated)] * 5)
+    """Run every kind of request once.
+
+    No live request then waits for the compiler or a cold page.
+    """
+    top_two = _run_one(engine, EngineRequest(None, (), TopK(2, exclude_seen=True))).items
+    items = tuple(item.item_id for item in top_two)
+    state = _run_one(engine, EngineRequest(None, items, RankCandidates(items))).state
+    # Five requests take both the path of four queries and that of a single one.
+    engine.run([EngineRequest(state, items, TopK(10, exclude_seen=True), tuple(range(len(items))))] * 5)
     engine.similar(items[0], 1)
     engine.difference(state, state)
 
 
-def _one(engine: Engine, request: EngineRequest) -> EngineResult:
-    (answer,) = engine.run([request])
-    if isinstance(answer, StateDamagedError):
-        raise answer
-    return answer
+def _run_one(engine: Engine, request: EngineRequest) -> EngineResult:
+    (result,) = engine.run([request])
+    if isinstance(result, StateDamagedError):
+        raise result
+    return result

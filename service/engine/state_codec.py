@@ -1,4 +1,4 @@
-"""Batches of packed states (model.state_layout) in and out of arrays: what the engines' folds have in common."""
+"""Conversion between packed states (model.state_layout) and the arrays of the recurrence."""
 
 from __future__ import annotations
 
@@ -10,97 +10,108 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import ModelConfig
-from model.state_layout import F32, StateLayout
-from service.engine import state_codec_kernels
-from service.engine.state_codec_kernels import Index, Words
+from model.state_layout import WORD_BYTES, StateLayout
+from service.engine import state_codec_kernels as kernels
+from service.engine.arrays import F32, I64, U32
 
 
-class Batch(NamedTuple):
-    """Packed states end to end; see `packing`."""
+class StateBatch(NamedTuple):
+    """Packed states end to end.
 
-    words: Words
-    starts: Index
+    State m is words[starts[m] : starts[m + 1]].
+    """
+
+    words: U32
+    starts: I64
 
     @property
-    def numbers(self) -> F32:
+    def floats(self) -> F32:
         """The same words as float32."""
         return self.words.view(np.float32)
 
 
-def join(states: Sequence[bytes]) -> Batch:
-    """States, each of whole words, as one batch."""
-    starts = np.array([0, *accumulate(len(state) >> 2 for state in states)])
-    # A copy in memory of one's own: what is read-only has another type for the kernels.
-    return Batch(np.frombuffer(bytearray(b"".join(states)), np.uint32), starts)
+def join_states(states: Sequence[bytes]) -> StateBatch:
+    """Return a batch of states, each of whole words."""
+    starts = np.array([0, *accumulate(len(state) // WORD_BYTES for state in states)])
+    # A writable copy: numba has another type for read-only arrays.
+    return StateBatch(np.frombuffer(bytearray(b"".join(states)), np.uint32), starts)
 
 
 class StateCodec:
-    """Packed states of one model to arrays and back; see `packing` for these and for `widths`.
+    """Unpacks states of one model into arrays, and packs them again."""
 
-    `kept`: how many rows a state remembers at most.
-    """
+    def __init__(self, config: ModelConfig, channels: int, max_rows: int) -> None:
+        """Prepare for one model.
 
-    def __init__(self, config: ModelConfig, widths: tuple[int, int, int, int, int, int], kept: int) -> None:
-        self._widths, self._kept = widths, kept
-        self._items, self._layers, self._taps = config.items, config.layers, config.conv_width - 1
-        self.floats = StateLayout(config).float_bytes // 4
+        channels is the padded width Hp of the arrays, max_rows the number of rows that a state keeps.
+        """
+        self.layout = StateLayout.of(config)
+        self._words = self.layout[:]  # a plain tuple; see `state_codec_kernels`
+        self._items, self._channels, self._max_rows = config.items, channels, max_rows
 
-    def sound(self, states: Batch) -> NDArray[np.bool_]:
-        """Which states can have come from a fold."""
-        sound = np.empty(len(states.starts) - 1, np.bool_)
-        state_codec_kernels.check(states.words, states.starts, self.floats, self._items, sound)
-        return sound
+    def valid(self, states: StateBatch) -> NDArray[np.bool_]:
+        """Return which states can be results of a replay."""
+        valid = np.empty(len(states.starts) - 1, np.bool_)
+        kernels.check(states.words, states.starts, self._words, self._items, valid)
+        return valid
 
-    def unpack(self, states: Batch, which: Index, begin: F32) -> tuple[F32, F32, Index]:
-        """h, conv and recent rows of some states; what is not packed of conv is for the caller to compute."""
-        channels = self._widths[4]
-        h = np.zeros((len(which), self._layers, channels), np.float32)
-        conv = np.zeros((len(which), self._layers, self._taps, channels), np.float32)
-        recent = np.empty((len(which), self._taps), np.int64)
-        state_codec_kernels.unpack(
-            states.numbers, states.words, states.starts, which, begin, self._widths, h, conv, recent
+    def unpack(self, states: StateBatch, selected: I64, initial_conv: F32) -> tuple[F32, F32, I64]:
+        """Return h, conv and recent rows of some states.
+
+        The caller recomputes the first layer's conv inputs.
+        """
+        layout = self.layout
+        h = np.zeros((len(selected), layout.layers, self._channels), np.float32)
+        conv = np.zeros((len(selected), layout.layers, layout.conv_inputs, self._channels), np.float32)
+        recent = np.empty((len(selected), layout.conv_inputs), np.int64)
+        kernels.unpack(
+            states.floats, states.words, states.starts, selected, self._words, initial_conv, h, conv, recent
         )
         return h, conv, recent
 
-    def plan(self, states: Batch, which: Index, new_starts: Index) -> tuple[Index, Index]:
-        """Whose each new row is, and where the new states begin."""
+    def plan(self, states: StateBatch, selected: I64, new_starts: I64) -> tuple[I64, I64]:
+        """Return the owner of each new row, and each new state's offset.
+
+        new_starts (M + 1,) says where the new rows of each selected state begin.
+        """
         owners, starts = np.empty(int(new_starts[-1]), np.int64), np.empty_like(new_starts)
-        state_codec_kernels.plan(states.starts, which, self.floats, self._kept, new_starts, owners, starts)
+        kernels.plan(states.starts, selected, self._words, self._max_rows, new_starts, owners, starts)
         return owners, starts
 
     def pack(
         self,
-        states: Batch,
-        which: Index,
-        new_rows: Index,
-        new_starts: Index,
-        starts: Index,
+        states: StateBatch,
+        selected: I64,
+        new_rows: I64,
+        new_starts: I64,
+        starts: I64,
         h: F32,
         conv: F32,
         output: F32,
     ) -> list[bytes]:
-        """The states after a fold of the new rows; `starts` from `plan`."""
-        after = Batch(np.empty(int(starts[-1]), np.uint32), starts)
-        state_codec_kernels.pack(
-            after.numbers,
-            after.words,
-            after.starts,
-            states.words,
-            states.starts,
-            which,
+        """Return the selected states after their new rows; `starts` is from `plan`."""
+        after = StateBatch(np.empty(int(starts[-1]), np.uint32), starts)
+        kernels.pack(
+            after.floats,
+            *after,
+            *states,
+            selected,
             new_rows,
             new_starts,
-            self._widths,
+            self._words,
             h,
             conv,
             output,
         )
-        data, ends = after.words.tobytes(), (starts * 4).tolist()
+        data, ends = after.words.tobytes(), (starts * WORD_BYTES).tolist()
         return [data[start:end] for start, end in pairwise(ends)]
 
-    def pack_new(self, h: F32, conv: F32, output: F32) -> bytes:
-        """The state of a history without items; arguments for one user."""
-        nothing, nobody = np.empty(0, np.int64), np.zeros(1, np.int64)
-        starts = np.array([0, self.floats])
-        (state,) = self.pack(join([b""]), nobody, nothing, np.zeros(2, np.int64), starts, h, conv, output)
+    def pack_initial(self, h: F32, conv: F32, output: F32) -> bytes:
+        """Return the state of a history without items.
+
+        The arrays hold one user.
+        """
+        no_rows, first = np.empty(0, np.int64), np.zeros(1, np.int64)
+        starts = np.array([0, self.layout.rows_start])
+        (state,) = self.pack(join_states([b""]), first, no_rows, np.zeros(2, np.int64), starts, h, conv, output)
         return state

@@ -20,19 +20,19 @@ class StageMeter:
     _shed: Counter
     _expired: Counter
 
-    def batch(self, size: int, seconds: float, left: int) -> None:
+    def batch_finished(self, size: int, seconds: float, queued: int) -> None:
         """A batch ran."""
         self._sizes.observe(size)
         self._seconds.observe(seconds)
-        self._queue.set(left)
+        self._queue.set(queued)
 
-    def shed(self) -> None:
+    def request_rejected(self) -> None:
         """A job was refused."""
         self._shed.inc()
 
-    def expired(self, jobs: int) -> None:
+    def requests_expired(self, count: int) -> None:
         """Jobs were not begun in time."""
-        self._expired.inc(jobs)
+        self._expired.inc(count)
 
 
 class BatchingMetrics:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from service.core.jobs.backfill_progress_record import Work
+from service.core.jobs.backfill_progress_record import BackfillWork
 
 
 class BackfillMetrics:
@@ -27,7 +27,7 @@ class BackfillMetrics:
             "recblr_backfill_running", "Workers that rebuild memos", registry=registry, multiprocess_mode="livesum"
         )
 
-    def rebuilt(self, work: Work) -> None:
+    def backfilled(self, work: BackfillWork) -> None:
         """A rebuild of memos has done so much."""
         self._users.inc(work.users)
         self._snapshots.inc(work.snapshots)

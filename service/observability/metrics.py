@@ -25,7 +25,7 @@ _METHODS = frozenset(("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"
 class PrometheusMeter:
     """The meter of one process; `core.ports.Meter` and what HTTP and the store report besides.
 
-    `rebuild` and `stream` are the meters of what works in the background.
+    `backfill` and `stream` are the meters of what works in the background.
     """
 
     def __init__(self) -> None:
@@ -77,14 +77,14 @@ class PrometheusMeter:
         self._versions: frozenset[str] = frozenset()
         self._accuracy = Accuracy(registry)
         self._stages = BatchingMetrics(registry)
-        self.rebuild = BackfillMetrics(registry, self.snapshot_damaged)
+        self.backfill = BackfillMetrics(registry, self.snapshot_damaged)
         self.stream = StreamMetrics(registry)
         self._by_labels: dict[tuple[str, str, int], Histogram] = {}
         _forget_dead_processes()
 
-    def fold(self, events: int) -> None:
+    def events_replayed(self, count: int) -> None:
         """A turn folded so many pending events."""
-        self._folds.observe(events)
+        self._folds.observe(count)
 
     def cold_start(self) -> None:
         """An answer came from a history without known items."""
@@ -94,9 +94,9 @@ class PrometheusMeter:
         """A memo failed its check and is being rebuilt."""
         self._snapshots_damaged.inc()
 
-    def evaluated(self, model_version: str, place: TargetRank) -> None:
+    def event_evaluated(self, model_version: str, rank: TargetRank) -> None:
         """An event's item stood there for this model before the event."""
-        self._accuracy.add(model_version, place)
+        self._accuracy.add(model_version, rank)
 
     def stage(self, stage: str) -> StageMeter:
         """What the micro-batcher of `stage` reports to."""
@@ -135,7 +135,7 @@ class PrometheusMeter:
         """A round trip failed, or some part of it."""
         self._store_failures.labels(operation).inc()
 
-    def models(self, versions: Sequence[str]) -> None:
+    def served_versions(self, versions: Sequence[str]) -> None:
         """These versions answer now."""
         for version in self._versions.difference(versions):
             self._model.labels(version).set(0)  # in the file of this worker, from which nothing can be removed

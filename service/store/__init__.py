@@ -1,1 +1,1 @@
-"""Event logs and snapshots: one contract (`core.ports.Store`), one backend for each URL scheme."""
+"""Backends of the event log: each implements `service.core.ports.Store` for its URL schemes."""

@@ -9,20 +9,26 @@ from service.store.redis.url import SCHEMES
 from service.store.sqlite.store import open_sqlite
 
 
-async def open_store(url: str, keep: int, wait: int = 0, days: int | None = None) -> Store:
-    """Open the store at `url`, which keeps the newest `keep` events of each user, those of the last `days` if given.
+async def open_store(url: str, events_kept: int, min_replicas: int = 0, days_kept: int | None = None) -> Store:
+    """Open the store at `url`.
 
-    `sqlite:///relative/path`, `sqlite:////absolute/path`, or one of `redis_url.SCHEMES`. `wait` is how many replicas
-    of Redis must have what is acknowledged. Raises `StoreRefusedError`.
+    Args:
+        url: `sqlite:///relative/path`, `sqlite:////absolute/path`, or a URL with one of `redis.url.SCHEMES`.
+        events_kept: Number of events to keep of each user, the newest ones.
+        min_replicas: Number of Redis replicas that must have a write before it is acknowledged.
+        days_kept: Days to keep an event after its arrival; None for no limit.
+
+    Raises:
+        StoreRefusedError: The store cannot be opened as configured.
     """
-    if keep < 1:
-        raise StoreRefusedError(f"keep at least 1 event per user instead of {keep}.")
+    if events_kept < 1:
+        raise StoreRefusedError(f"keep at least 1 event per user instead of {events_kept}.")
     scheme = url.partition("://")[0]
     if scheme == "sqlite":
-        if wait:
+        if min_replicas:
             raise StoreRefusedError("SQLite has no replicas to wait for; unset RECBLR_REDIS_WAIT or name a Redis.")
-        return await open_sqlite(url, keep, days)
+        return await open_sqlite(url, events_kept, days_kept)
     if scheme in SCHEMES:
-        return await open_redis(url, keep, wait=wait, days=days)
-    # The rest of the URL may hold a password, so no part of it is repeated.
+        return await open_redis(url, events_kept, min_replicas, days_kept)
+    # The rest of the URL may hold a password, so the message repeats no part of it.
     raise StoreRefusedError(f"the state URL must begin with sqlite:/// or with {', '.join(SCHEMES)} and ://.")

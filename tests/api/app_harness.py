@@ -1,9 +1,11 @@
-"""The HTTP application over a real log (SQLite in a file) and a fake engine, driven from synchronous tests."""
+"""The HTTP application with a SQLite event log and a fake engine.
+
+Tests are synchronous: each call runs the application's event loop until the response is complete.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,19 +18,18 @@ from service.api.app import build_api
 from service.api.dependencies import Services
 from service.api.middleware.fast_path import FastPath
 from service.api_keys import parse_key
-from service.core.engine_requests import EngineResult
-from service.core.events import AppendAndRead, LogView
-from service.core.ports import Engine, EngineJob, Models, Store
+from service.core.ports import Engine, Models, Store
+from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.metrics import PrometheusMeter
 from service.store.factory import open_store
-from tests.core.fakes import FakeEngine, FakeModels, append_and_read_one, similar_one
+from tests.core.fakes import FakeEngine, FakeModels, NullBatchMeter
 
 
 class AppHarness:
-    """A started application; its methods are a client's, and return when the answer is complete."""
+    """One application and its HTTP client."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class AppHarness:
         self._given_store = store
         self.engine = engine or FakeEngine()
         self.meter = PrometheusMeter()
-        self.models = models or FakeModels(self.engine, self.meter.models)
+        self.models = models or FakeModels(self.engine, self.meter.served_versions)
         self.console = folder / "index.html"
         self.app = build_api(
             self._open,
@@ -58,7 +59,7 @@ class AppHarness:
             origins=origins,
             clock=clock,
         )
-        if not fast_path:  # the declared routes alone
+        if not fast_path:
             self.app.outer_middleware = [layer for layer in self.app.outer_middleware if layer.cls is not FastPath]
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
@@ -72,28 +73,18 @@ class AppHarness:
             self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000), self.meter
         )
 
-        async def append_and_read(request: AppendAndRead, deadline: float) -> LogView:
-            return await append_and_read_one(store, request)
-
-        async def fold(job: EngineJob, deadline: float = math.inf) -> EngineResult:
-            result = job[0].run([job[1]])[0]
-            if isinstance(result, Exception):
-                raise result
-            return result
-
-        snapshots = SnapshotWriter(store, max_waiting=100)
+        batched_engine = BatchedEngine(NullBatchMeter(), NullBatchMeter())
         recommender = Recommender(
             store,
+            BatchedStore(store, NullBatchMeter()),
+            batched_engine,
             self.models,
-            snapshots,
+            SnapshotWriter(store, max_queue=100),
             self.meter,
-            append_and_read=append_and_read,
-            fold=fold,
-            fold_aside=fold,
-            similar=similar_one,
         )
         yield Services(recommender, self.models, store)
         await recommender.close()
+        await batched_engine.close()
         await store.close()
 
     def start(self) -> Self:
@@ -112,7 +103,7 @@ class AppHarness:
         return self.run(self._client.request(method, path, **arguments))
 
     def run(self, request: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
-        """The outcome of `request` on the application's own event loop."""
+        """Run `request` on the application's event loop."""
         return self._runner.run(request)
 
     def get(self, path: str, **arguments: Any) -> httpx.Response:
@@ -125,7 +116,7 @@ class AppHarness:
         return self.call("DELETE", path, **arguments)
 
     def refused(self, status: int, response: httpx.Response) -> dict[str, Any]:
-        """The error in `response`, which must have this status and the one shape."""
+        """Return the error of `response`; assert its status and its shape."""
         assert response.status_code == status, response.text
         body = response.json()
         assert set(body) == {"error"}
@@ -135,3 +126,11 @@ class AppHarness:
         for detail in error.get("details", ()):
             assert set(detail) == {"field", "problem"}
         return error
+
+
+def send_event(harness: AppHarness, item_id: str, user_id: str = "u", query: str = "", **more: Any) -> dict[str, Any]:
+    """Record one event; return the body of the response."""
+    response = harness.post(f"/v1/events{query}", json={"user_id": user_id, "item_id": item_id, **more})
+    assert response.status_code == 200, response.text
+    body: dict[str, Any] = response.json()
+    return body

@@ -1,29 +1,29 @@
-"""An entry of a stream becomes the event that the same fields in a body would be."""
+"""Stream entries are parsed by the rules of a request body."""
 
 from __future__ import annotations
 
 import pytest
 
-from service.api.stream_parser import parse_entry
+from service.api.stream_parser import StreamParser
 from service.core.errors import InvalidRequest
-from service.core.jobs.stream_consumer import Entry
+from service.core.jobs.event_source import StreamEntry
 
 
-def entry(**fields: str | bytes) -> Entry:
+def entry(**fields: str | bytes) -> StreamEntry:
     values = {name.encode(): value.encode() if isinstance(value, str) else value for name, value in fields.items()}
-    return Entry("1700000000250-7", values)
+    return StreamEntry("1700000000250-7", values)
 
 
-def test_what_is_missing_comes_from_the_entry_itself() -> None:
-    user_id, event = parse_entry("events", entry(user_id="u", item_id="i"))
+def test_missing_event_id_and_timestamp_come_from_entry_id() -> None:
+    user_id, event = StreamParser("events").parse(entry(user_id="u", item_id="i"))
     assert (user_id, event.item_id) == ("u", "i")
     assert (event.event_id, event.timestamp) == ("stream:events:1700000000250-7", 1700000000.25)
-    assert event == parse_entry("events", entry(user_id="u", item_id="i"))[1]
+    assert event == StreamParser("events").parse(entry(user_id="u", item_id="i"))[1]
 
 
 @pytest.mark.parametrize("timestamp", ["5", "5.0", "1970-01-01T00:00:05Z"])
-def test_what_is_there_is_taken(timestamp: str) -> None:
-    _, event = parse_entry("events", entry(user_id="u", item_id="é", event_id="e", timestamp=timestamp))
+def test_given_fields_are_used(timestamp: str) -> None:
+    _, event = StreamParser("events").parse(entry(user_id="u", item_id="é", event_id="e", timestamp=timestamp))
     assert (event.item_id, event.event_id, event.timestamp) == ("é", "e", 5.0)
 
 
@@ -41,6 +41,6 @@ def test_what_is_there_is_taken(timestamp: str) -> None:
         {"user_id": b"\xff", "item_id": "i"},
     ],
 )
-def test_what_is_no_event_is_refused(fields: dict[str, str | bytes]) -> None:
+def test_invalid_entry_is_refused(fields: dict[str, str | bytes]) -> None:
     with pytest.raises(InvalidRequest):
-        parse_entry("events", entry(**fields))
+        StreamParser("events").parse(entry(**fields))

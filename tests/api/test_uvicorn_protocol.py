@@ -1,4 +1,4 @@
-"""An answer leaves in one write, and a connection that closes neither loses nor gets any."""
+"""uvicorn protocol: joined writes, and a limit on request heads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.api.uvicorn_protocol import HttpProtocol
+from service.api.uvicorn_protocol import MAX_HEAD_BYTES, HttpProtocol
 
 
 async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-    """A body in as many parts as the path says, with a turn of the loop between them if it says so too."""
+    """Send a body in parts.
+
+    The path says how many, and whether to pause between them.
+    """
     _, parts, pause = scope["path"].split("/")
     await send({"type": "http.response.start", "status": 200, "headers": []})
     for left in reversed(range(int(parts))):
@@ -23,7 +26,7 @@ async def answer(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Transport(asyncio.Transport):
-    """Keeps what it was given, write by write."""
+    """Transport that records each write."""
 
     def __init__(self) -> None:
         super().__init__({"sockname": ("127.0.0.1", 1), "peername": ("127.0.0.1", 2)})
@@ -45,7 +48,7 @@ class Transport(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-async def talk(transport: Transport, requests: bytes, wait: float = 0.2) -> HttpProtocol:
+async def request(transport: Transport, requests: bytes, wait: float = 0.2) -> HttpProtocol:
     config = uvicorn.Config(answer, http=HttpProtocol, log_config=None, lifespan="off")
     config.load()
     protocol = HttpProtocol(config, uvicorn.server.ServerState(), {})
@@ -56,28 +59,58 @@ async def talk(transport: Transport, requests: bytes, wait: float = 0.2) -> Http
 
 
 @pytest.mark.parametrize(("path", "writes"), [("1/", 1), ("5/", 1), ("3/pause", 3)])
-def test_what_is_written_in_one_turn_leaves_in_one_write(path: str, writes: int) -> None:
+def test_parts_of_one_loop_iteration_are_sent_in_one_write(path: str, writes: int) -> None:
     transport = Transport()
-    asyncio.run(talk(transport, f"GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n".encode()))
+    asyncio.run(request(transport, f"GET /{path} HTTP/1.1\r\nhost: x\r\n\r\n".encode()))
     assert len(transport.written) == writes
     assert transport.written[0].startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"".join(transport.written).count(b"part") == int(path[0])
 
 
-def test_an_answer_before_a_close_is_sent() -> None:
+def test_response_is_sent_before_connection_closes() -> None:
     transport = Transport()
-    asyncio.run(talk(transport, b"GET /2/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+    asyncio.run(request(transport, b"GET /2/ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
     assert transport.closed
     assert b"".join(transport.written).count(b"part") == 2
 
 
-def test_nothing_is_written_to_a_connection_that_is_gone() -> None:
+def test_nothing_is_written_to_closed_connection() -> None:
     async def scenario() -> None:
         transport = Transport()
-        protocol = await talk(transport, b"GET /1/ HTTP/1.1\r\nhost: x\r\n\r\n", wait=0)
+        protocol = await request(transport, b"GET /1/ HTTP/1.1\r\nhost: x\r\n\r\n", wait=0)
         protocol.transport.write(b"late")
         transport.closed = True
         await asyncio.sleep(0.05)
         assert transport.written == []
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("start", [b"GET /1/", b"GET /1/ HTTP/1.1\r\nx-large: "])
+def test_head_beyond_limit_is_431_and_closes_connection(start: bytes) -> None:
+    async def scenario() -> None:
+        transport = Transport()
+        protocol = await request(transport, start + b"a" * MAX_HEAD_BYTES, wait=0)
+        assert transport.written == []
+        protocol.data_received(b"a")
+        await asyncio.sleep(0.05)
+        assert transport.closed
+        assert b"".join(transport.written).startswith(b"HTTP/1.1 431 ")
+
+    asyncio.run(scenario())
+
+
+def test_limit_counts_each_head_of_a_connection_and_no_body() -> None:
+    async def scenario() -> None:
+        transport = Transport()
+        head = b"POST /1/ HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\nx: %s\r\n\r\n"
+        large = head % (2 * MAX_HEAD_BYTES, b"a" * (MAX_HEAD_BYTES // 2))
+        protocol = await request(transport, large, wait=0)
+        for _ in range(3):
+            protocol.data_received(b"b" * 2 * MAX_HEAD_BYTES)
+            await asyncio.sleep(0.05)
+            protocol.data_received(large)
+        assert b"".join(transport.written).count(b"HTTP/1.1 200 OK") == 3
+        protocol.connection_lost(None)
 
     asyncio.run(scenario())

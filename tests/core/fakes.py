@@ -10,7 +10,7 @@ from typing import Any
 from service.core.engine_requests import (
     EngineRequest,
     EngineResult,
-    RankCandidates,
+    Query,
     ScoredItem,
     StateDamagedError,
     TargetRank,
@@ -18,49 +18,53 @@ from service.core.engine_requests import (
 )
 from service.core.errors import ItemNotFound, ModelVersionNotFound, RolloutRefused, StoreUnavailable
 from service.core.events import AppendAndRead, Appended, Conflict, Event, History, LogView, Merged, SnapshotPut
-from service.core.ports import Engine, SimilarJob, Store
+from service.core.ports import Engine
 
 CATALOGUE = tuple(str(number) for number in range(1, 51))
 
 
 class FakeEngine:
-    """Its state is the list of known items it has folded; an item scores by how near its number is to the last."""
+    """Engine whose state is the list of known items replayed; items score by distance to the last one's number.
+
+    `seconds` is the cost of one request, and `error`, if set, fails every batch.
+    """
 
     def __init__(self, version: str = "v1", seconds: float = 0.0) -> None:
         self.version = version
         self.seconds = seconds
+        self.error: Exception | None = None
         self.batches: list[int] = []
 
     def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
         self.batches.append(len(requests))
-        return [self._turn(request) for request in requests]
+        if self.error is not None:
+            raise self.error
+        return [self._run_one(request) for request in requests]
 
-    def _turn(self, request: EngineRequest) -> EngineResult | StateDamagedError:
+    def _run_one(self, request: EngineRequest) -> EngineResult | StateDamagedError:
         try:
-            result: list[str] = [] if request.state is None else json.loads(request.state)
+            state: list[str] = [] if request.state is None else json.loads(request.state)
         except ValueError:
             return StateDamagedError("not a list of items")
         ranks = []
         for index, item in enumerate(request.items):
             if index in request.evaluated:
-                ranks.append(
-                    TargetRank(not result, self._place(result, item, False), self._place(result, item, True))
-                )
-            result = [*result, item] if self.knows(item) else result
-        return EngineResult(json.dumps(result).encode(), not result, self._answer(result, request.ask), tuple(ranks))
+                ranks.append(TargetRank(not state, self._rank(state, item, False), self._rank(state, item, True)))
+            state = [*state, item] if self.knows(item) else state
+        return EngineResult(json.dumps(state).encode(), not state, self._answer(state, request.query), tuple(ranks))
 
-    def _place(self, result: list[str], item: str, exclude_seen: bool) -> int:
-        order = [found.item_id for found in self._answer(result, TopK(len(CATALOGUE), exclude_seen))]
+    def _rank(self, state: list[str], item: str, exclude_seen: bool) -> int:
+        order = [found.item_id for found in self._answer(state, TopK(len(CATALOGUE), exclude_seen))]
         return order.index(item) + 1 if item in order else 0
 
-    def _answer(self, result: list[str], ask: TopK | RankCandidates | None) -> tuple[ScoredItem, ...]:
-        if ask is None:
+    def _answer(self, state: list[str], query: Query | None) -> tuple[ScoredItem, ...]:
+        if query is None:
             return ()
-        last = int(result[-1]) if result else 0
-        if isinstance(ask, TopK):
-            wanted = [item for item in CATALOGUE if not (ask.exclude_seen and item in result)]
-            return tuple(sorted((self._scored(item, last) for item in wanted), key=_best_first)[: ask.k])
-        return tuple(sorted((self._scored(item, last) for item in ask.candidates), key=_best_first))
+        last = int(state[-1]) if state else 0
+        if isinstance(query, TopK):
+            candidates = [item for item in CATALOGUE if not (query.exclude_seen and item in state)]
+            return tuple(sorted((self._scored(item, last) for item in candidates), key=_best_first)[: query.k])
+        return tuple(sorted((self._scored(item, last) for item in query.candidates), key=_best_first))
 
     def _scored(self, item: str, last: int) -> ScoredItem:
         if not self.knows(item):
@@ -89,12 +93,6 @@ class FakeEngine:
 
 def _best_first(item: ScoredItem) -> tuple[bool, float, str]:
     return item.score is None, -(item.score or 0.0), item.item_id
-
-
-async def similar_one(job: SimilarJob, deadline: float) -> tuple[ScoredItem, ...]:
-    """As `Recommender` wants it, without a thread."""
-    engine, item_id, k = job
-    return engine.similar(item_id, k)
 
 
 class FakeModels:
@@ -147,22 +145,14 @@ class _Log:
     snapshots: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
 
-class NoMeter:
+class NullBatchMeter:
     """A micro-batcher's meter that keeps nothing."""
 
-    def batch(self, size: int, seconds: float, left: int) -> None: ...
+    def batch_finished(self, size: int, seconds: float, queued: int) -> None: ...
 
-    def shed(self) -> None: ...
+    def request_rejected(self) -> None: ...
 
-    def expired(self, jobs: int) -> None: ...
-
-
-async def append_and_read_one(store: Store, request: AppendAndRead) -> LogView:
-    """As a micro-batcher hands out what a round trip of one brought back."""
-    [found] = await store.append_and_read([request])
-    if isinstance(found, StoreUnavailable):
-        raise found
-    return found
+    def requests_expired(self, count: int) -> None: ...
 
 
 class MemoryStore:
@@ -307,27 +297,23 @@ class MemoryStore:
 
 
 @dataclass(slots=True)
-class SilentMeter:
-    """A meter that keeps nothing but counts, for tests and tools."""
+class CountingMeter:
+    """Meter that counts in a dictionary."""
 
     counts: dict[str, int] = field(default_factory=dict)
     ranks: list[tuple[str, TargetRank]] = field(default_factory=list)
 
-    def _add(self, name: str, amount: int = 1) -> None:
-        self.counts[name] = self.counts.get(name, 0) + amount
-
-    def fold(self, events: int) -> None:
-        """Count folded events."""
-        self._add("folded_events", events)
+    def events_replayed(self, count: int) -> None:
+        self._add("replayed_events", count)
 
     def cold_start(self) -> None:
-        """Count cold answers."""
         self._add("cold_starts")
 
     def snapshot_damaged(self) -> None:
-        """Count damaged memos."""
         self._add("snapshots_damaged")
 
-    def evaluated(self, model_version: str, place: TargetRank) -> None:
-        """Keep the place."""
-        self.ranks.append((model_version, place))
+    def event_evaluated(self, model_version: str, rank: TargetRank) -> None:
+        self.ranks.append((model_version, rank))
+
+    def _add(self, name: str, amount: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + amount

@@ -6,8 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from service.core.engine_requests import TargetRank
+from service.observability.metrics import PrometheusMeter
 from service.settings import PREFIX, Settings
+from service.settings_reference import settings_table
 from tests.docs.pages import PAGES, ROOT
 
 DECISIONS = ROOT / "docs" / "decisions"
@@ -32,7 +36,23 @@ def test_decisions_are_numbered_without_gaps_and_indexed() -> None:
 
 def test_decisions_cited_in_code_exist() -> None:
     numbers = {path.name[:4] for path in DECISIONS.glob("0*.md")}
-    for folder in ("service", "model", "loadtests", "tests"):
+    for folder in ("service", "model", "ingest", "loadtests", "tests"):
         for path in (ROOT / folder).rglob("*.py"):
             cited = set(re.findall(r"[Dd]ecisions? (\d{4})", path.read_text("utf-8")))
             assert cited <= numbers, path
+
+
+def test_configuration_has_the_table_of_all_settings() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    table = page.partition("settings_reference` -->\n\n")[2].partition("\n<!-- end of settings")[0]
+    assert table == settings_table(), "run `python -m service.settings_reference` and put its output there"
+
+
+def test_metrics_named_in_docs_exist() -> None:
+    meter = PrometheusMeter()
+    meter.served_versions(("v1",))
+    meter.evaluated("v1", TargetRank(cold=False, among_all=1, among_unseen=1))
+    exported = {family.name for family in text_string_to_metric_families(meter.page().decode())}
+    for page in PAGES:
+        for name in re.findall(r"\brecblr_[a-z_0-9]+", page.read_text()):
+            assert name.removesuffix("_total") in exported, f"{page.name}: {name}"

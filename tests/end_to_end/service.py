@@ -1,4 +1,4 @@
-"""The real service in a process of its own, and its HTTP API."""
+"""The real service as a process, and a client of its API."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+import psutil
 
 from tests.servers import free_port
 
@@ -21,7 +22,10 @@ START_SECONDS = 120.0  # the first start in a checkout compiles the engine
 
 
 class RunningService:
-    """`python -m service` on a free port; a context manager that returns once it is ready."""
+    """Context manager that runs `python -m service` on a free port.
+
+    It returns once the service is ready.
+    """
 
     def __init__(self, folder: Path, state_url: str, bundles: Path, **settings: str) -> None:
         port = free_port()
@@ -62,40 +66,37 @@ class RunningService:
         self.stop()
 
     def stop(self) -> int:
-        """SIGTERM, as an operator's supervisor sends it; the exit code."""
+        """Stop the service by SIGTERM; return its exit code."""
         self._process.terminate()
         return self._process.wait(timeout=60)
 
     def kill(self) -> None:
-        """kill -9 of the process and of its workers, at once."""
+        """Kill the process and its workers by SIGKILL."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=60)
 
     def workers(self) -> list[int]:
-        """The process ids of the workers, where there are several (Linux)."""
-        pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        commands = {int(child): Path(f"/proc/{child}/cmdline") for child in children}
-        return [child for child, command in commands.items() if b"spawn_main" in _read(command)]
+        """Return the process ids of the workers of a service with several."""
+        children = psutil.Process(self._process.pid).children()
+        return [child.pid for child in children if _is_worker(child)]
 
     def connections(self) -> int:
-        """How many connections the service holds with its clients, those included that a client has left (Linux)."""
-        port = f":{int(self.url.rpartition(':')[2]):04X}"
-        lines = Path(f"/proc/{self._process.pid}/net/tcp").read_text().splitlines()[1:]
-        states = [state for _, local, _, state, *_ in map(str.split, lines) if local.endswith(port)]
-        return sum(state in ("01", "08") for state in states)  # ESTABLISHED, CLOSE_WAIT
+        """Return the number of client connections, including those that the client has closed."""
+        port = int(self.url.rpartition(":")[2])
+        sockets = psutil.Process(self._process.pid).net_connections("tcp")
+        states = [socket.status for socket in sockets if socket.laddr.port == port]
+        return sum(state in (psutil.CONN_ESTABLISHED, psutil.CONN_CLOSE_WAIT) for state in states)
 
     def log(self) -> str:
-        """What the service has written since its start."""
+        """Return the log written since the start."""
         return self._log.read_text()
 
     def memory(self) -> int:
-        """Bytes of memory that the process holds, its workers' own not counted (Linux)."""
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        """Return the resident bytes of the main process, without its workers."""
+        return int(psutil.Process(self._process.pid).memory_info().rss)
 
     def metrics(self) -> str:
-        """The metrics page."""
+        """Return the metrics page."""
         return self._client.get("/metrics").text
 
     def _ready(self) -> bool:
@@ -105,25 +106,25 @@ class RunningService:
             return False
 
     def get(self, path: str, **parameters: object) -> Any:
-        """The JSON answer of a GET that succeeds."""
+        """GET `path`; return the JSON of the response, which must be 200."""
         answer = self._client.get(f"/v1{path}", params={name: str(value) for name, value in parameters.items()})
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def post(self, path: str, body: object) -> Any:
-        """The JSON answer of a POST that succeeds."""
+        """POST `body`; return the JSON of the response, which must be 200."""
         answer = self._client.post(f"/v1{path}", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
     def delete(self, path: str) -> None:
-        """A DELETE that succeeds."""
+        """DELETE `path`, which must succeed."""
         answer = self._client.delete(f"/v1{path}")
         assert answer.is_success, answer.text
 
 
-def _read(file: Path) -> bytes:
+def _is_worker(process: psutil.Process) -> bool:
     try:
-        return file.read_bytes()
-    except OSError:  # the process is gone
-        return b""
+        return any("spawn_main" in word for word in process.cmdline())
+    except psutil.Error:  # it has ended, or is about to
+        return False

@@ -17,7 +17,7 @@ from model.config import ModelConfig
 from model.network import RecBLR
 from model.ranking_metrics import hit_rate, ndcg
 from model.training.evaluation.ranking import Questions, rank_next
-from service.core.recommending.evaluation_sampling import MAX_EVALUATED, Sampling
+from service.core.recommending.evaluation_sampling import MAX_EVALUATED, EvaluationSampler
 from tests.end_to_end.service import KEY, RunningService
 from tests.model.builders import bundle_of, network_of
 from tests.observability.test_live_accuracy import Series, series, value
@@ -51,7 +51,7 @@ def histories() -> list[list[int]]:
     return [rng.integers(1, ITEMS + UNKNOWN + 1, rng.integers(3, 15)).tolist() for _ in range(USERS)]
 
 
-def offline(bundle: Bundle, histories: list[list[int]], sampling: Sampling) -> list[list[Evaluated]]:
+def offline(bundle: Bundle, histories: list[list[int]], sampling: EvaluationSampler) -> list[list[Evaluated]]:
     """By user every drawn event of a known item, ranked by the network in float64 after what came before it."""
     network = RecBLR(bundle.config).double().eval()
     network.load_state_dict({name: torch.from_numpy(a.astype(np.float64)) for name, a in bundle.weights.items()})
@@ -64,7 +64,7 @@ def offline(bundle: Bundle, histories: list[list[int]], sampling: Sampling) -> l
         for sequence, row in enumerate(rows, start=1):
             if row > ITEMS:
                 continue
-            if sampling.draws(f"u{user}", sequence):
+            if sampling.selects(f"u{user}", sequence):
                 scores = orders[len(before) - 1]
                 assert np.abs(np.delete(scores, row) - scores[row]).min() > 1e-5  # float32 finds the same order
                 ahead = 1 + np.flatnonzero(scores[1:] > scores[row])
@@ -113,7 +113,7 @@ def test_the_metrics_are_the_offline_evaluations_figures(
     tmp_path: Path, bundle: Bundle, histories: list[list[int]], workers: int, share: float
 ) -> None:
     write_bundle(tmp_path / "bundle", bundle)
-    sampled = offline(bundle, histories, Sampling(share))
+    sampled = offline(bundle, histories, EvaluationSampler(share))
     evaluated = [
         event for user, all_ in enumerate(sampled) for event in all_[-MAX_EVALUATED if in_a_batch(user) else 0 :]
     ]
@@ -143,6 +143,6 @@ def test_the_trainers_evaluation_ranks_the_same_events_alike(bundle: Bundle, his
     popularity = np.array([0, *(item.popularity for item in bundle.items)])
     ranks = rank_next(network, popularity, Questions(rows, offsets, np.zeros(len(histories), np.int64)))
     ranks = ranks[rows > 0]
-    wanted = means([event.kept for user in offline(bundle, histories, Sampling(1.0)) for event in user])
+    wanted = means([event.kept for user in offline(bundle, histories, EvaluationSampler(1.0)) for event in user])
     assert hit_rate(ranks, 10) == pytest.approx(wanted["hr_at_10"], abs=1e-9)
     assert ndcg(ranks, 10) == pytest.approx(wanted["ndcg_at_10"], abs=1e-9)

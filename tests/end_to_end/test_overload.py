@@ -41,7 +41,8 @@ def test_what_waits_behind_a_hung_log_is_refused_and_not_begun(tmp_path: Path) -
                 break
         redis.resume()
         assert late
-        assert f'recblr_deadline_exceeded_total{{stage="visits"}} {len(late)}.0' in client.get("/metrics").text
+        expired = f'recblr_deadline_exceeded_total{{stage="append_and_read"}} {len(late)}.0'
+        assert expired in client.get("/metrics").text
         tried_until = time.monotonic() + 10  # the store looks now and then whether Redis answers again
         while post("afterwards")[1].status_code != 200:
             assert time.monotonic() < tried_until

@@ -1,4 +1,4 @@
-"""Events go in over HTTP, the job trains on the log, and the running service answers with the new model."""
+"""Retrain on the event log and serve the new model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEARNS_NOTHING = "--epochs 1 --learning-rate 0.000001"
 
 
 def retrain(folder: Path, state_url: str, more: str) -> tuple[int, dict[str, Any]]:
-    """Run the job as a team does; its exit code and its result."""
+    """Run the retrain command; return its exit code and its result."""
     command = [sys.executable, "-m", "model.training", "retrain", "--state-url", state_url]
     command += [
         "--bundles",
@@ -39,8 +39,8 @@ def retrain(folder: Path, state_url: str, more: str) -> tuple[int, dict[str, Any
     return done.returncode, json.loads(done.stdout.splitlines()[-1])
 
 
-def circle(first: int, last: int) -> list[dict[str, Any]]:
-    """Everybody goes around the same circle of items, each from a place of their own."""
+def circular_events(first: int, last: int) -> list[dict[str, Any]]:
+    """Every user follows the same cycle of items, from a different start."""
     return [
         {"user_id": f"user {u}", "item_id": f"item {(u + n) % ITEMS}", "timestamp": 1_700_000_000 + 1000 * n + u}
         for n in range(first, last)
@@ -49,7 +49,7 @@ def circle(first: int, last: int) -> list[dict[str, Any]]:
 
 
 def next_items_found(service: RunningService, events: int) -> int:
-    """For how many users the item that comes next on the circle is the first recommendation."""
+    """Count users whose first recommendation is the cycle's next item."""
     found = 0
     for u in range(USERS):
         answer = service.get(f"/users/user {u}/recommendations", k=1, exclude_seen="false")
@@ -61,12 +61,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_from_events_to_a_new_model_and_no_further_without_reason(tmp_path: Path, state_url: str) -> None:
+def test_retrained_model_is_served_and_worse_one_is_not_published(tmp_path: Path, state_url: str) -> None:
     bundles = tmp_path / "bundles"
     old = bundle_of(ModelConfig(items=5), version="old", created="2000-01-01T00:00:00+00:00")
     write_bundle(bundles / "old", old)
     with RunningService(tmp_path, state_url, bundles) as service:
-        results = service.post("/events/batch", {"events": circle(0, EVENTS)})["results"]
+        results = service.post("/events/batch", {"events": circular_events(0, EVENTS)})["results"]
         assert [result["known_item"] for result in results] == [False] * len(results)
         service.post("/events", {"user_id": "gone", "item_id": "secret item"})
         service.delete("/users/gone")
@@ -76,17 +76,17 @@ def test_from_events_to_a_new_model_and_no_further_without_reason(tmp_path: Path
         code, first = retrain(tmp_path, state_url, LEARNS)
         assert (code, first["published"], first["live_version"]) == (0, True, "old")
         assert first["log"] == {"events": USERS * EVENTS, "added": USERS * EVENTS, "reread": 0}
-        assert first["live"]["ndcg@10"] == 0.0  # it knows none of these items
+        assert first["live"]["ndcg@10"] == 0.0  # the old model knows none of these items
         assert list(read_interactions(tmp_path / "work" / "export").lengths) == [EVENTS] * USERS
-        assert service.get("/model")["version"] == "old"  # until it is told
+        assert service.get("/model")["version"] == "old"  # until the reload
 
         answer = service.post("/admin/reload", {})
         assert answer == {"model_version": first["version"], "previous_version": "old"}
         assert service.get("/users/user 1/recommendations")["model_version"] == first["version"]
         assert next_items_found(service, EVENTS) >= USERS - 1
 
-        service.post("/events/batch", {"events": circle(EVENTS, EVENTS + 4)})
-        assert next_items_found(service, EVENTS + 4) >= USERS - 1  # the new events count at once
+        service.post("/events/batch", {"events": circular_events(EVENTS, EVENTS + 4)})
+        assert next_items_found(service, EVENTS + 4) >= USERS - 1  # new events take effect immediately
         before = contents(bundles)
         code, second = retrain(tmp_path, state_url, LEARNS_NOTHING)
         assert (code, second["published"], second["live_version"]) == (3, False, first["version"])

@@ -1,4 +1,4 @@
-"""A stop under load: what was acknowledged is in the log, once, and every answer that got out was a whole one."""
+"""A stop under load keeps every acknowledged event exactly once."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.model.builders import bundle_of
 pytestmark = pytest.mark.alone
 
 WRITERS, USERS, ITEMS = 16, 4, 40
-BEFORE_THE_STOP = 10  # acknowledgements of each writer
+ACKNOWLEDGED_BEFORE_STOP = 10  # acknowledgements of each writer
 WAIT_SECONDS = 120.0
 
 
 @dataclass
 class Written:
-    """What one writer sent, and the sequences under which it was acknowledged."""
+    """Events of one writer, and the sequences of the acknowledged ones."""
 
     acknowledged: dict[str, int] = field(default_factory=dict)
     sent: int = 0
@@ -34,7 +34,7 @@ class Written:
 
 
 def write(url: str, writer: int, started: threading.Event) -> Written:
-    """Post events one after the other until the server does not answer any more."""
+    """Post events one after the other until the server stops answering."""
     written = Written()
     with httpx.Client(base_url=url, headers={"X-API-Key": KEY}, timeout=WAIT_SECONDS) as client:
         try:
@@ -51,7 +51,7 @@ def write(url: str, writer: int, started: threading.Event) -> Written:
                 if len(body["recommendations"]["items"]) != 3:
                     written.refused.append(answer.text)
                 written.acknowledged[event_id] = body["sequence"]
-                if len(written.acknowledged) == BEFORE_THE_STOP:
+                if len(written.acknowledged) == ACKNOWLEDGED_BEFORE_STOP:
                     started.set()
         except httpx.TransportError as error:
             written.ended = error
@@ -61,7 +61,7 @@ def write(url: str, writer: int, started: threading.Event) -> Written:
 
 
 def log_of(service: RunningService, user_id: str) -> list[tuple[str, int]]:
-    """(event_id, sequence) of every event that the log keeps of the user."""
+    """Return (event_id, sequence) of every event in the user's log."""
     found: list[tuple[str, int]] = []
     page = service.get(f"/users/{user_id}/events", limit=100)
     while True:
@@ -71,7 +71,7 @@ def log_of(service: RunningService, user_id: str) -> list[tuple[str, int]]:
         page = service.get(f"/users/{user_id}/events", limit=100, before=page["next_before"])
 
 
-def test_no_acknowledged_event_is_lost_or_doubled_by_a_stop(tmp_path: Path, state_url: str) -> None:
+def test_stop_loses_no_acknowledged_event_and_duplicates_none(tmp_path: Path, state_url: str) -> None:
     write_bundle(tmp_path / "bundle", bundle_of(ModelConfig(items=ITEMS, dim=8)))
     started = [threading.Event() for _ in range(WRITERS)]
     with (
@@ -85,9 +85,9 @@ def test_no_acknowledged_event_is_lost_or_doubled_by_a_stop(tmp_path: Path, stat
 
     for written in writers:
         assert written.refused == []
-        # Refused, or closed before an answer; a timeout would be a request that nobody ended.
+        # Connection refused, or closed before the response. A timeout would mean that a request was left hanging.
         assert isinstance(written.ended, httpx.NetworkError | httpx.RemoteProtocolError), written.ended
-        assert len(written.acknowledged) >= BEFORE_THE_STOP
+        assert len(written.acknowledged) >= ACKNOWLEDGED_BEFORE_STOP
 
     with RunningService(tmp_path, state_url, tmp_path / "bundle") as service:
         for user in range(USERS):
@@ -97,7 +97,7 @@ def test_no_acknowledged_event_is_lost_or_doubled_by_a_stop(tmp_path: Path, stat
             kept, acknowledged = dict(log), {}
             for writer in range(user, WRITERS, USERS):
                 acknowledged |= writers[writer].acknowledged
-                assert f"{writer}-{writers[writer].sent}" not in kept  # it was never sent
+                assert f"{writer}-{writers[writer].sent}" not in kept  # the writer never sent it
             assert {event_id: kept.get(event_id) for event_id in acknowledged} == acknowledged
             audit = service.get(f"/users/user {user}/audit")
             assert (audit["sequence"], audit["kept_events"]) == (len(log), len(log))

@@ -16,7 +16,8 @@ from service.core.engine_requests import EngineRequest, RankCandidates, StateDam
 from service.core.errors import ItemNotFound
 from service.core.ports import Engine
 from service.engine.cuda.cuda_search import CudaSearch
-from service.engine.search.exact import Best, Queries, exact
+from service.engine.search.exact import exact_top_k
+from service.engine.search.queries import TopKQueries, TopKResult
 from tests.engine.conftest import EngineHarness, Kind, build, engine_of, ids, run
 from tests.model.builders import CONFIGS, bundle_of
 
@@ -30,15 +31,21 @@ from tests.model.builders import CONFIGS, bundle_of
     st.integers(0, 70),
 )
 @settings(max_examples=300, deadline=None)
-@pytest.mark.parametrize("search", [exact, lambda table, asked: CudaSearch(torch.from_numpy(table)).best(asked)])
-def test_top_k_is_the_head_of_a_sort(search: Callable[[F32, Queries], Best], values: list[float], k: int) -> None:
+@pytest.mark.parametrize(
+    "search", [exact_top_k, lambda table, queries: CudaSearch(torch.from_numpy(table)).top_k(queries)]
+)
+def test_top_k_is_the_head_of_a_sort(
+    search: Callable[[F32, TopKQueries], TopKResult], values: list[float], k: int
+) -> None:
     scores = np.array(values, np.float32)
     wanted = sorted((n for n in range(len(values)) if values[n] != -np.inf), key=lambda n: (-scores[n], n))[:k]
     table = np.concatenate([[0], scores])[:, None].astype(np.float32)
     none = np.empty(0, np.uint32)
-    asked = Queries(np.ones((1, 1), np.float32), np.array([k]), none, np.zeros(1, np.int64), np.zeros(1, np.int64))
+    asked = TopKQueries(
+        np.ones((1, 1), np.float32), np.array([k]), none, np.zeros(1, np.int64), np.zeros(1, np.int64)
+    )
     best = search(table, asked)
-    assert (best.rows[0, : best.found[0]] - 1).tolist() == wanted
+    assert (best.rows[0, : best.lengths[0]] - 1).tolist() == wanted
 
 
 def test_seen_items_are_left_out_on_request_only(small: EngineHarness) -> None:

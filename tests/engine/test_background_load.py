@@ -11,7 +11,7 @@ import weakref
 
 import pytest
 
-from service.engine.background_load import aside
+from service.engine.background_load import run_in_background
 
 pytestmark = pytest.mark.anyio
 
@@ -22,17 +22,17 @@ def niceness() -> int:
 
 async def test_it_gives_way_and_nothing_of_that_stays() -> None:
     ours, thresholds = niceness(), gc.get_threshold()
-    inside = await aside(lambda: (niceness(), gc.get_threshold()[2] > 1_000_000))
+    inside = await run_in_background(lambda: (niceness(), gc.get_threshold()[2] > 1_000_000))
     assert inside == (10, True)
     assert (niceness(), gc.get_threshold()) == (ours, thresholds)
     gc.unfreeze()
 
 
 async def test_what_it_raises_reaches_the_caller_and_undoes_as_much() -> None:
-    gc.collect()  # which sets aside by itself, from Python 3.12 on, what never dies
+    gc.collect()  # which sets run_in_background by itself, from Python 3.12 on, what never dies
     thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
     with pytest.raises(ZeroDivisionError):
-        await aside(lambda: 1 // 0)
+        await run_in_background(lambda: 1 // 0)
     assert gc.get_threshold() == thresholds
     assert gc.get_freeze_count() == frozen  # it has made nothing that stays
 
@@ -52,7 +52,7 @@ async def test_what_stays_is_frozen_and_the_garbage_of_that_time_is_not() -> Non
         return kept, garbage
 
     before = gc.get_freeze_count()
-    kept, garbage = await aside(work)
+    kept, garbage = await run_in_background(work)
     assert gc.get_freeze_count() - before >= len(kept)
     # A pass spares what is just being made.
     assert sum(each() is not None for each in garbage) < len(garbage) / 100
@@ -70,7 +70,7 @@ async def test_one_at_a_time_and_the_event_loop_goes_on() -> None:
         assert go.wait(10)
         running -= 1
 
-    both = asyncio.gather(aside(work), aside(work))
+    both = asyncio.gather(run_in_background(work), run_in_background(work))
     for _ in range(20):
         await asyncio.sleep(0.001)
         ticks += 1

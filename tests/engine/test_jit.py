@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,8 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from service.engine import jit
+from tests.environment import run_python
 from tests.model.builders import bundle_of
-
-ROOT = Path(__file__).parents[2]
 
 # One server's start, then all kinds of requests: for these, nothing may be left to compile.
 START = """
@@ -29,7 +25,7 @@ from service.core.engine_requests import EngineRequest, RankCandidates, TopK
 from service.engine.jit import statistics
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.loader import warm
-engine = CpuEngine(load_bundle(Path(sys.argv[1])), 100, 0.5, large=int(sys.argv[2]))
+engine = CpuEngine(load_bundle(Path(sys.argv[1])), 100, 0.5, min_indexed_items=int(sys.argv[2]))
 warm(engine)
 after_start = statistics()
 asks = (None, TopK(1, True), TopK(999, False), RankCandidates(("i1", "x")), RankCandidates(()))
@@ -46,15 +42,7 @@ print(json.dumps(after_start))
 
 
 def start(bundle: Path, cache: Path, large: int) -> dict[str, list[int]]:
-    ran = subprocess.run(
-        [sys.executable, "-c", START, str(bundle), str(large)],
-        cwd=ROOT,
-        env=os.environ | {"NUMBA_CACHE_DIR": str(cache)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    ran = run_python("-c", START, str(bundle), str(large), environment={"NUMBA_CACHE_DIR": str(cache)})
     assert ran.returncode == 0, ran.stderr
     found: dict[str, list[int]] = json.loads(ran.stdout)
     return found
@@ -66,11 +54,11 @@ def test_the_second_start_compiles_nothing(tmp_path: Path) -> None:
     first = start(tmp_path / "v1", tmp_path / "cache", large=1)
     assert all(built for _, built in first.values())
     without_index = start(tmp_path / "v1", tmp_path / "cache", large=10**9)
-    assert {name for name, (_, built) in without_index.items() if built} == {"_place"}  # an index has its own
+    assert {name for name, (_, built) in without_index.items() if built} == {"_rank_targets"}  # an index has its own
     first |= without_index
     for bundle, large in (("v1", 1), ("v2", 1), ("v2", 10**9)):
         again = start(tmp_path / bundle, tmp_path / "cache", large)
-        assert {"advance", "_search"} <= set(again) <= set(first)
+        assert {"advance", "_search_table"} <= set(again) <= set(first)
         assert all((hits, built) == (1, 0) for hits, built in again.values()), again
 
 
@@ -88,7 +76,7 @@ def test_without_a_writable_folder_the_kernel_is_compiled_anew(
         return 2 * value
 
     monkeypatch.setattr(numba, "njit", njit)
-    monkeypatch.setattr(jit, "_compiled", [])
+    monkeypatch.setattr(jit, "_dispatchers", [])
     assert jit.kernel(twice)(21) == 42
     assert jit.statistics() == {"twice": (0, 1)}
     with caplog.at_level(logging.WARNING):

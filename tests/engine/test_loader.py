@@ -66,7 +66,7 @@ async def test_an_engine_that_nobody_holds_is_freed_at_once(root: Path) -> None:
     """Also from among what the start has frozen: nothing in it refers to itself."""
     engine = await BundleLoader(root, 100).load("old")
     gc.freeze()
-    alive = [weakref.ref(engine), weakref.ref(engine._folder), weakref.ref(engine._search)]  # type: ignore[attr-defined]
+    alive = [weakref.ref(engine), weakref.ref(engine._recurrence), weakref.ref(engine._search)]  # type: ignore[attr-defined]
     gc.disable()
     try:
         del engine

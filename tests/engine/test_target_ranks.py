@@ -106,7 +106,7 @@ def test_judging_changes_neither_states_nor_answers(harness: EngineHarness) -> N
 
 def test_an_index_tells_places_down_to_the_hundredth() -> None:
     bundle = bundle_of(replace(CONFIGS["default"], items=2000), seed=4)
-    exact, indexed = CpuEngine(bundle, 1000), CpuEngine(bundle, 1000, min_recall=0.99, large=1)
+    exact, indexed = CpuEngine(bundle, 1000), CpuEngine(bundle, 1000, min_recall=0.99, min_indexed_items=1)
     assert "retrieval_recall@10" in indexed.describe()["metrics"]
     rng = np.random.default_rng(2)
     history = tuple(f"i{row}" for row in rng.integers(1, 2001, 60))

@@ -29,7 +29,7 @@ SEED = 20261128
 ITEMS = 200
 BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=16))
 RECOVERY_SECONDS = 2.0
-READY = "ready: the API"
+READY = "service is ready"
 
 
 def test_redis_is_killed_under_load(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def _started(service: RunningService, starts: int) -> bool:
 def _waiting(service: RunningService, workers: int) -> bool:
     """Whether so many workers have been waiting for Redis for a while since the last time that all were ready."""
     lines = service.log().rpartition(READY)[2].splitlines()
-    return len(service.workers()) == workers and sum("waiting for the event log" in line for line in lines) >= 4
+    return len(service.workers()) == workers and sum("cannot reach the event log" in line for line in lines) >= 4
 
 
 async def _ordeal(service: RunningService, server: RedisServer) -> None:

@@ -20,7 +20,7 @@ import redis
 
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
-from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, decode_rollout
+from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, decode_desired_state
 from tests.deployments import wait_for
 from tests.end_to_end.service import KEY, RunningService
 from tests.faults.aftermath import audited, evaluated
@@ -154,7 +154,7 @@ async def _begin(service: RunningService, users_before: int, pause: float) -> tu
     population = Population(users_before, ITEMS, SEED)
     await population.fill(service.url)
     users = [*list(population.histories)[: times(20, 500)], *(f"new{n}" for n in range(5))]
-    await asyncio.to_thread(wait_for, "all workers", lambda: service.log().count("ready: the API") >= WORKERS)
+    await asyncio.to_thread(wait_for, "all workers", lambda: service.log().count("service is ready") >= WORKERS)
     return population, Load(service.url, users, [f"i{row}" for row in range(1, ITEMS + 1)], SEED, pause=pause)
 
 
@@ -166,8 +166,8 @@ async def _reload(service: RunningService, version: str) -> tuple[int, Any]:
         client.close()
 
 
-def _rollout(client: redis.Redis) -> Rollout:
-    found = decode_rollout(client.hget("{notes}:notes", ROLLOUT_RECORD))
+def _rollout(client: redis.Redis) -> DesiredState:
+    found = decode_desired_state(client.hget("{records}:records", ROLLOUT_RECORD))
     assert found is not None
     return found
 

@@ -83,6 +83,6 @@ async def _all_ready(service: RunningService, starts: int) -> None:
     """Return once so many workers have become ready, the dead ones among them."""
 
     def ready() -> bool:
-        return service.log().count("ready: the API") >= starts and len(service.workers()) == WORKERS
+        return service.log().count("service is ready") >= starts and len(service.workers()) == WORKERS
 
     await asyncio.to_thread(wait_for, f"{starts} starts of workers", ready)

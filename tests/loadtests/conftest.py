@@ -1,3 +1,5 @@
+"""The load tests run on Linux alone."""
+
 from __future__ import annotations
 
 import sys
@@ -6,6 +8,6 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _on_linux() -> None:
+def _linux() -> None:
     if sys.platform != "linux":
-        pytest.skip("the load tests read /proc and wait on a timerfd, which only Linux has")
+        pytest.skip("the load generator needs epoll and timerfd, which only Linux has")

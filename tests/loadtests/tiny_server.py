@@ -1,4 +1,4 @@
-"""An HTTP server in a thread that answers at once, and that can be told to stall."""
+"""An HTTP server in a thread, which can be told to stall."""
 
 from __future__ import annotations
 
@@ -9,12 +9,26 @@ from types import TracebackType
 
 
 class TinyServer:
-    """Answers `status` to everything; a context manager. `stall` seconds are slept before request `stall_at`."""
+    """A context manager that answers every request with one status.
 
-    def __init__(self, *, status: int = 200, stall_at: int = 0, stall: float = 0.0, hang_up_at: int = 0) -> None:
+    `bodies` are those of the requests so far.
+    """
+
+    def __init__(
+        self, *, status: int = 200, stall_at: int = 0, stall_seconds: float = 0.0, close_at: int = 0
+    ) -> None:
+        """Start on entering the context.
+
+        Args:
+            status: status of all answers.
+            stall_at: number of the request before whose answer the whole server sleeps; 0 for none.
+            stall_seconds: how long it sleeps.
+            close_at: number of the request at which the server closes the connection; 0 for none.
+        """
         self.bodies: list[bytes] = []
         self.port = 0
-        self._status, self._stall_at, self._stall, self._hang_up_at = status, stall_at, stall, hang_up_at
+        self._status, self._close_at = status, close_at
+        self._stall_at, self._stall_seconds = stall_at, stall_seconds
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
         self._thread = threading.Thread(target=self._serve)
@@ -49,8 +63,8 @@ class TinyServer:
                 lengths = [line.split(":")[1] for line in head.split("\r\n") if line.startswith("content-length")]
                 self.bodies.append(await reader.readexactly(int(lengths[0]) if lengths else 0))
                 if len(self.bodies) == self._stall_at:
-                    time.sleep(self._stall)  # noqa: ASYNC251 - the whole server shall stand still
-                if len(self.bodies) == self._hang_up_at:
+                    time.sleep(self._stall_seconds)  # noqa: ASYNC251 - the whole server must stall
+                if len(self.bodies) == self._close_at:
                     return
                 writer.write(f"HTTP/1.1 {self._status} X\r\ncontent-length: 2\r\n\r\n{{}}".encode())
                 await writer.drain()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.batch_states import rebuild
+from model.batch_states import replay_histories
 from model.config import ModelConfig
 from model.network import RecBLR
 
@@ -23,7 +23,7 @@ def test_each_state_is_that_of_its_own_history(start_token: bool) -> None:
     generator = np.random.default_rng(4)
     lengths = [0, 1, 2, 3, 5, 37, 200, 1, 0, 64]
     histories = [generator.integers(1, 31, length) for length in lengths]
-    states, outputs = rebuild(network, histories, steps=300)  # several passes
+    states, outputs = replay_histories(network, histories, max_steps=300)  # several passes
     assert network.training
     network.eval()
     for n, history in enumerate(histories):
@@ -40,11 +40,11 @@ def test_histories_that_continue_states_equal_whole_ones() -> None:
     generator = np.random.default_rng(5)
     cuts = [(3, 9), (1, 1), (20, 0), (0, 7), (40, 33)]
     whole = [generator.integers(1, 31, first + second) for first, second in cuts]
-    begun, _ = rebuild(network, [history[:first] for history, (first, _) in zip(whole, cuts, strict=True)])
+    begun, _ = replay_histories(network, [history[:first] for history, (first, _) in zip(whole, cuts, strict=True)])
     rest = [history[first:] for history, (first, _) in zip(whole, cuts, strict=True)]
     before = begun.clone()
-    states, outputs = rebuild(network, rest, steps=20, begin=begun)
-    wanted, last = rebuild(network, whole)
+    states, outputs = replay_histories(network, rest, max_steps=20, initial=begun)
+    wanted, last = replay_histories(network, whole)
     torch.testing.assert_close(states, wanted, rtol=1e-9, atol=1e-12)
     moved = [n for n, (_, second) in enumerate(cuts) if second]
     torch.testing.assert_close(outputs[moved], last[moved], rtol=1e-9, atol=1e-12)
@@ -54,5 +54,5 @@ def test_histories_that_continue_states_equal_whole_ones() -> None:
 
 def test_no_histories_give_no_states() -> None:
     network = RecBLR(ModelConfig(items=3, dim=4))
-    states, outputs = rebuild(network, [])
+    states, outputs = replay_histories(network, [])
     assert (states.shape, outputs.shape) == ((0, 2, 4, 8), (0, 4))

@@ -99,8 +99,8 @@ def test_a_model_that_answers_no_more_has_no_window_and_begins_anew_if_it_comes_
     async def pages() -> AsyncIterator[Series]:
         meter = PrometheusMeter()
         for serving, place in ((["v1"], 1), (["v2", "v1"], 1), (["v2"], 1), (["v2"], 1), (["v1", "v2"], 0)):
-            meter.models(serving)
-            meter.evaluated(
+            meter.served_versions(serving)
+            meter.event_evaluated(
                 "v1", TargetRank(False, place, place)
             )  # where v1 serves no more, by a turn that was under way
             yield series(meter.page().decode())
@@ -123,11 +123,11 @@ from service.observability.metrics import PrometheusMeter
 from service.core.engine_requests import TargetRank
 async def main():
     meter = PrometheusMeter()
-    meter.models(["v1"])
+    meter.served_versions(["v1"])
     for n in range(int(sys.argv[1])):
-        meter.evaluated("v1", TargetRank(False, 1, 1))
+        meter.event_evaluated("v1", TargetRank(False, 1, 1))
     for n in range(int(sys.argv[2])):
-        meter.evaluated("v1", TargetRank(False, 0, 0))
+        meter.event_evaluated("v1", TargetRank(False, 0, 0))
     if sys.argv[3] == "show":
         print(meter.page().decode())
     else:

@@ -39,7 +39,9 @@ def test_retired_words_are_found_as_tokens(name: str) -> None:
     assert len(findings(f"{name} = 1\n")) == 1
 
 
-@pytest.mark.parametrize("name", ["memory", "returned", "replacement", "folder", "displaced", "annotations", "turnout"])
+@pytest.mark.parametrize(
+    "name", ["memory", "returned", "replacement", "folder", "displaced", "annotations", "turnout"]
+)
 def test_words_that_contain_retired_ones_pass(name: str) -> None:
     assert findings(f"{name} = 1\n") == []
 
@@ -57,7 +59,7 @@ def test_long_functions_are_found_and_kernels_may_be_longer() -> None:
 def test_rooms_with_too_many_modules_are_found() -> None:
     modules = [Path("room") / f"module_{number}.py" for number in range(13)]
     assert len(list(CHECK["check_rooms"](modules))) == 1
-    assert list(CHECK["check_rooms"](modules[:12] + [Path("room") / "__init__.py"])) == []
+    assert list(CHECK["check_rooms"]([*modules[:12], Path("room") / "__init__.py"])) == []
 
 
 def test_lua_names_are_checked() -> None:

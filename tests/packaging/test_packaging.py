@@ -1,4 +1,4 @@
-"""What is shipped: the wheel and the sdist, the images, the compose file and the Makefile's help."""
+"""Packages, images, compose file and the Makefile's help."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ BUILD = (
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel and the sdist, built from a copy, since setuptools leaves traces where it builds."""
+    """Folder with the wheel and the sdist.
+
+    They are built from a copy, because setuptools leaves files in the source folder.
+    """
     folder = tmp_path_factory.mktemp("build")
     source, out = folder / "source", folder / "out"
-    for package in ("service", "model"):
+    for package in ("service", "model", "ingest"):
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
     for path in ROOT.iterdir():
         if path.name in {"pyproject.toml", "README.md", "LICENSE", "NOTICE"}:
@@ -46,29 +49,30 @@ def compose() -> dict[str, Any]:
 
 
 def package_files() -> set[str]:
-    """Every file of the packages, data included, as a path from the root."""
+    """Return the paths of all files in the packages, data included."""
     return {
         str(path.relative_to(ROOT))
-        for package in ("service", "model")
+        for package in ("service", "model", "ingest")
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
 
 
-def test_the_wheel_holds_every_file_of_the_packages_and_the_licenses(built: Path) -> None:
+def test_wheel_contains_every_package_file_and_license(built: Path) -> None:
     names = set(zipfile.ZipFile(next(built.glob("*.whl"))).namelist())
     assert any(name.endswith(".lua") for name in names)
+    assert {"service/py.typed", "model/py.typed"} <= names
     assert package_files() <= names
     assert {name.rpartition("/")[2] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
 
 
-def test_the_sdist_holds_every_file_of_the_packages_and_the_licenses(built: Path) -> None:
+def test_sdist_contains_every_package_file_and_license(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert package_files() | {"LICENSE", "NOTICE", "pyproject.toml"} <= names
 
 
-def test_redis_keeps_what_was_acknowledged(compose: dict[str, Any]) -> None:
+def test_redis_of_compose_persists_every_write(compose: dict[str, Any]) -> None:
     redis = compose["services"]["redis"]
     command = redis["command"]
     options = dict(zip(command[1::2], command[2::2], strict=True))
@@ -79,7 +83,7 @@ def test_redis_keeps_what_was_acknowledged(compose: dict[str, Any]) -> None:
     assert compose["services"]["server"]["depends_on"]["redis"]["condition"] == "service_healthy"
 
 
-def test_every_service_of_compose_is_confined(compose: dict[str, Any]) -> None:
+def test_every_service_of_compose_is_hardened(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -90,13 +94,13 @@ def test_every_service_of_compose_is_confined(compose: dict[str, Any]) -> None:
     assert "bundles:/bundles:ro" in compose["services"]["server"]["volumes"]
 
 
-def test_the_trainer_runs_only_when_asked_for(compose: dict[str, Any]) -> None:
+def test_trainer_of_compose_is_optional(compose: dict[str, Any]) -> None:
     profiles = {name: service.get("profiles", []) for name, service in compose["services"].items()}
     assert profiles == {"server": [], "redis": [], "trainer": ["train"]}
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
-def test_an_image_runs_as_the_same_numbered_user(path: Path) -> None:
+def test_every_image_runs_as_same_numbered_user(path: Path) -> None:
     text = path.read_text()
     assert "--uid 10001 " in text
     last_stage = text[text.rindex("\nFROM ") :]
@@ -104,16 +108,24 @@ def test_an_image_runs_as_the_same_numbered_user(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
-def test_an_image_is_made_of_files_that_docker_is_given(path: Path) -> None:
-    given = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+def test_every_copied_file_is_in_build_context(path: Path) -> None:
+    context = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copies = re.findall(r"^COPY (?!--from)(?:--chown=\S+ )?(.+) \S+$", path.read_text(), re.M)
     sources = {source for copy in copies for source in copy.split()}
-    assert sources <= given
+    assert sources <= context
     assert [source for source in sorted(sources) if not (ROOT / source).exists()] == []
 
 
+@pytest.mark.parametrize("image", ["server", "trainer"])
+def test_image_and_ci_run_the_same_install_script(image: str) -> None:
+    script = f"docker/install-{image}.sh"
+    assert re.search(rf"^RUN .*\bsh {script}$", (ROOT / "docker" / f"{image}.Dockerfile").read_text(), re.M)
+    assert "sh docker/install-$image.sh" in (ROOT / ".ci" / "run").read_text()
+    subprocess.run(["sh", "-n", ROOT / script], check=True)
+
+
 @pytest.mark.parametrize("name", ["docker/server.Dockerfile", "docker/trainer.Dockerfile", "docker-compose.yml"])
-def test_every_setting_that_is_made_exists(name: str) -> None:
+def test_every_setting_in_docker_files_exists(name: str) -> None:
     known = {PREFIX + field.upper() for field in Settings.model_fields}
     assert set(re.findall(rf"\b{PREFIX}[A-Z_]+", (ROOT / name).read_text())) <= known
 

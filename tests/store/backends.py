@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,15 +10,17 @@ from typing import Any, Protocol
 
 from redis import Redis, RedisCluster
 
+from service.core.events import Event
 from service.core.ports import Store
 from service.store.factory import open_store
-from service.store.redis.layout import SHARDS, deletions_key, events_after, keys
-from service.store.redis.store import BUDGET_SECONDS, open_redis
+from service.store.redis.layout import SHARDS, deletions_key, keys
+from service.store.redis.log_entry import append_id, decode_events
+from service.store.redis.store import TIMEOUT_SECONDS, open_redis
 from tests.deployments import ClusterServers
 from tests.servers import RedisServer
+from tests.store.redis.lua_entry import pack_entry, unpack_entry
 
-_ENTRY = struct.Struct("<ddHH")
-TABLES = ("users", "events", "memos", "merges", "deletions")
+TABLES = ("users", "events", "snapshots", "merges", "deletions", "records")
 
 
 class Backend(Protocol):
@@ -54,7 +55,7 @@ class SqliteBackend:
         self.url = f"sqlite:///{path}"
 
     async def open(self, keep: int = 1000, days: int | None = None) -> Store:
-        return await open_store(self.url, keep, days=days)
+        return await open_store(self.url, keep, days_kept=days)
 
     def contents(self) -> str:
         with closing(sqlite3.connect(self.path)) as db:
@@ -67,7 +68,8 @@ class SqliteBackend:
     def plant_cursor(self, user_id: str, version: str, applied: int) -> None:
         with closing(sqlite3.connect(self.path)) as db, db:
             changed = db.execute(
-                "UPDATE memos SET applied = ? WHERE user_id = ? AND model_version = ?", (applied, user_id, version)
+                "UPDATE snapshots SET applied = ? WHERE user_id = ? AND model_version = ?",
+                (applied, user_id, version),
             )
             assert changed.rowcount == 1
 
@@ -79,7 +81,7 @@ class SqliteBackend:
         with closing(sqlite3.connect(self.path)) as db:
             assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             strays = "SELECT user_id FROM {} WHERE user_id NOT IN (SELECT user_id FROM users)"
-            for table in ("events", "memos", "merges"):
+            for table in ("events", "snapshots", "merges"):
                 assert db.execute(strays.format(table)).fetchall() == []
 
 
@@ -87,15 +89,15 @@ class RedisBackend:
     """`url` is how the store reaches the server, if not by its own address."""
 
     def __init__(
-        self, server: RedisServer, budget: float = BUDGET_SECONDS, url: str | None = None, wait: int = 0
+        self, server: RedisServer, timeout: float = TIMEOUT_SECONDS, url: str | None = None, min_replicas: int = 0
     ) -> None:
         self.server = server
         self.url = url or server.url
-        self._budget = budget
-        self._wait = wait
+        self._timeout = timeout
+        self._min_replicas = min_replicas
 
     async def open(self, keep: int = 1000, days: int | None = None) -> Store:
-        return await open_redis(self.url, keep, self._budget, self._wait, days)
+        return await open_redis(self.url, keep, self._min_replicas, days, self._timeout)
 
     @contextmanager
     def client(self) -> Iterator[Any]:
@@ -105,6 +107,12 @@ class RedisBackend:
     def contents(self) -> str:
         with self.client() as client:
             return repr([(key, _value(client, key)) for key in sorted(client.scan_iter())])
+
+    def fields(self, user_id: str) -> dict[bytes, bytes]:
+        """The fields of the user's hash."""
+        with self.client() as client:
+            found: dict[bytes, bytes] = client.hgetall(keys(user_id)[0])
+            return found
 
     def deletions(self, user_id: str) -> int:
         with self.client() as client:
@@ -117,50 +125,40 @@ class RedisBackend:
     def make_older(self, user_id: str, seconds: float) -> None:
         with self.client() as client:
             log = keys(user_id)[1]
-            entries = client.lrange(log, 0, -1)
-            for place, entry in enumerate(entries):
-                *_, item_size, id_size = _ENTRY.unpack_from(entry)
-                rest_at = _ENTRY.size + item_size + id_size
-                stream_id, _, arrived = entry[rest_at:].partition(b"@")
-                arrived = int(arrived or stream_id.split(b"-")[0]) - int(1000 * seconds)
-                client.lset(log, place, entry[:rest_at] + stream_id + b"@%d" % arrived)
+            for index, entry in enumerate(client.lrange(log, 0, -1)):
+                fields = unpack_entry(client, log, entry)
+                arrived = fields.arrived - int(1000 * seconds)
+                client.lset(log, index, pack_entry(client, log, fields, f"{fields.append_id}@{arrived}"))
 
     def check(self) -> None:
         """The streams hold exactly what the logs hold, and the hashes no event id more."""
         with self.client() as client:
-            logged, streamed, named = set(), set(), set()
+            logged, streamed, known_ids = set(), set(), set()
             for key in client.scan_iter(match="*:log:*"):
                 user_id = key.decode().split(":", 2)[2]
+                assert key.decode() == keys(user_id)[1]
                 entries = client.lrange(key, 0, -1)
-                for event, entry in zip(events_after(entries, 0), entries, strict=True):
-                    *_, item_size, id_size = _ENTRY.unpack_from(entry)
-                    stream_id = entry[_ENTRY.size + item_size + id_size :].partition(b"@")[0]
-                    logged.add((user_id, event.sequence, event.item_id, event.timestamp, event.event_id, stream_id))
-                    assert key.decode() == keys(user_id)[1]
+                for event, entry in zip(decode_events(entries), entries, strict=True):
+                    logged.add((user_id, *event, append_id(entry)))
             for shard in range(SHARDS):
                 for stream_id, f in client.xrange(f"{{{shard}}}:stream"):
                     sequence, event_id = int(f[b"seq"]), f[b"event_id"].decode()
-                    streamed.add(
-                        (
-                            f[b"user"].decode(),
-                            sequence,
-                            f[b"item"].decode(),
-                            float(f[b"ts"]),
-                            event_id or f"seq-{sequence}",
-                            stream_id,
-                        )
-                    )
+                    event = Event(sequence, f[b"item"].decode(), float(f[b"ts"]), event_id or f"seq-{sequence}")
+                    streamed.add((f[b"user"].decode(), *event, stream_id.decode()))
+                    assert f[b"format"] == b"1"
             assert streamed == logged
-            assert not list(client.scan_iter(match="*:moving"))
+            assert not list(client.scan_iter(match="*:detached"))
             for key in client.scan_iter(match="*:user:*"):
                 user_id = key.decode().split(":", 2)[2]
-                named |= {(user_id, f[2:].decode()) for f in client.hkeys(key) if f.startswith(b"e:")}
-            assert named == {(e[0], e[4]) for e in logged if e[4] != f"seq-{e[1]}"}
+                known_ids |= {(user_id, f[2:].decode()) for f in client.hkeys(key) if f.startswith(b"e:")}
+            assert known_ids == {
+                (user, event_id) for user, sequence, _, _, event_id, _ in logged if event_id != f"seq-{sequence}"
+            }
 
 
 class ClusterBackend(RedisBackend):
-    def __init__(self, cluster: ClusterServers, budget: float = BUDGET_SECONDS, wait: int = 0) -> None:
-        super().__init__(cluster.nodes[0], budget, cluster.url, wait)
+    def __init__(self, cluster: ClusterServers, timeout: float = TIMEOUT_SECONDS, min_replicas: int = 0) -> None:
+        super().__init__(cluster.nodes[0], timeout, cluster.url, min_replicas)
 
     @contextmanager
     def client(self) -> Iterator[Any]:

@@ -2,15 +2,15 @@
 
 SQLite (`sqlite:///path`), one shard:
 
-    PRAGMA user_version         1
+    PRAGMA user_version         2
     events                      id (one order over all users, never reused), user_id, sequence, item_id, timestamp,
                                 event_id (NULL: the client gave none)
-    deletions                   count; no row, or no table in an older file, means 0
+    deletions                   count; no row means 0
 
 Redis (`redis://…`), 64 shards, a user's events all in one of them:
 
-    {n}:stream                  a stream whose ids follow the order of arrival; fields user, seq, item, ts, event_id
-                                ("": the client gave none)
+    {n}:stream                  a stream whose ids follow the order of arrival; fields format (1), user, seq, item,
+                                ts, event_id ("": the client gave none)
     {n}:deletions               count; absent means 0
 
 Events of a user stand in order of `sequence`. Retention removes the oldest without a trace. A deletion by a person
@@ -32,7 +32,8 @@ import redis
 from model.training.errors import DataError
 
 REDIS_SHARDS = 64
-_SQLITE_FORMAT = 1
+_SQLITE_FORMAT = 2
+_STREAM_FORMAT = "1"
 _PATIENCE_SECONDS = 30.0
 
 Position = tuple[int, ...]
@@ -105,11 +106,9 @@ class _Sqlite:
         [found] = db.execute("PRAGMA user_version").fetchone()
         if found != _SQLITE_FORMAT:
             raise DataError(f"{path} is not an event log of format {_SQLITE_FORMAT}; correct the state URL")
-        counted = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'deletions'").fetchone()
-        self._counts_deletions = counted is not None
 
     def deletions(self, shard: int) -> int:
-        return self._number("SELECT count FROM deletions") if self._counts_deletions else 0
+        return self._number("SELECT count FROM deletions")
 
     def newest(self, shard: int) -> Position:
         return (self._number("SELECT seq FROM sqlite_sequence WHERE name = 'events'"),)
@@ -147,6 +146,11 @@ class _Redis:
         entries = cast(
             list[tuple[str, dict[str, Any]]], self._client.xrange(f"{{{shard}}}:stream", min=start, count=limit)
         )
+        for entry_id, f in entries:
+            if (found := f.get("format")) != _STREAM_FORMAT:
+                raise DataError(
+                    f"entry {entry_id} of the event log has format {found}, and this release reads {_STREAM_FORMAT}"
+                )
         events = [
             LoggedEvent(f["user"], f["item"], float(f["ts"]), int(f["seq"]), f["event_id"] or f"seq-{f['seq']}")
             for _, f in entries

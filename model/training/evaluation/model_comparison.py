@@ -50,7 +50,7 @@ class ModelComparison:
 
 def seen_until(live: Path | None) -> float:
     """The time of the newest event that the live model was trained on; -inf where its bundle does not say."""
-    seen = None if live is None else read_manifest(live)["training_data"].get("last_timestamp")
+    seen = None if live is None else read_manifest(live).training_data.get("last_timestamp")
     return float(seen) if isinstance(seen, int | float) and math.isfinite(seen) else -math.inf
 
 

@@ -84,7 +84,7 @@ def retrain(job: Job) -> dict[str, Any]:
     live = newest_bundle(job.bundles)
     result: dict[str, Any] = {
         "published": False,
-        "live_version": None if live is None else read_manifest(live)["version"],
+        "live_version": None if live is None else read_manifest(live).version,
         "log": asdict(export_log(job.state_url, job.work / "export")),
     }
     timeline = read_timeline(job.work / "export")

@@ -37,7 +37,7 @@ def _newer_than(live: Path | None, bundle: Bundle) -> Bundle:
 
     The newest bundle is the one that the service loads.
     """
-    before = "" if live is None else read_manifest(live)["created"]
+    before = "" if live is None else read_manifest(live).created
     if bundle.created > before:
         return bundle
     try:

@@ -18,10 +18,9 @@ from urllib.parse import parse_qsl
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.answers import answer_event, answer_recommendations
 from service.api.dependencies import Services
 from service.api.handlers import ErrorHandlers
-from service.api.routes.events import answer_event
-from service.api.routes.recommendations import answer_read
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import EventIn, RecordQuery, TopKQuery
 from service.core.errors import ServiceError
@@ -75,7 +74,7 @@ class FastPath:
                 user_id = _parse_user_id(path[len(_USERS) : -len(_RECOMMENDATIONS)])
                 top_k = _parse_query(TopKQuery, scope["query_string"])
                 if user_id is not None and top_k is not None:
-                    work = answer_read(services.recommender, user_id, top_k)
+                    work = answer_recommendations(services.recommender, user_id, top_k)
                     await self._respond(_RECOMMEND, work, scope, receive, send)
                     return
         await self._app(scope, receive, send)

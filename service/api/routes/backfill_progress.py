@@ -12,8 +12,7 @@ from service.api.schemas.requests import NoQuery
 from service.api.schemas.responses import BackfillOut, BackfillsOut
 from service.api.scopes import needs
 from service.api_keys import KeyScope
-from service.core.jobs.backfill_progress_record import Progress
-from service.core.jobs.backfill_progress_record import rebuilds as all_backfills
+from service.core.jobs.backfill_progress_record import Progress, list_backfills
 
 router = APIRouter(prefix="/v1", tags=["model"])
 
@@ -24,19 +23,19 @@ async def backfills(query: Annotated[NoQuery, Query()], services: ServicesDep) -
 
     A backfill computes the users' snapshots in the background after the model version has changed.
     """
-    found = await all_backfills(services.store)
+    found = await list_backfills(services.store)
     return BackfillsOut(backfills=[_backfill_out(version, progress) for version, progress in found.items()])
 
 
 def _backfill_out(version: str, progress: Progress) -> BackfillOut:
     return BackfillOut(
         model_version=version,
-        running=progress.ended is None,
-        share=round(progress.share, 4),
-        walk=progress.walk,
-        users=progress.total,
+        running=progress.ended_at is None,
+        share=round(progress.fraction_done, 4),
+        walk=progress.pass_number,
+        users=progress.total_users,
         snapshots=progress.snapshots,
         events=progress.events,
-        begun=datetime.fromtimestamp(progress.begun, UTC),
-        ended=None if progress.ended is None else datetime.fromtimestamp(progress.ended, UTC),
+        begun=datetime.fromtimestamp(progress.started_at, UTC),
+        ended=None if progress.ended_at is None else datetime.fromtimestamp(progress.ended_at, UTC),
     )

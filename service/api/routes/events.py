@@ -7,30 +7,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from service.api.answers import answer_event
 from service.api.dependencies import RecommenderDep
 from service.api.errors import error_body
 from service.api.schemas.requests import EventBatchIn, EventIn, NoQuery, RecordQuery
 from service.api.schemas.responses import BatchOut, RecordedOut
 from service.api.scopes import needs
-from service.api.serializers import Json, encoded, json_response, recommendations_out, recorded_out
+from service.api.serializers import Json, encoded, json_response, recorded_out
 from service.api_keys import KeyScope
-from service.core.engine_requests import TopK
 from service.core.errors import ServiceError
 from service.core.events import NewEvent
-from service.core.recommending.recommender import Recommender
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
-
-
-async def answer_event(recommender: Recommender, event: EventIn, query: RecordQuery) -> bytes:
-    """Append an event; the body of the answer. Both the route below and `hot.py` end here."""
-    ask = None if query.k is None else TopK(query.k, query.exclude_seen)
-    recorded = await recommender.record(event.user_id, _new_event(event, time.time()), ask)
-    out = recorded_out(event.user_id, recorded)
-    if ask is not None:
-        answer = recorded.answer
-        out["recommendations"] = None if answer is None else recommendations_out(event.user_id, answer)
-    return encoded(out)
 
 
 @router.post("", openapi_extra=needs(KeyScope.WRITE), response_model=RecordedOut, summary="Record an event")
@@ -55,7 +43,11 @@ async def record_events(
     """
     now = time.time()
     valid = [event for event in batch.events if isinstance(event, EventIn)]
-    outcomes = iter(await recommender.record_batch([(event.user_id, _new_event(event, now)) for event in valid]))
+    outcomes = iter(
+        await recommender.record_batch(
+            [(event.user_id, NewEvent.create(event.item_id, event.timestamp, event.event_id, now)) for event in valid]
+        )
+    )
     results: list[Json] = []
     for event in batch.events:
         if isinstance(event, EventIn):
@@ -66,10 +58,6 @@ async def record_events(
         else:
             results.append(_error_out(event))
     return json_response(encoded({"results": results}))
-
-
-def _new_event(event: EventIn, now: float) -> NewEvent:
-    return NewEvent.create(event.item_id, event.timestamp, event.event_id, now)
 
 
 def _error_out(error: ServiceError) -> Json:

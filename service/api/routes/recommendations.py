@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from service.api.answers import answer_recommendations
 from service.api.dependencies import RecommenderDep
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, TopKQuery
@@ -14,15 +15,8 @@ from service.api.scopes import needs
 from service.api.serializers import anonymous_out, encoded, json_response, recommendations_out
 from service.api_keys import KeyScope
 from service.core.engine_requests import RankCandidates, TopK
-from service.core.recommending.recommender import Recommender
 
 router = APIRouter(prefix="/v1", tags=["recommendations"])
-
-
-async def answer_read(recommender: Recommender, user_id: str, query: TopKQuery) -> bytes:
-    """Answer a read; the body of the answer. Both the route below and `hot.py` end here."""
-    answer = await recommender.recommend(user_id, TopK(query.k, query.exclude_seen))
-    return encoded(recommendations_out(user_id, answer))
 
 
 @router.get(
@@ -36,7 +30,7 @@ async def recommend(user_id: PathId, query: Annotated[TopKQuery, Query()], recom
 
     A user without events gets the model's answer to an empty history.
     """
-    return json_response(await answer_read(recommender, user_id, query))
+    return json_response(await answer_recommendations(recommender, user_id, query))
 
 
 @router.post(

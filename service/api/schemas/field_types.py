@@ -14,8 +14,8 @@ from fastapi import Path
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from service.core.events import RESERVED_EVENT_ID
+from service.core.ids import MAX_ID_CHARACTERS, NO_CONTROL_CHARACTERS
 
-NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f]*$"
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$"
 _YEAR_10000_SECONDS = 253_402_300_800.0  # 10000-01-01T00:00:00Z
 _MILLISECONDS_PER_SECOND = 1000.0
@@ -72,7 +72,9 @@ def _parse_iso(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=NO_CONTROL_CHARACTERS)]
+Identifier = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_ID_CHARACTERS, pattern=NO_CONTROL_CHARACTERS)
+]
 NewEventId = Annotated[Identifier, AfterValidator(_reject_reserved)]
 Seconds = Annotated[float | None, BeforeValidator(_parse_seconds, json_schema_input_type=float | str | None)]
 Count = Annotated[int, Field(ge=1, le=10_000)]

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from service.api.schemas.field_types import NO_CONTROL_CHARACTERS, VERSION_PATTERN
+from service.api.schemas.field_types import VERSION_PATTERN
+from service.core.ids import NO_CONTROL_CHARACTERS
 
 _MAX_DETAILS = 20
 _MAX_NAME_LENGTH = 64

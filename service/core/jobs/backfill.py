@@ -1,12 +1,11 @@
-"""The rebuild of memos in the background: after a change of model nobody's first request has to fold a whole log.
+"""Backfill job: recomputes snapshots in the background after a change of model.
 
-Every worker walks the users of the store, each its own pages (see `rebuild`), and brings their memos under each
-served model up to their logs, as each user's next reader would. It is therefore never needed, only kind: a worker may
-die at any point, and an edit of a history refuses the memo that was folded from it before.
+Without it a user's first request under the new model would replay the whole log. All workers share the work, page by
+page (see `backfill_progress_record`). It is optional: a worker may die at any point, and the store refuses a snapshot
+that was computed before an edit of the log.
 
-It gives way to requests: reads and writes of the store are a millisecond or so each, folds run in a thread of their
-own without the GIL, and after each batch, and each page that it counts, it rests, so that it works for no more than
-its share of the time.
+Requests come first: store calls take a millisecond or so each, replays run without the GIL in a thread of low
+priority, and the job pauses after each step, so that it works for no more than its fraction of the time.
 """
 
 from __future__ import annotations
@@ -15,139 +14,130 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
 
-from service.core.errors import StoreUnavailable
-from service.core.jobs.backfill_progress_record import BackfillProgressRecord, Progress, Work
-from service.core.jobs.backfill_worker import BackfillWorker, BackfillWorkerMeter
-from service.core.log_throttle import ThrottledLogger
-from service.core.ports import Engine, Store
+from service.core.jobs.backfill_progress_record import BackfillProgressRecord, BackfillWork, Progress
+from service.core.jobs.backfill_worker import BackfillMeter, BackfillWorker
+from service.core.periodic_task import PeriodicTask
+from service.core.ports import Engine, Models, Store
 
 _log = logging.getLogger(__name__)
-_outages = ThrottledLogger(_log)
 
-LOOK_SECONDS = 1.0  # between two looks at what is served
-PATIENCE_SECONDS = 10.0
-
-
-class BackfillMeter(BackfillWorkerMeter, Protocol):
-    """What a warmer reports."""
-
-    def backfill_progress(self, share: float | None) -> None:
-        """So much of the users is looked at, by all workers; None: this worker rebuilds nothing now."""
-        ...
+POLL_SECONDS = 1.0
+CLAIM_TIMEOUT_SECONDS = 10.0
 
 
-class Backfill:
-    """Rebuilds until it is closed. It may work for `share` of the time, above 0 and up to 1.
-
-    `served` are the engines that answer now.
-    """
+class BackfillJob:
+    """Backfills the snapshots of each served model version until it is closed."""
 
     def __init__(
         self,
         store: Store,
-        served: Callable[[], Sequence[Engine]],
+        models: Models,
         meter: BackfillMeter,
         *,
-        share: float,
-        look: float = LOOK_SECONDS,
-        patience: float = PATIENCE_SECONDS,
+        max_fraction: float,
+        poll_seconds: float = POLL_SECONDS,
+        claim_timeout_seconds: float = CLAIM_TIMEOUT_SECONDS,
     ) -> None:
+        """Create the job without starting it.
+
+        Args:
+            store: holds logs, snapshots and the progress.
+            models: the served models.
+            meter: counts the work.
+            max_fraction: fraction of the time that this job may take; above 0, at most 1.
+            poll_seconds: time between two checks of the served models, or of the other workers' last pages.
+            claim_timeout_seconds: time without progress after which the pages of other workers count as lost.
+        """
         self._store = store
-        self._served = served
+        self._models = models
         self._meter = meter
-        self._share = share
-        self._look = look
-        self._timeouts = patience
-        self._task: asyncio.Task[None] | None = None
-        self._refolder = BackfillWorker(store, meter, share)
-        # Versions that were served at the last look, those whose rebuild has ended, and those to be rebuilt again
-        # even so: they have come back, and while another model answered nobody kept their memos up.
-        self._known: set[str] | None = None
+        self._max_fraction = max_fraction
+        self._poll_seconds = poll_seconds
+        self._claim_timeout_seconds = claim_timeout_seconds
+        self._worker = BackfillWorker(store, meter, max_fraction)
+        self._task = PeriodicTask(
+            self._backfill_served, _log, "cannot backfill snapshots; retrying", retry_seconds=poll_seconds
+        )
+        self._served: set[str] | None = None  # at the last check
         self._ended: set[str] = set()
-        self._again: set[str] = set()
+        # Versions that are served again. Nobody kept their snapshots up to date while they were not.
+        self._returned: set[str] = set()
 
     def start(self) -> None:
-        """Begin, in the background."""
-        self._task = asyncio.create_task(self._run())
+        """Start to work in the background."""
+        self._task.start()
 
     async def close(self) -> None:
-        """Stop where it is: another worker, or the next start, goes on with the rest."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._refolder.close()
+        """Stop at once. Another worker, or the next start, continues."""
+        await self._task.close()
+        await self._worker.close()
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._look_around()
-            except StoreUnavailable as error:
-                _outages.warn(error.code, "the rebuild of memos waits for the log", reason=error.for_log)
-            except Exception:
-                _log.exception("the rebuild of memos failed, and is tried again")
-            finally:
-                self._meter.backfill_progress(None)
-            await asyncio.sleep(self._look)
+    async def _backfill_served(self) -> float:
+        """Backfill each served version whose backfill has not ended."""
+        try:
+            engines = {engine.version: engine for engine in self._models.served}
+            if self._served is not None:
+                self._returned |= engines.keys() - self._served
+            self._served = set(engines)
+            self._ended &= self._served - self._returned
+            for version, engine in engines.items():
+                if version not in self._ended:
+                    await self._backfill(engine, self._served)
+        finally:
+            self._meter.backfill_progress(None)
+        return self._poll_seconds
 
-    async def _look_around(self) -> None:
-        engines = {engine.version: engine for engine in self._served()}
-        if self._known is not None:
-            self._again |= engines.keys() - self._known
-        self._known = set(engines)
-        self._ended &= self._known - self._again
-        for version, engine in engines.items():
-            if version not in self._ended:
-                await self._rebuild(engine)
-
-    def _serves(self, engine: Engine) -> bool:
-        return any(served.version == engine.version for served in self._served())
-
-    async def _rebuild(self, engine: Engine) -> None:
-        """Until it has ended, for all workers, or is no more this one's to do."""
+    async def _backfill(self, engine: Engine, served: set[str]) -> None:
+        """Process pages until the backfill ends, or serving the version does."""
         version = engine.version
-        ledger = BackfillProgressRecord(self._store, version, self._timeouts, self._share)
-        progress = await ledger.open(again=version in self._again, serving=self._known or ())
-        self._again.discard(version)
-        began, total = time.monotonic(), Work()
-        if progress.ended is None:
-            _log.info("rebuilding memos of %d users", progress.total, extra={"model": version})
-        while progress.ended is None and self._serves(engine):
-            page, progress = await ledger.claim()
-            self._meter.backfill_progress(progress.share)
+        record = BackfillProgressRecord(
+            self._store,
+            version,
+            claim_timeout_seconds=self._claim_timeout_seconds,
+            max_fraction=self._max_fraction,
+        )
+        progress = await record.join(restart=version in self._returned, served=served)
+        self._returned.discard(version)
+        started_at, total = time.monotonic(), BackfillWork()
+        if progress.ended_at is None:
+            _log.info("backfill started", extra={"model": version, "users": progress.total_users})
+        while progress.ended_at is None and self._serves(version):
+            page, progress = await record.claim_page()
+            self._meter.backfill_progress(progress.fraction_done)
             if page:
-                work = await self._bring_up(engine, page)
+                work = await self._process_page(engine, page)
                 total += work
-                ledger.did(work)
-            elif progress.ended is None:  # others have the last pages
-                await asyncio.sleep(self._look)
-        if progress.ended is not None:
+                record.add_work(work)
+            elif progress.ended_at is None:  # other workers process the last pages
+                await asyncio.sleep(self._poll_seconds)
+        if progress.ended_at is not None:
             self._ended.add(version)
         if total.users:
-            _say(version, progress, total, time.monotonic() - began)
+            _log_end(version, progress, total, time.monotonic() - started_at)
 
-    async def _bring_up(self, engine: Engine, users: Sequence[str]) -> Work:
-        """Look at these users, and store memos for those who have none or one that is behind."""
-        waiting, work = deque(users), Work()
-        while waiting:
-            work += await self._refolder.batch(engine, waiting)
+    def _serves(self, version: str) -> bool:
+        return any(engine.version == version for engine in self._models.served)
+
+    async def _process_page(self, engine: Engine, page: list[str]) -> BackfillWork:
+        users, work = deque(page), BackfillWork()
+        while users:
+            work += await self._worker.process_batch(engine, users)
         return work
 
 
-def _say(version: str, progress: Progress, work: Work, seconds: float) -> None:
+def _log_end(version: str, progress: Progress, work: BackfillWork, seconds: float) -> None:
+    """Log the work of this worker, and the totals of all workers."""
     _log.info(
-        "%s: this worker looked at %d users and folded %d events into %d memos, %.0f events/s",
-        "left the rebuild of memos" if progress.ended is None else "memos are rebuilt",
-        work.users,
-        work.events,
-        work.snapshots,
-        work.events / max(seconds, 1e-9),
+        "backfill stopped: the model is no longer served" if progress.ended_at is None else "backfill finished",
         extra={
             "model": version,
-            "walks": progress.walk,
-            "all_memos": progress.snapshots,
+            "users": work.users,
+            "snapshots": work.snapshots,
+            "events": work.events,
+            "events_per_second": round(work.events / max(seconds, 1e-9)),
+            "passes": progress.pass_number,
+            "all_snapshots": progress.snapshots,
             "all_events": progress.events,
         },
     )

@@ -1,4 +1,7 @@
-"""Memos for users who have none, or one that is behind: what a user's next reader would fold, folded before."""
+"""Worker of a backfill: computes missing and outdated snapshots.
+
+It computes what the user's next reader would compute, with the same functions, only earlier.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, LogView, SnapshotPut
-from service.core.jobs.backfill_progress_record import Work
-from service.core.jobs.low_priority_thread import give_way
+from service.core.jobs.backfill_progress_record import BackfillWork
+from service.core.jobs.low_priority_thread import lower_thread_priority
 from service.core.ports import Engine, Store
 from service.core.recommending.snapshots import (
     Snapshot,
@@ -22,126 +25,138 @@ from service.core.recommending.snapshots import (
     next_snapshot,
     snapshot_due,
 )
-from service.core.throttle import rest
+from service.core.throttle import throttle
 
-# Events and users that one visit of the store brings, about: decoding them is a millisecond's work on the event loop.
+# About as many events and users as one read returns: the event loop decodes them in a millisecond.
 EVENTS_PER_READ, MAX_USERS_PER_READ = 400, 32
-# Events of a fold, about: enough for full matrix products. Their ids become rows under the GIL, half a millisecond.
+# About as many events as one replay takes: enough for full matrix products. Mapping their item ids to rows holds the
+# GIL for half a millisecond.
 EVENTS_PER_REPLAY = 4096
-SNAPSHOTS_A_PUT = 16
-
-# (user, snapshot with pending events), and the same with the memo to continue.
-Found = tuple[str, LogView]
-Begun = tuple[str, LogView, Snapshot | None]
+SNAPSHOTS_PER_WRITE = 16
 
 
-class BackfillWorkerMeter(Protocol):
-    """What a refolder reports."""
+class BackfillMeter(Protocol):
+    """Metrics of the backfill."""
 
-    def rebuilt(self, work: Work) -> None:
-        """So much was done."""
+    def backfill_progress(self, fraction_done: float | None) -> None:
+        """Report the progress of all workers; None if this one is idle."""
+        ...
+
+    def backfilled(self, work: BackfillWork) -> None:
+        """Count the work of one batch."""
         ...
 
     def snapshot_damaged(self) -> None:
-        """A memo failed its check and is being rebuilt."""
+        """Count a snapshot that failed its check."""
         ...
 
 
-class BackfillWorker:
-    """Brings users' memos up to their logs, a batch at a time; the folds in a thread that gives way to all others.
+class _UserLog(NamedTuple):
+    """Log of a user, and the outdated snapshot to continue."""
 
-    After each piece of the work it rests, so that it works for `share` of the time at most. A request takes several
-    turns of the event loop: with a rest after each batch alone, every one of these would wait for a piece of it.
+    user_id: str
+    view: LogView
+    snapshot: Snapshot | None = None
+
+
+class BackfillWorker:
+    """Brings snapshots up to date, a batch of users at a time.
+
+    Replays run in a thread of low priority. The worker pauses after each read, replay and write, not only after each
+    batch, because a request takes several passes of the event loop, and each of these would wait (decision 0080).
     """
 
-    def __init__(self, store: Store, meter: BackfillWorkerMeter, share: float) -> None:
+    def __init__(self, store: Store, meter: BackfillMeter, max_fraction: float) -> None:
+        """Create the worker; it works at most `max_fraction` of the time."""
         self._store = store
         self._meter = meter
-        self._share = share
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rebuild", initializer=give_way)
-        self._users_a_visit = 1
+        self._max_fraction = max_fraction
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="backfill", initializer=lower_thread_priority)
+        self._users_per_read = 1
 
     async def close(self) -> None:
-        """End the thread, after the fold that may be under way."""
+        """End the thread, after a replay that is running."""
         await asyncio.to_thread(self._thread.shutdown)
 
-    async def batch(self, engine: Engine, waiting: deque[str]) -> Work:
-        """Take users from the front of `waiting`, as many as make a batch; raises `StoreUnavailable`."""
-        looked, found = await self._read(engine, waiting)
-        began = time.monotonic()
-        puts = await self._fold(engine, found)
-        await rest(began, self._share)
+    async def process_batch(self, engine: Engine, users: deque[str]) -> BackfillWork:
+        """Process one batch from the front of `users`; raise `StoreUnavailable`."""
+        read, behind = await self._read_logs(engine, users)
+        started_at = time.monotonic()
+        puts = await self._replay(engine, behind)
+        await throttle(started_at, self._max_fraction)
         stored = 0
-        for start in range(0, len(puts), SNAPSHOTS_A_PUT):
-            began = time.monotonic()
-            stored += sum(await self._store.put_snapshots(puts[start : start + SNAPSHOTS_A_PUT]))
-            await rest(began, self._share)
-        work = looked + Work(snapshots=stored, events=sum(len(view.pending) for _, view in found))
-        self._meter.rebuilt(work)
+        for start in range(0, len(puts), SNAPSHOTS_PER_WRITE):
+            started_at = time.monotonic()
+            stored += sum(await self._store.put_snapshots(puts[start : start + SNAPSHOTS_PER_WRITE]))
+            await throttle(started_at, self._max_fraction)
+        work = read + BackfillWork(snapshots=stored, events=sum(len(log.view.pending) for log in behind))
+        self._meter.backfilled(work)
         return work
 
-    async def _read(self, engine: Engine, waiting: deque[str]) -> tuple[Work, list[Found]]:
-        """Visit users from the front of `waiting`, until there is enough to fold."""
-        users = behind = events = 0
-        found: list[Found] = []
-        while waiting and events < EVENTS_PER_REPLAY:
-            began = time.monotonic()
-            some = [waiting.popleft() for _ in range(min(self._users_a_visit, len(waiting)))]
-            views = await self._store.append_and_read([AppendAndRead(user, engine.version) for user in some])
-            fresh = 0
-            for user, view in zip(some, views, strict=True):
+    async def _read_logs(self, engine: Engine, users: deque[str]) -> tuple[BackfillWork, list[_UserLog]]:
+        """Read from the front of `users` until there are enough events."""
+        read = behind = events = 0
+        found: list[_UserLog] = []
+        while users and events < EVENTS_PER_REPLAY:
+            started_at = time.monotonic()
+            page = [users.popleft() for _ in range(min(self._users_per_read, len(users)))]
+            views = await self._store.append_and_read([AppendAndRead(user, engine.version) for user in page])
+            page_events = 0
+            for user, view in zip(page, views, strict=True):
                 if isinstance(view, StoreUnavailable):
-                    behind += 1  # for a later walk to find out
+                    behind += 1  # the next pass reads this user again
                 elif snapshot_due(view):
                     behind += 1
-                    fresh += len(view.pending)
-                    found.append((user, view))
-            users += len(some)
-            events += fresh
-            wanted = EVENTS_PER_READ * len(some) // max(1, fresh)
-            self._users_a_visit = max(1, min(wanted, 2 * self._users_a_visit, MAX_USERS_PER_READ))
-            await rest(began, self._share)
-        return Work(users, behind), found
+                    page_events += len(view.pending)
+                    found.append(_UserLog(user, view))
+            read += len(page)
+            events += page_events
+            fitting = EVENTS_PER_READ * len(page) // max(1, page_events)
+            self._users_per_read = max(1, min(fitting, 2 * self._users_per_read, MAX_USERS_PER_READ))
+            await throttle(started_at, self._max_fraction)
+        return BackfillWork(read, behind), found
 
-    async def _fold(self, engine: Engine, found: Sequence[Found]) -> list[SnapshotPut]:
-        """The memos of what was found; one that is damaged is folded anew from all kept events."""
-        begun: list[Begun] = []
+    async def _replay(self, engine: Engine, logs: Sequence[_UserLog]) -> list[SnapshotPut]:
+        """Continue each snapshot; compute a damaged one from all kept events."""
+        intact: list[_UserLog] = []
         damaged: list[str] = []
-        for user, view in found:
+        for user_id, view, _ in logs:
             try:
-                snapshot = None if view.snapshot is None else decode_snapshot(view.snapshot, user, engine.version)
+                snapshot = None if view.snapshot is None else decode_snapshot(view.snapshot, user_id, engine.version)
             except SnapshotDamagedError:
-                damaged.append(user)
+                damaged.append(user_id)
             else:
-                begun.append((user, view, snapshot))
+                intact.append(_UserLog(user_id, view, snapshot))
         puts = []
-        for (user, view, snapshot), result in zip(begun, await self._states(engine, begun), strict=True):
+        for log, result in zip(intact, await self._run_engine(engine, intact), strict=True):
             if isinstance(result, StateDamagedError):
-                damaged.append(user)
+                damaged.append(log.user_id)
             else:
-                puts.append(next_snapshot(user, engine.version, view, snapshot, result.state))
+                puts.append(next_snapshot(log.user_id, engine.version, log.view, log.snapshot, result.state))
         return puts + await self._repair(engine, damaged)
 
     async def _repair(self, engine: Engine, users: Sequence[str]) -> list[SnapshotPut]:
-        whole: list[Begun] = []
-        for user in users:
+        """Compute the snapshots of `users` from all kept events."""
+        logs: list[_UserLog] = []
+        for user_id in users:
             self._meter.snapshot_damaged()
-            [view] = await self._store.append_and_read([AppendAndRead(user, None)])
+            [view] = await self._store.append_and_read([AppendAndRead(user_id, None)])
             if isinstance(view, LogView) and view.pending:
-                whole.append((user, view, None))
+                logs.append(_UserLog(user_id, view))
         return [
-            next_snapshot(user, engine.version, view, None, result.state, repair=True)
-            for (user, view, _), result in zip(whole, await self._states(engine, whole), strict=True)
+            next_snapshot(log.user_id, engine.version, log.view, None, result.state, repair=True)
+            for log, result in zip(logs, await self._run_engine(engine, logs), strict=True)
             if isinstance(result, EngineResult)
         ]
 
-    async def _states(self, engine: Engine, begun: Sequence[Begun]) -> list[EngineResult | StateDamagedError]:
-        if not begun:
+    async def _run_engine(self, engine: Engine, logs: Sequence[_UserLog]) -> list[EngineResult | StateDamagedError]:
+        """Replay the pending events of `logs` in the thread of low priority."""
+        if not logs:
             return []
         requests = [
             EngineRequest(
                 None if snapshot is None else snapshot.state, tuple(event.item_id for event in view.pending), None
             )
-            for _, view, snapshot in begun
+            for _, view, snapshot in logs
         ]
         return await asyncio.get_running_loop().run_in_executor(self._thread, engine.run, requests)

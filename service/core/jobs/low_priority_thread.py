@@ -1,4 +1,4 @@
-"""Threads whose work takes seconds, beside requests that take milliseconds."""
+"""Low priority for threads whose work takes seconds, not milliseconds."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import os
 import sys
 import threading
 
-# Not the lowest: whoever waits for the GIL waits for the thread that has it, however seldom that one runs.
+# Not 19, the lowest: requests would wait for a holder of the GIL that rarely runs (decision 0059).
 _NICENESS = 10
 
 
-def give_way() -> None:
-    """Have this thread leave its core, mostly, to whoever wants it. Only on Linux is niceness a thread's own.
+def lower_thread_priority() -> None:
+    """Lower the priority of the calling thread, until it ends.
 
-    It ends with the thread: not everybody may undo it.
+    It cannot be undone, because raising a priority needs a privilege. Does nothing except on Linux, the only system
+    on which each thread has a niceness of its own.
     """
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

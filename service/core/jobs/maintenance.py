@@ -1,101 +1,102 @@
-"""What the log needs done beside the requests. Every worker does it: it costs little, and twice is as once."""
+"""Periodic maintenance of the event log.
+
+Runs in every worker; every step is idempotent.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from contextvars import Context
 
-from service.core.errors import ServiceError
-from service.core.log_throttle import ThrottledLogger
+from service.core.errors import StoreUnavailable
+from service.core.periodic_task import PeriodicTask
 from service.core.ports import Store
-from service.core.throttle import rest
+from service.core.throttle import throttle
 
 _log = logging.getLogger(__name__)
-_outages = ThrottledLogger(_log)
 
-MERGES_SECONDS = 60.0
-# A page of users a moment: up to 1,000 users a second, which is a million in 17 minutes.
+MERGE_INTERVAL_SECONDS = 60.0
+# At most 1,000 users a second: a pass over a million users takes 17 minutes.
 PAGE_USERS = 100
-PAGE_SECONDS = 0.1
-# Where age has just got a limit, all events of all users may go. Redis serves nobody else during an exchange, so one
-# removes no more than this, or one user's; and for each it rests for nine times as long.
-MOST_EVENTS = 4000
-SHARE = 0.1
-ROUND_SECONDS = 3600.0  # between two rounds through all users
+PAGE_INTERVAL_SECONDS = 0.1
+PASS_INTERVAL_SECONDS = 3600.0
+# When an age limit is introduced, all events of all users may be too old. Redis serves nobody else during a call, so
+# one call removes at most this many events, or those of one user.
+MAX_EVENTS_PER_CALL = 4000
+MAX_FRACTION = 0.1
 
 
 class Maintenance:
-    """Finishes merges that were cut off, at the start and once a minute.
+    """Finishes interrupted user merges, and removes events that are too old.
 
-    With `expires` it also goes through all users, again and again, and applies the limit of age, which nobody else
-    does for those who never come back. That takes `share` of the time at most; a user has up to `events_kept` events.
+    A user's next event removes that user's old events. Users who never come back are found by a pass over all users,
+    repeated every hour.
     """
 
     def __init__(
         self,
         store: Store,
         *,
-        expires: bool,
+        remove_expired: bool,
         events_kept: int,
-        share: float = SHARE,
-        merges_pause: float = MERGES_SECONDS,
-        page_pause: float = PAGE_SECONDS,
-        round_pause: float = ROUND_SECONDS,
+        max_fraction: float = MAX_FRACTION,
+        merge_interval_seconds: float = MERGE_INTERVAL_SECONDS,
+        page_interval_seconds: float = PAGE_INTERVAL_SECONDS,
+        pass_interval_seconds: float = PASS_INTERVAL_SECONDS,
     ) -> None:
+        """Create the job without starting it.
+
+        Args:
+            store: the event log.
+            remove_expired: whether the log has an age limit.
+            events_kept: maximum number of events of a user.
+            max_fraction: fraction of the time that removing may take.
+            merge_interval_seconds: time between two searches for interrupted merges, and after a failure.
+            page_interval_seconds: time between two pages of a pass over the users.
+            pass_interval_seconds: time between two passes.
+        """
         self._store = store
-        self._expires = expires
-        self._at_once = max(1, MOST_EVENTS // events_kept)
-        self._share = share
-        self._merges_pause = merges_pause
-        self._page_pause = page_pause
-        self._round_pause = round_pause
+        self._users_per_call = max(1, MAX_EVENTS_PER_CALL // events_kept)
+        self._max_fraction = max_fraction
+        self._merge_interval_seconds = merge_interval_seconds
+        self._page_interval_seconds = page_interval_seconds
+        self._pass_interval_seconds = pass_interval_seconds
         self._cursor = ""
-        self._tasks: list[asyncio.Task[None]] = []
+        retry = merge_interval_seconds
+        self._tasks = [PeriodicTask(self._finish_merges, _log, "cannot finish user merges", retry_seconds=retry)]
+        if remove_expired:
+            message = "cannot remove expired events"
+            self._tasks.append(PeriodicTask(self._expire_page, _log, message, retry_seconds=retry))
 
     def start(self) -> None:
-        """Begin."""
-        self._tasks.append(asyncio.create_task(self._again_and_again(self._finish_merges), context=Context()))
-        if self._expires:
-            self._tasks.append(asyncio.create_task(self._again_and_again(self._expire_page), context=Context()))
+        """Start to work in the background."""
+        for task in self._tasks:
+            task.start()
 
     async def close(self) -> None:
-        """Stop. A call that this interrupts is like any that is cut off."""
+        """Stop. A step that is interrupted is repeated after the next start."""
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _again_and_again(self, work: Callable[[], Awaitable[float]]) -> None:
-        """Do `work`, which says how many seconds to rest after it; after a failure it is done again in a while."""
-        while True:
-            pause = self._merges_pause
-            try:
-                pause = await work()
-            except ServiceError as error:
-                _outages.warn(error.code, "housekeeping waits for the log", reason=error.for_log)
-            except Exception:
-                _log.exception("housekeeping failed")
-            await asyncio.sleep(pause)
+            await task.close()
 
     async def _finish_merges(self) -> float:
         finished = await self._store.finish_merges()
         if finished:
-            _log.info("finished merges that were cut off", extra={"count": finished})
-        return self._merges_pause
+            _log.info("finished interrupted user merges", extra={"count": finished})
+        return self._merge_interval_seconds
 
     async def _expire_page(self) -> float:
+        """Remove the expired events of one page of users."""
         page = self._cursor
         users, self._cursor = await self._store.users(page, PAGE_USERS)
         try:
-            for first in range(0, len(users), self._at_once):
-                began = time.monotonic()
-                removed = await self._store.expire(users[first : first + self._at_once])
+            for start in range(0, len(users), self._users_per_call):
+                started_at = time.monotonic()
+                removed = await self._store.expire(users[start : start + self._users_per_call])
                 if removed:
-                    _log.debug("removed events that were too old", extra={"count": removed})
-                await rest(began, self._share)
-        except ServiceError:
-            self._cursor = page  # that passes; a fault may not, and must not keep the rest from being looked at
+                    _log.debug("removed expired events", extra={"count": removed})
+                await throttle(started_at, self._max_fraction)
+        except StoreUnavailable:
+            # Repeat the page after an outage. Any other error may be permanent, so the pass skips the page.
+            self._cursor = page
             raise
-        return self._page_pause if self._cursor else self._round_pause
+        return self._page_interval_seconds if self._cursor else self._pass_interval_seconds

@@ -1,10 +1,12 @@
-"""Events from a stream: the same effect, exactly once, as if each had come over HTTP.
+"""Consumer of a stream: appends each of its events exactly once.
 
-Only the worker that holds the lease reads, so that a user's events reach the log in the order of the stream. It takes
-the entries that were read and never finished first (its own or those of a worker that died), then new ones, and
-finishes an entry after its event is in the log. Between the two it may die: then the entry comes again, with the
-same event_id, and is a duplicate. A worker that lost the lease without noticing can do no more harm than that: the
-read itself is refused to it.
+An event has the same effect as one that arrived over HTTP. Only the worker that holds the lease reads, so that a
+user's events are appended in the order of the stream (decision 0025).
+
+The worker first processes entries that were read and never acknowledged, by itself or by a worker that died, and then
+new ones. An entry is acknowledged after its event is in the log. If the worker dies in between, the entry is
+delivered again with the same `event_id`, and is a duplicate. A worker that has lost the lease without noticing can
+cause no more than duplicates, because its next read is refused.
 """
 
 from __future__ import annotations
@@ -12,216 +14,164 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Protocol
 
 from service.core.errors import EventConflict, InvalidRequest, ServiceError, StoreUnavailable
 from service.core.events import NewEvent
+from service.core.jobs.event_source import (
+    FIRST,
+    EntryParser,
+    EventSource,
+    LeaseLostError,
+    RejectedEntry,
+    StreamEntry,
+)
 from service.core.log_throttle import ThrottledLogger
+from service.core.recommending.recommender import Recommender
 from service.core.recommending.results import Recorded
 
 _log = logging.getLogger(__name__)
 _outages = ThrottledLogger(_log)
 
-BATCH = 256
-STANDBY_SECONDS = 1.0  # between two attempts at the lease
-IDLE_SECONDS = 0.05  # between two looks at a stream that had nothing new
-LAG_SECONDS = 1.0
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
-_MOST_FAULTS = 5  # an event at which the service itself fails so often is put aside, or it would block the others
+BATCH_ENTRIES = 256
+STANDBY_SECONDS = 1.0  # between two attempts to acquire the lease
+IDLE_SECONDS = 0.05  # between two reads of a stream without new entries
+LAG_INTERVAL_SECONDS = 1.0
+_MIN_RETRY_SECONDS, _MAX_RETRY_SECONDS = 0.05, 2.0
+_MAX_INTERNAL_ERRORS = 5  # then the entry is rejected, because it would block the ones behind it
 
-FIRST = "0-0"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An entry of the stream as it was sent. Ids ascend, and begin with the milliseconds at which they were given."""
-
-    entry_id: str
-    fields: Mapping[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An entry that holds no event which the log takes, and why."""
-
-    entry: Entry
-    reason: str
-
-
-class LeaseLostError(Exception):
-    """Another worker reads the stream now."""
-
-
-class EventSource(Protocol):
-    """A stream that a group of workers reads, one at a time. Every method raises `StoreUnavailable`."""
-
-    async def lead(self) -> bool:
-        """Take the lease if it is free; whether it is this worker's."""
-        ...
-
-    async def keep(self) -> None:
-        """Prolong the lease; raises `LeaseLostError`, as do the two methods that read."""
-        ...
-
-    async def unfinished(self, after: str, most: int) -> tuple[list[Entry], str]:
-        """Entries that were read and not finished, oldest first, from `after` on, and where to go on.
-
-        `FIRST` says that there are no more. They are this worker's from now on, whoever read them.
-        """
-        ...
-
-    async def fresh(self, most: int) -> list[Entry]:
-        """The next entries that nobody has read, oldest first; none if there are none now."""
-        ...
-
-    async def finish(self, done: Sequence[Entry], refused: Sequence[Refused]) -> None:
-        """These need not come again. The refused are kept aside, in the same step."""
-        ...
-
-    async def lag(self) -> int | None:
-        """How many entries are not finished yet; None if it cannot be told."""
-        ...
-
-    async def release(self) -> None:
-        """Give the lease back if it is this worker's."""
-        ...
-
-    async def close(self) -> None:
-        """Release connections."""
-        ...
+# An entry, and the result of its event or the reason why there is none.
+_Outcome = tuple[StreamEntry, Recorded | ServiceError]
 
 
 class StreamMeter(Protocol):
-    """What a consumer reports."""
+    """Metrics of the stream consumer."""
 
     def stream_entries(self, outcome: str, count: int) -> None:
-        """So many entries were finished: as "recorded", "duplicate" or "refused"."""
+        """Count acknowledged entries; `outcome` is "recorded", "duplicate" or "refused"."""
         ...
 
     def stream_lag(self, entries: int | None) -> None:
-        """So many are not finished; 0 while another worker reads."""
+        """Report how many entries are not acknowledged; 0 while another worker reads."""
         ...
 
 
-class Consumer:
-    """Reads `source` until it is closed.
-
-    `parse` raises `InvalidRequest` for an entry that holds no event. `record` is `Recommender.record_batch`.
-    """
+class StreamConsumer:
+    """Appends the events of one stream to the log until closed."""
 
     def __init__(
-        self,
-        source: EventSource,
-        parse: Callable[[Entry], tuple[str, NewEvent]],
-        record: Callable[[Sequence[tuple[str, NewEvent]]], Awaitable[Sequence[Recorded | ServiceError]]],
-        meter: StreamMeter,
+        self, source: EventSource, parser: EntryParser, recommender: Recommender, meter: StreamMeter
     ) -> None:
         self._source = source
-        self._parse = parse
-        self._record = record
+        self._parser = parser
+        self._recommender = recommender
         self._meter = meter
         self._stopping = asyncio.Event()
-        self._lag_due = 0.0
+        self._next_lag_at = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin, in the background."""
+        """Start to consume in the background."""
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Return when the batch at hand is in the log and finished; another worker may go on at once."""
+        """Stop after the current batch is acknowledged, and release the lease."""
         self._stopping.set()
         if self._task is not None:
             await self._task
         try:
-            await self._source.release()
+            await self._source.release_lease()
         except StoreUnavailable as error:
-            _log.warning("the lease of the stream was not given back", extra={"reason": error.for_log})
+            _log.warning("cannot release the lease of the stream", extra={"reason": error.for_log})
         await self._source.close()
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                if await self._source.lead():
-                    await self._follow()
+                if await self._source.acquire_lease():
+                    await self._consume()
             except LeaseLostError:
-                _log.warning("another worker has taken over the stream")
+                _log.warning("lost the lease of the stream to another worker")
             except StoreUnavailable as error:
-                _outages.warn(error.code, "the stream cannot be read", reason=error.for_log)
+                _outages.warn(error.code, "cannot read the stream", reason=error.for_log)
             except Exception:
-                _log.exception("reading the stream failed")
+                _log.exception("cannot consume the stream")
             self._meter.stream_lag(0)
             await self._pause(STANDBY_SECONDS)
 
-    async def _follow(self) -> None:
-        _log.info("reading the stream")
+    async def _consume(self) -> None:
+        """Process pending entries, then new ones, while the lease is held."""
+        _log.info("consuming the stream")
         after = FIRST
         while not self._stopping.is_set():
-            entries, after = await self._source.unfinished(after, BATCH)
-            await self._handle(entries)
+            entries, after = await self._source.read_pending(after, BATCH_ENTRIES)
+            await self._process(entries)
             if after == FIRST:
                 break
         while not self._stopping.is_set():
-            entries = await self._source.fresh(BATCH)
-            await self._handle(entries)
+            entries = await self._source.read_new(BATCH_ENTRIES)
+            await self._process(entries)
             await self._report_lag()
             if not entries:
                 await self._pause(IDLE_SECONDS)
 
-    async def _handle(self, entries: Sequence[Entry]) -> None:
-        """Bring `entries` into the log and finish them; while the log is down they wait, and so does all behind."""
-        faults, pause = 0, _SHORTEST_PAUSE
+    async def _process(self, entries: Sequence[StreamEntry]) -> None:
+        """Append and acknowledge `entries`.
+
+        During an outage of the log they are retried, and block the entries behind them.
+        """
+        internal_errors, pause_seconds = 0, _MIN_RETRY_SECONDS
         while entries:
-            outcomes = await self._outcomes(entries)
-            faults += any(_is_fault(outcome) for _, outcome in outcomes)
-            again = [entry for entry, outcome in outcomes if _comes_again(outcome, faults)]
-            await self._finish([(e, outcome) for e, outcome in outcomes if not _comes_again(outcome, faults)])
-            entries = again
+            outcomes = await self._append(entries)
+            internal_errors += any(_is_internal_error(result) for _, result in outcomes)
+            retried = [entry for entry, result in outcomes if _is_retried(result, internal_errors)]
+            await self._acknowledge([each for each in outcomes if not _is_retried(each[1], internal_errors)])
+            entries = retried
             if not entries or self._stopping.is_set():
                 return
-            _outages.warn("stream_waits", "events of the stream wait for the log", entries=str(len(entries)))
-            await self._pause(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            await self._source.keep()
+            _outages.warn("stream_waits", "cannot append events of the stream; retrying", entries=str(len(entries)))
+            await self._pause(pause_seconds)
+            pause_seconds = min(2 * pause_seconds, _MAX_RETRY_SECONDS)
+            await self._source.renew_lease()
 
-    async def _outcomes(self, entries: Sequence[Entry]) -> list[tuple[Entry, Recorded | ServiceError]]:
-        """What became of each entry, in no particular order."""
-        outcomes: list[tuple[Entry, Recorded | ServiceError]] = []
-        good: list[Entry] = []
+    async def _append(self, entries: Sequence[StreamEntry]) -> list[_Outcome]:
+        """Append the events of `entries`; return their outcomes in any order."""
+        outcomes: list[_Outcome] = []
+        parsed: list[StreamEntry] = []
         events: list[tuple[str, NewEvent]] = []
         for entry in entries:
             try:
-                events.append(self._parse(entry))
-                good.append(entry)
+                events.append(self._parser.parse(entry))
+                parsed.append(entry)
             except InvalidRequest as error:
                 outcomes.append((entry, error))
         if events:
-            outcomes += zip(good, await self._record(events), strict=True)
+            outcomes += zip(parsed, await self._recommender.record_batch(events), strict=True)
         return outcomes
 
-    async def _finish(self, outcomes: Sequence[tuple[Entry, Recorded | ServiceError]]) -> None:
-        done = [entry for entry, outcome in outcomes if isinstance(outcome, Recorded)]
-        refused = [
-            Refused(entry, _reason(outcome)) for entry, outcome in outcomes if isinstance(outcome, ServiceError)
-        ]
+    async def _acknowledge(self, outcomes: Sequence[_Outcome]) -> None:
         if not outcomes:
             return
-        await self._source.finish(done, refused)
-        duplicates = sum(isinstance(outcome, Recorded) and outcome.duplicate for _, outcome in outcomes)
+        done = [entry for entry, result in outcomes if isinstance(result, Recorded)]
+        rejected = [
+            RejectedEntry(entry, _rejection(result)) for entry, result in outcomes if isinstance(result, ServiceError)
+        ]
+        await self._source.acknowledge(done, rejected)
+        duplicates = sum(isinstance(result, Recorded) and result.duplicate for _, result in outcomes)
         self._meter.stream_entries("recorded", len(done) - duplicates)
         self._meter.stream_entries("duplicate", duplicates)
-        self._meter.stream_entries("refused", len(refused))
-        if refused:
-            _outages.warn("entry_refused", "entries of the stream were put aside", first=refused[0].reason)
+        self._meter.stream_entries("refused", len(rejected))
+        if rejected:
+            _outages.warn("entry_refused", "moved entries to the dead-letter stream", first=rejected[0].reason)
 
     async def _report_lag(self) -> None:
-        if time.monotonic() >= self._lag_due:
-            self._lag_due = time.monotonic() + LAG_SECONDS
+        if time.monotonic() >= self._next_lag_at:
+            self._next_lag_at = time.monotonic() + LAG_INTERVAL_SECONDS
             self._meter.stream_lag(await self._source.lag())
 
     async def _pause(self, seconds: float) -> None:
+        """Sleep, or return at once when the consumer is being closed."""
         try:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -229,19 +179,17 @@ class Consumer:
             pass
 
 
-def _is_final(outcome: Recorded | ServiceError) -> bool:
-    return isinstance(outcome, Recorded | InvalidRequest | EventConflict)
+def _is_internal_error(result: Recorded | ServiceError) -> bool:
+    """Return whether the service failed, perhaps because of this event."""
+    return type(result) is ServiceError
 
 
-def _is_fault(outcome: Recorded | ServiceError) -> bool:
-    """The service's own, and perhaps this event's doing; other errors pass with time."""
-    return type(outcome) is ServiceError
+def _is_retried(result: Recorded | ServiceError, internal_errors: int) -> bool:
+    if isinstance(result, Recorded | InvalidRequest | EventConflict):
+        return False
+    return not (_is_internal_error(result) and internal_errors >= _MAX_INTERNAL_ERRORS)
 
 
-def _comes_again(outcome: Recorded | ServiceError, faults: int) -> bool:
-    return not _is_final(outcome) and not (_is_fault(outcome) and faults >= _MOST_FAULTS)
-
-
-def _reason(error: ServiceError) -> str:
+def _rejection(error: ServiceError) -> str:
     details = "; ".join(f"{detail['field']} {detail['problem']}" for detail in error.details or ())
     return f"{error.code}: {error.message}" + (f" ({details})" if details else "")

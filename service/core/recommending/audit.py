@@ -1,27 +1,31 @@
-"""The check of a user's memo against the log, which is the truth."""
+"""Audit of a user's snapshot against the event log."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
+from service.core.engine_requests import EngineRequest, StateDamagedError
 from service.core.errors import UserNotFound
-from service.core.events import AppendAndRead, LogView
-from service.core.ports import Engine, EngineJob, Meter
+from service.core.events import AppendAndRead
+from service.core.ports import Engine, Meter
+from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.snapshots import SnapshotDamagedError, decode_snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """How far a user's memo is from the fold of the kept events under the same model.
+    """Difference between a user's snapshot and a replay of the kept events.
 
-    Without a memo nothing can differ: the error is 0. A damaged memo has no error to state (None): it is never
-    served, the next answer rebuilds it.
-
-    `exact` is False where retention has removed events that the memo still reflects: then a difference is
-    expected, since a rebuilt state folds the kept events alone.
+    Attributes:
+        model_version: The model of both.
+        sequence: The newest sequence of the log.
+        applied: The sequence up to which the snapshot has replayed the log; 0 without a snapshot.
+        kept: The number of kept events.
+        snapshot: Whether a snapshot was found. A damaged one is never used: the next answer replaces it.
+        exact: Whether the two must be equal. They may differ after retention has removed events that the snapshot
+            still reflects.
+        max_relative_error: See `Engine.difference`; 0 without a snapshot, None for a damaged one.
     """
 
     model_version: str
@@ -34,29 +38,26 @@ class Audit:
 
 
 async def audit(
-    engine: Engine,
-    user_id: str,
-    meter: Meter,
-    append_and_read: Callable[[AppendAndRead, float], Awaitable[LogView]],
-    fold: Callable[[EngineJob, float], Awaitable[EngineResult]],
-    deadline: float,
+    engine: Engine, user_id: str, meter: Meter, store: BatchedStore, batched_engine: BatchedEngine, deadline: float
 ) -> Audit:
-    """Fold the kept events anew and compare with the stored memo; raises `UserNotFound`."""
-    # The log may grow between the two visits: the full one comes second, so it covers the memo's cursor.
-    stored = await append_and_read(AppendAndRead(user_id, engine.version), deadline)
-    whole = await append_and_read(AppendAndRead(user_id, None), deadline)
+    """Replay the user's kept events and compare the state with the snapshot; raises `UserNotFound`."""
+    # The log may grow between the two reads. The whole log is read second, so it covers the snapshot's sequence.
+    stored = await store.append_and_read(AppendAndRead(user_id, engine.version), deadline)
+    whole = await store.append_and_read(AppendAndRead(user_id, None), deadline)
+    kept = len(whole.pending)
     if not whole.generation:
         raise UserNotFound("no events are known for this user")
     if stored.snapshot is None or stored.generation != whole.generation:
-        # Another generation: the history was edited in between, and with it went the memo.
-        return Audit(engine.version, whole.sequence, 0, len(whole.pending), "absent", True, 0.0)
+        # After a change of generation the log was edited between the reads, which deletes the snapshot.
+        return Audit(engine.version, whole.sequence, 0, kept, "absent", True, 0.0)
     try:
         snapshot = decode_snapshot(stored.snapshot, user_id, engine.version)
-        items = tuple(e.item_id for e in whole.pending if e.sequence <= snapshot.applied)
-        expected = await fold((engine, EngineRequest(None, items, None)), deadline)
-        error = engine.difference(snapshot.state, expected.state)
+        items = tuple([event.item_id for event in whole.pending if event.sequence <= snapshot.applied])
+        replayed = await batched_engine.run(engine, EngineRequest(None, items, None), deadline)
+        error = engine.difference(snapshot.state, replayed.state)
     except (SnapshotDamagedError, StateDamagedError):
         meter.snapshot_damaged()
-        return Audit(engine.version, whole.sequence, 0, len(whole.pending), "damaged", True, None)
-    exact = snapshot.base == whole.trimmed
-    return Audit(engine.version, whole.sequence, snapshot.applied, len(whole.pending), "found", exact, error)
+        return Audit(engine.version, whole.sequence, 0, kept, "damaged", True, None)
+    return Audit(
+        engine.version, whole.sequence, snapshot.applied, kept, "found", snapshot.base == whole.trimmed, error
+    )

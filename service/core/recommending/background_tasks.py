@@ -1,4 +1,4 @@
-"""Folds that nobody waits for."""
+"""Background tasks that no request waits for."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from service.core.errors import ServiceError
 _log = logging.getLogger(__name__)
 
 
-class Background:
-    """Runs folds beside the requests. One that fails costs nothing: the next reader folds the committed events."""
+class BackgroundTasks:
+    """Runs replays beside the requests.
+
+    A failed one loses nothing: the next request of the user replays the committed events.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, fold: Coroutine[object, object, object]) -> None:
-        """Run `fold` soon; what it returns or raises reaches nobody."""
-        task = asyncio.create_task(_quietly(fold))
+    def start(self, replay: Coroutine[object, object, object]) -> None:
+        """Run `replay` as a task; its result is dropped and its error logged."""
+        task = asyncio.create_task(_run_logged(replay))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Return when all that was started is through."""
+        """Wait for all started tasks."""
         while self._tasks:
             await asyncio.gather(*self._tasks)
 
 
-async def _quietly(fold: Coroutine[object, object, object]) -> None:
+async def _run_logged(replay: Coroutine[object, object, object]) -> None:
     try:
-        await fold
+        await replay
     except ServiceError as error:
-        _log.debug("background fold given up", extra={"code": error.code})
+        _log.debug("background replay cancelled", extra={"code": error.code})
     except Exception:
-        _log.exception("background fold failed")
+        _log.exception("background replay failed")

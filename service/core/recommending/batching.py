@@ -1,154 +1,165 @@
-"""A micro-batcher that never waits for company: what arrives while a batch runs forms the next one."""
+"""Batched access to the event log and the engine, shared by concurrent requests."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-from service.core.errors import DeadlineExceeded, Overloaded
+from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem
+from service.core.events import AppendAndRead, LogView
+from service.core.ports import Engine, Store
+from service.core.recommending.micro_batcher import BatchMeter, MicroBatcher
 
-_log = logging.getLogger(__name__)
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
-
-
-class BatchMeter(Protocol):
-    """What a batcher reports about itself."""
-
-    def batch(self, size: int, seconds: float, left: int) -> None:
-        """A batch of `size` jobs took `seconds`, and `left` jobs wait now."""
-        ...
-
-    def shed(self) -> None:
-        """A job was refused because the queue is full."""
-        ...
-
-    def expired(self, jobs: int) -> None:
-        """So many jobs were not begun because their deadline had passed."""
-        ...
+# A batch is as large as what arrived while the last one ran; these limits bound the duration of one batch.
+MAX_APPEND_BATCH = 128
+MAX_ENGINE_BATCH = 64
+MAX_SIMILAR_BATCH = 8
+MAX_QUEUE = 4096  # several full batch requests of 1,000 users each
+# Engine work up to this long runs on the event loop. Handing it to a thread, and taking the GIL back after each
+# kernel, costs more than a small batch (decision 0039).
+MAX_INLINE_SECONDS = 2e-3
 
 
-class _Waiting(NamedTuple, Generic[Job, Result]):
-    job: Job
-    future: asyncio.Future[Result]
-    deadline: float
+class BatchedStore:
+    """Appends and reads of concurrent requests, one store round trip for each batch."""
+
+    def __init__(
+        self,
+        store: Store,
+        meter: BatchMeter,
+        *,
+        max_batch: int = MAX_APPEND_BATCH,
+        max_queue: int = MAX_QUEUE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._batcher: MicroBatcher[AppendAndRead, LogView] = MicroBatcher(
+            store.append_and_read, max_batch=max_batch, max_queue=max_queue, meter=meter, clock=clock
+        )
+
+    async def append_and_read(self, request: AppendAndRead, deadline: float = math.inf) -> LogView:
+        """Append the request's events and read the user's log; see `Store.append_and_read`.
+
+        Raises:
+            StoreUnavailable: The store did not answer; whether the events were appended is unknown.
+            Overloaded: Too many requests are queued; nothing was appended.
+            DeadlineExceeded: The request was still queued at `deadline`; nothing was appended.
+        """
+        return await self._batcher.submit(request, deadline)
+
+    async def close(self) -> None:
+        """Wait until every request has its result."""
+        await self._batcher.close()
 
 
-class MicroBatcher(Generic[Job, Result]):
-    """Turns many `submit(job)` into few `run(jobs)`.
+class _EngineCall(NamedTuple):
+    engine: Engine
+    request: EngineRequest
 
-    `run` gets at most `max_batch` jobs in order of arrival and returns one result for each, in that order; an
-    exception instance among the results fails its own job alone, an exception raised fails the whole batch.
-    One batch runs at a time. More than `max_queue` waiting jobs raise `Overloaded` at once. A job that is still
-    waiting at its deadline, a time of `clock`, is never begun and raises `DeadlineExceeded`.
 
-    Jobs of `submit_aside` give way: a batch takes them where it has room left, and they wait in a queue of their own,
-    a quarter as long, so that they never take a place from the others.
+class _SimilarCall(NamedTuple):
+    engine: Engine
+    item_id: str
+    k: int
+
+
+class BatchedEngine:
+    """Engine requests of concurrent HTTP requests, one `Engine.run` for each batch and model.
+
+    Every method takes the engine to run on: an A/B test has two, and a rollout leaves requests of the old one queued.
+    Batches longer than `max_inline_seconds` run in the engine thread. There is one such thread: the engine's
+    arithmetic keeps a core busy, so a second thread would only compete with the first.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[Job]], Awaitable[Sequence[Result | Exception]]],
-        *,
-        max_batch: int,
-        max_queue: int,
         meter: BatchMeter,
+        similar_meter: BatchMeter,
+        *,
+        max_batch: int = MAX_ENGINE_BATCH,
+        max_similar_batch: int = MAX_SIMILAR_BATCH,
+        max_queue: int = MAX_QUEUE,
+        max_inline_seconds: float = MAX_INLINE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._run = run
-        self._max_batch = max_batch
-        self._max_queue = max_queue
-        self._meter = meter
-        self._clock = clock
-        self._waiting: deque[_Waiting[Job, Result]] = deque()
-        self._aside: deque[_Waiting[Job, Result]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._max_inline_seconds = max_inline_seconds
+        self._requests: MicroBatcher[_EngineCall, EngineResult] = MicroBatcher(
+            self._run_batch, max_batch=max_batch, max_queue=max_queue, meter=meter, clock=clock
+        )
+        self._similar_requests: MicroBatcher[_SimilarCall, tuple[ScoredItem, ...]] = MicroBatcher(
+            self._similar_batch, max_batch=max_similar_batch, max_queue=max_queue, meter=similar_meter, clock=clock
+        )
 
-    async def submit(self, job: Job, deadline: float = math.inf) -> Result:
-        """The result of `job`, from whichever batch takes it."""
-        return await self._enqueue(job, deadline, self._waiting, self._max_queue)
+    async def run(self, engine: Engine, request: EngineRequest, deadline: float = math.inf) -> EngineResult:
+        """Run one request; see `Engine.run`.
 
-    async def submit_aside(self, job: Job) -> Result:
-        """As `submit`, for a job that can wait."""
-        return await self._enqueue(job, math.inf, self._aside, self._max_queue // 4)
+        Raises:
+            StateDamagedError: The request's state is not one of this engine's.
+            Overloaded: Too many requests are queued.
+            DeadlineExceeded: The request was still queued at `deadline`.
+        """
+        return await self._requests.submit(_EngineCall(engine, request), deadline)
+
+    async def run_low_priority(self, engine: Engine, request: EngineRequest) -> EngineResult:
+        """Run one request after all queued requests of `run`; for work that no client waits for."""
+        return await self._requests.submit(_EngineCall(engine, request), low_priority=True)
+
+    async def similar(
+        self, engine: Engine, item_id: str, k: int, deadline: float = math.inf
+    ) -> tuple[ScoredItem, ...]:
+        """Find the `k` items most similar to `item_id`; raises `ItemNotFound` besides the errors of `run`."""
+        return await self._similar_requests.submit(_SimilarCall(engine, item_id, k), deadline)
 
     async def close(self) -> None:
-        """Return when every job that was submitted has its answer."""
-        while self._worker is not None and not self._worker.done():
-            await self._worker
-
-    async def _enqueue(self, job: Job, deadline: float, queue: deque[_Waiting[Job, Result]], longest: int) -> Result:
-        if len(queue) >= longest:
-            self._meter.shed()
-            raise Overloaded("the service is at its limit; try again shortly")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        queue.append(_Waiting(job, future, deadline))
-        if self._worker is None or self._worker.done():
-            # A batch belongs to no single request, so its logs must not carry the first one's request id.
-            self._worker = asyncio.create_task(self._work(), context=Context())
-            self._worker.add_done_callback(self._ended)
-        return await future
-
-    async def _work(self) -> None:
-        while self._waiting or self._aside:
-            if batch := self._next_batch():
-                await self._run_batch(batch)
-
-    def _next_batch(self) -> list[_Waiting[Job, Result]]:
-        now = self._clock()
-        batch: list[_Waiting[Job, Result]] = []
-        late = 0
-        while len(batch) < self._max_batch and (queue := self._waiting or self._aside):
-            waiting = queue.popleft()
-            if waiting.deadline >= now:
-                batch.append(waiting)
-                continue
-            late += 1
-            if not waiting.future.done():
-                waiting.future.set_exception(
-                    DeadlineExceeded("the service did not come to this in time and did nothing; try again shortly")
-                )
-        if late:
-            self._meter.expired(late)
-        return batch
-
-    def _ended(self, worker: asyncio.Task[None]) -> None:
-        """Leave no caller waiting for a worker that was stopped, even one that was stopped before it began."""
-        if worker.cancelled() or worker.exception() is not None:
-            for queue in (self._waiting, self._aside):
-                for waiting in queue:
-                    waiting.future.cancel()
-                queue.clear()
-
-    async def _run_batch(self, batch: list[_Waiting[Job, Result]]) -> None:
-        started = time.perf_counter()
-        results: Sequence[Result | Exception]
+        """Wait until every request has its result, then stop the engine thread."""
         try:
-            results = await self._run([waiting.job for waiting in batch])
-            if len(results) != len(batch):
-                raise RuntimeError(f"a batch of {len(batch)} jobs came back with {len(results)} results")
-        except asyncio.CancelledError:
-            for waiting in batch:
-                waiting.future.cancel()
-            raise
-        except Exception as error:
-            results = [error] * len(batch)
-        seconds = time.perf_counter() - started
-        for (_, future, _), result in zip(batch, results, strict=True):
-            if future.done():  # the caller has gone away; its work is done all the same
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
+            await self._similar_requests.close()
+            await self._requests.close()
+        finally:
+            self._thread.shutdown()
+
+    async def _run_batch(self, calls: Sequence[_EngineCall]) -> list[EngineResult | Exception]:
+        indices_by_engine: dict[int, list[int]] = {}
+        for index, call in enumerate(calls):
+            indices_by_engine.setdefault(id(call.engine), []).append(index)
+        batches = [
+            (calls[indices[0]].engine, [calls[index].request for index in indices])
+            for indices in indices_by_engine.values()
+        ]
+        if sum([engine.cost(requests) for engine, requests in batches]) <= self._max_inline_seconds:
+            results_by_engine = _run_each(batches)
+        else:
+            loop = asyncio.get_running_loop()
+            results_by_engine = await loop.run_in_executor(self._thread, _run_each, batches)
+        results: dict[int, EngineResult | Exception] = {}
+        for indices, found in zip(indices_by_engine.values(), results_by_engine, strict=True):
+            results.update(zip(indices, found, strict=True))
+        return [results[index] for index in range(len(calls))]
+
+    async def _similar_batch(self, calls: Sequence[_SimilarCall]) -> list[tuple[ScoredItem, ...] | Exception]:
+        # Always in the engine thread: a search by cosine scans the whole catalogue.
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _search_each, calls)
+
+
+def _run_each(batches: Sequence[tuple[Engine, list[EngineRequest]]]) -> list[Sequence[EngineResult | Exception]]:
+    results: list[Sequence[EngineResult | Exception]] = []
+    for engine, requests in batches:
         try:
-            self._meter.batch(len(batch), seconds, len(self._waiting) + len(self._aside))
-        except Exception:
-            _log.exception("a batch could not be metered")
+            results.append(engine.run(requests))
+        except Exception as error:  # the failure of one engine must not fail the other's requests
+            results.append([error] * len(requests))
+    return results
+
+
+def _search_each(calls: Sequence[_SimilarCall]) -> list[tuple[ScoredItem, ...] | Exception]:
+    results: list[tuple[ScoredItem, ...] | Exception] = []
+    for engine, item_id, k in calls:
+        try:
+            results.append(engine.similar(item_id, k))
+        except Exception as error:  # an unknown item must not fail the other searches
+            results.append(error)
+    return results

@@ -1,4 +1,4 @@
-"""Which events tell how good the model is: a share of them, drawn so that nobody can choose which."""
+"""Sampling of events whose item is ranked before the replay, to measure live accuracy."""
 
 from __future__ import annotations
 
@@ -7,45 +7,46 @@ import hashlib
 from service.core.events import Appended, Event, LogView
 from service.core.ports import Engine
 
-_SPACE = 2**64
-_NOBODY: frozenset[int] = frozenset()
-# Events of one turn that are judged. Each is a search of its own, and all turns of a batch wait for it.
+_HASH_RANGE = 2**64
+_NO_SEQUENCES: frozenset[int] = frozenset()
+# Evaluated events of one engine request. Each costs a search, and all requests of the batch wait for it.
 MAX_EVALUATED = 8
 
 
-class Sampling:
-    """Draws `share` (0 to 1) of all events by a hash of user and sequence.
+class EvaluationSampler:
+    """Samples a fraction (0 to 1) of all events by a hash of user and sequence.
 
-    It is the same event in every process and under every model, whatever assigns users to models.
+    A client cannot choose which events are sampled, and every process samples the same ones under every model, so
+    the sample does not depend on how users are assigned to models.
     """
 
-    def __init__(self, share: float) -> None:
-        self._below = round(share * _SPACE)
+    def __init__(self, rate: float) -> None:
+        self._threshold = round(rate * _HASH_RANGE)
 
-    def draws(self, user_id: str, sequence: int) -> bool:
-        """Whether this event is drawn."""
+    def selects(self, user_id: str, sequence: int) -> bool:
+        """Return whether the event is in the sample."""
         digest = hashlib.blake2b(f"{sequence}:{user_id}".encode(), digest_size=8, person=b"accuracy").digest()
-        return int.from_bytes(digest, "big") < self._below
+        return int.from_bytes(digest, "big") < self._threshold
 
-    def of(self, user_id: str, view: LogView) -> frozenset[int]:
-        """The sequences of those drawn among the events that the snapshot's visit itself appended.
+    def sampled(self, user_id: str, view: LogView) -> frozenset[int]:
+        """Return the sampled sequences among the events that the request of `view` appended.
 
-        A duplicate was appended by an earlier visit, so every event has its one chance.
+        Duplicates are left out: the request that appended the event has evaluated it.
         """
-        if not (self._below and view.appended):
-            return _NOBODY
+        if not (self._threshold and view.appended):
+            return _NO_SEQUENCES
         return frozenset(
             outcome.sequence
             for outcome in view.appended
-            if isinstance(outcome, Appended) and not outcome.duplicate and self.draws(user_id, outcome.sequence)
+            if isinstance(outcome, Appended) and not outcome.duplicate and self.selects(user_id, outcome.sequence)
         )
 
 
-def evaluated(engine: Engine, pending: tuple[Event, ...], sampled: frozenset[int]) -> tuple[int, ...]:
-    """Indices of the drawn events that the engine can judge, those of items that it knows: the newest few of them."""
+def indices_to_evaluate(engine: Engine, pending: tuple[Event, ...], sampled: frozenset[int]) -> tuple[int, ...]:
+    """Return the indices in `pending` of the newest sampled events whose item the engine knows."""
     if not sampled:
         return ()
-    found = [
+    indices = [
         index for index, event in enumerate(pending) if event.sequence in sampled and engine.knows(event.item_id)
     ]
-    return tuple(found[-MAX_EVALUATED:])
+    return tuple(indices[-MAX_EVALUATED:])

@@ -1,7 +1,9 @@
-"""The use cases. Every answer is a fold of the user's committed events under one model.
+"""Use cases: record events, recommend items, read and edit a user's log.
 
-visit the log (append, read memo and pending events)  ->  fold and score  ->  answer
-                                                                    `->  store the memo, in the background
+    append events and read the log  ->  replay and score  ->  answer
+    (BatchedStore.append_and_read)      (BatchedEngine.run)  `->  write a snapshot, in the background
+
+Every answer is the replay of the user's committed events under one model.
 """
 
 from __future__ import annotations
@@ -10,23 +12,17 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
-from service.core.engine_requests import (
-    EngineRequest,
-    EngineResult,
-    RankCandidates,
-    ScoredItem,
-    StateDamagedError,
-    TopK,
-)
+from service.core.engine_requests import EngineRequest, EngineResult, Query, ScoredItem, StateDamagedError, TopK
 from service.core.errors import EventConflict, EventNotFound, InvalidRequest, ServiceError, UserNotFound
-from service.core.events import AppendAndRead, Appended, Conflict, History, LogView, Merged, NewEvent
+from service.core.events import AppendAndRead, Conflict, History, LogView, Merged, NewEvent
 from service.core.log_throttle import ThrottledLogger
-from service.core.ports import Engine, EngineJob, Meter, Models, SimilarJob, Store
+from service.core.ports import Engine, Meter, Models, Store
 from service.core.recommending.audit import Audit, audit
-from service.core.recommending.background_tasks import Background
-from service.core.recommending.evaluation_sampling import Sampling, evaluated
+from service.core.recommending.background_tasks import BackgroundTasks
+from service.core.recommending.batching import BatchedEngine, BatchedStore
+from service.core.recommending.evaluation_sampling import EvaluationSampler, indices_to_evaluate
 from service.core.recommending.results import Answer, Recorded
 from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.core.recommending.snapshots import (
@@ -38,140 +34,151 @@ from service.core.recommending.snapshots import (
 )
 
 _log = logging.getLogger(__name__)
-_outages = ThrottledLogger(_log)
-_NONE = Sampling(0.0)
+_throttled_log = ThrottledLogger(_log)
 
 
 class Recommender:
-    """Answers events and questions.
+    """Records events and answers queries.
 
-    `visit` (one `Store.visit`), `fold` (one `Engine.run`; raises `StateDamagedError`) and `similar` (one `Engine.similar`)
-    are expected to batch what arrives at the same time, and not to begin what they come to only after its deadline,
-    a time of `clock`: `patience` seconds after the use case began. `fold_aside` is a `fold` that gives way
-    to the others. Of the events that `sampling` draws, the fold tells the meter how well the model foresaw them.
+    Args:
+        store: The event log, for what is not batched: pages of history, deletions, merges.
+        batched_store: Appends and reads.
+        batched_engine: Replays and searches.
+        models: The engine of each user.
+        snapshots: Writer of new snapshots.
+        meter: Metrics of the use cases.
+        timeout_seconds: Time from the start of a use case until its queued work is dropped.
+        sampler: Chooses the events whose item is ranked before the replay, to measure live accuracy.
+        clock: Seconds; the clock of the batchers' deadlines.
     """
 
     def __init__(
         self,
         store: Store,
+        batched_store: BatchedStore,
+        batched_engine: BatchedEngine,
         models: Models,
         snapshots: SnapshotWriter,
         meter: Meter,
         *,
-        append_and_read: Callable[[AppendAndRead, float], Awaitable[LogView]],
-        fold: Callable[[EngineJob, float], Awaitable[EngineResult]],
-        fold_aside: Callable[[EngineJob], Awaitable[EngineResult]],
-        similar: Callable[[SimilarJob, float], Awaitable[tuple[ScoredItem, ...]]],
-        patience: float = math.inf,
+        timeout_seconds: float = math.inf,
+        sampler: EvaluationSampler | None = None,
         clock: Callable[[], float] = time.monotonic,
-        sampling: Sampling = _NONE,
     ) -> None:
         self._store = store
+        self._batched_store = batched_store
+        self._batched_engine = batched_engine
         self._models = models
         self._snapshots = snapshots
         self._meter = meter
-        self._append_and_read = append_and_read
-        self._fold = fold
-        self._fold_aside = fold_aside
-        self._similar = similar
-        self._timeouts = patience
+        self._timeout_seconds = timeout_seconds
+        self._sampler = sampler or EvaluationSampler(0.0)
         self._clock = clock
-        self._sampling = sampling
-        self._background = Background()
+        self._background = BackgroundTasks()
 
-    async def record(self, user_id: str, event: NewEvent, ask: TopK | None) -> Recorded:
-        """Append one event; with `ask` the answer reflects it. Raises `EventConflict`.
+    async def record(self, user_id: str, event: NewEvent, query: TopK | None) -> Recorded:
+        """Append one event; with a query, answer it with the event replayed.
 
-        Every error means that this call is not known to have appended: what fails after the commit costs the
-        answer, never the acknowledgement, or a client without an event_id would send the event twice.
+        After the append nothing fails the request: a failed replay costs the answer, not the acknowledgement.
+        Otherwise a client without an `event_id` would send the event twice.
+
+        Raises:
+            EventConflict: The `event_id` belongs to another event.
+            ServiceError: The event is not known to be appended; retry with an `event_id`.
         """
-        engine, deadline = self._models.for_user(user_id), self._deadline()
-        view = await self._append_and_read(AppendAndRead(user_id, engine.version, (event,)), deadline)
+        engine, deadline = self._models.for_user(user_id), self._clock() + self._timeout_seconds
+        view = await self._batched_store.append_and_read(AppendAndRead(user_id, engine.version, (event,)), deadline)
         outcome = view.appended[0]
         if isinstance(outcome, Conflict):
             raise _conflict(event)
         answer = None
-        if ask is None:
-            self._fold_in_background(engine, user_id, view)
+        if query is None:
+            self._replay_in_background(engine, user_id, view)
         else:
             try:
-                answer = await self._answer(engine, user_id, view, ask, deadline)
+                answer = await self._answer(engine, user_id, view, query, deadline)
             except ServiceError as error:
-                _outages.warn(error.code, "event stored, recommendations given up", reason=error.for_log)
+                _throttled_log.warn(error.code, "event appended without recommendations", reason=error.for_log)
             except Exception:
-                _log.exception("event stored, recommendations failed")
+                _log.exception("event appended without recommendations")
         return Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), answer)
 
     async def record_batch(self, events: Sequence[tuple[str, NewEvent]]) -> list[Recorded | ServiceError]:
-        """Append `(user_id, event)` pairs, each user's in the order given; one outcome for each, in order.
+        """Append `(user_id, event)` pairs and return one outcome each, in order.
 
-        A fault at one user's events is the outcome of these alone: the others may be in the log.
+        The events of one user are appended together, in the order given. A failed append is the outcome of that
+        user's events alone.
         """
-        deadline = self._deadline()
+        deadline = self._clock() + self._timeout_seconds
         by_user: dict[str, list[int]] = {}
-        for position, (user_id, _) in enumerate(events):
-            by_user.setdefault(user_id, []).append(position)
+        for index, (user_id, _) in enumerate(events):
+            by_user.setdefault(user_id, []).append(index)
         engines = [self._models.for_user(user_id) for user_id in by_user]
-        visits = [
-            self._append_and_read(
-                AppendAndRead(user_id, engine.version, tuple(events[p][1] for p in positions)), deadline
+        appends = [
+            self._batched_store.append_and_read(
+                AppendAndRead(user_id, engine.version, tuple(events[index][1] for index in indices)), deadline
             )
-            for (user_id, positions), engine in zip(by_user.items(), engines, strict=True)
+            for (user_id, indices), engine in zip(by_user.items(), engines, strict=True)
         ]
-        outcomes: list[Recorded | ServiceError] = [ServiceError("not reached")] * len(events)
-        for (user_id, positions), engine, view in zip(
-            by_user.items(), engines, await asyncio.gather(*visits, return_exceptions=True), strict=True
-        ):
+        views = await asyncio.gather(*appends, return_exceptions=True)
+        outcomes: dict[int, Recorded | ServiceError] = {}
+        for (user_id, indices), engine, view in zip(by_user.items(), engines, views, strict=True):
             if isinstance(view, Exception):
-                for position in positions:
-                    outcomes[position] = _failure(view)
+                outcomes.update(dict.fromkeys(indices, _logged_failure(view)))
                 continue
             if isinstance(view, BaseException):
                 raise view
-            for position, outcome in zip(positions, view.appended, strict=True):
-                outcomes[position] = _recorded(engine, events[position][1], outcome)
-            self._fold_in_background(engine, user_id, view)
-        return outcomes
+            for index, outcome in zip(indices, view.appended, strict=True):
+                event = events[index][1]
+                outcomes[index] = (
+                    _conflict(event)
+                    if isinstance(outcome, Conflict)
+                    else Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), None)
+                )
+            self._replay_in_background(engine, user_id, view)
+        return [outcomes[index] for index in range(len(events))]
 
-    async def recommend(self, user_id: str, ask: TopK | RankCandidates) -> Answer:
-        """Answer from the user's history; a user without one gets what the model says of a new history."""
-        engine, deadline = self._models.for_user(user_id), self._deadline()
-        view = await self._append_and_read(AppendAndRead(user_id, engine.version), deadline)
-        return await self._answer(engine, user_id, view, ask, deadline)
+    async def recommend(self, user_id: str, query: Query) -> Answer:
+        """Answer from the user's log; an unknown user is answered as a new one."""
+        engine, deadline = self._models.for_user(user_id), self._clock() + self._timeout_seconds
+        view = await self._batched_store.append_and_read(AppendAndRead(user_id, engine.version), deadline)
+        return await self._answer(engine, user_id, view, query, deadline)
 
-    async def recommend_for_history(self, history: Sequence[str], ask: TopK) -> Answer:
-        """Answer from `history`, oldest first, without touching the log."""
+    async def recommend_for_history(self, history: Sequence[str], query: TopK) -> Answer:
+        """Answer from `history` (item ids, oldest first) without the log."""
         engine = self._models.live
-        result = await self._fold((engine, EngineRequest(None, tuple(history), ask)), self._deadline())
+        request = EngineRequest(None, tuple(history), query)
+        result = await self._batched_engine.run(engine, request, self._clock() + self._timeout_seconds)
         return Answer(engine.version, len(history), result.cold, result.items)
 
     async def similar(self, item_id: str, k: int) -> tuple[str, tuple[ScoredItem, ...]]:
-        """The model's version and the `k` items nearest to `item_id`; raises `ItemNotFound`."""
+        """Find the `k` nearest items under the live model, named first; raises `ItemNotFound`."""
         engine = self._models.live
-        return engine.version, await self._similar((engine, item_id, k), self._deadline())
+        deadline = self._clock() + self._timeout_seconds
+        return engine.version, await self._batched_engine.similar(engine, item_id, k, deadline)
 
     def model_for(self, user_id: str) -> Engine:
-        """The model that answers this user."""
+        """Return the model that answers this user."""
         return self._models.for_user(user_id)
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History:
-        """A page of the user's kept events; raises `UserNotFound`."""
+        """Read a page of the user's log; raises `UserNotFound`."""
         history = await self._store.history(user_id, before, limit)
         if history is None:
             raise UserNotFound("no events are known for this user")
         return history
 
     async def audit(self, user_id: str) -> Audit:
-        """Fold the kept events anew and compare with the stored memo; raises `UserNotFound`."""
-        engine = self._models.for_user(user_id)
-        return await audit(engine, user_id, self._meter, self._append_and_read, self._fold, self._deadline())
+        """Compare the user's snapshot with a replay of the log; raises `UserNotFound`."""
+        engine, deadline = self._models.for_user(user_id), self._clock() + self._timeout_seconds
+        return await audit(engine, user_id, self._meter, self._batched_store, self._batched_engine, deadline)
 
     async def delete_user(self, user_id: str) -> int:
-        """Remove everything about the user, less what a merge has yet to bring; the number of events removed."""
+        """Delete the user's log and snapshots; see `Store.delete_user`."""
         return await self._store.delete_user(user_id)
 
     async def merge_user(self, user_id: str, from_user_id: str) -> Merged:
-        """Move another user's events into the log of `user_id`, in order of time; raises `UserNotFound`."""
+        """Move another user's events into the log of `user_id`; raises `UserNotFound`."""
         if user_id == from_user_id:
             problem: dict[str, object] = {"field": "from_user_id", "problem": "must be another user than in the path"}
             raise InvalidRequest("a user cannot be merged into itself", details=[problem])
@@ -181,73 +188,72 @@ class Recommender:
         return merged
 
     async def delete_event(self, user_id: str, event_id: str) -> None:
-        """Remove one event as if it had never been; raises `EventNotFound`."""
+        """Delete one event from the user's log; raises `EventNotFound`."""
         if not await self._store.delete_event(user_id, event_id):
             raise EventNotFound("the user's log keeps no event of this id")
 
     async def close(self) -> None:
-        """Return when background folds and memo writes are through."""
+        """Wait for background replays and snapshot writes."""
         await self._background.close()
         await self._snapshots.close()
 
-    def _deadline(self) -> float:
-        return self._clock() + self._timeouts
-
     async def _answer(
-        self, engine: Engine, user_id: str, view: LogView, ask: TopK | RankCandidates | None, deadline: float
+        self, engine: Engine, user_id: str, view: LogView, query: Query | None, deadline: float
     ) -> Answer:
-        # Who asks nothing is not waiting.
-        fold = self._fold_aside if ask is None else lambda job: self._fold(job, deadline)
+        """Replay the view's pending events, answer the query, and write a snapshot if one is due."""
+        sampled = self._sampler.sampled(user_id, view)
         snapshot: Snapshot | None = None
-        repair = False
         result: EngineResult | None = None
-        sampled = self._sampling.of(user_id, view)
+        repair = False
         if view.snapshot is not None:
             try:
                 snapshot = decode_snapshot(view.snapshot, user_id, engine.version)
-                result = await fold((engine, _turn(snapshot.state, engine, view, ask, sampled)))
+                result = await self._replay(engine, snapshot.state, view, query, sampled, deadline)
             except (SnapshotDamagedError, StateDamagedError) as error:
-                _log.warning("memo damaged, rebuilding", extra={"reason": str(error)})
+                _log.warning("snapshot damaged; replaying the whole log", extra={"reason": str(error)})
                 self._meter.snapshot_damaged()
                 snapshot, repair = None, True
-                view = await self._append_and_read(AppendAndRead(user_id, None), deadline)
+                view = await self._batched_store.append_and_read(AppendAndRead(user_id, None), deadline)
         if result is None:
-            result = await fold((engine, _turn(None, engine, view, ask, sampled)))
-        self._meter.fold(len(view.pending))
-        for place in result.ranks:
-            self._meter.evaluated(engine.version, place)
+            result = await self._replay(engine, None, view, query, sampled, deadline)
+        self._meter.events_replayed(len(view.pending))
+        for rank in result.ranks:
+            self._meter.event_evaluated(engine.version, rank)
         if repair or snapshot_due(view):
             self._snapshots.offer(next_snapshot(user_id, engine.version, view, snapshot, result.state, repair=repair))
-        if ask is not None and result.cold:
+        if query is not None and result.cold:
             self._meter.cold_start()
         return Answer(engine.version, view.sequence, result.cold, result.items)
 
-    def _fold_in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
-        """Fold events that nobody asked an answer for, where their memo is due or one of them is to be judged."""
-        if snapshot_due(view) or self._sampling.of(user_id, view):
+    async def _replay(
+        self,
+        engine: Engine,
+        state: bytes | None,
+        view: LogView,
+        query: Query | None,
+        sampled: frozenset[int],
+        deadline: float,
+    ) -> EngineResult:
+        items = tuple([event.item_id for event in view.pending])
+        request = EngineRequest(state, items, query, indices_to_evaluate(engine, view.pending, sampled))
+        if query is None:  # no client waits for the result
+            return await self._batched_engine.run_low_priority(engine, request)
+        return await self._batched_engine.run(engine, request, deadline)
+
+    def _replay_in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
+        """Replay events that came without a query, if a snapshot is due or one of them is to be evaluated."""
+        if snapshot_due(view) or self._sampler.sampled(user_id, view):
             self._background.start(self._answer(engine, user_id, view, None, math.inf))
-
-
-def _turn(
-    state: bytes | None, engine: Engine, view: LogView, ask: TopK | RankCandidates | None, sampled: frozenset[int]
-) -> EngineRequest:
-    items = tuple(event.item_id for event in view.pending)
-    return EngineRequest(state, items, ask, evaluated(engine, view.pending, sampled))
-
-
-def _failure(error: Exception) -> ServiceError:
-    if isinstance(error, ServiceError):
-        _outages.warn(error.code, "events of a batch refused", reason=error.for_log)
-        return error
-    _log.error("events of a batch failed", exc_info=error)
-    return ServiceError("the service failed on this event; report it with the X-Request-ID of this answer")
 
 
 def _conflict(event: NewEvent) -> EventConflict:
     return EventConflict(f"event_id {event.event_id!r} was already used with another payload")
 
 
-def _recorded(engine: Engine, event: NewEvent, outcome: Appended | Conflict) -> Recorded | ServiceError:
-    if isinstance(outcome, Conflict):
-        return _conflict(event)
-    return Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), None)
+def _logged_failure(error: Exception) -> ServiceError:
+    """Log a failed append of `record_batch`, and return what the client may know of it."""
+    if isinstance(error, ServiceError):
+        _throttled_log.warn(error.code, "cannot append events of a batch", reason=error.for_log)
+        return error
+    _log.error("cannot append events of a batch", exc_info=error)
+    return ServiceError("the service failed on this event; report it with the X-Request-ID of this answer")

@@ -1,4 +1,4 @@
-"""What the use cases answer."""
+"""Results of the use cases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from service.core.engine_requests import ScoredItem
 
 
 class Answer(NamedTuple):
-    """Scored items and what they were computed from: the fold of the events up to `sequence` by `model_version`."""
+    """Scored items for the replay of the events up to `sequence` under one model.
+
+    `cold` says that the history holds no item that the model knows.
+    """
 
     model_version: str
     sequence: int
@@ -18,9 +21,9 @@ class Answer(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """An event is in the log. `answer` already reflects it.
+    """A recorded event.
 
-    It is None where none was asked for, or where none could be computed: the event counts all the same.
+    `answer` reflects the event. It is None if none was asked for, or if the replay failed after the append.
     """
 
     sequence: int

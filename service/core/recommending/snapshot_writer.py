@@ -1,4 +1,4 @@
-"""Writes memos off the critical path. Losing one costs a later fold, never an event."""
+"""Writes snapshots in the background. A lost snapshot costs a longer replay, never an event."""
 
 from __future__ import annotations
 
@@ -13,58 +13,66 @@ from service.core.ports import Store
 
 _log = logging.getLogger(__name__)
 
+MAX_SNAPSHOT_BATCH = 256
+
 
 class SnapshotWriter:
-    """Keeps the newest memo of each user that waits to be stored, and stores them in batches.
+    """Queues the newest snapshot of each user and writes them in batches.
 
-    A memo waits for `linger` seconds, so that a round trip carries many and a user's next event may replace it.
-    Bounded: beyond `max_waiting` users new memos are dropped, because the next reader can fold the gap.
+    Args:
+        store: Where snapshots are written to.
+        max_queue: Queued users; beyond them new snapshots are dropped.
+        max_batch: Snapshots in one store round trip.
+        delay_seconds: Time a snapshot stays queued, so that a round trip carries many and the user's next event
+            may replace it.
     """
 
-    def __init__(self, store: Store, *, max_waiting: int, max_batch: int = 256, linger: float = 0.0) -> None:
+    def __init__(
+        self, store: Store, *, max_queue: int, max_batch: int = MAX_SNAPSHOT_BATCH, delay_seconds: float = 0.0
+    ) -> None:
         self._store = store
-        self._max_waiting = max_waiting
+        self._max_queue = max_queue
         self._max_batch = max_batch
-        self._linger = linger
+        self._delay_seconds = delay_seconds
         self._closing = asyncio.Event()
-        self._waiting: dict[tuple[str, str], SnapshotPut] = {}
+        self._queue: dict[tuple[str, str], SnapshotPut] = {}
         self._worker: asyncio.Task[None] | None = None
 
     def offer(self, put: SnapshotPut) -> None:
-        """Store `put` soon, unless a longer one of the same history is already waiting."""
+        """Queue a snapshot, unless a longer one of the same log is queued already."""
         key = (put.user_id, put.model_version)
-        waiting = self._waiting.get(key)
-        if waiting is None and len(self._waiting) >= self._max_waiting:
+        queued = self._queue.get(key)
+        if queued is None and len(self._queue) >= self._max_queue:
             return
-        if waiting is not None and waiting.generation == put.generation:
-            newest = waiting if waiting.applied > put.applied else put
-            # A repair that is still owed stays owed, or the damaged memo could refuse its successor.
-            put = newest._replace(repair=waiting.repair or put.repair)
-        self._waiting[key] = put
+        if queued is not None and queued.generation == put.generation:
+            newest = queued if queued.applied > put.applied else put
+            # A repair stays one until it is written, or the damaged snapshot could refuse its successor.
+            put = newest._replace(repair=queued.repair or put.repair)
+        self._queue[key] = put
         if self._worker is None:
-            # The writes of many requests: their logs must not carry the first one's request id.
+            # An empty context: the writes serve many requests, so their logs must not carry one's request id.
             self._worker = asyncio.create_task(self._work(), context=Context())
 
     async def close(self) -> None:
-        """Return when every memo that was offered has been tried."""
+        """Try to write every queued snapshot, without the delay."""
         self._closing.set()
         while self._worker is not None:
             await self._worker
 
     async def _work(self) -> None:
         try:
-            while self._waiting:
-                if len(self._waiting) < self._max_batch and not self._closing.is_set():
+            while self._queue:
+                if len(self._queue) < self._max_batch and not self._closing.is_set():
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._closing.wait(), self._linger)
-                keys = list(self._waiting)[: self._max_batch]
-                puts = [self._waiting.pop(key) for key in keys]
+                        await asyncio.wait_for(self._closing.wait(), self._delay_seconds)
+                keys = list(self._queue)[: self._max_batch]
+                puts = [self._queue.pop(key) for key in keys]
                 try:
                     await self._store.put_snapshots(puts)
                 except ServiceError as error:
-                    _log.warning("memos not stored", extra={"count": len(puts), "reason": error.for_log})
+                    _log.warning("cannot write snapshots", extra={"count": len(puts), "reason": error.for_log})
                 except Exception:
-                    # A fault must neither end the writer nor make close() fail: a memo can always be rebuilt.
-                    _log.exception("memos not stored", extra={"count": len(puts)})
+                    # A fault must neither end the writer nor make close() fail: snapshots can be computed again.
+                    _log.exception("cannot write snapshots", extra={"count": len(puts)})
         finally:
             self._worker = None

@@ -1,4 +1,4 @@
-"""The memo: a user's state as bytes that can be checked before they are believed."""
+"""Snapshots of a user's state, as bytes with a checksum."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from service.core.events import LogView, SnapshotPut
 
-# Events that wait to be folded before a user's memo is written anew. Folding one event more costs an answer less than
-# storing 3 KB costs Redis and its log; with 3 or 4 the folds cost as much again as the writes save.
+# Pending events after which a new snapshot is written. Replaying one more event costs an answer less than storing
+# 3 KB costs Redis; with 3 or 4 the replays cost as much as the writes save.
 EVENTS_PER_SNAPSHOT = 2
 
 _FORMAT = 1
@@ -17,14 +17,14 @@ _HEADER = struct.Struct("<BxxxIQQ")  # format, CRC-32, applied, base
 
 
 class SnapshotDamagedError(Exception):
-    """The bytes are not the memo that was written; the state must be rebuilt from the log."""
+    """The bytes are not a snapshot of this user and model."""
 
 
 class Snapshot(NamedTuple):
-    """A state and the events it folds: those after `base` up to and including `applied`.
+    """A state after replaying the events after `base` up to `applied`, both sequences.
 
-    `base` is the user's retention mark when the fold began: while it still equals the log's, the kept events are
-    exactly the folded ones, and an audit can demand equality.
+    `base` is the newest sequence that retention had removed when the replay began. While it equals the log's, the
+    snapshot reflects exactly the kept events, and an audit can demand equality.
     """
 
     applied: int
@@ -32,20 +32,14 @@ class Snapshot(NamedTuple):
     state: bytes
 
 
-def _checksum(user_id: str, model_version: str, applied: int, base: int, state: bytes) -> int:
-    # The identity is part of the sum: a memo that strays to another user or model is damaged, too.
-    identity = f"{user_id}\0{model_version}\0{applied}\0{base}\0".encode()
-    return zlib.crc32(state, zlib.crc32(identity))
-
-
 def encode_snapshot(snapshot: Snapshot, user_id: str, model_version: str) -> bytes:
-    """`memo` as bytes, bound to this user and model."""
+    """Encode a snapshot, bound to this user and model by its checksum."""
     checksum = _checksum(user_id, model_version, snapshot.applied, snapshot.base, snapshot.state)
     return _HEADER.pack(_FORMAT, checksum, snapshot.applied, snapshot.base) + snapshot.state
 
 
 def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
-    """The memo in `blob`; raises `SnapshotDamagedError` unless it is this user's, this model's and whole."""
+    """Decode and verify a snapshot; raises `SnapshotDamagedError`."""
     if len(blob) < _HEADER.size:
         raise SnapshotDamagedError("shorter than its header")
     layout, checksum, applied, base = _HEADER.unpack_from(blob)
@@ -58,14 +52,32 @@ def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
 
 
 def snapshot_due(view: LogView) -> bool:
-    """Whether the memo is worth writing once the snapshot's pending events are folded: a user's first always is."""
+    """Return whether a snapshot should be written after the replay of the view's pending events.
+
+    A user's first snapshot is written after the first event.
+    """
     return len(view.pending) >= (1 if view.snapshot is None else EVENTS_PER_SNAPSHOT)
 
 
 def next_snapshot(
-    user_id: str, model_version: str, view: LogView, begun: Snapshot | None, state: bytes, *, repair: bool = False
+    user_id: str, model_version: str, view: LogView, previous: Snapshot | None, state: bytes, *, repair: bool = False
 ) -> SnapshotPut:
-    """What to store once `state` folds the snapshot's pending events after `begun`, the memo that came with it."""
-    base = view.trimmed if begun is None else begun.base
+    """Build the snapshot of `state`, the replay of the view's pending events.
+
+    Args:
+        user_id: The user.
+        model_version: The model that computed the state.
+        view: The log that was replayed.
+        previous: The snapshot that the replay began from; None for a replay of the whole log.
+        state: The state after the newest event.
+        repair: Whether to replace the stored snapshot whatever its sequence, because it is damaged.
+    """
+    base = view.trimmed if previous is None else previous.base
     blob = encode_snapshot(Snapshot(view.sequence, base, state), user_id, model_version)
     return SnapshotPut(user_id, view.generation, model_version, view.sequence, blob, repair, view.newest)
+
+
+def _checksum(user_id: str, model_version: str, applied: int, base: int, state: bytes) -> int:
+    # User and model are part of the sum, so that a snapshot under another user's key counts as damaged.
+    identity = f"{user_id}\0{model_version}\0{applied}\0{base}\0".encode()
+    return zlib.crc32(state, zlib.crc32(identity))

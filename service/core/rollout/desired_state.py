@@ -1,4 +1,4 @@
-"""What the processes on one store serve, and what they are about to: one note, which all of them read."""
+"""Desired state of all workers on one store, and its stored form."""
 
 from __future__ import annotations
 
@@ -7,93 +7,96 @@ import math
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 
-ROLLOUT_RECORD = "models"
+ROLLOUT_RECORD = "rollout"
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """An A/B test: the model `version` answers `share` of the users, 0 < share < 1.
+class ABTest:
+    """A/B test: the model `version` answers the fraction `share` of the users.
 
-    Who they are follows from the salt and the user's id alone: the same ones in every process and after every start,
-    others under another salt, and with a larger share these and some more.
+    The salt and the user's id alone decide whether a user is in the test, so every process decides alike, also after
+    a restart. Another salt selects other users. A larger share adds users and removes none (decision 0067).
     """
 
     version: str
-    share: float
+    share: float  # above 0, below 1
     salt: str
 
-    def takes(self, user_id: str) -> bool:
-        """Whether this user is one of them."""
+    def includes(self, user_id: str) -> bool:
+        """Return whether the user is in the test."""
         digest = blake2b(user_id.encode("utf-8", "surrogatepass"), key=self.salt.encode(), digest_size=8).digest()
         return int.from_bytes(digest) < self.share * 2**64
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """The live version, and the test beside it if there is one."""
+    """Model versions that answer requests: two during an A/B test."""
 
     live: str
-    split: Split | None = None
+    ab_test: ABTest | None = None
 
     @property
     def versions(self) -> tuple[str, ...]:
         """The versions that answer, the live one first."""
-        return (self.live,) if self.split is None else (self.live, self.split.version)
+        return (self.live,) if self.ab_test is None else (self.live, self.ab_test.version)
 
     @property
     def label(self) -> str:
-        """All of it as a short text: equal where equal users get equal models."""
-        split = self.split
-        return self.live if split is None else f"{self.live} {split.version} {split.share!r} {split.salt}"
+        """Short text that identifies which model answers which user."""
+        test = self.ab_test
+        return self.live if test is None else f"{self.live} {test.version} {test.share!r} {test.salt}"
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
-    """The note.
+class DesiredState:
+    """Content of the rollout record, which all workers apply.
 
-    `chosen`: somebody asked for what is served, so that no start may replace it by something newer. `newest`: place
-    in time of the newest bundle when this was decided; a watch takes over what is published after it, and so never
-    undoes a return to an older version. `coming`: what worker `by` brings up, in this one `attempt`; nobody serves it
-    before all hold it.
+    Attributes:
+        serving: what every worker serves, or switches to.
+        chosen: whether somebody asked for `serving`. A start of the service then keeps it, whatever is newer.
+        newest: order of the newest bundle at the time of the last decision. An automatic rollout takes only bundles
+            after it, and so never undoes a rollback.
+        coming: what all workers load next. Nobody serves it before all have loaded it.
+        author: the worker that deploys `coming`.
+        attempt: id of this one deployment.
     """
 
     serving: Serving
     chosen: bool
     newest: tuple[str, str]
     coming: Serving | None = None
-    by: str = ""
+    author: str = ""
     attempt: str = ""
 
     def encode(self) -> str:
-        """The note's text."""
+        """Return the text of the record."""
         return json.dumps({"format": _FORMAT, **asdict(self)}, separators=(",", ":"))
 
 
-def decode_rollout(text: str | None) -> Rollout | None:
-    """The note's content; None where there is no note, or one that is not of this format."""
+def decode_desired_state(text: str | None) -> DesiredState | None:
+    """Parse the record; return None if it is missing or unreadable."""
     try:
         entry = json.loads(text or "null")
         if not isinstance(entry, dict) or entry["format"] != _FORMAT:
             return None
-        serving = _serving(entry["serving"])
+        serving = _decode_serving(entry["serving"])
         created, version = map(str, entry["newest"])
-        coming = None if entry["coming"] is None else _serving(entry["coming"])
-        return Rollout(
-            serving, entry["chosen"] is True, (created, version), coming, str(entry["by"]), str(entry["attempt"])
-        )
+        coming = None if entry["coming"] is None else _decode_serving(entry["coming"])
+        author, attempt = str(entry["author"]), str(entry["attempt"])
+        return DesiredState(serving, entry["chosen"] is True, (created, version), coming, author, attempt)
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _serving(entry: dict[str, object]) -> Serving:
-    split = entry["split"]
-    if split is None:
+def _decode_serving(entry: dict[str, object]) -> Serving:
+    test = entry["ab_test"]
+    if test is None:
         return Serving(str(entry["live"]))
-    if not isinstance(split, dict):
-        raise TypeError("a split is an object")
-    share = float(split["share"])
+    if not isinstance(test, dict):
+        raise TypeError("ab_test must be an object")
+    share = float(test["share"])
     if not (math.isfinite(share) and 0 < share < 1):
-        raise ValueError("a share lies between 0 and 1")
-    return Serving(str(entry["live"]), Split(str(split["version"]), share, str(split["salt"])))
+        raise ValueError("share must be above 0 and below 1")
+    return Serving(str(entry["live"]), ABTest(str(test["version"]), share, str(test["salt"])))

@@ -1,6 +1,6 @@
-"""The models that answer, the same ones in every worker: see core.ports.Models.
+"""Rollout manager: changes the served models in all workers.
 
-All workers follow one note (`rollout`, `follower`), and exchange their models by it (`exchange`).
+The state machine is drawn in the docstring of the package, `service/core/rollout/__init__.py`.
 """
 
 from __future__ import annotations
@@ -9,179 +9,202 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from service.core.errors import ModelVersionNotFound, RolloutRefused, RolloutUnfinished, ServiceError
+from service.core.periodic_task import PeriodicTask
 from service.core.ports import BundleRefusedError, Bundles, Engine, Store
-from service.core.rollout.desired_state import Rollout, Serving, Split
-from service.core.rollout.exchange import Before, Exchange, RolloutTimeouts
+from service.core.rollout.deployment import Baseline, Deployment, RolloutTimeouts
+from service.core.rollout.desired_state import ABTest, DesiredState, Serving
 from service.core.rollout.membership import Membership
-from service.core.rollout.reconciler import Reconciler
+from service.core.rollout.reconciler import Reconciler, RolloutMeter
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE = RolloutTimeouts()
-WATCH_AGAIN_SECONDS = 30.0  # after a takeover that did not fail for the bundle itself
+_DEFAULT_TIMEOUTS = RolloutTimeouts()
 
 
 class RolloutManager:
-    """See core.ports.Models. With `watch` a newly published bundle is taken over by itself."""
+    """Implementation of `core.ports.Models`, and the optional watch of the model registry."""
 
     def __init__(
         self,
         bundles: Bundles,
         store: Store,
-        name: str,
+        worker: str,
+        meter: RolloutMeter,
         *,
         watch: bool = False,
-        switched: Callable[[tuple[str, ...]], None] = lambda versions: None,
-        patience: RolloutTimeouts = _PATIENCE,
+        timeouts: RolloutTimeouts = _DEFAULT_TIMEOUTS,
     ) -> None:
+        """Create the manager of one worker.
+
+        Args:
+            bundles: the model registry.
+            store: holds the records that all workers share.
+            worker: the name of this worker, unique on the store.
+            meter: records which versions this worker serves.
+            watch: whether newly published bundles are rolled out automatically (decision 0065).
+            timeouts: the time limits.
+        """
         self._bundles = bundles
         self._store = store
-        self._membership = Membership(store, name)
+        self._membership = Membership(store, worker)
         self._reconciler = Reconciler(
-            bundles, store, self._membership, watches=watch, switched=switched, retry=patience.retry
+            bundles, store, self._membership, meter, watching=watch, retry_seconds=timeouts.retry_seconds
         )
-        self._exchange = Exchange(store, self._membership, self._reconciler, patience)
-        self._watch = watch
-        self._timeouts = patience
+        self._timeouts = timeouts
         self._one_at_a_time = asyncio.Lock()
-        self._watching: asyncio.Task[None] | None = None
+        self._watch = watch
+        self._watch_due, self._watch_not_before = True, 0.0
+        self._watch_task = PeriodicTask(
+            self._watch_registry,
+            _log,
+            "cannot watch the model registry",
+            retry_seconds=timeouts.watch_interval_seconds,
+            first_delay_seconds=timeouts.watch_interval_seconds,
+        )
 
     async def start(self) -> None:
-        """Load what is to be served, and follow the note from now on; raises `BundleRefusedError`."""
+        """Serve the desired version, and start reconciling; raise `BundleRefusedError`."""
         await self._reconciler.start()
         if self._watch:
-            self._watching = asyncio.create_task(self._keep_watch())
+            self._watch_task.start()
 
     async def close(self) -> None:
-        """Follow the note no longer."""
-        if self._watching is not None:
-            self._watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watching
+        """Stop the watch and the reconciler."""
+        await self._watch_task.close()
         await self._reconciler.close()
 
     @property
     def live(self) -> Engine:
-        """The model that answers whoever is in no test."""
-        return self._reconciler.now.engines[0]
+        """The engine that answers users in no A/B test."""
+        return self._reconciler.served.engines[0]
 
     @property
     def served(self) -> tuple[Engine, ...]:
-        """The models that answer now, the live one first."""
-        return self._reconciler.now.engines
+        """The engines that answer, the live one first."""
+        return self._reconciler.served.engines
 
     @property
     def share(self) -> float:
-        """The share of the users that the second of `served` answers."""
-        split = self._reconciler.now.split
-        return 0.0 if split is None else split.share
+        """Fraction of the users that the second of `served` answers."""
+        test = self._reconciler.served.serving.ab_test
+        return 0.0 if test is None else test.share
 
     def for_user(self, user_id: str) -> Engine:
-        """The model that answers this user."""
-        now = self._reconciler.now
-        return now.engines[1 if now.split is not None and now.split.takes(user_id) else 0]
+        """Return the engine that answers this user."""
+        served = self._reconciler.served
+        test = served.serving.ab_test
+        return served.engines[1 if test is not None and test.includes(user_id) else 0]
 
     async def reload(self, version: str | None) -> Engine:
-        """Make `version` (None: the newest) the live model in every worker; see core.ports.Models."""
-        async with self._alone():
-            before = await self._when_free()
-            self._refuse_in_a_test(before.rollout, but=None)
-            chosen = before.published[-1].version if version is None else version
-            await self._exchange.run(before, Serving(chosen))
+        """Make `version` (None: the newest) live in every worker; see `core.ports.Models`."""
+        async with self._exclusive():
+            baseline = await self._wait_until_idle()
+            self._refuse_during_test(baseline.desired, allowed=None)
+            await self._deploy(baseline, Serving(baseline.newest.version if version is None else version))
         return self.live
 
     async def begin_test(self, version: str, share: float) -> None:
-        """Let `version` answer a share of the users beside the live model; see core.ports.Models.
-
-        Of a test that is under way already this changes the share.
-        """
-        async with self._alone():
-            before = await self._when_free()
-            live, split = before.rollout.serving.live, before.rollout.serving.split
+        """Start an A/B test, or change its share; see `core.ports.Models`."""
+        async with self._exclusive():
+            baseline = await self._wait_until_idle()
+            live, test = baseline.desired.serving.live, baseline.desired.serving.ab_test
             if version == live:
                 raise RolloutRefused(f"{version} is the live model; a test needs another one beside it")
-            self._refuse_in_a_test(before.rollout, but=version)
-            salt = secrets.token_hex(8) if split is None else split.salt
-            await self._exchange.run(before, Serving(live, Split(version, share, salt)))
+            self._refuse_during_test(baseline.desired, allowed=version)
+            salt = secrets.token_hex(8) if test is None else test.salt
+            await self._deploy(baseline, Serving(live, ABTest(version, share, salt)))
 
     async def end_test(self, winner: str) -> Engine:
-        """Let one of the two versions answer everybody; see core.ports.Models."""
-        async with self._alone():
-            before = await self._when_free()
-            serving = before.rollout.serving
-            if serving.split is None:
+        """Let one of the two versions answer all users; see `core.ports.Models`."""
+        async with self._exclusive():
+            baseline = await self._wait_until_idle()
+            serving = baseline.desired.serving
+            if serving.ab_test is None:
                 raise RolloutRefused("no A/B test is under way")
             if winner not in serving.versions:
                 raise ModelVersionNotFound(f"the test is between {' and '.join(serving.versions)}")
-            await self._exchange.run(before, Serving(winner))
+            await self._deploy(baseline, Serving(winner))
         return self.live
 
     @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[None]:
-        """One exchange at a time in this worker; what a bundle is refused for becomes the caller's error."""
+    async def _exclusive(self) -> AsyncIterator[None]:
+        """Allow one rollout at a time in this worker; log failures.
+
+        A `BundleRefusedError` becomes a `RolloutRefused`.
+        """
         async with self._one_at_a_time:
             try:
                 yield
             except BundleRefusedError as error:
-                _log.warning("models not exchanged: the live model stays: %s", error.for_log)
+                _log.warning("rollout refused; the live model stays", extra={"reason": error.for_log})
                 raise RolloutRefused(f"the live model stays: {error}") from None
-            except (RolloutRefused, RolloutUnfinished) as error:
-                _log.warning("models not exchanged: %s", error.message)
+            except RolloutRefused as error:
+                _log.warning("rollout refused; the live model stays", extra={"reason": error.message})
+                raise
+            except RolloutUnfinished as error:
+                _log.warning("rollout decided, but not finished", extra={"reason": error.message})
                 raise
 
-    async def _when_free(self) -> Before:
-        """What there is once no other worker brings anything up."""
-        deadline = time.monotonic() + self._timeouts.load
+    async def _wait_until_idle(self) -> Baseline:
+        """Wait until no deployment is running; return the new baseline.
+
+        Raises `RolloutRefused` after `load_seconds`.
+        """
+        deadline = time.monotonic() + self._timeouts.load_seconds
         while True:
-            await self._reconciler.look()
-            rollout, text = self._reconciler.rollout, self._reconciler.text
-            if rollout is None:  # the note is of another release of this software: what is served here replaces it
-                rollout = Rollout(self._reconciler.now.serving, False, ("", ""))
-            if rollout.coming is None:
+            await self._reconciler.reconcile()
+            desired, record = self._reconciler.desired, self._reconciler.record
+            if desired is None:  # the record has the format of another release; this rollout replaces it
+                desired = DesiredState(self._reconciler.served.serving, False, ("", ""))
+            if desired.coming is None:
                 break
             if time.monotonic() > deadline:
-                raise RolloutRefused(f"another exchange is under way: {rollout.by} brings up {rollout.coming.label}")
-            await self._reconciler.next_look()
-        return Before(rollout, text, await self._bundles.published())
+                raise RolloutRefused(f"{desired.author} is rolling out {desired.coming.label}; try again later")
+            await self._reconciler.wait_for_next_pass()
+        return Baseline(desired, record, await self._bundles.published())
+
+    async def _deploy(self, baseline: Baseline, target: Serving, *, chosen: bool = True) -> None:
+        deployment = Deployment(
+            self._store, self._membership, self._reconciler, self._timeouts, baseline, target, chosen=chosen
+        )
+        await deployment.deploy()
 
     @staticmethod
-    def _refuse_in_a_test(rollout: Rollout, but: str | None) -> None:
-        split = rollout.serving.split
-        if split is not None and split.version != but:
-            raise RolloutRefused(f"an A/B test of {split.version} is under way; end it first")
+    def _refuse_during_test(desired: DesiredState, allowed: str | None) -> None:
+        """Raise `RolloutRefused` during an A/B test of another version than `allowed`."""
+        test = desired.serving.ab_test
+        if test is not None and test.version != allowed:
+            raise RolloutRefused(f"an A/B test of {test.version} is under way; end it first")
 
-    async def _keep_watch(self) -> None:
-        """Take over what is published, once it has stood still: somebody may be copying it there."""
-        due, not_before = True, 0.0
-        while True:
-            await asyncio.sleep(self._timeouts.watch)
-            try:
-                if await self._bundles.changed():
-                    due = True
-                elif due and self._leads() and time.monotonic() >= not_before:
-                    due = False
-                    await self._take_over()
-            except BundleRefusedError as error:
-                _log.warning("a published bundle is not taken over: %s", error.for_log)
-            except ServiceError as error:  # not for the bundle's sake, so it is tried again
-                due, not_before = True, time.monotonic() + WATCH_AGAIN_SECONDS
-                _log.warning("a published bundle is not taken over yet: %s", error.for_log)
-            except Exception:
-                _log.exception("the watch of the bundles failed")
+    async def _watch_registry(self) -> float:
+        """Roll out a newly published bundle.
 
-    def _leads(self) -> bool:
-        """Whether of the workers that watch this one takes over: it is enough that one does."""
-        watching = [name for name, report in self._membership.alive().items() if report.watches]
-        return self._membership.name == min(watching, default="")  # nobody before the store has first answered
+        The registry must not have changed for one interval, because a bundle may still be copied into it.
+        """
+        try:
+            if await self._bundles.changed():
+                self._watch_due = True
+            elif self._watch_due and self._membership.leads_watch() and time.monotonic() >= self._watch_not_before:
+                self._watch_due = False
+                await self._deploy_newest()
+        except BundleRefusedError as error:
+            _log.warning("a published bundle is not rolled out", extra={"reason": error.for_log})
+        except ServiceError as error:  # not the bundle's fault
+            self._watch_due, self._watch_not_before = True, time.monotonic() + self._timeouts.retry_seconds
+            _log.warning("a published bundle is not rolled out yet; retrying", extra={"reason": error.for_log})
+        return self._timeouts.watch_interval_seconds
 
-    async def _take_over(self) -> None:
-        """Serve the newest bundle if it was published after the last decision; not in the middle of a test."""
+    async def _deploy_newest(self) -> None:
+        """Deploy the newest bundle if it is newer than the last decision.
+
+        An A/B test prevents it.
+        """
         async with self._one_at_a_time:
-            before = await self._when_free()
-            newest = before.published[-1]
-            if before.rollout.serving.split is None and newest.order > before.rollout.newest:
-                await self._exchange.run(before, Serving(newest.version), chosen=False)
+            baseline = await self._wait_until_idle()
+            desired = baseline.desired
+            if desired.serving.ab_test is None and baseline.newest.order > desired.newest:
+                await self._deploy(baseline, Serving(baseline.newest.version), chosen=False)

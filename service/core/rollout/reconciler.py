@@ -1,240 +1,237 @@
-"""One worker's engines, and which of them answer: it does what the note says (see `live_models`)."""
+"""Reconciler: makes one worker serve what the rollout record says."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from service.core.errors import ServiceError, StoreUnavailable
-from service.core.log_throttle import ThrottledLogger
-from service.core.ports import BundleRefusedError, Bundles, Engine, Store
-from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, Serving, Split, decode_rollout
-from service.core.rollout.membership import Membership, Report
+from service.core.errors import StoreUnavailable
+from service.core.periodic_task import PeriodicTask
+from service.core.ports import Bundles, Engine, Store
+from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, Serving, decode_desired_state
+from service.core.rollout.loaded_engines import LoadedEngines
+from service.core.rollout.membership import Membership, WorkerStatus
 
 _log = logging.getLogger(__name__)
-_outages = ThrottledLogger(_log)
 
-LOOK_SECONDS = 0.1
+RECONCILE_SECONDS = 0.1
+
+
+class RolloutMeter(Protocol):
+    """Metrics of the rollout."""
+
+    def served_versions(self, versions: Sequence[str]) -> None:
+        """Record the versions that this worker serves, the live one first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
-    """Why a version could not be loaded, and when that was tried."""
+class ServedModels:
+    """Engines that answer in this worker, in the order of `serving.versions`.
 
-    reason: str
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Now:
-    """What answers at this moment: exchanged as one, so that nobody sees half of it."""
+    Immutable: a switch replaces the whole object, so no request sees half of a switch.
+    """
 
     serving: Serving
     engines: tuple[Engine, ...]
-    split: Split | None
 
 
 class Reconciler:
-    """Holds the engines that the note names, and serves them once it holds all of those that it is to serve.
-
-    `switched` hears which versions answer from now on, the live one first. What is to be served and could not be
-    loaded is tried again after `retry` seconds.
-    """
+    """Loads and serves the engines that the rollout record names."""
 
     def __init__(
         self,
         bundles: Bundles,
         store: Store,
         membership: Membership,
+        meter: RolloutMeter,
         *,
-        watches: bool = False,
-        switched: Callable[[tuple[str, ...]], None] = lambda versions: None,
-        retry: float = 30.0,
+        watching: bool = False,
+        retry_seconds: float = 30.0,
     ) -> None:
+        """Create the reconciler of one worker.
+
+        Args:
+            bundles: the source of the engines.
+            store: holds the records.
+            membership: reports this worker's status.
+            meter: records which versions this worker serves.
+            watching: part of this worker's status, see `WorkerStatus`.
+            retry_seconds: pause before a serving version that could not be loaded is tried again.
+        """
         self._bundles = bundles
         self._store = store
         self._membership = membership
-        self._watches = watches
-        self._switched = switched
-        self._retry = retry
-        self._engines: dict[str, Engine] = {}
-        self._refused: dict[str, _Refusal] = {}
-        self._kept: frozenset[str] = frozenset()
-        self._now: _Now | None = None
-        self._loading: asyncio.Task[None] | None = None
-        self._following: asyncio.Task[None] | None = None
-        self._looked = asyncio.Event()
-        self._one_look = asyncio.Lock()
-        self.bringing = ""  # the attempt at an exchange that this worker is in the middle of
-        self.text: str | None = None  # the note as it was last read
-        self.rollout: Rollout | None = None
+        self._meter = meter
+        self._watching = watching
+        self._engines = LoadedEngines(bundles, retry_seconds)
+        self._served: ServedModels | None = None
+        self._record: str | None = None
+        self._desired: DesiredState | None = None
+        self._own_attempt = ""
+        self._pinned: frozenset[str] = frozenset()
+        self._reconciling = asyncio.Lock()
+        self._pass_ended = asyncio.Event()
+        self._task = PeriodicTask(
+            self._run_pass,
+            _log,
+            "cannot apply the rollout record; still serving the current version",
+            retry_seconds=RECONCILE_SECONDS,
+            first_delay_seconds=RECONCILE_SECONDS,
+        )
 
     @property
-    def now(self) -> _Now:
-        """What answers; `start` must have returned."""
-        if self._now is None:
+    def served(self) -> ServedModels:
+        """The served models; `start` must have returned."""
+        if self._served is None:
             raise RuntimeError("no model is loaded yet")
-        return self._now
+        return self._served
+
+    @property
+    def record(self) -> str | None:
+        """The rollout record as it was last read."""
+        return self._record
+
+    @property
+    def desired(self) -> DesiredState | None:
+        """The last desired state that could be parsed."""
+        return self._desired
 
     async def start(self) -> None:
-        """Load what the note names, or the newest bundle where it names none that is here; raises `BundleRefusedError`."""
+        """Serve what the record names, else the newest bundle.
+
+        Raises `BundleRefusedError` if neither can be loaded.
+        """
         try:
-            await self.look()
-            if self.text is None:
-                await self._begin()
-            while self._now is None and self._loading is not None:
-                await self._loading
-                await self.look()
+            await self.reconcile()
+            if self._record is None:
+                await self._create_record()
+            while self._served is None and await self._engines.wait_for_background_load():
+                await self.reconcile()
         except StoreUnavailable as error:
-            _outages.warn(error.code, "the note of what to serve cannot be read; serving the newest bundle")
-        if self._now is None:
-            await self._fall_back()
-        self._following = asyncio.create_task(self._follow())
+            _log.warning("cannot read the rollout record; serving the newest bundle", extra={"reason": error.for_log})
+        if self._served is None:
+            await self._serve_what_loads()
+        self._task.start()
 
     async def close(self) -> None:
-        """Stop following. What answers goes on to answer."""
-        for task in (self._following, self._loading):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        """Stop reconciling, and leave the membership. The served engines stay usable."""
+        await self._task.close()
+        await self._engines.close()
         with suppress(StoreUnavailable):
             await self._membership.leave()
 
-    async def look(self) -> None:
-        """Read the note and do what it says, short of waiting for a bundle to load; raises `StoreUnavailable`.
+    async def reconcile(self) -> None:
+        """Read the records and apply them; raise `StoreUnavailable`.
 
-        One look at a time: of two, the one that read the older note could end last.
+        A bundle that has to be loaded is loaded in the background. Only one pass runs at a time: of two, the one that
+        read the older record could end last.
         """
-        async with self._one_look:
-            notes = await self._store.records()
-            self._membership.observe(notes)
-            text = notes.get(ROLLOUT_RECORD)
-            if text is None and self.rollout is not None:  # it was lost
-                await self._store.compare_and_set(ROLLOUT_RECORD, None, self.rollout.encode())
-            elif text != self.text:
-                self.text, self._refused = text, {}
-                self.rollout = decode_rollout(text) or self.rollout
-            if self.rollout is not None:
-                self._obey(self.rollout)
-                await self._give_up_what_is_lost(self.rollout, text)
-            await self._membership.say(self._report())
-            await self._membership.forget_the_dead()
+        async with self._reconciling:
+            records = await self._store.records()
+            self._membership.observe(records)
+            record = records.get(ROLLOUT_RECORD)
+            if record is None and self._desired is not None:  # the store has lost the record
+                await self._store.compare_and_set(ROLLOUT_RECORD, None, self._desired.encode())
+            elif record != self._record:
+                self._record = record
+                self._desired = decode_desired_state(record) or self._desired
+                self._engines.forget_refusals()
+            if self._desired is not None:
+                self._apply(self._desired)
+                await self._abandon_if_lost(self._desired, record)
+            await self._membership.report(self._status())
+            await self._membership.remove_dead()
 
-    async def _give_up_what_is_lost(self, rollout: Rollout, text: str | None) -> None:
-        """Take back what is coming where nobody brings it up any more.
+    async def wait_for_next_pass(self) -> None:
+        """Return when the periodic task has ended its next pass."""
+        await self._pass_ended.wait()
 
-        Its author is dead, or is this worker and knows nothing of the attempt: the store has noted it, or kept it,
-        without an answer.
-        """
-        if rollout.by == self._membership.name:
-            lost = rollout.attempt != self.bringing
-        else:
-            lost = rollout.by not in self._membership.alive()
-        if rollout.coming is not None and lost:
-            stays = replace(rollout, coming=None, by="", attempt="").encode()
-            if await self._store.compare_and_set(ROLLOUT_RECORD, text, stays):
-                _log.warning("%s no longer brings up %s: given up", rollout.by, rollout.coming.label)
-
-    def _report(self) -> Report:
-        return Report(
-            tuple(sorted(self._engines)),
-            "" if self._now is None else self._now.serving.label,
-            {version: refusal.reason for version, refusal in self._refused.items()},
-            self._watches,
-            "" if self.rollout is None else self.rollout.attempt,
-        )
-
-    async def next_look(self) -> None:
-        """Return after the note has been looked at once more."""
-        await self._looked.wait()
-
-    async def hold(self, version: str) -> None:
-        """Load this version if it is not held; raises `ModelVersionNotFound` or `BundleRefusedError`."""
-        if self._loading is not None:
-            await self._loading
-        if version not in self._engines:
-            self._engines[version] = await self._bundles.load(version)
+    async def load(self, version: str) -> None:
+        """Load the version unless it is loaded; raise as `Bundles.load` does."""
+        await self._engines.load(version)
 
     @contextmanager
-    def keeping(self, versions: tuple[str, ...]) -> Iterator[None]:
-        """Meanwhile these are held also if the note does not name them."""
-        self._kept = frozenset(versions)
-        try:
-            yield
-        finally:
-            self._kept = frozenset()
+    def deploying(self, versions: tuple[str, ...]) -> Iterator[str]:
+        """Keep these versions loaded meanwhile; yield the id of this attempt.
 
-    def _obey(self, rollout: Rollout) -> None:
-        named = rollout.serving.versions + (() if rollout.coming is None else rollout.coming.versions)
+        An attempt of this worker that the record names and that has another id, or has ended, is abandoned.
+        """
+        self._pinned, self._own_attempt = frozenset(versions), secrets.token_hex(4)
+        try:
+            yield self._own_attempt
+        finally:
+            self._pinned, self._own_attempt = frozenset(), ""
+
+    async def _run_pass(self) -> float:
+        try:
+            await self.reconcile()
+        finally:
+            ended, self._pass_ended = self._pass_ended, asyncio.Event()
+            ended.set()
+        return RECONCILE_SECONDS
+
+    def _apply(self, desired: DesiredState) -> None:
+        """Load missing engines, switch if possible, and release unneeded engines."""
+        serving = desired.serving
+        named = serving.versions + (() if desired.coming is None else desired.coming.versions)
         for version in named:
-            due = version not in self._refused or (version in rollout.serving.versions and self._is_due(version))
-            if due and version not in self._engines and self._loading is None:
-                self._loading = asyncio.create_task(self._load(version))
-        here = all(version in self._engines for version in rollout.serving.versions)
-        if here and (self._now is None or self._now.serving.label != rollout.serving.label):
-            self._serve(rollout.serving)
-        if self._now is not None:
-            for version in self._engines.keys() - {*named, *self._now.serving.versions, *self._kept}:
-                del self._engines[version]
+            self._engines.load_in_background(version, retry=version in serving.versions)
+        current = None if self._served is None else self._served.serving
+        if self._engines.has_all(serving.versions) and (current is None or current.label != serving.label):
+            self._switch(serving)
+        if self._served is not None:
+            self._engines.keep_only({*named, *self._served.serving.versions, *self._pinned})
 
-    def _serve(self, serving: Serving) -> None:
-        engines = tuple(self._engines[version] for version in serving.versions)
-        self._now = _Now(serving, engines, serving.split)
-        share = {} if serving.split is None else {"tested": serving.split.version, "share": serving.split.share}
-        _log.info("this worker serves %s", serving.live, extra=share)
-        self._switched(serving.versions)
+    def _switch(self, serving: Serving) -> None:
+        self._served = ServedModels(serving, self._engines.get_all(serving.versions))
+        test = serving.ab_test
+        test_fields = {} if test is None else {"ab_test": test.version, "share": test.share}
+        _log.info("switched to a model", extra={"model": serving.live, **test_fields})
+        self._meter.served_versions(serving.versions)
 
-    async def _load(self, version: str) -> None:
-        said = version in self._refused  # the log has heard it, and hears it once
-        try:
-            self._engines[version] = await self._bundles.load(version)
-            self._refused.pop(version, None)
-        except (BundleRefusedError, ServiceError) as error:
-            if not said:
-                _log.warning("%s is to be served and cannot be: %s", version, error.for_log)
-            self._refused[version] = _Refusal(str(error), time.monotonic())
-        except Exception:
-            if not said:
-                _log.exception("a bundle could not be loaded", extra={"version": version})
-            self._refused[version] = _Refusal("it could not be loaded; the worker's log says why", time.monotonic())
-        finally:
-            self._loading = None
+    async def _abandon_if_lost(self, desired: DesiredState, record: str | None) -> None:
+        """Remove the coming version if its author no longer deploys it.
 
-    def _is_due(self, version: str) -> bool:
-        return time.monotonic() - self._refused[version].at >= self._retry
-
-    async def _begin(self) -> None:
-        """Serve the newest bundle, and leave the note that there was none of."""
-        newest = (await self._bundles.published())[-1]
-        await self.hold(newest.version)
-        rollout = Rollout(Serving(newest.version), False, newest.order)
-        await self._store.compare_and_set(ROLLOUT_RECORD, None, rollout.encode())
-        await self.look()
-
-    async def _fall_back(self) -> None:
-        """Serve what is here, for what the note names is not."""
-        wanted = None if self.rollout is None else self.rollout.serving
-        if wanted is None or wanted.live not in self._engines:
-            newest = (await self._bundles.published())[-1]
-            await self.hold(newest.version)
-            serving = Serving(newest.version)
+        Either the author is dead, or it is this worker and the attempt has ended. The latter happens if the store was
+        away: the author could not withdraw, or did not learn that its announcement was written.
+        """
+        if desired.author == self._membership.worker:
+            lost = desired.attempt != self._own_attempt
         else:
-            serving = Serving(wanted.live)
-        self._serve(serving)
+            lost = desired.author not in self._membership.alive()
+        if desired.coming is not None and lost:
+            idle = replace(desired, coming=None, author="", attempt="")
+            if await self._store.compare_and_set(ROLLOUT_RECORD, record, idle.encode()):
+                fields = {"author": desired.author, "coming": desired.coming.label}
+                _log.warning("abandoned a rollout that its author no longer works on", extra=fields)
 
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            try:
-                await self.look()
-            except StoreUnavailable as error:
-                _outages.warn(error.code, "the note of what to serve cannot be read", reason=error.for_log)
-            except Exception:
-                _log.exception("the note of what to serve could not be followed")
-            looked, self._looked = self._looked, asyncio.Event()
-            looked.set()
+    def _status(self) -> WorkerStatus:
+        return WorkerStatus(
+            self._engines.versions,
+            "" if self._served is None else self._served.serving.label,
+            self._engines.refusals,
+            self._watching,
+            "" if self._desired is None else self._desired.attempt,
+        )
+
+    async def _create_record(self) -> None:
+        """Serve the newest bundle, and create the record of it."""
+        newest = (await self._bundles.published())[-1]
+        await self._engines.load(newest.version)
+        desired = DesiredState(Serving(newest.version), False, newest.order)
+        await self._store.compare_and_set(ROLLOUT_RECORD, None, desired.encode())
+        await self.reconcile()
+
+    async def _serve_what_loads(self) -> None:
+        """Serve the desired live version if loaded, else the newest bundle."""
+        live = None if self._desired is None else self._desired.serving.live
+        if live is None or not self._engines.has_all([live]):
+            live = (await self._bundles.published())[-1].version
+            await self._engines.load(live)
+        self._switch(Serving(live))

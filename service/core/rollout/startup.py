@@ -1,4 +1,7 @@
-"""What a start of the service changes about what is served. The start of one of its workers changes nothing."""
+"""Choose the model version to serve when the service starts.
+
+Restarting one worker does not change it.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +9,45 @@ import logging
 
 from service.core.errors import ModelVersionNotFound
 from service.core.ports import BundleRefusedError, Bundles, ModelVersion, Store
-from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, Serving, decode_rollout
+from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, Serving, decode_desired_state
 
 _log = logging.getLogger(__name__)
 
 
-async def settle(store: Store, bundles: Bundles, watch: bool) -> None:
-    """Load once what will be served; raises `BundleRefusedError` where that is nothing, `StoreUnavailable`.
+async def choose_startup_version(store: Store, bundles: Bundles, watch: bool) -> None:
+    """Write the version to serve into the rollout record.
 
-    The newest bundle is served, unless somebody has chosen another one since it was published. Without a watch a
-    choice stands until the next one.
+    The version is loaded once, to check it. It is the newest bundle, unless somebody has chosen another version since
+    that bundle was published. Without `watch` a choice stays until the next one (decision 0066).
+
+    Raises:
+        BundleRefusedError: neither the desired version nor the newest bundle can be loaded.
+        StoreUnavailable: the store does not answer.
     """
-    text = (await store.records()).get(ROLLOUT_RECORD)
-    rollout = decode_rollout(text)
+    record = (await store.records()).get(ROLLOUT_RECORD)
+    desired = decode_desired_state(record)
     newest = (await bundles.published())[-1]
-    if text is None or (rollout is not None and _replaced(rollout, newest, watch)):
+    if record is None or (desired is not None and _replaces(newest, desired, watch)):
         await bundles.load(newest.version)
-        await store.compare_and_set(
-            ROLLOUT_RECORD, text, Rollout(Serving(newest.version), False, newest.order).encode()
-        )
+        state = DesiredState(Serving(newest.version), False, newest.order)
+        await store.compare_and_set(ROLLOUT_RECORD, record, state.encode())
         return
     try:
-        if rollout is None:
-            raise BundleRefusedError("the note of what to serve was written by another release of this software")
-        await bundles.load(rollout.serving.live)
+        if desired is None:
+            raise BundleRefusedError("the rollout record has the format of another release")
+        await bundles.load(desired.serving.live)
     except (BundleRefusedError, ModelVersionNotFound) as error:
-        if isinstance(error, BundleRefusedError) and rollout is not None and rollout.serving.live == newest.version:
-            raise  # it is the newest, and loading it once more would only say the same twice
-        _log.warning("what is to be served cannot be, so the newest bundle is: %s", error.for_log)
+        if isinstance(error, BundleRefusedError) and desired is not None and desired.serving.live == newest.version:
+            raise  # loading the newest once more would fail alike
+        _log.warning("cannot load the desired model; serving the newest bundle", extra={"reason": error.for_log})
         await bundles.load(newest.version)
     else:
-        if newest.version not in rollout.serving.versions:
-            _log.info("%s is served, as it was asked for; %s is newer", rollout.serving.live, newest.version)
+        if newest.version not in desired.serving.versions:
+            fields = {"model": desired.serving.live, "newest": newest.version}
+            _log.info("serving the chosen model, although a newer one is published", extra=fields)
 
 
-def _replaced(rollout: Rollout, newest: ModelVersion, watch: bool) -> bool:
-    """Whether this start puts the newest bundle in the place of what was served."""
-    free = rollout.serving.split is None and (watch or not rollout.chosen)
-    return free and newest.version != rollout.serving.live and newest.order > rollout.newest
+def _replaces(newest: ModelVersion, desired: DesiredState, watch: bool) -> bool:
+    """Return whether the newest bundle replaces the desired version."""
+    replaceable = desired.serving.ab_test is None and (watch or not desired.chosen)
+    return replaceable and newest.version != desired.serving.live and newest.order > desired.newest

@@ -1,4 +1,4 @@
-"""A batch of packed states, folded on the CPU: what stands between an engine and the kernels of `fold`."""
+"""Replay of items onto packed states on a CPU."""
 
 from __future__ import annotations
 
@@ -9,54 +9,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import ModelConfig
-from model.state_layout import F32
+from service.engine.arrays import F32, I64
 from service.engine.cpu import kernels
-from service.engine.cpu.weights import Parameters
-from service.engine.state_codec import Batch, StateCodec, join
-from service.engine.state_codec_kernels import Index
+from service.engine.cpu.weights import KernelWeights
+from service.engine.state_codec import StateBatch, StateCodec, join_states
 
 
 class CpuRecurrence:
-    """Folds items into packed states of one model. `kept`: how many rows a state remembers at most."""
+    """Recurrence of one model; see `interfaces.Recurrence`.
 
-    def __init__(self, config: ModelConfig, parameters: Parameters, kept: int) -> None:
-        self._parameters = parameters
-        self._codec = StateCodec(config, parameters.widths, kept)
-        self.floats = self._codec.floats
-        self._begin, self.new_history = self._first(config.start_token)
+    A state keeps at most `max_rows` rows.
+    """
 
-    def sound(self, states: Batch) -> NDArray[np.bool_]:
-        """Which states can have come from a fold."""
-        return self._codec.sound(states)
+    def __init__(self, config: ModelConfig, weights: KernelWeights, max_rows: int) -> None:
+        self._weights = weights
+        self.codec = StateCodec(config, weights.initial_h.shape[1], max_rows)
+        self._initial_conv, self.initial_state = self._initial(config.start_token)
 
-    def fold(self, states: Batch, picked: Sequence[int], rows: Sequence[Sequence[int] | Index]) -> list[bytes]:
-        """The picked states, which must be sound, after their items' rows: at least one each."""
-        p, which = self._parameters, np.array(picked, np.int64)
+    def valid(self, states: StateBatch) -> NDArray[np.bool_]:
+        """Return which states can be results of a replay."""
+        return self.codec.valid(states)
+
+    def replay(self, states: StateBatch, selected: Sequence[int], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
+        """Advance some states by the rows of their items; see `interfaces.Recurrence`."""
+        w, which = self._weights, np.array(selected, np.int64)
         new_starts = np.array([0, *accumulate(map(len, rows))])
         new_rows = np.fromiter(chain.from_iterable(rows), np.int64, int(new_starts[-1]))
-        owners, starts = self._codec.plan(states, which, new_starts)
+        owners, starts = self.codec.plan(states, which, new_starts)
         h, conv = self._unpack(states, which)
-        output = np.empty((len(which), p.norm.shape[1]), np.float32)
-        kernels.advance(p.embedding, p.norm, p.layers, p.offsets, p.widths, new_rows, owners, h, conv, output)
-        return self._codec.pack(states, which, new_rows, new_starts, starts, h, conv, output)
+        output = np.empty((len(which), w.norm.shape[1]), np.float32)
+        kernels.advance(w.embedding, w.norm, w.layers, w.offsets, w.widths, new_rows, owners, h, conv, output)
+        return self.codec.pack(states, which, new_rows, new_starts, starts, h, conv, output)
 
-    def recurrent(self, state: bytes) -> F32:
-        """Every number of a sound state's recurrence, the first layer's conv inputs computed."""
-        h, conv = self._unpack(join([state]), np.zeros(1, np.int64))
+    def recurrent_values(self, state: bytes) -> F32:
+        """Return all recurrent numbers of a valid state.
+
+        The first layer's conv inputs, which are not stored, are recomputed.
+        """
+        h, conv = self._unpack(join_states([state]), np.zeros(1, np.int64))
         return np.concatenate([h.ravel(), conv.ravel()])
 
-    def _unpack(self, states: Batch, which: Index) -> tuple[F32, F32]:
-        p = self._parameters
-        h, conv, recent = self._codec.unpack(states, which, self._begin)
-        kernels.replay(p.embedding, p.norm, p.layers, p.widths, recent, conv)
+    def _unpack(self, states: StateBatch, selected: I64) -> tuple[F32, F32]:
+        w = self._weights
+        h, conv, recent = self.codec.unpack(states, selected, self._initial_conv)
+        kernels.recompute_conv_inputs(w.embedding, w.norm, w.layers, w.widths, recent, conv)
         return h, conv
 
-    def _first(self, start_token: bool) -> tuple[F32, bytes]:
-        """A history without items: the first layer's conv inputs, which it does not pack, and the packed state."""
-        p = self._parameters
-        h, conv = p.initial_h[None].copy(), p.initial_conv[None].copy()
-        output = np.zeros((1, p.norm.shape[1]), np.float32)
-        nobody = np.zeros(1, np.int64)
+    def _initial(self, start_token: bool) -> tuple[F32, bytes]:
+        """Return conv inputs and packed state of a history without items.
+
+        The conv inputs (K - 1, Hp) are those of the first layer.
+        """
+        w = self._weights
+        h, conv = w.initial_h[None].copy(), w.initial_conv[None].copy()
+        output = np.zeros((1, w.norm.shape[1]), np.float32)
         if start_token:
-            kernels.advance(p.embedding, p.norm, p.layers, p.offsets, p.widths, nobody, nobody, h, conv, output)
-        return np.ascontiguousarray(conv[0, 0]), self._codec.pack_new(h, conv, output)
+            row, owner = np.zeros(1, np.int64), np.zeros(1, np.int64)
+            kernels.advance(w.embedding, w.norm, w.layers, w.offsets, w.widths, row, owner, h, conv, output)
+        return np.ascontiguousarray(conv[0, 0]), self.codec.pack_initial(h, conv, output)

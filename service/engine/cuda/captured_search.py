@@ -1,4 +1,4 @@
-"""`TopKSearch` of arrays in the host's memory: one copy in, one captured CUDA graph, one copy out."""
+"""`TopKSearch` for arrays in host memory: one copy in, one captured CUDA graph, one copy out."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.state_layout import F32
+from service.engine.arrays import F32, U32
 from service.engine.cuda.cuda_graph import Mailbox, capture
-from service.engine.cuda.topk_search import ANSWERS, ROOM, Found, Seen, TopKSearch
-from service.engine.search.exact import Queries
+from service.engine.cuda.topk_search import ANSWERS, ROOM, Excluded, Found, TopKSearch
+from service.engine.search.queries import TopKQueries
 
 _SIZES = (1, 16, 64, 256, 1024)
-_MOST_SEEN = 1 << 20
+_MAX_EXCLUDED = 1 << 20
 
 
 class Answers(NamedTuple):
-    """Rows and scores (Q, K), best first, then row 0 and -inf; complete (Q,): whether the answer is valid."""
+    """Best rows of each query, best first; then row 0 with score -inf.
+
+    rows      (Q, K)
+    scores    (Q, K) float32
+    complete  (Q,) whether there was room for all candidates; if not, the line is not valid
+    """
 
     rows: NDArray[np.int32]
     scores: F32
@@ -27,71 +32,71 @@ class Answers(NamedTuple):
 
 
 class CapturedSearch:
-    """Searches by `search`. Graphs are captured when a batch size is first asked for. Thread-safe."""
+    """Search of one table; thread-safe. A graph is captured at the first batch of its size."""
 
     def __init__(self, search: TopKSearch) -> None:
-        self._search, self._D = search, search.table.shape[1]
+        self._search, self._dim = search, search.table.shape[1]
         device = search.table.device
-        self._inbox = Mailbox(_SIZES[-1] * (self._D + 3) + _MOST_SEEN, device)
+        self._inbox = Mailbox(_SIZES[-1] * (self._dim + 3) + _MAX_EXCLUDED, device)
         self._outbox = Mailbox(_SIZES[-1] * (2 * ANSWERS + 1), device)
-        self._graph = cache(lambda size, seen: capture(partial(self._work, size, seen), device))
+        self._graph = cache(lambda size, excluding: capture(partial(self._run, size, excluding), device))
 
     @torch.inference_mode()
-    def __call__(self, queries: Queries, k: int) -> Answers:
-        """The `k` best rows of each query."""
-        Q = len(queries.counts)
-        lengths = queries.end - queries.begin
-        if k > ANSWERS or Q > _SIZES[-1] or int(lengths.sum()) > _MOST_SEEN:
+    def __call__(self, queries: TopKQueries, k: int) -> Answers:
+        """Return the `k` best rows of each query; its own k may be smaller."""
+        Q, lengths = len(queries.k), queries.excluded_end - queries.excluded_start
+        if k > ANSWERS or Q > _SIZES[-1] or int(lengths.sum()) > _MAX_EXCLUDED:
             return self._launch(queries, k)
         size = next(size for size in _SIZES if size >= Q)
-        rows = _joined(queries)
-        end = np.cumsum(lengths)
-        start, vectors = (self._D + 3) * size, self._D * size
+        rows, end = _joined(queries), np.cumsum(lengths)
+        vectors_end, rows_start = self._dim * size, (self._dim + 3) * size
         with self._search.lock:
-            host = self._inbox.host
-            host[:vectors].view(np.float32).reshape(size, self._D)[:Q] = queries.vectors
-            header = host[vectors:start].reshape(3, size)
+            inbox = self._inbox.host
+            inbox[:vectors_end].view(np.float32).reshape(size, self._dim)[:Q] = queries.vectors
+            header = inbox[vectors_end:rows_start].reshape(3, size)
             header[:, Q:] = 0
-            header[:, :Q] = queries.counts, start + end - lengths, start + end
-            host[start : start + len(rows)] = rows.view(np.int32)
-            self._inbox.upload(start + len(rows))
+            header[:, :Q] = queries.k, rows_start + end - lengths, rows_start + end
+            inbox[rows_start : rows_start + len(rows)] = rows.view(np.int32)
+            self._inbox.upload(rows_start + len(rows))
             self._graph(size, len(rows) > 0)()
             self._outbox.download((2 * ANSWERS + 1) * size)
             return _answers(self._outbox.host[: (2 * ANSWERS + 1) * size].copy(), size, ANSWERS, ROOM, Q)
 
-    def _work(self, size: int, seen: bool) -> None:
+    def _run(self, size: int, excluding: bool) -> None:
+        """Search what is in the inbox."""
         inbox, out = self._inbox.device, self._outbox.device
-        counts, begin, end = inbox[self._D * size : (self._D + 3) * size].view(3, size)
-        vectors = inbox[: self._D * size].view(torch.float32).view(size, self._D)
-        scores = out[ANSWERS * size : 2 * ANSWERS * size].view(torch.float32)
-        found = Found(out[: ANSWERS * size].view(size, ANSWERS), scores.view(size, ANSWERS), out[2 * ANSWERS * size :][:size])
-        self._search.search(vectors, counts, Seen(inbox, begin, end) if seen else None, out=found)
+        vectors = inbox[: self._dim * size].view(torch.float32).view(size, self._dim)
+        k, start, end = inbox[self._dim * size : (self._dim + 3) * size].view(3, size)
+        excluded = Excluded(inbox, start, end) if excluding else None
+        self._search.search(vectors, k, excluded, out=Found.of(out[: (2 * ANSWERS + 1) * size], ANSWERS))
 
-    def _launch(self, queries: Queries, k: int) -> Answers:
-        """The same without a graph, for any size."""
-        Q, device = len(queries.counts), self._search.table.device
-        vectors = torch.from_numpy(np.ascontiguousarray(queries.vectors)).to(device)
-        lengths = queries.end - queries.begin
+    def _launch(self, queries: TopKQueries, k: int) -> Answers:
+        """Search without a graph, for any size."""
+        Q, device = len(queries.k), self._search.table.device
+        lengths = queries.excluded_end - queries.excluded_start
         rows, end = _joined(queries), np.cumsum(lengths)
-        counts, start, stop = torch.from_numpy(np.stack([queries.counts, end - lengths, end])).to(device)
-        seen = Seen(torch.from_numpy(rows.view(np.int32)).to(device), start, stop) if len(rows) else None
-        width, room = max(ANSWERS, 1 << (k - 1).bit_length()), self._search.room_for(k)
-        whole = torch.empty(Q * (2 * width + 1), dtype=torch.int32, device=device)
-        scores = whole[Q * width : 2 * Q * width].view(torch.float32).view(Q, width)
-        found = Found(whole[: Q * width].view(Q, width), scores, whole[2 * Q * width :])
+        vectors = torch.from_numpy(np.ascontiguousarray(queries.vectors)).to(device)
+        limits, start, stop = torch.from_numpy(np.stack([queries.k, end - lengths, end])).to(device)
+        excluded = Excluded(torch.from_numpy(rows.view(np.int32)).to(device), start, stop) if len(rows) else None
+        columns, room = max(ANSWERS, 1 << (k - 1).bit_length()), self._search.room_for(k)
+        words = torch.empty(Q * (2 * columns + 1), dtype=torch.int32, device=device)
         with self._search.lock:
-            self._search.search(vectors, counts, seen, room=room, out=found)
-            return _answers(whole.cpu().numpy(), Q, width, room, Q)
+            self._search.search(vectors, limits, excluded, room=room, out=Found.of(words, columns))
+            return _answers(words.cpu().numpy(), Q, columns, room, Q)
 
 
-def _joined(queries: Queries) -> NDArray[np.uint32]:
-    """The unwanted rows of all queries, end to end."""
-    if not (queries.end > queries.begin).any():
+def _joined(queries: TopKQueries) -> U32:
+    """Return the excluded rows of all queries, end to end."""
+    start, end = queries.excluded_start, queries.excluded_end
+    if not (end > start).any():
         return np.empty(0, np.uint32)
-    return np.concatenate([queries.rows[b:e] for b, e in zip(queries.begin, queries.end, strict=True)])
+    if (start[1:] == end[:-1]).all():
+        return queries.excluded[start[0] : end[-1]].copy()
+    return np.concatenate(queries.excluded_rows())
 
 
-def _answers(words: NDArray[np.int32], size: int, width: int, room: int, Q: int) -> Answers:
-    rows, scores = words[: size * width], words[size * width : 2 * size * width].view(np.float32)
-    groups = words[2 * size * width :]
-    return Answers(rows.reshape(size, width)[:Q], scores.reshape(size, width)[:Q], groups[:Q] <= room)
+def _answers(words: NDArray[np.int32], size: int, columns: int, room: int, Q: int) -> Answers:
+    """Return the answers to the first Q queries from the words of a `Found`."""
+    rows, scores = words[: size * columns], words[size * columns : 2 * size * columns].view(np.float32)
+    groups = words[2 * size * columns :]
+    return Answers(rows.reshape(size, columns)[:Q], scores.reshape(size, columns)[:Q], groups[:Q] <= room)

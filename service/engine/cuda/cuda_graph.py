@@ -1,6 +1,8 @@
-"""One event for each of many users in PyTorch; on a GPU as a CUDA graph, for its launches take longer than its work.
+"""CUDA graphs, the memory that they read and write, and the network's step as one.
 
-Axes as in `torch_fold`.
+Without a graph the kernel launches of a step take longer than its computation.
+
+Axes as in `cuda_recurrence`.
 """
 
 from __future__ import annotations
@@ -16,23 +18,19 @@ from torch import Tensor
 
 from model.layers import RecurrentLayer
 from model.network import RecBLR
-from model.state_layout import F32
-from service.engine.state_codec_kernels import Index
+from service.engine.arrays import F32, I64
 
-# A graph has a fixed batch; a smaller one is padded. What is larger goes in parts of the largest.
+# A graph has a fixed batch size. Smaller batches are padded, larger ones are split.
 _SIZES = (1, 8, 64, 256, 1024)
 _WARM_UP = 2
 
 
-def kernels_run(device: torch.device) -> bool:
-    """Whether Triton kernels run on this device: a GPU, or a CPU where Triton interprets them."""
-    return device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
+def recompute_conv_inputs(network: RecBLR, state: Tensor, recent: Tensor) -> Tensor:
+    """Return states with the first layer's conv inputs recomputed.
 
+    The states are (M, L, K, H).
 
-def replay(network: RecBLR, state: Tensor, recent: Tensor) -> Tensor:
-    """States (M, L, K, H) with the first layer's conv inputs computed from the last rows, recent (M, K - 1).
-
-    A row of -1 leaves them as they are.
+    They follow from the last rows, recent (M, K - 1). A row of -1 leaves an input as it is.
     """
     first = network.recurrent_layers[0]
     assert isinstance(first, RecurrentLayer)  # noqa: S101 - ModuleList forgets its element type
@@ -43,21 +41,26 @@ def replay(network: RecBLR, state: Tensor, recent: Tensor) -> Tensor:
 
 
 def step(network: RecBLR, state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """States (M, L, K, H) and outputs (M, D) after the last of rows (M, K); those before it are the recent ones."""
-    output, after = network.step(rows[:, -1], replay(network, state, rows[:, :-1]))
+    """Return states and outputs after one more item.
+
+    States are (M, L, K, H), outputs (M, D).
+
+    rows (M, K) are the recent rows and the row of the new item.
+    """
+    output, after = network.step(rows[:, -1], recompute_conv_inputs(network, state, rows[:, :-1]))
     return after, output
 
 
 class CapturedStep:
-    """`step` on a CUDA device, captured for a few batch sizes when it is built. Threads take turns."""
+    """`step` on a CUDA device, captured for a few batch sizes; thread-safe."""
 
     def __init__(self, network: RecBLR) -> None:
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._network = network
         self._graphs = {size: _Graph(network, size) for size in _SIZES}
 
-    def __call__(self, state: F32, rows: Index) -> tuple[F32, F32]:
-        """As `step`, on arrays in the host's memory."""
+    def __call__(self, state: F32, rows: I64) -> tuple[F32, F32]:
+        """Run `step` on arrays in host memory."""
         parts = [
             self._part(state[n : n + _SIZES[-1]], rows[n : n + _SIZES[-1]]) for n in range(0, len(rows), _SIZES[-1])
         ]
@@ -65,26 +68,26 @@ class CapturedStep:
             return parts[0]
         return np.concatenate([after for after, _ in parts]), np.concatenate([output for _, output in parts])
 
-    def _part(self, state: F32, rows: Index) -> tuple[F32, F32]:
+    def _part(self, state: F32, rows: I64) -> tuple[F32, F32]:
         graph = self._graphs[next(size for size in _SIZES if size >= len(rows))]
-        with self._turn:
+        with self._lock:
             return graph(state, rows)
 
 
 class _Graph:
-    """`step` of a fixed batch size: fixed places for what goes in and comes out."""
+    """Captured `step` of one batch size, with fixed input and output tensors."""
 
     def __init__(self, network: RecBLR, size: int) -> None:
+        self._network = network
         self._state = network.begin(size).clone()
         self._rows = torch.zeros(size, network.config.conv_width, dtype=torch.int64, device=self._state.device)
-        self._after, self._output = step(network, self._state, self._rows)
-        self._replay = capture(lambda: self._work(network), self._state.device)
+        self._replay = capture(self._run, self._state.device)
 
-    def _work(self, network: RecBLR) -> None:
-        with torch.no_grad():
-            self._after, self._output = step(network, self._state, self._rows)
+    @torch.no_grad()
+    def _run(self) -> None:
+        self._after, self._output = step(self._network, self._state, self._rows)
 
-    def __call__(self, state: F32, rows: Index) -> tuple[F32, F32]:
+    def __call__(self, state: F32, rows: I64) -> tuple[F32, F32]:
         n = len(rows)
         self._state[:n].copy_(torch.from_numpy(state))
         self._rows[:n].copy_(torch.from_numpy(rows))
@@ -92,25 +95,30 @@ class _Graph:
         return self._after[:n].cpu().numpy(), self._output[:n].cpu().numpy()
 
 
+def kernels_run(device: torch.device) -> bool:
+    """Return whether Triton kernels run on this device: a GPU, or any if Triton interprets them."""
+    return device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
+
+
 def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Record the launches of `work` as a CUDA graph and return its replay; on a CPU `work` itself."""
+    """Record the launches of `work` as a CUDA graph and return its replay; on a CPU, return `work`."""
     if device.type != "cuda":
         return work
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # a capture wants kernels and workspaces that are there already
+    with torch.cuda.stream(stream):  # kernels and workspaces must exist before the capture
         for _ in range(_WARM_UP):
             work()
     stream.synchronize()
     graph = torch.cuda.CUDAGraph()
-    # Another engine may be at work in another thread: this capture must not mind what it allocates.
+    # Another engine may allocate in another thread during the capture.
     with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         work()
     return graph.replay
 
 
 class Mailbox:
-    """int32 words in pinned memory and on the device, copied from one to the other."""
+    """int32 words in pinned host memory and on the device, copied from one to the other."""
 
     def __init__(self, words: int, device: torch.device) -> None:
         self.device = torch.zeros(words, dtype=torch.int32, device=device)
@@ -122,7 +130,7 @@ class Mailbox:
         self.device[:words].copy_(self._pinned[:words], non_blocking=True)
 
     def download(self, words: int) -> None:
-        """Copy the first words from the device, and wait for them."""
+        """Copy the first words from the device and wait for them."""
         self._pinned[:words].copy_(self.device[:words], non_blocking=True)
         if self.device.is_cuda:
             torch.cuda.current_stream(self.device.device).synchronize()

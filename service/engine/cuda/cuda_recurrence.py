@@ -1,6 +1,7 @@
-"""Packed states advanced by the network in PyTorch: on a GPU, or wherever its parameters are.
+"""Replay of items onto packed states with the network in PyTorch.
 
-One event of each user is a step of the network (on a GPU a kernel of ours); more go through `ReplayStream`.
+A single event of a user is one step of the network, on a GPU as a kernel (`RequestPipeline`). Several events go
+through `ReplayStream`.
 
 Axes: M users, L layers, K conv taps, D model width, H channels.
 """
@@ -16,72 +17,71 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.network import RecBLR
-from model.state_layout import F32
-from service.engine.cuda.cuda_graph import CapturedStep, replay, step
+from model.state_layout import WORD_BYTES
+from service.engine.arrays import F32, I64
+from service.engine.cuda.cuda_graph import CapturedStep, recompute_conv_inputs, step
 from service.engine.cuda.replay_stream import Chunk, ReplayStream, chunks_by_length
-from service.engine.state_codec import Batch, StateCodec, join
-from service.engine.state_codec_kernels import Index
+from service.engine.state_codec import StateBatch, StateCodec, join_states
 
-if TYPE_CHECKING:  # these need Triton, which is not everywhere where torch is
+if TYPE_CHECKING:  # these need Triton, which a CPU's torch does not bring
     from service.engine.cuda.request_pipeline import RequestPipeline
     from service.engine.cuda.topk_search import TopKSearch
 
 
 class CudaRecurrence:
-    """Replays items into packed states; see `interfaces.Recurrence`. `kept`: how many rows a state remembers at most.
+    """Recurrence of one model; see `interfaces.Recurrence`.
 
-    Without `search` no kernel of ours is used: this is the path of a CPU.
+    A state keeps at most `max_rows` rows. The kernels of a GPU come with the kernels' search; without `search` the
+    network's own step is used.
     """
 
-    def __init__(self, network: RecBLR, kept: int, search: TopKSearch | None = None) -> None:
+    def __init__(self, network: RecBLR, max_rows: int, search: TopKSearch | None = None) -> None:
         config = network.config
-        D, H = config.dim, config.hidden
         self._network = network
         self._device = network.initial_state.device
-        self._codec = StateCodec(config, (D, H, config.conv_width, D, H, 4 * D), kept)
-        self.floats = self._codec.floats
+        self.codec = StateCodec(config, config.hidden, max_rows)
         with torch.no_grad():
-            state, output = network.begin(1), network.initial_state.new_zeros(1, D)
+            state, output = network.begin(1), network.initial_state.new_zeros(1, config.dim)
             if config.start_token:
                 output, state = network.step(torch.zeros(1, dtype=torch.int64, device=self._device), state)
         h, conv = _parts(state)
-        self._begin: F32 = np.ascontiguousarray(conv[0, 0])
-        self.new_history = self._codec.pack_new(h, conv, output.cpu().numpy())
-        first_inputs = torch.from_numpy(self._begin)
-        self.stream = ReplayStream(network, first_inputs, self.floats, kept)
-        self.pipeline = _pipeline(network, first_inputs, self.floats, kept, search)
+        self._initial_conv: F32 = np.ascontiguousarray(conv[0, 0])
+        self.initial_state = self.codec.pack_initial(h, conv, output.cpu().numpy())
+        initial_conv = torch.from_numpy(self._initial_conv)
+        self.stream = ReplayStream(network, self.codec.layout, initial_conv, self.initial_state, max_rows)
+        self.pipeline = _pipeline(network, self.codec.layout.rows_start, initial_conv, max_rows, search)
         self._captured = CapturedStep(network) if self._device.type == "cuda" and self.pipeline is None else None
 
-    def sound(self, states: Batch) -> NDArray[np.bool_]:
-        """Which states can have come from a replay."""
-        return self._codec.sound(states)
+    def valid(self, states: StateBatch) -> NDArray[np.bool_]:
+        """Return which states can be results of a replay."""
+        return self.codec.valid(states)
 
-    def fold(self, states: Batch, picked: Sequence[int], rows: Sequence[Sequence[int] | Index]) -> list[bytes]:
-        """The picked states, which must be sound, after their items' rows: at least one each."""
+    def replay(self, states: StateBatch, selected: Sequence[int], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
+        """Advance some states by their items; see `interfaces.Recurrence`."""
         counts = np.fromiter(map(len, rows), np.int64, len(rows))
-        after: list[bytes] = [b""] * len(picked)
-        for chosen, run in ((np.flatnonzero(counts == 1), self._advance), (np.flatnonzero(counts > 1), self._replay)):
-            if chosen.size:
-                own = [
-                    states.words[states.starts[picked[n]] : states.starts[picked[n] + 1]].tobytes() for n in chosen
-                ]
-                for n, state in zip(chosen.tolist(), run(own, [rows[n] for n in chosen]), strict=True):
+        after: list[bytes] = [b""] * len(selected)
+        for chosen, run in ((counts == 1, self._advance), (counts > 1, self._replay_histories)):
+            which = np.flatnonzero(chosen).tolist()
+            if which:
+                ranges = [states.starts[selected[n] : selected[n] + 2].tolist() for n in which]
+                own = [states.words[start:end].tobytes() for start, end in ranges]
+                for n, state in zip(which, run(own, [rows[n] for n in which]), strict=True):
                     after[n] = state
         return after
 
-    def _advance(self, states: list[bytes], rows: Sequence[Sequence[int] | Index]) -> list[bytes]:
-        """States after one event each."""
-        fresh = np.array([new[0] for new in rows], np.int64)
-        words = np.fromiter(map(len, states), np.int64, len(states)) // 4
+    def _advance(self, states: list[bytes], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
+        """Return the states after one event each."""
+        new_rows = np.array([new[0] for new in rows], np.int64)
+        words = np.fromiter(map(len, states), np.int64, len(states)) // WORD_BYTES
         if self.pipeline is None or not self.pipeline.fits(words).all():
-            return self._step_packed(join(states), fresh)
+            return self._step_packed(join_states(states), new_rows)
         after: list[bytes] = []
         for part in self.pipeline.parts(words):
-            after += self.pipeline.advance(states[part], words[part], fresh[part]).states
+            after += self.pipeline.advance(states[part], words[part], new_rows[part]).states
         return after
 
-    def _replay(self, states: list[bytes], rows: Sequence[Sequence[int] | Index]) -> list[bytes]:
-        """States after several events each."""
+    def _replay_histories(self, states: list[bytes], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
+        """Return the states after several events each."""
         packed = [np.asarray(new, np.uint32).tobytes() for new in rows]
         batches = chunks_by_length(np.fromiter(map(len, rows), np.int64, len(rows)))
         chunks = (Chunk([states[n] for n in batch], [packed[n] for n in batch]) for batch in batches)
@@ -91,49 +91,55 @@ class CudaRecurrence:
         return states
 
     @torch.no_grad()
-    def _step_packed(self, states: Batch, fresh: Index) -> list[bytes]:
-        """`_advance` by the network's own step, packed on the host."""
-        M = len(fresh)
-        which, new_starts = np.arange(M), np.arange(M + 1)
-        _, starts = self._codec.plan(states, which, new_starts)
+    def _step_packed(self, states: StateBatch, new_rows: I64) -> list[bytes]:
+        """Return the states after one event each, by the network's own step and packed on the host."""
+        which, new_starts = np.arange(len(new_rows)), np.arange(len(new_rows) + 1)
+        _, starts = self.codec.plan(states, which, new_starts)
         state, recent = self._unpack(states, which)
-        state, output = self._step(state, recent, fresh)
+        state, output = self._step(state, recent, new_rows)
         h, conv = _parts(torch.from_numpy(state))
-        return self._codec.pack(states, which, fresh, new_starts, starts, h, conv, output)
+        return self.codec.pack(states, which, new_rows, new_starts, starts, h, conv, output)
 
     @torch.no_grad()
-    def recurrent(self, state: bytes) -> F32:
-        """Every number of a sound state's recurrence, the first layer's conv inputs computed."""
-        unpacked, recent = self._unpack(join([state]), np.zeros(1, np.int64))
-        numbers: F32 = replay(self._network, self._put(unpacked), self._put(recent)).cpu().numpy().ravel()
+    def recurrent_values(self, state: bytes) -> F32:
+        """Return all recurrent numbers of a valid state; see `interfaces.Recurrence`."""
+        unpacked, recent = self._unpack(join_states([state]), np.zeros(1, np.int64))
+        numbers: F32 = (
+            recompute_conv_inputs(self._network, self._put(unpacked), self._put(recent)).cpu().numpy().ravel()
+        )
         return numbers
 
-    def _unpack(self, states: Batch, which: Index) -> tuple[F32, Index]:
-        """States (M, L, K, H), in which the first layer's conv inputs are still to be replayed; recent (M, K - 1)."""
-        h, conv, recent = self._codec.unpack(states, which, self._begin)
+    def _unpack(self, states: StateBatch, which: I64) -> tuple[F32, I64]:
+        """Return unpacked states and recent rows.
+
+        States are (M, L, K, H), rows (M, K - 1).
+
+        The first layer's conv inputs are not recomputed yet.
+        """
+        h, conv, recent = self.codec.unpack(states, which, self._initial_conv)
         return np.concatenate([conv, h[:, :, None]], axis=2), recent
 
-    def _step(self, state: F32, recent: Index, items: Index) -> tuple[F32, F32]:
+    def _step(self, state: F32, recent: I64, items: I64) -> tuple[F32, F32]:
         rows = np.concatenate([recent, items[:, None]], axis=1)
         if self._captured is not None:
             return self._captured(state, rows)
         after, output = step(self._network, self._put(state), self._put(rows))
         return after.cpu().numpy(), output.cpu().numpy()
 
-    def _put(self, array: F32 | Index) -> Tensor:
+    def _put(self, array: F32 | I64) -> Tensor:
         return torch.from_numpy(array).to(self._device)
 
 
 def _parts(state: Tensor) -> tuple[F32, F32]:
-    """States (M, L, K, H) as h (M, L, H) and conv (M, L, K - 1, H), each contiguous."""
+    """Split states (M, L, K, H) into h and conv, both contiguous."""
     numbers = state.cpu().numpy()
     return np.ascontiguousarray(numbers[:, :, -1]), np.ascontiguousarray(numbers[:, :, :-1])
 
 
 def _pipeline(
-    network: RecBLR, first_inputs: Tensor, floats: int, kept: int, search: TopKSearch | None
+    network: RecBLR, floats: int, initial_conv: Tensor, max_rows: int, search: TopKSearch | None
 ) -> RequestPipeline | None:
-    """The fast path of single events, where there are kernels for this network."""
+    """Return the fast path of single events, if there are kernels for this network."""
     if search is None:
         return None
     from service.engine.cuda.fused_step import FusedStep, supported
@@ -141,4 +147,4 @@ def _pipeline(
 
     if not supported(network.config):
         return None
-    return RequestPipeline(FusedStep(network, first_inputs), search, floats, kept)
+    return RequestPipeline(FusedStep(network, initial_conv), search, floats, max_rows)

@@ -1,8 +1,9 @@
-"""Exact top-k over the whole catalogue on the table's device.
+"""Exact top-k of the whole catalogue, on the table's device.
 
-On a GPU the kernels of `topk_search` answer. What they cannot, and everything on a CPU, is searched in PyTorch with all
-scores of some queries at once. A matrix product may round equal rows differently, depending on where they stand and on the batch. It proposes, with
-a margin for that; what it proposes is scored again, each row by itself, and this decides scores, ties and order.
+On a GPU the kernels of `topk_search` answer. Other queries, and all on a CPU, are searched in PyTorch with all scores
+in memory. A matrix product may round equal rows differently, depending on their position and on the batch. It therefore only
+proposes candidates, with a margin for rounding. Candidates are scored again row by row, which decides scores, ties
+and order.
 """
 
 from __future__ import annotations
@@ -13,81 +14,86 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.state_layout import F32
+from service.engine.arrays import F32, I64
 from service.engine.cuda.cuda_graph import kernels_run
-from service.engine.search.exact import Best, Queries, TargetRanks, empty
-from service.engine.state_codec_kernels import Index
+from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
 
-if TYPE_CHECKING:  # it needs Triton, which is not everywhere where torch is
+if TYPE_CHECKING:  # these need Triton, which a CPU's torch does not bring
     from service.engine.cuda.captured_search import CapturedSearch
     from service.engine.cuda.topk_search import TopKSearch
 
-# Scores that are in memory at once: one gigabyte, or one query's.
+# Scores in memory at once: one gigabyte, or those of one query.
 _SCORES = 1 << 28
-# How many are proposed beyond those that are wanted. Where more than these are as good but for rounding, all are.
+# Candidates beyond k. If more rows than these are within the rounding margin, all of them are candidates.
 _SPARE = 32
 
 
 class CudaSearch:
-    """Searches a table (V + 1, D); see `parts.Search`."""
+    """Search of a table (V + 1, D); see `interfaces.Search`."""
 
     def __init__(self, table: Tensor) -> None:
         self._table = table
         norms, limits = table.norm(dim=1), torch.finfo(torch.float32)
         self._per_norm = 1 / norms.clamp(min=limits.tiny)
-        # For a query of length one: how far two ways of adding up the D terms of a product may be apart.
+        # Largest difference between two orders of summing the D terms of a product, for a query of length one.
         self._blur = 2 * table.shape[1] * limits.eps * norms.max()
-        self.fast, self._captured = _fast_search(table)
+        self.kernels, self._captured = _kernel_search(table)
 
     @torch.inference_mode()
-    def best(self, queries: Queries) -> Best:
-        """The rows of the highest products."""
-        k = min(int(queries.counts.max(initial=0)), len(self._table) - 1)
-        if self.fast is None or self._captured is None or not self.fast.answers(k):
-            return self._search(queries, None)
-        return self._best(queries, k, self._captured)
+    def top_k(self, queries: TopKQueries) -> TopKResult:
+        """Return the rows with the highest products."""
+        k = min(int(queries.k.max(initial=0)), len(self._table) - 1)
+        if self.kernels is None or self._captured is None or not self.kernels.answers(k):
+            return self.top_k_in_pytorch(queries)
+        return self._top_k(queries, k, self._captured)
 
     @torch.inference_mode()
-    def ranks(self, queries: Queries, targets: Index) -> TargetRanks:
-        """Where the targets stand."""
-        found = TargetRanks(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64))
+    def top_k_in_pytorch(self, queries: TopKQueries) -> TopKResult:
+        """Return the same as `top_k`, without the kernels."""
+        return self._search(queries, None)
+
+    @torch.inference_mode()
+    def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
+        """Return the targets' ranks."""
+        found = TargetRanks.allocate(len(targets))
         together = max(1, _SCORES // len(self._table))
         for start in range(0, len(targets), together):
             which = np.arange(start, min(start + together, len(targets)))
-            found.among_all[which], found.among_unseen[which] = self._place(queries.only(which), targets[which])
+            found.among_all[which], found.among_unseen[which] = self._rank(queries.take(which), targets[which])
         return found
 
     @torch.inference_mode()
-    def nearest(self, row: int, k: int) -> Best:
-        """The rows nearest to this one by cosine, without itself."""
+    def nearest(self, row: int, k: int) -> TopKResult:
+        """Return the `k` rows nearest to `row` by cosine, without `row`."""
         direction = (self._table[row] * self._per_norm[row])[None].cpu().numpy()
         itself = np.array([row], np.uint32)
-        only = Queries(direction, np.array([k]), itself, np.zeros(1, np.int64), np.ones(1, np.int64))
+        only = TopKQueries(direction, np.array([k]), itself, np.zeros(1, np.int64), np.ones(1, np.int64))
         return self._search(only, self._per_norm)
 
     @torch.inference_mode()
-    def scores(self, rows: Index, output: F32) -> F32:
-        """The products of `output` (D,) with these rows (N,)."""
+    def scores(self, rows: I64, output: F32) -> F32:
+        """Return the products of `output` (D,) and these rows (N,)."""
         device = self._table.device
         products = self._table[torch.from_numpy(rows).to(device)] @ torch.tensor(output, device=device)
         found: F32 = products.cpu().numpy()
         return found
 
-    def measured(self) -> dict[str, float]:
-        """Nothing: every answer is exact."""
+    def metrics(self) -> dict[str, float]:
+        """Return nothing, because every result is exact."""
         return {}
 
-    def _place(self, queries: Queries, targets: Index) -> tuple[Index, Index]:
-        """Rows whose rough scores are clearly above the target's are ahead of it; the near ones are scored again."""
+    def _rank(self, queries: TopKQueries, targets: I64) -> tuple[I64, I64]:
+        """Return the targets' ranks among all rows and among unseen ones.
+
+        Rows clearly above the target count at once; rows within the rounding margin are scored again.
+        """
         device = self._table.device
         vectors, target = (torch.from_numpy(array).to(device) for array in (queries.vectors, targets))
         rough = vectors @ self._table.T
         rough[:, 0] = -torch.inf
         above = rough - rough.gather(1, target[:, None])
         blur = 2 * self._blur * vectors.norm(dim=1, keepdim=True)
-        seen = [
-            np.unique(queries.rows[b:e]).astype(np.int64) for b, e in zip(queries.begin, queries.end, strict=True)
-        ]
+        seen = [np.unique(rows).astype(np.int64) for rows in queries.excluded_rows()]
         whose = np.repeat(np.arange(len(targets)), [len(rows) for rows in seen])
         near = (above.abs() <= blur).nonzero()
         pairs = torch.cat([near, torch.from_numpy(np.stack([whose, np.concatenate(seen)], axis=1)).to(device)])
@@ -103,29 +109,28 @@ class CudaSearch:
         hidden = np.array([row in rows for row, rows in zip(targets, seen, strict=True)])
         return among_all.cpu().numpy(), np.where(hidden, 0, (among_all - counts[1]).cpu().numpy())
 
-    def _best(self, queries: Queries, k: int, captured: CapturedSearch) -> Best:
-        """`best` by the kernels; in PyTorch where more rows are candidates than they have room for."""
-        found = empty(queries, len(self._table) - 1)
-        answers = captured(queries, k)
+    def _top_k(self, queries: TopKQueries, k: int, search: CapturedSearch) -> TopKResult:
+        """Search with the kernels, and in PyTorch where they have no room for all candidates."""
+        found, answers = TopKResult.allocate(queries, len(self._table) - 1), search(queries, k)
         found.rows[:], found.scores[:] = answers.rows[:, :k], answers.scores[:, :k]
-        found.found[:] = np.minimum((found.scores > -np.inf).sum(axis=1), queries.counts)
-        crowded = np.flatnonzero(~answers.complete & (queries.counts > 0))
+        found.lengths[:] = np.minimum((found.scores > -np.inf).sum(axis=1), queries.k)
+        crowded = np.flatnonzero(~answers.complete & (queries.k > 0))
         if crowded.size:
-            rest = self._search(queries.only(crowded), None)
+            rest = self._search(queries.take(crowded), None)
             columns = rest.rows.shape[1]
             found.rows[crowded, :columns], found.scores[crowded, :columns] = rest.rows, rest.scores
-            found.found[crowded] = rest.found
+            found.lengths[crowded] = rest.lengths
         return found
 
-    def _search(self, queries: Queries, scale: Tensor | None) -> Best:
-        found = empty(queries, len(self._table) - 1)
+    def _search(self, queries: TopKQueries, scale: Tensor | None) -> TopKResult:
+        found = TopKResult.allocate(queries, len(self._table) - 1)
         k = found.rows.shape[1]
         if k == 0:
             return found
         together = max(1, _SCORES // len(self._table))
-        for start in range(0, len(queries.counts), together):
-            which = np.arange(start, min(start + together, len(queries.counts)))
-            part = queries.only(which)
+        for start in range(0, len(queries.k), together):
+            which = np.arange(start, min(start + together, len(queries.k)))
+            part = queries.take(which)
             vectors = torch.from_numpy(part.vectors).to(self._table.device)
             rough = self._score_all(part, vectors, scale)
             rows = candidates(rough, k, self._blur * vectors.norm(dim=1)).sort(dim=1).values
@@ -134,34 +139,33 @@ class CudaSearch:
             found.scores[which] = ordered.values[:, :k].cpu().numpy()
             found.rows[which] = rows.gather(1, ordered.indices)[:, :k].cpu().numpy()
         answers = (found.scores > -np.inf).sum(axis=1)
-        found.found[:] = np.minimum(answers, queries.counts)
+        found.lengths[:] = np.minimum(answers, queries.k)
         return found
 
-    def _score_all(self, queries: Queries, vectors: Tensor, scale: Tensor | None) -> Tensor:
-        """Of every row for every query (Q, V + 1); -inf where the row is no answer."""
+    def _score_all(self, queries: TopKQueries, vectors: Tensor, scale: Tensor | None) -> Tensor:
+        """Return all scores (Q, V + 1), -inf for excluded rows."""
         scores = vectors @ self._table.T
         if scale is not None:
             scores *= scale
         scores[:, 0] = -torch.inf
-        lengths = queries.end - queries.begin
+        lengths = queries.excluded_end - queries.excluded_start
         if lengths.any():
             whose = np.repeat(np.arange(len(lengths)), lengths)
-            unwanted = [queries.rows[b:e] for b, e in zip(queries.begin, queries.end, strict=True)]
-            rows = np.concatenate(unwanted).astype(np.int64)
+            rows = np.concatenate(queries.excluded_rows()).astype(np.int64)
             device = self._table.device
             scores[torch.from_numpy(whose).to(device), torch.from_numpy(rows).to(device)] = -torch.inf
         return scores
 
     def _score(self, rows: Tensor, vectors: Tensor, scale: Tensor | None) -> Tensor:
-        """Of some rows (Q, C) for each query."""
+        """Return the scores of some rows (Q, C) for each query."""
         scores = (self._table[rows] * vectors[:, None]).sum(dim=2)
         return scores if scale is None else scores * scale[rows]
 
 
 def candidates(scores: Tensor, k: int, blur: Tensor) -> Tensor:
-    """The places (Q, C) of the `k` highest of each line of scores (Q, V), and of all less than blur (Q,) below these.
+    """Return the columns (Q, C) of the candidates in scores (Q, V).
 
-    Lines with fewer are filled with 0.
+    These are the `k` highest of each line, and all within `blur` (Q,) of them. Shorter lines are filled with 0.
     """
     wide = min(k + _SPARE, scores.shape[1])
     values, rows = torch.topk(scores, wide)
@@ -179,8 +183,8 @@ def candidates(scores: Tensor, k: int, blur: Tensor) -> Tensor:
     return rows
 
 
-def _fast_search(table: Tensor) -> tuple[TopKSearch, CapturedSearch] | tuple[None, None]:
-    """The kernels' search of this table, where they run and can."""
+def _kernel_search(table: Tensor) -> tuple[TopKSearch, CapturedSearch] | tuple[None, None]:
+    """Return the kernels' search of this table, if they run here and support the table."""
     if not kernels_run(table.device):
         return None, None
     from service.engine.cuda.captured_search import CapturedSearch

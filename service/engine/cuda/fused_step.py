@@ -1,4 +1,4 @@
-"""One event of each user as one kernel launch, from packed states to packed states in a device's memory."""
+"""One event of each user as one kernel launch, between packed states in device memory."""
 
 from __future__ import annotations
 
@@ -12,66 +12,77 @@ from model.config import LAYER_NORM_EPS, ModelConfig
 from model.network import RecBLR
 from service.engine.cuda.kernels.step_kernel import step_kernel
 
-# With fewer users than the device has multiprocessors, each gets one of its own.
+MAX_USERS = 1024
+# Up to so many users each have a multiprocessor of their own; more share the reading of the weights.
 _ALONE = 128
-_USERS = 2
-_MAX_USERS = 1024
+_SHARING = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Advance:
-    """What the kernel reads and writes for M users, all on the device.
+class StepArguments:
+    """Tensors of a launch for M users, all int32 but `output`.
 
-    State m is words[begin[m] : end[m]] (int32), fresh[m] the row of its new event or 0; the next state goes to
-    out[out_begin[m] : out_end[m]]. sound (M,) and output (M, D) are results.
+    Attributes:
+        words: The packed states; user m's is words[start[m] : end[m]].
+        start: (M,)
+        end: (M,)
+        new_row: (M,) the row of the user's event; 0 is none.
+        out: Where the next states go; user m's is out[out_start[m] : out_end[m]].
+        out_start: (M,)
+        out_end: (M,)
+        valid: (M,) result: whether the state can be a result of a replay.
+        output: (M, D) float32, result: the network's output.
     """
 
     words: Tensor
-    begin: Tensor
+    start: Tensor
     end: Tensor
-    fresh: Tensor
+    new_row: Tensor
     out: Tensor
-    out_begin: Tensor
+    out_start: Tensor
     out_end: Tensor
-    sound: Tensor
+    valid: Tensor
     output: Tensor
 
 
 class FusedStep:
-    """The step kernel with one network's weights; `first_inputs` (K - 1, H) are layer 0's conv inputs before any item."""
+    """The step kernel with the weights of one network."""
 
-    def __init__(self, network: RecBLR, first_inputs: Tensor) -> None:
+    def __init__(self, network: RecBLR, initial_conv: Tensor) -> None:
+        """Prepare for a network.
+
+        initial_conv (K - 1, H) are layer 0's conv inputs before any item.
+        """
         config = network.config
         self.device, self.width = network.item_embedding.weight.device, config.dim
         self._table = network.item_embedding.weight.detach()
         self._norm = torch.cat([network.layer_norm.weight, network.layer_norm.bias]).detach()
         self._weights = torch.cat([_layer_weights(layer) for layer in network.recurrent_layers])
-        self._first_inputs = first_inputs.to(self.device).contiguous()
+        self._initial_conv = initial_conv.to(self.device).contiguous()
         D, H, K = config.dim, config.hidden, config.conv_width
-        DP, HP, FP = (max(16, _power(n)) for n in (D, H, 4 * D))
-        KP = _power(K)
+        DP, HP, FP, KP = max(16, _power(D)), max(16, _power(H)), max(16, _power(4 * D)), _power(K)
         self._items = config.items
         self._sizes = {"D": D, "H": H, "K": K, "L": config.layers, "DP": DP, "HP": HP, "FP": FP, "KP": KP}
-        self._scratch = torch.empty(_MAX_USERS * KP * (2 * DP + HP + FP), device=self.device)
+        self._scratch = torch.empty(MAX_USERS * KP * (2 * DP + HP + FP), device=self.device)
 
-    def __call__(self, job: Advance) -> None:
-        """Advance all users of `job`, at most 1,024."""
-        M = len(job.begin)
-        users = 1 if M <= _ALONE else _USERS
+    def __call__(self, arguments: StepArguments) -> None:
+        """Advance all users, at most MAX_USERS."""
+        a, M = arguments, len(arguments.start)
+        users = 1 if M <= _ALONE else _SHARING
         step_kernel[(-(-M // users),)](
-            job.words, job.begin, job.end, job.fresh, job.out_begin, job.out_end, job.out, job.sound, job.output,
-            self._scratch, self._table, self._norm, self._weights, self._first_inputs, M, self._items,
-            **self._sizes, EPS=LAYER_NORM_EPS, USERS=users, BLOCK=32 if users == 1 else 16, num_warps=8,
+            a.words, a.start, a.end, a.new_row, a.out_start, a.out_end, a.out, a.valid, a.output, self._scratch,
+            self._table, self._norm, self._weights, self._initial_conv, M, self._items,
+            **self._sizes, EPS=LAYER_NORM_EPS, USERS=users, BLOCK=32, num_warps=8,
         )  # fmt: skip
 
 
 def supported(config: ModelConfig) -> bool:
-    """Whether the kernel's tiles of this width stay in registers."""
+    """Return whether the kernel's tiles of this width stay in registers."""
     return config.conv_width <= 8 and 4 * config.dim <= 512 and config.hidden <= 512
 
 
 def _layer_weights(layer: torch.nn.Module) -> Tensor:
-    """All weights of a layer end to end, in the order in which the kernel reads them; matrices (in, out)."""
+    """Return all weights of a layer, end to end in the kernel's order; matrices are (in, out)."""
     mixer, ffn = layer.behavior_modeling, layer.ffn
     x, z = mixer.input.weight.chunk(2)
     r, i = mixer.gates.weight.chunk(2)
@@ -84,4 +95,5 @@ def _layer_weights(layer: torch.nn.Module) -> Tensor:
 
 
 def _power(n: int) -> int:
+    """Return the smallest power of two that is at least n."""
     return 1 << max(0, n - 1).bit_length()

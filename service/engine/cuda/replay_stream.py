@@ -1,7 +1,7 @@
-"""Long histories of many users through the network, a chunk after the other.
+"""Replay of long histories of many users, one chunk after the other.
 
-A chunk is prepared on the host while the device works on the one before it; a chunk's results are read while the next
-one runs. States are unpacked and packed on the device.
+The host prepares a chunk while the device works on the one before, and reads a chunk's results while the next one
+runs. States are unpacked and packed on the device.
 
 Axes: M users, T time, L layers, K conv taps, D model width, H channels.
 """
@@ -9,7 +9,7 @@ Axes: M users, T time, L layers, K conv taps, D model width, H channels.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import NamedTuple
 
@@ -18,23 +18,28 @@ import torch
 from torch import Tensor
 
 from model.network import RecBLR
-from service.engine.cuda.cuda_graph import kernels_run, replay
-from service.engine.state_codec_kernels import Index
+from model.state_layout import WORD_BYTES, StateLayout
+from service.engine.arrays import I64
+from service.engine.cuda.cuda_graph import kernels_run, recompute_conv_inputs
 
-STEPS = 1 << 18  # padded events of a chunk
-USERS = 1 << 12
+MAX_STEPS = 1 << 19  # padded events of a chunk
+MAX_USERS = 1 << 12
 _IN_FLIGHT = 2
 
 
 class Chunk(NamedTuple):
-    """Packed states of M users, none empty, and the rows of their new events (uint32), at least one each."""
+    """Work for M users.
 
-    states: Sequence[bytes]
+    states  packed states, valid; None is a new history
+    rows    the rows of each user's events as uint32, oldest first; at least one
+    """
+
+    states: Sequence[bytes | None]
     rows: Sequence[bytes]
 
 
 class _Running(NamedTuple):
-    """What comes back from the device: the words of the next states, each of so many bytes."""
+    """Results on their way from the device: the words of the next states, and the bytes of each."""
 
     words: Tensor
     sizes: list[int]
@@ -42,16 +47,27 @@ class _Running(NamedTuple):
 
 
 class ReplayStream:
-    """Replays histories into packed states of at most `kept` rows; first_inputs (K - 1, H) as in `FusedStep`."""
+    """Stream of one model."""
 
-    def __init__(self, network: RecBLR, first_inputs: Tensor, floats: int, kept: int) -> None:
-        self._network, self._floats, self._kept = network, floats, kept
+    def __init__(
+        self, network: RecBLR, layout: StateLayout, initial_conv: Tensor, initial_state: bytes, max_rows: int
+    ) -> None:
+        """Prepare for a network.
+
+        Args:
+            network: the model, in evaluation mode.
+            layout: the format of its states.
+            initial_conv: (K - 1, H) layer 0's conv inputs before any item.
+            initial_state: the state before any item.
+            max_rows: rows that a state keeps.
+        """
+        self._network, self._layout, self._max_rows = network, layout, max_rows
         self._device = network.item_embedding.weight.device
-        self._first_inputs = first_inputs.to(self._device)
+        self._initial_conv, self._initial_state = initial_conv.to(self._device), initial_state
         self._forward = _forward(network)
 
-    def run(self, chunks: Iterator[Chunk]) -> Iterator[list[bytes]]:
-        """The next states of each chunk's users, in the order of the chunks."""
+    def run(self, chunks: Iterable[Chunk]) -> Iterator[list[bytes]]:
+        """Yield the next states of each chunk's users."""
         running: deque[_Running] = deque()
         for chunk in chunks:
             running.append(self._start(chunk))
@@ -62,79 +78,89 @@ class ReplayStream:
 
     @torch.no_grad()
     def _start(self, chunk: Chunk) -> _Running:
-        M, floats = len(chunk.states), self._floats
-        words = np.fromiter(map(len, chunk.states), np.int64, M) // 4
-        new = np.fromiter(map(len, chunk.rows), np.int64, M) // 4
-        known = np.minimum(words - floats + new, self._kept)
-        header = np.stack([words, new, known])
-        parts = [header.astype(np.int32).tobytes(), *chunk.states, *chunk.rows]
-        inbox = self._put(b"".join(parts))
-        steps, total = int(new.max()), int(known.sum())
-        out = self._advance(inbox, M, int(words.sum()), steps, total)
-        sizes = (4 * (floats + known)).tolist()
+        """Launch the work of one chunk."""
+        M, floats = len(chunk.rows), self._layout.rows_start
+        states = [state or b"" for state in chunk.states]
+        words = np.fromiter(map(len, states), np.int64, M) // WORD_BYTES
+        events = np.fromiter(map(len, chunk.rows), np.int64, M) // WORD_BYTES
+        kept = np.minimum(np.maximum(words - floats, 0) + events, self._max_rows)
+        header = np.stack([words, events, kept]).astype(np.int32).tobytes()
+        inbox = self._put(b"".join([header, *states, *chunk.rows, self._initial_state]))
+        out = self._advance(inbox, M, int(words.sum()), int(events.max()), int(kept.sum()))
+        sizes = (WORD_BYTES * (floats + kept)).tolist()
         if self._device.type != "cuda":
             return _Running(out, sizes, None)
-        back = torch.empty(out.shape, dtype=torch.int32, pin_memory=True)
-        back.copy_(out, non_blocking=True)
+        host = torch.empty(out.shape, dtype=torch.int32, pin_memory=True)
+        host.copy_(out, non_blocking=True)
         ready = torch.cuda.Event()
         ready.record()  # type: ignore[no-untyped-call]
-        return _Running(back, sizes, ready)
+        return _Running(host, sizes, ready)
 
     def _put(self, data: bytes) -> Tensor:
-        cuda = self._device.type == "cuda"
-        host = torch.empty(len(data) // 4, dtype=torch.int32, pin_memory=cuda)
+        host = torch.empty(len(data) // WORD_BYTES, dtype=torch.int32, pin_memory=self._device.type == "cuda")
         host.numpy()[:] = np.frombuffer(data, np.int32)
         return host.to(self._device, non_blocking=True)
 
     def _advance(self, inbox: Tensor, M: int, words: int, steps: int, rows: int) -> Tensor:
-        """The next states end to end; `inbox` is (3, M) sizes, then `words` words of states, then the new rows."""
+        """Return the next states, end to end.
+
+        Args:
+            inbox: (3, M) words, events and kept rows of each user; the states, the events' rows, the initial state.
+            M: users.
+            words: words of all states.
+            steps: the most events of a user.
+            rows: kept rows of all users.
+        """
         sizes = inbox[: 3 * M].view(3, M).long()
         ends = sizes.cumsum(dim=1)
-        end, new_end = 3 * M + ends[0], 3 * M + words + ends[1]
-        lengths, floats = sizes[1], self._floats
-        state, recent = self._unpack(inbox, end - sizes[0], end)
-        begin = replay(self._network, state, recent)
+        lengths, floats, users = sizes[1], self._layout.rows_start, torch.arange(M, device=self._device)
+        end = torch.where(sizes[0] > 0, 3 * M + ends[0], len(inbox))
+        start = torch.where(sizes[0] > 0, end - sizes[0], end - floats)
+        events_end = 3 * M + words + ends[1]
+        state, recent = self._unpack(inbox, start, end)
         t = torch.arange(steps, device=self._device)
-        place = (new_end - lengths)[:, None] + t
-        items = torch.where(t < lengths[:, None], inbox[place.clamp(max=len(inbox) - 1)], 0)
-        after = self._forward(items, begin, lengths)
-        numbers = torch.cat([tensor.flatten(1) for tensor in after], dim=1)
+        at = ((events_end - lengths)[:, None] + t).clamp(max=len(inbox) - 1)
+        items = torch.where(t < lengths[:, None], inbox[at], 0)
+        after = self._forward(items, recompute_conv_inputs(self._network, state, recent), lengths)
+        numbers = torch.cat([part.flatten(1) for part in after], dim=1)
         out = inbox.new_empty(M * floats + rows)
-        out_end = floats * torch.arange(1, M + 1, device=self._device) + ends[2]
-        first = out_end - sizes[2] - floats
-        out[first[:, None] + torch.arange(floats, device=self._device)] = numbers.view(torch.int32)
-        owner = torch.repeat_interleave(torch.arange(M, device=self._device), sizes[2], output_size=rows)
+        out_end = floats * (users + 1) + ends[2]
+        out_start = out_end - sizes[2] - floats
+        out[out_start[:, None] + torch.arange(floats, device=self._device)] = numbers.view(torch.int32)
+        owner = torch.repeat_interleave(users, sizes[2], output_size=rows)
         back = ends[2][owner] - torch.arange(rows, device=self._device)  # 1 is the newest row
-        source = torch.where(back <= lengths[owner], new_end[owner] - back, end[owner] - back + lengths[owner])
-        out[out_end[owner] - back] = inbox[source]
+        old = back - lengths[owner]
+        out[out_end[owner] - back] = inbox[torch.where(old <= 0, events_end[owner] - back, end[owner] - old)]
         return out
 
-    def _unpack(self, inbox: Tensor, begin: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-        """States (M, L, K, H), the first layer's conv inputs still to be replayed, and their last rows (M, K - 1)."""
-        config, M = self._network.config, len(begin)
-        D, H, L, taps = config.dim, config.hidden, config.layers, config.conv_width - 1
-        numbers = inbox.view(torch.float32)[begin[:, None] + torch.arange(self._floats, device=self._device)]
-        state = numbers.new_empty(M, L, taps + 1, H)
-        state[:, :, -1] = numbers[:, D : D + L * H].view(M, L, H)
-        state[:, 1:, :-1] = numbers[:, D + L * H :].view(M, L - 1, taps, H)
-        known = end - begin - self._floats
+    def _unpack(self, inbox: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Return states (M, L, K, H), layer 0's conv inputs not recomputed, and recent rows (M, K - 1)."""
+        layout, M = self._layout, len(start)
+        taps = layout.conv_inputs
+        numbers = inbox.view(torch.float32)[
+            start[:, None] + torch.arange(layout.rows_start, device=self._device)
+        ]
+        state = numbers.new_empty(M, layout.layers, taps + 1, layout.hidden)
+        state[:, :, -1] = numbers[:, layout.h_start : layout.conv_start].view(M, layout.layers, layout.hidden)
+        state[:, 1:, :-1] = numbers[:, layout.conv_start :].view(M, layout.layers - 1, taps, layout.hidden)
+        known = (end - start - layout.rows_start)[:, None]
         back = torch.arange(taps, 0, -1, device=self._device)
-        absent = back > known[:, None]
-        recent = torch.where(absent, -1, inbox[(end[:, None] - back).clamp(min=0)])
-        k = torch.arange(taps, device=self._device) + known[:, None]
-        state[:, 0, :-1] = self._first_inputs[torch.where(absent, k, 0)]
+        recent = torch.where(back > known, -1, inbox[end[:, None] - back])
+        k = torch.arange(taps, device=self._device) + known
+        state[:, 0, :-1] = self._initial_conv[torch.where(back > known, k, 0)]
         return state, recent.long()
 
 
-def chunks_by_length(lengths: Index) -> list[Index]:
-    """Users in order of length, as many together as the bounds on users and padded events allow."""
+def chunks_by_length(lengths: I64) -> list[I64]:
+    """Split users with histories of so many events into chunks.
+
+    A chunk has users of similar length, at most MAX_USERS, and at most MAX_STEPS padded events or one user.
+    """
     order = np.argsort(lengths, kind="stable")
-    found, start = [], 0
-    ordered = lengths[order]
+    ordered, found, start = lengths[order], [], 0
     while start < len(order):
-        stop = min(start + USERS, len(order))
-        # With ordered lengths the last one pads all: take the most users for which that stays within the bound.
-        fitting = np.arange(1, stop - start + 1) * ordered[start:stop] <= STEPS
+        stop = min(start + MAX_USERS, len(order))
+        fitting = np.arange(1, stop - start + 1) * ordered[start:stop] <= MAX_STEPS  # the last one pads all
         stop = start + max(1, int(np.count_nonzero(fitting)))
         found.append(order[start:stop])
         start = stop
@@ -142,6 +168,7 @@ def chunks_by_length(lengths: Index) -> list[Index]:
 
 
 def _finish(running: _Running) -> list[bytes]:
+    """Wait for the results of a chunk."""
     if running.ready is not None:
         running.ready.synchronize()
     layout = Struct("%ds" * len(running.sizes) % tuple(running.sizes))
@@ -149,7 +176,10 @@ def _finish(running: _Running) -> list[bytes]:
 
 
 def _forward(network: RecBLR) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """Output (M, D), h (M, L, H) and conv (M, L - 1, K - 1, H) after items (M, T), from states and lengths."""
+    """Return a function of items (M, T), states and lengths.
+
+    It returns output (M, D), h (M, L, H), and conv (M, L - 1, K - 1, H) of the upper layers after the last item.
+    """
     if kernels_run(network.item_embedding.weight.device):
         from service.engine.cuda.sequence_forward import SequenceForward
 
@@ -157,7 +187,6 @@ def _forward(network: RecBLR) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor
 
     def forward(items: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         outputs, after = network(items.long(), state, lengths)
-        output = outputs[torch.arange(len(items)), lengths - 1]
-        return output, after[:, :, -1], after[:, 1:, :-1]
+        return outputs[torch.arange(len(items)), lengths - 1], after[:, :, -1], after[:, 1:, :-1]
 
     return forward

@@ -1,0 +1,1 @@
+"""Search of the embedding table: exact, or through an IVF-PQ index."""

@@ -1,197 +1,145 @@
-"""Exact top-k over the whole catalogue: one pass, filters before selection, memory that does not grow with it.
+"""Exact search of the whole catalogue on a CPU.
 
-And the place of one item in that order, for which all scores are kept at hand.
+Top-k takes one pass; the rank of one item needs all scores.
+
+Exclusions are applied before the selection, and memory does not grow with the catalogue.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
-from model.state_layout import F32
+from service.engine.arrays import F32, I64, U32
 from service.engine.jit import kernel, reduction
-from service.engine.state_codec_kernels import Index, Words
+from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
 
-# Rows whose scores are at hand at once: with four queries 8 KB, which stay in a core's first-level cache.
-_BLOCK = 512
+# Rows scored before a selection. With four queries their scores take 8 KB and stay in a core's first-level cache.
+_BLOCK_ROWS = 512
 _NO_SCALE = np.empty(0, np.float32)
-_LEAST = np.float32(-np.inf)
+_MINUS_INFINITY = np.float32(-np.inf)
 
 
-class Best(NamedTuple):
-    """Per query: rows (Q, k) best first and their scores (Q, k), of which the first found[q] are valid."""
+def exact_top_k(table: F32, queries: TopKQueries, scale: F32 = _NO_SCALE) -> TopKResult:
+    """Return the rows of `table` with the highest scores.
 
-    rows: Index
-    scores: F32
-    found: Index
+    table is (V + 1, D), and row 0 is never returned.
 
-
-class Queries(NamedTuple):
-    """What is asked: vectors (Q, D), how many rows each wants, and which it must not get.
-
-    Query q is not answered with rows[begin[q] : end[q]], nor with row 0.
+    A score is the product of query and row, times scale[row] if `scale` (V + 1,) is given. Rows with a score of -inf
+    are never returned.
     """
-
-    vectors: F32
-    counts: Index
-    rows: Words
-    begin: Index
-    end: Index
-
-    def only(self, which: Index) -> Queries:
-        """Some of the queries."""
-        return Queries(self.vectors[which], self.counts[which], self.rows, self.begin[which], self.end[which])
+    result = TopKResult.allocate(queries, len(table) - 1)
+    _search_table(table, scale, *queries, *result)
+    return result
 
 
-class TargetRanks(NamedTuple):
-    """Per query: the place (Q,) of its row among all rows and among those it may be answered with; 1 is the best.
-
-    0 is no place: the row is no answer, or lies beyond what an index has looked at.
-    """
-
-    among_all: Index
-    among_unseen: Index
-
-
-def empty(queries: Queries, items: int) -> Best:
-    """Room for the answers out of a catalogue of so many items."""
-    shape = (len(queries.counts), min(int(queries.counts.max(initial=0)), items))
-    return Best(np.empty(shape, np.int64), np.full(shape, _LEAST, np.float32), np.zeros(shape[0], np.int64))
-
-
-def exact(table: F32, queries: Queries, scale: F32 = _NO_SCALE) -> Best:
-    """The rows of `table` (V + 1, D) of the highest scores, best first; equal scores in order of row.
-
-    A score is the product of the query and the row, times scale[row] (V + 1,) if given. -inf is no answer.
-    """
-    best = empty(queries, len(table) - 1)
-    _search(
-        table,
-        scale,
-        queries.vectors,
-        queries.counts,
-        queries.rows,
-        queries.begin,
-        queries.end,
-        best.rows,
-        best.scores,
-        best.found,
+def exact_target_ranks(table: F32, queries: TopKQueries, targets: I64) -> TargetRanks:
+    """Return the ranks of rows targets (Q,); see `interfaces.Search`."""
+    result = TargetRanks.allocate(len(targets))
+    _rank_targets(
+        table, queries.vectors, targets, queries.excluded, queries.excluded_start, queries.excluded_end, *result
     )
-    return best
-
-
-def ranks(table: F32, queries: Queries, targets: Index) -> TargetRanks:
-    """Where row targets[q] (Q,) of `table` stands in the order of `exact` for query q; its count does not matter."""
-    found = TargetRanks(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64))
-    _place(
-        table,
-        queries.vectors,
-        targets,
-        queries.rows,
-        queries.begin,
-        queries.end,
-        found.among_all,
-        found.among_unseen,
-    )
-    return found
+    return result
 
 
 @kernel
-def _search(
+def _search_table(
     table: F32,
     scale: F32,
     vectors: F32,
-    counts: Index,
-    unwanted: Words,
-    begin: Index,
-    end: Index,
-    rows: Index,
+    ks: I64,
+    excluded: U32,
+    excluded_start: I64,
+    excluded_end: I64,
+    rows: I64,
     scores: F32,
-    found: Index,
+    lengths: I64,
 ) -> None:
-    barred = np.zeros(len(table), np.uint8)  # bit i: not for query i of the four at hand
-    four, block = np.zeros((4, vectors.shape[1]), np.float32), np.empty((4, _BLOCK), np.float32)
+    masks = np.zeros(len(table), np.uint8)  # bit i: the row is excluded from query i of the current four
+    four, block = np.zeros((4, vectors.shape[1]), np.float32), np.empty((4, _BLOCK_ROWS), np.float32)
     for first in range(0, len(vectors), 4):
-        asked = min(4, len(vectors) - first)
-        four[:asked] = vectors[first : first + asked]
-        for i in range(asked):
-            for row in unwanted[begin[first + i] : end[first + i]]:
-                barred[row] |= np.uint8(1 << i)
-        for start in range(1, len(table), _BLOCK):
-            part = table[start : start + _BLOCK]
-            if asked == 1:
+        count = min(4, len(vectors) - first)
+        four[:count] = vectors[first : first + count]
+        for i in range(count):
+            for row in excluded[excluded_start[first + i] : excluded_end[first + i]]:
+                masks[row] |= np.uint8(1 << i)
+        for start in range(1, len(table), _BLOCK_ROWS):
+            part = table[start : start + _BLOCK_ROWS]
+            if count == 1:
                 _score_one(part, four[0], block[0])
             else:
                 _score_four(part, four, block)
             if len(scale):
-                for i in range(asked):
+                for i in range(count):
                     for n in range(len(part)):
                         block[i, n] *= scale[start + n]
-            for i in range(asked):
+            for i in range(count):
                 q = first + i
-                k = min(counts[q], rows.shape[1])
-                found[q] = _select(block[i, : len(part)], start, barred, 1 << i, rows[q, :k], scores[q, :k], found[q])
-        for i in range(asked):
-            for row in unwanted[begin[first + i] : end[first + i]]:
-                barred[row] = 0
+                k = min(ks[q], rows.shape[1])
+                new = block[i, : len(part)]
+                lengths[q] = _select(new, start, masks, 1 << i, rows[q, :k], scores[q, :k], lengths[q])
+        for i in range(count):
+            for row in excluded[excluded_start[first + i] : excluded_end[first + i]]:
+                masks[row] = 0
 
 
 @kernel
-def _select(fresh: F32, start: int, barred: NDArray[np.uint8], bit: int, rows: Index, scores: F32, found: int) -> int:
-    """Rows start, start + 1, … with the scores `fresh` among the best so far; returns how many these are now."""
+def _select(new: F32, start: int, masks: NDArray[np.uint8], bit: int, rows: I64, scores: F32, length: int) -> int:
+    """Insert a block of rows into the best rows; return their number.
+
+    The rows start, start + 1, ... have the scores `new`. `masks` says by `bit` which of them are excluded.
+    """
     k = len(rows)
     if k == 0:
         return 0
-    least = scores[k - 1] if found == k else _LEAST
-    for n in range(len(fresh)):
-        if fresh[n] > least and not barred[start + n] & bit:
-            at = found if found < k else k - 1
-            while at > 0 and scores[at - 1] < fresh[n]:  # behind equal ones, whose rows are lower
+    least = scores[k - 1] if length == k else _MINUS_INFINITY
+    for n in range(len(new)):
+        if new[n] > least and not masks[start + n] & bit:
+            at = length if length < k else k - 1
+            while at > 0 and scores[at - 1] < new[n]:  # after equal scores, because their rows are lower
                 scores[at], rows[at] = scores[at - 1], rows[at - 1]
                 at -= 1
-            scores[at], rows[at] = fresh[n], start + n
-            found = min(found + 1, k)
-            if found == k:
+            scores[at], rows[at] = new[n], start + n
+            length = min(length + 1, k)
+            if length == k:
                 least = scores[k - 1]
-    return found
+    return length
 
 
 @kernel
-def _place(
+def _rank_targets(
     table: F32,
     vectors: F32,
-    targets: Index,
-    unwanted: Words,
-    begin: Index,
-    end: Index,
-    among_all: Index,
-    among_unseen: Index,
+    targets: I64,
+    excluded: U32,
+    excluded_start: I64,
+    excluded_end: I64,
+    among_all: I64,
+    among_unseen: I64,
 ) -> None:
     four, scores = np.zeros((4, vectors.shape[1]), np.float32), np.empty((4, len(table)), np.float32)
     for first in range(0, len(vectors), 4):
-        asked = min(4, len(vectors) - first)
-        four[:asked] = vectors[first : first + asked]
-        if asked == 1:
+        count = min(4, len(vectors) - first)
+        four[:count] = vectors[first : first + count]
+        if count == 1:
             _score_one(table, four[0], scores[0])
         else:
             _score_four(table, four, scores)
-        for i in range(asked):
+        for i in range(count):
             q, own = first + i, scores[i]
             target, score = targets[q], own[targets[q]]
-            place = 1
-            for row in range(1, target):  # of equal ones the lower rows come first
-                place += own[row] >= score
+            rank = 1
+            for row in range(1, target):  # lower rows precede the target at equal scores
+                rank += own[row] >= score
             for row in range(target + 1, len(own)):
-                place += own[row] > score
-            among_all[q] = place
-            answerable = 1
-            for row in unwanted[begin[q] : end[q]]:
-                answerable &= row != target
-                place -= (own[row] > score) | ((own[row] == score) & (row < target))
-                own[row] = score if row == target else _LEAST  # named twice, it counts once
-            among_unseen[q] = place * answerable
+                rank += own[row] > score
+            among_all[q] = rank
+            allowed = 1
+            for row in excluded[excluded_start[q] : excluded_end[q]]:
+                allowed &= row != target
+                rank -= (own[row] > score) | ((own[row] == score) & (row < target))
+                own[row] = score if row == target else _MINUS_INFINITY  # a row excluded twice counts once
+            among_unseen[q] = rank * allowed
 
 
 @reduction
@@ -205,7 +153,7 @@ def _score_one(table: F32, query: F32, scores: F32) -> None:
 
 @reduction
 def _score_four(table: F32, queries: F32, scores: F32) -> None:
-    """Each row that is loaded serves four queries."""
+    """Score four queries at once, so that each row is loaded once."""
     q0, q1, q2, q3 = queries[0], queries[1], queries[2], queries[3]
     for n in range(len(table)):
         row = table[n]

@@ -1,10 +1,10 @@
-"""Approximate top-k for large catalogues: an inverted file proposes, the float32 table decides.
+"""Approximate top-k of large catalogues with an IVF-PQ index.
 
-faiss keeps four bits for each number of an item, in lists by direction, and a query's products with all that these
-can stand for in registers; it looks into the `probes` lists nearest to the query. Lists miss the items of the longest
-vectors, whose products are high from far away, so these stand apart and every query meets all of them. What is
-proposed is scored in float32: an answer's scores and order are those of the exact search, and all that can go wrong
-is that an item was not proposed. How often it does is measured.
+faiss keeps each item as four bits per dimension, in lists by direction, and looks into the `nprobe` lists nearest to
+a query (IVF-PQ, fast scan: decision 0078). Lists miss items with long vectors, whose products are high from far away.
+The longest vectors therefore form a flat index of their own, which every query searches. All candidates are scored in
+float32, so scores and order are those of the exact search; only an item that was not proposed can be missing. The
+recall is measured when the index is built.
 """
 
 from __future__ import annotations
@@ -17,29 +17,30 @@ from typing import Any
 
 import numpy as np
 
-from model.state_layout import F32
-from service.engine.search.exact import Best, Queries, TargetRanks, empty, exact
-from service.engine.search.rescoring import DEEPEST, choose, place_among
-from service.engine.state_codec_kernels import Index
+from service.engine.arrays import F32, I64
+from service.engine.search.exact import exact_top_k
+from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
+from service.engine.search.rescoring import MAX_RANK, rank_among, rescore
 
-# From here on an index is never slower than a pass over the table: 5 to 11 times faster for most users, and 1.3 times
-# in batches of users of whom 1,000 items each are left out (loadtests/micro/engine.py).
-LARGE = 100_000
-# One item in so many stands apart. At a million items of clustered directions and log-normal lengths, recall without
-# them is 0.97 at 16 probes and 0.983 at 64, and with them 1.00 at 16.
-_ONE_APART_IN = 200
-# How many are proposed for each that is wanted, and besides, since four bits put them in a rough order; one more for
-# each that a filter may take away.
-_PER_WANTED, _BESIDES = 4, 160
-# What four bits tell apart, and so the fewest items they can be fitted to.
-_CODES = 16
-# Where more would have to be proposed, the pass over the table costs no more.
-_MOST = 4096
-_RECALL_AT = 10
-# Every item is compared with every list's centre when an index is built: with more, ten million would start slowly.
-_MOST_LISTS = 4096
+# Catalogues of at least this size get an index. There it is 5 to 11 times faster than the exact search for most
+# users, and 1.3 times for batches of users that exclude 1,000 items each (loadtests/micro/engine.py).
+MIN_INDEXED_ITEMS = 100_000
+# One item in this many is in the flat index. At a million items of clustered directions and log-normal lengths,
+# recall is 0.97 at 16 probes without a flat index, and 1.00 with it.
+_ITEMS_PER_FLAT_ITEM = 200
+# Candidates: this many per wanted item plus a constant, because four bits order items roughly, plus one for each
+# excluded item.
+_CANDIDATES_PER_ITEM, _EXTRA_CANDIDATES = 4, 160
+# Values of a four-bit code, and so the fewest items that the codes can be trained on.
+_CODE_VALUES = 16
+# With more candidates than this the exact search is as fast.
+_MAX_CANDIDATES = 4096
+_RECALL_K = 10
+# Building compares every item with the centre of every list (decision 0061).
+_MAX_LISTS = 4096
 _PROBES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
-# Processors by OpenBLAS' names today, as the one in faiss' wheel calls what it has for them.
+_ROWS_PER_ADD = 1 << 16
+# Names of processors in current OpenBLAS releases -> the names that the OpenBLAS in faiss' wheel knows.
 _BLAS_CORES = {
     "Haswell": "Haswell",
     "Zen": "Zen",
@@ -52,125 +53,157 @@ _BLAS_VARIABLE = "OPENBLAS_CORETYPE"
 _log = logging.getLogger(__name__)
 
 
-class ApproximateIndex:
-    """An index over a table (V + 1, D); immutable after `build`, and safe to share between threads."""
+class IvfPqIndex:
+    """Index over a table (V + 1, D).
+
+    Immutable after `build`, and safe to share between threads.
+    """
 
     def __init__(self, table: F32) -> None:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-        faiss = _faiss()
-        # A server's workers share the cores. The BLAS that came with this import has threads of its own.
+        faiss = _import_faiss()
+        # Worker processes share the cores. faiss brings a BLAS with threads of its own.
         threadpool_limits(limits=1, user_api="blas")
         self._set_threads = faiss.omp_set_num_threads
         self._set_threads(1)
         self._table, self.recall = table, 0.0
         by_length = 1 + np.argsort(-np.linalg.norm(table[1:], axis=1), kind="stable")
-        width, apart = table.shape[1], max(_CODES, (len(table) - 1) // _ONE_APART_IN)
-        flat: Any = faiss.IndexPQFastScan(width, width, 4, faiss.METRIC_INNER_PRODUCT)
-        flat.pq.cp.min_points_per_centroid = 1
-        self._apart = faiss.IndexIDMap(flat)
-        longest, rows = np.sort(by_length[:apart]), np.sort(by_length[apart:])
-        self._apart.train(table[longest])
-        self._apart.add_with_ids(table[longest], longest)
-        lists = max(1, min(2 * int(np.sqrt(len(table))), _MOST_LISTS, len(rows) // 8))
-        self._centres = faiss.IndexFlatIP(width)
-        index: Any = faiss.IndexIVFPQFastScan(self._centres, width, lists, width, 4, faiss.METRIC_INNER_PRODUCT)
-        index.by_residual = False  # so that a query's tables serve all lists
-        index.cp.spherical = True
-        index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = 6, 64, 1
-        index.pq.cp.min_points_per_centroid = 1
-        index.train(table[rows[:: max(1, len(rows) // (lists * 64))]])
-        for start in range(0, len(rows), 1 << 16):  # in parts: a copy of the whole table would be large
-            part = rows[start : start + (1 << 16)]
-            index.add_with_ids(table[part], part)
-        self._index = index
+        flat_items = max(_CODE_VALUES, (len(table) - 1) // _ITEMS_PER_FLAT_ITEM)
+        self._flat = _flat_index(faiss, table, np.sort(by_length[:flat_items]))
+        # faiss does not own the quantizer, so it has to live as long as the index.
+        self._quantizer = faiss.IndexFlatIP(table.shape[1])
+        self._lists = _list_index(faiss, self._quantizer, table, np.sort(by_length[flat_items:]))
 
     @classmethod
-    def build(cls, table: F32, samples: F32, minimum: float) -> ApproximateIndex | None:
-        """The index with the fewest probes whose recall@10 on `samples` (S, D) is at least `minimum`, if one has."""
-        began = time.monotonic()
-        index, nothing = cls(table), np.zeros(len(samples), np.int64)
-        wanted = Queries(samples, np.full(len(samples), _RECALL_AT), np.empty(0, np.uint32), nothing, nothing)
-        truth = exact(table, wanted)
+    def build(cls, table: F32, samples: F32, min_recall: float) -> IvfPqIndex | None:
+        """Build the index with the fewest probes that reach the recall.
+
+        Args:
+            table: item vectors (V + 1, D), row 0 unused.
+            samples: queries (S, D) on which recall@10 is measured.
+            min_recall: the lowest acceptable recall@10.
+
+        Returns:
+            The index, or None if no number of probes reaches `min_recall`.
+        """
+        started = time.monotonic()
+        index = cls(table)
+        queries = TopKQueries.without_exclusions(samples, _RECALL_K)
+        expected = exact_top_k(table, queries)
         for probes in _PROBES:
-            index._index.nprobe = probes
-            index.recall = _recall(index._propose(wanted), truth)
-            if index.recall >= minimum:
-                spent = time.monotonic() - began
-                _log.info("indexed %d items in %.1f s: recall@10 is %.4f", len(table) - 1, spent, index.recall)
+            index._lists.nprobe = probes
+            index.recall = _recall(index._search_candidates(queries), expected)
+            if index.recall >= min_recall:
+                seconds = time.monotonic() - started
+                _log.info(
+                    "built the search index: items=%d seconds=%.1f recall@10=%.4f",
+                    len(table) - 1,
+                    seconds,
+                    index.recall,
+                )
                 return index
-        _log.warning("recall@10 of the index is %.4f, below RECBLR_MIN_RECALL: search stays exact", index.recall)
+        _log.warning(
+            "search index refused, search stays exact: recall@10=%.4f is below RECBLR_MIN_RECALL=%g",
+            index.recall,
+            min_recall,
+        )
         return None
 
-    def search(self, queries: Queries) -> Best:
-        """As `retrieval.exact`, but for what the index does not propose.
+    def top_k(self, queries: TopKQueries) -> TopKResult:
+        """Return the best rows, except those that the index does not propose.
 
-        Queries that filters leave with fewer than they want, or that want very many, are answered exactly.
+        Queries that exclusions leave with fewer rows than they ask for, or that ask for very many, are answered by
+        the exact search.
         """
-        best = self._propose(queries)
-        short = np.flatnonzero(best.found < np.minimum(queries.counts, len(self._table) - 1))
+        result = self._search_candidates(queries)
+        short = np.flatnonzero(result.lengths < np.minimum(queries.k, len(self._table) - 1))
         if short.size:
-            again = exact(self._table, queries.only(short))
-            width = again.rows.shape[1]
-            best.rows[short, :width], best.scores[short, :width] = again.rows, again.scores
-            best.found[short] = again.found
-        return best
+            exact = exact_top_k(self._table, queries.take(short))
+            width = exact.rows.shape[1]
+            result.rows[short, :width], result.scores[short, :width] = exact.rows, exact.scores
+            result.lengths[short] = exact.lengths
+        return result
 
-    def ranks(self, queries: Queries, targets: Index) -> TargetRanks:
-        """As `retrieval.places` among what `search` finds, down to place 100: whatever is beyond has place 0.
+    def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
+        """Return the targets' ranks among the results of `top_k`.
 
-        An item of the index that is not proposed has the place that its score would give it.
+        Ranks beyond MAX_RANK are 0 (decision 0056).
+
+        A target that the index does not propose gets the rank of its score.
         """
-        depth = np.full(len(targets), min(DEEPEST, len(self._table) - 1))
-        asked = Queries(queries.vectors, depth, queries.rows, queries.begin, queries.end)
-        best, found = (
-            self.search(asked),
-            TargetRanks(np.empty(len(targets), np.int64), np.empty(len(targets), np.int64)),
-        )
-        place_among(
+        depth = np.full(len(targets), min(MAX_RANK, len(self._table) - 1))
+        best, ranks = self.top_k(queries._replace(k=depth)), TargetRanks.allocate(len(targets))
+        rank_among(
             self._table,
             queries.vectors,
             targets,
-            queries.rows,
-            queries.begin,
-            queries.end,
-            best.rows,
-            best.scores,
-            best.found,
-            found.among_all,
-            found.among_unseen,
+            queries.excluded,
+            queries.excluded_start,
+            queries.excluded_end,
+            *best,
+            *ranks,
         )
-        return found
+        return ranks
 
-    def _propose(self, queries: Queries) -> Best:
-        """The best of what the index proposes, which may be too few; nothing where too many would be needed."""
-        best = empty(queries, len(self._table) - 1)
-        filtered = int((queries.end - queries.begin).max(initial=0))
-        wanted = int(queries.counts.max(initial=0))
-        proposed = min(_PER_WANTED * wanted + _BESIDES + filtered, len(self._table) - 1)
-        if wanted and proposed <= _MOST:
-            self._set_threads(1)  # OpenMP keeps this setting for each calling thread
-            parts = [part.search(queries.vectors, proposed)[1] for part in (self._index, self._apart)]
-            choose(
+    def _search_candidates(self, queries: TopKQueries) -> TopKResult:
+        """Return the best of the index's candidates, possibly too few.
+
+        The result is empty if more than _MAX_CANDIDATES would be needed.
+        """
+        result = TopKResult.allocate(queries, len(self._table) - 1)
+        excluded = int((queries.excluded_end - queries.excluded_start).max(initial=0))
+        wanted = int(queries.k.max(initial=0))
+        count = min(_CANDIDATES_PER_ITEM * wanted + _EXTRA_CANDIDATES + excluded, len(self._table) - 1)
+        if wanted and count <= _MAX_CANDIDATES:
+            self._set_threads(1)  # OpenMP keeps this setting per calling thread
+            parts = [index.search(queries.vectors, count)[1] for index in (self._lists, self._flat)]
+            rescore(
                 self._table,
                 queries.vectors,
-                queries.counts,
-                queries.rows,
-                queries.begin,
-                queries.end,
+                queries.k,
+                queries.excluded,
+                queries.excluded_start,
+                queries.excluded_end,
                 np.concatenate(parts, axis=1),
-                best.rows,
-                best.scores,
-                best.found,
+                *result,
             )
-        return best
+        return result
 
 
-def _faiss() -> ModuleType:
-    """The library: a large one, which only large catalogues need.
+def _flat_index(faiss: ModuleType, table: F32, rows: I64) -> Any:  # noqa: ANN401 - faiss has no types
+    """Index of `rows` that compares a query with every one of them."""
+    width = table.shape[1]
+    codes: Any = faiss.IndexPQFastScan(width, width, 4, faiss.METRIC_INNER_PRODUCT)
+    codes.pq.cp.min_points_per_centroid = 1
+    index: Any = faiss.IndexIDMap(codes)
+    index.train(table[rows])
+    index.add_with_ids(table[rows], rows)
+    return index
 
-    Its wheel brings an OpenBLAS from 2021 that takes a processor it does not know for one of 2004, and then builds an
-    index three times slower. numpy's own knows more of them, and is asked.
+
+def _list_index(faiss: ModuleType, quantizer: Any, table: F32, rows: I64) -> Any:  # noqa: ANN401
+    """Index of `rows` in lists by direction; `quantizer` assigns the lists."""
+    width = table.shape[1]
+    lists = max(1, min(2 * int(np.sqrt(len(table))), _MAX_LISTS, len(rows) // 8))
+    index: Any = faiss.IndexIVFPQFastScan(quantizer, width, lists, width, 4, faiss.METRIC_INNER_PRODUCT)
+    index.by_residual = False  # one set of look-up tables per query serves all lists
+    index.cp.spherical = True
+    index.cp.niter, index.cp.max_points_per_centroid, index.cp.min_points_per_centroid = 6, 64, 1
+    index.pq.cp.min_points_per_centroid = 1
+    index.train(table[rows[:: max(1, len(rows) // (lists * 64))]])
+    for start in range(0, len(rows), _ROWS_PER_ADD):  # in parts, because a copy of the whole table would be large
+        part = rows[start : start + _ROWS_PER_ADD]
+        index.add_with_ids(table[part], part)
+    return index
+
+
+def _import_faiss() -> ModuleType:
+    """Import faiss with its BLAS set to this processor.
+
+    Only large catalogues need faiss. Its wheel brings an OpenBLAS of 2021, which takes an unknown processor for one
+    of 2004 and then builds an index three times slower (decision 0047). numpy's OpenBLAS knows more processors. A
+    processor that the user has set stays as it is.
     """
     from threadpoolctl import threadpool_info
 
@@ -179,7 +212,7 @@ def _faiss() -> ModuleType:
     if core is None or _BLAS_VARIABLE in os.environ:
         import faiss
     else:
-        os.environ[_BLAS_VARIABLE] = core  # read once, while the library is loaded
+        os.environ[_BLAS_VARIABLE] = core  # OpenBLAS reads it once, when it is loaded
         try:
             import faiss
         finally:
@@ -187,7 +220,10 @@ def _faiss() -> ModuleType:
     return faiss
 
 
-def _recall(found: Best, truth: Best) -> float:
-    """The share of the exact answers' places that went to an item as good, which among equal ones may be another."""
-    last = truth.scores[:, -1:]
+def _recall(found: TopKResult, expected: TopKResult) -> float:
+    """Return the fraction of results that score as high as exact ones.
+
+    Items with equal scores are interchangeable.
+    """
+    last = expected.scores[:, -1:]
     return float(np.mean(found.scores >= last - 1e-5 * np.abs(last)))

@@ -1,94 +1,105 @@
-"""The kernels behind an index: what it proposes is scored in float32 and put in order."""
+"""Kernels that score an index's candidates in float32.
+
+Scores and order of the results are therefore exact.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from model.state_layout import F32
+from service.engine.arrays import F32, I64, U32
 from service.engine.jit import kernel, reduction
-from service.engine.state_codec_kernels import Index, Words
 
-# How far down the order an item's place is looked for.
-DEEPEST = 100
+# Largest rank of a target that an index reports.
+MAX_RANK = 100
 
 
 @kernel
-def choose(
+def rescore(
     table: F32,
     vectors: F32,
-    counts: Index,
-    unwanted: Words,
-    begin: Index,
-    end: Index,
-    proposed: Index,
-    rows: Index,
+    ks: I64,
+    excluded: U32,
+    excluded_start: I64,
+    excluded_end: I64,
+    candidates: I64,
+    rows: I64,
     scores: F32,
-    found: Index,
+    lengths: I64,
 ) -> None:
-    """The best of the proposed rows (Q, P), none of which may come twice, by their scores in float32; -1 is none."""
+    """Write the best of each query's candidates (Q, C).
+
+    A candidate of -1 is ignored. No candidate may occur twice within a query.
+    """
     for q in range(len(vectors)):
-        k, not_these = min(counts[q], rows.shape[1]), unwanted[begin[q] : end[q]]
+        k, without = min(ks[q], rows.shape[1]), excluded[excluded_start[q] : excluded_end[q]]
         n = 0
-        for row in proposed[q]:
+        for row in candidates[q]:
             if row > 0:
-                n = _consider(row, _score(table[row], vectors[q]), not_these, rows[q, :k], scores[q, :k], n)
-        found[q] = n
+                n = _insert(row, _score(table[row], vectors[q]), without, rows[q, :k], scores[q, :k], n)
+        lengths[q] = n
 
 
 @kernel
-def place_among(
+def rank_among(
     table: F32,
     vectors: F32,
-    targets: Index,
-    unwanted: Words,
-    begin: Index,
-    end: Index,
-    rows: Index,
+    targets: I64,
+    excluded: U32,
+    excluded_start: I64,
+    excluded_end: I64,
+    rows: I64,
     scores: F32,
-    found: Index,
-    among_all: Index,
-    among_unseen: Index,
+    lengths: I64,
+    among_all: I64,
+    among_unseen: I64,
 ) -> None:
-    """Places from the best rows that are wanted, and from the unwanted ones, all of which are scored."""
+    """Write each target's ranks.
+
+    They follow from the query's best rows, and from the excluded rows, which are all scored.
+    """
     for q in range(len(vectors)):
-        target, not_these = targets[q], unwanted[begin[q] : end[q]]
-        score, place = _score(table[target], vectors[q]), 1
-        for n in range(found[q]):
+        target, without = targets[q], excluded[excluded_start[q] : excluded_end[q]]
+        score, rank = _score(table[target], vectors[q]), 1
+        for n in range(lengths[q]):
             if rows[q, n] != target:
-                place += (scores[q, n] > score) | ((scores[q, n] == score) & (rows[q, n] < target))
-        among_unseen[q] = place if place <= DEEPEST and not _is_among(target, not_these) else 0
-        for n in range(len(not_these)):
-            if place > DEEPEST:
+                rank += (scores[q, n] > score) | ((scores[q, n] == score) & (rows[q, n] < target))
+        among_unseen[q] = rank if rank <= MAX_RANK and not _contains(without, target) else 0
+        for n in range(len(without)):
+            if rank > MAX_RANK:
                 break
-            row = not_these[n]
+            row = without[n]
             other = _score(table[row], vectors[q])
             if row != target and (other > score or (other == score and row < target)):
-                place += not _is_among(row, not_these[:n])
-        among_all[q] = place if place <= DEEPEST else 0
+                rank += not _contains(without[:n], row)
+        among_all[q] = rank if rank <= MAX_RANK else 0
 
 
 @kernel
-def _consider(row: int, score: np.float32, unwanted: Words, rows: Index, scores: F32, found: int) -> int:
-    """Give the row its place among the best so far, equal ones in order of row; returns how many these are now."""
+def _insert(row: int, score: np.float32, excluded: U32, rows: I64, scores: F32, length: int) -> int:
+    """Insert a row into the best rows; return their number.
+
+    Equal scores are in order of row.
+    """
     k = len(rows)
-    if k == 0 or (found == k and score < scores[k - 1]) or _is_among(row, unwanted):
-        return found
-    if found == k:
+    if k == 0 or (length == k and score < scores[k - 1]) or _contains(excluded, row):
+        return length
+    if length == k:
         if score == scores[k - 1] and row > rows[k - 1]:
-            return found
-        found -= 1
-    at = found
+            return length
+        length -= 1
+    at = length
     while at > 0 and (scores[at - 1] < score or (scores[at - 1] == score and rows[at - 1] > row)):
         scores[at], rows[at] = scores[at - 1], rows[at - 1]
         at -= 1
     scores[at], rows[at] = score, row
-    return found + 1
+    return length + 1
 
 
 @kernel
-def _is_among(row: int, some: Words) -> bool:
+def _contains(rows: U32, row: int) -> bool:
     hits = 0
-    for other in some:
+    for other in rows:
         hits += other == row
     return hits > 0
 

@@ -1,7 +1,8 @@
-"""A Redis Cluster: each call goes to the primary that owns its slot, those of one primary in one exchange.
+"""A Redis Cluster.
 
-The client library's own cluster client repeats calls whose outcome is unknown, and cannot ask a connection to WAIT
-for what it wrote. Here a call is sent again only when the server says that it did nothing with it.
+Each call goes to the primary that owns its slot, and the calls of one primary share a pipeline. Decision 0029
+says why the client library's cluster client is not used. A call is sent again only after a reply that says that the
+server did nothing: MOVED, ASK, TRYAGAIN or CLUSTERDOWN.
 """
 
 from __future__ import annotations
@@ -11,58 +12,68 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
-from functools import cache
 from typing import Any
 from zlib import crc32
 
-from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MasterDownError, MovedError, ResponseError, TryAgainError
 
 from service.core.errors import StoreUnavailable
 from service.store.errors import StoreUnreachableError
-from service.store.redis.layout import TAGS, Script
-from service.store.redis.node import Call, Node
+from service.store.redis.deployment import Call
+from service.store.redis.lua_scripts import Script
+from service.store.redis.node import Node
+from service.store.redis.slots import parse_slots, slot_of, used_slots
 from service.store.redis.url import Address
 
-# A slot that is being moved or has just lost its primary: the others of the batch must not wait long for it.
-_ROUNDS = 4
+# Bounds for a slot that is being moved or has lost its primary: the other users of the batch wait that long.
+_MAX_ATTEMPTS = 4
 _PAUSE_SECONDS = 0.02
 _REFRESH_PAUSE_SECONDS = 0.1
 
 
 class Cluster:
-    """See `Deployment` in redis.py. `seeds` are some of its nodes; the others are found by asking those."""
+    """A `Deployment` of several primaries.
 
-    def __init__(self, seeds: Sequence[Address], make_node: Callable[[Address], Node], budget: float) -> None:
+    The map from slots to primaries comes from CLUSTER SLOTS, and is read again whenever a reply or an error shows
+    that it may be out of date.
+    """
+
+    def __init__(
+        self, seeds: Sequence[Address], make_node: Callable[[Address], Node], timeout_seconds: float
+    ) -> None:
+        """Find the cluster through any of the nodes at `seeds`.
+
+        `make_node` connects to the node at an address.
+        """
         self._seeds = tuple(seeds)
         self._make_node = make_node
-        self._budget = budget
+        self._timeout = timeout_seconds
         self._nodes: dict[Address, Node] = {}
         self._owners: dict[int, Address] = {}  # by slot, for the slots of our keys
         self._refresh_task: asyncio.Task[None] | None = None
 
     async def run(self, script: Script, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
         """See `Deployment.run`."""
-        deadline = asyncio.get_running_loop().time() + self._budget
+        deadline = asyncio.get_running_loop().time() + self._timeout
         replies: list[Any] = [None] * len(calls)
-        asked: dict[str, Address] = {}  # by user's key: where a slot that is being moved is said to be
+        asked: dict[str, Address] = {}  # by the call's first key: the server that ASK named
         left = list(range(len(calls)))
-        for attempt in range(_ROUNDS):
+        for attempt in range(_MAX_ATTEMPTS):
             groups: dict[tuple[Address | None, bool], list[int]] = {}
             for index in left:
                 key = calls[index].keys[0]
-                owner = self._owners.get(_slot(key))
+                owner = self._owners.get(slot_of(key))
                 groups.setdefault((asked.get(key, owner), key in asked), []).append(index)
             await asyncio.gather(
                 *(
-                    self._run_group(deadline, script, calls, load or attempt > 0, where, asking, group, replies)
-                    for (where, asking), group in groups.items()
+                    self._run_group(deadline, script, calls, load or attempt > 0, address, asking, group, replies)
+                    for (address, asking), group in groups.items()
                 )
             )
-            left, unsettled = self._sent_elsewhere(calls, left, replies, asked)
+            left, pause = self._redirected(calls, left, replies, asked)
             if not left:
                 break
-            if unsettled:
+            if pause:
                 await asyncio.sleep(_PAUSE_SECONDS)
         for index in left:
             replies[index] = self._unavailable("is moving the user's data")
@@ -74,100 +85,106 @@ class Cluster:
         script: Script,
         calls: Sequence[Call],
         load: bool,
-        where: Address | None,
+        address: Address | None,
         asking: bool,
         group: list[int],
         replies: list[Any],
     ) -> None:
-        """Send the calls of `group` to one node and put what comes back among `replies`."""
+        """Run the calls at the indices `group` on one node; fill `replies`."""
         try:
-            if where is None:
+            if address is None:
                 raise self._unavailable("has no server for the user's data")
-            wanted = [calls[index] for index in group]
-            found = await self._node(where).run_until(deadline, script, wanted, load=load, asking=asking)
+            selected = [calls[index] for index in group]
+            found = await self._node(address).run_until(deadline, script, selected, load=load, asking=asking)
         except StoreUnavailable as error:
             found = [error] * len(group)
             self._refresh_soon()
         for index, reply in zip(group, found, strict=True):
-            # An empty host means the one that was asked.
-            if isinstance(reply, AskError) and not reply.host and where is not None:
-                reply.node_addr = reply.host, reply.port = where.host, reply.port
+            # ASK with an empty host means the server that replied.
+            if isinstance(reply, AskError) and not reply.host and address is not None:
+                reply.node_addr = reply.host, reply.port = address.host, reply.port
             replies[index] = reply
 
-    def _sent_elsewhere(
+    def _redirected(
         self, calls: Sequence[Call], left: list[int], replies: list[Any], asked: dict[str, Address]
     ) -> tuple[list[int], bool]:
-        """Which of `left` did nothing and may be sent again, and whether that should wait a moment."""
+        """Return the calls to send again, and whether to pause before.
+
+        Updates `asked` and the owners from the replies.
+        """
         again: list[int] = []
-        unsettled = False
-        overtaken: set[str] = set()
+        pause = False
+        done: set[str] = set()
         for index in reversed(left):
             reply, key = replies[index], calls[index].keys[0]
             if not isinstance(reply, AskError | TryAgainError | ClusterDownError) or isinstance(
                 reply, MasterDownError
             ):
-                overtaken.add(key)
-            elif key in overtaken:
-                # A later call of the same user took effect; sent again, this one would come after it.
+                done.add(key)
+            elif key in done:
+                # A later call of the same user took effect, so sending this one again would break the order.
                 replies[index] = self._unavailable("is moving the user's data")
             else:
                 again.append(index)
         for index in reversed(again):
             reply, key = replies[index], calls[index].keys[0]
-            if isinstance(reply, MovedError):
-                self._owners[_slot(key)] = Address(reply.host, reply.port)
+            if isinstance(reply, MovedError):  # a subclass of AskError
+                self._owners[slot_of(key)] = Address(reply.host, reply.port)
                 asked.pop(key, None)
                 self._refresh_soon()
             elif isinstance(reply, AskError):
                 asked[key] = Address(reply.host, reply.port)
             else:
                 asked.pop(key, None)
-                unsettled = True
+                pause = True
                 self._refresh_soon()
-        return again[::-1], unsettled
+        return again[::-1], pause
 
     async def scan(self, cursor: str, pattern: str, count: int) -> tuple[list[bytes], str]:
-        """See `Deployment.scan`: one primary after the other, and all over again once a slot has another owner."""
+        """See `Deployment.scan`.
+
+        Scans one primary after the other, and starts again if a slot changes its owner.
+        A cursor is "<checksum of the owners>/<number of the primary>/<cursor of that primary>".
+        """
         primaries = self._primaries()
         if not primaries:
             raise self._unavailable("cannot be reached or is not ready")
-        layout = str(crc32(repr(sorted(self._owners.items())).encode()))
-        begun, _, rest = cursor.partition("/")
-        place, _, within = rest.partition("/") if begun == layout else ("0", "", "")
-        number = int(place)
+        owners = str(crc32(repr(sorted(self._owners.items())).encode()))
+        seen_owners, _, rest = cursor.partition("/")
+        position, _, within = rest.partition("/") if seen_owners == owners else ("0", "", "")
+        number = int(position)
         while True:
             keys, following = await primaries[number].scan(within, pattern, count)
             if following:
-                return keys, f"{layout}/{number}/{following}"
+                return keys, f"{owners}/{number}/{following}"
             number, within = number + 1, ""
             if keys or number == len(primaries):
-                return keys, f"{layout}/{number}/" if number < len(primaries) else ""
+                return keys, f"{owners}/{number}/" if number < len(primaries) else ""
 
     async def ping(self) -> None:
-        """See `Deployment.ping`. A cluster is up while one primary answers: its users can be served."""
+        """See `Deployment.ping`. One primary that answers is enough."""
         primaries = self._primaries()
-        failures = await asyncio.gather(*(node.ping() for node in primaries), return_exceptions=True)
-        failed = [failure for failure in failures if failure is not None]
-        if failed or not primaries:
+        results = await asyncio.gather(*(node.ping() for node in primaries), return_exceptions=True)
+        failures = [result for result in results if result is not None]
+        if failures or not primaries:
             self._refresh_soon()
-        if len(failed) == len(primaries):
-            raise failed[0] if failed else self._unavailable("cannot be reached or is not ready")
+        if len(failures) == len(primaries):
+            raise failures[0] if failures else self._unavailable("cannot be reached or is not ready")
 
     async def check(self) -> None:
         """See `Deployment.check`."""
         try:
             await self._refresh()
         except StoreUnavailable:
-            # What is wrong with the first is what the operator should read.
             seed = self._make_node(self._seeds[0])
             try:
                 await seed.check(cluster=True)
             finally:
                 await seed.close()
             raise StoreUnreachableError(
-                f"{seed.place} cannot tell the cluster's nodes; correct the state URL."
+                f"{seed.name} cannot tell the cluster's nodes; correct the state URL."
             ) from None
-        if len(self._owners) < len(_slots()):
+        if len(self._owners) < len(used_slots()):
             raise StoreUnreachableError(
                 "the Redis cluster has slots without a server; complete it (redis-cli --cluster fix)."
             )
@@ -190,64 +207,40 @@ class Cluster:
         return self._nodes[address]
 
     def _refresh_soon(self) -> None:
-        """Ask anew which primary owns what, at most every `_REFRESH_PAUSE_SECONDS`."""
+        """Read the owners again, in the background and not too often."""
         if self._refresh_task is None:
-            self._refresh_task = asyncio.create_task(self._refresh_quietly(), context=Context())
+            self._refresh_task = asyncio.create_task(self._refresh_and_pause(), context=Context())
 
-    async def _refresh_quietly(self) -> None:
-        with suppress(StoreUnavailable):  # the next call that fails asks again
+    async def _refresh_and_pause(self) -> None:
+        with suppress(StoreUnavailable):  # the next call that fails starts another refresh
             await self._refresh()
         await asyncio.sleep(_REFRESH_PAUSE_SECONDS)
         self._refresh_task = None
 
     async def _refresh(self) -> None:
-        """Learn the owners from the first node that answers; raises `StoreUnavailable` if none does."""
+        """Read the owners; raises `StoreUnavailable` if no node answers."""
         known = list(self._nodes)
-        random.shuffle(known)  # one whose view is old must not be asked every time
+        random.shuffle(known)  # so that a node with an outdated view is not asked every time
         for address in dict.fromkeys((*known, *self._seeds)):
-            # A node that hangs must leave time to ask the others.
-            deadline = asyncio.get_running_loop().time() + self._budget / 4
+            # A quarter of the timeout each, so that a node that hangs leaves time for the others.
+            deadline = asyncio.get_running_loop().time() + self._timeout / 4
             try:
-                [ranges] = await self._node(address).exchange([("CLUSTER", "SLOTS")], deadline)
+                [ranges] = await self._node(address).pipeline([("CLUSTER", "SLOTS")], deadline)
             except StoreUnavailable:
                 continue
-            # A node that was taken out of the cluster knows of no slots.
+            # A node that was removed from the cluster reports no slots.
             if not isinstance(ranges, ResponseError) and ranges:
-                return await self._learn(ranges, address)
+                return await self._update_owners(ranges, address)
         raise self._unavailable("cannot be reached or is not ready")
 
-    async def _learn(self, ranges: Sequence[Sequence[Any]], teller: Address) -> None:
-        owners: dict[int, Address] = {}
-        for first, last, primary, *_ in ranges:
-            for slot in _slots():
-                if first <= slot <= last:
-                    owners[slot] = _address(primary, teller)
-        self._owners = owners
-        members = {_address(server, teller) for _, _, *servers in ranges for server in servers}
+    async def _update_owners(self, ranges: Sequence[Sequence[Any]], source: Address) -> None:
+        """Apply the reply of `source` to CLUSTER SLOTS."""
+        self._owners, members = parse_slots(ranges, source)
         for address in members:
             self._node(address)
         gone = [self._nodes.pop(address) for address in list(self._nodes) if address not in members]
         for node in gone:
             await node.close()
 
-    def _unavailable(self, what: str) -> StoreUnavailable:
-        return StoreUnavailable(f"the event log {what}", for_log=f"the Redis cluster {what}")
-
-
-def _address(server: Sequence[Any], teller: Address) -> Address:
-    host = (server[0] or b"").decode()
-    return Address(host if host not in ("", "?") else teller.host, server[1])
-
-
-@cache
-def _slots() -> frozenset[int]:
-    return frozenset(key_slot(tag.encode()) for tag in TAGS)
-
-
-@cache
-def _slot_of_tag(tag: str) -> int:
-    return key_slot(tag.encode())
-
-
-def _slot(key: str) -> int:
-    return _slot_of_tag(key[: key.index("}") + 1])
+    def _unavailable(self, problem: str) -> StoreUnavailable:
+        return StoreUnavailable(f"the event log {problem}", for_log=f"the Redis cluster {problem}")

@@ -1,4 +1,4 @@
-"""Pools of connections to the servers of a deployment, with every time-out and retry chosen here."""
+"""Connection pools, with their timeouts and without retries."""
 
 from __future__ import annotations
 
@@ -12,42 +12,55 @@ from redis.backoff import NoBackoff
 from service.store.redis.url import Address, Target
 
 
-def server_pool(target: Target, address: Address, budget: float) -> ConnectionPool:
-    """Connections to the one server at `address`."""
-    return ConnectionPool(**_server(target, address, budget))
+def server_pool(target: Target, address: Address, timeout_seconds: float) -> ConnectionPool:
+    """Return a pool of connections to the server at `address`."""
+    return ConnectionPool(**_server_options(target, address, timeout_seconds))
 
 
-def shared_pool(target: Target, address: Address, budget: float, most: int) -> BlockingConnectionPool:
-    """As `server_pool`, but who finds all of `most` connections taken waits for one."""
-    return BlockingConnectionPool(max_connections=most, timeout=None, **_server(target, address, budget))
+def blocking_pool(
+    target: Target, address: Address, timeout_seconds: float, max_connections: int
+) -> BlockingConnectionPool:
+    """Return a pool that makes callers wait when `max_connections` are in use."""
+    options = _server_options(target, address, timeout_seconds)
+    return BlockingConnectionPool(max_connections=max_connections, timeout=None, **options)
 
 
-def primary_pool(target: Target, budget: float) -> ConnectionPool:
-    """Connections to whichever server the sentinels call the primary when a connection is opened."""
-    # A sentinel that hangs must leave time to ask the next one and to connect to the primary.
-    patience = {"socket_timeout": budget / 4, "socket_connect_timeout": budget / 4, "retry": _never_again()}
+def primary_pool(target: Target, timeout_seconds: float) -> ConnectionPool:
+    """Return a pool of connections to the primary.
+
+    Opening a connection asks the sentinels which server that is.
+    """
+    # A quarter of the timeout, so that a sentinel that hangs leaves time for the next one and for the primary.
+    quarter = timeout_seconds / 4
+    timeouts = {"socket_timeout": quarter, "socket_connect_timeout": quarter, "retry": _no_retry()}
     tls = {name: value for name, value in target.options.items() if name.startswith("ssl_")}
-    sentinels = Sentinel(target.addresses, sentinel_kwargs={**patience, **tls, "ssl": target.tls})  # type: ignore[no-untyped-call]
-    return SentinelConnectionPool(target.service, sentinels, ssl=target.tls, **_options(target, budget))  # type: ignore[no-untyped-call]
+    sentinels = Sentinel(target.addresses, sentinel_kwargs={**timeouts, **tls, "ssl": target.tls})  # type: ignore[no-untyped-call]
+    options = _options(target, timeout_seconds)
+    return SentinelConnectionPool(target.service, sentinels, ssl=target.tls, **options)  # type: ignore[no-untyped-call]
 
 
-def _server(target: Target, address: Address, budget: float) -> dict[str, Any]:
+def _server_options(target: Target, address: Address, timeout_seconds: float) -> dict[str, Any]:
     kind = SSLConnection if target.tls else Connection
-    return {"connection_class": kind, "host": address.host, "port": address.port, **_options(target, budget)}
+    return {
+        "connection_class": kind,
+        "host": address.host,
+        "port": address.port,
+        **_options(target, timeout_seconds),
+    }
 
 
-def _options(target: Target, budget: float) -> dict[str, Any]:
+def _options(target: Target, timeout_seconds: float) -> dict[str, Any]:
     return {
         **target.options,
-        "retry": _never_again(),
-        # The budget is one timer around a whole exchange; the client's own would be set anew for every reply.
+        "retry": _no_retry(),
+        # `Node.pipeline` has one timeout for a whole pipeline; the client's own would start anew for every reply.
         "socket_timeout": None,
-        "socket_connect_timeout": budget,
+        "socket_connect_timeout": timeout_seconds,
         "decode_responses": False,
         "protocol": 2,
     }
 
 
-def _never_again() -> Retry:
-    # Some of the client's defaults repeat even scripts, and nothing recognises an append without an event_id.
+def _no_retry() -> Retry:
+    # Some of the client's defaults repeat scripts too, and nothing recognises a repeated append without an event_id.
     return Retry(NoBackoff(), 0)

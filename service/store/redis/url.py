@@ -1,4 +1,4 @@
-"""What a Redis URL says: which kind of deployment, where, as whom, over TLS or not."""
+"""Redis URLs: kind of deployment, addresses, credentials and TLS options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.store.errors import StoreRefusedError
 
 SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
-_PORT, _SENTINEL_PORT = 6379, 26379
+_DEFAULT_PORT, _DEFAULT_SENTINEL_PORT = 6379, 26379
 _FORMS = {
     "": "redis://[user:password@]host[:port][/db]",
     "sentinel": "redis+sentinel://[user:password@]host[:port][,host[:port]…]/name-of-the-primary[/db]",
@@ -21,7 +21,7 @@ _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 class Address(NamedTuple):
-    """Where a server listens."""
+    """Host and port of a server."""
 
     host: str
     port: int
@@ -32,10 +32,13 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A deployment: `kind` is "" for one server, "sentinel" or "cluster".
+    """A parsed Redis URL.
 
-    `addresses` are the server, the sentinels, or some nodes of the cluster; `service` is what the sentinels call the
-    primary. `options` are the client library's arguments of a connection: user, password, database and TLS files.
+    kind       "" for one server, "sentinel" or "cluster".
+    addresses  the server, the sentinels, or some nodes of the cluster.
+    tls        whether connections use TLS.
+    options    arguments for the client library's connections: user, password, database and TLS files.
+    service    the sentinels' name for the primary, otherwise "".
     """
 
     kind: str
@@ -46,18 +49,18 @@ class Target:
 
 
 def parse_url(url: str) -> Target:
-    """The deployment that `url` names, whose scheme is one of `SCHEMES`; raises `StoreRefusedError`."""
+    """Parse a URL with one of `SCHEMES`; raises `StoreRefusedError`."""
     scheme, _, rest = url.partition("://")
     plain, _, kind = scheme.partition("+")
     tls = plain == "rediss"
     try:
-        # Only the first "/", "?" or "#" ends the part with hosts and password, whatever the scheme is called.
+        # urlsplit's treatment of a URL depends on its scheme, so parse every one as redis://.
         parts = urlsplit(f"redis://{rest}")
         credentials, _, hosts = parts.netloc.rpartition("@")
         addresses = tuple(_address(host, kind) for host in hosts.split(","))
         service, database = _path(parts.path, kind)
         if kind == "" and len(addresses) > 1:
-            raise ValueError("one server has one address")
+            raise ValueError("a single server has one address")
     except ValueError:
         raise StoreRefusedError(f"the Redis URL is malformed; write {_FORMS[kind]}.") from None
     user, _, password = credentials.partition(":")
@@ -71,19 +74,19 @@ def parse_url(url: str) -> Target:
 
 def _address(text: str, kind: str) -> Address:
     parts = urlsplit(f"//{text}")
-    default = _SENTINEL_PORT if kind == "sentinel" else _PORT
+    default = _DEFAULT_SENTINEL_PORT if kind == "sentinel" else _DEFAULT_PORT
     return Address(parts.hostname or "localhost", parts.port or default)
 
 
 def _path(path: str, kind: str) -> tuple[str, int]:
-    """The service's name, if sentinels are asked for one, and the number of the database."""
+    """Return the sentinels' name for the primary, and the database number."""
     segments = [unquote(segment) for segment in path.split("/") if segment]
     if kind == "sentinel" and not segments:
         raise ValueError("no service")
     service = segments.pop(0) if kind == "sentinel" else ""
     database = int(segments.pop(0)) if segments else 0
     if segments or database < 0 or (kind == "cluster" and database):
-        raise ValueError("no such database")
+        raise ValueError("not a database number")
     return service, database
 
 
@@ -91,7 +94,7 @@ def _tls_options(parts: SplitResult, tls: bool) -> dict[str, object]:
     options: dict[str, object] = {}
     for name, value in parse_qsl(parts.query):
         if not tls or name not in (*_TLS_FILES, "ssl_check_hostname"):
-            # A password with a bare "?" would stand here, so nothing is repeated.
+            # A password that contains "?" would be found here, so the message repeats no part of the URL.
             raise StoreRefusedError(
                 "the Redis URL has an option that is not known; after a ? it takes "
                 f"{', '.join(_TLS_FILES)} and ssl_check_hostname, and only with rediss."

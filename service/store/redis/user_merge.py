@@ -1,86 +1,93 @@
-"""How one user's log gets into another's on Redis, where no script may touch the keys of both.
+"""Merging users and deleting users, in steps that each touch one shard.
 
-    park       source's shard  the log leaves the user's keys for the hash of parked logs, with the name of the target
-    open_pass  target's shard  there is a pass now, under which logs that are read from here on may be brought
-    park       source's shard  the parked log is read, if it is still there
-    merge      target's shard  its events go into the target's log, with a record of its generation and sequence
-    unpark     source's shard  the parked log is deleted
-    settle     target's shard  the record need not outlive anything any more
+No script may touch the keys of two users that lie in different slots. A merge therefore has six steps:
 
-Each step is one script and may be repeated: parking finds what is parked, merging finds its record, the others find
-nothing. So whoever finds a parked log goes on from there, at the same time as others if need be. While it is parked
-the source is free for a new log, and nobody can edit what is on its way: the merge counts from the parking on.
+    1. detach       source's shard   move the log from the user's keys to the hash of detached logs
+    2. grant_token  target's shard   get the target's token, or create one that lasts 10 seconds
+    3. detach       source's shard   read the detached log, if it is still there
+    4. apply        target's shard   insert its events into the target's log, and write a record of the merge
+    5. discard      source's shard   delete the detached log
+    6. finalize     target's shard   mark the record as finished
 
-Why a log comes in only once, however long one who has read it stands still. The pass is a token that is never used
-again. A record is removed (with its user, who is deleted or merged away, or as the oldest of many) only after its log
-was unparked, and in the same script as the pass. merge.lua places a log only under the pass that was there before the
-log was read. So when it was read no record of it had been removed yet, or it would have been unparked; none has been
-removed since, or the pass would be gone; and where there is a record nothing comes in again. A pass also ends by
-itself after some seconds, for its merge may have been cut off. Whose pass is gone gets another and reads again.
+Each step is one script and may be repeated, so that any process can go on from a detached log that it finds, also
+while others do the same. A log is applied once because of two rules: `apply` does nothing if the target has a record
+of the log, and `apply` requires the token under which the log was read. Removing a finished record removes the token
+too. So a process that was paused between reading and applying until the record was gone has no valid token; it gets
+a new one and reads again. Decision 0049 has the whole argument.
 
-Deleting the source of a parked log empties that first, then revokes the target's pass, then unparks it: whoever has
-read it before comes too late, and whoever finds it empty does the rest.
+Deleting a user whose log is detached empties that log, revokes the target's token, then discards the log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.core.errors import StoreUnavailable
 from service.core.events import Merged
 from service.core.ports import MERGES_KNOWN
-from service.store.redis import layout
-from service.store.redis.layout import Script
-from service.store.redis.node import Call
+from service.store.redis import layout, lua_scripts
+from service.store.redis.deployment import Call, Deployment, run_all, run_each
+from service.store.redis.lua_scripts import Script
 
-_ROUNDS = 32  # more than that takes others who merge into the same user all the time
-_PASS_MILLISECONDS = 10_000
-_UNSETTLED, _PARKED_NOW, _EMPTIED = 0, 2, 3  # what park.lua answers first
-_TO_FINISH = 0  # what delete_user.lua does
-_tokens = Random()  # noqa: S311 - apart from the module's own generator, which others may seed
+_MAX_ATTEMPTS = 32  # exceeded only if others merge into the same user without a pause
+_TOKEN_MILLISECONDS = 10_000
+_tokens = Random()  # noqa: S311 - not the module's shared generator, which others may seed
+
+
+class _Detached(NamedTuple):
+    """A detached log.
+
+    new         whether this call detached it.
+    target      the user that it is to be merged into.
+    generation  its generation, which tells it from later logs of the same user.
+    content     the log, if it was asked for.
+    """
+
+    new: bool
+    target: str
+    generation: bytes
+    content: bytes
 
 
 class UserMerge:
-    """What takes several scripts. `run` is `Deployment.run`; `lasting` is 1 where replicas must follow."""
+    """The operations of the store that need several scripts."""
 
-    def __init__(
-        self, run: Callable[[Script, Sequence[Call]], Awaitable[list[Any]]], keep: int, lasting: int
-    ) -> None:
-        self._run_all = run
-        self._keep = keep
-        self._lasting = lasting
+    def __init__(self, deployment: Deployment, events_kept: int, min_replicas: int = 0) -> None:
+        self._deployment = deployment
+        self._events_kept = events_kept
+        self._must_write = int(min_replicas > 0)
 
     async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
         """See `Store.merge`."""
         merged: Merged | None = None
-        # What is found parked may be older than this call. What is found after that is moved cannot be: with it all
-        # has been moved that was there when the call began.
+        # The first log found may have been detached by an earlier call. The second one cannot: with it, everything
+        # that was there when this call began has been moved.
         for _ in range(2):
-            parked = await self._park(from_user_id, user_id)
-            if parked is None:
+            detached = await self._detach(from_user_id, user_id)
+            if detached is None:
                 break
-            kind, target, generation, _log = parked
-            done = await self._move(target, from_user_id, generation)
-            if target == user_id:
-                done = done or await self._known(user_id, from_user_id)
-                merged = _sum(merged, done) if merged and done else done or merged
-            if kind == _PARKED_NOW:
+            result = await self._move(detached.target, from_user_id, detached.generation)
+            if detached.target == user_id:
+                result = result or await self._earlier_result(user_id, from_user_id)
+                merged = _sum(merged, result) if merged and result else result or merged
+            if detached.new:
                 break
-        return merged or await self._known(user_id, from_user_id)
+        return merged or await self._earlier_result(user_id, from_user_id)
 
     async def finish_all(self) -> int:
         """See `Store.finish_merges`."""
-        replies = await self._run_all(layout.LIST_DETACHED, [Call((key,), ()) for key in layout.moving_keys()])
+        calls = [Call((key,), ()) for key in layout.detached_keys()]
+        replies = await run_each(self._deployment, lua_scripts.LIST_DETACHED, calls)
         failures = [reply for reply in replies if isinstance(reply, StoreUnavailable)]
         names = [name.decode() for reply in replies if not isinstance(reply, StoreUnavailable) for name in reply]
         for source, target in zip(names[::2], names[1::2], strict=True):
             try:
-                parked = await self._park(source, target, resume=True)
-                if parked is not None:
-                    await self._move(parked[1], source, parked[2])
-            except StoreUnavailable as error:  # the others may lie on servers that answer
+                detached = await self._detach(source, target, read_only=True)
+                if detached is not None:
+                    await self._move(detached.target, source, detached.generation)
+            except StoreUnavailable as error:  # the other logs may be on servers that answer
                 failures.append(error)
         if failures:
             raise failures[0]
@@ -88,95 +95,97 @@ class UserMerge:
 
     async def delete_user(self, user_id: str) -> int:
         """See `Store.delete_user`."""
-        call = Call(_all_keys(user_id), (user_id, self._lasting), lasting=True)
-        removed = 0
-        for _ in range(_ROUNDS):
-            [reply] = await self._run(layout.DELETE_USER, call)
+        call = Call(_all_keys(user_id), (user_id, self._must_write), durable=True)
+        deleted = 0
+        for _ in range(_MAX_ATTEMPTS):
+            reply = await self._run(lua_scripts.DELETE_USER, call)
             if isinstance(reply, int):
-                return removed + reply
+                return deleted + reply
             kind, *rest = reply
-            if kind == _TO_FINISH:
-                await self._settle_all(user_id, rest)
+            if kind == b"finalize":
+                await self._finalize_all(user_id, rest)
             else:
                 target, generation, emptied = rest
-                removed += emptied
-                await self._cancel(target.decode(), user_id, generation)
+                deleted += emptied
+                await self._revoke(target.decode(), user_id, generation)
         raise _contended()
 
-    async def _park(self, user_id: str, target: str, *, resume: bool = False) -> tuple[int, str, bytes, bytes] | None:
-        """What park.lua answers, once nothing has to be finished before; None if there is nothing to move.
+    async def _detach(self, source: str, target: str, *, read_only: bool = False) -> _Detached | None:
+        """Detach the log of `source` for `target`, unless it is detached already.
 
-        The log comes along with `resume`, which parks nothing.
+        With `read_only` nothing is detached, and a detached log is returned with its content. What detach.lua says
+        must be finished first is finished here. None if there is nothing to move.
         """
-        call = Call(_all_keys(user_id), (user_id, target, int(resume), self._lasting), lasting=True)
-        for _ in range(_ROUNDS):
-            [reply] = await self._run(layout.DETACH, call)
+        call = Call(_all_keys(source), (source, target, int(read_only), self._must_write), durable=True)
+        for _ in range(_MAX_ATTEMPTS):
+            reply = await self._run(lua_scripts.DETACH, call)
             if reply is None:
                 return None
             kind, *rest = reply
-            if kind == _UNSETTLED:
-                await self._settle_all(user_id, rest)
-            elif kind == _EMPTIED:
-                await self._cancel(rest[0].decode(), user_id, rest[1])
+            if kind == b"finalize":
+                await self._finalize_all(source, rest)
+            elif kind == b"emptied":
+                await self._revoke(rest[0].decode(), source, rest[1])
             else:
-                return kind, rest[0].decode(), rest[1], rest[2] if resume else b""
+                return _Detached(kind == b"detached", rest[0].decode(), rest[1], rest[2] if read_only else b"")
         raise _contended()
 
     async def _move(self, user_id: str, source: str, generation: bytes) -> Merged | None:
-        """Bring a log that was parked to its target; None if it is parked no more: others have finished that."""
-        opening = Call((layout.pass_key(user_id),), (new_generation(), _PASS_MILLISECONDS))
-        for _ in range(_ROUNDS):
-            [valid] = await self._run(layout.GRANT_TOKEN, opening)
-            parked = await self._park(source, user_id, resume=True)
-            if parked is None or parked[2] != generation:
+        """Apply a detached log to its target; None if another process did."""
+        grant = Call((layout.token_key(user_id),), (new_token(), _TOKEN_MILLISECONDS))
+        for _ in range(_MAX_ATTEMPTS):
+            token = await self._run(lua_scripts.GRANT_TOKEN, grant)
+            detached = await self._detach(source, user_id, read_only=True)
+            if detached is None or detached.generation != generation:
                 return None
-            [reply] = await self._run(layout.APPLY, self._merge_call(user_id, source, parked[3], valid))
+            reply = await self._run(lua_scripts.APPLY, self._apply_call(user_id, source, detached.content, token))
             if reply is not None:
-                await self._settle(user_id, source, generation)
+                await self._finalize(user_id, source, generation)
                 return _merged(reply)
         raise _contended()
 
-    async def _known(self, user_id: str, source: str) -> Merged | None:
-        [reply] = await self._run(layout.APPLY, self._merge_call(user_id, source, b"", b""))
+    async def _earlier_result(self, user_id: str, source: str) -> Merged | None:
+        """Return the recorded result of the newest merge of `source`, or None."""
+        reply = await self._run(lua_scripts.APPLY, self._apply_call(user_id, source, b"", b""))
         if reply is None:
             return None
-        if reply[-1]:
-            await self._settle(user_id, source, reply[-2])
+        *_, generation, pending = reply
+        if pending:
+            await self._finalize(user_id, source, generation)
         return _merged(reply)
 
-    def _merge_call(self, user_id: str, source: str, log: bytes, valid: bytes) -> Call:
-        keys = (*layout.keys(user_id), layout.deletions_key(user_id), layout.pass_key(user_id))
-        return Call(keys, (user_id, self._keep, new_generation(), source, log, self._lasting, valid), lasting=True)
+    def _apply_call(self, user_id: str, source: str, log: bytes, token: bytes) -> Call:
+        keys = (*layout.keys(user_id), layout.deletions_key(user_id), layout.token_key(user_id))
+        arguments = (user_id, self._events_kept, new_token(), source, log, self._must_write, token)
+        return Call(keys, arguments, durable=True)
 
-    async def _settle_all(self, user_id: str, merges: Sequence[bytes]) -> None:
+    async def _finalize_all(self, user_id: str, merges: Sequence[bytes]) -> None:
         for source, generation in zip(merges[::2], merges[1::2], strict=True):
-            await self._settle(user_id, source.decode(), generation)
+            await self._finalize(user_id, source.decode(), generation)
 
-    async def _settle(self, user_id: str, source: str, generation: bytes) -> None:
-        await self._unpark(source, generation)
-        keys = (layout.keys(user_id)[0], layout.pass_key(user_id))
-        await self._run(layout.FINALIZE, Call(keys, (source, generation, MERGES_KNOWN)))
+    async def _finalize(self, user_id: str, source: str, generation: bytes) -> None:
+        """Do steps 5 and 6 of a merge."""
+        await self._discard(source, generation)
+        keys = (layout.keys(user_id)[0], layout.token_key(user_id))
+        await self._run(lua_scripts.FINALIZE, Call(keys, (source, generation, MERGES_KNOWN)))
 
-    async def _cancel(self, user_id: str, source: str, generation: bytes) -> None:
-        """Finish the deletion of a source whose parked log has been emptied."""
-        keys = (layout.pass_key(user_id), layout.deletions_key(user_id))
-        await self._run(layout.REVOKE_TOKEN, Call(keys, (self._lasting,), lasting=True))
-        await self._unpark(source, generation)
+    async def _revoke(self, target: str, source: str, generation: bytes) -> None:
+        """Finish the deletion of `source`, whose detached log has been emptied."""
+        keys = (layout.token_key(target), layout.deletions_key(target))
+        await self._run(lua_scripts.REVOKE_TOKEN, Call(keys, (self._must_write,), durable=True))
+        await self._discard(source, generation)
 
-    async def _unpark(self, source: str, generation: bytes) -> None:
-        keys = (layout.moving_key(source), layout.deletions_key(source))
-        await self._run(layout.DISCARD, Call(keys, (source, generation, self._lasting), lasting=True))
+    async def _discard(self, source: str, generation: bytes) -> None:
+        keys = (layout.detached_key(source), layout.deletions_key(source))
+        await self._run(lua_scripts.DISCARD, Call(keys, (source, generation, self._must_write), durable=True))
 
-    async def _run(self, script: Script, call: Call) -> list[Any]:
-        """The one reply; raises `StoreUnavailable`."""
-        replies = await self._run_all(script, [call])
-        if isinstance(replies[0], StoreUnavailable):
-            raise replies[0]
-        return replies
+    async def _run(self, script: Script, call: Call) -> Any:  # noqa: ANN401 - the script decides
+        [reply] = await run_all(self._deployment, script, [call])
+        return reply
 
 
-def new_generation() -> str:
-    """A token that no history has had. Nobody has reason to guess one."""
+def new_token() -> str:
+    """Return a random generation or token. It must be unique, not secret."""
     return f"{_tokens.getrandbits(64):016x}"
 
 
@@ -184,12 +193,13 @@ def _all_keys(user_id: str) -> tuple[str, ...]:
     return (
         *layout.keys(user_id),
         layout.deletions_key(user_id),
-        layout.moving_key(user_id),
-        layout.pass_key(user_id),
+        layout.detached_key(user_id),
+        layout.token_key(user_id),
     )
 
 
 def _merged(reply: Sequence[int]) -> Merged:
+    """Convert the reply of apply.lua."""
     repeated, moved, duplicates, conflicts, sequence, *_ = reply
     return Merged(moved, duplicates, conflicts, sequence, bool(repeated))
 

@@ -1,4 +1,7 @@
-"""What the embedded store does to its tables; each function runs within the caller's transaction."""
+"""SQL of the event log and the snapshots.
+
+Each function runs within the caller's transaction.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,15 @@ from service.store.sqlite.retention import Retention, count_deletion
 _EVENTS = "SELECT sequence, item_id, timestamp, event_id FROM events "
 
 
+def append_and_read_all(
+    db: sqlite3.Connection, requests: Sequence[AppendAndRead], retention: Retention
+) -> list[LogView]:
+    """See `Store.append_and_read`."""
+    return [append_and_read(db, request, retention) for request in requests]
+
+
 def append_and_read(db: sqlite3.Connection, request: AppendAndRead, retention: Retention) -> LogView:
-    """See `Store.visit`."""
+    """Append one user's events, then read what a replay needs."""
     user_id = request.user_id
     known = db.execute("SELECT generation, sequence, trimmed FROM users WHERE user_id = ?", (user_id,))
     generation, before, trimmed = known.fetchone() or ("", 0, 0)
@@ -36,8 +46,8 @@ def append_and_read(db: sqlite3.Connection, request: AppendAndRead, retention: R
     snapshot, applied = None, 0
     if request.model_version is not None:
         stored = db.execute(
-            # A cursor beyond the log as it was, or before what retention removed, belongs to another history.
-            "SELECT blob, applied FROM memos WHERE user_id = ? AND model_version = ? AND applied BETWEEN ? AND ?",
+            # A snapshot beyond the log as it was, or from before what retention removed, belongs to another history.
+            "SELECT blob, applied FROM snapshots WHERE user_id = ? AND model_version = ? AND applied BETWEEN ? AND ?",
             (user_id, request.model_version, trimmed, before),
         )
         snapshot, applied = stored.fetchone() or (None, 0)
@@ -48,7 +58,10 @@ def append_and_read(db: sqlite3.Connection, request: AppendAndRead, retention: R
 def _append(
     db: sqlite3.Connection, user_id: str, sequence: int, events: Sequence[NewEvent]
 ) -> tuple[int, tuple[Appended | Conflict, ...]]:
-    """Append after `sequence` what is new; the newest sequence and one outcome for each event."""
+    """Append the new events after `sequence`.
+
+    Returns the newest sequence and an outcome for each event.
+    """
     outcomes: list[Appended | Conflict] = []
     now = time.time()
     for event in events:
@@ -71,11 +84,15 @@ def _append(
     return sequence, tuple(outcomes)
 
 
-def put_snapshot(db: sqlite3.Connection, put: SnapshotPut) -> bool:
+def put_snapshots(db: sqlite3.Connection, puts: Sequence[SnapshotPut]) -> list[bool]:
     """See `Store.put_snapshots`."""
+    return [_put_snapshot(db, put) for put in puts]
+
+
+def _put_snapshot(db: sqlite3.Connection, put: SnapshotPut) -> bool:
     found = db.execute(
-        "SELECT u.generation, u.sequence, m.applied FROM users u LEFT JOIN memos m"
-        " ON m.user_id = u.user_id AND m.model_version = ? WHERE u.user_id = ?",
+        "SELECT u.generation, u.sequence, s.applied FROM users u LEFT JOIN snapshots s"
+        " ON s.user_id = u.user_id AND s.model_version = ? WHERE u.user_id = ?",
         (put.model_version, put.user_id),
     ).fetchone()
     if found is None:
@@ -83,18 +100,18 @@ def put_snapshot(db: sqlite3.Connection, put: SnapshotPut) -> bool:
     generation, sequence, stored = found
     if generation != put.generation or put.applied > sequence:
         return False
-    # A stored cursor beyond the log counts as no memo, or it would keep every good one out.
+    # A stored snapshot beyond the log counts as absent; otherwise it would keep every valid one out.
     if stored is not None and put.applied <= stored <= sequence and not put.repair:
         return False
     db.execute(
-        "INSERT INTO memos (user_id, model_version, applied, blob) VALUES (?, ?, ?, ?)"
+        "INSERT INTO snapshots (user_id, model_version, applied, blob) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (user_id, model_version) DO UPDATE SET applied = excluded.applied, blob = excluded.blob",
         (put.user_id, put.model_version, put.applied, put.blob),
     )
     if stored is None:
         db.execute(
-            "DELETE FROM memos WHERE user_id = ? AND first_write NOT IN"
-            " (SELECT first_write FROM memos WHERE user_id = ? ORDER BY first_write DESC LIMIT 2)",
+            "DELETE FROM snapshots WHERE user_id = ? AND first_write NOT IN"
+            " (SELECT first_write FROM snapshots WHERE user_id = ? ORDER BY first_write DESC LIMIT 2)",
             (put.user_id, put.user_id),
         )
     return True
@@ -117,7 +134,7 @@ def history(db: sqlite3.Connection, user_id: str, before: int | None, limit: int
 def delete_event(db: sqlite3.Connection, user_id: str, event_id: str) -> bool:
     """See `Store.delete_event`."""
     if RESERVED_EVENT_ID.fullmatch(event_id):
-        sequence = min(int(event_id.removeprefix("seq-")), 2**63 - 1)  # the largest that SQLite takes
+        sequence = min(int(event_id.removeprefix("seq-")), 2**63 - 1)  # the largest integer of SQLite
         removed = db.execute(
             "DELETE FROM events WHERE user_id = ? AND sequence = ? AND event_id IS NULL", (user_id, sequence)
         )
@@ -126,8 +143,8 @@ def delete_event(db: sqlite3.Connection, user_id: str, event_id: str) -> bool:
     if not removed.rowcount:
         return False
     count_deletion(db)
-    # Every memo may reflect the event; the new generation keeps those out that are being computed now.
-    db.execute("DELETE FROM memos WHERE user_id = ?", (user_id,))
+    # Any snapshot may contain the event; the new generation refuses those that are being computed now.
+    db.execute("DELETE FROM snapshots WHERE user_id = ?", (user_id,))
     db.execute("UPDATE users SET generation = ? WHERE user_id = ?", (secrets.token_hex(8), user_id))
     return True
 
@@ -140,7 +157,7 @@ def _events(rows: Iterator[tuple[int, str, float, str | None]]) -> tuple[Event, 
 
 
 def users(db: sqlite3.Connection, cursor: str, limit: int) -> tuple[list[str], str]:
-    """See `Store.users`; a cursor is the last user of the page before, after a letter that keeps it from being ""."""
+    """See `Store.users`. A cursor is ">" and the last user seen."""
     rows = db.execute(
         "SELECT user_id FROM users WHERE ? = '' OR user_id > ? ORDER BY user_id LIMIT ?", (cursor, cursor[1:], limit)
     )
@@ -148,13 +165,28 @@ def users(db: sqlite3.Connection, cursor: str, limit: int) -> tuple[list[str], s
     return found, f">{found[-1]}" if len(found) == limit else ""
 
 
+def expire(db: sqlite3.Connection, user_ids: Sequence[str], retention: Retention) -> int:
+    """See `Store.expire`."""
+    return sum(retention.expire(db, user_id) for user_id in user_ids)
+
+
+def records(db: sqlite3.Connection) -> dict[str, str]:
+    """See `Store.records`."""
+    return dict(db.execute("SELECT name, text FROM records"))
+
+
 def compare_and_set(db: sqlite3.Connection, name: str, expected: str | None, text: str | None) -> bool:
     """See `Store.compare_and_set`."""
-    row = db.execute("SELECT text FROM notes WHERE name = ?", (name,)).fetchone()
+    row = db.execute("SELECT text FROM records WHERE name = ?", (name,)).fetchone()
     if (None if row is None else row[0]) != expected:
         return False
     if text is None:
-        db.execute("DELETE FROM notes WHERE name = ?", (name,))
+        db.execute("DELETE FROM records WHERE name = ?", (name,))
     else:
-        db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, text))
+        db.execute("INSERT OR REPLACE INTO records VALUES (?, ?)", (name, text))
     return True
+
+
+def ping(db: sqlite3.Connection) -> None:
+    """See `Store.ping`."""
+    db.execute("SELECT count(*) FROM sqlite_schema").fetchone()

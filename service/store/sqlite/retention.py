@@ -1,4 +1,7 @@
-"""What leaves the SQLite file: the oldest events, and users; each function runs within the caller's transaction."""
+"""Removal of events and users.
+
+Each function runs within the caller's transaction.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,32 @@ DAY_SECONDS = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Keeps the newest `keep` events of each user, and of these, if `days` are given, those that came within them."""
+    """Limits of a user's log.
 
-    keep: int
-    days: int | None
+    events_kept  number of events, the newest ones.
+    days_kept    days to keep an event after its arrival; None for no limit.
+    """
 
-    @property
-    def by_age(self) -> bool:
-        """Whether there is a limit of age."""
-        return self.days is not None
+    events_kept: int
+    days_kept: int | None
 
     def trim(self, db: sqlite3.Connection, user_id: str, sequence: int, trimmed: int) -> int:
-        """Remove what the limits exclude after an append; the newest sequence that retention has removed so far."""
-        last = max(trimmed, self._beyond_keep(db, user_id, sequence, trimmed), self._expired(db, user_id))
+        """Remove the events beyond the limits after an append.
+
+        `sequence` is the user's newest sequence, and `trimmed` the newest one that retention removed before.
+        Returns the new `trimmed`.
+        """
+        last = max(trimmed, self._last_surplus(db, user_id, sequence, trimmed), self._last_expired(db, user_id))
         if last > trimmed:
             db.execute("DELETE FROM events WHERE user_id = ? AND sequence <= ?", (user_id, last))
         return last
 
     def expire(self, db: sqlite3.Connection, user_id: str) -> int:
-        """Remove what is too old, and the user if nothing is left; the number of events removed."""
-        last = self._expired(db, user_id)
+        """Remove the expired events, and the user if none is left.
+
+        Returns the number of events removed.
+        """
+        last = self._last_expired(db, user_id)
         removed = db.execute("DELETE FROM events WHERE user_id = ? AND sequence <= ?", (user_id, last)).rowcount
         if removed:
             db.execute("UPDATE users SET trimmed = ? WHERE user_id = ?", (last, user_id))
@@ -38,43 +47,39 @@ class Retention:
             remove_user(db, user_id)
         return removed
 
-    def _beyond_keep(self, db: sqlite3.Connection, user_id: str, sequence: int, trimmed: int) -> int:
-        """The newest sequence that is not among the newest `keep`; 0 if there are no more than these."""
-        if sequence - trimmed <= self.keep:
+    def _last_surplus(self, db: sqlite3.Connection, user_id: str, sequence: int, trimmed: int) -> int:
+        """Return the newest sequence beyond the newest `events_kept`, else 0."""
+        if sequence - trimmed <= self.events_kept:
             return 0
         found = db.execute(
             "SELECT sequence FROM events WHERE user_id = ? ORDER BY sequence DESC LIMIT 1 OFFSET ?",
-            (user_id, self.keep),
+            (user_id, self.events_kept),
         ).fetchone()
-        return found[0] if found else 0  # deletions leave gaps
+        return found[0] if found else 0  # None: deleted events left gaps
 
-    def _expired(self, db: sqlite3.Connection, user_id: str) -> int:
-        """The newest sequence of those at the log's head that came before the limit of age; 0 if there are none."""
-        if self.days is None:
+    def _last_expired(self, db: sqlite3.Connection, user_id: str) -> int:
+        """Return the newest sequence of the expired events, else 0."""
+        if self.days_kept is None:
             return 0
-        # Those of files from before arrivals were noted count as having come when they are said to have happened.
-        rows = db.execute(
-            "SELECT sequence, coalesce(arrived, timestamp) FROM events WHERE user_id = ? ORDER BY sequence",
-            (user_id,),
-        )
-        limit, last = time.time() - self.days * DAY_SECONDS, 0
+        rows = db.execute("SELECT sequence, arrived FROM events WHERE user_id = ? ORDER BY sequence", (user_id,))
+        limit, last = time.time() - self.days_kept * DAY_SECONDS, 0
         for sequence, arrived in rows:
-            if arrived >= limit:
+            if arrived >= limit:  # and so have all after it: arrivals ascend along a log
                 break
             last = sequence
         return last
 
 
 def remove_user(db: sqlite3.Connection, user_id: str) -> int:
-    """Remove everything about the user; the number of events removed."""
+    """Delete everything about the user. Returns the number of events deleted."""
     if db.execute("DELETE FROM users WHERE user_id = ?", (user_id,)).rowcount:
-        # Events that retention removed from here may stand in an export still, so a user without events counts too.
+        # An export may still hold events that retention removed here, so a user without events counts too.
         count_deletion(db)
-    db.execute("DELETE FROM memos WHERE user_id = ?", (user_id,))
+    db.execute("DELETE FROM snapshots WHERE user_id = ?", (user_id,))
     db.execute("DELETE FROM merges WHERE user_id = ?", (user_id,))
     return db.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
 
 
 def count_deletion(db: sqlite3.Connection) -> None:
-    """Let exports know that the log was changed other than by appending and retention."""
+    """Tell exports to read the log again."""
     db.execute("INSERT INTO deletions VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1")

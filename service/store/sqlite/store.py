@@ -1,4 +1,7 @@
-"""The embedded store: one SQLite file, durable at each commit, usable by several processes at a time."""
+"""The embedded store: one SQLite file.
+
+It is durable at each commit and may be used by several processes at a time.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
@@ -17,26 +20,30 @@ from service.store.sqlite import queries, user_merge
 from service.store.sqlite.retention import Retention, remove_user
 from service.store.sqlite.schema import open_file
 
+Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+# A transaction that may write takes the write lock at once: a reader that becomes a writer midway could only fail.
+Mode = Literal["DEFERRED", "IMMEDIATE"]
 
-async def open_sqlite(url: str, keep: int, days: int | None = None) -> SqliteStore:
-    """The store in the file that `url` names, made if it does not exist; raises `StoreRefusedError`."""
+
+async def open_sqlite(url: str, events_kept: int, days_kept: int | None = None) -> SqliteStore:
+    """Open or create the file that `url` names; raises `StoreRefusedError`."""
     if not url.startswith("sqlite:///") or url == "sqlite:///":
         raise StoreRefusedError("write the state URL as sqlite:///relative/path or sqlite:////absolute/path.")
     path = Path(url.removeprefix("sqlite:///"))
-    # All connections live in one thread: SQLite takes one writer at a time anyway, and the event loop never waits.
+    # One thread for all connections: SQLite takes one writer at a time anyway, and the event loop never waits.
     executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite-store")
     try:
         log, snapshots = await asyncio.get_running_loop().run_in_executor(executor, open_file, path)
     except BaseException:
         executor.shutdown(wait=False)
         raise
-    return SqliteStore(executor, log, snapshots, Retention(keep, days))
+    return SqliteStore(executor, log, snapshots, Retention(events_kept, days_kept))
 
 
 class SqliteStore:
-    """See `service.core.ports.Store`. A batch of visits is one transaction, so it costs one fsync at most."""
+    """See `service.core.ports.Store`. A batch costs at most one fsync."""
 
     def __init__(
         self,
@@ -45,127 +52,102 @@ class SqliteStore:
         snapshots: sqlite3.Connection,
         retention: Retention,
     ) -> None:
+        """Use the two connections of `schema.open_file`, in the thread that opened them."""
         self._executor = executor
         self._log = log
         self._snapshots = snapshots
         self._retention = retention
 
     async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
-        """See `Store.visit`. One transaction: it fails as a whole."""
+        """See `Store.append_and_read`. The batch succeeds or fails as a whole."""
+        mode: Mode = "IMMEDIATE" if any(request.events for request in requests) else "DEFERRED"
         try:
-            return [*await self._in_thread(lambda: self._append_and_read_all(requests))]
+            views = await self._run(self._log, mode, queries.append_and_read_all, requests, self._retention)
         except StoreUnavailable as error:
             return [error] * len(requests)
+        return [*views]
 
     async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         """See `Store.put_snapshots`."""
-
-        def work() -> list[bool]:
-            with _transaction(self._snapshots, "IMMEDIATE"):
-                return [queries.put_snapshot(self._snapshots, put) for put in puts]
-
-        return await self._in_thread(work)
+        return await self._run(self._snapshots, "IMMEDIATE", queries.put_snapshots, puts)
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         """See `Store.history`."""
-
-        def work() -> History | None:
-            with _transaction(self._log, "DEFERRED"):
-                return queries.history(self._log, user_id, before, limit)
-
-        return await self._in_thread(work)
+        return await self._run(self._log, "DEFERRED", queries.history, user_id, before, limit)
 
     async def delete_event(self, user_id: str, event_id: str) -> bool:
         """See `Store.delete_event`."""
-
-        def work() -> bool:
-            with _transaction(self._log, "IMMEDIATE"):
-                return queries.delete_event(self._log, user_id, event_id)
-
-        return await self._in_thread(work)
+        return await self._run(self._log, "IMMEDIATE", queries.delete_event, user_id, event_id)
 
     async def delete_user(self, user_id: str) -> int:
         """See `Store.delete_user`."""
-
-        def work() -> int:
-            with _transaction(self._log, "IMMEDIATE"):
-                return remove_user(self._log, user_id)
-
-        return await self._in_thread(work)
+        return await self._run(self._log, "IMMEDIATE", remove_user, user_id)
 
     async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
-        """See `Store.merge`. One transaction."""
-
-        def work() -> Merged | None:
-            with _transaction(self._log, "IMMEDIATE"):
-                return user_merge.merge(self._log, user_id, from_user_id, self._retention.keep)
-
-        return await self._in_thread(work)
+        """See `Store.merge`."""
+        events_kept = self._retention.events_kept
+        return await self._run(self._log, "IMMEDIATE", user_merge.merge, user_id, from_user_id, events_kept)
 
     async def finish_merges(self) -> int:
-        """See `Store.finish_merges`. None is ever cut off."""
-        return 0
+        """See `Store.finish_merges`."""
+        return 0  # a merge is one transaction, so none is ever left unfinished
 
     async def expire(self, user_ids: Sequence[str]) -> int:
         """See `Store.expire`."""
-
-        def work() -> int:
-            with _transaction(self._log, "IMMEDIATE"):
-                return sum(self._retention.expire(self._log, user_id) for user_id in user_ids)
-
-        return await self._in_thread(work) if self._retention.by_age else 0
+        if self._retention.days_kept is None:
+            return 0
+        return await self._run(self._log, "IMMEDIATE", queries.expire, user_ids, self._retention)
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store.users`."""
-        return await self._in_thread(lambda: queries.users(self._log, cursor, limit))
+        return await self._run(self._log, "DEFERRED", queries.users, cursor, limit)
 
     async def records(self) -> dict[str, str]:
-        """See `Store.notes`."""
-        return await self._in_thread(lambda: dict(self._snapshots.execute("SELECT name, text FROM notes")))
+        """See `Store.records`."""
+        return await self._run(self._snapshots, "DEFERRED", queries.records)
 
     async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
         """See `Store.compare_and_set`."""
-
-        def work() -> bool:
-            with _transaction(self._snapshots, "IMMEDIATE"):
-                return queries.compare_and_set(self._snapshots, name, expected, text)
-
-        return await self._in_thread(work)
+        return await self._run(self._snapshots, "IMMEDIATE", queries.compare_and_set, name, expected, text)
 
     async def ping(self) -> None:
         """See `Store.ping`."""
-        await self._in_thread(lambda: self._log.execute("SELECT count(*) FROM sqlite_schema").fetchone())
+        await self._run(self._log, "DEFERRED", queries.ping)
 
     async def close(self) -> None:
         """See `Store.close`."""
-
-        def work() -> None:
-            self._snapshots.close()
-            self._log.close()
-
-        await self._in_thread(work)
+        loop = asyncio.get_running_loop()
+        for connection in (self._snapshots, self._log):
+            await loop.run_in_executor(self._executor, connection.close)
         self._executor.shutdown(wait=False)
 
-    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+    async def _run(
+        self,
+        db: sqlite3.Connection,
+        mode: Mode,
+        query: Callable[Concatenate[sqlite3.Connection, Arguments], Result],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> Result:
+        """Run `query` in a transaction, in the store's thread; raises `StoreUnavailable`."""
+
+        def transaction() -> Result:
+            with _transaction(db, mode):
+                return query(db, *args, **kwargs)
+
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, transaction)
         except sqlite3.DatabaseError as error:
-            # Locked beyond the budget, full disk, failed read: these two classes. Their other subclasses are
-            # faults of ours.
+            # A lock that is not released, a full disk or a failed read raise one of these two classes; their
+            # subclasses are faults of ours.
             if type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError):
                 raise StoreUnavailable(f"the event log's file did not serve: {error}") from error
             raise
 
-    def _append_and_read_all(self, requests: Sequence[AppendAndRead]) -> list[LogView]:
-        # The write lock is taken at the start: a reader that becomes a writer midway could only fail.
-        appends = any(request.events for request in requests)
-        with _transaction(self._log, "IMMEDIATE" if appends else "DEFERRED"):
-            return [queries.append_and_read(self._log, request, self._retention) for request in requests]
-
 
 @contextmanager
-def _transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
-    db.execute(f"BEGIN {kind}")
+def _transaction(db: sqlite3.Connection, mode: Mode) -> Iterator[None]:
+    db.execute(f"BEGIN {mode}")
     try:
         yield
         db.execute("COMMIT")

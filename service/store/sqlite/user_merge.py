@@ -1,4 +1,4 @@
-"""How one user's log gets into another's in SQLite, within the caller's transaction."""
+"""Merging one user's log into another's, within the caller's transaction."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from service.store.sqlite.retention import count_deletion, remove_user
 
 @dataclass(frozen=True, slots=True)
 class _Row:
+    """The columns of an event."""
+
     sequence: int
     item_id: str
     timestamp: float
@@ -23,64 +25,68 @@ class _Row:
     arrived: float
 
 
-def merge(db: sqlite3.Connection, user_id: str, from_user_id: str, keep: int) -> Merged | None:
+def merge(db: sqlite3.Connection, user_id: str, from_user_id: str, events_kept: int) -> Merged | None:
     """See `Store.merge`."""
     source = hashlib.sha1(from_user_id.encode(), usedforsecurity=False).hexdigest()
     if not db.execute("SELECT 1 FROM users WHERE user_id = ?", (from_user_id,)).fetchone():
-        known = db.execute(
+        earlier = db.execute(
             "SELECT moved, duplicates, conflicts, sequence FROM merges WHERE user_id = ? AND source = ?",
             (user_id, source),
         ).fetchone()
-        if known is None:
+        if earlier is None:
             return None
-        moved, duplicates, conflicts, sequence = known
+        moved, duplicates, conflicts, sequence = earlier
         return Merged(moved, duplicates, conflicts, sequence, repeated=True)
-    own, others = _rows(db, user_id), _rows(db, from_user_id)
+    own, theirs = _rows(db, user_id), _rows(db, from_user_id)
     taken = {row.event_id: row.fingerprint for row in own if row.event_id is not None}
-    fresh = [row for row in others if row.event_id not in taken]
-    duplicates = sum(taken.get(row.event_id) == row.fingerprint for row in others if row.event_id in taken)
+    new = [row for row in theirs if row.event_id not in taken]
+    duplicates = sum(taken.get(row.event_id) == row.fingerprint for row in theirs if row.event_id in taken)
     remove_user(db, from_user_id)
-    sequence = _write(db, user_id, own, fresh, keep)
-    merged = Merged(len(fresh), duplicates, len(others) - len(fresh) - duplicates, sequence)
-    _remember(db, user_id, source, merged)
+    sequence = _write(db, user_id, own, new, events_kept)
+    merged = Merged(len(new), duplicates, len(theirs) - len(new) - duplicates, sequence)
+    _write_result(db, user_id, source, merged)
     return merged
 
 
-def _write(db: sqlite3.Connection, user_id: str, own: list[_Row], fresh: list[_Row], keep: int) -> int:
-    """Make the log of the user's `own` and the `fresh` events; its newest sequence."""
+def _write(db: sqlite3.Connection, user_id: str, own: list[_Row], new: list[_Row], events_kept: int) -> int:
+    """Write the merged log. Returns its newest sequence."""
     found = db.execute("SELECT sequence, trimmed FROM users WHERE user_id = ?", (user_id,))
     sequence, trimmed = found.fetchone() or (0, 0)
-    rows = sorted([*own, *fresh], key=lambda row: row.timestamp)
+    rows = sorted([*own, *new], key=lambda row: row.timestamp)
+    # From the first displaced event on, events get new sequences (decision 0050).
     unmoved = next((n for n, (row, mine) in enumerate(zip(rows, own, strict=False)) if row is not mine), len(own))
     numbers = count(sequence + 1)
     rows[unmoved:] = [replace(row, sequence=next(numbers)) for row in rows[unmoved:]]
-    rows = _in_order_of_arrival(rows)
-    cut = max(0, len(rows) - keep)
-    if cut:
-        trimmed = rows[cut - 1].sequence
+    rows = _with_ascending_arrivals(rows)
+    removed = max(0, len(rows) - events_kept)
+    if removed:
+        trimmed = rows[removed - 1].sequence
     sequence += len(rows) - unmoved
     last = rows[unmoved - 1].sequence if unmoved else 0
     db.execute("DELETE FROM events WHERE user_id = ? AND (sequence > ? OR sequence <= ?)", (user_id, last, trimmed))
     db.executemany(
         "UPDATE events SET arrived = ? WHERE user_id = ? AND sequence = ?",
-        [(row.arrived, user_id, row.sequence) for row in rows[cut:unmoved]],
+        [(row.arrived, user_id, row.sequence) for row in rows[removed:unmoved]],
     )
     db.executemany(
         "INSERT INTO events (user_id, sequence, item_id, timestamp, event_id, fingerprint, arrived)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             (user_id, row.sequence, row.item_id, row.timestamp, row.event_id, row.fingerprint, row.arrived)
-            for row in rows[max(cut, unmoved) :]
+            for row in rows[max(removed, unmoved) :]
         ],
     )
-    db.execute("DELETE FROM memos WHERE user_id = ?", (user_id,))
+    db.execute("DELETE FROM snapshots WHERE user_id = ?", (user_id,))
     db.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", (user_id, secrets.token_hex(8), sequence, trimmed))
     count_deletion(db)
     return int(sequence)
 
 
-def _in_order_of_arrival(rows: list[_Row]) -> list[_Row]:
-    """An event counts as having arrived no later than those behind it, so that age removes the oldest first."""
+def _with_ascending_arrivals(rows: list[_Row]) -> list[_Row]:
+    """Limit each arrival time to those of the events behind it.
+
+    So retention by age removes the oldest events first.
+    """
     ordered = rows[-1:]
     for row in reversed(rows[:-1]):
         ordered.append(replace(row, arrived=min(row.arrived, ordered[-1].arrived)))
@@ -89,15 +95,15 @@ def _in_order_of_arrival(rows: list[_Row]) -> list[_Row]:
 
 def _rows(db: sqlite3.Connection, user_id: str) -> list[_Row]:
     found = db.execute(
-        "SELECT sequence, item_id, timestamp, event_id, fingerprint, coalesce(arrived, timestamp) FROM events"
+        "SELECT sequence, item_id, timestamp, event_id, fingerprint, arrived FROM events"
         " WHERE user_id = ? ORDER BY sequence",
         (user_id,),
     )
     return [_Row(*row) for row in found]
 
 
-def _remember(db: sqlite3.Connection, user_id: str, source: str, merged: Merged) -> None:
-    """Keep the answer for who asks again."""
+def _write_result(db: sqlite3.Connection, user_id: str, source: str, merged: Merged) -> None:
+    """Keep the result of the merge for a repeated request."""
     db.execute(
         "INSERT OR REPLACE INTO merges (user_id, source, moved, duplicates, conflicts, sequence)"
         " VALUES (?, ?, ?, ?, ?, ?)",

@@ -1,11 +1,12 @@
-"""A Redis stream as a source of events: `core.consumer.EventSource`.
+"""A Redis stream as a source of events; see `service.core.jobs.event_source.EventSource`.
 
     <stream>                entries with the fields user_id, item_id and perhaps timestamp and event_id
-    <stream>:<group>:lease  who reads; it expires
-    <stream>:<group>:dead   what was refused: recblr:reason, recblr:entry_id, its own fields; the newest 100,000
+    <stream>:<group>:lease  token of the worker that reads; it expires
+    <stream>:<group>:dead   rejected entries: the fields recblr:format (1), recblr:reason and recblr:entry_id, then
+                            the entry's own fields; about the newest 100,000 entries are kept
 
-All workers read under one consumer's name, and the lease says which of them does. So a restart leaves no dead
-consumers behind, and entries that were pending under other names are claimed as well.
+All workers use one consumer name, and the lease decides which of them reads. So a restart leaves no dead consumers
+behind. Entries that are pending under other names are claimed too.
 """
 
 from __future__ import annotations
@@ -20,32 +21,33 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.stream_consumer import Entry, LeaseLostError, Refused
+from service.core.jobs.event_source import LeaseLostError, RejectedEntry, StreamEntry
 from service.store.errors import StoreUnreachableError
-from service.store.redis.layout import Script
-from service.store.redis.pools import shared_pool
+from service.store.redis.lua_scripts import IF_LEASE_HELD
+from service.store.redis.pools import blocking_pool
 from service.store.redis.url import parse_url
 
 _log = logging.getLogger(__name__)
 
 LEASE_MILLISECONDS = 3000
-BUDGET_SECONDS = 1.0  # for one round trip
-_CONNECTIONS = 2
+TIMEOUT_SECONDS = 1.0  # of one round trip
+_MAX_CONNECTIONS = 2
 _CONSUMER = "recblr"
-_DEAD_KEPT = 100_000
-_FENCED = Script("if_lease_held.lua")
+_DEAD_LETTERS_KEPT = 100_000
+_DEAD_LETTER_FORMAT = 1
 
-_Reply = Any  # nested lists of bytes and numbers, as the command has it
+_Reply = Any  # bytes, integers, and nested lists of them, depending on the command
 
 
-async def open_stream(url: str, stream: str, group: str, budget: float = BUDGET_SECONDS) -> RedisStream:
-    """The stream at the Redis of `url`, with its group, which begins at the stream's oldest entry if it is new.
+async def open_stream(url: str, stream: str, group: str, timeout_seconds: float = TIMEOUT_SECONDS) -> RedisStream:
+    """Open the stream on the Redis at `url`.
 
-    Raises `StoreRefusedError` where Redis is unreachable or refuses.
+    The consumer group is created if it is missing; a new group starts at the stream's oldest entry. Raises
+    `StoreRefusedError` if Redis is unreachable or refuses.
     """
     target = parse_url(url)
-    pool = shared_pool(target, target.addresses[0], budget, _CONNECTIONS)
-    source = RedisStream(Redis(connection_pool=pool), stream, group, budget)
+    pool = blocking_pool(target, target.addresses[0], timeout_seconds, _MAX_CONNECTIONS)
+    source = RedisStream(Redis(connection_pool=pool), stream, group, timeout_seconds)
     try:
         await source.create_group()
     except StoreUnavailable as error:
@@ -58,83 +60,81 @@ async def open_stream(url: str, stream: str, group: str, budget: float = BUDGET_
 
 
 class RedisStream:
-    """See `service.core.jobs.stream_consumer.EventSource`."""
+    """See `service.core.jobs.event_source.EventSource`."""
 
-    def __init__(self, client: Redis, stream: str, group: str, budget: float = BUDGET_SECONDS) -> None:
+    def __init__(self, client: Redis, stream: str, group: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._client = client
         self._stream = stream
         self._group = group
-        self._budget = budget
-        self._lease, self._dead = f"{stream}:{group}:lease", f"{stream}:{group}:dead"
+        self._timeout = timeout_seconds
+        self._lease, self._dead_letters = f"{stream}:{group}:lease", f"{stream}:{group}:dead"
         self._owner = secrets.token_hex(8)
 
     async def create_group(self) -> None:
-        """See that stream and group exist."""
+        """Create the stream and the consumer group unless they exist."""
         try:
             await self._call("XGROUP", "CREATE", self._stream, self._group, "0", "MKSTREAM")
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise self._unavailable(f"refuses the consumer group ({error})") from error
 
-    async def lead(self) -> bool:
-        """See `EventSource.lead`."""
+    async def acquire_lease(self) -> bool:
+        """See `EventSource.acquire_lease`."""
         taken = await self._call("SET", self._lease, self._owner, "NX", "PX", LEASE_MILLISECONDS)
         if taken is None and await self._call("GET", self._lease) != self._owner.encode():
             return False
-        await self.create_group()  # whoever deleted the stream deleted the group with it
+        await self.create_group()  # deleting the stream deletes the group too
         return True
 
-    async def keep(self) -> None:
-        """See `EventSource.keep`."""
-        await self._fenced("EXISTS", self._stream)
+    async def renew_lease(self) -> None:
+        """See `EventSource.renew_lease`."""
+        await self._call_if_leased("EXISTS", self._stream)
 
-    async def unfinished(self, after: str, most: int) -> tuple[list[Entry], str]:
-        """See `EventSource.unfinished`."""
+    async def read_pending(self, after: str, most: int) -> tuple[list[StreamEntry], str]:
+        """See `EventSource.read_pending`."""
         command = ("XAUTOCLAIM", self._stream, self._group, _CONSUMER, 0, after, "COUNT", most)
-        following, entries, *gone = await self._fenced(*command)
-        if gone and gone[0]:
-            _log.error("entries left the stream before they were finished", extra={"entries": len(gone[0])})
+        following, entries, *deleted = await self._call_if_leased(*command)
+        if deleted and deleted[0]:
+            _log.error("stream entries were deleted before they were recorded", extra={"entries": len(deleted[0])})
         return _entries(entries), following.decode()
 
-    async def fresh(self, most: int) -> list[Entry]:
-        """See `EventSource.fresh`."""
+    async def read_new(self, most: int) -> list[StreamEntry]:
+        """See `EventSource.read_new`."""
         command = ("XREADGROUP", "GROUP", self._group, _CONSUMER, "COUNT", most, "STREAMS", self._stream, ">")
-        reply = await self._fenced(*command)
+        reply = await self._call_if_leased(*command)
         return _entries(reply[0][1]) if reply else []
 
-    async def finish(self, done: Sequence[Entry], refused: Sequence[Refused]) -> None:
-        """See `EventSource.finish`."""
-        ids = [entry.entry_id for entry in (*done, *(each.entry for each in refused))]
+    async def acknowledge(self, done: Sequence[StreamEntry], rejected: Sequence[RejectedEntry]) -> None:
+        """See `EventSource.acknowledge`."""
+        ids = [entry.entry_id for entry in (*done, *(each.entry for each in rejected))]
         pipeline = self._client.pipeline(transaction=True)
-        for each in refused:
-            own = [part for field in each.entry.fields.items() for part in field]
-            kept = (
-                "MAXLEN",
-                "~",
-                _DEAD_KEPT,
-                "*",
-                "recblr:reason",
-                each.reason,
-                "recblr:entry_id",
-                each.entry.entry_id,
+        for each in rejected:
+            fields: dict[bytes, str | bytes | int] = {
+                b"recblr:format": _DEAD_LETTER_FORMAT,
+                b"recblr:reason": each.reason,
+                b"recblr:entry_id": each.entry.entry_id,
+                **each.entry.fields,
+            }
+            arguments = [argument for field in fields.items() for argument in field]
+            pipeline.execute_command(
+                *("XADD", self._dead_letters, "MAXLEN", "~", _DEAD_LETTERS_KEPT, "*"), *arguments
             )
-            pipeline.execute_command("XADD", self._dead, *kept, *own)
         pipeline.execute_command("XACK", self._stream, self._group, *ids)
-        await self._within_budget(pipeline.execute())
+        await self._await_reply(pipeline.execute())
 
     async def lag(self) -> int | None:
         """See `EventSource.lag`."""
         for group in await self._call("XINFO", "GROUPS", self._stream):
-            said = dict(zip(group[::2], group[1::2], strict=True))
-            if said[b"name"] == self._group.encode():
-                behind = said.get(b"lag")  # null after entries between were deleted
-                return None if behind is None else int(behind) + int(said[b"pending"])
+            info = dict(zip(group[::2], group[1::2], strict=True))
+            if info[b"name"] == self._group.encode():
+                behind = info.get(b"lag")  # null after entries in between were deleted
+                return None if behind is None else int(behind) + int(info[b"pending"])
         return None
 
-    async def release(self) -> None:
-        """See `EventSource.release`."""
+    async def release_lease(self) -> None:
+        """See `EventSource.release_lease`."""
         try:
-            await self._fenced("DEL", self._lease)
+            await self._call_if_leased("DEL", self._lease)
         except LeaseLostError:
             return
 
@@ -143,38 +143,42 @@ class RedisStream:
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
 
-    async def _fenced(self, *command: str | int) -> _Reply:
+    async def _call_if_leased(self, *command: str | int) -> _Reply:
+        """Run one command if this worker holds the lease; raise `LeaseLostError` otherwise."""
         arguments = (2, self._lease, self._stream, self._owner, LEASE_MILLISECONDS, *command)
         try:
-            return await self._call("EVAL", _FENCED.source, *arguments)
+            return await self._call("EVAL", IF_LEASE_HELD.source, *arguments)
         except ResponseError as error:
             if "LEASELOST" in str(error):
                 raise LeaseLostError from None
             raise self._unavailable(f"refuses to be read ({error})") from error
 
     async def _call(self, *command: str | int) -> _Reply:
-        return await self._within_budget(self._client.execute_command(*command))  # type: ignore[no-untyped-call]
+        return await self._await_reply(self._client.execute_command(*command))  # type: ignore[no-untyped-call]
 
-    async def _within_budget(self, call: Awaitable[_Reply]) -> _Reply:
-        """The reply. A `ResponseError` is the caller's, whatever else is wrong is `StoreUnavailable`."""
+    async def _await_reply(self, call: Awaitable[_Reply]) -> _Reply:
+        """Wait for a reply, within the timeout.
+
+        Raises `ResponseError` for an error reply, and `StoreUnavailable` for any other failure.
+        """
         try:
-            async with asyncio.timeout(self._budget):
+            async with asyncio.timeout(self._timeout):
                 return await call
         except ResponseError:
             raise
-        except (RedisError, OSError) as error:  # a timer's TimeoutError is an OSError
+        except (RedisError, OSError) as error:  # OSError includes the timeout's TimeoutError
             raise self._unavailable(f"does not answer ({type(error).__name__})") from error
 
-    def _unavailable(self, what: str) -> StoreUnavailable:
+    def _unavailable(self, problem: str) -> StoreUnavailable:
         target = self._client.connection_pool.connection_kwargs
-        place = f"{target.get('host', 'localhost')}:{target.get('port', 6379)}"
-        return StoreUnavailable(f"the stream of events {what}", for_log=f"Redis at {place} {what}")
+        address = f"{target.get('host', 'localhost')}:{target.get('port', 6379)}"
+        return StoreUnavailable(f"the stream of events {problem}", for_log=f"Redis at {address} {problem}")
 
 
-def _entries(reply: Sequence[Any]) -> list[Entry]:
-    """The entries of a reply, less those that were deleted meanwhile, which have no fields."""
+def _entries(reply: Sequence[Any]) -> list[StreamEntry]:
+    """Convert the entries of a reply, without those that were deleted meanwhile."""
     return [
-        Entry(entry_id.decode(), dict(zip(parts[::2], parts[1::2], strict=True)))
-        for entry_id, parts in (entry for entry in reply if entry is not None)
-        if parts is not None
+        StreamEntry(entry_id.decode(), dict(zip(fields[::2], fields[1::2], strict=True)))
+        for entry_id, fields in (entry for entry in reply if entry is not None)
+        if fields is not None
     ]

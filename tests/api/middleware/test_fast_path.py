@@ -1,4 +1,4 @@
-"""The hot path answers as the declared routes do, takes what is ordinary and leaves the rest untouched."""
+"""The fast path gives the same responses as the declared routes."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ PATHS = ["ann", "%C3%BC%2Fx", "a%20b", "", "a/b", "%FF", "%00", "x" * 257, "%E6%
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppHarness, AppHarness]]:
-    """The whole application with the hot path, and the declared routes alone, each on a log of its own."""
+    """Applications with and without the fast path, on separate event logs."""
     folder = tmp_path_factory.mktemp("logs")
-    harnesses = [AppHarness(folder / str(hot), store=MemoryStore(), fast_path=hot).start() for hot in (True, False)]
+    harnesses = [AppHarness(folder, store=MemoryStore(), fast_path=enabled).start() for enabled in (True, False)]
     yield harnesses[0], harnesses[1]
     for harness in harnesses:
         harness.close()
 
 
 def both(pair: tuple[AppHarness, AppHarness], method: str, path: str, **arguments: Any) -> httpx.Response:
-    hot, plain = (harness.call(method, path, **arguments) for harness in pair)
-    assert (hot.status_code, hot.content) == (plain.status_code, plain.content)
+    fast, plain = (harness.call(method, path, **arguments) for harness in pair)
+    assert (fast.status_code, fast.content) == (plain.status_code, plain.content)
     own = {"x-request-id"}
-    assert {n: v for n, v in hot.headers.items() if n not in own} == {
+    assert {n: v for n, v in fast.headers.items() if n not in own} == {
         n: v for n, v in plain.headers.items() if n not in own
     }
-    return hot
+    return fast
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_ordinary_requests_have_one_answer(pair: tuple[AppHarness, AppHarness], query: str) -> None:
+def test_ordinary_requests_get_same_response(pair: tuple[AppHarness, AppHarness], query: str) -> None:
     for event in ORDINARY:
         both(pair, "POST", f"/v1/events{query}", json=event)
     for path in PATHS[:3]:
@@ -66,7 +66,7 @@ def test_ordinary_requests_have_one_answer(pair: tuple[AppHarness, AppHarness], 
 
 
 @pytest.mark.parametrize("query", ODD_QUERIES)
-def test_odd_queries_have_one_answer(pair: tuple[AppHarness, AppHarness], query: str) -> None:
+def test_unusual_queries_get_same_response(pair: tuple[AppHarness, AppHarness], query: str) -> None:
     both(pair, "POST", f"/v1/events{query}", json=GOOD)
     both(pair, "GET", f"/v1/users/ann/recommendations{query}")
 
@@ -74,7 +74,7 @@ def test_odd_queries_have_one_answer(pair: tuple[AppHarness, AppHarness], query:
 @pytest.mark.parametrize(
     "body", [*BAD_BODIES, *(json.dumps(event).encode() for event in BAD_EVENTS)], ids=lambda body: repr(body[:40])
 )
-def test_bad_bodies_have_one_answer(pair: tuple[AppHarness, AppHarness], body: bytes) -> None:
+def test_invalid_bodies_get_same_response(pair: tuple[AppHarness, AppHarness], body: bytes) -> None:
     assert both(pair, "POST", "/v1/events?k=1", content=body, headers=JSON).status_code in (400, 422)
 
 
@@ -82,13 +82,13 @@ def test_bad_bodies_have_one_answer(pair: tuple[AppHarness, AppHarness], body: b
     "headers",
     [{}, {"content-type": "text/plain"}, {"content-type": "application/json; charset=utf-8"}, {"x-request-id": "r"}],
 )
-def test_media_types_have_one_answer(pair: tuple[AppHarness, AppHarness], headers: dict[str, str]) -> None:
+def test_other_media_types_get_same_response(pair: tuple[AppHarness, AppHarness], headers: dict[str, str]) -> None:
     both(pair, "POST", "/v1/events", content=json.dumps(GOOD), headers=headers)
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
-def test_paths_have_one_answer(pair: tuple[AppHarness, AppHarness], method: str, path: str) -> None:
+def test_unusual_paths_get_same_response(pair: tuple[AppHarness, AppHarness], method: str, path: str) -> None:
     both(pair, method, f"/v1/users/{path}/recommendations")
 
 
@@ -104,17 +104,17 @@ def test_paths_have_one_answer(pair: tuple[AppHarness, AppHarness], method: str,
     ),
     query=st.lists(st.tuples(st.sampled_from(["k", "exclude_seen", "x"]), st.text("019-+.tf ", max_size=3))),
 )
-def test_any_event_has_one_answer(
+def test_generated_events_get_same_response(
     pair: tuple[AppHarness, AppHarness], event: dict[str, Any], query: list[tuple[str, str]]
 ) -> None:
     both(pair, "POST", "/v1/events", content=json.dumps(event), headers=JSON, params=query)
 
 
-def test_a_store_that_fails_has_one_answer(tmp_path: Path) -> None:
+def test_unavailable_store_gets_same_response(tmp_path: Path) -> None:
     stores = MemoryStore(), MemoryStore()
     harnesses = [
-        AppHarness(tmp_path, store=store, fast_path=hot).start()
-        for store, hot in zip(stores, (True, False), strict=True)
+        AppHarness(tmp_path, store=store, fast_path=enabled).start()
+        for store, enabled in zip(stores, (True, False), strict=True)
     ]
     for store in stores:
         store.down = True
@@ -126,15 +126,15 @@ def test_a_store_that_fails_has_one_answer(tmp_path: Path) -> None:
         harness.close()
 
 
-async def teapot(scope: Scope, receive: Receive, send: Send) -> None:
-    """What lies behind the hot path: it answers 418 and gives the body back."""
+async def inner_app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Application behind the fast path: it answers 418 and returns the body."""
     body = await Request(scope, receive).body()
     await Response(body, 418)(scope, receive, send)
 
 
-def behind(harness: AppHarness, method: str, path: str, **arguments: Any) -> httpx.Response:
+def call_fast_path(harness: AppHarness, method: str, path: str, **arguments: Any) -> httpx.Response:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await FastPath(teapot, ErrorHandlers())(
+        await FastPath(inner_app, ErrorHandlers())(
             {**scope, "app": harness.app, "path": scope["raw_path"].decode()}, receive, send
         )
 
@@ -146,29 +146,31 @@ def behind(harness: AppHarness, method: str, path: str, **arguments: Any) -> htt
 
 
 @pytest.fixture
-def hot(tmp_path: Path) -> Iterator[AppHarness]:
+def started(tmp_path: Path) -> Iterator[AppHarness]:
     harness = AppHarness(tmp_path, store=MemoryStore()).start()
     yield harness
     harness.close()
 
 
-def test_the_hot_path_takes_what_is_ordinary(hot: AppHarness) -> None:
+def test_ordinary_requests_are_answered_by_fast_path(started: AppHarness) -> None:
     for query in QUERIES:
-        assert behind(hot, "POST", f"/v1/events{query}", json=GOOD).status_code == 200
-        assert behind(hot, "GET", f"/v1/users/%C3%BC%2Fx/recommendations{query}").status_code == 200
+        assert call_fast_path(started, "POST", f"/v1/events{query}", json=GOOD).status_code == 200
+        assert call_fast_path(started, "GET", f"/v1/users/%C3%BC%2Fx/recommendations{query}").status_code == 200
 
 
-def test_the_hot_path_hands_on_the_rest_untouched(hot: AppHarness) -> None:
+def test_other_requests_are_passed_on_unchanged(started: AppHarness) -> None:
     async def in_parts() -> Any:
         for part in (b'{"user', b'_id": 7', b"}"):
             yield part
 
     for body in BAD_BODIES:
-        response = behind(hot, "POST", "/v1/events", content=body, headers=JSON)
+        response = call_fast_path(started, "POST", "/v1/events", content=body, headers=JSON)
         assert (response.status_code, response.content) == (418, body)
-    assert behind(hot, "POST", "/v1/events", content=in_parts(), headers=JSON).content == b'{"user_id": 7}'
-    assert behind(hot, "POST", "/v1/events?x=1", json=GOOD).status_code == 418
-    assert behind(hot, "POST", "/v1/events/batch", json=GOOD).status_code == 418
-    assert behind(hot, "GET", "/v1/users/a/b/recommendations").status_code == 418
-    hot.stop()
-    assert behind(hot, "POST", "/v1/events", json=GOOD).status_code == 418
+    assert (
+        call_fast_path(started, "POST", "/v1/events", content=in_parts(), headers=JSON).content == b'{"user_id": 7}'
+    )
+    assert call_fast_path(started, "POST", "/v1/events?x=1", json=GOOD).status_code == 418
+    assert call_fast_path(started, "POST", "/v1/events/batch", json=GOOD).status_code == 418
+    assert call_fast_path(started, "GET", "/v1/users/a/b/recommendations").status_code == 418
+    started.stop()
+    assert call_fast_path(started, "POST", "/v1/events", json=GOOD).status_code == 418

@@ -1,4 +1,4 @@
-"""The console page: served as it is, under a policy that its own code, and nothing else, satisfies."""
+"""The console page and its Content-Security-Policy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.api.conftest import KEY
 
 
 class Page(HTMLParser):
-    """What a browser would make of the page: its elements, and the text of its scripts and styles."""
+    """Parsed page: its elements, and the text of its scripts and styles."""
 
     def __init__(self, source: str) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ def serving(tmp_path: Path) -> Iterator[AppHarness]:
     harness.close()
 
 
-def test_it_is_served_without_a_key_and_its_own_code_may_run(serving: AppHarness, source: str, page: Page) -> None:
+def test_page_needs_no_key_and_policy_allows_its_own_code(serving: AppHarness, source: str, page: Page) -> None:
     response = serving.get("/")
     assert response.status_code == 200
     assert response.text == source
@@ -75,7 +75,7 @@ def test_it_is_served_without_a_key_and_its_own_code_may_run(serving: AppHarness
     assert serving.call("HEAD", "/").status_code == 200
 
 
-def test_it_is_one_small_file_that_needs_no_other(source: str, page: Page) -> None:
+def test_page_is_one_small_file_without_external_resources(source: str, page: Page) -> None:
     assert len(source.encode()) < 25_000
     for tag, attributes in page.elements:
         for name, value in attributes.items():
@@ -87,15 +87,15 @@ def test_it_is_one_small_file_that_needs_no_other(source: str, page: Page) -> No
     assert "url(" not in source
 
 
-def test_data_becomes_text_and_nothing_outlives_the_tab(page: Page) -> None:
+def test_script_writes_no_html_and_keeps_nothing_after_the_tab(page: Page) -> None:
     [script] = page.inline["script"]
-    for means in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "cssText"):
-        assert means not in script
+    for sink in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "cssText"):
+        assert sink not in script
     assert "localStorage" not in script
     assert "cookie" not in script
 
 
-def test_its_parts_are_named(page: Page) -> None:
+def test_elements_are_labelled_and_ids_are_unique(page: Page) -> None:
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert page.labelled
@@ -109,8 +109,26 @@ def test_its_parts_are_named(page: Page) -> None:
     assert len(live) == 2
 
 
-def test_what_it_calls_is_in_the_contract(serving: AppHarness, page: Page) -> None:
+def test_page_calls_only_paths_of_the_api(serving: AppHarness, page: Page) -> None:
     [script] = page.inline["script"]
     templates = [path.lstrip("/") for path in serving.app.openapi()["paths"]]
     for called in re.findall(r"['`](v1/[a-z/]+)", script):
         assert any(template.startswith(called.rstrip("/")) for template in templates), called
+
+
+def test_missing_page_has_no_route_and_existing_one_gets_policy(tmp_path: Path) -> None:
+    bare = AppHarness(tmp_path).start()
+    bare.refused(404, bare.get("/"))
+    bare.close()
+    page = '<!doctype html><style>b{}</style><script type="module">go()</script>'
+    (tmp_path / "index.html").write_text(page)
+    harness = AppHarness(tmp_path).start()
+    response = harness.get("/")
+    assert response.text == page
+    assert response.headers["content-type"].startswith("text/html")
+    policy = response.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; connect-src 'self';")
+    # printf 'go()' | openssl dgst -sha256 -binary | base64
+    assert "script-src 'sha256-" in policy
+    assert "unsafe" not in policy
+    harness.close()

@@ -1,4 +1,4 @@
-"""The consumer over a source and a log in plain Python that fail on request."""
+"""Tests of the stream consumer, with parts that fail on request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from service.core.errors import EventConflict, InvalidRequest, ServiceError, StoreUnavailable
 from service.core.events import NewEvent
-from service.core.jobs.stream_consumer import FIRST, Consumer, Entry, LeaseLostError, Refused
+from service.core.jobs.event_source import FIRST, LeaseLostError, RejectedEntry, StreamEntry
+from service.core.jobs.stream_consumer import StreamConsumer
 from service.core.recommending.results import Recorded
 
 pytestmark = pytest.mark.anyio
@@ -21,44 +22,44 @@ def anyio_backend() -> str:
 
 
 class MemorySource:
-    """Keeps the contract of `EventSource` for one worker."""
+    """`EventSource` of one worker, in memory."""
 
     def __init__(self, count: int, pending: int = 0) -> None:
-        self.entries = [Entry(f"{n}-0", {b"n": str(n).encode()}) for n in range(1, count + 1)]
-        self.read = pending
-        self.finished: list[str] = []
-        self.refused: list[Refused] = []
+        self.entries = [StreamEntry(f"{n}-0", {b"n": str(n).encode()}) for n in range(1, count + 1)]
+        self.read_count = pending
+        self.acknowledged: list[str] = []
+        self.rejected: list[RejectedEntry] = []
         self.lost = self.released = self.closed = False
         self.drained = asyncio.Event()
 
-    async def lead(self) -> bool:
+    async def acquire_lease(self) -> bool:
         self.lost = False
         return True
 
-    async def keep(self) -> None:
+    async def renew_lease(self) -> None:
         if self.lost:
             raise LeaseLostError
 
-    async def unfinished(self, after: str, most: int) -> tuple[list[Entry], str]:
-        await self.keep()
-        return [entry for entry in self.entries[: self.read] if entry.entry_id not in self.finished], FIRST
+    async def read_pending(self, after: str, limit: int) -> tuple[list[StreamEntry], str]:
+        await self.renew_lease()
+        return [entry for entry in self.entries[: self.read_count] if entry.entry_id not in self.acknowledged], FIRST
 
-    async def fresh(self, most: int) -> list[Entry]:
-        await self.keep()
-        found = self.entries[self.read : self.read + most]
-        self.read += len(found)
+    async def read_new(self, limit: int) -> list[StreamEntry]:
+        await self.renew_lease()
+        found = self.entries[self.read_count : self.read_count + limit]
+        self.read_count += len(found)
         return found
 
-    async def finish(self, done: Sequence[Entry], refused: Sequence[Refused]) -> None:
-        self.finished += [entry.entry_id for entry in (*done, *(each.entry for each in refused))]
-        self.refused += refused
-        if len(self.finished) == len(self.entries):
+    async def acknowledge(self, done: Sequence[StreamEntry], rejected: Sequence[RejectedEntry]) -> None:
+        self.acknowledged += [entry.entry_id for entry in (*done, *(item.entry for item in rejected))]
+        self.rejected += rejected
+        if len(self.acknowledged) == len(self.entries):
             self.drained.set()
 
     async def lag(self) -> int | None:
-        return len(self.entries) - len(self.finished)
+        return len(self.entries) - len(self.acknowledged)
 
-    async def release(self) -> None:
+    async def release_lease(self) -> None:
         self.released = True
 
     async def close(self) -> None:
@@ -77,25 +78,30 @@ class Meter:
         self.lags.append(entries)
 
 
-def parse(entry: Entry) -> tuple[str, NewEvent]:
-    number = entry.fields[b"n"].decode()
-    if number == "3":
-        raise InvalidRequest("does not follow the contract", details=[{"field": "item_id", "problem": "is required"}])
-    return f"user {int(number) % 2}", NewEvent.create(number, None, f"e{number}", 0.0)
+class Parser:
+    """Parser that rejects the third entry."""
+
+    def parse(self, entry: StreamEntry) -> tuple[str, NewEvent]:
+        number = entry.fields[b"n"].decode()
+        if number == "3":
+            raise InvalidRequest(
+                "does not follow the contract", details=[{"field": "item_id", "problem": "is required"}]
+            )
+        return f"user {int(number) % 2}", NewEvent.create(number, None, f"e{number}", 0.0)
 
 
 Fault = Callable[[int, str], ServiceError | None]
 
 
-class Log:
-    """Records, or answers what `fault(call, item)` says."""
+class FakeRecommender:
+    """Recommender that appends each event, unless `fault(call, item)` returns an error."""
 
     def __init__(self, fault: Fault) -> None:
         self.items: list[str] = []
         self.calls = 0
         self._fault = fault
 
-    async def record(self, events: Sequence[tuple[str, NewEvent]]) -> list[Recorded | ServiceError]:
+    async def record_batch(self, events: Sequence[tuple[str, NewEvent]]) -> list[Recorded | ServiceError]:
         self.calls += 1
         outcomes: list[Recorded | ServiceError] = []
         for _, event in events:
@@ -107,8 +113,8 @@ class Log:
         return outcomes
 
 
-async def drain(source: MemorySource, log: Log, meter: Meter) -> None:
-    consumer = Consumer(source, parse, log.record, meter)
+async def drain(source: MemorySource, recommender: FakeRecommender, meter: Meter) -> None:
+    consumer = StreamConsumer(source, Parser(), recommender, meter)
     consumer.start()
     async with asyncio.timeout(30):
         await source.drained.wait()
@@ -116,49 +122,49 @@ async def drain(source: MemorySource, log: Log, meter: Meter) -> None:
     assert (source.released, source.closed) == (True, True)
 
 
-async def test_all_come_in_order_what_was_pending_first_and_the_bad_are_put_aside() -> None:
-    source, log, meter = MemorySource(600, pending=2), Log(lambda call, item: None), Meter()
-    log.items = ["1"]  # its acknowledgement to the stream was lost
-    await drain(source, log, meter)
-    assert log.items == [str(n) for n in range(1, 601) if n != 3]
-    assert source.finished[:2] == ["1-0", "2-0"]
-    assert sorted(source.finished) == sorted(entry.entry_id for entry in source.entries)
-    [refused] = source.refused
-    assert refused.reason == "invalid_request: does not follow the contract (item_id is required)"
+async def test_events_are_appended_in_order_and_invalid_entries_are_rejected() -> None:
+    source, recommender, meter = MemorySource(600, pending=2), FakeRecommender(lambda call, item: None), Meter()
+    recommender.items = ["1"]  # appended before a crash, and not acknowledged
+    await drain(source, recommender, meter)
+    assert recommender.items == [str(n) for n in range(1, 601) if n != 3]
+    assert source.acknowledged[:2] == ["1-0", "2-0"]
+    assert sorted(source.acknowledged) == sorted(entry.entry_id for entry in source.entries)
+    [rejected] = source.rejected
+    assert rejected.reason == "invalid_request: does not follow the contract (item_id is required)"
     assert meter.counts == {"recorded": 598, "duplicate": 1, "refused": 1}
     assert meter.lags[-1] == 0
 
 
-async def test_while_the_log_is_down_nothing_is_finished_and_nothing_overtakes() -> None:
+async def test_order_of_each_user_survives_an_outage_of_the_log() -> None:
     down = StoreUnavailable("down")
-    # From the second call on half of the users are back, from the fourth on all are.
+    # From the second call on the events of one user are appended, from the fourth on those of both.
     source, meter = MemorySource(300), Meter()
-    log = Log(lambda call, item: down if call == 1 or (call < 4 and int(item) % 2) else None)
-    await drain(source, log, meter)
+    recommender = FakeRecommender(lambda call, item: down if call == 1 or (call < 4 and int(item) % 2) else None)
+    await drain(source, recommender, meter)
     for user in (0, 1):
-        assert [int(item) for item in log.items if int(item) % 2 == user] == [
+        assert [int(item) for item in recommender.items if int(item) % 2 == user] == [
             n for n in range(1, 301) if n % 2 == user and n != 3
         ]
-    assert len(source.refused) == 1
+    assert len(source.rejected) == 1
 
 
-async def test_a_conflict_and_an_event_at_which_the_service_fails_block_nobody() -> None:
+async def test_conflict_and_repeated_internal_error_are_rejected() -> None:
     def fault(call: int, item: str) -> ServiceError | None:
         if item == "5":
             return EventConflict("used with another payload")
         return ServiceError("the service failed on this event") if item == "6" else None
 
-    source, log, meter = MemorySource(10), Log(fault), Meter()
-    await drain(source, log, meter)
-    assert {each.entry.entry_id: each.reason.partition(":")[0] for each in source.refused} == {
+    source, recommender, meter = MemorySource(10), FakeRecommender(fault), Meter()
+    await drain(source, recommender, meter)
+    assert {item.entry.entry_id: item.reason.partition(":")[0] for item in source.rejected} == {
         "3-0": "invalid_request",
         "5-0": "event_conflict",
         "6-0": "internal_error",
     }
-    assert log.items == ["1", "2", "4", "7", "8", "9", "10"]
+    assert recommender.items == ["1", "2", "4", "7", "8", "9", "10"]
 
 
-async def test_who_loses_the_lease_while_the_log_is_down_leaves_the_rest_to_others() -> None:
+async def test_lost_lease_during_an_outage_leaves_entries_pending() -> None:
     source = MemorySource(4)
 
     def fault(call: int, item: str) -> ServiceError | None:
@@ -167,23 +173,23 @@ async def test_who_loses_the_lease_while_the_log_is_down_leaves_the_rest_to_othe
             return StoreUnavailable("down")
         return None
 
-    log, meter = Log(fault), Meter()
-    await drain(source, log, meter)  # it takes the lease again, and then finds them unfinished
-    assert log.items == ["1", "2", "4"]
+    recommender, meter = FakeRecommender(fault), Meter()
+    await drain(source, recommender, meter)  # the consumer acquires the lease again, and finds the entries pending
+    assert recommender.items == ["1", "2", "4"]
     assert 0 in meter.lags
 
 
-async def test_a_stop_while_the_log_is_down_finishes_nothing_and_does_not_wait_for_it() -> None:
+async def test_close_during_an_outage_returns_and_leaves_entries_pending() -> None:
     called = asyncio.Event()
 
     def down(call: int, item: str) -> ServiceError:
         called.set()
         return StoreUnavailable("down")
 
-    source, log = MemorySource(4), Log(down)
-    consumer = Consumer(source, parse, log.record, Meter())
+    source, recommender = MemorySource(4), FakeRecommender(down)
+    consumer = StreamConsumer(source, Parser(), recommender, Meter())
     consumer.start()
     async with asyncio.timeout(10):
         await called.wait()
         await consumer.close()
-    assert source.finished == ["3-0"]
+    assert source.acknowledged == ["3-0"]

@@ -1,24 +1,21 @@
-"""The use cases over an in-memory log and a fake engine, for the tests of them."""
+"""The recommender on an in-memory log and a fake engine."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from service.core.engine_requests import EngineResult, TopK
-from service.core.errors import (
-    Overloaded,
-)
-from service.core.events import AppendAndRead, LogView, NewEvent
-from service.core.ports import EngineJob
+from service.core.engine_requests import TopK
+from service.core.events import NewEvent
+from service.core.recommending.batching import BatchedEngine, BatchedStore
+from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.core.recommending.snapshots import Snapshot, decode_snapshot
-from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, SilentMeter, append_and_read_one, similar_one
+from tests.core.fakes import CountingMeter, FakeEngine, FakeModels, MemoryStore, NullBatchMeter
 
-ASK = TopK(3, True)
+TOP_3 = TopK(3, True)
 
 
 @dataclass
@@ -26,45 +23,36 @@ class RecommenderHarness:
     store: MemoryStore
     engine: FakeEngine
     models: FakeModels
-    meter: SilentMeter
+    meter: CountingMeter
     recommender: Recommender
-    overloaded: bool = False
 
 
-def build(store: MemoryStore | None = None) -> RecommenderHarness:
-    store = store or MemoryStore()
-    engine = FakeEngine()
-    meter = SilentMeter()
+def build(
+    store: MemoryStore | None = None,
+    *,
+    engine: FakeEngine | None = None,
+    batched_store: BatchedStore | None = None,
+    batched_engine: BatchedEngine | None = None,
+    sampler: EvaluationSampler | None = None,
+    timeout_seconds: float = 60.0,
+) -> RecommenderHarness:
+    store, engine, meter = store or MemoryStore(), engine or FakeEngine(), CountingMeter()
     models = FakeModels(engine)
-
-    async def append_and_read(request: AppendAndRead, deadline: float) -> LogView:
-        return await append_and_read_one(store, request)
-
-    async def fold(job: EngineJob, deadline: float = math.inf) -> EngineResult:
-        await asyncio.sleep(0)
-        if harness.overloaded:
-            raise Overloaded("full")
-        result = job[0].run([job[1]])[0]
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    snapshots = SnapshotWriter(store, max_waiting=100)
     recommender = Recommender(
         store,
+        batched_store or BatchedStore(store, NullBatchMeter()),
+        batched_engine or BatchedEngine(NullBatchMeter(), NullBatchMeter()),
         models,
-        snapshots,
+        SnapshotWriter(store, max_queue=1000),
         meter,
-        append_and_read=append_and_read,
-        fold=fold,
-        fold_aside=fold,
-        similar=similar_one,
+        timeout_seconds=timeout_seconds,
+        sampler=sampler,
     )
-    harness = RecommenderHarness(store, engine, models, meter, recommender)
-    return harness
+    return RecommenderHarness(store, engine, models, meter, recommender)
 
 
 def run(scenario: Callable[[RecommenderHarness], Awaitable[None]]) -> RecommenderHarness:
+    """Run `scenario` on a new harness, then finish its background work."""
     harness = build()
 
     async def whole() -> None:

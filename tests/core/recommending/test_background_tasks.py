@@ -6,27 +6,27 @@ import logging
 import pytest
 
 from service.core.errors import Overloaded
-from service.core.recommending.background_tasks import Background
+from service.core.recommending.background_tasks import BackgroundTasks
 
 
-def test_each_runs_to_its_end_and_only_a_fault_is_worth_a_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_every_task_finishes_and_only_a_fault_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    through: list[str] = []
+    finished: list[str] = []
 
-    async def work(name: str, error: Exception | None = None) -> None:
+    async def replay(name: str, error: Exception | None = None) -> None:
         await asyncio.sleep(0)
-        through.append(name)
+        finished.append(name)
         if error is not None:
             raise error
 
     async def scenario() -> None:
-        background = Background()
-        background.start(work("refused", Overloaded("full")))
-        background.start(work("broken", RuntimeError("a fault of ours")))
-        background.start(work("good"))
+        background = BackgroundTasks()
+        background.start(replay("rejected", Overloaded("full")))
+        background.start(replay("broken", RuntimeError("a fault")))
+        background.start(replay("good"))
         await background.close()
-        assert through == ["refused", "broken", "good"]
+        assert finished == ["rejected", "broken", "good"]
 
     asyncio.run(scenario())
-    assert [record.message for record in caplog.records] == ["background fold failed"]
-    assert "a fault of ours" in caplog.text
+    assert [record.message for record in caplog.records] == ["background replay failed"]
+    assert "a fault" in caplog.text

@@ -1,247 +1,192 @@
-"""The micro-batcher: what arrives while a batch runs forms the next one, and every caller gets its own answer."""
+"""Batched store and engine: one call for concurrent requests, in the right thread, each with its own result."""
 
 from __future__ import annotations
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Sequence
 
 import pytest
 
-from service.core.errors import DeadlineExceeded, Overloaded
-from service.core.recommending.batching import MicroBatcher
+from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, StateDamagedError, TopK
+from service.core.errors import DeadlineExceeded, ItemNotFound, Overloaded, StoreUnavailable
+from service.core.events import AppendAndRead, Appended, LogView, NewEvent
+from service.core.recommending.batching import BatchedEngine, BatchedStore
+from tests.core.fakes import FakeEngine, MemoryStore, NullBatchMeter
+
+ONE_ITEM = EngineRequest(None, ("1",), None)
 
 
-class Doubler:
-    """Doubles numbers, one batch at a time, when it is let; fails negative ones, and a batch with 999 in it."""
+def batched_engine(**limits: int) -> BatchedEngine:
+    return BatchedEngine(NullBatchMeter(), NullBatchMeter(), **limits)
+
+
+def append(user_id: str, item_id: str) -> AppendAndRead:
+    return AppendAndRead(user_id, "v1", (NewEvent.create(item_id, None, None, now=1.0),))
+
+
+def test_concurrent_appends_share_round_trips() -> None:
+    async def scenario() -> None:
+        store = MemoryStore()
+        batched = BatchedStore(store, NullBatchMeter(), max_batch=3)
+        views = await asyncio.gather(*(batched.append_and_read(append(f"user {n % 2}", str(n))) for n in range(5)))
+        assert store.requests == [3, 2]
+        assert [view.appended for view in views] == [(Appended(n, False),) for n in (1, 1, 2, 2, 3)]
+
+    asyncio.run(scenario())
+
+
+def test_request_that_the_store_refuses_fails_alone() -> None:
+    class HalfDown(MemoryStore):
+        async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
+            views = await super().append_and_read(requests)
+            return [StoreUnavailable("down") if r.user_id == "u" else v for r, v in zip(requests, views, strict=True)]
+
+    async def scenario() -> None:
+        batched = BatchedStore(HalfDown(), NullBatchMeter())
+        refused, served = await asyncio.gather(
+            batched.append_and_read(append("u", "1")),
+            batched.append_and_read(append("v", "1")),
+            return_exceptions=True,
+        )
+        assert isinstance(refused, StoreUnavailable)
+        assert isinstance(served, LogView)
+
+    asyncio.run(scenario())
+
+
+def test_append_after_its_deadline_is_not_started() -> None:
+    async def scenario() -> None:
+        store = MemoryStore()
+        with pytest.raises(DeadlineExceeded):
+            await BatchedStore(store, NullBatchMeter()).append_and_read(append("u", "1"), time.monotonic() - 1)
+        assert store.logs == {}
+
+    asyncio.run(scenario())
+
+
+def test_requests_of_several_engines_keep_their_order() -> None:
+    async def scenario() -> None:
+        old, new, broken = FakeEngine("old"), FakeEngine("new"), FakeEngine("broken")
+        broken.error = RuntimeError("broken")
+        batched = batched_engine()
+        results = await asyncio.gather(
+            *(
+                batched.run(engine, EngineRequest(None, (str(n + 1),), TopK(1, False)))
+                for n, engine in enumerate((old, new, broken) * 2)
+            ),
+            return_exceptions=True,
+        )
+        assert [isinstance(result, EngineResult) for result in results] == [True, True, False] * 2
+        assert [result.items[0].item_id for result in results if isinstance(result, EngineResult)] == [
+            "1",
+            "2",
+            "4",
+            "5",
+        ]
+        assert (old.batches, new.batches) == ([2], [2])
+
+    asyncio.run(scenario())
+
+
+def test_damaged_state_fails_its_own_request_alone() -> None:
+    async def scenario() -> None:
+        engine, batched = FakeEngine(), batched_engine()
+        results = await asyncio.gather(
+            batched.run(engine, ONE_ITEM._replace(state=b"?")), batched.run(engine, ONE_ITEM), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [StateDamagedError, EngineResult]
+
+    asyncio.run(scenario())
+
+
+def test_low_priority_requests_run_after_the_others() -> None:
+    order: list[str | None] = []
+
+    class OrderedEngine(FakeEngine):
+        def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
+            order.extend(request.items[0] for request in requests)
+            return super().run(requests)
+
+    async def scenario() -> None:
+        engine, batched = OrderedEngine(), batched_engine()
+        requests = [EngineRequest(None, (str(n),), None) for n in range(4)]
+        await asyncio.gather(
+            batched.run_low_priority(engine, requests[0]),
+            batched.run(engine, requests[1]),
+            batched.run_low_priority(engine, requests[2]),
+            batched.run(engine, requests[3]),
+        )
+        assert order == ["1", "3", "0", "2"]
+
+    asyncio.run(scenario())
+
+
+class ThreadNamingEngine(FakeEngine):
+    """Remembers the thread that it ran in."""
+
+    def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
+        self.thread = threading.current_thread().name
+        return super().run(requests)
+
+
+@pytest.mark.parametrize(("seconds", "thread"), [(0.0, "MainThread"), (1.0, "engine_0"), (math.inf, "engine_0")])
+def test_long_batch_runs_in_the_engine_thread(seconds: float, thread: str) -> None:
+    async def scenario() -> None:
+        engine, batched = ThreadNamingEngine(seconds=seconds), batched_engine()
+        await asyncio.gather(batched.run(engine, ONE_ITEM), batched.run(engine, ONE_ITEM))
+        await batched.close()
+        assert (engine.thread, engine.batches) == (thread, [2])
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("seconds", "thread"), [(0.9e-3, "MainThread"), (1.1e-3, "engine_0")])
+def test_costs_of_two_engines_are_added(seconds: float, thread: str) -> None:
+    async def scenario() -> None:
+        engines, batched = (
+            [ThreadNamingEngine("live", seconds), ThreadNamingEngine("tested", seconds)],
+            batched_engine(),
+        )
+        await asyncio.gather(*(batched.run(engine, ONE_ITEM) for engine in engines))
+        await batched.close()
+        assert [engine.thread for engine in engines] == [thread] * 2
+
+    asyncio.run(scenario())
+
+
+class BlockingEngine(FakeEngine):
+    """Remembers the threads that it searched in, and waits for `gate`."""
 
     def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-        self.seconds: list[float] = []
-        self.left: list[int] = []
-        self.refused = self.late = 0
-        self.gate = asyncio.Event()
-        self.gate.set()
+        super().__init__()
+        self.threads: set[str] = set()
+        self.gate = threading.Event()
 
-    def batch(self, size: int, seconds: float, left: int) -> None:
-        self.seconds.append(seconds)
-        self.left.append(left)
-
-    def shed(self) -> None:
-        self.refused += 1
-
-    def expired(self, jobs: int) -> None:
-        self.late += jobs
-
-    async def run(self, jobs: Sequence[int]) -> list[int | Exception]:
-        self.batches.append(list(jobs))
-        await self.gate.wait()
-        if 999 in jobs:
-            raise RuntimeError("the whole batch")
-        if 998 in jobs:
-            return []
-        return [ValueError(str(job)) if job < 0 else job * 2 for job in jobs]
-
-    def batcher(self, max_batch: int = 100, max_queue: int = 100) -> MicroBatcher[int, int]:
-        return MicroBatcher(
-            self.run,
-            max_batch=max_batch,
-            max_queue=max_queue,
-            meter=self,
-        )
+    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
+        self.threads.add(threading.current_thread().name)
+        assert self.gate.wait(10)
+        return super().similar(item_id, k)
 
 
-def test_a_job_alone_does_not_wait_for_company() -> None:
+def test_similar_items_are_searched_in_the_engine_thread_from_a_bounded_queue() -> None:
     async def scenario() -> None:
-        doubler = Doubler()
-        assert await asyncio.wait_for(doubler.batcher().submit(4), 1) == 8
-        assert doubler.batches == [[4]]
-        assert len(doubler.seconds) == 1
-
-    asyncio.run(scenario())
-
-
-def test_what_arrives_meanwhile_is_one_batch_in_order() -> None:
-    async def scenario() -> None:
-        doubler = Doubler()
-        doubler.gate.clear()
-        batcher = doubler.batcher(max_batch=3)
-        tasks = [asyncio.create_task(batcher.submit(0))]
+        engine, batched = BlockingEngine(), batched_engine(max_similar_batch=2, max_queue=3)
+        running = asyncio.create_task(batched.similar(engine, "1", 1))
         await asyncio.sleep(0.01)
-        tasks += [asyncio.create_task(batcher.submit(job)) for job in range(1, 6)]
-        await asyncio.sleep(0.01)
-        doubler.gate.set()
-        assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
-        assert doubler.batches == [[0], [1, 2, 3], [4, 5]]
-
-    asyncio.run(scenario())
-
-
-def test_errors_reach_their_own_callers() -> None:
-    async def scenario() -> None:
-        doubler = Doubler()
-        batcher = doubler.batcher()
-        mixed = await asyncio.gather(*(batcher.submit(job) for job in (1, -1, 2)), return_exceptions=True)
-        assert [type(result) for result in mixed] == [int, ValueError, int]
-        for poison in (999, 998):
-            whole = await asyncio.gather(*(batcher.submit(job) for job in (1, poison)), return_exceptions=True)
-            assert [type(result) for result in whole] == [RuntimeError, RuntimeError]
-        assert await batcher.submit(5) == 10
-
-    asyncio.run(scenario())
-
-
-def test_beyond_the_queue_callers_are_turned_away_at_once() -> None:
-    async def scenario() -> None:
-        doubler = Doubler()
-        doubler.gate.clear()
-        batcher = doubler.batcher(max_queue=2)
-        running = asyncio.create_task(batcher.submit(0))
-        await asyncio.sleep(0.01)
-        waiting = [asyncio.create_task(batcher.submit(job)) for job in (1, 2)]
+        items = ("2", "no such item", "3")
+        queued = [asyncio.create_task(batched.similar(engine, item, 1)) for item in items]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
-            await asyncio.wait_for(batcher.submit(3), 1.0)  # taken in, it would wait for the gate
-        doubler.gate.set()
-        assert await asyncio.gather(running, *waiting) == [0, 2, 4]
-        assert (doubler.refused, doubler.left) == (1, [2, 0])
+            await batched.similar(engine, "4", 1)
+        engine.gate.set()
+        assert (await running)[0].item_id == "2"
+        first, unknown, last = await asyncio.gather(*queued, return_exceptions=True)
+        assert isinstance(unknown, ItemNotFound)
+        assert [found[0].item_id for found in (first, last) if isinstance(found, tuple)] == ["1", "2"]
+        await batched.close()
+        assert engine.threads == {"engine_0"}
 
     asyncio.run(scenario())
-
-
-def test_what_waits_beyond_its_deadline_is_not_begun() -> None:
-    async def scenario() -> None:
-        doubler = Doubler()
-        doubler.gate.clear()
-        batcher = doubler.batcher(max_batch=2)
-        now = time.monotonic()
-        running = asyncio.create_task(batcher.submit(0, now + 1e-3))
-        await asyncio.sleep(0.01)  # it has begun, and so it is finished
-        deadlines = [(1, now), (2, math.inf), (3, now), (4, now), (5, now + 1e6)]
-        waiting = [asyncio.create_task(batcher.submit(job, deadline)) for job, deadline in deadlines]
-        gone = asyncio.create_task(batcher.submit(6, now))
-        await asyncio.sleep(0)
-        gone.cancel()
-        doubler.gate.set()
-        outcomes = await asyncio.gather(running, *waiting, return_exceptions=True)
-        assert [type(o) if isinstance(o, Exception) else o for o in outcomes] == [
-            0,
-            DeadlineExceeded,
-            4,
-            DeadlineExceeded,
-            DeadlineExceeded,
-            10,
-        ]
-        await batcher.close()
-        assert (doubler.batches, doubler.late) == ([[0], [2, 5]], 4)
-        with pytest.raises(DeadlineExceeded):  # nobody else waits, and still it comes too late
-            await batcher.submit(7, now)
-
-    asyncio.run(scenario())
-
-
-def test_a_caller_that_goes_away_disturbs_nobody() -> None:
-    async def scenario() -> None:
-        doubler = Doubler()
-        doubler.gate.clear()
-        batcher = doubler.batcher()
-        gone = asyncio.create_task(batcher.submit(0))
-        await asyncio.sleep(0.01)
-        also_gone, stays = (asyncio.create_task(batcher.submit(job)) for job in (1, 2))
-        await asyncio.sleep(0)
-        gone.cancel()
-        also_gone.cancel()
-        doubler.gate.set()
-        assert await stays == 4
-
-    asyncio.run(scenario())
-
-
-def test_close_returns_when_everything_is_answered() -> None:
-    async def scenario() -> None:
-        doubler = Doubler()
-        batcher = doubler.batcher(max_batch=1)
-        tasks = [asyncio.create_task(batcher.submit(job)) for job in range(3)]
-        await asyncio.sleep(0)
-        await batcher.close()
-        await asyncio.sleep(0)
-        assert all(task.done() for task in tasks)
-
-    asyncio.run(scenario())
-
-
-def test_a_batcher_that_is_cancelled_leaves_no_caller_waiting() -> None:
-    async def scenario() -> None:
-        doubler = Doubler()
-        doubler.gate.clear()
-        batcher = doubler.batcher()
-        caller = asyncio.create_task(batcher.submit(1))
-        await asyncio.sleep(0.01)
-        closing = asyncio.create_task(batcher.close())
-        await asyncio.sleep(0)
-        closing.cancel()  # the server's patience is over
-        await asyncio.gather(closing, return_exceptions=True)
-        with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(caller, 1)
-
-    asyncio.run(scenario())
-
-
-def test_jobs_aside_give_way_and_take_no_place_from_the_others() -> None:
-    async def scenario() -> None:
-        doubler = Doubler()
-        doubler.gate.clear()
-        batcher = doubler.batcher(max_batch=3, max_queue=8)
-        tasks = [asyncio.create_task(batcher.submit(0))]
-        await asyncio.sleep(0.01)
-        tasks += [asyncio.create_task(batcher.submit_aside(job)) for job in (1, 2)]
-        await asyncio.sleep(0)
-        with pytest.raises(Overloaded):
-            await asyncio.wait_for(batcher.submit_aside(3), 1.0)  # taken in, it would wait for the gate
-        tasks += [asyncio.create_task(batcher.submit(job)) for job in range(10, 18)]
-        await asyncio.sleep(0)
-        doubler.gate.set()
-        await asyncio.gather(*tasks)
-        assert doubler.batches == [[0], [10, 11, 12], [13, 14, 15], [16, 17, 1], [2]]
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("begun", [True, False])
-def test_jobs_that_wait_for_a_worker_that_is_cancelled_are_answered_too(begun: bool) -> None:
-    async def scenario() -> None:
-        doubler = Doubler()
-        doubler.gate.clear()
-        batcher = doubler.batcher(max_batch=1)
-        callers = [asyncio.create_task(batcher.submit(job)) for job in range(2)]
-        callers.append(asyncio.create_task(batcher.submit_aside(2)))
-        await asyncio.sleep(0.01 if begun else 0)
-        assert bool(doubler.batches) == begun
-        closing = asyncio.create_task(batcher.close())
-        await asyncio.sleep(0)
-        if begun:
-            closing.cancel()
-        else:
-            batcher._worker.cancel()  # type: ignore[union-attr]
-        outcomes = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 1)
-        assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 3
-        doubler.gate.set()
-        assert await asyncio.wait_for(batcher.submit(4), 1) == 8
-        await batcher.close()
-
-    asyncio.run(scenario())
-
-
-def test_a_meter_that_fails_costs_no_caller_its_answer(caplog: pytest.LogCaptureFixture) -> None:
-    class Failing(Doubler):
-        def batch(self, size: int, seconds: float, left: int) -> None:
-            raise RuntimeError("no room for a number")
-
-    async def scenario() -> None:
-        batcher = Failing().batcher(max_batch=1)
-        answers = asyncio.gather(*(batcher.submit(job) for job in range(3)))
-        assert await asyncio.wait_for(answers, 1) == [0, 2, 4]
-
-    asyncio.run(scenario())
-    assert "no room for a number" in caplog.text

@@ -1,4 +1,4 @@
-"""Which events are judged, against which state, and how often: once, before they are folded, where they are news."""
+"""Sampling and evaluation of events: which ones, under which state, and how often."""
 
 from __future__ import annotations
 
@@ -8,53 +8,21 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from service.core.engine_requests import EngineResult, TargetRank, TopK
-from service.core.events import AppendAndRead, LogView, NewEvent
-from service.core.ports import EngineJob
-from service.core.recommending.evaluation_sampling import MAX_EVALUATED, Sampling
-from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshot_writer import SnapshotWriter
-from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, SilentMeter, append_and_read_one, similar_one
+from service.core.engine_requests import TargetRank, TopK
+from service.core.recommending.evaluation_sampling import MAX_EVALUATED, EvaluationSampler
+from tests.core.fakes import FakeEngine
+from tests.core.recommending.recommender_harness import TOP_3, RecommenderHarness, build, event
 
-ASK = TopK(3, exclude_seen=True)
 USERS = [f"user {n}" for n in range(40)]
 
 
-class RecommenderHarness:
-    """The use cases over fakes; whatever is folded is judged by `share`."""
-
-    def __init__(self, share: float) -> None:
-        self.store, self.meter, self.models = MemoryStore(), SilentMeter(), FakeModels(FakeEngine())
-
-        async def append_and_read(request: AppendAndRead, deadline: float) -> LogView:
-            return await append_and_read_one(self.store, request)
-
-        async def fold(job: EngineJob, deadline: float = math.inf) -> EngineResult:
-            result = job[0].run([job[1]])[0]
-            if isinstance(result, Exception):
-                raise result
-            return result
-
-        self.recommender = Recommender(
-            self.store,
-            self.models,
-            SnapshotWriter(self.store, max_waiting=100),
-            self.meter,
-            append_and_read=append_and_read,
-            fold=fold,
-            fold_aside=fold,
-            similar=similar_one,
-            sampling=Sampling(share),
-        )
-
-
-def judge(
-    scenario: Callable[[RecommenderHarness], Awaitable[None]], share: float = 1.0
+def evaluated_ranks(
+    scenario: Callable[[RecommenderHarness], Awaitable[None]], rate: float = 1.0
 ) -> list[tuple[str, TargetRank]]:
-    """What the meter was told."""
+    """Run `scenario` with this sampling rate, and return the reported model versions and ranks."""
 
     async def whole() -> list[tuple[str, TargetRank]]:
-        harness = RecommenderHarness(share)
+        harness = build(sampler=EvaluationSampler(rate))
         await scenario(harness)
         await harness.recommender.close()
         return harness.meter.ranks
@@ -62,116 +30,111 @@ def judge(
     return asyncio.run(whole())
 
 
-def event(item_id: str, event_id: str | None = None) -> NewEvent:
-    return NewEvent.create(item_id, None, event_id, now=1.0)
-
-
 async def record(
-    harness: RecommenderHarness, items: Sequence[str], ask: TopK | None, user: str = "u", pause: float = 0.0
+    harness: RecommenderHarness, items: Sequence[str], query: TopK | None, user: str = "u", pause: float = 0.0
 ) -> None:
     for item in items:
-        await harness.recommender.record(user, event(item), ask)
+        await harness.recommender.record(user, event(item), query)
         await asyncio.sleep(pause)
 
 
-# The fake's order: what is nearest to the last item first (to 0 at the beginning), of equally near ones the lower id.
-# So 12 after 10 stands behind 10, 11 and 9, and among those not seen behind 11 and 9.
-ITEMS = ("10", "nobody knows it", "12", "10")
+# The fake engine orders items by distance to the last one (to 0 without one), equal distances by id.
+# So after 10, item 12 ranks behind 10, 11 and 9, and among the unseen items behind 11 and 9.
+ITEMS = ("10", "unknown item", "12", "10")
 RANKS = [TargetRank(True, 10, 10), TargetRank(False, 4, 3), TargetRank(False, 4, 0)]
 
 
-@pytest.mark.parametrize("pause", [0.0, 0.01], ids=["one upon the other", "each after the memo of the one before"])
-@pytest.mark.parametrize("ask", [ASK, None], ids=["with an answer", "in the background"])
-def test_each_event_is_judged_once_under_the_state_before_it(ask: TopK | None, pause: float) -> None:
+@pytest.mark.parametrize("pause", [0.0, 0.01], ids=["back to back", "after the previous snapshot"])
+@pytest.mark.parametrize("query", [TOP_3, None], ids=["with a query", "in the background"])
+def test_each_event_is_evaluated_once_under_the_state_before_it(query: TopK | None, pause: float) -> None:
     async def scenario(harness: RecommenderHarness) -> None:
-        await record(harness, ITEMS, ask, pause=pause)
-        await harness.recommender.recommend("u", ASK)
+        await record(harness, ITEMS, query, pause=pause)
+        await harness.recommender.recommend("u", TOP_3)
 
-    ranks = judge(scenario)
+    ranks = evaluated_ranks(scenario)
     assert ranks[0] == ("v1", RANKS[0])
-    assert ranks == [("v1", place) for place in RANKS]
+    assert ranks == [("v1", rank) for rank in RANKS]
 
 
-def test_events_of_a_batch_are_judged_one_after_the_other() -> None:
+def test_batch_events_are_evaluated_in_order() -> None:
     async def scenario(harness: RecommenderHarness) -> None:
         await harness.recommender.record_batch([("u", event(item)) for item in ITEMS] + [("v", event("10"))])
 
-    assert judge(scenario) == [("v1", place) for place in (*RANKS, RANKS[0])]
+    assert evaluated_ranks(scenario) == [("v1", rank) for rank in (*RANKS, RANKS[0])]
 
 
-@pytest.mark.parametrize("share", [0.5, 1.0])
-def test_of_many_events_of_one_user_in_a_batch_the_last_drawn_are_judged(share: float) -> None:
-    items = [*(str(n) for n in range(1, 41)), "nobody knows it"]
+@pytest.mark.parametrize("rate", [0.5, 1.0])
+def test_large_batch_of_one_user_evaluates_only_the_newest_sampled_events(rate: float) -> None:
+    items = [*(str(n) for n in range(1, 41)), "unknown item"]
 
-    async def alone(harness: RecommenderHarness) -> None:
+    async def one_by_one(harness: RecommenderHarness) -> None:
         await record(harness, items, None)
 
-    async def together(harness: RecommenderHarness) -> None:
+    async def one_batch(harness: RecommenderHarness) -> None:
         await harness.recommender.record_batch([("u", event(item)) for item in items] + [("v", event("10"))])
 
-    wanted = judge(alone, share)
-    assert len(wanted) > MAX_EVALUATED
-    company = [("v1", RANKS[0])] * Sampling(share).draws("v", 1)
-    assert judge(together, share) == wanted[-MAX_EVALUATED:] + company
+    expected = evaluated_ranks(one_by_one, rate)
+    assert len(expected) > MAX_EVALUATED
+    other_user = [("v1", RANKS[0])] * EvaluationSampler(rate).selects("v", 1)
+    assert evaluated_ranks(one_batch, rate) == expected[-MAX_EVALUATED:] + other_user
 
 
-def test_a_retry_is_not_judged_again() -> None:
+def test_retried_event_is_not_evaluated_again() -> None:
     async def scenario(harness: RecommenderHarness) -> None:
-        for ask in (ASK, ASK, None):
-            await harness.recommender.record("u", event("10", "e1"), ask)
+        for query in (TOP_3, TOP_3, None):
+            await harness.recommender.record("u", event("10", "e1"), query)
         twice = [("u", event("12", "e2")), ("u", event("12", "e2")), ("u", event("10", "e1"))]
         await harness.recommender.record_batch(twice)
         await harness.recommender.record_batch(twice)
 
-    assert judge(scenario) == [("v1", place) for place in RANKS[:2]]
+    assert evaluated_ranks(scenario) == [("v1", rank) for rank in RANKS[:2]]
 
 
-def test_events_whose_folds_meet_are_judged_by_those_who_brought_them() -> None:
-    """The memo lags behind: each request has all earlier events pending, and judges its own alone."""
-
+def test_pending_events_are_evaluated_only_by_the_request_that_appended_them() -> None:
     async def scenario(harness: RecommenderHarness) -> None:
-        harness.store.put_error = RuntimeError("no memo is ever stored")
-        await record(harness, ITEMS, ASK)
+        # Without snapshots every request replays all earlier events.
+        harness.store.put_error = RuntimeError("no snapshot is ever stored")
+        await record(harness, ITEMS, TOP_3)
 
-    assert judge(scenario) == [("v1", place) for place in RANKS]
+    assert evaluated_ranks(scenario) == [("v1", rank) for rank in RANKS]
 
 
-def test_a_damaged_memo_is_rebuilt_and_the_event_judged_once() -> None:
+def test_event_is_evaluated_once_when_the_snapshot_is_damaged() -> None:
     async def scenario(harness: RecommenderHarness) -> None:
-        await record(harness, ITEMS[:2], ASK)
+        await record(harness, ITEMS[:2], TOP_3)
         await harness.recommender.close()
-        harness.store.damage("u", "v1", b"not a memo")
-        await record(harness, ITEMS[2:], ASK)
+        harness.store.damage("u", "v1", b"not a snapshot")
+        await record(harness, ITEMS[2:], TOP_3)
 
-    assert judge(scenario) == [("v1", place) for place in RANKS]
+    assert evaluated_ranks(scenario) == [("v1", rank) for rank in RANKS]
 
 
-def test_each_event_is_judged_by_the_model_that_answers_its_user() -> None:
+def test_event_is_evaluated_by_the_model_of_its_user() -> None:
     async def scenario(harness: RecommenderHarness) -> None:
         harness.models.tested, harness.models.in_test = FakeEngine("v2"), {"v"}
         for user in ("u", "v"):
             await record(harness, ITEMS, None, user)
 
-    ranks = judge(scenario)
-    assert sorted(ranks) == [(version, place) for version in ("v1", "v2") for place in sorted(RANKS)]
+    ranks = evaluated_ranks(scenario)
+    assert sorted(ranks) == [(version, rank) for version in ("v1", "v2") for rank in sorted(RANKS)]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_the_share_is_drawn_by_user_and_sequence_alone(share: float) -> None:
+@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+def test_sample_depends_on_user_and_sequence_alone(rate: float) -> None:
     async def scenario(harness: RecommenderHarness) -> None:
         for first in range(1, 51, MAX_EVALUATED):
             batch = [(user, event(str(n))) for user in USERS for n in range(first, min(51, first + MAX_EVALUATED))]
             await harness.recommender.record_batch(batch)
 
-    sampling = Sampling(share)
-    sampled = sum(sampling.draws(user, sequence) for user in USERS for sequence in range(1, 51))
-    assert len(judge(scenario, share)) == sampled
-    assert abs(sampled - 2000 * share) <= 5 * math.sqrt(2000 * share * (1 - share))
+    sampler = EvaluationSampler(rate)
+    sampled = sum(sampler.selects(user, sequence) for user in USERS for sequence in range(1, 51))
+    assert len(evaluated_ranks(scenario, rate)) == sampled
+    assert abs(sampled - 2000 * rate) <= 5 * math.sqrt(2000 * rate * (1 - rate))
 
 
-def test_draws_stay_the_same_and_grow_with_the_share() -> None:
-    """Pinned, for two processes of different releases share a log."""
+def test_sample_is_the_same_in_every_release_and_grows_with_the_rate() -> None:
     events = [(user, sequence) for user in USERS for sequence in range(1, 51)]
-    small, large = ({pair for pair in events if Sampling(share).draws(*pair)} for share in (0.1, 0.5))
+    small, large = ({pair for pair in events if EvaluationSampler(rate).selects(*pair)} for rate in (0.1, 0.5))
     assert small < large
+    # Pinned: workers of two releases share a log during an upgrade.
     assert [sequence for user, sequence in sorted(small) if user == "user 0"] == [13, 23]

@@ -1,4 +1,4 @@
-"""The use cases over an in-memory log and a fake engine: every answer is the fold of the committed events."""
+"""The recommender on an in-memory log and a fake engine."""
 
 from __future__ import annotations
 
@@ -10,88 +10,77 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, StateDamagedError
-from service.core.errors import (
-    DeadlineExceeded,
-    EventConflict,
-    ServiceError,
-    StoreUnavailable,
-)
+from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates
+from service.core.errors import DeadlineExceeded, EventConflict, Overloaded, ServiceError, StoreUnavailable
 from service.core.events import AppendAndRead, LogView
 from service.core.log_throttle import ThrottledLogger
-from service.core.ports import EngineJob
-from service.core.recommending.recommender import Recommender
+from service.core.ports import Engine
+from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.results import Recorded
-from service.core.recommending.snapshot_writer import SnapshotWriter
-from tests.core.fakes import FakeEngine, FakeModels, MemoryStore, SilentMeter, append_and_read_one, similar_one
-from tests.core.recommending.recommender_harness import ASK, RecommenderHarness, build, event, run
+from tests.core.fakes import FakeEngine, MemoryStore, NullBatchMeter
+from tests.core.recommending.recommender_harness import TOP_3, RecommenderHarness, build, event, run
+
+TIMEOUT_SECONDS = 60.0
 
 
-def test_all_of_a_request_has_one_deadline() -> None:
+def test_all_steps_of_a_request_share_one_deadline() -> None:
     deadlines: list[float] = []
 
-    async def scenario() -> None:
-        store, engine, patience = MemoryStore(), FakeEngine(), 60.0
-
-        async def append_and_read(request: AppendAndRead, deadline: float) -> LogView:
+    class WatchedStore(BatchedStore):
+        async def append_and_read(self, request: AppendAndRead, deadline: float = math.inf) -> LogView:
             deadlines.append(deadline)
-            return await append_and_read_one(store, request)
+            return await super().append_and_read(request, deadline)
 
-        async def fold(job: EngineJob, deadline: float = math.inf) -> EngineResult:
+    class LateEngine(BatchedEngine):
+        async def run(self, engine: Engine, request: EngineRequest, deadline: float = math.inf) -> EngineResult:
             deadlines.append(deadline)
             raise DeadlineExceeded("too late")
 
-        snapshots = SnapshotWriter(store, max_waiting=100)
-        recommender = Recommender(
+    async def scenario() -> None:
+        store = MemoryStore()
+        recommender = build(
             store,
-            FakeModels(engine),
-            snapshots,
-            SilentMeter(),
-            append_and_read=append_and_read,
-            fold=fold,
-            fold_aside=fold,
-            similar=similar_one,
-            patience=patience,
-        )
-        began = time.monotonic()
-        recorded = await recommender.record("u", event("10"), ASK)
-        assert (recorded.sequence, recorded.answer) == (1, None)  # too late for an answer, not for the event
+            batched_store=WatchedStore(store, NullBatchMeter()),
+            batched_engine=LateEngine(NullBatchMeter(), NullBatchMeter()),
+            timeout_seconds=TIMEOUT_SECONDS,
+        ).recommender
+        started_at = time.monotonic()
+        recorded = await recommender.record("u", event("10"), TOP_3)
+        assert (recorded.sequence, recorded.answer) == (1, None)  # the event was appended in time, the answer was not
         with pytest.raises(DeadlineExceeded):
-            await recommender.recommend("u", ASK)
-        assert began + patience <= min(deadlines) <= max(deadlines) <= time.monotonic() + patience
+            await recommender.recommend("u", TOP_3)
+        assert started_at + TIMEOUT_SECONDS <= min(deadlines) <= max(deadlines) <= time.monotonic() + TIMEOUT_SECONDS
         assert [deadlines[0], deadlines[2]] == [deadlines[1], deadlines[3]]
         assert deadlines[0] < deadlines[2]
         await recommender.record("u", event("11"), None)
         await recommender.close()
-        assert deadlines[-1] == math.inf  # nobody waits for this fold
+        assert len(deadlines) == 5  # the append has one; the replay in the background has none
+        assert store.snapshot("u", "v1") is not None
 
     asyncio.run(scenario())
 
 
-def test_what_fails_after_the_commit_costs_the_answer_alone() -> None:
+def test_overload_after_the_append_costs_only_the_answer() -> None:
     async def scenario(harness: RecommenderHarness) -> None:
-        harness.overloaded = True
-        recorded = await harness.recommender.record("u", event("10"), ASK)
+        harness.engine.error = Overloaded("full")
+        recorded = await harness.recommender.record("u", event("10"), TOP_3)
         assert (recorded.sequence, recorded.answer) == (1, None)
         await harness.recommender.record("u", event("11"), None)
 
     assert run(scenario).store.logs["u"].sequence == 2
 
 
-def test_a_fault_after_the_commit_costs_the_answer_alone(caplog: pytest.LogCaptureFixture) -> None:
-    def fail(requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
-        raise RuntimeError("a fault of ours")
-
+def test_engine_fault_after_the_append_costs_only_the_answer(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(harness: RecommenderHarness) -> None:
-        harness.engine.run = fail  # type: ignore[method-assign]
-        recorded = await harness.recommender.record("u", event("10"), ASK)
+        harness.engine.error = RuntimeError("a fault of ours")
+        recorded = await harness.recommender.record("u", event("10"), TOP_3)
         assert (recorded.sequence, recorded.answer) == (1, None)
 
     assert run(scenario).store.logs["u"].sequence == 1
     assert "a fault of ours" in caplog.text
 
 
-def test_a_fault_at_one_user_of_a_batch_is_not_the_others() -> None:
+def test_store_fault_for_one_user_does_not_fail_the_batch() -> None:
     class Faulty(MemoryStore):
         async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
             if requests[0].user_id == "faulty":
@@ -99,7 +88,9 @@ def test_a_fault_at_one_user_of_a_batch_is_not_the_others() -> None:
             return await super().append_and_read(requests)
 
     async def scenario() -> None:
-        harness = build(Faulty())
+        store = Faulty()
+        # Batches of one, or the fault would be that of all users in the round trip.
+        harness = build(store, batched_store=BatchedStore(store, NullBatchMeter(), max_batch=1))
         faulty, good = await harness.recommender.record_batch([("faulty", event("1")), ("u", event("2"))])
         assert type(faulty) is ServiceError
         assert "ours" not in faulty.message
@@ -109,22 +100,22 @@ def test_a_fault_at_one_user_of_a_batch_is_not_the_others() -> None:
     asyncio.run(scenario())
 
 
-def test_a_store_that_is_down_is_an_error() -> None:
+def test_unavailable_store_fails_the_request() -> None:
     async def scenario(harness: RecommenderHarness) -> None:
         harness.store.down = True
         with pytest.raises(StoreUnavailable):
-            await harness.recommender.record("u", event("10"), ASK)
+            await harness.recommender.record("u", event("10"), TOP_3)
 
     run(scenario)
 
 
-def test_retries_and_conflicts() -> None:
+def test_retried_event_is_a_duplicate_and_a_changed_one_a_conflict() -> None:
     async def scenario(harness: RecommenderHarness) -> None:
         await harness.recommender.record("u", event("10", "e"), None)
-        again = await harness.recommender.record("u", event("10", "e"), ASK)
+        again = await harness.recommender.record("u", event("10", "e"), TOP_3)
         assert (again.sequence, again.duplicate) == (1, True)
         with pytest.raises(EventConflict):
-            await harness.recommender.record("u", event("11", "e"), ASK)
+            await harness.recommender.record("u", event("11", "e"), TOP_3)
         outcomes = await harness.recommender.record_batch(
             [("u", event("11", "e")), ("w", event("1")), ("u", event("12", "f"))]
         )
@@ -134,14 +125,14 @@ def test_retries_and_conflicts() -> None:
     run(scenario)
 
 
-def test_in_a_test_each_user_is_answered_by_their_own_model_everywhere() -> None:
+def test_ab_test_answers_each_user_with_one_model_everywhere() -> None:
     async def scenario(harness: RecommenderHarness) -> None:
         harness.models.tested, harness.models.in_test = FakeEngine("v2"), {"b"}
         for user, version in (("a", "v1"), ("b", "v2")):
-            recorded = await harness.recommender.record(user, event("10"), ASK)
+            recorded = await harness.recommender.record(user, event("10"), TOP_3)
             assert recorded.answer is not None
             assert recorded.answer.model_version == version
-            assert (await harness.recommender.recommend(user, ASK)).model_version == version
+            assert (await harness.recommender.recommend(user, TOP_3)).model_version == version
             assert harness.recommender.model_for(user).version == version
         await harness.recommender.record_batch([(user, event(item)) for user in "ab" for item in ("11", "12")])
         await harness.recommender.close()
@@ -150,12 +141,12 @@ def test_in_a_test_each_user_is_answered_by_their_own_model_everywhere() -> None
             assert harness.store.snapshot(user, other) is None
             audit = await harness.recommender.audit(user)
             assert (audit.model_version, audit.snapshot, audit.applied) == (version, "found", 3)
-        assert (await harness.recommender.recommend_for_history(("1",), ASK)).model_version == "v1"
+        assert (await harness.recommender.recommend_for_history(("1",), TOP_3)).model_version == "v1"
 
     run(scenario)
 
 
-def test_cold_starts_are_counted_and_change_nothing() -> None:
+def test_cold_start_is_counted_and_stores_nothing() -> None:
     async def scenario(harness: RecommenderHarness) -> None:
         answer = await harness.recommender.recommend("nobody", RankCandidates(("3", "x", "1")))
         assert answer.cold
@@ -167,12 +158,12 @@ def test_cold_starts_are_counted_and_change_nothing() -> None:
     assert harness.store.puts == []
 
 
-def test_a_batch_answers_each_event_when_the_store_is_down(
+def test_unavailable_store_fails_each_event_of_a_batch(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = logging.getLogger("service.core.recommending.recommender")
     monkeypatch.setattr(
-        "service.core.recommending.recommender._outages", ThrottledLogger(log)
+        "service.core.recommending.recommender._throttled_log", ThrottledLogger(log)
     )  # none held back by another test
 
     async def scenario(harness: RecommenderHarness) -> None:
@@ -181,4 +172,4 @@ def test_a_batch_answers_each_event_when_the_store_is_down(
         assert all(isinstance(outcome, ServiceError) for outcome in outcomes)
 
     run(scenario)
-    assert "events of a batch refused" in caplog.text
+    assert "cannot append events of a batch" in caplog.text

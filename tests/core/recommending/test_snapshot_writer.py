@@ -1,4 +1,4 @@
-"""The memo writer: newest wins, a repair stays owed, and nothing that fails stops it."""
+"""Snapshot writer: order, batches, limits and failures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write(*puts: SnapshotPut, store: MemoryStore | None = None, **limits: float)
     store = store or MemoryStore()
 
     async def scenario() -> None:
-        writer = SnapshotWriter(store, **{"max_waiting": 10, **limits})
+        writer = SnapshotWriter(store, **{"max_queue": 10, **limits})
         for each in puts:
             writer.offer(each)
         await writer.close()
@@ -31,45 +31,45 @@ def write(*puts: SnapshotPut, store: MemoryStore | None = None, **limits: float)
 
 
 @pytest.mark.parametrize("order", [(1, 3, 2), (3, 2, 1), (1, 2, 3)])
-def test_of_one_history_the_longest_is_written_once(order: tuple[int, ...]) -> None:
+def test_longest_snapshot_of_one_log_is_written_once(order: tuple[int, ...]) -> None:
     store = write(*(put(applied) for applied in order))
     assert [[each.applied for each in puts] for puts in store.puts] == [[3]]
 
 
-def test_another_generation_replaces_a_longer_memo() -> None:
+def test_snapshot_of_a_new_generation_replaces_a_longer_one() -> None:
     store = write(put(9, generation="1"), put(2, generation="2"))
     assert [(each.generation, each.applied) for each in store.puts[0]] == [("2", 2)]
 
 
 @pytest.mark.parametrize("puts", [(put(2, repair=True), put(3)), (put(3), put(2, repair=True))])
-def test_a_repair_stays_owed(puts: tuple[SnapshotPut, ...]) -> None:
+def test_repair_is_kept_when_a_newer_snapshot_replaces_it(puts: tuple[SnapshotPut, ...]) -> None:
     assert write(*puts).puts == [[put(3, repair=True)]]
 
 
-def test_writes_in_batches_and_drops_beyond_its_bound() -> None:
-    store = write(*(put(1, user_id=str(number)) for number in range(7)), max_waiting=5, max_batch=2)
+def test_full_queue_drops_new_users_and_writes_in_batches() -> None:
+    store = write(*(put(1, user_id=str(number)) for number in range(7)), max_queue=5, max_batch=2)
     assert [len(puts) for puts in store.puts] == [2, 2, 1]
 
 
-def test_what_lingers_is_written_together_and_a_stop_does_not_wait() -> None:
-    class Telling(MemoryStore):
+def test_delayed_snapshots_are_written_together_and_close_does_not_wait() -> None:
+    class SignallingStore(MemoryStore):
         async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
             written.set()
             return await super().put_snapshots(puts)
 
-    store, written = Telling(), asyncio.Event()
+    store, written = SignallingStore(), asyncio.Event()
 
     async def scenario() -> None:
-        writer = SnapshotWriter(store, max_waiting=10, linger=0.05)
+        writer = SnapshotWriter(store, max_queue=10, delay_seconds=0.05)
         for applied in (1, 2, 3):
             writer.offer(put(applied))
             writer.offer(put(applied, user_id="w"))
             await asyncio.sleep(0)
         await asyncio.wait_for(written.wait(), 10)
-        endless = SnapshotWriter(store, max_waiting=10, linger=1e6)
-        endless.offer(put(4))
+        slow = SnapshotWriter(store, max_queue=10, delay_seconds=1e6)
+        slow.offer(put(4))
         await asyncio.sleep(0)
-        await endless.close()
+        await slow.close()
 
     asyncio.run(scenario())
     assert [[(each.user_id, each.applied) for each in puts] for puts in store.puts] == [
@@ -79,7 +79,7 @@ def test_what_lingers_is_written_together_and_a_stop_does_not_wait() -> None:
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("down"), RuntimeError("a fault")])
-def test_a_failure_does_not_stop_it(error: Exception) -> None:
+def test_failed_write_does_not_stop_the_writer(error: Exception) -> None:
     store = MemoryStore()
     store.put_error = error
     write(*(put(1, user_id=str(number)) for number in range(4)), store=store, max_batch=2)

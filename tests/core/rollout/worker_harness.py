@@ -1,24 +1,35 @@
-"""Workers that exchange models: a store that they share, and bundles that are published as a test wants."""
+"""Test harness: workers on one store, with a fake model registry."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 
+import pytest
+
 from service.core.errors import ModelVersionNotFound, StoreUnavailable
 from service.core.ports import BundleRefusedError, Engine, ModelVersion
-from service.core.rollout.desired_state import ROLLOUT_RECORD, Rollout, decode_rollout
-from service.core.rollout.exchange import RolloutTimeouts
+from service.core.rollout.deployment import RolloutTimeouts
+from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, decode_desired_state
 from service.core.rollout.manager import RolloutManager
 from tests.core.fakes import FakeEngine, MemoryStore
 
-_names = (f"worker {n}" for n in count(1000))
+_worker_names = (f"worker {n}" for n in count(1000))
+
+
+class NoMeter:
+    """Meter of a rollout that keeps nothing."""
+
+    def served_versions(self, versions: Sequence[str]) -> None: ...
 
 
 class FakeBundles:
-    """Versions in order of publication; `bad` ones fail their check, and `gate` holds loads up (of `gated`)."""
+    """Model registry in memory.
+
+    Versions in `bad` fail their check. While `gate` is clear, loads wait: all, or those of the version `gated`.
+    """
 
     def __init__(self, *versions: str) -> None:
         self.versions = list(versions)
@@ -27,20 +38,20 @@ class FakeBundles:
         self.gate = asyncio.Event()
         self.gate.set()
         self.gated: str | None = None
-        self.stamp = 0
-        self._asked = -1
+        self.revision = 0
+        self._seen_revision = -1
 
     def publish(self, version: str) -> None:
         self.versions.append(version)
-        self.stamp += 1
+        self.revision += 1
 
     async def published(self) -> list[ModelVersion]:
-        # A version's own digits stand for the time of its creation.
-        return sorted((ModelVersion(v, (v.zfill(5), v)) for v in self.versions), key=lambda each: each.order)
+        # The digits of a version serve as its time of creation.
+        return sorted((ModelVersion(v, (v.zfill(5), v)) for v in self.versions), key=lambda version: version.order)
 
     async def changed(self) -> bool:
-        before, self._asked = self._asked, self.stamp
-        return self._asked != before
+        before, self._seen_revision = self._seen_revision, self.revision
+        return self._seen_revision != before
 
     async def load(self, version: str) -> Engine:
         self.loads.append(version)
@@ -53,37 +64,42 @@ class FakeBundles:
         return FakeEngine(version)
 
 
-class UnsureStore(MemoryStore):
-    """Goes away right after a write of the models' note, whose answer is lost, where `lose` says so of its text.
+class UnreliableStore(MemoryStore):
+    """Store that loses replies and delays reads.
 
-    While `held` is set, what is read comes late: once that is, too.
+    It goes down right after it has written a rollout record for which `loses_reply_to` is true. The next read returns
+    only once the event `delayed_read` is set.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.lose: Callable[[Rollout], bool] = lambda rollout: False
-        self.held: asyncio.Event | None = None
+        self.loses_reply_to: Callable[[DesiredState], bool] = lambda desired: False
+        self.delayed_read: asyncio.Event | None = None
 
     async def records(self) -> dict[str, str]:
-        found, held = await super().records(), self.held
-        if held is not None:
-            self.held = None
-            await held.wait()
-        return found
+        records, delay = await super().records(), self.delayed_read
+        if delay is not None:
+            self.delayed_read = None
+            await delay.wait()
+        return records
 
     async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
-        swapped = await super().compare_and_set(name, expected, text)
-        if name == ROLLOUT_RECORD and (rollout := decode_rollout(text)) is not None and self.lose(rollout):
+        written = await super().compare_and_set(name, expected, text)
+        if (
+            name == ROLLOUT_RECORD
+            and (state := decode_desired_state(text)) is not None
+            and self.loses_reply_to(state)
+        ):
             self.down = True
             raise StoreUnavailable("the event log did not answer in time")
-        return swapped
+        return written
 
 
 class FakeDeployment:
-    """A store, and workers that come and go."""
+    """A store, and workers that start and stop."""
 
     def __init__(self) -> None:
-        self.store = UnsureStore()
+        self.store = UnreliableStore()
 
     @asynccontextmanager
     async def worker(
@@ -91,42 +107,46 @@ class FakeDeployment:
         bundles: FakeBundles,
         *,
         watch: bool = False,
-        load: float = 5.0,
-        switch: float = 5.0,
-        retry: float = 30.0,
+        load_seconds: float = 5.0,
+        switch_seconds: float = 5.0,
+        retry_seconds: float = 30.0,
     ) -> AsyncIterator[RolloutManager]:
-        patience = RolloutTimeouts(load, switch, watch=0.1, retry=retry)
-        models = RolloutManager(bundles, self.store, next(_names), watch=watch, patience=patience)
+        timeouts = RolloutTimeouts(load_seconds, switch_seconds, 0.1, retry_seconds)
+        models = RolloutManager(bundles, self.store, next(_worker_names), NoMeter(), watch=watch, timeouts=timeouts)
         await models.start()
         yield models
         await models.close()
 
-    def killed(self, models: RolloutManager) -> None:
-        """As by kill -9: nothing of it runs any more, and its note stays."""
+    def kill(self, models: RolloutManager) -> None:
+        """Stop a worker as `kill -9` does; its status record stays."""
         reconciler = models._reconciler
-        assert reconciler._following is not None
-        reconciler._following.cancel()
-        if reconciler._loading is not None:
-            reconciler._loading.cancel()
+        for task in (reconciler._task._task, reconciler._engines._background_load):
+            if task is not None:
+                task.cancel()
 
     @property
-    def rollout(self) -> Rollout:
-        found = decode_rollout(self.store.written[ROLLOUT_RECORD])
-        assert found is not None
-        return found
+    def desired(self) -> DesiredState:
+        state = decode_desired_state(self.store.written[ROLLOUT_RECORD])
+        assert state is not None
+        return state
 
 
 def run(scenario: Callable[[FakeDeployment], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(scenario(FakeDeployment()), 60))  # type: ignore[arg-type]
 
 
-async def until(holds: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], bool]) -> None:
     for _ in range(1000):
-        if holds():
+        if condition():
             return
         await asyncio.sleep(0.01)
-    raise AssertionError("waited in vain")
+    raise AssertionError("the condition did not become true in 10 seconds")
 
 
 def versions(*workers: RolloutManager) -> list[list[str]]:
     return [[engine.version for engine in worker.served] for worker in workers]
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    """The message and the field `reason` of each record."""
+    return [(record.message, getattr(record, "reason", "")) for record in caplog.records]

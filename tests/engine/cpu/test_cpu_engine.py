@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from model.bundle.bundle import write_bundle
 from service.core.engine_requests import EngineRequest, RankCandidates, TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 from tests.engine.conftest import DEMO
+from tests.environment import run_python
 from tests.model.builders import CONFIGS, bundle_of
 
 
@@ -25,11 +24,11 @@ def test_the_cost_grows_with_everything_that_is_asked_for() -> None:
     more = [
         cost(request, request),
         cost(request._replace(items=("i1", "i2"))),
-        cost(request._replace(ask=TopK(20, exclude_seen=True))),
-        cost(request._replace(ask=RankCandidates(("i1",) * 100))),
+        cost(request._replace(query=TopK(20, exclude_seen=True))),
+        cost(request._replace(query=RankCandidates(("i1",) * 100))),
         cost(request._replace(evaluated=(0,))),
     ]
-    assert cost() == 0 < cost(request._replace(ask=None)) < cost(request) < min(more)
+    assert cost() == 0 < cost(request._replace(query=None)) < cost(request) < min(more)
     assert (
         cost(EngineRequest(None, ("i1",) * 1000, None)) > 5e-3
     )  # a history that is rebuilt must not hold the event loop
@@ -51,12 +50,5 @@ print(len(engine.run([EngineRequest(None, (first,), TopK(5, exclude_seen=True))]
 """
     write_bundle(tmp_path / "v1", bundle_of(CONFIGS[start]))
     for folder in (tmp_path / "v1", DEMO):
-        ran = subprocess.run(
-            [sys.executable, "-c", program, str(folder)],
-            cwd=Path(__file__).parents[3],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        ran = run_python("-c", program, str(folder))
         assert (ran.stdout.strip(), ran.returncode) == ("5", 0), ran.stderr

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from service.core.engine_requests import TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.search import ivf_pq
-from service.engine.search.exact import Best, Queries, exact
-from service.engine.search.ivf_pq import ApproximateIndex
+from service.engine.search.exact import exact_top_k
+from service.engine.search.ivf_pq import IvfPqIndex
+from service.engine.search.queries import TopKQueries, TopKResult
 from tests.engine.conftest import ids, run
+from tests.environment import run_python
 from tests.model.builders import bundle_of
 
 F32 = NDArray[np.float32]
@@ -36,55 +34,79 @@ def catalogue(items: int = 4000, dim: int = 24, seed: int = 0) -> tuple[F32, F32
     return table.astype(np.float32), queries.astype(np.float32)
 
 
-def asking(vectors: F32, k: int, without: list[list[int]] | None = None) -> Queries:
+def asking(vectors: F32, k: int, without: list[list[int]] | None = None) -> TopKQueries:
     lists = without or [[] for _ in vectors]
     ends = np.cumsum([len(rows) for rows in lists], dtype=np.int64)
     starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
     rows = np.array([row for rows in lists for row in rows], np.uint32)
-    return Queries(vectors, np.full(len(vectors), k), rows, starts, ends)
+    return TopKQueries(vectors, np.full(len(vectors), k), rows, starts, ends)
 
 
-def test_the_libraries_that_multiply_matrices_know_the_processor_alike() -> None:
-    ApproximateIndex.build(*catalogue(), 0.9)
-    cores = {library["architecture"] for library in threadpool_info() if library["internal_api"] == "openblas"}
+BUILD_AN_INDEX = """
+import json, os
+from threadpoolctl import threadpool_info
+from service.engine.search.ivf_pq import IvfPqIndex
+from service.engine.search.queries import TopKQueries, TopKResult
+from tests.engine.search.test_ivf_pq import catalogue
+IvfPqIndex.build(*catalogue(), 0.9)
+cores = [library["architecture"] for library in threadpool_info() if library["internal_api"] == "openblas"]
+print(json.dumps([cores, os.environ.get("OPENBLAS_CORETYPE")]))
+"""
+
+
+def build_in_a_process(**environment: str) -> tuple[list[str], str | None]:
+    """Processors that the OpenBLAS libraries take this one for, and the variable once an index is built."""
+    ran = run_python("-c", BUILD_AN_INDEX, environment=environment)
+    assert ran.returncode == 0, ran.stderr
+    cores, variable = json.loads(ran.stdout)
+    return cores, variable
+
+
+def test_all_blas_libraries_detect_the_same_processor() -> None:
+    cores, variable = build_in_a_process()
     assert len({ivf_pq._BLAS_CORES.get(core, core) for core in cores}) <= 1, cores
-    assert ivf_pq._BLAS_VARIABLE not in os.environ
+    assert variable is None
 
 
-def rows_of(best: Best) -> list[list[int]]:
-    return [rows[:n].tolist() for rows, n in zip(best.rows, best.found, strict=True)]
+def test_users_blas_core_type_stays_as_set() -> None:
+    (core, *_), _ = build_in_a_process()
+    assert build_in_a_process(OPENBLAS_CORETYPE=core)[1] == core
+
+
+def rows_of(best: TopKResult) -> list[list[int]]:
+    return [rows[:n].tolist() for rows, n in zip(best.rows, best.lengths, strict=True)]
 
 
 @pytest.fixture(scope="module")
-def built() -> tuple[ApproximateIndex, F32, F32]:
+def built() -> tuple[IvfPqIndex, F32, F32]:
     table, queries = catalogue()
-    index = ApproximateIndex.build(table, queries[:30], 0.99)
+    index = IvfPqIndex.build(table, queries[:30], 0.99)
     assert index is not None
     return index, table, queries[30:]
 
 
-def test_recall_holds_on_queries_it_was_not_measured_with(built: tuple[ApproximateIndex, F32, F32]) -> None:
+def test_recall_holds_on_queries_it_was_not_measured_with(built: tuple[IvfPqIndex, F32, F32]) -> None:
     index, table, queries = built
     assert index.recall >= 0.99
-    wanted, found = rows_of(exact(table, asking(queries, 10))), rows_of(index.search(asking(queries, 10)))
+    wanted, found = rows_of(exact_top_k(table, asking(queries, 10))), rows_of(index.top_k(asking(queries, 10)))
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(wanted, found, strict=True)]) >= 0.98
 
 
-def test_scores_are_those_of_the_table_and_in_order(built: tuple[ApproximateIndex, F32, F32]) -> None:
+def test_scores_are_those_of_the_table_and_in_order(built: tuple[IvfPqIndex, F32, F32]) -> None:
     index, table, queries = built
-    best = index.search(asking(queries, 10))
+    best = index.top_k(asking(queries, 10))
     for query, rows, scores in zip(queries, best.rows, best.scores, strict=True):
         assert scores == pytest.approx(table[rows] @ query, rel=1e-5)
         assert (np.diff(scores) <= 0).all()
         assert len(set(rows.tolist())) == 10
 
 
-def test_filters_come_before_the_selection(built: tuple[ApproximateIndex, F32, F32]) -> None:
+def test_filters_come_before_the_selection(built: tuple[IvfPqIndex, F32, F32]) -> None:
     index, table, queries = built
     rng = np.random.default_rng(3)
-    best = rows_of(exact(table, asking(queries, 40)))
+    best = rows_of(exact_top_k(table, asking(queries, 40)))
     without = [[*rows[:n], *rng.integers(1, 4001, n).tolist()] for n, rows in enumerate(best)]
-    wanted, found = exact(table, asking(queries, 10, without)), index.search(asking(queries, 10, without))
+    wanted, found = exact_top_k(table, asking(queries, 10, without)), index.top_k(asking(queries, 10, without))
     for rows, gone in zip(rows_of(found), without, strict=True):
         assert len(rows) == 10
         assert not set(rows) & set(gone)
@@ -93,13 +115,11 @@ def test_filters_come_before_the_selection(built: tuple[ApproximateIndex, F32, F
 
 
 @pytest.mark.parametrize("left", [0, 1, 7, 30])
-def test_where_a_filter_leaves_little_the_answer_is_exact(
-    built: tuple[ApproximateIndex, F32, F32], left: int
-) -> None:
+def test_where_a_filter_leaves_little_the_answer_is_exact(built: tuple[IvfPqIndex, F32, F32], left: int) -> None:
     index, table, queries = built
     gone = np.setdiff1d(np.arange(1, 4001), np.linspace(1, 4000, left).astype(int)).tolist()
     mixed = asking(queries[:5], 10, [gone, [], gone, [1], gone])
-    found, wanted = index.search(mixed), exact(table, mixed)
+    found, wanted = index.top_k(mixed), exact_top_k(table, mixed)
     for n in (0, 2, 4):
         assert rows_of(found)[n] == rows_of(wanted)[n]
         assert len(rows_of(found)[n]) == min(10, left)
@@ -107,20 +127,20 @@ def test_where_a_filter_leaves_little_the_answer_is_exact(
 
 
 @pytest.mark.parametrize("k", [0, 1, 2000, 4000, 9000])
-def test_any_number_may_be_asked_for(built: tuple[ApproximateIndex, F32, F32], k: int) -> None:
+def test_any_number_may_be_asked_for(built: tuple[IvfPqIndex, F32, F32], k: int) -> None:
     index, table, queries = built
-    found = rows_of(index.search(asking(queries[:3], k)))
+    found = rows_of(index.top_k(asking(queries[:3], k)))
     assert [len(rows) for rows in found] == [min(k, 4000)] * 3
     if k >= 2000:
-        assert found == rows_of(exact(table, asking(queries[:3], k)))
+        assert found == rows_of(exact_top_k(table, asking(queries[:3], k)))
 
 
 def test_equal_items_are_in_the_order_of_rows() -> None:
     table, queries = catalogue(3000)
     table[1:] = table[1 + np.arange(3000) % 1000]  # every vector three times
-    index = ApproximateIndex.build(table, queries, 0.9)
+    index = IvfPqIndex.build(table, queries, 0.9)
     assert index is not None
-    best = index.search(asking(queries, 12))
+    best = index.top_k(asking(queries, 12))
     for rows, scores in zip(best.rows, best.scores, strict=True):
         assert (np.lexsort((rows, -scores)) == np.arange(12)).all()
         assert {(row - 1) % 1000 for row in rows[:3].tolist()} == {(rows[0] - 1) % 1000}
@@ -134,9 +154,9 @@ def test_an_index_below_the_minimum_is_not_used(
     queries = rng.standard_normal((40, 32), np.float32)
     monkeypatch.setattr(ivf_pq, "_PROBES", (1,))
     with caplog.at_level(logging.WARNING):
-        assert ApproximateIndex.build(table, queries, 0.99) is None
+        assert IvfPqIndex.build(table, queries, 0.99) is None
     assert "RECBLR_MIN_RECALL" in caplog.text
-    assert ApproximateIndex.build(table, queries, 0.01) is not None
+    assert IvfPqIndex.build(table, queries, 0.01) is not None
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +167,10 @@ def large() -> Bundle:
 
 
 def test_an_engine_answers_from_its_index(large: Bundle) -> None:
-    indexed, plain = CpuEngine(large, 1000, 0.99, large=2500), CpuEngine(large, 1000, 0.99, large=2501)
+    indexed, plain = (
+        CpuEngine(large, 1000, 0.99, min_indexed_items=2500),
+        CpuEngine(large, 1000, 0.99, min_indexed_items=2501),
+    )
     assert indexed.describe()["metrics"]["retrieval_recall@10"] >= 0.99
     assert "retrieval_recall@10" not in plain.describe()["metrics"]
     shared = []
@@ -162,7 +185,7 @@ def test_an_engine_answers_from_its_index(large: Bundle) -> None:
 
 def test_an_engine_whose_index_falls_short_answers_exactly(large: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ivf_pq, "_recall", lambda found, truth: 0.5)
-    refused, plain = CpuEngine(large, 1000, 0.6, large=1), CpuEngine(large, 1000)
+    refused, plain = CpuEngine(large, 1000, 0.6, min_indexed_items=1), CpuEngine(large, 1000)
     ask = TopK(10, exclude_seen=False)
     assert run(refused, ("i3", "i4"), ask) == run(plain, ("i3", "i4"), ask)
 
@@ -176,6 +199,5 @@ from model.bundle.bundle import load_bundle
 from service.engine.cpu.cpu_engine import CpuEngine
 CpuEngine(load_bundle(Path("bundles/ml-1m-demo")), 100)
 """
-    root = Path(__file__).parents[3]
-    ran = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False)
+    ran = run_python("-c", program)
     assert ran.returncode == 0, ran.stderr

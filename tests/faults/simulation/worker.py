@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from random import Random
 from typing import Any
 
-from service.core.engine_requests import EngineResult
-from service.core.events import AppendAndRead, LogView
-from service.core.ports import EngineJob
-from service.core.recommending.batching import MicroBatcher
+from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
-from service.engine import run_engine_requests
-from tests.core.fakes import NoMeter, SilentMeter, similar_one
+from tests.core.fakes import CountingMeter, NullBatchMeter
 from tests.faults.simulation.engine import SimulatedModels
 from tests.faults.simulation.server import StoreLink
 from tests.faults.simulation.timeline import Process
-
-NO_THREAD = ThreadPoolExecutor(
-    1
-)  # the simulated loop runs its work itself, and an executor without work has no thread
 
 
 class ConnectionLost(Exception):
@@ -36,26 +26,19 @@ class Worker:
     def __init__(self, process: Process, store: StoreLink, models: SimulatedModels, random: Random) -> None:
         self.process = process
         self.models = models
-        self.meter = SilentMeter()
+        self.meter = CountingMeter()
         self._random = random
         self._callers: list[tuple[Process, asyncio.Future[Any]]] = []
         clock = process.time
-        requests: MicroBatcher[EngineJob, EngineResult] = MicroBatcher(
-            partial(run_engine_requests, NO_THREAD, 2e-3), max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
-        )
-        requests: MicroBatcher[AppendAndRead, LogView] = MicroBatcher(
-            store.append_and_read, max_batch=4, max_queue=16, meter=NoMeter(), clock=clock
-        )
+        # The simulated engines take less than the limit for the event loop, so no thread is ever started.
         self.recommender = Recommender(
             store,
+            BatchedStore(store, NullBatchMeter(), max_batch=4, max_queue=16, clock=clock),
+            BatchedEngine(NullBatchMeter(), NullBatchMeter(), max_batch=4, max_queue=16, clock=clock),
             models,
-            SnapshotWriter(store, max_waiting=8, max_batch=3, linger=random.choice([0.0, 0.01])),
+            SnapshotWriter(store, max_queue=8, max_batch=3, delay_seconds=random.choice([0.0, 0.01])),
             self.meter,
-            append_and_read=requests.submit,
-            fold=requests.submit,
-            fold_aside=requests.submit_aside,
-            similar=similar_one,
-            patience=random.choice([0.02, 1.0]),
+            timeout_seconds=random.choice([0.02, 1.0]),
             clock=clock,
         )
 

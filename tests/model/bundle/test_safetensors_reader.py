@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save_file
 
-from model.bundle.safetensors_reader import MAPPED, parse_tensors, read_file
+from model.bundle.safetensors_reader import MIN_MAPPED_BYTES, parse_tensors, read_file
 
-TABLE = np.arange(MAPPED // 4 + 1, dtype=np.float32)
+TABLE = np.arange(MIN_MAPPED_BYTES // 4 + 1, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,10 @@ def test_a_large_table_takes_no_memory_of_its_own_and_writing_to_it_reaches_nobo
     table = parse_tensors(read_file(large))["table"]
     assert table.sum(dtype=np.float64) == TABLE.sum(dtype=np.float64)  # all of its pages are here now
     mapped = _mapped(large)
-    assert mapped["Rss"] >= MAPPED // 1024
+    assert mapped["Rss"] >= MIN_MAPPED_BYTES // 1024
     assert mapped["Anonymous"] == 0  # pages that only this process has
     table[:] = 0
-    assert _mapped(large)["Anonymous"] >= MAPPED // 1024
+    assert _mapped(large)["Anonymous"] >= MIN_MAPPED_BYTES // 1024
     assert large.read_bytes() == before
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.bundle.bundle import MANIFEST, BundleError, find_bundles, load_bundle, write_bundle
-from model.bundle.signature import SIGNATURE, KeyUnusable, signing_key
+from model.bundle.signature import SIGNATURE, SigningKeyError, signing_key
 from model.config import ModelConfig
 from tests.model.builders import bundle_of
 
@@ -61,5 +61,5 @@ def test_the_key_of_the_environment() -> None:
     assert signing_key({"RECBLR_BUNDLE_KEY": ""}) is None
     assert signing_key({"RECBLR_BUNDLE_KEY": "k" * 32}) == KEY
     for wrong in ("k" * 31, "k " * 20, "k" * 31 + "\n"):
-        with pytest.raises(KeyUnusable, match="RECBLR_BUNDLE_KEY must be 32"):
+        with pytest.raises(SigningKeyError, match="RECBLR_BUNDLE_KEY must be 32"):
             signing_key({"RECBLR_BUNDLE_KEY": wrong})

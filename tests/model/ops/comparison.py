@@ -1,7 +1,6 @@
 """A float32 scan held to the float64 reference: every output and every gradient, under random upstream gradients.
 
-Run as a program it compares the Triton kernels on the CPU and prints the errors as JSON: Triton decides between its
-compiler and its interpreter when it is imported, so the interpreter needs a process of its own.
+`print_errors` is the part that runs under Triton's interpreter, in a process of its own.
 """
 
 from __future__ import annotations
@@ -85,7 +84,8 @@ def finite_where_nothing_decays(scan: Scan, device: str = "cpu") -> bool:
     )
 
 
-def _interpret() -> None:
+def print_errors() -> None:
+    """Print the errors of the interpreted kernels as JSON."""
     from model.ops.gated_scan.autograd import gated_scan_triton
 
     found: dict[str, dict[str, float] | float] = {
@@ -94,7 +94,3 @@ def _interpret() -> None:
     found["scale"] = scale_error(gated_scan_triton)
     found["finite"] = finite_where_nothing_decays(gated_scan_triton)
     json.dump(found, sys.stdout)
-
-
-if __name__ == "__main__":
-    _interpret()

@@ -57,12 +57,13 @@ async def test_a_batch_is_one_exchange_with_each_node(shared_cluster: ClusterSer
             super().__init__(server_pool(target, address, PATIENT), str(address), PATIENT)
             self._port = address.port
 
-        async def exchange(self, commands: Sequence[Command], deadline: float) -> list[Any]:
+        async def pipeline(self, commands: Sequence[Command], deadline: float) -> list[Any]:
             exchanges[self._port] += 1
-            return await super().exchange(commands, deadline)
+            return await super().pipeline(commands, deadline)
 
-    store = RedisStore(Cluster(target.addresses, CountingNode, PATIENT), keep=10, wait=0)
-    await store.check()
+    cluster = Cluster(target.addresses, CountingNode, PATIENT)
+    await cluster.check()
+    store = RedisStore(cluster, events_kept=10)
     users = [f"u{n}" for n in range(60)]
     await append_and_read_all(store, [AppendAndRead(user, V, (new("a"),)) for user in users])
     exchanges.clear()
@@ -169,7 +170,7 @@ async def test_a_planned_failover_is_followed_at_once(
     backend: ClusterBackend, shared_cluster: ClusterServers
 ) -> None:
     """The former primary says where the users are now, and that it can WAIT no more."""
-    store = await ClusterBackend(shared_cluster, PATIENT, wait=1).open()
+    store = await ClusterBackend(shared_cluster, PATIENT, min_replicas=1).open()
     users = [f"u{n}" for n in range(9)]
     await append_and_read_all(store, [AppendAndRead(user, V, (new("a", "e1"),)) for user in users])
     for replica in (3, 0):  # and back, for the tests that come after
@@ -186,7 +187,7 @@ async def test_a_planned_failover_is_followed_at_once(
 async def test_a_hung_primary_costs_its_own_users_alone(
     backend: ClusterBackend, shared_cluster: ClusterServers
 ) -> None:
-    store = await ClusterBackend(shared_cluster, budget=0.5).open()
+    store = await ClusterBackend(shared_cluster, timeout=0.5).open()
     users = [f"u{n}" for n in range(30)]
     hung = shared_cluster.nodes[2]
     await append_and_read_all(store, [AppendAndRead(user, V, (new("a", "e1"),)) for user in users])

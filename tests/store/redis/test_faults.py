@@ -116,7 +116,7 @@ async def test_a_paused_server_is_unavailability_within_the_budget(backend: Redi
 
 
 async def test_a_larger_budget_outlasts_a_pause(backend: RedisBackend) -> None:
-    store = await RedisBackend(backend.server, budget=20.0).open()
+    store = await RedisBackend(backend.server, timeout=20.0).open()
     await append(store, "u", new("a"))
     backend.server.pause()
     asyncio.get_running_loop().call_later(1.2, backend.server.resume)
@@ -176,7 +176,7 @@ async def test_a_cancelled_visit_does_not_leave_its_answer_to_another(backend: R
 
 async def test_an_answer_that_comes_after_its_caller_has_gone_is_nobodys(backend: RedisBackend) -> None:
     """It is not there yet when the next exchange begins, so nothing that is unread tells of it."""
-    store = await RedisBackend(backend.server, budget=20.0).open()
+    store = await RedisBackend(backend.server, timeout=20.0).open()
     await append(store, "first", new("a"))
     backend.server.pause()
     gone = asyncio.create_task(append(store, "first", new("b")))

@@ -22,7 +22,7 @@ PATIENT = 30.0
 
 @pytest.fixture
 def backend(shared_sentinels: SentinelServers) -> RedisBackend:
-    backend = RedisBackend(shared_sentinels.primary, PATIENT, shared_sentinels.url, wait=1)
+    backend = RedisBackend(shared_sentinels.primary, PATIENT, shared_sentinels.url, min_replicas=1)
     with backend.client() as client:
         client.flushall()
     return backend
@@ -43,7 +43,7 @@ async def test_a_primary_that_no_sentinel_knows_is_refused(shared_sentinels: Sen
 
 async def test_the_next_primary_is_found_after_a_failover() -> None:
     with SentinelServers() as servers:
-        store = await open_store(servers.url, 1000, wait=1)
+        store = await open_store(servers.url, 1000, min_replicas=1)
         await append(store, "u", *(new(f"i{n}", f"e{n}") for n in range(5)))
         servers.primary.kill()
         async with asyncio.timeout(30):

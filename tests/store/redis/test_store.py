@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def backend(shared_redis: RedisServer) -> RedisBackend:
     # These tests are about meaning, not about time: a busy machine that is slow to sync must not fail them.
-    backend = RedisBackend(shared_redis, budget=30.0)
+    backend = RedisBackend(shared_redis, timeout=30.0)
     with backend.client() as client:
         client.flushall()
     return backend

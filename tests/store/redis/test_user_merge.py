@@ -11,8 +11,9 @@ from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, LogView, Merged
 from service.core.ports import Store
 from service.store.redis import layout
-from service.store.redis.layout import Script
-from service.store.redis.node import Call, Node
+from service.store.redis.deployment import Call
+from service.store.redis.lua_scripts import Script
+from service.store.redis.node import Node
 from service.store.redis.pools import server_pool
 from service.store.redis.store import open_redis
 from service.store.redis.url import parse_url
@@ -31,7 +32,7 @@ CUTS = [(step, lost) for step in range(len(STEPS)) for lost in (False, True)]
 
 @pytest.fixture
 def backend(shared_redis: RedisServer) -> RedisBackend:
-    backend = RedisBackend(shared_redis, budget=30.0)
+    backend = RedisBackend(shared_redis, timeout=30.0)
     with backend.client() as client:
         client.flushall()
     return backend
@@ -49,7 +50,7 @@ class Steps:
         self._act = act
         self._after = after
 
-    async def run(self, script: Script, calls: Sequence[Call]) -> list[Any]:
+    async def run(self, script: Script, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
         self._left -= 1
         if self._left == -1 and not self._after:
             await self._act()
@@ -70,7 +71,7 @@ async def merge_cut(backend: RedisBackend, user_id: str, source: str, step: int,
     """Begin a merge and stop at a step: before it, or with `lost` after Redis has done it."""
     steps = Steps(backend, step, cut_off, lost)
     with pytest.raises(StoreUnavailable, match="cut off"):
-        await UserMerge(steps.run, 1000, 0).merge(user_id, source)
+        await UserMerge(steps, 1000).merge(user_id, source)
     await steps.close()
 
 
@@ -229,7 +230,7 @@ async def test_who_stood_still_brings_nothing_again(backend: RedisBackend, step:
                 assert await store.merge("u", f"v{n}")
 
     steps = Steps(backend, step, meanwhile)
-    await UserMerge(steps.run, 1000, 0).merge("u", "v")
+    await UserMerge(steps, 1000).merge("u", "v")
     await steps.close()
     await store.finish_merges()
     expected = {"begun anew": ["e", "f"], "one of many": ["a", "c", "d", *("a" for _ in range(33))]}
@@ -249,7 +250,7 @@ async def test_who_stood_still_brings_nothing_of_a_source_that_was_deleted(backe
         await append(store, "v", new("e"))
 
     steps = Steps(backend, step, meanwhile)
-    await UserMerge(steps.run, 1000, 0).merge("u", "v")
+    await UserMerge(steps, 1000).merge("u", "v")
     await steps.close()
     await store.finish_merges()
     came_in = step > STEPS.index("merge")
@@ -273,12 +274,12 @@ async def test_a_deletion_that_is_cut_off_is_finished(
     async def meanwhile() -> None:
         steps = Steps(backend, step, cut_off, lost)
         with pytest.raises(StoreUnavailable, match="cut off"):
-            await UserMerge(steps.run, 1000, 0).delete_user("v")
+            await UserMerge(steps, 1000).delete_user("v")
         await steps.close()
         await (store.delete_user("v") if again else store.finish_merges())
 
     steps = Steps(backend, STEPS.index("merge"), meanwhile)
-    await UserMerge(steps.run, 1000, 0).merge("u", "v")
+    await UserMerge(steps, 1000).merge("u", "v")
     await steps.close()
     emptied = again or (step, lost) > (0, False)
     assert await items(store, "u") == (["a", "c"] if emptied else ["a", "b", "c", "d"])
@@ -294,23 +295,21 @@ async def test_the_merges_of_other_servers_are_finished_while_one_is_down(backen
     await append(store, "w", new("f"))
     await merge_cut(backend, "u", "v", *PARKED)
     await merge_cut(backend, "u", "w", *PARKED)
-    down = layout.moving_key("w")
+    down = layout.detached_key("w")
 
-    async def nothing() -> None:
-        pass
+    class OneServerDown(Node):
+        async def run(self, script: Script, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
+            replies = await super().run(script, calls, load=True)
+            return [
+                StoreUnavailable("down") if down in call.keys else reply
+                for call, reply in zip(calls, replies, strict=True)
+            ]
 
-    steps = Steps(backend, 0, nothing)
-
-    async def run(script: Script, calls: Sequence[Call]) -> list[Any]:
-        replies = await steps.run(script, calls)
-        return [
-            StoreUnavailable("down") if down in call.keys else reply
-            for call, reply in zip(calls, replies, strict=True)
-        ]
-
+    target = parse_url(backend.url)
+    node = OneServerDown(server_pool(target, target.addresses[0], 30.0), "Redis", 30.0)
     with pytest.raises(StoreUnavailable, match="down"):
-        await UserMerge(run, 1000, 0).finish_all()
-    await steps.close()
+        await UserMerge(node, 1000).finish_all()
+    await node.close()
     assert sorted(await items(store, "u")) == ["a", "b", "c", "d"]
     assert await store.finish_merges() == 1
     backend.check()
@@ -321,7 +320,7 @@ async def test_a_source_that_a_failover_brings_back_comes_in_once(backend: Redis
     """Without WAIT a replica may lack what its primary had done; then the source's log stands there again."""
     store = await backend.open()
     await begin(store)
-    keys = [*layout.keys("v"), layout.moving_key("v")]
+    keys = [*layout.keys("v"), layout.detached_key("v")]
     with backend.client() as client:
         before = {key: client.dump(key) for key in keys}
         assert await store.merge("u", "v")
@@ -338,8 +337,8 @@ async def test_a_source_that_a_failover_brings_back_comes_in_once(backend: Redis
 
 async def test_a_full_instance_leaves_both_as_they_were(shared_redis: RedisServer) -> None:
     with RedisServer() as server:
-        backend = RedisBackend(server, budget=30.0)
-        store = await open_redis(server.url, 1000, 30.0)
+        backend = RedisBackend(server, timeout=30.0)
+        store = await open_redis(server.url, 1000, timeout_seconds=30.0)
         await begin(store)
         with backend.client() as client:
             client.config_set("maxmemory", 1)

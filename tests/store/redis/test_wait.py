@@ -32,7 +32,7 @@ def servers() -> Iterator[tuple[RedisServer, RedisServer]]:
 
 async def test_nothing_is_acknowledged_that_the_replica_lacks(servers: tuple[RedisServer, RedisServer]) -> None:
     primary, replica = servers
-    store = await RedisBackend(primary, wait=1).open()
+    store = await RedisBackend(primary, min_replicas=1).open()
     await append(store, "u", new("a", "e1"), new("b", "e2"))
     replica.pause()
     entries = await store.append_and_read(
@@ -60,21 +60,21 @@ async def test_nothing_is_acknowledged_that_the_replica_lacks(servers: tuple[Red
 
 async def test_a_repetition_is_acknowledged_on_a_full_server_too(servers: tuple[RedisServer, RedisServer]) -> None:
     primary, _ = servers
-    backend = RedisBackend(primary, wait=1)
+    backend = RedisBackend(primary, min_replicas=1)
     store = await backend.open()
     await append(store, "u", new("a", "e1"))
-    before = backend.contents()
+    before = backend.fields("u")
     with Redis(port=primary.port) as client:
         client.config_set("maxmemory", 1)
         assert (await append(store, "u", new("a", "e1"))).appended == (Appended(1, True),)
         client.config_set("maxmemory", 0)
-    assert backend.contents() == before
+    assert backend.fields("u") == before
     await store.close()
 
 
 async def test_a_server_that_became_a_replica_is_unavailability(servers: tuple[RedisServer, RedisServer]) -> None:
     primary, replica = servers
-    store = await RedisBackend(primary, wait=1).open()
+    store = await RedisBackend(primary, min_replicas=1).open()
     await append(store, "u", new("a", "e1"))
     replica.pause()
     waiting = asyncio.create_task(append(store, "u", new("b", "e2")))
@@ -101,7 +101,7 @@ async def test_what_is_acknowledged_is_there_when_the_replica_takes_over(
     servers: tuple[RedisServer, RedisServer],
 ) -> None:
     primary, replica = servers
-    store = await RedisBackend(primary, wait=1).open()
+    store = await RedisBackend(primary, min_replicas=1).open()
     acknowledged: dict[str, int] = {}
     enough = asyncio.Event()
     killed = False

@@ -113,8 +113,9 @@ async def test_events_have_one_order_over_all_users(backend: SqliteBackend) -> N
 async def test_what_is_deleted_is_not_left_in_the_file(backend: SqliteBackend) -> None:
     store = await backend.open()
     for connection in ("_log", "_snapshots"):
-        pragma = getattr(store, connection).execute
-        assert await store._in_thread(lambda run=pragma: run("PRAGMA secure_delete").fetchone()) == (1,)  # type: ignore[attr-defined]
+        assert await store._run(
+            getattr(store, connection), "DEFERRED", lambda db: db.execute("PRAGMA secure_delete").fetchone()
+        ) == (1,)  # type: ignore[attr-defined]
     await append(store, "stays", new("a"))
     await append(store, "leaves", *(new(f"secret-item-{n}") for n in range(100)))
     await put(store, "leaves", 100, b"secret-memo" * 100)
@@ -126,18 +127,6 @@ async def test_what_is_deleted_is_not_left_in_the_file(backend: SqliteBackend) -
     left = b"".join(file.read_bytes() for file in backend.path.parent.iterdir())
     assert b"secret" not in left and b"leaves" not in left
     backend.check()
-
-
-async def test_a_file_from_before_the_count_of_deletions_gets_it(backend: SqliteBackend) -> None:
-    store = await backend.open()
-    await append(store, "u", new("a"))
-    await store.close()
-    with closing(sqlite3.connect(backend.path)) as db:
-        db.execute("DROP TABLE deletions")
-    store = await backend.open()
-    assert await store.delete_event("u", "seq-1")
-    assert backend.deletions("u") == 1
-    await store.close()
 
 
 async def test_a_lock_that_is_not_released_is_unavailability(
@@ -165,7 +154,7 @@ async def test_a_full_disk_leaves_no_half_batch(backend: SqliteBackend) -> None:
     store = await backend.open()
     await append(store, "u", new("a", "x"))
     # As many pages as there are now: the same answer from SQLite as a disk without room.
-    assert await store._in_thread(lambda: store._log.execute("PRAGMA max_page_count=1").fetchone())  # type: ignore[attr-defined]
+    assert await store._run(store._log, "DEFERRED", lambda db: db.execute("PRAGMA max_page_count=1").fetchone())  # type: ignore[attr-defined]
     before = backend.contents()
     with pytest.raises(StoreUnavailable, match="full"):
         await append(store, "u", *(new("b" * 100) for _ in range(1000)))
@@ -211,7 +200,7 @@ async def test_a_wrong_url_is_refused(url: str, says: str) -> None:
 
 async def test_waiting_for_replicas_is_refused(backend: SqliteBackend) -> None:
     with pytest.raises(StoreRefusedError, match="no replicas"):
-        await open_store(backend.url, 10, wait=1)
+        await open_store(backend.url, 10, min_replicas=1)
 
 
 async def test_a_limit_below_one_is_refused(backend: SqliteBackend) -> None:
@@ -231,7 +220,8 @@ async def test_a_folder_that_is_not_writable_is_refused(
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ("PRAGMA user_version=2", "has format 2 and this release reads 1"),
+        ("PRAGMA user_version=1", "has format 1 and this release reads 2"),
+        ("PRAGMA user_version=3", "has format 3 and this release reads 2"),
         ("CREATE TABLE theirs (x)", "another program"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.stream_consumer import FIRST, LeaseLostError, Refused
+from service.core.jobs.event_source import FIRST, LeaseLostError, RejectedEntry
 from service.store.errors import StoreRefusedError
 from service.store.streams.redis_stream import RedisStream, open_stream
 from tests.servers import RedisServer, free_port
@@ -32,7 +32,7 @@ def client(shared_redis: RedisServer) -> Iterator[Any]:
 
 @pytest.fixture
 async def two(shared_redis: RedisServer, stream: str) -> AsyncIterator[tuple[RedisStream, RedisStream]]:
-    pair = [await open_stream(shared_redis.url, stream, GROUP, budget=10.0) for _ in range(2)]
+    pair = [await open_stream(shared_redis.url, stream, GROUP, timeout_seconds=10.0) for _ in range(2)]
     yield pair[0], pair[1]
     for source in pair:
         await source.close()
@@ -47,13 +47,13 @@ async def test_entries_come_in_order_from_the_oldest_and_once(
 ) -> None:
     ids = send(client, stream, 5)
     source = two[0]
-    assert await source.lead()
-    assert await source.unfinished(FIRST, 10) == ([], FIRST)
-    first, second, none = await source.fresh(3), await source.fresh(3), await source.fresh(3)
+    assert await source.acquire_lease()
+    assert await source.read_pending(FIRST, 10) == ([], FIRST)
+    first, second, none = await source.read_new(3), await source.read_new(3), await source.read_new(3)
     assert [entry.entry_id for entry in first + second + none] == ids
     assert first[0].fields == {b"user_id": b"u", b"item_id": b"0"}
     assert await source.lag() == 5
-    await source.finish(first, [])
+    await source.acknowledge(first, [])
     assert await source.lag() == 2
     assert client.xpending(stream, GROUP)["pending"] == 2
 
@@ -63,40 +63,40 @@ async def test_one_leads_and_another_after_it_finds_what_was_not_finished(
 ) -> None:
     ids = send(client, stream, 5)
     first, second = two
-    assert await first.lead()
-    assert await first.lead()
-    assert not await second.lead()
-    for refused in (second.keep(), second.fresh(5), second.unfinished(FIRST, 5)):
+    assert await first.acquire_lease()
+    assert await first.acquire_lease()
+    assert not await second.acquire_lease()
+    for refused in (second.renew_lease(), second.read_new(5), second.read_pending(FIRST, 5)):
         with pytest.raises(LeaseLostError):
             await refused
-    await second.release()  # of a lease that it does not hold
-    taken = await first.fresh(3)
-    await first.finish(taken[:1], [])
-    await first.release()
+    await second.release_lease()  # of a lease that it does not hold
+    taken = await first.read_new(3)
+    await first.acknowledge(taken[:1], [])
+    await first.release_lease()
     with pytest.raises(LeaseLostError):
-        await first.fresh(3)
-    assert await second.lead()
-    found, after = await second.unfinished(FIRST, 1)
+        await first.read_new(3)
+    assert await second.acquire_lease()
+    found, after = await second.read_pending(FIRST, 1)
     assert after != FIRST
-    more, after = await second.unfinished(after, 5)
+    more, after = await second.read_pending(after, 5)
     assert ([entry.entry_id for entry in found + more], after) == (ids[1:3], FIRST)
-    assert [entry.entry_id for entry in await second.fresh(5)] == ids[3:]
+    assert [entry.entry_id for entry in await second.read_new(5)] == ids[3:]
 
 
 async def test_a_lease_ends_by_itself_and_lasts_while_it_is_used(
     two: tuple[RedisStream, RedisStream], client: Any, stream: str
 ) -> None:
     first, second = two
-    assert await first.lead()
+    assert await first.acquire_lease()
     assert 0 < client.pttl(f"{stream}:{GROUP}:lease") <= 3000
     client.pexpire(f"{stream}:{GROUP}:lease", 500)
-    await first.keep()
+    await first.renew_lease()
     assert client.pttl(f"{stream}:{GROUP}:lease") > 500
     client.pexpire(f"{stream}:{GROUP}:lease", 1)
     await asyncio.sleep(0.1)
-    assert await second.lead()
+    assert await second.acquire_lease()
     with pytest.raises(LeaseLostError):
-        await first.keep()
+        await first.renew_lease()
 
 
 async def test_entries_of_a_dead_consumer_of_another_name_are_claimed(
@@ -106,8 +106,8 @@ async def test_entries_of_a_dead_consumer_of_another_name_are_claimed(
     client.xreadgroup(GROUP, FOREIGN, {stream: ">"}, count=2)
     client.xdel(stream, ids[0])  # gone before it was finished: it cannot come again
     source = two[0]
-    assert await source.lead()
-    found, after = await source.unfinished(FIRST, 10)
+    assert await source.acquire_lease()
+    found, after = await source.read_pending(FIRST, 10)
     assert ([entry.entry_id for entry in found], after) == ([ids[1]], FIRST)
 
 
@@ -116,11 +116,12 @@ async def test_the_refused_are_put_aside_with_their_reason(
 ) -> None:
     client.xadd(stream, {"user_id": "u", "reason": "mine"})
     source = two[0]
-    assert await source.lead()
-    [entry] = await source.fresh(5)
-    await source.finish([], [Refused(entry, "item_id is required")])
+    assert await source.acquire_lease()
+    [entry] = await source.read_new(5)
+    await source.acknowledge([], [RejectedEntry(entry, "item_id is required")])
     [(_, aside)] = client.xrange(f"{stream}:{GROUP}:dead")
     assert aside == {
+        "recblr:format": "1",
         "recblr:reason": "item_id is required",
         "recblr:entry_id": entry.entry_id,
         "user_id": "u",
@@ -133,13 +134,13 @@ async def test_a_stream_that_was_deleted_begins_anew(
     two: tuple[RedisStream, RedisStream], client: Any, stream: str
 ) -> None:
     source = two[0]
-    assert await source.lead()
+    assert await source.acquire_lease()
     client.delete(stream)
     with pytest.raises(StoreUnavailable):
-        await source.fresh(5)
+        await source.read_new(5)
     [entry_id] = send(client, stream, 1)
-    assert await source.lead()
-    assert [entry.entry_id for entry in await source.fresh(5)] == [entry_id]
+    assert await source.acquire_lease()
+    assert [entry.entry_id for entry in await source.read_new(5)] == [entry_id]
 
 
 async def test_what_cannot_be_reached_is_refused_at_the_start_and_unavailable_later() -> None:
@@ -149,13 +150,19 @@ async def test_what_cannot_be_reached_is_refused_at_the_start_and_unavailable_la
         await open_stream("redis://127.0.0.1:port/0", "s", GROUP)
     with RedisServer() as server:
         source = await open_stream(server.url, "s", GROUP)
-        assert await source.lead()
+        assert await source.acquire_lease()
         server.pause()
         with pytest.raises(StoreUnavailable):
-            await source.fresh(1)
+            await source.read_new(1)
         server.resume()
         server.kill()
-        for call in (source.lead(), source.keep(), source.fresh(1), source.lag(), source.release()):
+        for call in (
+            source.acquire_lease(),
+            source.renew_lease(),
+            source.read_new(1),
+            source.lag(),
+            source.release_lease(),
+        ):
             with pytest.raises(StoreUnavailable):
                 await call
         await source.close()

@@ -52,12 +52,12 @@ def prepare_kernel(
 
 
 @triton.jit
-def mark_kernel(words_ptr, width, rows_ptr, begin_ptr, end_ptr, table_rows, CLEAR: tl.constexpr, BLOCK: tl.constexpr):
+def mark_kernel(words_ptr, width, rows_ptr, start_ptr, end_ptr, table_rows, CLEAR: tl.constexpr, BLOCK: tl.constexpr):
     """Set the bits of the rows that query q must not get, or clear them again."""
     q = tl.program_id(0)
-    begin = tl.load(begin_ptr + q)
+    first = tl.load(start_ptr + q)
     end = tl.load(end_ptr + q)
-    for start in range(begin + tl.program_id(1) * BLOCK, end, BLOCK * tl.num_programs(1)):
+    for start in range(first + tl.program_id(1) * BLOCK, end, BLOCK * tl.num_programs(1)):
         n = start + tl.arange(0, BLOCK)
         row = tl.load(rows_ptr + n, n < end, 0)
         inside = (n < end) & (row > 0) & (row < table_rows)  # the other bits are always set
@@ -68,7 +68,7 @@ def mark_kernel(words_ptr, width, rows_ptr, begin_ptr, end_ptr, table_rows, CLEA
             tl.atomic_or(word, 1 << (row & 31), inside, sem="relaxed")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["queries", "query_blocks"])
 def bounds_kernel(
     table_ptr,
     blur_ptr,
@@ -122,8 +122,8 @@ def bounds_kernel(
                 )
             if FILTERED:
                 chosen = tl.load(filter_ptr + q, asked, -1)
-                place = chosen.to(tl.int64)[:, None] * width + group[None, :]
-                words |= ~tl.load(allowed_ptr + place, (chosen >= 0)[:, None], -1)
+                at = chosen.to(tl.int64)[:, None] * width + group[None, :]
+                words |= ~tl.load(allowed_ptr + at, (chosen >= 0)[:, None], -1)
             bits = (words[:, :, None] >> tl.arange(0, GROUP)[None, None, :]) & 1
             scores = tl.where(bits != 0, float("-inf"), scores)
         best = tl.max(scores, axis=2)
@@ -131,10 +131,10 @@ def bounds_kernel(
         upper = tl.where(best > float("-inf"), best + blur, float("-inf"))
         lower = best - blur
         inside = asked[:, None] & (group < groups)[None, :]
-        place = q.to(tl.int64)[:, None] * groups + group[None, :]
-        tl.store(upper_ptr + place, upper, inside)
+        at = q.to(tl.int64)[:, None] * groups + group[None, :]
+        tl.store(upper_ptr + at, upper, inside)
         if BY_GROUP:
-            tl.store(low_ptr + place, lower, inside)
+            tl.store(low_ptr + at, lower, inside)
         else:
             best_low = tl.maximum(best_low, tl.max(lower, axis=1))
             best_high = tl.maximum(best_high, tl.max(upper, axis=1))
@@ -144,13 +144,13 @@ def bounds_kernel(
 
 
 @triton.jit
-def threshold_kernel(low_ptr, counts_ptr, threshold_ptr, spans, BLOCK: tl.constexpr):
-    """Find the counts[q]-th largest of low[q]; -inf if there are fewer. One bit of the answer at a time."""
+def threshold_kernel(low_ptr, k_ptr, threshold_ptr, spans, BLOCK: tl.constexpr):
+    """Find the k[q]-th largest of low[q]; -inf if there are fewer. One bit of the answer at a time."""
     q = tl.program_id(0)
     n = tl.arange(0, BLOCK)
     low = tl.load(low_ptr + q * spans + n, n < spans, float("-inf"))
     keys = ordered(low).to(tl.uint32, bitcast=True) ^ 0x80000000
-    wanted = tl.load(counts_ptr + q)
+    wanted = tl.load(k_ptr + q)
     found = tl.zeros([], tl.uint32)
     bit = tl.full([], 0x80000000, tl.uint32)
     for _ in range(32):

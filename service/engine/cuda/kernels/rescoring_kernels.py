@@ -109,15 +109,15 @@ def order_kernel(
     found = tl.minimum(tl.load(counters_ptr + q), room) * GROUP
     key = tl.load(keys_ptr + q.to(tl.int64) * room * GROUP + n, n < found, -0x8000000000000000)
     row, score = unpacked(tl.topk(key, K))
-    place = q * K + tl.arange(0, K)
-    tl.store(rows_ptr + place, row)
-    tl.store(scores_ptr + place, score)
+    at = q * K + tl.arange(0, K)
+    tl.store(rows_ptr + at, row)
+    tl.store(scores_ptr + at, score)
 
 
 @triton.jit
 def unpack_kernel(keys_ptr, rows_ptr, scores_ptr, K: tl.constexpr):
     """Rows and scores of sorted keys (Q, K), as `order_kernel` writes them."""
-    place = tl.program_id(0) * K + tl.arange(0, K)
-    row, score = unpacked(tl.load(keys_ptr + place))
-    tl.store(rows_ptr + place, row)
-    tl.store(scores_ptr + place, score)
+    at = tl.program_id(0) * K + tl.arange(0, K)
+    row, score = unpacked(tl.load(keys_ptr + at))
+    tl.store(rows_ptr + at, row)
+    tl.store(scores_ptr + at, score)

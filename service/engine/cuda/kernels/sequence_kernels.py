@@ -38,8 +38,8 @@ def conv_kernel(
     for k in tl.static_range(K):
         at = t - (K - 1) + k
         x = tl.load(x_ptr + (user * T + at)[:, None] * stride + c[None, :], inside & (at >= 0)[:, None], 0.0)
-        place = before_ptr + user * before_stride + (at + K - 1)[:, None] * H + c[None, :]
-        x += tl.load(place, inside & (at < 0)[:, None], 0.0)
+        earlier = before_ptr + user * before_stride + (at + K - 1)[:, None] * H + c[None, :]
+        x += tl.load(earlier, inside & (at < 0)[:, None], 0.0)
         total += x * tl.load(taps_ptr + k * H + c, c < H, 0.0)[None, :]
     tl.store(out_ptr + (user * T + t)[:, None] * H + c[None, :], total * sigmoid(total), inside)
 

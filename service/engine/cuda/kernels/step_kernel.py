@@ -1,8 +1,7 @@
-"""Triton kernel that replays at most one event of each user, from packed states to packed states.
+"""Triton kernel that replays at most one event of each user, between packed states.
 
-The arithmetic is that of `model.layers` (design section 2) in float32. A program owns USERS users and streams every
-weight once, so a launch costs what reading the weights costs. Products add up in an order that does not depend on the
-batch.
+The arithmetic is that of `model.layers` (design section 2) in float32. A program owns USERS users and reads every
+weight once. Sums are added in an order that does not depend on the batch.
 
 Axes: M users of a program, L layers, K conv taps, D model width, H channels. Widths are padded to powers of two.
 """
@@ -23,8 +22,8 @@ def product(x_ptr, stride, w_ptr, rows: tl.constexpr, columns: tl.constexpr, M: 
     n = tl.arange(0, N)
     r = tl.arange(0, BLOCK)
     total = tl.zeros([M, BLOCK, N], tl.float32)
-    for start in range(0, rows, BLOCK):
-        row = start + r
+    for first in range(0, rows, BLOCK):
+        row = first + r
         x = tl.load(x_ptr + m[:, None] * stride + row[None, :], (row < rows)[None, :], 0.0)
         w = tl.load(w_ptr + row[:, None] * columns + n[None, :], (row < rows)[:, None] & (n < columns)[None, :], 0.0)
         total += x[:, :, None] * w[None, :, :]
@@ -52,13 +51,13 @@ def share(pointer, value, inside):
 
 
 @triton.jit
-def check_states(words_ptr, begin, end, floats, items, M: tl.constexpr):
-    """Which states (M,) have finite numbers and rows from 1 to `items`."""
+def check_states(words_ptr, start, end, floats, items, M: tl.constexpr):
+    """Return which states (M,) have finite numbers and rows from 1 to `items`."""
     odd = tl.zeros([M], tl.int32)
-    longest = tl.max(end - begin, axis=0)
-    for start in range(0, longest, 128):
-        n = start + tl.arange(0, 128)
-        at = begin[:, None] + n[None, :]
+    longest = tl.max(end - start, axis=0)
+    for first in range(0, longest, 128):
+        n = first + tl.arange(0, 128)
+        at = start[:, None] + n[None, :]
         word = tl.load(words_ptr + at, at < end[:, None], 1)
         number = (n < floats)[None, :]
         wrong = tl.where(number, (word & 0x7F800000) == 0x7F800000, (word <= 0) | (word > items))
@@ -67,53 +66,53 @@ def check_states(words_ptr, begin, end, floats, items, M: tl.constexpr):
 
 
 @triton.jit
-def copy_rows(words_ptr, out_ptr, begin, end, fresh, out_begin, out_end, floats):
+def copy_rows(words_ptr, out_ptr, start, end, new_row, out_start, out_end, floats):
     """Write the newest rows that there is room for, the new one last."""
-    room = out_end - out_begin - floats
-    old = tl.minimum(tl.where(fresh > 0, room - 1, room), end - begin - floats)
+    room = out_end - out_start - floats
+    old = tl.minimum(tl.where(new_row > 0, room - 1, room), end - start - floats)
     longest = tl.max(old, axis=0)
-    for start in range(0, longest, 128):
-        n = start + tl.arange(0, 128)
+    for first in range(0, longest, 128):
+        n = first + tl.arange(0, 128)
         inside = n[None, :] < old[:, None]
         word = tl.load(words_ptr + (end - old)[:, None] + n[None, :], inside, 0)
-        tl.store(out_ptr + (out_begin + floats)[:, None] + n[None, :], word, inside)
-    tl.store(out_ptr + out_end - 1, fresh, (fresh > 0) & (room > 0))
+        tl.store(out_ptr + (out_start + floats)[:, None] + n[None, :], word, inside)
+    tl.store(out_ptr + out_end - 1, new_row, (new_row > 0) & (room > 0))
 
 
 @triton.jit
-def copy_numbers(words_ptr, out_ptr, begin, out_begin, unchanged, floats):
+def copy_numbers(words_ptr, out_ptr, start, out_start, unchanged, floats):
     """Hand on the numbers of the states without a new event."""
-    for start in range(0, floats, 128):
-        n = start + tl.arange(0, 128)
+    for first in range(0, floats, 128):
+        n = first + tl.arange(0, 128)
         inside = (n < floats)[None, :] & unchanged[:, None]
-        word = tl.load(words_ptr + begin[:, None] + n[None, :], inside, 0)
-        tl.store(out_ptr + out_begin[:, None] + n[None, :], word, inside)
+        word = tl.load(words_ptr + start[:, None] + n[None, :], inside, 0)
+        tl.store(out_ptr + out_start[:, None] + n[None, :], word, inside)
 
 
 @triton.jit
-def last_rows(words_ptr, begin_ptr, end_ptr, fresh_ptr, users, floats, items, K: tl.constexpr, KP: tl.constexpr,
+def last_rows(words_ptr, start_ptr, end_ptr, new_row_ptr, users, floats, items, K: tl.constexpr, KP: tl.constexpr,
               USERS: tl.constexpr):  # fmt: skip
     """Rows of the last K items of each user, the new one last, a line each: user * KP + tap; 0 where there is none."""
     line = tl.arange(0, USERS * KP)
     owner = tl.program_id(0) * USERS + line // KP
     here = owner < users
     end = tl.load(end_ptr + owner, here, 0)
-    known = end - tl.load(begin_ptr + owner, here, 0) - floats
+    known = end - tl.load(start_ptr + owner, here, 0) - floats
     back = K - 1 - line % KP
     row = tl.load(words_ptr + end - back, here & (back > 0) & (back <= known), 0)
-    row = tl.where(back == 0, tl.load(fresh_ptr + owner, here, 0), row)
+    row = tl.where(back == 0, tl.load(new_row_ptr + owner, here, 0), row)
     return tl.minimum(tl.maximum(row, 0), items).to(tl.int64)
 
 
 @triton.jit
-def bottom_inputs(inputs, first_inputs_ptr, known, here, K: tl.constexpr, H: tl.constexpr, KP: tl.constexpr,
+def bottom_inputs(inputs, initial_conv_ptr, known, here, K: tl.constexpr, H: tl.constexpr, KP: tl.constexpr,
                   HP: tl.constexpr):  # fmt: skip
     """Layer 0's conv inputs (M, KP, HP): those of a history without items where fewer than K - 1 are `known`."""
     k = tl.arange(0, KP)
     c = tl.arange(0, HP)
     absent = ((K - 1 - k)[None, :] > known[:, None]) & here[:, None]
     at = (k[None, :] + known[:, None])[:, :, None] * H + c[None, None, :]
-    first = tl.load(first_inputs_ptr + at, absent[:, :, None] & (c < H)[None, None, :], 0.0)
+    first = tl.load(initial_conv_ptr + at, absent[:, :, None] & (c < H)[None, None, :], 0.0)
     return tl.where(absent[:, :, None], first, inputs)
 
 
@@ -131,6 +130,23 @@ def upper_inputs(x, numbers_ptr, results_ptr, at, out_at, here, moved, K: tl.con
     later = (k > 0)[None, :, None] & (k < K)[None, :, None] & moved[:, None, None]
     tl.store(results_ptr + out_at[:, None, None] + offset - H, inputs, later & inside)
     return inputs
+
+
+@triton.jit
+def recurrence(x, w, numbers_ptr, results_ptr, at, out_at, here, moved, x_line, stride, H: tl.constexpr, HP: tl.constexpr,
+               USERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """BD-LRU: the next h (M, HP) from x, which is also in the scratch; writes it to the next state."""
+    c = tl.arange(0, HP)
+    r = product(x_line, stride, w, H, H, USERS, HP, BLOCK)
+    i = product(x_line, stride, w + H * H, H, H, USERS, HP, BLOCK)
+    w += 2 * H * H
+    r += tl.load(w + c, c < H, 0.0)[None, :]
+    i += tl.load(w + H + c, c < H, 0.0)[None, :]
+    a, scale, _, _ = decay(r, tl.load(w + 2 * H + c, c < H, 0.0)[None, :])
+    h = tl.load(numbers_ptr + at[:, None] + c[None, :], (c < H)[None, :] & here[:, None], 0.0)
+    h = a * h + scale * sigmoid(i) * x
+    tl.store(results_ptr + out_at[:, None] + c[None, :], h, (c < H)[None, :] & moved[:, None])
+    return h
 
 
 @triton.jit
@@ -152,22 +168,25 @@ def feed_forward(y, w, scratch_ptr, stride, D: tl.constexpr, DP: tl.constexpr, H
     return u
 
 
-@triton.jit
+@triton.jit(
+    do_not_specialize=["users", "items"],
+    do_not_specialize_on_alignment=["start_ptr", "end_ptr", "new_row_ptr", "out_start_ptr", "out_end_ptr", "valid_ptr"],
+)
 def step_kernel(
     words_ptr,
-    begin_ptr,
+    start_ptr,
     end_ptr,
-    fresh_ptr,
-    out_begin_ptr,
+    new_row_ptr,
+    out_start_ptr,
     out_end_ptr,
     out_ptr,
-    sound_ptr,
+    valid_ptr,
     output_ptr,
     scratch_ptr,
     table_ptr,
     norm_ptr,
     weights_ptr,
-    first_inputs_ptr,
+    initial_conv_ptr,
     users,
     items,
     D: tl.constexpr,
@@ -182,22 +201,22 @@ def step_kernel(
     USERS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Advance user m's state words[begin[m] : end[m]] by row fresh[m] (0: none) into out[out_begin[m] : out_end[m]].
+    """Advance user m's state words[start[m] : end[m]] by row new_row[m] (0: none) into out[out_start[m] : out_end[m]].
 
-    Writes also whether the state was sound, sound (M,), and the network's output, output (M, D).
+    Writes also whether the state was valid, valid (M,), and the network's output, output (M, D).
     """
     floats: tl.constexpr = D + L * H + (L - 1) * (K - 1) * H
     m = tl.program_id(0) * USERS + tl.arange(0, USERS)
     here = m < users
-    begin = tl.load(begin_ptr + m, here, 0)
+    start = tl.load(start_ptr + m, here, 0)
     end = tl.load(end_ptr + m, here, 0)
-    fresh = tl.load(fresh_ptr + m, here, 0)
-    out_begin = tl.load(out_begin_ptr + m, here, 0)
+    new_row = tl.load(new_row_ptr + m, here, 0)
+    out_start = tl.load(out_start_ptr + m, here, 0)
     out_end = tl.load(out_end_ptr + m, here, 0)
-    moved = here & (fresh > 0)
-    tl.store(sound_ptr + m, check_states(words_ptr, begin, end, floats, items, USERS).to(tl.int32), here)
-    copy_rows(words_ptr, out_ptr, begin, end, fresh, out_begin, out_end, floats)
-    copy_numbers(words_ptr, out_ptr, begin, out_begin, here & (fresh == 0) & (end > begin), floats)
+    moved = here & (new_row > 0)
+    tl.store(valid_ptr + m, check_states(words_ptr, start, end, floats, items, USERS).to(tl.int32), here)
+    copy_rows(words_ptr, out_ptr, start, end, new_row, out_start, out_end, floats)
+    copy_numbers(words_ptr, out_ptr, start, out_start, here & (new_row == 0) & (end > start), floats)
     numbers_ptr = words_ptr.to(tl.pointer_type(tl.float32), bitcast=True)
     results_ptr = out_ptr.to(tl.pointer_type(tl.float32), bitcast=True)
     d = tl.arange(0, DP)
@@ -209,7 +228,7 @@ def step_kernel(
     scratch_ptr += tl.program_id(0).to(tl.int64) * (USERS * stride)
     ours = scratch_ptr + tl.arange(0, USERS)[:, None] * stride
     lines = scratch_ptr + tl.arange(0, USERS * KP)[:, None] * line_width
-    row = last_rows(words_ptr, begin_ptr, end_ptr, fresh_ptr, users, floats, items, K, KP, USERS)
+    row = last_rows(words_ptr, start_ptr, end_ptr, new_row_ptr, users, floats, items, K, KP, USERS)
     value = tl.load(table_ptr + row[:, None] * D + d[None, :], (d < D)[None, :], 0.0)
     share(lines + d[None, :], normalized(value, norm_ptr, norm_ptr + D, D, DP, EPS), (d < DP)[None, :])
     u = tl.load(ours + (K - 1) * line_width + d[None, :])
@@ -219,13 +238,13 @@ def step_kernel(
         if layer == 0:
             u_line = scratch_ptr + (K - 1) * line_width
             x = product(scratch_ptr, line_width, w, D, H, USERS * KP, HP, BLOCK)
-            known = tl.maximum(end - begin - floats, 0)
-            inputs = bottom_inputs(tl.reshape(x, [USERS, KP, HP]), first_inputs_ptr, known, here, K, H, KP, HP)
+            known = tl.maximum(end - start - floats, 0)
+            inputs = bottom_inputs(tl.reshape(x, [USERS, KP, HP]), initial_conv_ptr, known, here, K, H, KP, HP)
         else:
             u_line = scratch_ptr + DP
             x = product(u_line, stride, w, D, H, USERS, HP, BLOCK)
             at = D + L * H + (layer - 1) * (K - 1) * H
-            inputs = upper_inputs(x, numbers_ptr, results_ptr, begin + at, out_begin + at, here, moved, K, H, KP, HP)
+            inputs = upper_inputs(x, numbers_ptr, results_ptr, start + at, out_start + at, here, moved, K, H, KP, HP)
         w += D * H
         z = product(u_line, stride, w, D, H, USERS, HP, BLOCK)
         w += D * H
@@ -235,24 +254,16 @@ def step_kernel(
         x = x * sigmoid(x)
         w += H
         share(ours + 2 * DP + c[None, :], x, (c < HP)[None, :])
-        r = product(x_line, stride, w, H, H, USERS, HP, BLOCK)
-        w += H * H
-        i = product(x_line, stride, w, H, H, USERS, HP, BLOCK)
-        w += H * H
-        r += tl.load(w + c, c < H, 0.0)[None, :]
-        i += tl.load(w + H + c, c < H, 0.0)[None, :]
-        a, scale, _, _ = decay(r, tl.load(w + 2 * H + c, c < H, 0.0)[None, :])
-        w += 3 * H
         at = D + layer * H
-        h = tl.load(numbers_ptr + (begin + at)[:, None] + c[None, :], (c < H)[None, :] & here[:, None], 0.0)
-        h = a * h + scale * sigmoid(i) * x
-        tl.store(results_ptr + (out_begin + at)[:, None] + c[None, :], h, (c < H)[None, :] & moved[:, None])
+        h = recurrence(x, w, numbers_ptr, results_ptr, start + at, out_start + at, here, moved, x_line, stride, H, HP,
+                       USERS, BLOCK)  # fmt: skip
+        w += 2 * H * H + 3 * H
         share(ours + 2 * DP + c[None, :], z * sigmoid(z) * h, (c < HP)[None, :])
         y = product(x_line, stride, w, H, D, USERS, DP, BLOCK) + u
         w += H * D
         y = normalized(y, w, w + D, D, DP, EPS)
         u = feed_forward(y, w + 2 * D, scratch_ptr, stride, D, DP, HP, FP, EPS, USERS, BLOCK)
     inside = (d < D)[None, :]
-    before = tl.load(numbers_ptr + begin[:, None] + d[None, :], inside & here[:, None], 0.0)
-    tl.store(results_ptr + out_begin[:, None] + d[None, :], u, inside & moved[:, None])
+    before = tl.load(numbers_ptr + start[:, None] + d[None, :], inside & here[:, None], 0.0)
+    tl.store(results_ptr + out_start[:, None] + d[None, :], u, inside & moved[:, None])
     tl.store(output_ptr + m[:, None] * D + d[None, :], tl.where(moved[:, None], u, before), inside & here[:, None])

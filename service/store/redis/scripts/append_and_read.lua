@@ -1,69 +1,68 @@
--- One user's visit: append events, then bring back the memo and what a fold still needs.
--- KEYS  user hash, log list, shard stream
--- ARGV  user id, keep, generation for a new user, model version or "", 1 if duplicates must write, time in milliseconds
---       before which what arrived is removed (0: nothing is), then for each event: item id, timestamp, event id or "", fingerprint
--- Returns generation, sequence, trimmed, memo or nil, applied, entries, {sequence, kind} for each event
---         where kind is 0 appended, 1 duplicate, 2 conflict.
+-- Append events to a user's log, then read the snapshot and the events that a replay still needs.
 --
--- Half a visit is never left behind. A script runs alone, and its writes reach the AOF as one transaction. Redis
--- refuses a write for lack of memory (or a full disk, or on a replica) only while the script has written nothing, by
--- the state it found at the script's start; so the first write must be a command that Redis may refuse for lack of
--- memory. XADD is; XDEL, LPOP and HDEL are not. There is no "#!lua" line on purpose: with one, Redis would refuse a
--- full instance's reads as well.
+-- KEYS     1 user hash, 2 log, 3 shard stream
+-- ARGV     1 user id
+--          2 number of events to keep
+--          3 generation for a new user
+--          4 model version whose snapshot is wanted, or ""
+--          5 "1" if duplicates must write too (see lib/replicate.lua)
+--          6 time in milliseconds; events that arrived before it are removed (0: none are)
+--          then for each event: item id, timestamp, event id or "", fingerprint
+-- Returns  generation, sequence, trimmed, snapshot or nil, its sequence, entries, {sequence, outcome} for each event;
+--          an outcome is 0 (appended), 1 (duplicate) or 2 (conflict)
+--
+-- A script never leaves half of its work behind: nothing else runs meanwhile, and its writes reach the append-only
+-- file as one transaction. Redis refuses a write (no memory, full disk, replica) only as the script's first write. So
+-- the first write of every script that adds data is a command that Redis may refuse for lack of memory: XADD and
+-- HSET, not XDEL, LPOP or HDEL. There is no "#!lua" line: see decision 0002.
 local user, log, stream = KEYS[1], KEYS[2], KEYS[3]
-local keep, version = tonumber(ARGV[2]), ARGV[4]
-local found = redis.call('HMGET', user, 'gen', 'seq', 'trimmed', 'a:' .. version, 'm:' .. version)
-local generation = found[1]
-local before = tonumber(found[2] or 0)
-local trimmed = tonumber(found[3] or 0)
-local applied = tonumber(found[4])
-local memo = found[5]
+local keep, version, oldest_arrival = tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[6])
+local found = redis.call('HMGET', user, 'head', 'a:' .. version, 's:' .. version)
+local before, trimmed, generation = unpack_head(found[1])
+local applied, snapshot = tonumber(found[2]), found[3]
 
 local sequence, kept, outcomes = before, 0, {}
 for i = 7, #ARGV, 4 do
-  local item, timestamp, event_id, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local known = event_id ~= '' and redis.call('HGET', user, 'e:' .. event_id)
-  if known then
-    local first, stored = string.match(known, '^(%d+) (.*)$')
-    outcomes[#outcomes + 1] = { tonumber(first), stored == fingerprint and 1 or 2 }
+  local item_id, timestamp, event_id, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
+  local first, stored, value = find_event_id(user, event_id)
+  if first then
+    outcomes[#outcomes + 1] = { first, stored == fingerprint and 1 or 2 }
     if ARGV[5] == '1' then
-      -- WAIT covers what its connection wrote. Whoever answers for the first write must write as well; put back what
-      -- was there, beginning with a removal, which a full instance takes.
-      redis.call('HDEL', user, 'e:' .. event_id)
-      redis.call('HSET', user, 'e:' .. event_id, known)
+      rewrite_field(user, 'e:' .. event_id, value)
     end
   else
     sequence = sequence + 1
+    local append_id = redis.call('XADD', stream, '*', 'format', FORMAT, 'user', ARGV[1], 'seq', sequence,
+      'item', item_id, 'ts', timestamp, 'event_id', event_id)
+    kept = redis.call('RPUSH', log, pack_entry(sequence, timestamp, item_id, event_id, append_id))
     generation = generation or ARGV[3]
-    local id = redis.call('XADD', stream, '*', 'user', ARGV[1], 'seq', sequence, 'item', item,
-      'ts', timestamp, 'event_id', event_id)
-    -- The layout of an entry; redis_layout.py and entry.lua read it. The rest of the entry is the stream's id.
-    kept = redis.call('RPUSH', log,
-      struct.pack('<ddHH', sequence, timestamp, #item, #event_id) .. item .. event_id .. id)
+    local head = pack_head(sequence, trimmed, generation)
     if event_id == '' then
-      redis.call('HSET', user, 'gen', generation, 'seq', sequence)
+      redis.call('HSET', user, 'head', head)
     else
-      redis.call('HSET', user, 'gen', generation, 'seq', sequence, 'e:' .. event_id, sequence .. ' ' .. fingerprint)
+      redis.call('HSET', user, 'head', head, 'e:' .. event_id, pack_event_id(sequence, fingerprint))
     end
     outcomes[#outcomes + 1] = { sequence, 0 }
   end
 end
 
-local limit = tonumber(ARGV[6])
-local excess = sequence > before and math.max(kept - keep, limit > 0 and expired(log, limit) or 0) or 0
-if excess > 0 then
-  trimmed = remove_oldest(user, log, stream, excess)
+if sequence > before then
+  local excess = math.max(kept - keep, oldest_arrival > 0 and count_expired(log, oldest_arrival) or 0)
+  if excess > 0 then
+    trimmed = remove_oldest(user, log, stream, excess)
+    redis.call('HSET', user, 'head', pack_head(sequence, trimmed, generation))
+  end
 end
 
--- A cursor beyond the log as it was, or before what retention removed, belongs to another history.
-if not memo or not applied or applied > before or applied < trimmed then
-  memo, applied = false, 0
+-- A snapshot beyond the log as it was, or from before what retention removed, belongs to another history.
+if not snapshot or not applied or applied > before or applied < trimmed then
+  snapshot, applied = false, 0
 end
 local entries = {}
-if not memo then
+if not snapshot then
   entries = redis.call('LRANGE', log, 0, -1)
 elseif sequence > applied then
-  -- Deleted events leave gaps, so this may reach back too far; the caller drops entries up to `applied`.
+  -- Deleted events leave gaps, so this may reach back too far; the caller skips entries up to `applied`.
   entries = redis.call('LRANGE', log, applied - sequence, -1)
 end
-return { generation, sequence, trimmed, memo, applied, entries, outcomes }
+return { generation or false, sequence, trimmed, snapshot, applied, entries, outcomes }

@@ -1,6 +1,7 @@
--- Replace a note if it is what the caller takes it to be. Returns 1 if it was.
--- KEYS  hash of the notes
--- ARGV  name, text expected or "" for none, new text or "" for none
+-- Replace a shared record if it has the expected text. Returns 1 if it had, else 0.
+--
+-- KEYS  1 hash of the shared records
+-- ARGV  1 name, 2 expected text or "" for none, 3 new text or "" for none
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then
   return 0
 end

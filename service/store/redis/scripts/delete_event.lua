@@ -1,35 +1,31 @@
--- Remove one event as if it had never been. Returns 1 if there was one.
--- KEYS  user hash, log list, shard stream, the shard's count of deletions
--- ARGV  new generation, event id, sequence that the id names if it has the reserved form, else "", 1 if it must write
--- The sequence stays as it is. Every memo may reflect the event, so all of them go, and the new generation keeps
--- those out that are being computed now.
+-- Delete one event. Returns 1, or 0 if there is no such event.
+--
+-- KEYS  1 user hash, 2 log, 3 shard stream, 4 the shard's count of deletions
+-- ARGV  1 new generation, 2 event id, 3 the sequence that a reserved id (seq-17) names, else "",
+--       4 "1" if a repetition must write too (see lib/replicate.lua)
+--
+-- The event's sequence is not reused. Any snapshot may contain the event, so all are deleted, and the new generation
+-- refuses those that are being computed now (decision 0009).
 local user, log, stream, deletions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local reserved = ARGV[3] ~= ''
-local sequence = tonumber(ARGV[3])
-if not reserved then
-  local known = redis.call('HGET', user, 'e:' .. ARGV[2])
-  sequence = known and tonumber(string.match(known, '^%d+'))
-end
-local entry = sequence and redis.call('LINDEX', log, position(log, sequence))
-local number, own_id, stream_id, _
+local sequence = reserved and tonumber(ARGV[3]) or find_event_id(user, ARGV[2])
+local entry = sequence and redis.call('LINDEX', log, index_of(log, sequence))
+local found, own_id, append_id, _
 if entry then
-  number, _, _, own_id, stream_id = parts(entry)
+  found, _, _, own_id, append_id = unpack_entry(entry)
 end
-if not entry or number ~= sequence or (reserved and own_id ~= '') then
+if not entry or found ~= sequence or (reserved and own_id ~= '') then
   if ARGV[4] == '1' then
-    -- It may have been removed by a call whose acknowledgement is missing; WAIT covers what its connection wrote.
-    redis.call('INCRBY', deletions, 0)
+    rewrite_counter(deletions)
   end
   return 0
 end
+local newest, trimmed = unpack_head(redis.call('HGET', user, 'head'))
+-- The first write is a removal, which Redis never refuses: a full server still deletes.
 redis.call('LREM', log, 1, entry)
--- After a write that Redis never refuses (see visit.lua), so that a full instance still deletes.
 redis.call('INCR', deletions)
-redis.call('XDEL', stream, stream_id)
-local versions = redis.call('HGET', user, 'v')
-for _, version in ipairs(versions and cmsgpack.unpack(versions) or {}) do
-  redis.call('HDEL', user, 'a:' .. version, 'm:' .. version)
-end
-redis.call('HDEL', user, 'v', 'e:' .. ARGV[2])
-redis.call('HSET', user, 'gen', ARGV[1])
+redis.call('XDEL', stream, append_id)
+redis.call('HDEL', user, 'e:' .. ARGV[2])
+drop_snapshots(user)
+redis.call('HSET', user, 'head', pack_head(newest, trimmed, ARGV[1]))
 return 1

@@ -1,34 +1,38 @@
--- Remove everything about a user. Returns the number of events removed, or what must be finished first:
---   {0, source, generation, …}             merges into the user; else their events would come back with the next attempt
---   {1, target, generation, events}        the user's log that is parked for another: it has lost its events just now, or
---                                          before (0), but whoever has read it may still bring them to the target
--- KEYS  user hash, log list, shard stream, the shard's count of deletions, the shard's parked logs, the user's pass
--- ARGV  user id, 1 if it must write
--- The stream stays even when empty: its last id keeps those who read it incrementally from missing what comes next.
-local first = unsettled(KEYS[1])
-if #first > 0 then
-  return { 0, unpack(first) }
+-- Delete everything about a user, or say what must be finished first.
+--
+-- KEYS     1 user hash, 2 log, 3 shard stream, 4 the shard's count of deletions, 5 the shard's detached logs,
+--          6 the user's merge token
+-- ARGV     1 user id, 2 "1" if a repetition must write too (see lib/replicate.lua)
+-- Returns  the number of events deleted; or
+--          {"finalize", source, generation, ...} if merges into the user are not finalized: their logs are still
+--          detached and would be applied again after the user's records are gone; or
+--          {"emptied", target, generation, events} if the user's log is detached. It has no events any more, but a
+--          process that read it before may still apply it, so the caller must revoke the target's token.
+--
+-- The stream stays even when empty: its last id keeps incremental readers from missing what is appended next.
+local user, log, stream, deletions, detached_logs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local pending = pending_merges(user)
+if #pending > 0 then
+  return { 'finalize', unpack(pending) }
 end
-local parked = redis.call('HGET', KEYS[5], ARGV[1])
-if parked then
-  local content = cmsgpack.unpack(parked)
-  -- Beginning with a removal, which a full instance takes: see visit.lua.
-  redis.call('HDEL', KEYS[5], ARGV[1])
-  redis.call('HSET', KEYS[5], ARGV[1], cmsgpack.pack({ content[1], content[2], content[3], false }))
-  return { 1, content[1], content[2], content[4] and #content[4] or 0 }
+local value = redis.call('HGET', detached_logs, ARGV[1])
+if value then
+  local detached = unpack_detached(value)
+  local events = detached.entries and #detached.entries or 0
+  detached.entries, detached.fingerprints = false, {}
+  rewrite_field(detached_logs, ARGV[1], pack_detached(detached))
+  return { 'emptied', detached.target, detached.generation, events }
 end
-local entries = redis.call('LRANGE', KEYS[2], 0, -1)
+local entries = redis.call('LRANGE', log, 0, -1)
 for _, entry in ipairs(entries) do
-  local _, _, _, _, stream_id = parts(entry)
-  redis.call('XDEL', KEYS[3], stream_id)
+  redis.call('XDEL', stream, append_id_of(entry))
 end
 redis.call('DEL', KEYS[6])
--- Events that retention removed from here may stand in an export still, so a user without events counts as well. The
--- count follows a write that Redis never refuses (see visit.lua), so that a full instance still deletes.
-if redis.call('DEL', KEYS[1], KEYS[2]) > 0 then
-  redis.call('INCR', KEYS[4])
+-- An export may still hold events that retention removed here, so a user without events counts as a deletion too.
+-- A removal comes before the count: Redis never refuses it, so a full server still deletes.
+if redis.call('DEL', user, log) > 0 then
+  redis.call('INCR', deletions)
 elseif ARGV[2] == '1' then
-  -- Perhaps gone by a call whose acknowledgement is missing; WAIT covers what its connection wrote.
-  redis.call('INCRBY', KEYS[4], 0)
+  rewrite_counter(deletions)
 end
 return #entries

@@ -1,18 +1,23 @@
--- Retention by age for one user. Returns the number of events removed.
--- KEYS  user hash, log list, shard stream, the shard's count of deletions, the user's pass
--- ARGV  the time, in milliseconds, before which an event must have arrived to be removed
--- The first write is a removal, which Redis never refuses (see visit.lua): a full instance still gets emptier.
+-- Remove a user's expired events. A user without events is deleted, whoever removed the last one.
+--
+-- KEYS     1 user hash, 2 log, 3 shard stream, 4 the shard's count of deletions, 5 the user's merge token
+-- ARGV     1 time in milliseconds; events that arrived before it are removed
+-- Returns  the number of events removed
+--
+-- The first write is a removal, which Redis never refuses: a full server still removes events.
 local user, log, stream, deletions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-if not redis.call('HGET', user, 'gen') then
+local sequence, _, generation = unpack_head(redis.call('HGET', user, 'head'))
+if not generation then
   return 0
 end
-local number, kept = expired(log, tonumber(ARGV[1])), redis.call('LLEN', log)
-if number > 0 then
-  remove_oldest(user, log, stream, number)
+local expired, kept = count_expired(log, tonumber(ARGV[1])), redis.call('LLEN', log)
+if expired > 0 then
+  local trimmed = remove_oldest(user, log, stream, expired)
+  redis.call('HSET', user, 'head', pack_head(sequence, trimmed, generation))
 end
--- A user without events goes with all that is left, unless that is needed to finish a merge.
-if number == kept and #unsettled(user) == 0 then
+-- The records of unfinished merges must stay, or the merged events would be applied again.
+if expired == kept and #pending_merges(user) == 0 then
   redis.call('DEL', user, log, KEYS[5])
   redis.call('INCR', deletions)
 end
-return number
+return expired

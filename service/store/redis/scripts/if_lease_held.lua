@@ -1,8 +1,9 @@
--- Run one command for the holder of a lease alone, and prolong the lease.
--- KEYS  the lease, the key that the command is about
--- ARGV  who asks, milliseconds of the lease, the command and its arguments
--- Returns what the command does. The check and the command are one step, so that a holder which was stopped for longer
--- than its lease finds out before it has read anything.
+-- Extend a lease and run one command, if the caller holds the lease. Returns the command's reply.
+--
+-- KEYS  1 lease, 2 the key that the command uses
+-- ARGV  1 owner, 2 duration of the lease in milliseconds, then the command and its arguments
+--
+-- Check and command are one step: a worker that was paused for longer than its lease cannot read any more entries.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return redis.error_reply('LEASELOST another worker holds the lease')
 end

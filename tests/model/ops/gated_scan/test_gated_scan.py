@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from model.ops import gated_scan
+from model.ops.gated_scan.dispatch import gated_scan
 from model.ops.gated_scan.reference import decay, gated_scan_reference
 from tests.model.ops.comparison import (
     INTERPRETED,
@@ -27,9 +23,9 @@ from tests.model.ops.comparison import (
     results,
     scale_error,
 )
+from tests.model.ops.interpreter import run_interpreted
 
 FORWARD, GRADIENT = 1e-5, 5e-5
-HAS_TRITON = importlib.util.find_spec("triton") is not None
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
@@ -127,18 +123,10 @@ def test_the_references_gradients_are_numbers_where_nothing_decays() -> None:
 
 @pytest.fixture(scope="module")
 def interpreted() -> dict[str, Any]:
-    """What tests/model/ops/comparison.py prints under Triton's interpreter, in a process of its own."""
-    if not HAS_TRITON:
-        pytest.skip("triton is not installed")
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.model.ops.comparison"],
-        env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
-        cwd=Path(__file__).parents[4],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    """Errors of the kernels under Triton's interpreter, by name of the case."""
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("Triton is not installed")
+    ran = run_interpreted("from tests.model.ops.comparison import print_errors; print_errors()")
     assert ran.returncode == 0, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout)
     return found

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
-
-import pytest
+from tests.model.ops.interpreter import needs_triton, run_interpreted
 
 _INTERPRETED = """
 import torch
@@ -27,10 +22,7 @@ for T in (1, 5, 16, 37):
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@needs_triton
 def test_outputs_and_gradients_agree_at_ragged_lengths() -> None:
-    environment = os.environ | {"TRITON_INTERPRET": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", _INTERPRETED], env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_interpreted(_INTERPRETED)
     assert done.returncode == 0, done.stderr

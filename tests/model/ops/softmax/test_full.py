@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
 import torch.nn.functional as F
 
 from model.ops.softmax.full import Shares, softmax_loss
+from tests.model.ops.interpreter import needs_triton, run_interpreted
 
 
 @pytest.mark.parametrize("chunk", [1, 120, 1 << 20], ids=["one row a chunk", "ragged chunks", "one chunk"])
@@ -103,10 +99,7 @@ for rows, columns, block in ((5, 7, 8192), (4, 50, 16), (3, 64, 32)):
 """
 
 
-@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+@needs_triton
 def test_the_interpreted_kernel_gives_loss_and_gradient_at_ragged_widths() -> None:
-    environment = os.environ | {"TRITON_INTERPRET": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", _INTERPRETED], env=environment, capture_output=True, text=True, check=False
-    )
+    done = run_interpreted(_INTERPRETED)
     assert done.returncode == 0, done.stderr

@@ -306,5 +306,5 @@ def test_a_file_that_is_no_event_log_is_refused(tmp_path: Path) -> None:
         export_log(f"sqlite:///{tmp_path}/notes.db", tmp_path / "out")
     with closing(sqlite3.connect(tmp_path / "theirs.db")) as db:
         db.execute("CREATE TABLE theirs (x)")
-    with pytest.raises(DataError, match="not an event log of format 1"):
+    with pytest.raises(DataError, match="not an event log of format 2"):
         export_log(f"sqlite:///{tmp_path}/theirs.db", tmp_path / "out")

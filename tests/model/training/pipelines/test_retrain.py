@@ -210,7 +210,7 @@ def test_the_manifest_is_what_the_next_run_reads(
     log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, result, _ = run(tmp_path, capsys, "--holdout-hours", "1")
-    summary = read_manifest(tmp_path / "bundles" / result["version"])["training_data"]
+    summary = read_manifest(tmp_path / "bundles" / result["version"]).training_data
     times = [time for *_, time in circle(12, 0, 16)]
     assert summary["evaluated"]["last_timestamp"] == max(time for time in times if time < max(times) - 3600)
     assert summary["last_timestamp"] == max(times)

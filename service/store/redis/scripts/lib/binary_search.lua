@@ -1,7 +1,7 @@
--- Shared by the scripts that look for a place in a log; redis_layout.py puts it before what they look with.
+-- Binary search in a log.
 
--- The number of entries at the beginning of `log` for which `holds`, given that it holds for no entry after one for
--- which it does not. It reads no more of them than a binary search needs.
+-- The number of entries at the start of `log` that satisfy `holds`.
+-- No entry after one that does not satisfy it may satisfy it.
 local function count_while(log, holds)
   local low, high = 0, redis.call('LLEN', log)
   while low < high do

@@ -1,18 +1,30 @@
--- Shared by the scripts that take entries of a log apart; redis_layout.py puts it before them. See visit.lua.
--- The stream's id is followed by @ and milliseconds where the event did not arrive when its stream entry was written.
+-- Entries of a user's log; log_entry.py describes their layout and reads them in Python. Needs format.lua.
 
--- The stream's id of an entry.
-local function append_of(entry)
-  local _, _, item_size, id_size, start = struct.unpack('<ddHH', entry)
+local function pack_entry(sequence, timestamp, item_id, event_id, append_id)
+  return struct.pack('<BddHH', FORMAT, sequence, timestamp, #item_id, #event_id) .. item_id .. event_id .. append_id
+end
+
+local function unpack_header(entry)
+  check_format(entry, 'an entry of an event log')
+  return select(2, struct.unpack('<BddHH', entry))
+end
+
+local function sequence_of(entry)
+  return (unpack_header(entry))
+end
+
+-- The id that the stream gave to the event's append.
+local function append_id_of(entry)
+  local _, _, item_size, id_size, start = unpack_header(entry)
   return string.match(entry, '^[^@]*', start + item_size + id_size)
 end
 
--- The sequence, timestamp, item id, event id, stream id and time of arrival, in milliseconds, of an entry.
-local function parts(entry)
-  local sequence, timestamp, item_size, id_size, start = struct.unpack('<ddHH', entry)
+-- Sequence, timestamp, item id, event id ("" if the client gave none), append id, and arrival in milliseconds.
+local function unpack_entry(entry)
+  local sequence, timestamp, item_size, id_size, start = unpack_header(entry)
   local id_start = start + item_size
-  local stream_id, arrived = string.match(entry, '^([^@]*)@?(.*)$', id_start + id_size)
+  local append_id, arrived = string.match(entry, '^([^@]*)@?(.*)$', id_start + id_size)
   return sequence, timestamp, string.sub(entry, start, id_start - 1),
-    string.sub(entry, id_start, id_start + id_size - 1), stream_id,
-    tonumber(arrived ~= '' and arrived or string.match(stream_id, '^%d+'))
+    string.sub(entry, id_start, id_start + id_size - 1), append_id,
+    tonumber(arrived ~= '' and arrived or string.match(append_id, '^%d+'))
 end

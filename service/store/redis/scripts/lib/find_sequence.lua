@@ -1,8 +1,8 @@
--- Shared by the scripts that look for a sequence; redis_layout.py puts it before them, and search.lua before it.
+-- The place of a sequence in a log. Needs entry.lua and binary_search.lua.
 
--- The number of entries in `log` whose sequence is below `sequence`, which is also the place of `sequence` itself.
-local function position(log, sequence)
+-- The number of entries whose sequence is below `sequence`: the index of `sequence` if the log has it.
+local function index_of(log, sequence)
   return count_while(log, function(entry)
-    return struct.unpack('<d', entry) < sequence
+    return sequence_of(entry) < sequence
   end)
 end

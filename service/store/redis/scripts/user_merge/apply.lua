@@ -1,69 +1,71 @@
--- The third step of a merge: put a parked log among a user's events, in order of the timestamps.
--- KEYS  user hash, log list, shard stream, the shard's count of deletions, the user's pass
--- ARGV  user id, keep, new generation, source's id, parked log (see park.lua) or "" to ask what is known, 1 if it must
---       write, the pass that the log was read under (see redis_merges.py)
--- Returns nil if nothing is known of the source, or if the pass is not valid any more; else 1 if it was merged before or 0, then what follows the sequence in
---         its record, and the source's generation.
+-- Step 4 of a merge: insert the events of a detached log into the target's log, in order of their timestamps.
 --
--- The hash's field `merged` holds a record for each log that came: its user, generation and sequence, events moved, duplicates,
--- conflicts, own sequence afterwards, 1 while the source may be parked still. What was merged comes in only once,
--- however often the log is brought: the same generation up to the same sequence is the same log. settle.lua replaces
--- the id of a source that is done with by its digest.
-local user, log, stream = KEYS[1], KEYS[2], KEYS[3]
-local keep, source, lasting = tonumber(ARGV[2]), ARGV[4], ARGV[6] == '1'
-local found = redis.call('HMGET', user, 'gen', 'seq', 'trimmed', 'merged')
-local records = found[4] and cmsgpack.unpack(found[4]) or {}
-local parked = ARGV[5] ~= '' and cmsgpack.unpack(ARGV[5])
-local known
-for i, record in ipairs(records) do
-  -- Whoever was slow may bring a log again after the source's next one has come: each generation has its own record.
-  if (record[1] == source or record[1] == redis.sha1hex(source)) and (not parked or record[2] == parked[2]) then
-    known = table.remove(records, i)
+-- KEYS     1 user hash, 2 log, 3 shard stream, 4 the shard's count of deletions, 5 the user's merge token
+-- ARGV     1 user id, 2 number of events to keep, 3 new generation, 4 source's id,
+--          5 detached log, or "" to ask for the result of an earlier merge,
+--          6 "1" if a repetition must write too (see lib/replicate.lua), 7 the token under which the log was read
+-- Returns  nil if the token is no longer valid, or if nothing is known about the source; else
+--          1 if the log was applied before or 0, moved, duplicates, conflicts, the user's newest sequence,
+--          the source's generation, 1 if the merge is pending or 0
+--
+-- A log is applied once, however often it arrives: the same generation up to the same sequence is the same log.
+local user, log, stream, deletions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local keep, source = tonumber(ARGV[2]), ARGV[4]
+
+local function result(repeated, merge)
+  return { repeated, merge.moved, merge.duplicates, merge.conflicts, merge.result, merge.generation, merge.pending }
+end
+
+local function described(entry, fingerprint, position)
+  local sequence, timestamp, item_id, event_id, append_id, arrived = unpack_entry(entry)
+  return { sequence = sequence, timestamp = timestamp, item_id = item_id, event_id = event_id,
+    append_id = append_id, arrived = arrived, fingerprint = fingerprint, position = position }
+end
+
+local found = redis.call('HMGET', user, 'head', 'merges')
+local merges, detached, known = unpack_merges(found[2]), ARGV[5] ~= '' and unpack_detached(ARGV[5]), nil
+for i, merge in ipairs(merges) do
+  -- A slow process may bring a log after the source's next log was applied: each generation has its own record.
+  if (merge.source == source or merge.source == redis.sha1hex(source))
+    and (not detached or merge.generation == detached.generation) then
+    known = table.remove(merges, i)
     break
   end
 end
-if not parked and not known then
+if not detached and not known then
   return false
 end
-if not parked or (known and known[2] == parked[2] and known[3] >= parked[3]) then
-  if lasting then
-    -- The call that merged it may lack its acknowledgement; WAIT covers what its connection wrote. See visit.lua.
-    redis.call('HDEL', user, 'merged')
-    redis.call('HSET', user, 'merged', found[4])
+if not detached or (known and known.sequence >= detached.sequence) then
+  if ARGV[6] == '1' then
+    rewrite_field(user, 'merges', found[2])
   end
-  return { 1, known[4], known[5], known[6], known[7], known[2], known[8] }
+  return result(1, known)
 end
-
 if redis.call('GET', KEYS[5]) ~= ARGV[7] then
   return false
 end
 
-local function described(entry, fingerprint, place)
-  local number, timestamp, item, event_id, stream_id, arrived = parts(entry)
-  return { entry = entry, number = number, timestamp = timestamp, item = item, event_id = event_id,
-    stream_id = stream_id, arrived = arrived, fingerprint = fingerprint, place = place }
-end
-
+-- The user's own events, then those of the source that the user does not have, sorted by timestamp.
 local events, own = {}, redis.call('LRANGE', log, 0, -1)
 for i, entry in ipairs(own) do
-  events[i] = described(entry, '', i)
-  if events[i].event_id ~= '' then
-    events[i].fingerprint = string.match(redis.call('HGET', user, 'e:' .. events[i].event_id), '^%d+ (.*)$')
-  end
+  local event = described(entry, '', i)
+  local _, fingerprint = find_event_id(user, event.event_id)
+  event.fingerprint = fingerprint or ''
+  events[i] = event
 end
-local since = known and known[2] == parked[2] and known[3] or 0
-local moved, duplicates, conflicts = 0, 0, 0
-for i, entry in ipairs(parked[4]) do
-  local event = described(entry, parked[5][i], #events + 1)
-  local there = event.event_id ~= '' and redis.call('HGET', user, 'e:' .. event.event_id)
-  if event.number > since then
-    if not there then
-      moved = moved + 1
+local merge = { source = source, generation = detached.generation, sequence = detached.sequence, moved = 0,
+  duplicates = 0, conflicts = 0, pending = 1 }
+for i, entry in ipairs(detached.entries) do
+  local event = described(entry, detached.fingerprints[i], #events + 1)
+  if not known or event.sequence > known.sequence then
+    local first, fingerprint = find_event_id(user, event.event_id)
+    if not first then
+      merge.moved = merge.moved + 1
       events[#events + 1] = event
-    elseif string.match(there, '^%d+ (.*)$') == event.fingerprint then
-      duplicates = duplicates + 1
+    elseif fingerprint == event.fingerprint then
+      merge.duplicates = merge.duplicates + 1
     else
-      conflicts = conflicts + 1
+      merge.conflicts = merge.conflicts + 1
     end
   end
 end
@@ -71,59 +73,57 @@ table.sort(events, function(a, b)
   if a.timestamp ~= b.timestamp then
     return a.timestamp < b.timestamp
   end
-  return a.place < b.place
+  return a.position < b.position
 end)
 
-local sequence, trimmed = tonumber(found[2] or 0), tonumber(found[3] or 0)
+-- From the first displaced event on, events get new sequences (decision 0050).
+local sequence, trimmed = unpack_head(found[1])
 local unmoved = 0
-while events[unmoved + 1] and events[unmoved + 1].place == unmoved + 1 and unmoved < #own do
+while unmoved < #own and events[unmoved + 1].position == unmoved + 1 do
   unmoved = unmoved + 1
 end
 for i = unmoved + 1, #events do
   sequence = sequence + 1
-  events[i].number = sequence
+  events[i].sequence = sequence
 end
--- An event counts as having arrived no later than those that stand behind it, so that age too removes the oldest first.
+-- An event's arrival time is at most that of the events behind it, so that retention by age removes the oldest first.
 for i = #events - 1, 1, -1 do
   events[i].arrived = math.min(events[i].arrived, events[i + 1].arrived)
 end
-local cut = math.max(0, #events - keep)
-if cut > 0 then
-  trimmed = events[cut].number
+local removed = math.max(0, #events - keep)
+if removed > 0 then
+  trimmed = events[removed].sequence
 end
 
-table.insert(records, 1, { source, parked[2], parked[3], moved, duplicates, conflicts, sequence, 1 })
--- The first write, which Redis may refuse for lack of memory: see visit.lua.
-redis.call('HSET', user, 'merged', cmsgpack.pack(records), 'gen', ARGV[3], 'seq', sequence, 'trimmed', trimmed)
+merge.result = sequence
+table.insert(merges, 1, merge)
+-- The first write, which may be refused for lack of memory: see append_and_read.lua.
+redis.call('HSET', user, 'merges', pack_merges(merges), 'head', pack_head(sequence, trimmed, ARGV[3]))
 redis.call('DEL', log)
 for i, event in ipairs(events) do
-  if event.place <= #own and (i <= cut or i > unmoved) then
-    redis.call('XDEL', stream, event.stream_id)
+  if event.position <= #own and (i <= removed or i > unmoved) then
+    redis.call('XDEL', stream, event.append_id)
     redis.call('HDEL', user, 'e:' .. event.event_id)
   end
 end
 local batch = {}
-for i = cut + 1, #events do
+for i = removed + 1, #events do
   local event = events[i]
   if i > unmoved then
-    event.stream_id = redis.call('XADD', stream, '*', 'user', ARGV[1], 'seq', event.number, 'item', event.item,
-      'ts', string.format('%.17g', event.timestamp), 'event_id', event.event_id)
+    event.append_id = redis.call('XADD', stream, '*', 'format', FORMAT, 'user', ARGV[1], 'seq', event.sequence,
+      'item', event.item_id, 'ts', string.format('%.17g', event.timestamp), 'event_id', event.event_id)
     if event.event_id ~= '' then
-      redis.call('HSET', user, 'e:' .. event.event_id, event.number .. ' ' .. event.fingerprint)
+      redis.call('HSET', user, 'e:' .. event.event_id, pack_event_id(event.sequence, event.fingerprint))
     end
   end
-  local late = tonumber(string.match(event.stream_id, '^%d+')) ~= event.arrived
-  batch[#batch + 1] = struct.pack('<ddHH', event.number, event.timestamp, #event.item, #event.event_id)
-    .. event.item .. event.event_id .. event.stream_id .. (late and string.format('@%d', event.arrived) or '')
+  local arrived_then = tonumber(string.match(event.append_id, '^%d+')) == event.arrived
+  batch[#batch + 1] = pack_entry(event.sequence, event.timestamp, event.item_id, event.event_id,
+    event.append_id .. (arrived_then and '' or string.format('@%d', event.arrived)))
   if #batch == 1000 or i == #events then
     redis.call('RPUSH', log, unpack(batch))
     batch = {}
   end
 end
-local versions = redis.call('HGET', user, 'v')
-for _, version in ipairs(versions and cmsgpack.unpack(versions) or {}) do
-  redis.call('HDEL', user, 'a:' .. version, 'm:' .. version)
-end
-redis.call('HDEL', user, 'v')
-redis.call('INCR', KEYS[4])
-return { 0, moved, duplicates, conflicts, sequence, parked[2], 1 }
+drop_snapshots(user)
+redis.call('INCR', deletions)
+return result(0, merge)

@@ -1,46 +1,48 @@
--- The first step of a merge: take a user's log out of sight and put it down, beside the shard's stream, for another.
--- KEYS  user hash, log list, shard stream, the shard's count of deletions, the shard's parked logs, the user's pass
--- ARGV  user id, whom it is for, 1 if only what is parked already is wanted, and read, 1 if it must write
--- Returns nil if there is nothing to move; {0, source, generation, …} if merges into this user must be finished first;
---         {3, whom it was for, generation} if its user was deleted, which must be finished first (see delete_user.lua);
---         else {1 if it was parked before or 2, whom it is for, generation, parked log if wanted}
--- A parked log: whom it is for, generation, sequence, entries (false once its user is deleted), and for each entry its
--- fingerprint or "".
--- The first write is one that Redis may refuse for lack of memory: see visit.lua.
-local user, log, stream, deletions, moving = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local parked = redis.call('HGET', moving, ARGV[1])
-if parked then
+-- Step 1 of a merge: move a user's log out of the user's keys into the shard's hash of detached logs.
+--
+-- KEYS     1 user hash, 2 log, 3 shard stream, 4 the shard's count of deletions, 5 the shard's detached logs,
+--          6 the user's merge token
+-- ARGV     1 user id, 2 target of the merge, 3 "1" to read a detached log and detach nothing,
+--          4 "1" if a repetition must write too (see lib/replicate.lua)
+-- Returns  nil if there is nothing to move; or
+--          {"finalize", source, generation, ...} if merges into this user must be finalized first; or
+--          {"emptied", target, generation} if the user was deleted while detached: finish that first; or
+--          {"detached" | "resumed", target, generation, detached log if asked for}; "resumed" if it was detached before
+--
+-- The first write may be refused for lack of memory: see append_and_read.lua.
+local user, log, stream, deletions, detached_logs = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local read_only = ARGV[3] == '1'
+local value = redis.call('HGET', detached_logs, ARGV[1])
+if value then
   if ARGV[4] == '1' then
-    -- The call that parked it may lack its acknowledgement; WAIT covers what its connection wrote.
-    redis.call('HDEL', moving, ARGV[1])
-    redis.call('HSET', moving, ARGV[1], parked)
+    rewrite_field(detached_logs, ARGV[1], value)
   end
-  local content = cmsgpack.unpack(parked)
-  if not content[4] then
-    return { 3, content[1], content[2] }
+  local detached = unpack_detached(value)
+  if not detached.entries then
+    return { 'emptied', detached.target, detached.generation }
   end
-  return { 1, content[1], content[2], ARGV[3] == '1' and parked or nil }
+  return { 'resumed', detached.target, detached.generation, read_only and value or nil }
 end
-local found = redis.call('HMGET', user, 'gen', 'seq')
-if not found[1] or ARGV[3] == '1' then
+local sequence, _, generation = unpack_head(redis.call('HGET', user, 'head'))
+if not generation or read_only then
   return false
 end
-local first = unsettled(user)
-if #first > 0 then
-  return { 0, unpack(first) }
+local pending = pending_merges(user)
+if #pending > 0 then
+  return { 'finalize', unpack(pending) }
 end
-local entries, fingerprints, stream_ids = redis.call('LRANGE', log, 0, -1), {}, {}
+local entries, fingerprints, append_ids = redis.call('LRANGE', log, 0, -1), {}, {}
 for i, entry in ipairs(entries) do
-  local _, _, _, event_id, stream_id = parts(entry)
-  local known = event_id ~= '' and redis.call('HGET', user, 'e:' .. event_id)
-  fingerprints[i] = known and string.match(known, '^%d+ (.*)$') or ''
-  stream_ids[i] = stream_id
+  local _, _, _, event_id, append_id = unpack_entry(entry)
+  local _, fingerprint = find_event_id(user, event_id)
+  fingerprints[i] = fingerprint or ''
+  append_ids[i] = append_id
 end
-parked = cmsgpack.pack({ ARGV[2], found[1], tonumber(found[2]), entries, fingerprints })
-redis.call('HSET', moving, ARGV[1], parked)
-for _, stream_id in ipairs(stream_ids) do
-  redis.call('XDEL', stream, stream_id)
+redis.call('HSET', detached_logs, ARGV[1], pack_detached({ target = ARGV[2], generation = generation,
+  sequence = sequence, entries = entries, fingerprints = fingerprints }))
+for _, append_id in ipairs(append_ids) do
+  redis.call('XDEL', stream, append_id)
 end
 redis.call('DEL', user, log, KEYS[6])
 redis.call('INCR', deletions)
-return { 2, ARGV[2], found[1] }
+return { 'detached', ARGV[2], generation }

@@ -1,22 +1,23 @@
--- The last step of a merge: the source is parked no more. Its id is replaced by a digest, and the oldest are forgotten.
--- KEYS  user hash, the user's pass
--- ARGV  source's id, its generation, how many that are settled are kept
-local merged = redis.call('HGET', KEYS[1], 'merged')
-local kept, settled = {}, 0
-for _, record in ipairs(merged and cmsgpack.unpack(merged) or {}) do
-  if record[1] == ARGV[1] and record[2] == ARGV[2] then
-    record[1], record[8] = redis.sha1hex(ARGV[1]), 0
+-- Step 6 of a merge: mark the target's record as finished, and remove the oldest finished records. Returns 1.
+--
+-- KEYS  1 user hash, 2 the user's merge token
+-- ARGV  1 source's id, 2 its generation, 3 number of finished records to keep
+--
+-- A finished record names its source by a digest: the source is no user any more. With a removed record goes the token.
+local value = redis.call('HGET', KEYS[1], 'merges')
+local kept, finished = {}, 0
+for _, merge in ipairs(unpack_merges(value)) do
+  if merge.source == ARGV[1] and merge.generation == ARGV[2] then
+    merge.source, merge.pending = redis.sha1hex(ARGV[1]), 0
   end
-  settled = settled + 1 - record[8]
-  if record[8] == 1 or settled <= tonumber(ARGV[3]) then
-    kept[#kept + 1] = record
+  finished = finished + 1 - merge.pending
+  if merge.pending == 1 or finished <= tonumber(ARGV[3]) then
+    kept[#kept + 1] = merge
   else
     redis.call('DEL', KEYS[2])
   end
 end
-if merged then
-  -- Beginning with a removal, which a full instance takes: see visit.lua.
-  redis.call('HDEL', KEYS[1], 'merged')
-  redis.call('HSET', KEYS[1], 'merged', cmsgpack.pack(kept))
+if value then
+  rewrite_field(KEYS[1], 'merges', pack_merges(kept))
 end
 return 1

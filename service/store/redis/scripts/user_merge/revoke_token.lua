@@ -1,8 +1,8 @@
--- Let nobody bring a user what was read before now. See redis_merges.py.
--- KEYS  the user's pass, the shard's count of deletions
--- ARGV  1 if it must write
+-- Delete a user's merge token, so that no log that was read before can be applied. Returns 1.
+--
+-- KEYS  1 the user's merge token, 2 the shard's count of deletions
+-- ARGV  1 "1" if a repetition must write too (see lib/replicate.lua)
 if redis.call('DEL', KEYS[1]) == 0 and ARGV[1] == '1' then
-  -- Perhaps gone by a call whose acknowledgement is missing; WAIT covers what its connection wrote.
-  redis.call('INCRBY', KEYS[2], 0)
+  rewrite_counter(KEYS[2])
 end
 return 1

@@ -1,0 +1,1 @@
+"""Read events from files of any common form, and load them."""

@@ -1,0 +1,53 @@
+"""Command-line options for reading files of events."""
+
+from __future__ import annotations
+
+import argparse
+
+from ingest.options import ReadOptions
+
+
+def add_read_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `ReadOptions`."""
+    group = parser.add_argument_group("reading", "Where the content of a file does not say how to read it:")
+    group.add_argument("--user-column", metavar="NAME", help="column of user ids")
+    group.add_argument("--item-column", metavar="NAME", help="column of item ids")
+    group.add_argument("--time-column", metavar="NAME", help="column of times: Unix seconds, or ISO 8601")
+    group.add_argument(
+        "--columns", metavar="NAMES", help="names of all columns of a table without a header, separated by commas"
+    )
+    group.add_argument("--delimiter", metavar="TEXT", help=r"between two fields, for example '::' or '\t'")
+    group.add_argument("--encoding", metavar="NAME", help="encoding of the text, for example latin-1")
+    group.add_argument("--histories", action="store_true", help="the lines are `user item item …`, oldest item first")
+    group.add_argument(
+        "--skip-bad-rows",
+        metavar="SHARE",
+        type=_share,
+        default=0.0,
+        help="skip rows that cannot be read, up to this share of all (0 to 1)",
+    )
+    group.add_argument(
+        "--drop-duplicates", action="store_true", help="leave out rows that repeat user, item and time of another"
+    )
+
+
+def read_options(options: argparse.Namespace) -> ReadOptions:
+    """The options that were given."""
+    return ReadOptions(
+        user_column=options.user_column,
+        item_column=options.item_column,
+        time_column=options.time_column,
+        columns=None if options.columns is None else tuple(name.strip() for name in options.columns.split(",")),
+        delimiter=None if options.delimiter is None else options.delimiter.replace("\\t", "\t"),
+        encoding=options.encoding,
+        histories=options.histories,
+        max_bad_rows=options.skip_bad_rows,
+        drop_duplicates=options.drop_duplicates,
+    )
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share; give a number from 0 to 1")
+    return value

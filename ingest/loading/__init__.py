@@ -1,0 +1,1 @@
+"""Send what was read to a running service."""

@@ -1,0 +1,1 @@
+"""Read tables and histories of events."""

@@ -1,0 +1,92 @@
+"""Find the columns of user, item and time in a table."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ingest.errors import DataError
+from ingest.options import ReadOptions
+
+# Common names, the most specific first. A name is compared in lower case, without punctuation.
+_USERS = (
+    *("userid", "user", "uid", "visitorid", "visitor", "customerid", "customer", "memberid", "reviewerid"),
+    *("accountid", "clientid", "profileid", "sessionid", "session"),
+)
+_ITEMS = (
+    *("itemid", "item", "iid", "movieid", "movie", "productid", "product", "articleid", "article", "parentasin"),
+    *("asin", "sku", "songid", "trackid", "bookid", "contentid", "videoid", "newsid"),
+)
+_TIMES = (
+    *("timestamp", "time", "ts", "datetime", "date", "eventtime", "eventtimestamp", "createdat", "unixtime"),
+    *("unixreviewtime", "tdat", "orderdate"),
+)
+
+
+class Columns(NamedTuple):
+    """Names of the columns to read.
+
+    `time` is None if the rows are in order of time.
+    """
+
+    user: str
+    item: str
+    time: str | None
+
+
+def find_columns(source: str, names: Sequence[str], options: ReadOptions) -> Columns:
+    """Find the columns of `names` to read.
+
+    Args:
+        source: file name for messages.
+        names: all column names, in order, a RecBole type such as `:token` removed.
+        options: columns that the user has named.
+
+    Raises:
+        DataError: a column is missing, or its name stands twice.
+    """
+    user = _named(source, names, options.user_column) or recognised(names, _USERS)
+    item = _named(source, names, options.item_column) or recognised(names, _ITEMS)
+    time = _named(source, names, options.time_column) or recognised(names, _TIMES)
+    for column, what in ((user, "user"), (item, "item")):
+        if column is None:
+            raise DataError(
+                f"{source}: no column for the {what} is recognised among {_list(names)}; name it with --{what}-column"
+            )
+    assert user is not None and item is not None  # noqa: S101 - the loop above has raised otherwise
+    counts = Counter(names)
+    for column in (user, item, time):
+        if column is not None and counts[column] > 1:
+            raise DataError(f"{source}: the column {column!r} stands {counts[column]} times; rename or remove one")
+    if user == item or time in (user, item):
+        raise DataError(f"{source}: one column cannot be used twice; name others with --user-column, --item-column")
+    return Columns(user, item, time)
+
+
+def has_user_and_item(names: Sequence[str], options: ReadOptions) -> bool:
+    """Whether these names are those of a table of events."""
+    user = options.user_column if options.user_column in names else recognised(names, _USERS)
+    item = options.item_column if options.item_column in names else recognised(names, _ITEMS)
+    return user is not None and item is not None and user != item
+
+
+def recognised(names: Sequence[str], known: Sequence[str]) -> str | None:
+    """Return the name that is known, the most specific first."""
+    plain = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in reversed(names)}
+    return next((plain[name] for name in known if name in plain), None)
+
+
+def _named(source: str, names: Sequence[str], asked: str | None) -> str | None:
+    if asked is None or asked in names:
+        return asked
+    close = difflib.get_close_matches(asked, names, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else f"; it has {_list(names)}"
+    raise DataError(f"{source} has no column {asked!r}{hint}")
+
+
+def _list(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:40]) for name in names[:12])
+    return shown + (f" and {len(names) - 12} more" if len(names) > 12 else "")

@@ -1,0 +1,135 @@
+"""Turn raw columns into events, and count or refuse bad rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ingest.errors import DataError
+from ingest.options import ReadOptions
+from ingest.reading.column_names import Columns
+from ingest.reading.identifiers import IdReader
+from ingest.reading.timestamps import TimeParser
+
+_SKIP = "skip up to a share of bad rows with --skip-bad-rows"
+
+
+@dataclass(frozen=True, slots=True)
+class EventChunk:
+    """Some events, in the order of the file.
+
+    Attributes:
+        users, items: (n,) valid ids, strings behind a dictionary.
+        nanoseconds: (n,) int64 since 1970; None if the file has no times and its rows are in order.
+    """
+
+    users: pa.DictionaryArray
+    items: pa.DictionaryArray
+    nanoseconds: NDArray[np.int64] | None
+
+
+@dataclass(slots=True)
+class ReadSummary:
+    """Report of reading one file.
+
+    Attributes:
+        source: the file's name.
+        form: what the file was recognised as, with its columns.
+        events: events read.
+        bad_rows: rows left out, and `first_bad`, the reason of the first.
+        notices: what a person should know, each a sentence.
+    """
+
+    source: str
+    form: str = ""
+    events: int = 0
+    bad_rows: int = 0
+    first_bad: str = ""
+    notices: list[str] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The summary as lines of text."""
+        found = [f"{self.source}: {self.form}: {self.events:,} events"]
+        if self.bad_rows:
+            found.append(f"{self.source}: {self.bad_rows:,} rows left out; the first: {self.first_bad}")
+        return found + [f"{self.source}: {notice}" for notice in self.notices]
+
+
+class EventCleaner:
+    """Turns the raw columns of one file into events."""
+
+    def __init__(self, columns: Columns, options: ReadOptions, summary: ReadSummary) -> None:
+        self._columns = columns
+        self._options = options
+        self._summary = summary
+        self._users, self._items, self._times = IdReader(), IdReader(), TimeParser()
+
+    def clean(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> EventChunk:
+        """Return the events of a batch.
+
+        Args:
+            batch: raw columns.
+            where: names a row of the batch for a message.
+
+        Raises:
+            DataError: a row is bad, and no bad rows are allowed.
+        """
+        users, items = self._users.read(batch[self._columns.user]), self._items.read(batch[self._columns.item])
+        problems = [(users.bad, self._columns.user, users.reason), (items.bad, self._columns.item, items.reason)]
+        nanoseconds = None
+        if self._columns.time is not None:
+            times = self._times.parse(batch[self._columns.time])
+            problems.append((times.bad, self._columns.time, times.reason))
+            nanoseconds = times.nanoseconds
+        bad = np.logical_or.reduce([mask for mask, _, _ in problems])
+        self._summary.events += len(bad) - int(bad.sum())
+        if not bad.any():
+            return EventChunk(users.values, items.values, nanoseconds)
+        self._report(batch, problems, bad, where)
+        keep = ~bad
+        mask = pa.array(keep)
+        return EventChunk(
+            users.values.filter(mask), items.values.filter(mask), None if nanoseconds is None else nanoseconds[keep]
+        )
+
+    def _report(
+        self,
+        batch: pa.RecordBatch,
+        problems: list[tuple[NDArray[np.bool_], str, str]],
+        bad: NDArray[np.bool_],
+        where: Callable[[int], str],
+    ) -> None:
+        if not self._summary.bad_rows:
+            row = int(np.argmax(bad))
+            name, reason = next((name, reason) for mask, name, reason in problems if mask[row])
+            value = batch[name][row].as_py()
+            shown = "" if value is None else f" {str(value)[:60]!r}"
+            self._summary.first_bad = f"{where(row)}: {name}{shown} {reason}"
+            if not self._options.max_bad_rows:
+                raise DataError(f"{self._summary.first_bad}; correct the row, or {_SKIP}")
+        self._summary.bad_rows += int(bad.sum())
+
+    def finish(self) -> None:
+        """Add notices about the columns.
+
+        Raises:
+            DataError: more rows are bad than the options allow.
+        """
+        summary, allowed = self._summary, self._options.max_bad_rows
+        rows = summary.events + summary.bad_rows
+        if summary.bad_rows > allowed * rows:
+            raise DataError(
+                f"{summary.source}: {summary.bad_rows:,} of {rows:,} rows are bad, more than "
+                f"--skip-bad-rows {allowed}; the first: {summary.first_bad}"
+            )
+        for reader, name in ((self._users, self._columns.user), (self._items, self._columns.item)):
+            if reader.from_floats:
+                summary.notices.append(f"{name} holds whole numbers written as floats; 9.0 is read as the id '9'")
+            if reader.stripped:
+                summary.notices.append(f"{name}: spaces around {reader.stripped:,} ids were removed")
+        if self._columns.time is None:
+            summary.notices.append("no column of times: the rows count as being in order of time")

@@ -1,0 +1,40 @@
+"""Parquet files, read by Arrow in chunks of bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from ingest.errors import DataError
+from ingest.options import ReadOptions
+from ingest.reading.column_names import find_columns
+
+_ROWS = 1 << 16  # in a chunk
+_BUFFER_BYTES = 1 << 20
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether the file begins like a Parquet file."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def read_parquet(path: Path, source: str, options: ReadOptions) -> Iterator[pa.RecordBatch]:
+    """Read user, item and, if there is one, time, in file order.
+
+    Raises:
+        DataError: the file is damaged, or a column is missing or stands twice.
+    """
+    try:
+        # Arrow would otherwise read ahead, and keep what it has read until the end of the file.
+        with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            schema = file.schema_arrow
+            found = find_columns(source, schema.names, options)
+            wanted = [name for name in found if name is not None]
+            for batch in file.iter_batches(_ROWS, columns=wanted):
+                yield batch.select(wanted)
+    except pa.ArrowException as error:
+        raise DataError(f"{source} cannot be read as Parquet: {str(error)[:200]}; write it again") from None

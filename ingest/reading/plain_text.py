@@ -1,0 +1,178 @@
+"""Turn a text file of any compression and encoding into plain UTF-8."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import contextlib
+import gzip
+import io
+import lzma
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, cast
+
+import pyarrow as pa
+
+from ingest.errors import DataError
+
+_SAMPLE = 1 << 20
+_COPY = 1 << 20
+
+_Open = Callable[[Path], IO[bytes]]
+
+
+def _open_gzip(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.GzipFile(path))
+
+
+def _open_bzip2(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], bz2.BZ2File(path))
+
+
+def _open_xz(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], lzma.LZMAFile(path))
+
+
+def _open_zstd(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], pa.input_stream(str(path), compression="zstd"))
+
+
+_COMPRESSIONS: dict[bytes, _Open] = {
+    b"\x1f\x8b": _open_gzip,
+    b"BZh": _open_bzip2,
+    b"\xfd7zXZ\x00": _open_xz,
+    b"\x28\xb5\x2f\xfd": _open_zstd,
+}
+# What begins like this is no text, and nothing that a reader below takes.
+_OTHERS = {
+    b"PK\x03\x04": "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
+    b"ARROW1": "an Arrow file; write it as Parquet",
+    b"FEA1": "a Feather file; write it as Parquet",
+    b"Obj\x01": "an Avro file; write it as Parquet or CSV",
+    b"ORC": "an ORC file; write it as Parquet or CSV",
+    b"SQLite format 3": "a SQLite database; export the table as CSV",
+    b"\x89HDF": "an HDF5 file; write the table as Parquet or CSV",
+    b"\x80\x04": "a Python pickle, which is never read; write the table as Parquet or CSV",
+    b"%PDF": "a PDF; write the table as CSV",
+    b"\x93NUMPY": "a NumPy array; write the table as Parquet or CSV",
+    b"Rar!": "a RAR archive; unpack it",
+    b"7z\xbc\xaf": "a 7-Zip archive; unpack it",
+}
+_MARKS = (  # byte order marks, the longer first
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+@contextlib.contextmanager
+def open_plain_text(path: Path, encoding: str | None) -> Iterator[Path]:
+    """Give a plain UTF-8 file with the text of `path`.
+
+    It is `path` itself, or a temporary copy that is removed afterwards. A copy is made of compressed files, of other
+    encodings, and of files whose lines do not all end alike.
+
+    Raises:
+        DataError: the file is empty, damaged, binary, or not in its encoding.
+    """
+    source = _compression(path)
+    with _reading(path), source(path) as file:
+        sample = file.read(_SAMPLE)
+    codec = encoding or _encoding(path, sample)
+    if source is _open_file and codec in ("utf-8", "utf8") and _lines_end_alike(path):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile(prefix="recblr-", suffix=".txt") as copy:
+        with _reading(path), source(path) as file:
+            _copy(path, file, copy, codec)
+        copy.flush()
+        yield Path(copy.name)
+
+
+def _open_file(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+def _lines_end_alike(path: Path) -> bool:
+    """Whether all lines end with LF, or all with CR LF."""
+    feeds = returns = pairs = 0
+    ends_with_return = False
+    with _reading(path), path.open("rb") as file:
+        while block := file.read(_COPY):
+            feeds += block.count(b"\n")
+            if ends_with_return and block.startswith(b"\n"):
+                pairs += 1
+            if b"\r" in block:
+                returns += block.count(b"\r")
+                pairs += block.count(b"\r\n")
+            ends_with_return = block.endswith(b"\r")
+    return returns == 0 or feeds == returns == pairs
+
+
+def _compression(path: Path) -> _Open:
+    with _reading(path), path.open("rb") as file:
+        head = file.read(16)
+    if not head:
+        raise DataError(f"{path} is empty")
+    for mark, what in _OTHERS.items():
+        if head.startswith(mark):
+            raise DataError(f"{path} is {what}")
+    return next((source for mark, source in _COMPRESSIONS.items() if head.startswith(mark)), _open_file)
+
+
+def _encoding(path: Path, sample: bytes) -> str:
+    """The codec of a text: by its byte order mark, else UTF-8."""
+    for mark, codec in _MARKS:
+        if sample.startswith(mark):
+            return codec
+    if b"\0" in sample:
+        even, odd = sample[0:4096:2].count(0), sample[1:4096:2].count(0)
+        hint = "utf-16-be" if even > odd else "utf-16-le"
+        line = sample[: sample.index(0)].count(b"\n") + 1
+        raise DataError(
+            f"{path}:{line} holds a zero byte: no table of text has one; if it is UTF-16, pass --encoding {hint}"
+        )
+    return "utf-8"
+
+
+def _copy(path: Path, file: IO[bytes], copy: IO[bytes], codec: str) -> None:
+    try:
+        decoder = codecs.getincrementaldecoder(codec)()
+    except LookupError:
+        raise DataError(f"--encoding {codec} is unknown; try utf-8, latin-1, cp1252 or utf-16") from None
+    newline = io.IncrementalNewlineDecoder(None, translate=True)
+    lines = 1
+    while True:
+        block = file.read(_COPY)
+        try:
+            text = newline.decode(decoder.decode(block, final=not block), final=not block)
+        except UnicodeDecodeError as error:
+            line = lines + block[: error.start].count(b"\n")
+            reason = f"{path}:{line} is not {codec}: {error.reason}"
+            raise DataError(f"{reason}; name its encoding with --encoding") from None
+        lines += text.count("\n")
+        try:
+            copy.write(text.encode("utf-8", "strict"))
+        except OSError as error:
+            raise DataError(
+                f"{tempfile.gettempdir()} cannot take a copy of {path} ({error.strerror}); "
+                "set TMPDIR to a folder with more room"
+            ) from None
+        if not block:
+            return
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, pa.ArrowException) as error:
+        raise DataError(f"{path} is compressed and damaged or cut off ({error}); copy it again") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None

@@ -1,0 +1,68 @@
+"""Items of a bundle, one JSON object per line, in row order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.bundle.manifest import ITEMS, BundleError
+from model.bundle.safetensors_reader import FileBytes
+from model.config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Item of the catalogue. `popularity` counts its training events."""
+
+    item_id: str
+    popularity: int = 0
+    title: str | None = None
+    categories: tuple[str, ...] = ()
+
+
+def parse_items(path: Path, data: FileBytes) -> list[Item]:
+    """Parse the lines of the file `path`; raises `BundleError`."""
+    items = []
+    try:
+        for line in str(data, "utf-8").splitlines():
+            entry = json.loads(line)
+            categories = entry.get("categories", [])
+            if not isinstance(categories, list):
+                raise TypeError("categories must be a list")
+            items.append(Item(entry["item_id"], entry["popularity"], entry.get("title"), tuple(categories)))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(f"{path}, line {len(items) + 1}: not an item ({error!r})") from None
+    return items
+
+
+def encode_items(items: Sequence[Item]) -> bytes:
+    """Return the lines of the items."""
+    lines = []
+    for item in items:
+        entry: dict[str, Any] = {"item_id": item.item_id, "popularity": item.popularity}
+        if item.title is not None:
+            entry["title"] = item.title
+        if item.categories:
+            entry["categories"] = list(item.categories)
+        lines.append(json.dumps(entry, ensure_ascii=True, separators=(",", ":")) + "\n")
+    return "".join(lines).encode()
+
+
+def check_items(items: Sequence[Item], config: ModelConfig) -> None:
+    """Check number, types and uniqueness of the items; raises `BundleError`."""
+    if len(items) != config.items:
+        raise BundleError(f"{ITEMS} has {len(items)} items, the config says {config.items}")
+    for row, item in enumerate(items, start=1):
+        if not isinstance(item.item_id, str) or not 1 <= len(item.item_id) <= 256:
+            raise BundleError(f"{ITEMS}, line {row}: item_id must be a string of 1 to 256 characters")
+        if type(item.popularity) is not int or not 0 <= item.popularity < 2**63:
+            raise BundleError(f"{ITEMS}, line {row}: popularity must be a whole number from 0 to 2^63 - 1")
+        if not isinstance(item.title, str | None):
+            raise BundleError(f"{ITEMS}, line {row}: title must be a string")
+        if not all(isinstance(category, str) for category in item.categories):
+            raise BundleError(f"{ITEMS}, line {row}: categories must be strings")
+    if len({item.item_id for item in items}) != len(items):
+        raise BundleError(f"{ITEMS} names an item twice")

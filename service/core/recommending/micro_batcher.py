@@ -1,0 +1,161 @@
+"""Micro-batcher: requests that arrive while a batch runs form the next batch."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from service.core.errors import DeadlineExceeded, Overloaded
+
+_log = logging.getLogger(__name__)
+
+Request = TypeVar("Request")
+Result = TypeVar("Result")
+
+LOW_PRIORITY_QUEUE_DIVISOR = 4  # the low-priority queue is this many times shorter than the normal one
+
+
+class BatchMeter(Protocol):
+    """Metrics of one micro-batcher."""
+
+    def batch_finished(self, size: int, seconds: float, queued: int) -> None:
+        """Count a batch of `size` requests; `queued` requests wait for the next one."""
+        ...
+
+    def request_rejected(self) -> None:
+        """Count a request that was rejected because the queue is full."""
+        ...
+
+    def requests_expired(self, count: int) -> None:
+        """Count requests that were dropped because their deadline had passed."""
+        ...
+
+
+class _Queued(NamedTuple, Generic[Request, Result]):
+    request: Request
+    future: asyncio.Future[Result]
+    deadline: float
+
+
+class MicroBatcher(Generic[Request, Result]):
+    """Runs concurrent `submit(request)` calls as few `run_batch(requests)` calls.
+
+    One batch runs at a time, and no request waits for others to fill a batch: a request that finds the batcher idle
+    runs at once, alone. Low-priority requests have a queue of their own, and a batch takes them only while the
+    normal queue is empty.
+
+    Args:
+        run_batch: Gets at most `max_batch` requests in order of arrival, and returns one result each, in that order.
+            An exception among the results fails its own request; an exception raised fails the whole batch.
+        max_batch: Requests in one batch.
+        max_queue: Queued requests; beyond them `submit` raises `Overloaded` at once.
+        meter: Metrics of this batcher.
+        clock: Seconds; the clock of all deadlines.
+    """
+
+    def __init__(
+        self,
+        run_batch: Callable[[Sequence[Request]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        max_batch: int,
+        max_queue: int,
+        meter: BatchMeter,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run_batch = run_batch
+        self._max_batch = max_batch
+        self._max_queue = max_queue
+        self._meter = meter
+        self._clock = clock
+        self._queue: deque[_Queued[Request, Result]] = deque()
+        self._low_priority_queue: deque[_Queued[Request, Result]] = deque()
+        self._worker: asyncio.Task[None] | None = None
+
+    async def submit(self, request: Request, deadline: float = math.inf, *, low_priority: bool = False) -> Result:
+        """Queue `request` and return its result.
+
+        Raises:
+            Overloaded: The queue is full.
+            DeadlineExceeded: The request was still queued at `deadline`, a time of `clock`; it was not started.
+        """
+        queue, limit = self._queue, self._max_queue
+        if low_priority:
+            queue, limit = self._low_priority_queue, limit // LOW_PRIORITY_QUEUE_DIVISOR
+        if len(queue) >= limit:
+            self._meter.request_rejected()
+            raise Overloaded("the service is at its limit; try again shortly")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        queue.append(_Queued(request, future, deadline))
+        if self._worker is None or self._worker.done():
+            # An empty context: a batch serves many requests, so its logs must not carry the first one's request id.
+            self._worker = asyncio.create_task(self._work(), context=Context())
+            self._worker.add_done_callback(self._cancel_queued)
+        return await future
+
+    async def close(self) -> None:
+        """Wait until every submitted request has its result."""
+        while self._worker is not None and not self._worker.done():
+            await self._worker
+
+    async def _work(self) -> None:
+        while self._queue or self._low_priority_queue:
+            if batch := self._next_batch():
+                await self._run(batch)
+
+    def _next_batch(self) -> list[_Queued[Request, Result]]:
+        now = self._clock()
+        batch: list[_Queued[Request, Result]] = []
+        expired = 0
+        while len(batch) < self._max_batch and (queue := self._queue or self._low_priority_queue):
+            queued = queue.popleft()
+            if queued.deadline >= now:
+                batch.append(queued)
+                continue
+            expired += 1
+            if not queued.future.done():
+                queued.future.set_exception(
+                    DeadlineExceeded("the request was not started before its deadline; try again shortly")
+                )
+        if expired:
+            self._meter.requests_expired(expired)
+        return batch
+
+    async def _run(self, batch: list[_Queued[Request, Result]]) -> None:
+        started_at = time.perf_counter()
+        results: Sequence[Result | Exception]
+        try:
+            results = await self._run_batch([queued.request for queued in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"a batch of {len(batch)} requests returned {len(results)} results")
+        except asyncio.CancelledError:
+            for queued in batch:
+                queued.future.cancel()
+            raise
+        except Exception as error:
+            results = [error] * len(batch)
+        seconds = time.perf_counter() - started_at
+        for (_, future, _), result in zip(batch, results, strict=True):
+            if future.done():  # the caller was cancelled
+                continue
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        try:
+            self._meter.batch_finished(len(batch), seconds, len(self._queue) + len(self._low_priority_queue))
+        except Exception:
+            _log.exception("cannot record the metrics of a batch")
+
+    def _cancel_queued(self, worker: asyncio.Task[None]) -> None:
+        """Cancel every queued request if the worker was stopped, even before its first step."""
+        if worker.cancelled() or worker.exception() is not None:
+            for queue in (self._queue, self._low_priority_queue):
+                for queued in queue:
+                    queued.future.cancel()
+                queue.clear()

@@ -1,0 +1,85 @@
+"""Interface of a Redis deployment, on which scripts run.
+
+A deployment is one server, a primary that sentinels name, or a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from service.core.errors import StoreUnavailable
+from service.store.redis.lua_scripts import Script
+
+
+class Call(NamedTuple):
+    """One run of a script.
+
+    keys       the keys that the script uses; they share a slot, and the first names the user.
+    arguments  the script's ARGV.
+    durable    whether the reply acknowledges a write, so that `min_replicas` replicas must have it.
+    """
+
+    keys: tuple[str, ...]
+    arguments: Sequence[str | bytes | int]
+    durable: bool = False
+
+
+class Deployment(Protocol):
+    """Servers of one Redis deployment."""
+
+    async def run(self, script: Script, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
+        """Run `script` once for each call, those of one user in order.
+
+        Args:
+            script: The script to run.
+            calls: Keys and arguments of each run.
+            load: Send the script along, which saves a round trip if the server does not know it yet.
+
+        Returns:
+            A reply for each call, in order. A `StoreUnavailable` stands in for a call that was refused for now or
+            whose outcome is unknown; such a call is not sent again. Any other exception is a fault.
+        """
+        ...
+
+    async def scan(self, cursor: str, pattern: str, count: int) -> tuple[list[bytes], str]:
+        """Look at about `count` keys for those that match `pattern`.
+
+        Returns them and the next cursor, "" at the end.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Raise `StoreUnavailable` unless users can be served."""
+        ...
+
+    async def check(self) -> None:
+        """Raise `StoreRefusedError` unless every primary answers and never evicts keys."""
+        ...
+
+    async def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+async def run_each(deployment: Deployment, script: Script, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
+    """Run `script` once for each call; faults are raised.
+
+    A `StoreUnavailable` stands in for the reply to a call that failed.
+    """
+    if not calls:
+        return []
+    replies = await deployment.run(script, calls, load=load)
+    for reply in replies:
+        if isinstance(reply, Exception) and not isinstance(reply, StoreUnavailable):
+            raise reply
+    return replies
+
+
+async def run_all(deployment: Deployment, script: Script, calls: Sequence[Call]) -> list[Any]:
+    """Run `script` for each call; raises `StoreUnavailable` if any failed."""
+    replies = await run_each(deployment, script, calls)
+    for reply in replies:
+        if isinstance(reply, StoreUnavailable):
+            raise reply
+    return replies

@@ -1,0 +1,45 @@
+"""The Lua scripts, assembled from the files in scripts/."""
+
+from __future__ import annotations
+
+from hashlib import sha1
+from importlib import resources
+
+_FOLDER = resources.files("service.store.redis") / "scripts"
+
+
+class Script:
+    """A Lua script made of several files, with its digest."""
+
+    def __init__(self, *files: str) -> None:
+        self.source = "\n".join(_FOLDER.joinpath(file).read_text("utf-8") for file in files)
+        self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+# A file may use what the files before it define.
+_LIB = ("lib/format.lua", "lib/user_hash.lua", "lib/entry.lua")
+_SNAPSHOTS = ("lib/record.lua", "lib/snapshots.lua")
+_MERGES = ("lib/record.lua", "user_merge/merge_records.lua")
+_SEARCH, _RETENTION = "lib/binary_search.lua", "lib/retention.lua"
+_SEQUENCE, _REPLICATE = "lib/find_sequence.lua", "lib/replicate.lua"
+
+APPEND_AND_READ = Script(*_LIB, _REPLICATE, _SEARCH, _RETENTION, "append_and_read.lua")
+PUT_SNAPSHOT = Script(*_LIB, *_SNAPSHOTS, _SEARCH, _SEQUENCE, "put_snapshot.lua")
+HISTORY = Script(*_LIB, _SEARCH, _SEQUENCE, "history.lua")
+DELETE_EVENT = Script(*_LIB, *_SNAPSHOTS, _REPLICATE, _SEARCH, _SEQUENCE, "delete_event.lua")
+DELETE_USER = Script(*_LIB, *_MERGES, _REPLICATE, "delete_user.lua")
+EXPIRE = Script(*_LIB, *_MERGES, _SEARCH, _RETENTION, "expire.lua")
+RECORDS = Script("records.lua")
+COMPARE_AND_SET = Script("compare_and_set.lua")
+DETACH = Script(*_LIB, *_MERGES, _REPLICATE, "user_merge/detach.lua")
+GRANT_TOKEN = Script("user_merge/grant_token.lua")
+APPLY = Script(*_LIB, *_MERGES, "lib/snapshots.lua", _REPLICATE, "user_merge/apply.lua")
+DISCARD = Script("lib/format.lua", *_MERGES, _REPLICATE, "user_merge/discard.lua")
+FINALIZE = Script("lib/format.lua", *_MERGES, _REPLICATE, "user_merge/finalize.lua")
+REVOKE_TOKEN = Script(_REPLICATE, "user_merge/revoke_token.lua")
+LIST_DETACHED = Script("lib/format.lua", *_MERGES, "user_merge/list_detached.lua")
+STORE_SCRIPTS = (
+    *(APPEND_AND_READ, PUT_SNAPSHOT, HISTORY, DELETE_EVENT, DELETE_USER, EXPIRE, RECORDS, COMPARE_AND_SET),
+    *(DETACH, GRANT_TOKEN, APPLY, DISCARD, FINALIZE, REVOKE_TOKEN, LIST_DETACHED),
+)
+IF_LEASE_HELD = Script("if_lease_held.lua")  # of the stream reader, which may use another Redis

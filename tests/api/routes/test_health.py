@@ -1,0 +1,40 @@
+"""Routes for liveness, readiness and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tests.api.app_harness import AppHarness
+from tests.core.fakes import MemoryStore
+
+
+def test_service_is_ready_only_between_start_and_stop(tmp_path: Path) -> None:
+    harness = AppHarness(tmp_path)
+    assert harness.get("/healthz").status_code == 200
+    assert harness.refused(503, harness.get("/readyz"))["code"] == "not_ready"
+    assert harness.refused(503, harness.get("/v1/model"))["code"] == "not_ready"
+    harness.start()
+    assert harness.get("/readyz").json() == {"status": "ready"}
+    harness.stop()
+    response = harness.get("/readyz")
+    harness.refused(503, response)
+    assert response.headers["retry-after"]
+    assert harness.get("/healthz").status_code == 200
+    harness.close()
+
+
+class HangingStore(MemoryStore):
+    async def ping(self) -> None:
+        await asyncio.sleep(60)
+
+
+def test_service_is_not_ready_while_store_is_down_or_hangs(tmp_path: Path) -> None:
+    store = MemoryStore()
+    harness = AppHarness(tmp_path, store=store).start()
+    store.down = True
+    harness.refused(503, harness.get("/readyz"))
+    harness.close()
+    hanging = AppHarness(tmp_path, store=HangingStore()).start()
+    hanging.refused(503, hanging.get("/readyz"))
+    hanging.close()

@@ -1,0 +1,79 @@
+"""The assembled application: OpenAPI document, CORS, documentation page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.api.app_harness import AppHarness
+
+
+def test_openapi_lists_every_operation_with_scope_and_errors(harness: AppHarness) -> None:
+    schema = harness.get("/openapi.json").json()
+    operations = {f"{method.upper()} {path}" for path, methods in schema["paths"].items() for method in methods}
+    assert operations == {
+        "POST /v1/events",
+        "POST /v1/events/batch",
+        "GET /v1/users/{user_id}/recommendations",
+        "POST /v1/recommendations",
+        "POST /v1/users/{user_id}/rank",
+        "GET /v1/items/{item_id}/similar",
+        "GET /v1/users/{user_id}",
+        "GET /v1/users/{user_id}/events",
+        "GET /v1/users/{user_id}/audit",
+        "POST /v1/users/{user_id}/merge",
+        "DELETE /v1/users/{user_id}",
+        "DELETE /v1/users/{user_id}/events/{event_id}",
+        "GET /v1/model",
+        "POST /v1/admin/reload",
+        "GET /v1/admin/backfills",
+        "POST /v1/admin/test",
+        "POST /v1/admin/test/end",
+        "GET /healthz",
+        "GET /readyz",
+        "GET /metrics",
+    }
+    assert set(schema["components"]["securitySchemes"]) == {"bearer", "api_key"}
+    assert "HTTPValidationError" not in schema["components"]["schemas"]
+    batch = schema["components"]["schemas"]["EventBatchIn"]["properties"]["events"]
+    assert batch["items"] == {"$ref": "#/components/schemas/EventIn"}
+    assert (batch["minItems"], batch["maxItems"]) == (1, 1000)
+    for path, methods in schema["paths"].items():
+        for operation in methods.values():
+            assert {"4XX", "5XX"} <= set(operation["responses"])
+            assert operation["description"]
+            scope = operation["x-scope"]
+            assert (scope == "none") == (path in ("/healthz", "/readyz"))
+            assert (scope == "admin") == path.startswith("/v1/admin/")
+            named = [] if scope == "none" else [{"bearer": [scope]}, {"api_key": [scope]}]
+            assert operation["security"] == ([*named, {}] if scope in ("read", "write") else named)
+
+
+def test_docs_page_is_served(harness: AppHarness) -> None:
+    assert "swagger" in harness.get("/docs").text.lower()
+
+
+FIRST, SECOND = "the-first-key-of-two", "the-second-key-of-two"
+
+ORIGIN = "https://shop.example"
+
+
+def test_only_configured_origins_may_call_from_browser(tmp_path: Path) -> None:
+    asks = {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key,content-type"}
+    closed = AppHarness(tmp_path, keys=(FIRST,)).start()
+    answer = closed.call("OPTIONS", "/v1/events", headers={"origin": ORIGIN, **asks})
+    assert answer.status_code == 401
+    answer = closed.get("/v1/model", headers={"origin": ORIGIN, "x-api-key": FIRST})
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+    closed.close()
+    harness = AppHarness(tmp_path, keys=(FIRST,), origins=(ORIGIN,)).start()
+    answer = harness.call("OPTIONS", "/v1/events", headers={"origin": ORIGIN, **asks})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, ORIGIN)
+    assert harness.call("OPTIONS", "/v1/events", headers={"origin": f"{ORIGIN}.evil", **asks}).status_code == 400
+    # Errors too, or a page could not tell why.
+    for key, status in ((FIRST, 200), ("wrong", 401)):
+        answer = harness.get("/v1/model", headers={"origin": ORIGIN, "x-api-key": key})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (status, ORIGIN)
+        assert "access-control-allow-credentials" not in answer.headers
+    other = harness.get("/v1/model", headers={"origin": f"{ORIGIN}.evil", "x-api-key": FIRST})
+    assert "access-control-allow-origin" not in other.headers
+    harness.close()

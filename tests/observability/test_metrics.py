@@ -1,0 +1,71 @@
+"""The metrics page of one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.observability.metrics import PrometheusMeter
+from tests.api.app_harness import AppHarness
+from tests.core.fakes import MemoryStore
+
+
+def test_labels_never_hold_text_from_clients(harness: AppHarness) -> None:
+    for user in ("alice", "bob"):
+        harness.post("/v1/events?k=1", json={"user_id": user, "item_id": "1"})
+        harness.get(f"/v1/users/{user}/recommendations")
+    harness.get("/nowhere/alice")
+    harness.call("BREW", "/v1/events")
+    response = harness.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    page = response.text
+    for line in (
+        'recblr_http_request_seconds_count{method="POST",route="/v1/events",status="200"} 2.0',
+        '{method="GET",route="/v1/users/{user_id}/recommendations",status="200"} 2.0',
+        'recblr_http_request_seconds_count{method="GET",route="unmatched",status="404"} 1.0',
+        "recblr_http_requests_in_progress 1.0",
+        'recblr_store_seconds_count{operation="visit"} 4.0',
+        'recblr_model_info{version="v1"} 1.0',
+        "recblr_replay_events_count 4.0",
+        "recblr_cold_starts_total 0.0",
+        "recblr_snapshots_damaged_total 0.0",
+    ):
+        assert line in page, line
+    assert "alice" not in page
+    assert "BREW" not in page
+
+
+def test_failed_append_is_counted(tmp_path: Path) -> None:
+    store = MemoryStore()
+    harness = AppHarness(tmp_path, store=store).start()
+    harness.get("/v1/users/u/recommendations")
+    store.down = True
+    harness.refused(503, harness.post("/v1/events", json={"user_id": "u", "item_id": "1"}))
+    page = harness.get("/metrics").text
+    assert 'recblr_store_failures_total{operation="visit"} 1.0' in page
+    assert 'recblr_store_seconds_count{operation="visit"} 2.0' in page
+    harness.close()
+
+
+def test_gauges_of_dead_workers_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead, alive = tmp_path / f"gauge_livesum_{gone.pid}.db", tmp_path / f"gauge_livesum_{os.getpid()}.db"
+    dead.touch()
+    alive.touch()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    PrometheusMeter()
+    assert (dead.exists(), alive.exists()) == (False, True)
+
+
+def test_reload_replaces_model_version(harness: AppHarness) -> None:
+    harness.get("/metrics")
+    asyncio.run(harness.models.reload("v9"))
+    page = harness.get("/metrics").text
+    assert 'recblr_model_info{version="v9"} 1.0' in page
+    assert 'version="v1"' not in page

@@ -1,0 +1,54 @@
+"""API keys: entries of RECBLR_API_KEYS, their scopes, and new keys."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from service.api_keys import ALL_SCOPES, KeyScope, digest_of, new_key, parse_key
+
+DIGEST = hashlib.sha256(b"a key of any form").hexdigest()
+
+
+def test_plain_key_has_every_scope() -> None:
+    key = parse_key("clear-key-of:length-20")
+    assert key.scopes == ALL_SCOPES
+    assert key.digest == digest_of(b"clear-key-of:length-20")
+
+
+def test_hashed_key_has_named_scopes() -> None:
+    key = parse_key(f"read+write:sha256:{DIGEST.upper()}")
+    assert key.scopes == {KeyScope.READ, KeyScope.WRITE}
+    assert key.digest.hex() == DIGEST
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "hunter2",
+        "hunter2 with spaces in it",
+        "hunter2-of-enough-length-\x7f",
+        "hünter2-of-enough-length",
+        "read:hunter2-of-enough-length",
+        f"hunter2:sha256:{DIGEST}",
+        f"sha256:{DIGEST}",
+        f"read:sha256:{DIGEST[1:]}",
+        f"read+:sha256:{DIGEST}",
+    ],
+)
+def test_invalid_entry_is_refused(entry: str) -> None:
+    with pytest.raises(ValueError):
+        parse_key(entry)
+
+
+def test_new_key_matches_its_entry() -> None:
+    key, entry = new_key({KeyScope.WRITE, KeyScope.READ})
+    assert entry.startswith("read+write:sha256:")
+    known = parse_key(entry)
+    assert known.digest == digest_of(key.encode())
+    assert known.scopes == {KeyScope.READ, KeyScope.WRITE}
+
+
+def test_new_keys_differ() -> None:
+    assert new_key(ALL_SCOPES)[0] != new_key(ALL_SCOPES)[0]

@@ -1,0 +1,102 @@
+"""The command `recblr-serve`: its options, and refusals in one sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.__main__ import StartupError, check_port
+from service.api_keys import KeyScope, parse_key
+from service.settings import Settings
+from service.settings_reference import settings_help
+
+ROOT = Path(__file__).parent.parent
+
+
+def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")}
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env={**inherited, **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_wrong_setting_exits_with_code_2_and_one_line() -> None:
+    done = serve(RECBLR_PORT="no")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("recblr-serve: RECBLR_PORT must be a whole number from 1 to 65535")
+
+
+def test_new_key_prints_key_and_matching_entry() -> None:
+    done = serve("--new-key", "write+read")
+    assert (done.returncode, done.stderr) == (0, "")
+    key, entry = (line.split()[-1] for line in done.stdout.splitlines())
+    assert len(key) == 43
+    assert entry == f"read+write:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    assert parse_key(entry).scopes == {KeyScope.READ, KeyScope.WRITE}
+    assert serve("--new-key", "read").stdout != serve("--new-key", "read").stdout
+
+
+def test_new_key_with_unknown_scope_exits_with_code_2() -> None:
+    wrong = serve("--new-key", "everything")
+    assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
+
+
+def test_help_names_every_setting_without_utf8_locale() -> None:
+    done = serve("--help", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    for name in Settings.model_fields:
+        assert f"RECBLR_{name.upper()}\n" in done.stdout
+    assert settings_help() in done.stdout
+    assert "recblr-service[gpu]" in done.stdout
+    assert "--precompile" in done.stdout
+
+
+def test_precompile_keeps_machine_code_and_prints_kernels(tmp_path: Path) -> None:
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    done = serve("--precompile", **environment)
+    assert done.returncode == 0, done.stderr
+    kernels, summary = done.stdout.splitlines()[:-1], done.stdout.splitlines()[-1]
+    assert all(line.endswith(": 1 compiled, 0 already in the cache") for line in kernels)
+    assert summary.endswith(f": {len(kernels)} kernels compiled")
+    assert len(list(tmp_path.rglob("*.nbc"))) == len(kernels)
+    again = serve("--precompile", **environment)
+    assert (again.returncode, again.stdout.splitlines()[-1].endswith(": 0 kernels compiled")) == (0, True)
+
+
+def test_precompile_without_bundle_exits_with_code_2() -> None:
+    done = serve("--precompile", RECBLR_BUNDLE="/nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("recblr-serve: RECBLR_BUNDLE: ")
+
+
+def test_port_in_use_is_refused() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(StartupError, match="RECBLR_PORT"):
+            check_port("127.0.0.1", taken.getsockname()[1])
+
+
+def test_unknown_host_is_refused() -> None:
+    with pytest.raises(StartupError, match="RECBLR_HOST"):
+        check_port("no such host", 8000)
+
+
+def test_free_port_is_accepted() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    check_port("127.0.0.1", port)
