@@ -28,7 +28,7 @@ from model.bundle.bundle import BundleError
 from model.training.data.interactions import Interactions, read_interactions
 from model.training.errors import DataError
 from model.training.evaluation.bundle_loader import load_network
-from model.training.evaluation.leave_one_out import Ranks, leave_one_out
+from model.training.evaluation.leave_one_out import LeaveOneOutRanks, leave_one_out
 
 DEPTH = 20
 METRICS = tuple(f"{prefix}{metric}@10" for prefix in ("", "masked_") for metric in ("hr", "ndcg"))
@@ -127,7 +127,9 @@ def main() -> int:
     except ExceptionGroup as failed:
         sys.stderr.write(f"error: {failed.exceptions[0]!r}; is the server at {arguments.url} up?\n")
         return 2
-    online = Ranks(np.array([each.kept for each in ranks]), np.array([each.masked for each in ranks])).metrics()
+    online = LeaveOneOutRanks(
+        np.array([each.kept for each in ranks]), np.array([each.masked for each in ranks])
+    ).metrics()
     offline = leave_one_out(network, sampled).metrics()
     result = {
         "version": bundle.version,

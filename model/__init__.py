@@ -1,1 +1,1 @@
-"""What the recommender is, offline: network, kernels, bundle, training. It never imports `service`."""
+"""Model: network, kernels, bundle and training. Never imports `service`."""

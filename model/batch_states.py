@@ -1,4 +1,4 @@
-"""Replay of many users' histories at once, from ragged histories to recurrent states."""
+"""Replay of many users' ragged histories at once."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def replay_histories(
 
 
 def _batches(order: NDArray[np.int64], lengths: NDArray[np.int64], max_steps: int) -> list[NDArray[np.int64]]:
-    """Return users in order of length, as many together as `max_steps` padded steps allow."""
+    """Return users in order of length, in batches of `max_steps` padded steps."""
     batches = []
     start = 0
     for stop in range(1, len(order) + 1):

@@ -1,4 +1,4 @@
-"""The numbers that fix a RecBLR network (design section 2; Liu et al. 2024, section 3)."""
+"""Configuration of a RecBLR network (Liu et al. 2024, section 3)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class ConfigError(ValueError):
-    """A configuration that no network can have; the message says which number and why."""
+    """The configuration is not valid; the message names the entry."""
 
 
 _BOUNDS = {
@@ -28,7 +28,7 @@ class ModelConfig:
     expansion    E; the recurrence runs in H = E * D channels
     conv_width   K, taps of the causal depthwise convolution
     layers       L
-    start_token  whether every history begins with row 0, whose output is what the model says to a new user
+    start_token  whether every history begins with row 0, whose output answers new users (decision 0014)
     """
 
     items: int
@@ -53,16 +53,19 @@ class ModelConfig:
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
-        """(L, K, H): for each layer its last K - 1 conv inputs, oldest first, then h."""
+        """Shape (L, K, H) of a recurrent state.
+
+        Each layer has its last K - 1 conv inputs, oldest first, and then h.
+        """
         return (self.layers, self.conv_width, self.hidden)
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """Return the entries, ready for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """The inverse of `to_dict`; raises `ConfigError`."""
+        """Return the configuration of these entries; raises `ConfigError`."""
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown or "items" not in values:

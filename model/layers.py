@@ -1,4 +1,6 @@
-"""The layers of RecBLR (design section 2). Attribute names are the parameter names of the published code.
+"""Layers of RecBLR (Liu et al. 2024).
+
+Attribute names are the parameter names of the published code.
 
 Axes: B batch, T time, D model width, H = E * D channels of the recurrence, K conv taps.
 """
@@ -16,17 +18,17 @@ from model.config import LAYER_NORM_EPS, ModelConfig
 from model.ops.gated_scan.dispatch import gated_scan
 from model.ops.gated_scan.reference import decay
 
-# Before any start: more steps than a convolution has taps.
+# Position before any start: further back than a convolution reaches.
 _LONG_AGO = -(1 << 30)
 
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """How histories lie in the rows of a batch.
+    """Boundaries of the histories in the rows of a batch.
 
     lengths   (B,) valid steps of each row, padded on the right; None: all T
     starts    (B, T) bool, True where another history begins inside a row; None: nowhere
-    position  (B, T) whole numbers, steps since the last such start (large before the first); None without starts
+    position  (B, T) integers, steps since the last start (large before the first); None without starts
     """
 
     lengths: Tensor | None = None
@@ -35,7 +37,7 @@ class Segments:
 
     @classmethod
     def of(cls, lengths: Tensor | None, starts: Tensor | None) -> Segments:
-        """Segments with the positions that follow from `starts`."""
+        """Return segments with the positions that follow from `starts`."""
         if starts is None:
             return cls(lengths)
         t = torch.arange(starts.shape[1], device=starts.device)
@@ -58,17 +60,25 @@ class BehaviorModeling(nn.Module):
         self.output = nn.Linear(H, D, bias=False)
 
     def forward(self, u: Tensor, state: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
-        """u (B, T, D), state (B, K, H) -> output (B, T, D), state (B, K, H)."""
+        """Return output (B, T, D) and state (B, K, H).
+
+        u is (B, T, D), state (B, K, H).
+        """
         x, z = self.input(u).chunk(2, dim=-1)
         inputs = torch.cat([state[:, :-1].to(x.dtype), x], dim=1)  # (B, K - 1 + T, H)
         x = F.silu(self._convolve(inputs, segments.position)).to(z.dtype)
-        h, final = gated_scan(x, self.gates(x), self.Lambda, state[:, -1], segments.lengths, segments.starts)
+        h, last_h = gated_scan(x, self.gates(x), self.Lambda, state[:, -1], segments.lengths, segments.starts)
         y = self.output(F.silu(z) * h)
         conv_state = _last_inputs(inputs, state.shape[1] - 1, segments.lengths)
-        return y, torch.cat([conv_state, final[:, None]], dim=1)
+        return y, torch.cat([conv_state, last_h[:, None]], dim=1)
 
     def _convolve(self, inputs: Tensor, position: Tensor | None) -> Tensor:
-        """The causal depthwise convolution of inputs (B, K - 1 + T, H) -> (B, T, H), in `position`'s segments."""
+        """Convolve inputs causally, channel by channel.
+
+        inputs are (B, K - 1 + T, H), the result (B, T, H).
+
+        With `position`, inputs before the start of a segment count as zero.
+        """
         K = self.conv1d.kernel_size[0]
         T = inputs.shape[1] - K + 1
         total = self.conv1d.bias
@@ -81,7 +91,10 @@ class BehaviorModeling(nn.Module):
         return total
 
     def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """u (B, D), state (B, K, H) -> output (B, D), state (B, K, H): one event, no loop over time."""
+        """Return output (B, D) and state after one event.
+
+        u is (B, D), state (B, K, H).
+        """
         x, z = self.input(u).chunk(2, dim=-1)
         inputs = torch.cat([state[:, :-1], x[:, None]], dim=1)  # (B, K, H)
         assert self.conv1d.bias is not None  # noqa: S101 - the constructor makes it
@@ -93,7 +106,10 @@ class BehaviorModeling(nn.Module):
 
 
 def _last_inputs(inputs: Tensor, count: int, lengths: Tensor | None) -> Tensor:
-    """The last `count` valid rows of `inputs` (B, count + T, H), as float32 (float64 stays)."""
+    """Return the last `count` valid rows of `inputs`.
+
+    The result is float32, or float64 for float64 inputs.
+    """
     kind = torch.float64 if inputs.dtype == torch.float64 else torch.float32
     if lengths is None:
         return inputs[:, inputs.shape[1] - count :].to(kind)
@@ -102,7 +118,7 @@ def _last_inputs(inputs: Tensor, count: int, lengths: Tensor | None) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """Position-wise feed-forward network with its residual and norm (paper section 3.4)."""
+    """Position-wise feed-forward network with residual and norm (paper section 3.4)."""
 
     def __init__(self, config: ModelConfig, dropout: float) -> None:
         super().__init__()
@@ -112,7 +128,7 @@ class FeedForward(nn.Module):
         self.layer_norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPS)
 
     def forward(self, y: Tensor) -> Tensor:
-        """y (..., D) -> (..., D)."""
+        """Map y (..., D) to (..., D)."""
         inner = self.dropout(F.silu(self.w_1(y)))
         out: Tensor = self.layer_norm(self.dropout(self.w_2(inner)) + y)
         return out
@@ -129,12 +145,18 @@ class RecurrentLayer(nn.Module):
         self.ffn = FeedForward(config, dropout)
 
     def forward(self, u: Tensor, state: Tensor, segments: Segments) -> tuple[Tensor, Tensor]:
-        """u (B, T, D), state (B, K, H) -> u of the next layer, state."""
+        """Return the next layer's u, and the state.
+
+        u is (B, T, D), state (B, K, H).
+        """
         out, state = self.behavior_modeling(u, state, segments)
         return self._mix(out, u), state
 
     def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """u (B, D), state (B, K, H) -> u of the next layer, state."""
+        """Return the next layer's u, and the state, after one event.
+
+        u is (B, D), state (B, K, H).
+        """
         out, state = self.behavior_modeling.step(u, state)
         return self._mix(out, u), state
 

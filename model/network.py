@@ -1,4 +1,4 @@
-"""RecBLR: items in, outputs and recurrent state out (Liu et al. 2024, section 3; design section 2)."""
+"""RecBLR network (Liu et al. 2024, section 3)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from model.layers import RecurrentLayer, Segments
 
 
 class RecBLR(nn.Module):
-    """The network. The recurrent state (B, L, K, H) is an argument and a result, never hidden in the module.
+    """RecBLR network. The recurrent state is an argument and a result.
 
-    Scores are products of an output with the embedding table: `output @ item_embedding.weight.T`.
-    Where `config.start_token`, the caller begins a history with row 0. In training mode `embedding_dropout` is the
-    probability with which what an embedding holds is dropped, `dropout` that within the layers.
+    Scores are products of an output with the embedding table: `output @ item_embedding.weight.T`. With
+    `config.start_token` the caller begins every history with row 0.
     """
 
     initial_state: Tensor
 
     def __init__(self, config: ModelConfig, dropout: float = 0.0, embedding_dropout: float = 0.0) -> None:
+        """Create a network with random weights.
+
+        Args:
+            config: the shape of the network.
+            dropout: dropout probability within the layers, in training mode.
+            embedding_dropout: dropout probability of embeddings, in training mode.
+        """
         super().__init__()
         self.config = config
         self.item_embedding = nn.Embedding(config.items + 1, config.dim)
@@ -30,11 +36,11 @@ class RecBLR(nn.Module):
         self.apply(_initialise)
 
     def begin(self, batch: int) -> Tensor:
-        """The state (batch, L, K, H) before any item."""
+        """Return the state (batch, L, K, H) before any item."""
         return self.initial_state.expand(batch, *self.initial_state.shape)
 
     def embed(self, items: Tensor) -> Tensor:
-        """What the first layer sees of items (...): (..., D)."""
+        """Map items (...) to the first layer's inputs (..., D)."""
         u: Tensor = self.layer_norm(self.dropout(self.item_embedding(items)))
         return u
 
@@ -45,12 +51,17 @@ class RecBLR(nn.Module):
         lengths: Tensor | None = None,
         starts: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Outputs (B, T, D) after every item, and the state (B, L, K, H) after each history's last.
+        """Advance states by sequences of items.
 
-        items (B, T) rows of the embedding table, padded on the right with anything; lengths (B,) valid items in
-        each history, None meaning T; state as returned by an earlier call, None meaning `begin`; starts (B, T)
-        bool, True where another history begins inside a row, from a zero state; the returned state then belongs to
-        each row's last history if that is at least K - 1 long. Outputs at padded positions mean nothing.
+        Args:
+            items: rows of the embedding table (B, T), padded on the right with any row.
+            state: states (B, L, K, H) from an earlier call; None: `begin`.
+            lengths: valid items of each history (B,); None: T.
+            starts: (B, T) bool, True where another history begins inside a row, from a zero state.
+
+        Returns:
+            Outputs (B, T, D) after every item, undefined at padding, and states (B, L, K, H) after each history's
+            last item. With `starts` a state belongs to the row's last history, which must have K - 1 items or more.
         """
         state = self.begin(items.shape[0]) if state is None else state
         segments = Segments.of(lengths, starts)
@@ -62,7 +73,10 @@ class RecBLR(nn.Module):
         return u, torch.stack(states, dim=1)
 
     def step(self, items: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Output (B, D) and state (B, L, K, H) after one more item for each of B users; items (B,)."""
+        """Advance B users by one item each.
+
+        items are (B,), outputs (B, D), states (B, L, K, H).
+        """
         u = self.embed(items)
         states = []
         for index, layer in enumerate(self.recurrent_layers):
@@ -73,7 +87,7 @@ class RecBLR(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """N(0, 0.02) for linear and embedding weights, zero for linear biases; the rest keeps PyTorch's defaults."""
+    """Initialise linear and embedding weights with N(0, 0.02), linear biases with 0."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
     if isinstance(module, nn.Linear) and module.bias is not None:

@@ -1,7 +1,7 @@
-"""Ranking metrics of one relevant item per answer: hit rate, NDCG and MRR.
+"""Ranking metrics: hit rate, NDCG and MRR.
 
-The project's only definition: training, model comparison and live accuracy all use it. With one relevant item the
-ideal discounted gain is 1, so NDCG is 1 / log2(1 + rank) (Järvelin and Kekäläinen 2002).
+The project's only definition: training, model comparison and live accuracy all use it. Each answer has one relevant
+item. The ideal discounted gain is then 1, so NDCG is 1 / log2(1 + rank) (Järvelin and Kekäläinen 2002).
 
 A rank is the position of the relevant item in the ordered answer: 1 is the best, 0 means that the item is not in the
 answer at any length. All functions take ranks of any shape and any integer dtype.
@@ -24,14 +24,20 @@ def hits(ranks: Ranks, cutoff: int) -> Gains:
 
 
 def discounted_gains(ranks: Ranks, cutoff: int) -> Gains:
-    """Return 1 / log2(1 + rank) for each rank within the first `cutoff`, else 0.0."""
+    """Return each rank's discounted gain, 1 / log2(1 + rank).
+
+    A rank beyond `cutoff` gains 0.0.
+    """
     within = _within(ranks, cutoff)
     gains: Gains = within / np.log2(1.0 + np.where(within, ranks, 1))
     return gains
 
 
 def reciprocal_ranks(ranks: Ranks, cutoff: int | None = None) -> Gains:
-    """Return 1 / rank for each rank within the first `cutoff` (None: any rank), else 0.0."""
+    """Return each rank's reciprocal, 1 / rank.
+
+    A rank beyond `cutoff` gains 0.0; None: there is no cutoff.
+    """
     within = _within(ranks, cutoff)
     gains: Gains = within / np.where(within, ranks, 1)
     return gains

@@ -1,4 +1,6 @@
-"""Layout of a packed user state: the only description of its parts, their order and their shapes.
+"""Layout of a packed user state.
+
+This is the only description of its parts, their order and their shapes.
 
 A state is a sequence of 4-byte little-endian words:
 
@@ -26,7 +28,10 @@ WORD_BYTES = 4
 
 
 class StateLayout(NamedTuple):
-    """Shapes of the parts, and where they begin, in words; `output` begins at 0."""
+    """Shapes and offsets of the parts, in words.
+
+    `output` begins at 0.
+    """
 
     dim: int
     hidden: int
@@ -47,7 +52,7 @@ class StateLayout(NamedTuple):
 
     @property
     def float_bytes(self) -> int:
-        """Size of the float part, which is also the size of a state without items."""
+        """Size of the float part, and of a state without items."""
         return WORD_BYTES * self.rows_start
 
     def output(self, state: bytes) -> F32:

@@ -1,1 +1,1 @@
-"""Everything online: the HTTP service that answers events with recommendations. It never trains."""
+"""Online service: records events and answers with recommendations over HTTP."""

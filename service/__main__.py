@@ -122,7 +122,7 @@ def _exit(_signal: int, _frame: FrameType | None) -> None:
 
 
 async def _precompile(settings: Settings) -> None:
-    from service.core.ports import BundleRefusedError
+    from service.core.errors import BundleRefusedError
     from service.engine import DeviceRefusedError
     from service.engine.jit import statistics
     from service.main import model_registry
@@ -147,8 +147,7 @@ async def _preflight(settings: Settings) -> None:
         StartupError: One of them cannot be used.
     """
     # Imported late: with several workers the metrics library reads its environment when it is imported.
-    from service.core.errors import StoreUnavailable
-    from service.core.ports import BundleRefusedError
+    from service.core.errors import BundleRefusedError, StoreUnavailable
     from service.core.rollout.startup import choose_startup_version
     from service.engine import DeviceRefusedError
     from service.main import model_registry, open_event_log

@@ -81,7 +81,7 @@ START_RETRY_SECONDS = 0.2
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Build the application of one server process; nothing is opened before its lifespan starts."""
+    """Build the application of one worker; its lifespan opens the services."""
     meter = PrometheusMeter()
     return build_api(
         partial(start_services, settings, meter),
@@ -94,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def app_from_environment() -> FastAPI:
-    """Build the application from the environment; the factory that uvicorn calls in each worker."""
+    """Build the application from the environment; uvicorn calls this in each worker."""
     sys.setswitchinterval(GIL_SWITCH_SECONDS)
     settings = load_settings()
     configure_logging(settings.log_level)
@@ -122,7 +122,10 @@ async def start_services(settings: Settings, meter: PrometheusMeter) -> AsyncIte
 
 
 def _stop_requested() -> bool:
-    """Return whether uvicorn got SIGTERM; its signal handler only sets a flag, which is read after the start."""
+    """Return whether uvicorn received SIGTERM during the start.
+
+    Its signal handler only sets a flag, which is read after the start.
+    """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return bool(getattr(server, "should_exit", False))
 
@@ -139,7 +142,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
     async with AsyncExitStack() as closing:
         # Workers share the machine's cores, so BLAS must not start a thread for each core in every worker.
         closing.enter_context(threadpool_limits(limits=1, user_api="blas"))
-        store = InstrumentedStore(await open_event_log(settings), meter)
+        store = InstrumentedStore(await open_event_log(settings), meter.store)
         closing.push_async_callback(store.close)
         models = await _open_models(settings, store, meter, closing)
         recommender = _open_recommender(settings, store, models, meter, closing)
@@ -156,7 +159,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
 async def _open_models(
     settings: Settings, store: Store, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> RolloutManager:
-    """Load the models to serve, and start following the desired state in the store."""
+    """Load the served models and start to follow the desired state."""
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     models = RolloutManager(model_registry(settings), store, name, meter, watch=settings.watch)
     await models.start()
@@ -167,9 +170,9 @@ async def _open_models(
 def _open_recommender(
     settings: Settings, store: Store, models: RolloutManager, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> Recommender:
-    batched_engine = BatchedEngine(meter.stage("engine"), meter.stage("similar"))
+    batched_engine = BatchedEngine(meter.batching.stage("engine"), meter.batching.stage("similar"))
     closing.push_async_callback(batched_engine.close)
-    batched_store = BatchedStore(store, meter.stage("append_and_read"))
+    batched_store = BatchedStore(store, meter.batching.stage("append_and_read"))
     closing.push_async_callback(batched_store.close)
     recommender = Recommender(
         store,

@@ -1,4 +1,4 @@
-"""Control the environment before any test module imports numpy, torch or the service."""
+"""Controlled environment, set before any test imports numpy or torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More than one Redis: a cluster, and a primary with a replica that sentinels watch. All of them real servers."""
+"""Deployments of several real Redis servers: a cluster, and sentinels."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ SLOTS = 16384
 
 
 def wait_for(what: str, holds: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Return once `holds`, or fail with `what` was waited for."""
+    """Wait until `holds()` is true; fail with `what` after a timeout."""
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"waited {seconds} s in vain: {what}")
+            raise RuntimeError(f"waited {seconds} s for {what}")
         time.sleep(0.02)
 
 
-def in_step(primary: RedisServer) -> bool:
-    """Whether a replica has everything that the primary has, and answers at once."""
+def in_sync(primary: RedisServer) -> bool:
+    """Return whether a replica is in sync and answers immediately."""
     with Redis(port=primary.port) as client:
         state = client.info("replication").get("slave0", {})
-        client.publish("nobody", "")  # or a replica whose stream has not begun has all of it
+        client.publish("nobody", "")  # something to replicate, or WAIT counts a replica that has not started
         return state.get("state") == "online" and int(client.wait(1, 500)) >= 1
 
 
@@ -42,7 +42,10 @@ def info(server: RedisServer, section: str) -> dict[str, Any]:
 
 
 class ClusterServers:
-    """Three primaries, each with a replica; a context manager. Every write is synced to disk."""
+    """Context manager of a cluster of three primaries with a replica each.
+
+    Every write is synced to disk.
+    """
 
     def __init__(self, node_timeout_ms: int = 2000) -> None:
         self.node_timeout_ms = node_timeout_ms
@@ -65,18 +68,18 @@ class ClusterServers:
 
     @property
     def url(self) -> str:
-        # Two of them: a client must find the others, and must not depend on the first.
+        # Two of the nodes: a client must find the others by itself.
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
 
     def add(self) -> RedisServer:
-        """One more server, which is of no cluster yet."""
+        """Start another server that is not in the cluster yet."""
         bus = free_port()
         node = RedisServer(
             cluster_enabled="yes",
             cluster_config_file="nodes.conf",
             cluster_port=str(bus),
             cluster_node_timeout=str(self.node_timeout_ms),
-            cluster_require_full_coverage="no",  # or all users lack service while one primary is gone
+            cluster_require_full_coverage="no",  # serve the other users while a primary is down
             repl_diskless_sync_delay="0",
             repl_ping_replica_period="1",
         )
@@ -87,7 +90,7 @@ class ClusterServers:
         return node
 
     def meet(self, node: RedisServer) -> None:
-        """Make `node` a member."""
+        """Add `node` to the cluster."""
         with Redis(port=node.port) as client:
             first = self.nodes[0].port
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", first, self._bus[first])
@@ -107,48 +110,48 @@ class ClusterServers:
                 first, last = SLOTS * number // 3, SLOTS * (number + 1) // 3 - 1
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        wait_for("every node to know every other", self._acquainted)
+        wait_for("every node to know every other", self._all_connected)
         for primary, replica in zip(primaries, replicas, strict=True):
             with Redis(port=replica.port) as client:
                 client.execute_command("CLUSTER", "REPLICATE", self.node_id(primary))
-        self.await_whole()
+        self.await_healthy()
 
-    def await_whole(self) -> None:
-        """Return once every node serves, and every replica is in step with a primary."""
-        wait_for("the cluster to be whole", lambda: all(self._is_well(node) for node in self.nodes))
+    def await_healthy(self) -> None:
+        """Wait until every node serves and every replica is in sync."""
+        wait_for("the cluster to be healthy", lambda: all(self._is_healthy(node) for node in self.nodes))
         primaries = [node for node in self.nodes if info(node, "replication")["role"] == "master"]
-        wait_for("replicas to be in step", lambda: all(map(in_step, primaries)))
+        wait_for("replicas to be in sync", lambda: all(map(in_sync, primaries)))
 
-    def _acquainted(self) -> bool:
-        # On a busy machine a handshake may time out, and it is not repeated by itself.
-        strangers = [node for node in self.nodes[1:] if self._knows(node) < 2]
-        for node in strangers:
+    def _all_connected(self) -> bool:
+        # On a busy machine a handshake may time out, and Redis does not repeat it.
+        unconnected = [node for node in self.nodes[1:] if self._known_nodes(node) < 2]
+        for node in unconnected:
             self.meet(node)
         time.sleep(0.2)
-        return not strangers and all(self._knows(node) == len(self.nodes) for node in self.nodes)
+        return not unconnected and all(self._known_nodes(node) == len(self.nodes) for node in self.nodes)
 
-    def _knows(self, node: RedisServer) -> int:
+    def _known_nodes(self, node: RedisServer) -> int:
         with Redis(port=node.port, decode_responses=True) as client:
             return int(client.cluster("INFO")["cluster_known_nodes"])
 
-    def _is_well(self, node: RedisServer) -> bool:
+    def _is_healthy(self, node: RedisServer) -> bool:
         with Redis(port=node.port, decode_responses=True) as client:
             state = client.cluster("INFO")
             replication = client.info("replication")
             ranges = client.execute_command("CLUSTER", "SLOTS")
         linked = replication["role"] == "master" or replication["master_link_status"] == "up"
-        # Who does not know that a server is somebody's replica does not vote for it.
+        # A primary votes only for servers that it knows as replicas.
         known = all(len(servers) == 2 for _, _, *servers in ranges)
         return bool(state["cluster_state"] == "ok" and state["cluster_slots_ok"] == str(SLOTS) and linked and known)
 
     def fail_over(self, replica: RedisServer) -> None:
-        """Let `replica` change places with its primary, as an operator does who plans it."""
+        """Make `replica` the primary by a planned failover."""
         with Redis(port=replica.port) as client:
             client.execute_command("CLUSTER", "FAILOVER")
         wait_for("the replica to take over", lambda: info(replica, "replication")["role"] == "master")
 
     def clear(self) -> None:
-        """Empty every primary, and the scripts with them."""
+        """Delete all data and scripts on every primary."""
         for node in self.nodes:
             with Redis(port=node.port) as client:
                 if client.info("replication")["role"] == "master":
@@ -156,14 +159,15 @@ class ClusterServers:
 
 
 class SentinelServers:
-    """A primary, a replica and the sentinels that watch them; a context manager."""
+    """Context manager of a primary, its replica and their sentinels."""
 
     SERVICE = "mymaster"
 
     def __init__(self, down_after_ms: int = 1000, failover_timeout_ms: int = 5000, sentinels: int = 3) -> None:
-        """A replica that follows the primary by another address is left at it for `failover_timeout_ms`.
+        """Configure the sentinels.
 
-        Twice that time passes before sentinels that could not agree on a leader try again; one alone always does.
+        A replica that follows the primary by another address is left alone for `failover_timeout_ms`. Sentinels that
+        could not agree on a leader retry after twice that time; a single sentinel always agrees.
         """
         self._sentinels = sentinels
         self._down_after_ms = down_after_ms
@@ -173,12 +177,12 @@ class SentinelServers:
 
     def __enter__(self) -> SentinelServers:
         try:
-            at_once = {"repl_diskless_sync_delay": "0"}
-            self.primary = self._stack.enter_context(RedisServer(**at_once))
+            no_delay = {"repl_diskless_sync_delay": "0"}
+            self.primary = self._stack.enter_context(RedisServer(**no_delay))
             self.replica = self._stack.enter_context(
-                RedisServer(replicaof=f"127.0.0.1 {self.primary.port}", **at_once)
+                RedisServer(replicaof=f"127.0.0.1 {self.primary.port}", **no_delay)
             )
-            wait_for("the replica to be in step", lambda: in_step(self.primary))
+            wait_for("the replica to be in sync", lambda: in_sync(self.primary))
             for _ in range(self._sentinels):
                 self._ports.append(self._sentinel())
             wait_for("the sentinels to agree", lambda: all(map(self._ready, self._ports)))

@@ -1,4 +1,4 @@
-"""Environment of the tests and of the Python processes they start, whatever the user's environment holds."""
+"""Controlled environment of the tests and of the processes they start."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ _SET = {"LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1"}
 
 
 def controlled(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return `environment` without the variables that change results, and with those that every test needs."""
+    """Return a copy of `environment` for tests.
+
+    Variables that change results are removed, and those that every test needs are set.
+    """
     kept = {
         name: value
         for name, value in environment.items()
@@ -53,7 +56,10 @@ def controlled(environment: Mapping[str, str]) -> dict[str, str]:
 def run_python(
     *arguments: str, timeout_seconds: float = 300, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python in the repository's root, in the controlled environment plus `environment`."""
+    """Run Python in the repository's root.
+
+    It gets the controlled environment plus `environment`.
+    """
     return subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,

@@ -1,4 +1,7 @@
-"""Real servers for tests. What is missing makes a test fail, never skip."""
+"""Real servers for tests.
+
+A missing server makes a test fail; no test is skipped.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +20,23 @@ START_SECONDS = 20.0
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
+    """Return a free TCP port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class RedisServer:
-    """A redis-server of its own that syncs every write to disk; a context manager.
+    """Context manager of a redis-server that syncs every write to disk.
 
-    It keeps its port and its folder over `kill` and `start`, so that a restart meets its own data.
+    `kill` and `start` keep port and folder, so that the server restarts with its data.
     """
 
     def __init__(self, **options: str) -> None:
-        """`options` are lines of redis.conf, with _ for each -."""
+        """`options` are options of redis.conf, with _ instead of -."""
         executable = shutil.which("redis-server")
         if executable is None:
-            raise RuntimeError("redis-server is not installed, and the store's tests need a real one")
+            raise RuntimeError("redis-server is not installed; these tests need it")
         self._executable = executable
         self._options = {name.replace("_", "-"): value for name, value in options.items()}
         self._process: subprocess.Popen[bytes] | None = None
@@ -55,12 +58,12 @@ class RedisServer:
         shutil.rmtree(self.folder)
 
     def start(self) -> None:
-        """Return once the server answers and has loaded its data."""
+        """Start the server; return once it has loaded its data."""
         self.launch()
         self.await_start()
 
     def launch(self) -> None:
-        """Start the process, and do not wait for it."""
+        """Start the process without waiting for it."""
         options = {
             "port": self.port,
             "bind": "127.0.0.1",
@@ -78,7 +81,7 @@ class RedisServer:
         self._process = subprocess.Popen(command)
 
     def await_start(self) -> None:
-        """Return once the server answers."""
+        """Wait until the server answers."""
         assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
@@ -88,14 +91,14 @@ class RedisServer:
             time.sleep(0.01)
 
     def kill(self) -> None:
-        """kill -9: the server gets no chance to save anything."""
+        """Kill the server by SIGKILL, so that it cannot save anything."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def pause(self) -> None:
-        """Let connections stand but answer nothing."""
+        """Keep connections open but answer nothing (SIGSTOP)."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -116,7 +119,10 @@ class RedisServer:
 
 @contextmanager
 def empty_log(kind: str, folder: Path) -> Iterator[str]:
-    """The state URL of an empty store: "sqlite", a file in `folder`, or "redis", a server that goes at the end."""
+    """Yield the state URL of an empty store.
+
+    `kind` is "sqlite", a file in `folder`, or "redis", a server that is removed at the end.
+    """
     if kind == "sqlite":
         yield f"sqlite:///{folder}/events.db"
     else:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,21 +13,11 @@ from service.__main__ import StartupError, check_port
 from service.api_keys import KeyScope, parse_key
 from service.settings import Settings
 from service.settings_reference import settings_help
-
-ROOT = Path(__file__).parent.parent
+from tests.environment import run_python
 
 
 def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")}
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        env={**inherited, **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return run_python("-m", "service", *arguments, timeout_seconds=120, environment=environment)
 
 
 def test_wrong_setting_exits_with_code_2_and_one_line() -> None:

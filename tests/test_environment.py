@@ -1,4 +1,4 @@
-"""Variables of the user's environment reach neither the tests nor the processes they start."""
+"""Tests and their processes get a controlled environment."""
 
 from __future__ import annotations
 

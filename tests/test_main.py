@@ -1,4 +1,4 @@
-"""The composition root: parts that stand alone, and whole server processes."""
+"""The composition root, in whole server processes."""
 
 from __future__ import annotations
 
@@ -38,14 +38,16 @@ KEY = "a-key-of-enough-length"
         ("::1", "http://[::1]:8000/docs"),
     ],
 )
-def test_the_url_that_a_person_can_open(host: str, url: str) -> None:
+def test_docs_url_can_be_opened_on_this_machine(host: str, url: str) -> None:
     assert docs_url(Settings(host=host)) == url
 
 
-def test_a_head_without_end_is_refused_and_a_large_one_is_read(tmp_path: Path) -> None:
+def test_endless_request_head_is_refused_and_large_one_is_read(tmp_path: Path) -> None:
     with serving(tmp_path) as (client, _):
         assert client.get("/healthz", headers={"x-large": "a" * 60_000}).status_code == 200
-        batch = {"events": [{"user_id": "u", "item_id": "x" * 256}] * 1000}  # a body is bounded elsewhere
+        batch = {
+            "events": [{"user_id": "u", "item_id": "x" * 256}] * 1000
+        }  # the limit on heads does not apply to bodies
         for _ in range(3):  # on one connection
             assert client.post("/v1/events/batch", json=batch).status_code == 200
         for start in (
@@ -60,15 +62,15 @@ def test_a_head_without_end_is_refused_and_a_large_one_is_read(tmp_path: Path) -
                     while sent < 50_000_000:
                         sent += connection.send(b"A: b\r\n" * 10_000 if start.endswith(b"\n") else b"a" * 60_000)
                     answer = connection.recv(1000)
-                except ConnectionError:  # it was closed while we sent
+                except ConnectionError:  # the server closed it while the test was sending
                     pass
                 assert sent < 50_000_000
                 assert not answer or b" 431 " in answer
         assert client.get("/healthz").status_code == 200
 
 
-def test_the_client_is_who_hangs_up_first(tmp_path: Path) -> None:
-    """A pool that sends on a connection which has rested for some seconds gets an answer."""
+def test_idle_connection_stays_usable(tmp_path: Path) -> None:
+    """A client that reuses a connection after some seconds gets an answer."""
     ask = b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n"
     with (
         serving(tmp_path) as (client, _),
@@ -92,7 +94,7 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
         "RECBLR_PORT": str(free_port()),
         "RECBLR_STATE_URL": f"sqlite:///{folder}/log.db",
         "RECBLR_BUNDLE": str(BUNDLE),
-        "CUDA_VISIBLE_DEVICES": "",  # a test machine's own GPU is no part of this
+        "CUDA_VISIBLE_DEVICES": "",  # tests run on the CPU
         **settings,
     }
     return {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")} | ours
@@ -108,7 +110,7 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
         ("RECBLR_DEVICE", "cuda", "CUDA"),
     ],
 )
-def test_a_wrong_start_is_one_sentence(tmp_path: Path, variable: str, value: str, named: str) -> None:
+def test_wrong_configuration_exits_with_one_sentence(tmp_path: Path, variable: str, value: str, named: str) -> None:
     damaged_bundle(tmp_path / "damaged")
     done = subprocess.run(
         [sys.executable, "-m", "service"],
@@ -127,7 +129,7 @@ def test_a_wrong_start_is_one_sentence(tmp_path: Path, variable: str, value: str
 
 
 def damaged_bundle(folder: Path) -> None:
-    """A bundle with one bit of its weights flipped."""
+    """Write a bundle, then flip one bit of its weights."""
     write_bundle(folder, bundle_of(ModelConfig(items=5, dim=8)))
     weights = bytearray((folder / WEIGHTS).read_bytes())
     weights[-3] ^= 1
@@ -161,7 +163,7 @@ def serving(folder: Path, **settings: str) -> Iterator[tuple[httpx.Client, subpr
             process.stderr.close()
 
 
-def test_users_who_never_come_back_are_forgotten_in_time(tmp_path: Path) -> None:
+def test_events_beyond_days_kept_are_removed_without_request(tmp_path: Path) -> None:
     backend = SqliteBackend(tmp_path / "log.db")
 
     async def fill() -> None:
@@ -181,7 +183,7 @@ def test_users_who_never_come_back_are_forgotten_in_time(tmp_path: Path) -> None
         assert client.get("/v1/users/young").json()["events"] == 1
 
 
-def test_one_worker_from_start_to_stop(tmp_path: Path) -> None:
+def test_one_worker_serves_from_start_to_sigterm(tmp_path: Path) -> None:
     with serving(tmp_path, RECBLR_API_KEYS=KEY) as (client, process):
         client.headers["x-api-key"] = KEY
         body = client.post("/v1/events?k=3", json={"user_id": "a/b", "item_id": "1"}).json()
@@ -197,12 +199,12 @@ def test_one_worker_from_start_to_stop(tmp_path: Path) -> None:
         assert KEY not in str(lines)
 
 
-def test_two_workers_share_the_metrics_and_a_reload(tmp_path: Path) -> None:
+def test_two_workers_share_metrics_and_reload(tmp_path: Path) -> None:
     with serving(tmp_path, RECBLR_API_KEYS=KEY, RECBLR_WORKERS="2") as (client, process):
         reloaded = client.post("/v1/admin/reload", headers={"x-api-key": KEY}, timeout=60)
         assert reloaded.status_code == 200, reloaded.text
         for number in range(8):
-            # A new connection each time, so that both workers get some.
+            # A new connection each time, so that both workers answer some.
             answer = httpx.get(f"{client.base_url}/v1/users/{number}/recommendations", headers={"x-api-key": KEY})
             assert answer.status_code == 200
         page = client.get("/metrics", headers={"x-api-key": KEY}).text

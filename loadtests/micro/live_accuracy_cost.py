@@ -28,7 +28,7 @@ from service.core.ports import Engine
 from service.core.recommending.evaluation_sampling import EvaluationSampler, indices_to_evaluate
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.loader import warm
-from service.observability.live_accuracy import Accuracy
+from service.observability.live_accuracy import LiveAccuracy
 from service.settings import Settings
 
 EVENTS = 4096  # distinct events, used in a cycle
@@ -49,7 +49,7 @@ def record_call(engine: Engine, items: list[str], states: list[bytes], sampling_
         sampling_rate: fraction of events to evaluate.
         batch: users per call.
     """
-    sampling, accuracy = EvaluationSampler(sampling_rate), Accuracy(CollectorRegistry())
+    sampling, accuracy = EvaluationSampler(sampling_rate), LiveAccuracy(CollectorRegistry())
     rng = np.random.default_rng(0)
     views = [
         LogView("", n, 0, None, (Event(n, items[rng.integers(len(items))], 0.0, "e"),), (Appended(n, False),))

@@ -1,1 +1,1 @@
-"""Operations of the network with fast implementations: the gated scan and the softmax loss."""
+"""Operations with fast implementations: gated scan and softmax loss."""

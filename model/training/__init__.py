@@ -1,1 +1,1 @@
-"""The training job: data in, a published bundle out."""
+"""Training jobs, from logged interactions to a published bundle."""

@@ -1,4 +1,4 @@
-"""The training job's command line: `python -m model.training`, or `recblr-train`."""
+"""Command line of the training jobs: `python -m model.training`, or `recblr-train`."""
 
 from __future__ import annotations
 
@@ -9,52 +9,62 @@ from collections.abc import Sequence
 from model.bundle.bundle import BundleError
 from model.bundle.signature import SigningKeyError, signing_key
 from model.config import ConfigError
-from model.training.cli import evaluate_command as evaluate
-from model.training.cli import export_command as export
-from model.training.cli import import_command as importing
-from model.training.cli import retrain_command as retrain
-from model.training.cli import titles_command as titles
-from model.training.cli import train_command as train
+from model.training.cli import (
+    evaluate_command,
+    export_command,
+    import_command,
+    retrain_command,
+    titles_command,
+    train_command,
+)
 from model.training.cli.options import Command
-from model.training.errors import DataError, out_of_memory
+from model.training.errors import DataError, is_out_of_memory
 
+EXIT_ERROR = 2
 _OUT_OF_MEMORY = (
-    "the memory of the device is not enough; a training step takes less with a smaller --batch or --window, a large "
-    "catalogue with a lower --full-softmax, everything with a smaller --dim; --device cpu takes none of the GPU's"
+    "out of memory; give a smaller --batch or --window for a smaller training step, a lower --full-softmax for a "
+    "large catalogue, a smaller --dim for everything, or --device cpu to use no GPU memory"
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit code. What a user can mend is one sentence on stderr and code 2."""
+    """Run one subcommand and return the exit code.
+
+    An error that the user can correct is one sentence on stderr and exit code 2.
+    """
     options = _parser().parse_args(arguments)
     command: Command = options.command
     try:
-        signing_key()  # a training of hours must not end with a key that cannot sign
+        signing_key()  # an unusable key fails now and not after hours of training
         return command(options) or 0
     except ModuleNotFoundError as error:
-        return _fail(f"{error.name} is not installed; install the 'train' extra: pip install 'recblr-service[train]'")
+        return _fail(
+            f"{error.name} is not installed; install the extra 'train': pip install -e '.[train]' in a clone, "
+            "or pip install 'WHEEL[train]' with the path of the wheel"
+        )
     except KeyboardInterrupt:
-        return _fail("stopped; the same command goes on from where it stood")
+        return _fail("interrupted; the same command resumes the run")
     except (DataError, BundleError, ConfigError, SigningKeyError) as error:
         return _fail(str(error))
     except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         return _fail(_OUT_OF_MEMORY)
-    except OSError as error:  # a full disk, a folder without permission
+    except OSError as error:  # such as a full disk, or a folder without permission
         return _fail(f"{error.filename or 'a file'} cannot be used: {error.strerror or error}")
 
 
 def _fail(message: str) -> int:
     sys.stderr.write(f"error: {message}\n")
-    return 2
+    return EXIT_ERROR
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="recblr-train", description="Train, evaluate and publish RecBLR models.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (train, evaluate, retrain, export, importing, titles):
-        module.add(commands)
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = (train_command, evaluate_command, retrain_command, export_command, import_command, titles_command)
+    for command in commands:
+        command.add(subparsers)
     return parser
 
 

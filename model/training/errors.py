@@ -1,15 +1,22 @@
-"""What can be wrong with the inputs of a training job."""
+"""Errors of the training jobs."""
 
 from __future__ import annotations
 
+_OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+
 
 class DataError(Exception):
-    """The data or the run cannot be used as asked; the message names the file and says what to do."""
+    """Input data, files or settings that a training job cannot use.
+
+    The command line shows the message as it is: it names the file or the option and says what to do.
+    """
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation has failed: Python and NumPy, torch on a GPU and torch on a CPU say it differently."""
-    said = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an allocation failed.
+
+    Python and NumPy raise `MemoryError`, torch a `RuntimeError` whose text depends on the device.
+    """
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+        isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS)
     )

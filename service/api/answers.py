@@ -1,4 +1,7 @@
-"""Answers of the two most frequent requests, shared by their routes and the fast path."""
+"""Response bodies of the two most frequent requests.
+
+Their routes and the fast path share them.
+"""
 
 from __future__ import annotations
 

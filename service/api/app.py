@@ -137,9 +137,9 @@ def build_api(
         responses=_ERROR_RESPONSES,
     )
     app.outer_middleware = [
-        Middleware(Telemetry, meter=meter),
+        Middleware(Telemetry, metrics=meter.http),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
-        Middleware(ApiKeys, keys=keys, scopes=scopes, rate_limit=rate_limit, meter=meter),
+        Middleware(ApiKeys, keys=keys, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),
         Middleware(FastPath, handlers=handlers),
         Middleware(BodyLimit),
     ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api.errors import NotReady
+from service.core.errors import NotReady
 from service.core.ports import Models, Store
 from service.core.recommending.recommender import Recommender
 

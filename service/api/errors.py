@@ -12,16 +12,6 @@ from starlette.responses import JSONResponse, Response
 
 from service.core import errors
 
-
-class NotReady(errors.ServiceError):
-    """The service cannot answer now.
-
-    It is starting or stopping, or the event log does not answer.
-    """
-
-    code = "not_ready"
-
-
 STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.ServiceError: 500,
     errors.InvalidRequest: 422,
@@ -40,7 +30,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.RateLimited: 429,
     errors.DeadlineExceeded: 503,
     errors.StoreUnavailable: 503,
-    NotReady: 503,
+    errors.NotReady: 503,
 }
 
 _HEADERS: Mapping[int, Mapping[str, str]] = {

@@ -19,6 +19,8 @@ from service.core.recommending.results import Answer, Recorded
 
 Json = dict[str, Any]
 
+_SOURCES = {True: "cold_start", False: "state"}
+
 
 def encoded(body: Json) -> bytes:
     """Encode `body` as JSON in UTF-8."""
@@ -32,21 +34,20 @@ def json_response(body: bytes) -> Response:
 
 def items_out(items: Iterable[ScoredItem]) -> list[Json]:
     """Convert to a list of `ItemOut`."""
-    return [_item_out(item) for item in items]
-
-
-def _item_out(item: ScoredItem) -> Json:
-    out: Json = {"item_id": item.item_id, "score": item.score}
-    if item.title is not None:
-        out["title"] = item.title
-    if item.categories:
-        out["categories"] = item.categories
+    out = []
+    for item in items:
+        fields: Json = {"item_id": item.item_id, "score": item.score}
+        if item.title is not None:
+            fields["title"] = item.title
+        if item.categories:
+            fields["categories"] = item.categories
+        out.append(fields)
     return out
 
 
 def anonymous_out(answer: Answer) -> Json:
     """Convert to `ItemsOut`."""
-    return {"model_version": answer.model_version, "source": _source(answer), "items": items_out(answer.items)}
+    return {"model_version": answer.model_version, "source": _SOURCES[answer.cold], "items": items_out(answer.items)}
 
 
 def recommendations_out(user_id: str, answer: Answer) -> Json:
@@ -55,7 +56,7 @@ def recommendations_out(user_id: str, answer: Answer) -> Json:
         "user_id": user_id,
         "model_version": answer.model_version,
         "sequence": answer.sequence,
-        "source": _source(answer),
+        "source": _SOURCES[answer.cold],
         "items": items_out(answer.items),
     }
 
@@ -75,7 +76,3 @@ def event_out(event: Event) -> EventOut:
     return EventOut(
         sequence=event.sequence, item_id=event.item_id, timestamp=event.timestamp, event_id=event.event_id
     )
-
-
-def _source(answer: Answer) -> str:
-    return "cold_start" if answer.cold else "state"

@@ -63,6 +63,7 @@ class _CollectingTransport:
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
+        self.is_closing = transport.is_closing
         self._loop = loop
         self._parts: list[bytes] = []
 
@@ -83,5 +84,5 @@ class _CollectingTransport:
     def _flush(self) -> None:
         data = b"".join(self._parts)
         self._parts.clear()
-        if data and not self._transport.is_closing():  # the client may have disconnected meanwhile
+        if data and not self.is_closing():  # the client may have disconnected meanwhile
             self._transport.write(data)

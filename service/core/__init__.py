@@ -1,1 +1,1 @@
-"""Use cases and their ports. Pure Python: no web framework, no database, no arrays."""
+"""Use cases and their ports, without web framework, database or arrays."""

@@ -7,14 +7,20 @@ from typing import NamedTuple
 
 
 class TopK(NamedTuple):
-    """Query for the `k` best items, without the items of the user's history if `exclude_seen`."""
+    """Query for the `k` best items.
+
+    With `exclude_seen` the items of the user's history are left out.
+    """
 
     k: int
     exclude_seen: bool
 
 
 class RankCandidates(NamedTuple):
-    """Query for the scores of these items, best first; unknown items come last, with score None."""
+    """Query for the scores of these items, best first.
+
+    Unknown items are last, with score None.
+    """
 
     candidates: tuple[str, ...]
 
@@ -23,7 +29,7 @@ Query = TopK | RankCandidates
 
 
 class EngineRequest(NamedTuple):
-    """One user's work for the engine: replay `items` onto `state`, then answer `query`.
+    """Replay `items` onto `state`, then answer `query`: one user's request.
 
     Attributes:
         state: The state to begin from; None for a new history.
@@ -39,7 +45,10 @@ class EngineRequest(NamedTuple):
 
 
 class ScoredItem(NamedTuple):
-    """An item and its score: a dot product, higher is better, comparable within one answer only."""
+    """An item and its score.
+
+    The score is a dot product: higher is better, and comparable within one answer only.
+    """
 
     item_id: str
     score: float | None
@@ -48,7 +57,9 @@ class ScoredItem(NamedTuple):
 
 
 class TargetRank(NamedTuple):
-    """Rank of a target item under one state; 1 is the best, 0 stands for no rank.
+    """Rank of a target item under one state.
+
+    1 is the best, 0 stands for no rank.
 
     Attributes:
         cold: Whether the state had replayed no known item.
@@ -75,7 +86,3 @@ class EngineResult(NamedTuple):
     cold: bool
     items: Sequence[ScoredItem]
     ranks: tuple[TargetRank, ...] = ()
-
-
-class StateDamagedError(Exception):
-    """The bytes are not a state of this engine."""

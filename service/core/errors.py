@@ -1,4 +1,39 @@
-"""The one error tree of the service. `api/errors.py` gives each class its HTTP status."""
+"""Errors of the service.
+
+Errors that reach a client, with the HTTP status (api/errors.py) and the `code` in the response:
+
+    ServiceError                        500  internal_error
+    |-- InvalidRequest                  422  invalid_request
+    |-- PayloadTooLarge                 413  payload_too_large
+    |-- Unauthorized                    401  unauthorized
+    |-- Forbidden                       403  forbidden
+    |-- NotFound                        404  not_found
+    |   |-- UserNotFound                404  user_not_found
+    |   |-- EventNotFound               404  event_not_found
+    |   |-- ItemNotFound                404  item_not_found
+    |   `-- ModelVersionNotFound        404  model_version_not_found
+    |-- EventConflict                   409  event_conflict
+    |-- RolloutRefused                  409  reload_refused
+    |-- RolloutUnfinished               503  swap_unfinished
+    |-- Overloaded                      429  overloaded
+    |-- RateLimited                     429  rate_limited
+    |-- DeadlineExceeded                503  deadline_exceeded
+    |-- StoreUnavailable                503  store_unavailable
+    `-- NotReady                        503  not_ready
+
+Errors that the service handles itself:
+
+    Exception
+    |-- SnapshotDamagedError            a stored snapshot fails its check: the log is replayed
+    |-- StateDamagedError               the engine cannot read a state: the log is replayed
+    |-- BundleRefusedError              a bundle cannot be served: the rollout is refused, or the start fails
+    |-- LeaseLostError                  core.jobs: another worker reads the stream now
+    |-- StoreRefusedError               store: the store cannot be used as configured: the start fails
+    |   `-- StoreUnreachableError       store: the store does not answer: the start is retried
+    |-- DeviceRefusedError              engine: the device cannot be used: the start fails
+    |-- SettingsError                   settings: an environment variable is invalid: the start fails
+    `-- StartupError                    __main__: any of these, as one sentence on the command line
+"""
 
 from __future__ import annotations
 
@@ -6,10 +41,10 @@ from __future__ import annotations
 class ServiceError(Exception):
     """Base of every error that reaches a client.
 
-    `code` is the stable, machine-readable name in the answer; the message is for people and must never carry
-    secrets, another user's data or where the service's parts run. `for_log` says the same to the operator, who may
-    know that. One exception: `RolloutRefused` and `RolloutUnfinished` name workers (host and process): only keys of
-    the admin scope receive them.
+    `code` is the stable, machine-readable name in the response. `message` is for people: it never contains secrets,
+    another user's data, or addresses of the deployment. `for_log` is the operator's version, which may contain
+    addresses. Only `RolloutRefused` and `RolloutUnfinished` name workers in `message`, because only keys of the admin
+    scope receive them.
     """
 
     code = "internal_error"
@@ -36,31 +71,31 @@ class PayloadTooLarge(ServiceError):
 
 
 class Unauthorized(ServiceError):
-    """No API key, or one the service does not know."""
+    """The API key is missing or unknown."""
 
     code = "unauthorized"
 
 
 class Forbidden(ServiceError):
-    """The caller may not do this."""
+    """The API key lacks the scope."""
 
     code = "forbidden"
 
 
 class NotFound(ServiceError):
-    """There is no such thing."""
+    """The resource does not exist."""
 
     code = "not_found"
 
 
 class UserNotFound(NotFound):
-    """The log holds no such user."""
+    """The log has no events of the user."""
 
     code = "user_not_found"
 
 
 class EventNotFound(NotFound):
-    """The user's log keeps no such event."""
+    """The user's log has no such event."""
 
     code = "event_not_found"
 
@@ -72,25 +107,31 @@ class ItemNotFound(NotFound):
 
 
 class ModelVersionNotFound(NotFound):
-    """The bundle folder holds no such version."""
+    """The model registry has no such version."""
 
     code = "model_version_not_found"
 
 
 class EventConflict(ServiceError):
-    """An event_id came again with another payload."""
+    """The event_id was used before with another payload."""
 
     code = "event_conflict"
 
 
 class RolloutRefused(ServiceError):
-    """The bundle failed its check, or something else is under way; what is live stays live, in every worker."""
+    """The version cannot be served, or another rollout is running.
+
+    Every worker keeps its live model.
+    """
 
     code = "reload_refused"
 
 
 class RolloutUnfinished(ServiceError):
-    """The models are exchanged, but not in every worker yet; these follow by themselves."""
+    """The rollout is decided, but some workers have not switched yet.
+
+    They switch by themselves later.
+    """
 
     code = "swap_unfinished"
 
@@ -102,18 +143,46 @@ class Overloaded(ServiceError):
 
 
 class RateLimited(ServiceError):
-    """The API key has made as many requests as it may; this one was not started."""
+    """The API key has exceeded its rate limit."""
 
     code = "rate_limited"
 
 
 class DeadlineExceeded(ServiceError):
-    """The request's time was over before its work was begun; nothing was changed."""
+    """The request was still queued at its deadline; nothing was changed."""
 
     code = "deadline_exceeded"
 
 
 class StoreUnavailable(ServiceError):
-    """The event log did not answer in time; for a write the outcome is unknown, so retry with an event_id."""
+    """The event log did not answer in time.
+
+    A write may have taken effect, so retry it with an `event_id`.
+    """
 
     code = "store_unavailable"
+
+
+class NotReady(ServiceError):
+    """The service is starting or stopping, or has no event log."""
+
+    code = "not_ready"
+
+
+class SnapshotDamagedError(Exception):
+    """The bytes are not a snapshot of this user and model."""
+
+
+class StateDamagedError(Exception):
+    """The bytes are not a state of this engine."""
+
+
+class BundleRefusedError(Exception):
+    """A bundle or the model registry cannot be used.
+
+    `for_log` also names the folder, which the message leaves out because it reaches clients.
+    """
+
+    def __init__(self, message: str, *, for_log: str | None = None) -> None:
+        super().__init__(message)
+        self.for_log = for_log or message

@@ -1,4 +1,4 @@
-"""What the event log holds and what crosses the store's boundary."""
+"""Events and the values that cross the store's boundary."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-# An event without an id of its own is still addressable: its id is made of its sequence number. Clients may
-# not choose ids of this form.
+# An event without an `event_id` is addressed by one made of its sequence, so clients may not choose ids of this form.
 RESERVED_EVENT_ID = re.compile(r"seq-[0-9]+")
+
+DAY_SECONDS = 86_400  # unit of retention by age
 
 
 class NewEvent(NamedTuple):
-    """An event to append. `timestamp` is in Unix seconds.
+    """An event to append; `timestamp` in Unix seconds.
 
-    `fingerprint` identifies the payload as the client sent it: the same `event_id` with the same fingerprint is
-    a retry, with another one a conflict.
+    `fingerprint` identifies the payload as the client sent it. The same `event_id` with the same fingerprint is a
+    retry; with another one it is a conflict.
     """
 
     item_id: str
@@ -26,16 +27,17 @@ class NewEvent(NamedTuple):
 
     @classmethod
     def create(cls, item_id: str, timestamp: float | None, event_id: str | None, now: float) -> NewEvent:
-        """An event whose time is `timestamp`, or `now` where the client stated none."""
+        """Create an event; without a `timestamp` its time is `now`."""
         payload = f"{item_id}\0{timestamp!r}"
         fingerprint = hashlib.blake2b(payload.encode(), digest_size=8).hexdigest()
         return cls(item_id, now if timestamp is None else timestamp, event_id, fingerprint)
 
 
 class Event(NamedTuple):
-    """A committed event. `sequence` counts a user's events from 1, in order of arrival, and is never reused.
+    """An appended event.
 
-    A tuple, for a rebuild makes millions of them.
+    `sequence` counts a user's events from 1 in order of arrival, and is never reused. A tuple, because a backfill
+    creates millions of events.
     """
 
     sequence: int
@@ -45,22 +47,24 @@ class Event(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """The event stands in the log at `sequence`; `duplicate` says that it already stood there."""
+    """The event is at `sequence`; a `duplicate` was there before."""
 
     sequence: int
     duplicate: bool
 
 
 class Conflict(NamedTuple):
-    """The event_id is taken by an event with another payload, at `sequence`; nothing was appended."""
+    """The `event_id` belongs to another event, at `sequence`."""
 
     sequence: int
 
 
 class AppendAndRead(NamedTuple):
-    """One user's call at the store: append `events` (perhaps none), bring back what a fold needs.
+    """Append a user's events, and read the log for a replay.
 
-    `model_version` names the memo that is wanted. With None no memo is read and all kept events come back.
+    `events` may be empty.
+
+    `model_version` selects the snapshot to read. With None no snapshot is read, and all kept events are returned.
     """
 
     user_id: str
@@ -70,16 +74,17 @@ class AppendAndRead(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LogView:
-    """What a visit brought back, all of it from one atomic moment.
+    """A consistent view of one user's log, read atomically with the append.
 
-    generation  token that changes whenever the user's history is edited or begun anew; "" for an unknown user.
-    sequence    the newest sequence given out; 0 for an unknown user.
-    trimmed     the newest sequence that retention has removed; 0 if none.
-    memo        bytes of the wanted model's memo, or None. Undecoded: see `memo.py`.
-    pending     with a memo the events after the memo's cursor, otherwise every kept event; oldest first.
-    appended    one outcome for each event of the visit, in its order.
-    newest      the store's own name of the append that the newest event came by, or "": a failover may undo it, and
-                then another gets its sequence.
+    Attributes:
+        generation: Token that changes whenever the log is edited or started anew; "" for an unknown user.
+        sequence: The newest sequence; 0 for an unknown user.
+        trimmed: The newest sequence that retention has removed; 0 for none.
+        snapshot: The encoded snapshot of the requested model, if any; see `snapshots.decode_snapshot`.
+        pending: The events after the snapshot, or without one every kept event; oldest first.
+        appended: One outcome for each event of the request, in order.
+        newest: The store's id of the append of the newest event, or "". It differs if a failover undoes that append
+            and another event gets the sequence.
     """
 
     generation: str
@@ -92,9 +97,16 @@ class LogView:
 
 
 class SnapshotPut(NamedTuple):
-    """A memo to store: it folds the user's events up to `applied`, the `newest` of them, as of `generation`.
+    """A snapshot to store.
 
-    `repair` replaces a stored memo that was found damaged, whatever its cursor says.
+    Attributes:
+        user_id: The user.
+        generation: The log's generation when it was replayed.
+        model_version: The model that computed the state.
+        applied: The sequence of the newest replayed event.
+        blob: The encoded snapshot.
+        repair: Whether to replace a damaged snapshot, whatever its sequence.
+        newest: The store's id of the append at `applied`; see `LogView`.
     """
 
     user_id: str
@@ -108,7 +120,10 @@ class SnapshotPut(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A page of a user's kept events, oldest first, and the counts of the whole log."""
+    """A page of a user's kept events, oldest first.
+
+    `sequence`, `kept` and `trimmed` are of the whole log; see `LogView`.
+    """
 
     sequence: int
     kept: int
@@ -116,15 +131,19 @@ class History:
     events: tuple[Event, ...]
 
 
+MERGES_KNOWN = 32  # merges into one user whose result is kept, so that a repeated call returns the first result
+
+
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """What became of the events of a user that was merged into another.
+    """Result of merging a user into another.
 
-    moved       events that came into the other's log.
-    duplicates  events that stood there already: the same event_id with the same payload.
-    conflicts   events left out because their event_id stood there with another payload.
-    sequence    the newest sequence of the other's log after the merge.
-    repeated    whether this merge was done before; then the counts are those of that time.
+    Attributes:
+        moved: Events moved into the other user's log.
+        duplicates: Events left out because the log has the same `event_id` with the same payload.
+        conflicts: Events left out because the log has the same `event_id` with another payload.
+        sequence: The newest sequence of the merged log.
+        repeated: Whether the merge was done before; then the counts are those of the first time.
     """
 
     moved: int

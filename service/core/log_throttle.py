@@ -1,4 +1,4 @@
-"""Warnings that an outage would repeat with every request, once a second each."""
+"""Rate-limited logger, for warnings that an outage would repeat with every request."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import logging
 import time
 from collections.abc import Callable
 
+MIN_INTERVAL_SECONDS = 1.0
+
 
 class ThrottledLogger:
-    """Writes at most one warning of a code in a second, and with it how many before it were held back."""
+    """Logs at most one warning per code and second.
+
+    Each one carries the number of warnings that were suppressed before it.
+    """
 
     def __init__(self, log: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._log = log
         self._clock = clock
-        self._written: dict[str, float] = {}
-        self._held_back: dict[str, int] = {}
+        self._logged_at: dict[str, float] = {}
+        self._suppressed: dict[str, int] = {}
 
     def warn(self, code: str, message: str, **fields: str) -> None:
-        """Write `message` with `fields`, unless a warning of this code was written less than a second ago."""
+        """Log `message` with `fields`, at most once a second per `code`."""
         now = self._clock()
-        if now - self._written.get(code, float("-inf")) < 1.0:
-            self._held_back[code] = self._held_back.get(code, 0) + 1
+        if now - self._logged_at.get(code, float("-inf")) < MIN_INTERVAL_SECONDS:
+            self._suppressed[code] = self._suppressed.get(code, 0) + 1
             return
-        self._written[code] = now
-        self._log.warning(
-            message, extra={"code": code, **fields, "held_back_since_last": self._held_back.pop(code, 0)}
-        )
+        self._logged_at[code] = now
+        self._log.warning(message, extra={"code": code, **fields, "suppressed": self._suppressed.pop(code, 0)})

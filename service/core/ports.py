@@ -1,4 +1,4 @@
-"""What the core needs from the outside, each stated as a contract that any implementation keeps."""
+"""Contracts between the core and the other packages."""
 
 from __future__ import annotations
 
@@ -6,125 +6,121 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, StateDamagedError, TargetRank
-from service.core.errors import StoreUnavailable
+from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, TargetRank
+from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
-
-MERGES_KNOWN = 32  # so many of the newest merges into a user are known, and so may be asked for again
 
 
 class Engine(Protocol):
-    """A loaded model. Immutable, thread-safe; every method is CPU-bound and may be called off the event loop."""
+    """A loaded model: immutable and thread-safe.
+
+    Every method is CPU-bound and may be called off the event loop.
+    """
 
     @property
     def version(self) -> str:
-        """The bundle's version."""
+        """Model version."""
         ...
 
     def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
-        """Work all turns as one batch. Deterministic to float32 rounding whatever the batch.
+        """Run all requests as one batch; one result each, in order.
 
-        Items the model does not know leave the state as it is.
+        Items that the model does not know leave the state unchanged. Results do not depend on the rest of the batch,
+        up to float32 rounding.
         """
         ...
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
-        """About how many seconds `run` would hold a core; what cannot run on the caller's thread costs infinity."""
+        """Estimate the seconds of `run`; infinity if it must not run on the event loop."""
         ...
 
     def knows(self, item_id: str) -> bool:
-        """Whether the model has an embedding for the item."""
+        """Return whether the model has an embedding of the item."""
         ...
 
     def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
-        """The `k` items nearest by cosine, without the item itself; raises `ItemNotFound`."""
+        """Find the `k` nearest other items by cosine; raises `ItemNotFound`."""
         ...
 
     def difference(self, state: bytes, expected: bytes) -> float:
-        """max |state - expected| / max |expected| over the recurrent state; raises `StateDamagedError`."""
+        """Return max |state - expected| / max |expected|.
+
+        Both are over the recurrent state. Raises `StateDamagedError`.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Version, config, metrics and training-data summary, ready for JSON."""
+        """Return version, config, metrics and training data, ready for JSON."""
         ...
-
-
-class BundleRefusedError(Exception):
-    """A bundle, or the folder of bundles, cannot be used; the message says why in one sentence.
-
-    `for_log` says also where it lies, which the message does not: that reaches clients.
-    """
-
-    def __init__(self, message: str, *, for_log: str | None = None) -> None:
-        super().__init__(message)
-        self.for_log = for_log or message
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """A bundle that is there, not verified yet; `order` orders bundles by the time of their creation."""
+    """A published version, not verified yet; `order` sorts versions by creation time."""
 
     version: str
     order: tuple[str, str]
 
 
 class Bundles(Protocol):
-    """Where models come from."""
+    """The model registry: published bundles, and how they are loaded."""
 
     async def published(self) -> list[ModelVersion]:
-        """The bundles that are there, oldest first and at least one; raises `BundleRefusedError`."""
+        """List the versions, oldest first; raises `BundleRefusedError` for none."""
         ...
 
     async def changed(self) -> bool:
-        """Whether what is published may have changed since this was last asked; cheap."""
+        """Return whether the registry may have changed since the last call; cheap."""
         ...
 
     async def load(self, version: str) -> Engine:
-        """Verify and load this bundle, and warm it up; raises `ModelVersionNotFound` or `BundleRefusedError`."""
+        """Load and warm up; raises `ModelVersionNotFound` or `BundleRefusedError`."""
         ...
 
 
 class Models(Protocol):
-    """The models that answer."""
+    """The models that are served."""
 
     @property
     def live(self) -> Engine:
-        """The model that answers whoever is in no test."""
+        """The model of all users outside an A/B test."""
         ...
 
     @property
     def served(self) -> tuple[Engine, ...]:
-        """The models that answer now, the live one first; a second one while an A/B test runs."""
+        """The live model, and during an A/B test the tested one."""
         ...
 
     def for_user(self, user_id: str) -> Engine:
-        """The model that answers this user: the same one in every process, for as long as `served` stays."""
+        """Return the user's model, the same in every process for one `served`."""
         ...
 
     @property
     def share(self) -> float:
-        """The share of the users that the second of `served` answers; 0 without a test."""
+        """Fraction of users that the tested model answers; 0 without a test."""
         ...
 
     async def reload(self, version: str | None) -> Engine:
-        """Load `version` (None: the newest) beside the live model, then make it the live one, in every worker.
+        """Make `version` (None: the newest) the live model in every worker.
 
-        Raises `ModelVersionNotFound` or `RolloutRefused`, and then the live model stays in every worker, or
-        `RolloutUnfinished` where it is decided and some workers have not followed yet. So do the other two.
+        Raises, like the two methods below:
+            ModelVersionNotFound: The registry has no such version.
+            RolloutRefused: Every worker keeps its live model.
+            RolloutUnfinished: The rollout is decided; some workers have not switched yet.
         """
         ...
 
     async def begin_test(self, version: str, share: float) -> None:
-        """Let `version` answer this share of the users (0 < share < 1) beside the live model."""
+        """Start an A/B test; `version` answers this fraction of users."""
         ...
 
     async def end_test(self, winner: str) -> Engine:
-        """Let one of the two versions answer everybody."""
+        """End the A/B test; `winner`, one of its versions, answers everybody."""
         ...
 
 
 class Meter(Protocol):
-    """What the use cases report about themselves."""
+    """Metrics of the use cases."""
 
     def events_replayed(self, count: int) -> None:
         """Count the pending events that one request replayed."""
@@ -135,109 +131,112 @@ class Meter(Protocol):
         ...
 
     def snapshot_damaged(self) -> None:
-        """Count a snapshot that failed its check and is replaced by a replay."""
+        """Count a snapshot that failed its check."""
         ...
 
     def event_evaluated(self, model_version: str, rank: TargetRank) -> None:
-        """Record the rank that this model gave an event's item before the event."""
+        """Record the rank of an event's item before the event."""
         ...
 
 
 class Store(Protocol):
-    """The event log, which is the truth, and the memos, which can be rebuilt from it.
+    """The event log and the snapshots.
 
-    An append is the one commit point: atomic, ordered per user (sequences exactly 1, 2, 3, …) and idempotent by
-    `event_id` among the user's kept events. The log keeps each user's most recent events up to the store's limit and,
-    where the store has a limit of age, no longer than that after they came: what a client says of an event's time
-    could keep it for ever, or throw an import away at once. When it came is by the backend's clock if it has one, and
-    what is too old by the service's. Both limits take effect at a user's next append, that of age at `expire` too.
-    A merged event counts as having come no later than the one after it.
-    Every method but `visit` raises `StoreUnavailable` when the backend does not answer within its budget.
+    The log is the truth; snapshots can be computed again.
+
+    An append is the one commit point: atomic, ordered per user (sequences 1, 2, 3, …) and idempotent by `event_id`
+    among the user's kept events. Retention keeps each user's newest events, up to a number and an age. The age counts
+    from the arrival of an event, because clients choose its timestamp. Both limits take effect at the user's next
+    append, the age also in `expire`. docs/guarantees.md has the details.
+
+    Every method but `append_and_read` raises `StoreUnavailable` if the backend does not answer within its budget.
     """
 
     async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
-        """Run all visits in one round trip, each atomically; those to one user take effect in order.
+        """Run each request atomically, all in one round trip.
 
-        One entry for each visit, in order. `StoreUnavailable` stands, unraised, where a visit brought nothing back:
-        an append that the backend refuses fails alone, and the reads beside it are served. A backend that does not
-        answer, or that commits the whole round trip at once, fails every entry.
+        Requests of one user run in order.
 
-        Within a visit events are appended in order; one that conflicts is skipped and the others still count.
-        A memo whose cursor lies beyond the log, or before what retention has removed, counts as absent.
-        A visit without events changes nothing.
+        Returns one entry per request, in order. A request that the backend refuses fails alone, as a
+        `StoreUnavailable` in its place. If the backend does not answer, every entry is one.
+
+        An event that conflicts is skipped, and the request's other events are appended. A request without events
+        changes nothing. A snapshot is absent if its sequence is beyond the log, or below what retention has removed.
         """
         ...
 
     async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
-        """Store memos; says for each whether it was stored.
+        """Store snapshots, and return for each whether it was stored.
 
-        Refused: another generation than the log's (the history was edited meanwhile), an unknown user, a cursor
-        beyond the log, another append at the cursor (a failover has undone the one that was folded, or retention has
-        removed it), a cursor not beyond the stored memo of the same model version (unless `repair`). Memos of
-        different model versions do not touch each other; the two versions first written last are kept.
+        A snapshot is refused if
+        - the user is unknown, or the log's generation is another one: the log was edited meanwhile;
+        - its sequence is beyond the log, or names another append: a failover undid the one that was replayed;
+        - a snapshot of the same model is stored that is as long or longer, unless `repair` is set.
+
+        Snapshots of two model versions are kept: those whose first snapshot was written last.
         """
         ...
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
-        """The newest `limit` kept events with a sequence below `before`; None for an unknown user."""
+        """Read the newest kept events below `before`; None for an unknown user."""
         ...
 
     async def delete_event(self, user_id: str, event_id: str) -> bool:
-        """Remove an event as if it had never been (its sequence is not reused); False if there is none."""
+        """Delete an event; return whether it existed. Sequences are never reused."""
         ...
 
     async def delete_user(self, user_id: str) -> int:
-        """Remove everything under the user, in every place; the number of events removed.
+        """Delete the user's log and snapshots; return the number of events.
 
-        What a merge that was cut off (see there) has still to bring to the user is not under it yet. It comes in
-        later, to a new log, as if the merge had been asked for after the deletion; to remove it, delete the other
-        user, too.
+        Events of an unfinished `merge` into this user are not under it yet: they arrive later, in a new log. To
+        delete them too, delete the other user.
         """
         ...
 
     async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
-        """Move all of another user's events into the log of `user_id`, which is made if there is none.
+        """Move another user's events into the log of `user_id`.
 
-        The log is then in order of the timestamps; equal ones stand with `user_id`'s own first, and each user's in
-        order of arrival. Events before the first that this displaces keep their sequences; those from there on get
-        new ones above the newest, so that no sequence ever names another event than before. Then retention by count
-        applies. Ids of both stay known; of two events with one id that of `user_id` stays. All memos go, and the
-        generation is new. The other user is gone, as after `delete_user`, and may begin anew.
+        The log is created if needed. The two ids must differ.
 
-        None for another user without a log, unless it was merged before (the newest `MERGES_KNOWN` are known): then
-        the answer is that of the first time. The two must not be the same.
+        The merged log is ordered by timestamp, equal ones with `user_id`'s events first. Sequences are never reused:
+        events from the first displaced one on get new ones above the newest. Of two events with one id that of
+        `user_id` is kept. Retention by number applies, snapshots are deleted, and the generation changes. The other
+        user is deleted. A merged event's arrival counts as no later than that of the event after it.
 
-        An error leaves the merge not begun, done, or begun: then the events are in neither log, and only there, until
-        the call is repeated or `finish_merges` comes by. They never stand in both logs, nor twice in one, also where
-        a slow caller goes on after others have finished and either user was deleted or merged away.
+        Returns None if the other user has no log. The newest `MERGES_KNOWN` merges are known: repeating one returns
+        its first result.
+
+        After an error the merge may be started but unfinished. Then the events are in neither log until the call is
+        repeated or `finish_merges` runs. No event is ever in both logs, or twice in one.
         """
         ...
 
     async def finish_merges(self) -> int:
-        """Finish merges that were begun and cut off, as many as can be; how many there were."""
+        """Finish interrupted merges, as far as possible; return their number."""
         ...
 
     async def expire(self, user_ids: Sequence[str]) -> int:
-        """Remove what is beyond the limit of age, if the store has one; the number of events removed.
+        """Delete these users' events beyond the age limit; return their number.
 
-        Of these users, who then has no events is gone, as after `delete_user`, also where others than this removed
-        them.
+        Users left without events are deleted, whoever removed their last event.
         """
         ...
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
-        """About `limit` users of the log from `cursor` on ("": the first), and where to go on ("": nowhere).
+        """Return a page of about `limit` users, and the next cursor.
 
-        Who is there all the while comes at least once, perhaps twice. A page may be empty and not the last.
+        Cursor "" is the start, and as a result the end.
+
+        A user that exists throughout is returned at least once, perhaps twice. A page may be empty.
         """
         ...
 
     async def records(self) -> dict[str, str]:
-        """Every note: short texts by name that the processes on this store leave each other."""
+        """Return all records: short texts by name, shared by all workers."""
         ...
 
     async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
-        """Replace the note if it is `expected`, atomically; None is no note. Says whether it was."""
+        """Replace the record atomically if it equals `expected` (None: no record)."""
         ...
 
     async def ping(self) -> None:
@@ -245,5 +244,5 @@ class Store(Protocol):
         ...
 
     async def close(self) -> None:
-        """Release connections and files."""
+        """Close connections and files."""
         ...

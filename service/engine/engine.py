@@ -10,16 +10,8 @@ import numpy as np
 
 from model.bundle.bundle import Bundle
 from model.state_layout import WORD_BYTES
-from service.core.engine_requests import (
-    EngineRequest,
-    EngineResult,
-    RankCandidates,
-    ScoredItem,
-    StateDamagedError,
-    TargetRank,
-    TopK,
-)
-from service.core.errors import ItemNotFound
+from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, ScoredItem, TargetRank, TopK
+from service.core.errors import ItemNotFound, StateDamagedError
 from service.engine.arrays import F32, I64
 from service.engine.interfaces import Recurrence, Search
 from service.engine.search.queries import TopKQueries
@@ -30,20 +22,16 @@ class BundleEngine:
     """A loaded model; see core.ports.Engine. A subclass adds `cost`."""
 
     def __init__(self, bundle: Bundle, recurrence: Recurrence, search: Search) -> None:
+        self.version = bundle.version
         # The backends hold the weights; a large table must not be held twice.
         self._bundle = replace(bundle, weights={})
         self._recurrence, self._search = recurrence, search
-        self._layout = recurrence.codec.layout
+        self._codec, self._layout = recurrence.codec, recurrence.codec.layout
         self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
         # A model without a start token orders items by popularity before a user's first item.
         self._popularity = np.array([item.popularity for item in bundle.items], np.float32)
         self._rows_by_popularity = 1 + np.argsort(-self._popularity, kind="stable")
         self._popularity_ranks = [0, *(1 + np.argsort(self._rows_by_popularity, kind="stable")).tolist()]
-
-    @property
-    def version(self) -> str:
-        """The bundle's version."""
-        return self._bundle.version
 
     def knows(self, item_id: str) -> bool:
         """Return whether the model has an embedding for the item."""
@@ -63,7 +51,7 @@ class BundleEngine:
         """Replay and answer all requests as one batch; see core.ports.Engine."""
         states = [self._recurrence.initial_state if request.state is None else request.state for request in requests]
         batch = join_states([state if len(state) % WORD_BYTES == 0 else b"" for state in states])
-        valid: list[bool] = self._recurrence.valid(batch).tolist()
+        valid: list[bool] = self._codec.valid(batch).tolist()
         rows = [self._known_rows(request.items) for request in requests]
         ranks: dict[int, list[TargetRank]] = {}
         if evaluated := [n for n, request in enumerate(requests) if request.evaluated and valid[n]]:
@@ -87,7 +75,7 @@ class BundleEngine:
     def difference(self, state: bytes, expected: bytes) -> float:
         """Return the relative difference of two states; see core.ports.Engine."""
         for data in (state, expected):
-            if len(data) % WORD_BYTES or not self._recurrence.valid(join_states([data]))[0]:
+            if len(data) % WORD_BYTES or not self._codec.valid(join_states([data]))[0]:
                 raise self._damaged(data)
         found, wanted = self._recurrence.recurrent_values(state), self._recurrence.recurrent_values(expected)
         return float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from service.engine.arrays import F32, I64
 from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.state_codec import StateBatch, StateCodec
@@ -22,10 +19,6 @@ class Recurrence(Protocol):
 
     codec: StateCodec
     initial_state: bytes
-
-    def valid(self, states: StateBatch) -> NDArray[np.bool_]:
-        """Return which states can be results of a replay."""
-        ...
 
     def replay(self, states: StateBatch, selected: Sequence[int], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
         """Advance some states by the rows of their items.

@@ -12,9 +12,9 @@ from typing import Literal
 
 from model.bundle.bundle import Bundle, load_files
 from model.bundle.manifest import BundleError, ManifestReader
-from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, StateDamagedError, TopK
-from service.core.errors import ModelVersionNotFound
-from service.core.ports import BundleRefusedError, Engine, ModelVersion
+from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, TopK
+from service.core.errors import BundleRefusedError, ModelVersionNotFound, StateDamagedError
+from service.core.ports import Engine, ModelVersion
 from service.engine.background_load import run_in_background
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.jit import compilations, log_compilation, statistics

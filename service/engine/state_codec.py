@@ -32,7 +32,7 @@ class StateBatch(NamedTuple):
 
 def join_states(states: Sequence[bytes]) -> StateBatch:
     """Return a batch of states, each of whole words."""
-    starts = np.array([0, *accumulate(len(state) // WORD_BYTES for state in states)])
+    starts = np.array([0, *accumulate([len(state) // WORD_BYTES for state in states])])
     # A writable copy: numba has another type for read-only arrays.
     return StateBatch(np.frombuffer(bytearray(b"".join(states)), np.uint32), starts)
 

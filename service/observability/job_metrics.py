@@ -1,8 +1,6 @@
-"""What the work in the background measures: rebuilds of memos, and events from a stream."""
+"""Metrics of background jobs: backfills and the stream consumer."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -10,58 +8,61 @@ from service.core.jobs.backfill_progress_record import BackfillWork
 
 
 class BackfillMetrics:
-    """`core.warmer.BackfillMeter`. `memo_damaged` is told of damaged memos."""
+    """Metrics of backfills; implements `core.jobs.backfill_worker.BackfillMeter`."""
 
-    def __init__(self, registry: CollectorRegistry, snapshot_damaged: Callable[[], None]) -> None:
-        self._snapshot_damaged = snapshot_damaged
-        self._users = Counter("recblr_backfill_users", "Users whose memos a rebuild has looked at", registry=registry)
-        self._snapshots = Counter("recblr_backfill_snapshots", "Memos that a rebuild has stored", registry=registry)
-        self._events = Counter("recblr_backfill_events", "Events that a rebuild has folded", registry=registry)
+    def __init__(self, registry: CollectorRegistry, snapshots_damaged: Counter) -> None:
+        self._snapshots_damaged = snapshots_damaged
+        self._users = Counter("recblr_backfill_users", "Users visited by backfills.", registry=registry)
+        self._snapshots = Counter("recblr_backfill_snapshots", "Snapshots written by backfills.", registry=registry)
+        self._events = Counter("recblr_backfill_events", "Events replayed by backfills.", registry=registry)
         self._share = Gauge(
             "recblr_backfill_share",
-            "Share of the users that the last rebuild has looked at, by all workers; 1 when it has ended",
+            "Fraction of the users visited by the last backfill, over all workers. 1: it has ended.",
             registry=registry,
             multiprocess_mode="livemostrecent",
         )
         self._running = Gauge(
-            "recblr_backfill_running", "Workers that rebuild memos", registry=registry, multiprocess_mode="livesum"
+            "recblr_backfill_running", "Workers that run a backfill.", registry=registry, multiprocess_mode="livesum"
         )
 
     def backfilled(self, work: BackfillWork) -> None:
-        """A rebuild of memos has done so much."""
+        """See `BackfillMeter`."""
         self._users.inc(work.users)
         self._snapshots.inc(work.snapshots)
         self._events.inc(work.events)
 
     def backfill_progress(self, share: float | None) -> None:
-        """A rebuild has looked at so much of the users; None: this worker rebuilds nothing."""
+        """See `BackfillMeter`."""
         self._running.set(share is not None)
         if share is not None:
             self._share.set(share)
 
     def snapshot_damaged(self) -> None:
-        """A memo failed its check and is being rebuilt."""
-        self._snapshot_damaged()
+        """See `BackfillMeter`."""
+        self._snapshots_damaged.inc()
 
 
 class StreamMetrics:
-    """`core.consumer.StreamMeter`."""
+    """Metrics of the stream consumer; implements `core.jobs.stream_consumer.StreamMeter`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._entries = Counter(
-            "recblr_stream_entries", "Entries of the stream that were finished", ["outcome"], registry=registry
+            "recblr_stream_entries",
+            "Stream entries that were finished, by outcome: recorded, duplicate or refused.",
+            ["outcome"],
+            registry=registry,
         )
         self._lag = Gauge(
             "recblr_stream_lag",
-            "Entries of the stream that are not finished; NaN if Redis cannot tell",
+            "Stream entries that are not finished. NaN: Redis does not know.",
             registry=registry,
-            multiprocess_mode="livemax",  # all but one worker say 0
+            multiprocess_mode="livemax",  # only one worker reads the stream; the others report 0
         )
 
     def stream_entries(self, outcome: str, count: int) -> None:
-        """So many entries of the stream were finished, with this outcome."""
+        """See `StreamMeter`."""
         self._entries.labels(outcome).inc(count)
 
     def stream_lag(self, entries: int | None) -> None:
-        """So many entries of the stream are not finished."""
+        """See `StreamMeter`."""
         self._lag.set(float("nan") if entries is None else entries)

@@ -1,7 +1,8 @@
-"""How well the live models foresee what users do next, as metrics: totals since the start, and sliding windows.
+"""Live accuracy of the served models.
 
-An item's place among all items, under the state before its event, gives the event's gains: a hit if it is among the
-first 10, 1 / log2(1 + place) if it is, and 1 / place. The means of the three are HR@10, NDCG@10 and MRR.
+An evaluated event has a rank: the position of its item among all items, ordered for the user's state before the
+event. From the ranks follow the gains of `model.ranking_metrics`, whose means are HR@10, NDCG@10 and MRR. The metrics
+are totals since the start, and means over windows of the newest events (decision 0055).
 """
 
 from __future__ import annotations
@@ -18,109 +19,118 @@ from model.ranking_metrics import discounted_gains, hits, reciprocal_ranks
 from service.core.engine_requests import TargetRank
 
 _CUTOFF = 10
-WINDOWS = (1000, 10_000)  # judged events: HR@10 is then known to +- 0.03 and 0.01
-_LINGER = 1.0  # seconds until what was judged is written, all at once
+WINDOWS = (1000, 10_000)  # evaluated events; HR@10 is then known to +- 0.03 and 0.01
+_WRITE_DELAY_SECONDS = 1.0  # ranks are collected so long and then written together
 
 _GAINS = {
-    "hits": f"whose item was among the first {_CUTOFF}",
-    "ndcg": f"weighed by 1 / log2(1 + the item's place) if that is among the first {_CUTOFF}, else 0",
-    "reciprocal_rank": "weighed by 1 / the item's place",
+    "hits": f"whose item ranked among the first {_CUTOFF}",
+    "ndcg": f"weighted by 1 / log2(1 + rank) if the item ranked among the first {_CUTOFF}, else by 0",
+    "reciprocal_rank": "weighted by 1 / rank",
 }
-_RATIOS = {"hr_at_10": "hits", "ndcg_at_10": "ndcg", "mrr": "reciprocal_rank"}
+_MEANS = {"hr_at_10": "hits", "ndcg_at_10": "ndcg", "mrr": "reciprocal_rank"}
 _SEEN = ("kept", "masked")
-_NONE = np.empty((0, len(_SEEN)), np.int32)
+_NO_RANKS = np.empty((0, len(_SEEN)), np.int32)
 _WINDOW = "recblr_accuracy_window_"
 
 
-class Accuracy:
-    """The metrics of one process. Labels: the model's `version`; `history`, "cold" before a user's first known item
-    and "warm" after; `seen`, whether items of the user's history are "kept" in the order or "masked", as they are
-    where `exclude_seen` says so.
+class LiveAccuracy:
+    """Accuracy metrics of one worker.
+
+    Labels:
+        version: Model version.
+        history: "cold" before the user's first known item, "warm" after it.
+        seen: Whether the items of the user's history are "kept" in the order or "masked", as with `exclude_seen`.
+        window: Length of the window in events.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        whose = ["version", "history"]
-        self._events = Counter("recblr_accuracy_events", "Judged events", whose, registry=registry)
+        group = ["version", "history"]
+        self._events = Counter("recblr_accuracy_events", "Evaluated events.", group, registry=registry)
         self._totals = [
-            Counter(f"recblr_accuracy_{name}", f"Judged events {what}", [*whose, "seen"], registry=registry)
-            for name, what in _GAINS.items()
+            Counter(f"recblr_accuracy_{name}", f"Evaluated events {text}.", [*group, "seen"], registry=registry)
+            for name, text in _GAINS.items()
         ]
-        # The sums of all workers' windows, from which `Ratios` makes means.
-        self._window_events = self._gauge("events", "", [*whose, "window"], registry)
+        # Sums over the windows. They add up over workers; `WindowMeans` divides them.
+        self._window_events = self._gauge("events", "", [*group, "window"], registry)
         self._window_sums = [
-            self._gauge(name, f" {what}", [*whose, "seen", "window"], registry) for name, what in _GAINS.items()
+            self._gauge(name, f" {text}", [*group, "seen", "window"], registry) for name, text in _GAINS.items()
         ]
-        self._ranks: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        self._unwritten: dict[tuple[str, str], list[tuple[int, int]]] = {}
         self._recent: dict[tuple[str, str], NDArray[np.int32]] = {}
         self._served: frozenset[str] = frozenset()
 
     @staticmethod
-    def _gauge(name: str, what: str, labels: list[str], registry: CollectorRegistry) -> Gauge:
-        text = f"Each worker's newest `window` judged events{what}"
-        return Gauge(f"{_WINDOW}{name}", text, labels, registry=registry, multiprocess_mode="livesum")
+    def _gauge(name: str, text: str, labels: list[str], registry: CollectorRegistry) -> Gauge:
+        return Gauge(
+            f"{_WINDOW}{name}",
+            f"Newest `window` evaluated events of each worker{text}.",
+            labels,
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
 
-    def add(self, version: str, place: TargetRank) -> None:
-        """An event was judged. Called on the event loop."""
-        if not self._ranks:
-            asyncio.get_running_loop().call_later(_LINGER, self.write)
-        ranks = self._ranks.setdefault((version, "cold" if place.cold else "warm"), [])
-        ranks.append((place.among_all, place.among_unseen))
+    def add(self, version: str, rank: TargetRank) -> None:
+        """Add an evaluated event. Must be called on the event loop."""
+        if not self._unwritten:
+            asyncio.get_running_loop().call_later(_WRITE_DELAY_SECONDS, self.write)
+        ranks = self._unwritten.setdefault((version, "cold" if rank.cold else "warm"), [])
+        ranks.append((rank.among_all, rank.among_unseen))
 
     def serve(self, versions: Iterable[str]) -> None:
-        """These versions answer now. The others have no windows any more; their totals stay."""
+        """Drop the windows of versions no longer served; totals stay."""
         self._served = frozenset(versions)
-        for whose in [whose for whose in self._recent if whose[0] not in self._served]:
-            del self._recent[whose]
+        for group in [group for group in self._recent if group[0] not in self._served]:
+            del self._recent[group]
             for window in WINDOWS:
-                self._window_events.labels(*whose, window).set(0)  # nothing can be removed from a worker's file
+                self._window_events.labels(*group, window).set(0)  # a worker's file cannot shrink
 
     def write(self) -> None:
-        """Bring the metrics up to date."""
-        waiting, self._ranks = self._ranks, {}
-        for whose, ranks in waiting.items():
+        """Write the collected ranks to the metrics."""
+        unwritten, self._unwritten = self._unwritten, {}
+        for group, ranks in unwritten.items():
             new = np.array(ranks, np.int32)
-            self._events.labels(*whose).inc(len(new))
+            self._events.labels(*group).inc(len(new))
             for column, seen in enumerate(_SEEN):
-                for total, gain in zip(self._totals, _gains(new[:, column]), strict=True):
-                    total.labels(*whose, seen).inc(gain)
-            if whose[0] not in self._served:  # judged by a turn that was under way at the exchange
+                for total, gain in zip(self._totals, _gain_sums(new[:, column]), strict=True):
+                    total.labels(*group, seen).inc(gain)
+            if group[0] not in self._served:  # evaluated by a request that was in progress during a rollout
                 continue
-            recent = np.concatenate([self._recent.get(whose, _NONE), new])[-max(WINDOWS) :]
-            self._recent[whose] = recent
+            recent = np.concatenate([self._recent.get(group, _NO_RANKS), new])[-max(WINDOWS) :]
+            self._recent[group] = recent
             for window in WINDOWS:
-                self._window_events.labels(*whose, window).set(min(len(recent), window))
+                self._window_events.labels(*group, window).set(min(len(recent), window))
                 for column, seen in enumerate(_SEEN):
-                    gains = _gains(recent[-window:, column])
+                    gains = _gain_sums(recent[-window:, column])
                     for gauge, gain in zip(self._window_sums, gains, strict=True):
-                        gauge.labels(*whose, seen, window).set(gain)
+                        gauge.labels(*group, seen, window).set(gain)
 
 
-def _gains(ranks: NDArray[np.int32]) -> tuple[float, float, float]:
-    """Sums over places (N,): hits, NDCG, reciprocal ranks."""
+def _gain_sums(ranks: NDArray[np.int32]) -> tuple[float, float, float]:
+    """Sum hits, NDCG gains and reciprocal ranks over ranks of shape (N,)."""
     gains = (hits(ranks, _CUTOFF), discounted_gains(ranks, _CUTOFF), reciprocal_ranks(ranks))
     return float(gains[0].sum()), float(gains[1].sum()), float(gains[2].sum())
 
 
-class Ratios:
-    """Another collector's metrics, and the means over the windows that it has the sums of."""
+class WindowMeans:
+    """Collector that adds the means over windows to another collector's metrics."""
 
     def __init__(self, collector: CollectorRegistry) -> None:
         self._collector = collector
 
     def collect(self) -> Iterator[Metric]:
-        """All of them."""
+        """Return the other collector's metrics and the means."""
         found = {metric.name: metric for metric in self._collector.collect()}
         yield from found.values()
         events = found.get(f"{_WINDOW}events")
         if events is None:
             return
         counts = {tuple(sorted(sample.labels.items())): sample.value for sample in events.samples}
-        for name, gain in _RATIOS.items():
+        for name, gain in _MEANS.items():
             labels = ["version", "history", "seen", "window"]
-            text = f"{name} of the newest `window` judged events of each worker, over all workers"
-            ratio = GaugeMetricFamily(f"recblr_accuracy_{name}", text, labels=labels)
+            text = f"{name} of the newest `window` evaluated events of each worker, over all workers."
+            mean = GaugeMetricFamily(f"recblr_accuracy_{name}", text, labels=labels)
             for sample in found[f"{_WINDOW}{gain}"].samples:
-                of = tuple(sorted((label, value) for label, value in sample.labels.items() if label != "seen"))
-                if counts.get(of):
-                    ratio.add_metric([sample.labels[label] for label in labels], sample.value / counts[of])
-            yield ratio
+                group = tuple(sorted((label, value) for label, value in sample.labels.items() if label != "seen"))
+                if counts.get(group):
+                    mean.add_metric([sample.labels[label] for label in labels], sample.value / counts[group])
+            yield mean

@@ -1,4 +1,4 @@
-"""Logs as one JSON object a line on stderr, each with the id of the request it belongs to."""
+"""JSON logs on stderr, with the id of the request."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ current_request_id: ContextVar[str | None] = ContextVar("current_request_id", de
 
 
 def route_of(scope: Mapping[str, Any]) -> str:
-    """The template of the route that took the request, so that no log line and no metric has a client's text."""
+    """Return the template of the route that matched, or "unmatched".
+
+    Logs and metrics use the template, because the path itself is text from the client.
+    """
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
-class _WithRequestId(logging.Filter):
+class _AddRequestId(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         request_id = current_request_id.get()
         if request_id is not None:
@@ -28,9 +31,9 @@ class _WithRequestId(logging.Filter):
 
 
 def configure_logging(level: str) -> None:
-    """Send every logger of this process through one handler, from `level` (a name such as "info") upwards."""
+    """Write the messages of all loggers from `level` upwards as JSON."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_WithRequestId())
+    handler.addFilter(_AddRequestId())
     handler.setFormatter(
         JsonFormatter(
             ["levelname", "name", "message"],

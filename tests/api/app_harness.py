@@ -70,9 +70,8 @@ class AppHarness:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Services]:
         store = InstrumentedStore(
-            self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000), self.meter
+            self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000), self.meter.store
         )
-
         batched_engine = BatchedEngine(NullBatchMeter(), NullBatchMeter())
         recommender = Recommender(
             store,

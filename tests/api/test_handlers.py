@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
-from service.core.errors import Overloaded, StoreUnavailable
+from service.core.engine_requests import EngineRequest, EngineResult
+from service.core.errors import Overloaded, StateDamagedError, StoreUnavailable
 from tests.api.app_harness import AppHarness
-from tests.core.fakes import FakeEngine, MemoryStore
+from tests.core.fakes import FakeEngine
+from tests.core.memory_store import MemoryStore
 
 
 class FailingEngine(FakeEngine):
@@ -89,7 +90,7 @@ def test_outage_is_logged_once_per_second_without_traceback(tmp_path: Path, capl
     records = [vars(record) for record in caplog.records if record.name == "service.api.handlers"]
     assert [(record["levelname"], record["exc_info"]) for record in records] == [("WARNING", None)] * 4
     route = "/v1/users/{user_id}/recommendations"
-    assert [(record["code"], record["route"], record["held_back_since_last"]) for record in records] == [
+    assert [(record["code"], record["route"], record["suppressed"]) for record in records] == [
         ("overloaded", route, 0),
         ("store_unavailable", route, 0),
         ("store_unavailable", route, 4),

@@ -81,7 +81,7 @@ class RunningService:
         return [child.pid for child in children if _is_worker(child)]
 
     def connections(self) -> int:
-        """Return the number of client connections, including those that the client has closed."""
+        """Count client connections, also those the client has closed."""
         port = int(self.url.rpartition(":")[2])
         sockets = psutil.Process(self._process.pid).net_connections("tcp")
         states = [socket.status for socket in sockets if socket.laddr.port == port]

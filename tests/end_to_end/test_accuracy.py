@@ -1,4 +1,4 @@
-"""What the service says of its accuracy is what the offline evaluation of its bundle says of the same events."""
+"""Live accuracy metrics equal the offline evaluation of the same events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model.bundle.bundle import Bundle, write_bundle
 from model.config import ModelConfig
 from model.network import RecBLR
 from model.ranking_metrics import hit_rate, ndcg
-from model.training.evaluation.ranking import Questions, rank_next
+from model.training.evaluation.next_event_ranking import PredictionTask, rank_next_events
 from service.core.recommending.evaluation_sampling import MAX_EVALUATED, EvaluationSampler
 from tests.end_to_end.service import KEY, RunningService
 from tests.model.builders import bundle_of, network_of
@@ -26,13 +26,13 @@ USERS, ITEMS, UNKNOWN = 24, 40, 4
 
 
 def in_a_batch(user: int) -> bool:
-    """Whether `replay` sends the user's events in one batch."""
+    """Return whether `replay` sends the user's events in one batch."""
     return user % 3 == 2
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """One event as the float64 network sees it."""
+    """Ranks of one event by the network in float64."""
 
     cold: bool
     kept: int
@@ -46,13 +46,19 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="module")
 def histories() -> list[list[int]]:
-    """Rows of 3 to 14 events each; some come again, and some the model does not know."""
+    """Item rows of 3 to 14 events per user.
+
+    Some items are repeated, and some are unknown to the model.
+    """
     rng = np.random.default_rng(7)
     return [rng.integers(1, ITEMS + UNKNOWN + 1, rng.integers(3, 15)).tolist() for _ in range(USERS)]
 
 
 def offline(bundle: Bundle, histories: list[list[int]], sampling: EvaluationSampler) -> list[list[Evaluated]]:
-    """By user every drawn event of a known item, ranked by the network in float64 after what came before it."""
+    """Rank every sampled event of a known item in float64.
+
+    The result is grouped by user. A rank is computed from the events before it.
+    """
     network = RecBLR(bundle.config).double().eval()
     network.load_state_dict({name: torch.from_numpy(a.astype(np.float64)) for name, a in bundle.weights.items()})
     evaluated: list[list[Evaluated]] = [[] for _ in histories]
@@ -66,7 +72,9 @@ def offline(bundle: Bundle, histories: list[list[int]], sampling: EvaluationSamp
                 continue
             if sampling.selects(f"u{user}", sequence):
                 scores = orders[len(before) - 1]
-                assert np.abs(np.delete(scores, row) - scores[row]).min() > 1e-5  # float32 finds the same order
+                assert (
+                    np.abs(np.delete(scores, row) - scores[row]).min() > 1e-5
+                )  # large enough for the same order in float32
                 ahead = 1 + np.flatnonzero(scores[1:] > scores[row])
                 masked = 0 if row in before else 1 + len(set(ahead.tolist()) - set(before))
                 evaluated[user].append(Evaluated(len(before) == 1, 1 + len(ahead), masked))
@@ -75,17 +83,20 @@ def offline(bundle: Bundle, histories: list[list[int]], sampling: EvaluationSamp
 
 
 def means(ranks: list[int]) -> dict[str, float]:
-    found = np.array([place or np.inf for place in ranks])
+    found = np.array([rank or np.inf for rank in ranks])
     hits = found <= 10
     gains = {"hr_at_10": hits, "ndcg_at_10": hits / np.log2(1 + found), "mrr": 1 / found}
     return {name: float(gain.mean()) for name, gain in gains.items()}
 
 
 def replay(url: str, histories: list[list[int]]) -> None:
-    """Users take turns in how they send: alone, with a question, in a batch; everything is sent a second time."""
+    """Send all events twice.
+
+    Every third user sends events without `k`, with `k`, or in one batch.
+    """
     for user, rows in enumerate(histories):
         events = [{"user_id": f"u{user}", "item_id": f"i{row}", "event_id": f"e{n}"} for n, row in enumerate(rows)]
-        # A connection of its own, which another worker may take.
+        # A new connection per user, which either worker may accept.
         with httpx.Client(base_url=url, headers={"x-api-key": KEY}, timeout=30) as client:
             for _ in range(2):
                 if in_a_batch(user):
@@ -96,12 +107,15 @@ def replay(url: str, histories: list[list[int]]) -> None:
 
 
 def metrics(service: RunningService, events: int) -> Series:
-    """The page once all that was folded in the background is there, and a moment more."""
+    """Return the metrics once all events are evaluated.
+
+    The test waits a little longer, to find events that are counted twice.
+    """
     deadline = time.monotonic() + 20
     while True:
         found = series(service.metrics())
-        told = sum(count for (name, _), count in found.items() if name == "recblr_accuracy_events_total")
-        if told >= events or time.monotonic() > deadline:
+        reported = sum(count for (name, _), count in found.items() if name == "recblr_accuracy_events_total")
+        if reported >= events or time.monotonic() > deadline:
             break
         time.sleep(0.2)
     time.sleep(1.2)
@@ -109,7 +123,7 @@ def metrics(service: RunningService, events: int) -> Series:
 
 
 @pytest.mark.parametrize(("workers", "share"), [(1, 1.0), (2, 0.5)])
-def test_the_metrics_are_the_offline_evaluations_figures(
+def test_metrics_equal_offline_evaluation(
     tmp_path: Path, bundle: Bundle, histories: list[list[int]], workers: int, share: float
 ) -> None:
     write_bundle(tmp_path / "bundle", bundle)
@@ -123,25 +137,26 @@ def test_the_metrics_are_the_offline_evaluations_figures(
         found = metrics(service, len(evaluated))
     for cold in (True, False):
         ours = [event for event in evaluated if event.cold == cold]
-        whose = {"version": "v1", "history": "cold" if cold else "warm"}
-        assert value(found, "events_total", **whose) == len(ours) > 5
+        group = {"version": "v1", "history": "cold" if cold else "warm"}
+        assert value(found, "events_total", **group) == len(ours) > 5
         for seen in ("kept", "masked"):
             wanted = means([event.kept if seen == "kept" else event.masked for event in ours])
             for name, gain in (("hr_at_10", "hits"), ("ndcg_at_10", "ndcg"), ("mrr", "reciprocal_rank")):
-                total = value(found, f"{gain}_total", **whose, seen=seen)
+                total = value(found, f"{gain}_total", **group, seen=seen)
                 assert total / len(ours) == pytest.approx(wanted[name], abs=1e-9)
                 for window in ("1000", "10000"):
-                    mean = value(found, name, **whose, seen=seen, window=window)
+                    mean = value(found, name, **group, seen=seen, window=window)
                     assert mean == pytest.approx(wanted[name], abs=1e-9)
 
 
-def test_the_trainers_evaluation_ranks_the_same_events_alike(bundle: Bundle, histories: list[list[int]]) -> None:
-    """So the figures of `retrain` and of a bundle's manifest can be laid beside the service's."""
+def test_evaluation_of_trainer_gives_same_metrics(bundle: Bundle, histories: list[list[int]]) -> None:
+    """The figures of `retrain` and of manifests are comparable with live accuracy."""
     rows = np.array([row if row <= ITEMS else 0 for history in histories for row in history], np.int64)
     offsets = np.cumsum([0, *map(len, histories)])
     network = network_of(bundle.config, bundle.weights)
     popularity = np.array([0, *(item.popularity for item in bundle.items)])
-    ranks = rank_next(network, popularity, Questions(rows, offsets, np.zeros(len(histories), np.int64)))
+    task = PredictionTask(rows, offsets, np.zeros(len(histories), np.int64))
+    ranks = rank_next_events(network, popularity, task)
     ranks = ranks[rows > 0]
     wanted = means([event.kept for user in offline(bundle, histories, EvaluationSampler(1.0)) for event in user])
     assert hit_rate(ranks, 10) == pytest.approx(wanted["hr_at_10"], abs=1e-9)

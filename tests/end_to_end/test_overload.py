@@ -1,4 +1,4 @@
-"""An event log that hangs: who waits too long behind it is told so, and nothing of theirs is begun."""
+"""Requests queued behind an event log that hangs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.servers import RedisServer
 WAVES, CLIENTS = 20, 8
 
 
-def test_what_waits_behind_a_hung_log_is_refused_and_not_begun(tmp_path: Path) -> None:
+def test_queued_requests_past_their_deadline_are_503_and_not_started(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", bundle_of(ModelConfig(items=5, dim=8)))
     with (
         RedisServer() as redis,
@@ -43,7 +43,7 @@ def test_what_waits_behind_a_hung_log_is_refused_and_not_begun(tmp_path: Path) -
         assert late
         expired = f'recblr_deadline_exceeded_total{{stage="append_and_read"}} {len(late)}.0'
         assert expired in client.get("/metrics").text
-        tried_until = time.monotonic() + 10  # the store looks now and then whether Redis answers again
+        tried_until = time.monotonic() + 10  # the store retries Redis only now and then
         while post("afterwards")[1].status_code != 200:
             assert time.monotonic() < tried_until
             time.sleep(0.05)

@@ -26,14 +26,14 @@ from tests.model.builders import CONFIGS, bundle_of
 from tests.servers import RedisServer, free_port
 
 ROOT = Path(__file__).parents[2]
-MAX_FUNCTIONS = 109
+MAX_FUNCTIONS = 102
 MAX_FILES = 36
 SNAPSHOT_WRITE_SECONDS = 0.2  # the snapshot of an event is written some 50 ms after its answer
 
 
 @contextmanager
 def entered_functions() -> Iterator[set[tuple[str, str]]]:
-    """Collect (file, function) of every function of this repository that this thread enters."""
+    """Collect (file, function) of every function of ours that this thread enters."""
     codes: set[CodeType] = set()
     found: set[tuple[str, str]] = set()
 
@@ -58,7 +58,7 @@ def entered_functions() -> Iterator[set[tuple[str, str]]]:
 
 
 async def functions_of_one_event(settings: Settings, known_items: Sequence[str]) -> set[tuple[str, str]]:
-    """Functions entered by `POST /v1/events?k=10` for a known user, the snapshot's write included."""
+    """Functions of one `POST /v1/events?k=10`, up to the write of the snapshot."""
     server = uvicorn.Server(
         uvicorn.Config(create_app(settings), port=settings.port, http=HttpProtocol, log_config=None)
     )

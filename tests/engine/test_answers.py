@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from model.config import ModelConfig
 from model.state_layout import F32
-from service.core.engine_requests import EngineRequest, RankCandidates, StateDamagedError, TopK
-from service.core.errors import ItemNotFound
+from service.core.engine_requests import EngineRequest, RankCandidates, TopK
+from service.core.errors import ItemNotFound, StateDamagedError
 from service.core.ports import Engine
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.search.exact import exact_top_k

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError, TopK
+from service.core.engine_requests import EngineRequest, EngineResult, TopK
+from service.core.errors import StateDamagedError
 from tests.engine.conftest import EngineHarness, ids, run
 
 EVERYTHING = TopK(10_000, exclude_seen=False)

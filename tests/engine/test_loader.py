@@ -15,8 +15,8 @@ import torch
 from model.bundle.bundle import ITEMS, MANIFEST, WEIGHTS, Bundle, write_bundle
 from model.config import ModelConfig
 from service.core.engine_requests import EngineRequest, TopK
-from service.core.errors import ModelVersionNotFound
-from service.core.ports import BundleRefusedError, Engine
+from service.core.errors import BundleRefusedError, ModelVersionNotFound
+from service.core.ports import Engine
 from service.engine import BundleLoader
 from tests.model.builders import bundle_of
 

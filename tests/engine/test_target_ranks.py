@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError, TargetRank, TopK
+from service.core.engine_requests import EngineRequest, EngineResult, TargetRank, TopK
+from service.core.errors import StateDamagedError
 from service.engine.cpu.cpu_engine import CpuEngine
 from tests.engine.conftest import EngineHarness, Kind, engine_of, ids, run
 from tests.model.builders import CONFIGS, bundle_of

@@ -139,4 +139,4 @@ async def _break_one(
         await loads[0].acknowledged_more(100)
     for tally, load in zip((its, others), loads, strict=True):
         await tally.add(load, began)
-    await asyncio.to_thread(cluster.await_whole)
+    await asyncio.to_thread(cluster.await_healthy)

@@ -16,7 +16,7 @@ from redis import Redis
 
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
-from tests.deployments import SentinelServers, in_step, info, wait_for
+from tests.deployments import SentinelServers, in_sync, info, wait_for
 from tests.end_to_end.service import RunningService
 from tests.faults.form import report, times
 from tests.faults.lagging_link import LaggingLink
@@ -45,7 +45,7 @@ class LaggingPair:
         self._link = self._stack.enter_context(LaggingLink(self._primary.port, LAG_SECONDS))
         with Redis(port=self._replica.port) as client:
             client.replicaof("127.0.0.1", self._link.port)
-        wait_for("the replica to be in step", lambda: in_step(self._primary))
+        wait_for("the replica to be in sync", lambda: in_sync(self._primary))
 
     def fail_over(self) -> None:
         """Kill the primary with what it has sent and the replica has not got; return when the replica writes."""

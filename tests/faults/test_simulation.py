@@ -1,4 +1,4 @@
-"""The protocol under simulated time and faults, one course of events for each seed; see `simulation/`."""
+"""Tests of the protocol under simulated time and faults, for many seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from tests.faults.form import report, times
 from tests.faults.simulation.__main__ import main
 from tests.faults.simulation.run import simulate
-from tests.store.model import ModelStore
 from tests.store.mutants import (
     NoDedupe,
     NoGenerationComparison,
@@ -20,70 +19,71 @@ from tests.store.mutants import (
     NoModelComparisonAtAll,
     NoSequenceComparison,
 )
+from tests.store.reference_store import ReferenceStore
 
 pytestmark = pytest.mark.faults
 
-# What the seeds together must have met, or they prove nothing.
-MET = (
-    "answers",
-    "audits of a memo",
+# Occurrences that all seeds together must include, or the test would prove nothing.
+REQUIRED = (
+    "attempts failed",
     "batches refused in part",
-    "calls executed after they were given up",
+    "calls executed after their timeout",
     "calls lost before execution",
     "conflicts",
     "events acknowledged",
     "events deleted",
     "failovers",
-    "memos damaged",
-    "memos read",
-    "memos refused",
-    "memos stored",
     "merged events found",
     "merges",
-    "models swapped",
+    "models switched",
     "replies lost",
-    "tries failed",
+    "results",
+    "snapshots audited",
+    "snapshots damaged",
+    "snapshots read",
+    "snapshots refused",
+    "snapshots stored",
     "users deleted",
     "workers killed",
-    "workers stopped for a while",
+    "workers paused",
 )
 
 
-def test_no_seed_loses_or_doubles_an_event_or_makes_an_answer_wrong() -> None:
+def test_no_seed_loses_or_duplicates_an_event_or_returns_a_wrong_result() -> None:
     seeds = times(1_000, 10_000)
     counts: Counter[str] = Counter()
-    wrong: dict[int, list[str]] = {}
+    violations: dict[int, list[str]] = {}
     for seed in range(seeds):
         outcome = simulate(seed)
         counts += outcome.counts
-        if outcome.wrong:
-            wrong[seed] = outcome.wrong
-    report("simulated kills, swaps, failovers and calls that go wrong", seeds=f"0 to {seeds - 1}", **counts)
-    again = f"python -m tests.faults.simulation {min(wrong, default='')}"
-    assert not wrong, f"{len(wrong)} seeds fail; one of them again: {again}\n{wrong}"
-    assert [what for what in MET if counts[what] < seeds // 100] == []
+        if outcome.violations:
+            violations[seed] = outcome.violations
+    report("simulated kills, switches, failovers and faulty calls", seeds=f"0 to {seeds - 1}", **counts)
+    again = f"python -m tests.faults.simulation {min(violations, default='')}"
+    assert not violations, f"{len(violations)} seeds fail; to repeat one: {again}\n{violations}"
+    assert [name for name in REQUIRED if counts[name] < seeds // 100] == []
 
 
 @pytest.mark.parametrize(
     ("mutant", "expected"),
     [
         (NoDedupe, "duplicated"),
-        (NoSequenceComparison, "shorter memo"),
-        (NoGenerationComparison, "wrong answer"),
-        (NoModelComparison, "memos were found damaged"),
-        (NoModelComparisonAtAll, "wrong answer"),
+        (NoSequenceComparison, "shorter snapshot"),
+        (NoGenerationComparison, "wrong result"),
+        (NoModelComparison, "damaged snapshots were found"),
+        (NoModelComparisonAtAll, "wrong result"),
     ],
 )
-def test_without_one_of_the_checks_some_seed_fails(mutant: type[ModelStore], expected: str) -> None:
+def test_store_without_one_of_the_checks_fails_some_seed(mutant: type[ReferenceStore], expected: str) -> None:
     for seed in range(1_000):
-        if any(expected in what for what in simulate(seed, mutant).wrong):
+        if any(expected in violation for violation in simulate(seed, mutant).violations):
             return
-    pytest.fail(f"no seed notices what {mutant.__name__} lacks")
+    pytest.fail(f"no seed detects the check that {mutant.__name__} lacks")
 
 
-def test_a_seed_takes_the_same_course_in_another_process(capsys: pytest.CaptureFixture[str]) -> None:
+def test_seed_has_the_same_outcome_in_another_process(capsys: pytest.CaptureFixture[str]) -> None:
     main(8)
     command = [sys.executable, "-m", "tests.faults.simulation", "8"]
     root = Path(__file__).parents[2]
-    there = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=False)
-    assert (there.returncode, there.stdout) == (0, capsys.readouterr().out)
+    other = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    assert (other.returncode, other.stdout) == (0, capsys.readouterr().out)

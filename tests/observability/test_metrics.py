@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from service.observability.metrics import PrometheusMeter
+from service.observability.metrics import HttpMetrics, PrometheusMeter
 from tests.api.app_harness import AppHarness
-from tests.core.fakes import MemoryStore
+from tests.core.memory_store import MemoryStore
 
 
 def test_labels_never_hold_text_from_clients(harness: AppHarness) -> None:
@@ -29,7 +30,7 @@ def test_labels_never_hold_text_from_clients(harness: AppHarness) -> None:
         '{method="GET",route="/v1/users/{user_id}/recommendations",status="200"} 2.0',
         'recblr_http_request_seconds_count{method="GET",route="unmatched",status="404"} 1.0',
         "recblr_http_requests_in_progress 1.0",
-        'recblr_store_seconds_count{operation="visit"} 4.0',
+        'recblr_store_seconds_count{operation="append_and_read"} 4.0',
         'recblr_model_info{version="v1"} 1.0',
         "recblr_replay_events_count 4.0",
         "recblr_cold_starts_total 0.0",
@@ -47,8 +48,8 @@ def test_failed_append_is_counted(tmp_path: Path) -> None:
     store.down = True
     harness.refused(503, harness.post("/v1/events", json={"user_id": "u", "item_id": "1"}))
     page = harness.get("/metrics").text
-    assert 'recblr_store_failures_total{operation="visit"} 1.0' in page
-    assert 'recblr_store_seconds_count{operation="visit"} 2.0' in page
+    assert 'recblr_store_errors_total{operation="append_and_read"} 1.0' in page
+    assert 'recblr_store_seconds_count{operation="append_and_read"} 2.0' in page
     harness.close()
 
 
@@ -69,3 +70,34 @@ def test_reload_replaces_model_version(harness: AppHarness) -> None:
     page = harness.get("/metrics").text
     assert 'recblr_model_info{version="v9"} 1.0' in page
     assert 'version="v1"' not in page
+
+
+def test_requests_are_counted_by_route_method_and_status() -> None:
+    registry = CollectorRegistry()
+    metrics = HttpMetrics(registry)
+    for method, status in (("GET", 200), ("GET", 200), ("GET", 404), ("BREW", 405)):
+        metrics.request_started()
+        metrics.request_finished("/v1/model", method, status, 0.25)
+
+    def count(method: str, status: str) -> float | None:
+        labels = {"route": "/v1/model", "method": method, "status": status}
+        return registry.get_sample_value("recblr_http_request_seconds_count", labels)
+
+    assert (count("GET", "200"), count("GET", "404")) == (2, 1)
+    assert (count("other", "405"), count("BREW", "405")) == (1, None)
+
+
+def test_request_is_in_progress_until_finished() -> None:
+    registry = CollectorRegistry()
+    metrics = HttpMetrics(registry)
+    metrics.request_started()
+    metrics.request_started()
+    metrics.request_finished("/healthz", "GET", 200, 0.001)
+    assert registry.get_sample_value("recblr_http_requests_in_progress") == 1
+
+
+def test_rate_limited_requests_are_counted_by_position_of_key() -> None:
+    registry = CollectorRegistry()
+    metrics = HttpMetrics(registry)
+    metrics.rate_limited(2)
+    assert registry.get_sample_value("recblr_rate_limited_total", {"key": "2"}) == 1

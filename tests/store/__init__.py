@@ -1,5 +1,8 @@
 import pytest
 
-# Their assertions explain themselves only if rewritten, which by default is done for test_*.py alone.
-for _module in ("backends", "contract_log", "contract_snapshots", "contract_removal", "random_operations"):
+# Detailed assertion messages need a rewrite of the module, which pytest does by itself for test_*.py only.
+for _module in (
+    *("backends", "random_operations", "contract_log", "contract_snapshots", "contract_merge"),
+    *("contract_records", "contract_deletion", "contract_retention"),
+):
     pytest.register_assert_rewrite(f"tests.store.{_module}")

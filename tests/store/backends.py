@@ -1,4 +1,4 @@
-"""What the contract's tests need of a backend beside the contract: to look and to reach behind it."""
+"""Backends under test: opening a store, and looking behind it."""
 
 from __future__ import annotations
 
@@ -24,28 +24,30 @@ TABLES = ("users", "events", "snapshots", "merges", "deletions", "records")
 
 
 class Backend(Protocol):
+    """A backend of the contract's tests."""
+
     url: str
 
     async def open(self, keep: int = 1000, days: int | None = None) -> Store: ...
 
     def contents(self) -> str:
-        """Everything that is stored, under whatever name, as text."""
+        """Everything that is stored, as text."""
         ...
 
     def deletions(self, user_id: str) -> int:
-        """The count of deletions that covers the user."""
+        """The counter of deletions that covers the user."""
         ...
 
     def plant_cursor(self, user_id: str, version: str, applied: int) -> None:
-        """Make a stored memo claim another cursor."""
+        """Change the sequence of a stored snapshot."""
         ...
 
     def make_older(self, user_id: str, seconds: float) -> None:
-        """Make the user's events have come so much earlier."""
+        """Move the arrival of the user's events back in time."""
         ...
 
     def check(self) -> None:
-        """Fail unless what is stored agrees with itself."""
+        """Fail unless all that is stored is consistent."""
         ...
 
 
@@ -86,7 +88,7 @@ class SqliteBackend:
 
 
 class RedisBackend:
-    """`url` is how the store reaches the server, if not by its own address."""
+    """A Redis server, which the store reaches at `url`."""
 
     def __init__(
         self, server: RedisServer, timeout: float = TIMEOUT_SECONDS, url: str | None = None, min_replicas: int = 0
@@ -131,7 +133,7 @@ class RedisBackend:
                 client.lset(log, index, pack_entry(client, log, fields, f"{fields.append_id}@{arrived}"))
 
     def check(self) -> None:
-        """The streams hold exactly what the logs hold, and the hashes no event id more."""
+        """Streams hold the events of the logs, hashes their ids."""
         with self.client() as client:
             logged, streamed, known_ids = set(), set(), set()
             for key in client.scan_iter(match="*:log:*"):

@@ -1,4 +1,4 @@
-"""Short forms of the store's calls."""
+"""Shorthands for calls of a store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def sequences(events: Sequence[Event]) -> list[int]:
 
 
 async def append_and_read_all(store: Store, requests: Sequence[AppendAndRead]) -> list[LogView]:
-    """One round trip of which nothing may fail: the first failure is raised."""
+    """Run one batch and raise the first failure."""
     views: list[LogView] = []
     for found in await store.append_and_read(requests):
         if isinstance(found, StoreUnavailable):
@@ -43,7 +43,7 @@ async def put(
     store: Store,
     user_id: str,
     applied: int,
-    blob: bytes = b"memo",
+    blob: bytes = b"snapshot",
     *,
     version: str = V,
     generation: str | None = None,

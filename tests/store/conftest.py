@@ -15,20 +15,20 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session")
 def shared_redis() -> Iterator[RedisServer]:
-    """One server for the tests that leave it running; they empty it before they begin."""
+    """A server for tests that do not stop it."""
     with RedisServer() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def shared_cluster() -> Iterator[ClusterServers]:
-    """One cluster for the tests that leave it as it is."""
+    """A cluster for tests that leave it unchanged."""
     with ClusterServers() as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def shared_sentinels() -> Iterator[SentinelServers]:
-    """A primary and a replica that stay in their roles."""
+    """A primary and a replica that keep their roles."""
     with SentinelServers() as servers:
         yield servers

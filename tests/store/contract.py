@@ -1,4 +1,7 @@
-"""What every store must do. Each backend's tests inherit this suite and supply a `backend` fixture."""
+"""Contract of every store: the suite that each backend's tests inherit.
+
+They supply a `backend` fixture.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ import pytest
 
 from service.core.ports import Store
 from tests.store.backends import Backend
+from tests.store.contract_deletion import DeletionContract
 from tests.store.contract_log import LogContract
 from tests.store.contract_merge import MergeContract
 from tests.store.contract_records import RecordsContract
-from tests.store.contract_removal import RemovalContract
+from tests.store.contract_retention import RetentionContract
 from tests.store.contract_snapshots import SnapshotContract
 
 
-class StoreContract(LogContract, SnapshotContract, MergeContract, RecordsContract, RemovalContract):
+class StoreContract(
+    LogContract, SnapshotContract, MergeContract, RecordsContract, DeletionContract, RetentionContract
+):
     @pytest.fixture
     async def store(self, backend: Backend) -> AsyncIterator[Store]:
         store = await backend.open()

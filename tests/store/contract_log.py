@@ -1,4 +1,4 @@
-"""What every store must do with events."""
+"""Contract of every store: appending and reading events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.store.calls import V, append, append_and_read_all, new, put, read, se
 
 
 class LogContract:
-    async def test_an_unknown_user_is_empty(self, store: Store) -> None:
+    async def test_unknown_user_has_no_events(self, store: Store) -> None:
         assert await read(store, "u") == LogView("", 0, 0, None, ())
         assert await read(store, "u", None) == LogView("", 0, 0, None, ())
         assert await store.history("u", None, 10) is None
@@ -22,7 +22,7 @@ class LogContract:
         assert await store.delete_user("u") == 0
         assert not await put(store, "u", 0, generation="")
 
-    async def test_an_append_comes_back_whole(self, store: Store) -> None:
+    async def test_append_returns_the_events_as_appended(self, store: Store) -> None:
         view = await append(store, "u", new("a", "id-1", 1.5), new("b", None, 2.5))
         assert view.appended == (Appended(1, False), Appended(2, False))
         assert view.pending == (Event(1, "a", 1.5, "id-1"), Event(2, "b", 2.5, "seq-2"))
@@ -31,29 +31,29 @@ class LogContract:
         again = await read(store, "u")
         assert again == LogView(view.generation, 2, 0, None, view.pending)
 
-    async def test_no_visits_give_no_snapshots(self, store: Store) -> None:
+    async def test_empty_batches_return_empty_lists(self, store: Store) -> None:
         assert await store.append_and_read([]) == []
         assert await store.put_snapshots([]) == []
 
-    async def test_a_visit_without_events_changes_nothing(self, store: Store, backend: Backend) -> None:
+    async def test_read_writes_nothing(self, store: Store, backend: Backend) -> None:
         await append(store, "u", new("a", "id-1"))
         before = backend.contents()
         await append_and_read_all(store, [AppendAndRead("u", V), AppendAndRead("v", V), AppendAndRead("u", None)])
         assert backend.contents() == before
 
-    async def test_a_duplicate_answers_as_the_first_time(self, store: Store) -> None:
+    async def test_duplicate_event_id_returns_first_sequence(self, store: Store) -> None:
         await append(store, "u", new("a", "id-1"), new("b", "id-2"))
         view = await append(store, "u", new("a", "id-1"))
         assert view.appended == (Appended(1, True),)
         assert (view.sequence, len(view.pending)) == (2, 2)
 
-    async def test_another_payload_under_the_same_id_conflicts(self, store: Store) -> None:
+    async def test_event_id_with_another_payload_conflicts(self, store: Store) -> None:
         await append(store, "u", new("z"), new("a", "id-1"))
         view = await append(store, "u", new("b", "id-1"), new("c", "id-2"), new("a", "id-1", 9.0))
         assert view.appended == (Conflict(2), Appended(3, False), Conflict(2))
         assert [event.item_id for event in view.pending] == ["z", "a", "c"]
 
-    async def test_duplicates_and_conflicts_within_one_visit(self, store: Store) -> None:
+    async def test_duplicates_and_conflicts_within_one_request_are_found(self, store: Store) -> None:
         view = await append(store, "u", new("a", "x"), new("a", "x"), new("b", "x"), new("a"), new("a"))
         assert view.appended == (
             Appended(1, False),
@@ -63,11 +63,11 @@ class LogContract:
             Appended(3, False),
         )
 
-    async def test_users_do_not_share_event_ids(self, store: Store) -> None:
+    async def test_two_users_may_use_the_same_event_id(self, store: Store) -> None:
         await append(store, "u", new("a", "x"))
         assert (await append(store, "v", new("b", "x"))).appended == (Appended(1, False),)
 
-    async def test_visits_to_one_user_in_one_batch_run_in_order(self, store: Store) -> None:
+    async def test_requests_of_one_user_in_a_batch_run_in_order(self, store: Store) -> None:
         requests = [AppendAndRead(f"u{n % 2}", V, (new(f"i{n}", f"id-{n}"),)) for n in range(20)]
         requests += [AppendAndRead("u0", V), AppendAndRead("u1", V, (new("again", "id-1"),))]
         views = await append_and_read_all(store, requests)
@@ -77,7 +77,7 @@ class LogContract:
         assert views[20].pending == views[18].pending
         assert views[21].appended == (Conflict(1),)
 
-    async def test_concurrent_writers_agree_on_one_log(self, store: Store, backend: Backend) -> None:
+    async def test_concurrent_writers_get_one_log_without_gaps(self, store: Store, backend: Backend) -> None:
         other = await backend.open()
 
         async def write(writer: int) -> list[LogView]:
@@ -96,7 +96,7 @@ class LogContract:
             assert mine == [f"{writer}-{n}" for n in range(8)]
         await other.close()
 
-    async def test_one_event_sent_by_many_at_once_is_appended_once(self, store: Store, backend: Backend) -> None:
+    async def test_event_sent_concurrently_is_appended_once(self, store: Store, backend: Backend) -> None:
         other = await backend.open()
         sent = [append(through, "u", new("a", "x")) for through in (store, other) for _ in range(16)]
         outcomes = [view.appended[0] for view in await asyncio.gather(*sent)]
@@ -121,7 +121,7 @@ class LogContract:
             "🙂" * 256,
         ],
     )
-    async def test_ids_are_any_text(self, store: Store, backend: Backend, text: str) -> None:
+    async def test_ids_may_be_any_text(self, store: Store, backend: Backend, text: str) -> None:
         await append(store, text, new(text, text), new("plain"))
         assert (await append(store, text, new(text, text), new("b", text))).appended == (
             Appended(1, True),
@@ -137,13 +137,13 @@ class LogContract:
     @pytest.mark.parametrize(
         "time", [0.1, 1700000000.123456, 1 / 3, 1e308, 5e-324, -1.5, 0.0, 2.0**53 + 2, 1e15 + 0.5]
     )
-    async def test_timestamps_are_exact(self, store: Store, time: float) -> None:
+    async def test_timestamps_are_stored_exactly(self, store: Store, time: float) -> None:
         [event] = (await append(store, "u", new("a", None, time))).pending
         assert event.timestamp == time
         assert isinstance(event.timestamp, float)
         assert (await append(store, "u", new("a", "x", time), new("a", "x", time))).appended[1] == Appended(2, True)
 
-    async def test_history_pages_backwards(self, backend: Backend) -> None:
+    async def test_history_returns_pages_from_the_newest_on(self, backend: Backend) -> None:
         store = await backend.open(keep=8)
         await append(store, "u", *(new(f"i{n}", f"id-{n}" if n % 2 else None) for n in range(1, 11)))
         for event_id in ("seq-4", "id-7", "id-9"):
@@ -161,21 +161,21 @@ class LogContract:
                 assert (page.kept, sequences(page.events)) == (5, below[-limit:])
         await store.close()
 
-    async def test_nothing_is_lost_by_closing(self, backend: Backend) -> None:
+    async def test_reopened_store_has_everything(self, backend: Backend) -> None:
         first = await backend.open()
         written = await append(first, "u", *(new(f"i{n}", f"id-{n}") for n in range(20)))
-        assert await put(first, "u", 19, b"memo")
+        assert await put(first, "u", 19, b"snapshot")
         await first.close()
         second = await backend.open()
         view = await read(second, "u")
         assert (view.generation, view.snapshot, sequences(view.pending)) == (
             written.generation,
-            b"memo",
+            b"snapshot",
             [20],
         )
         assert (await append(second, "u", new("i3", "id-3"))).appended == (Appended(4, True),)
         assert (await read(second, "u", None)).pending == written.pending
         await second.close()
 
-    async def test_ping(self, store: Store) -> None:
+    async def test_ping_succeeds(self, store: Store) -> None:
         await store.ping()

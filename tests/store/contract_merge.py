@@ -1,4 +1,4 @@
-"""What every store must do when one user is merged into another."""
+"""Contract of every store: merging one user into another."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.store.calls import append, new, put, read, sequences
 
 
 class MergeContract:
-    async def test_events_stand_in_order_of_time(self, store: Store, backend: Backend) -> None:
+    async def test_merged_log_is_sorted_by_timestamp(self, store: Store, backend: Backend) -> None:
         old = await append(store, "u", new("a", "x", 1.0), new("c", None, 3.0), new("e", "y", 5.0))
         await append(store, "anon", new("b", "z", 2.0), new("d", None, 4.0), new("f", None, 6.0))
         assert await store.merge("u", "anon") == Merged(3, 0, 0, 8)
         view = await read(store, "u")
-        # What is displaced gets new numbers, and what has no id of its own a new name with it.
+        # Displaced events get new sequences, and so new ids if they have none of their own.
         assert view.pending == (
             Event(1, "a", 1.0, "x"),
             Event(4, "b", 2.0, "z"),
@@ -37,7 +37,7 @@ class MergeContract:
         assert (await append(store, "u", new("g"))).sequence == 9
         backend.check()
 
-    async def test_at_one_time_the_own_events_stand_first(self, store: Store) -> None:
+    async def test_equal_timestamps_put_the_users_own_events_first(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"))
         await append(store, "v", new("c"), new("d"))
         assert await store.merge("u", "v") == Merged(2, 0, 0, 4)
@@ -45,14 +45,14 @@ class MergeContract:
             *((1, "a"), (2, "b"), (3, "c"), (4, "d"))
         ]
 
-    async def test_a_log_that_was_out_of_order_is_put_in_order(self, store: Store, backend: Backend) -> None:
+    async def test_merge_sorts_a_log_that_was_out_of_order(self, store: Store, backend: Backend) -> None:
         await append(store, "u", new("late", None, 9.0), new("early", "x", 1.0))
         await append(store, "v", new("middle", None, 5.0))
         assert await store.merge("u", "v") == Merged(1, 0, 0, 5)
         assert [event.item_id for event in (await read(store, "u")).pending] == ["early", "middle", "late"]
         backend.check()
 
-    async def test_ids_of_both_are_known_afterwards(self, store: Store, backend: Backend) -> None:
+    async def test_event_ids_of_both_users_are_known_after_a_merge(self, store: Store, backend: Backend) -> None:
         await append(store, "u", new("a", "x", 2.0), new("b", "same", 3.0), new("c", "other", 4.0))
         await append(store, "v", new("b", "same", 3.0), new("d", "other", 0.0), new("e", "z", 1.0))
         assert await store.merge("u", "v") == Merged(1, 1, 1, 7)
@@ -63,7 +63,7 @@ class MergeContract:
         assert [event.item_id for event in view.pending] == ["e", "a", "b", "c"]
         backend.check()
 
-    async def test_no_memo_outlives_a_merge(self, store: Store) -> None:
+    async def test_merge_deletes_all_snapshots(self, store: Store) -> None:
         old = await append(store, "u", new("a"), new("b"))
         gone = await append(store, "v", new("c"))
         assert await put(store, "u", 2)
@@ -78,7 +78,7 @@ class MergeContract:
         assert await put(store, "u", 3, b"new")
         assert (await read(store, "u")).snapshot == b"new"
 
-    async def test_into_a_user_who_is_new(self, store: Store, backend: Backend) -> None:
+    async def test_merge_creates_an_unknown_target(self, store: Store, backend: Backend) -> None:
         await append(store, "v", new("b", "x", 2.0), new("a", None, 1.0))
         assert await store.merge("u", "v") == Merged(2, 0, 0, 2)
         assert [(e.sequence, e.item_id) for e in (await read(store, "u")).pending] == [(1, "a"), (2, "b")]
@@ -89,14 +89,16 @@ class MergeContract:
         assert set(found) == {"u"}
         backend.check()
 
-    async def test_of_a_user_who_is_unknown(self, store: Store, backend: Backend) -> None:
+    async def test_merge_of_unknown_user_returns_none_and_writes_nothing(
+        self, store: Store, backend: Backend
+    ) -> None:
         await append(store, "u", new("a"))
         before = backend.contents()
         assert await store.merge("u", "nobody") is None
         assert await store.merge("other", "nobody") is None
         assert backend.contents() == before
 
-    async def test_of_a_user_without_events(self, store: Store, backend: Backend) -> None:
+    async def test_merge_of_user_without_events_deletes_that_user(self, store: Store, backend: Backend) -> None:
         await append(store, "v", new("a"))
         assert await store.delete_event("v", "seq-1")
         assert await store.merge("u", "v") == Merged(0, 0, 0, 0)
@@ -104,7 +106,7 @@ class MergeContract:
         assert (await append(store, "u", new("b"))).appended == (Appended(1, False),)
         backend.check()
 
-    async def test_a_repetition_answers_as_the_first_time(self, store: Store, backend: Backend) -> None:
+    async def test_repeated_merge_returns_the_first_result(self, store: Store, backend: Backend) -> None:
         await append(store, "u", new("a", "x"))
         await append(store, "v", new("b"), new("a", "x"), new("c"))
         assert await store.merge("u", "v") == Merged(2, 1, 0, 3)
@@ -114,12 +116,12 @@ class MergeContract:
             assert await store.merge("u", "v") == Merged(2, 1, 0, 3, repeated=True)
         assert await read(store, "u") == before
         assert await store.merge("w", "v") is None
-        # Who begins anew under the old name is somebody who was not merged yet.
+        # A new user with the old id has not been merged yet.
         await append(store, "v", new("e"))
         assert await store.merge("u", "v") == Merged(1, 0, 0, 5)
         assert await store.merge("u", "v") == Merged(1, 0, 0, 5, repeated=True)
 
-    async def test_the_newest_merges_are_known(self, store: Store, backend: Backend) -> None:
+    async def test_results_of_the_newest_32_merges_are_kept(self, store: Store, backend: Backend) -> None:
         for n in range(34):
             await append(store, f"v{n}", new("a"))
             assert await store.merge("u", f"v{n}") == Merged(1, 0, 0, n + 1)
@@ -128,7 +130,7 @@ class MergeContract:
         assert sequences((await read(store, "u")).pending) == list(range(1, 35))
         backend.check()
 
-    async def test_a_user_who_goes_takes_what_is_known_of_merges(self, store: Store, backend: Backend) -> None:
+    async def test_removed_user_takes_its_merge_results_along(self, store: Store, backend: Backend) -> None:
         await append(store, "v", new("a", "gone-id"))
         await append(store, "gone-user", new("gone-item"))
         assert await store.merge("gone-user", "v")
@@ -139,7 +141,7 @@ class MergeContract:
         assert "gone" not in backend.contents()
         backend.check()
 
-    async def test_retention_keeps_the_newest_of_both(self, backend: Backend) -> None:
+    async def test_merge_keeps_the_newest_events_of_both(self, backend: Backend) -> None:
         store = await backend.open(keep=3)
         await append(store, "u", *(new(f"u{n}", f"u{n}", float(n)) for n in (2, 4, 6)))
         await append(store, "v", *(new(f"v{n}", f"v{n}", float(n)) for n in (3, 5)))
@@ -150,7 +152,7 @@ class MergeContract:
         assert (await append(store, "u", new("again", "u2"), new("v3", "v3"))).appended == (
             *(Appended(8, False), Appended(9, False)),
         )
-        # Nothing is displaced, and the oldest that stay where they are go.
+        # No event is displaced, and retention removes the oldest.
         await append(store, "w", new("w", None, 1.5), new("w", None, 100.0))
         await store.delete_user("u")
         await append(store, "u", new("a"), new("b"), new("c"))
@@ -161,7 +163,7 @@ class MergeContract:
         backend.check()
         await store.close()
 
-    async def test_exports_are_told_of_both_users(self, store: Store, backend: Backend) -> None:
+    async def test_merge_counts_as_deletion_for_both_users(self, store: Store, backend: Backend) -> None:
         await append(store, "u", new("a"))
         await append(store, "v", new("b"))
         before = backend.deletions("u"), backend.deletions("v")
@@ -169,8 +171,8 @@ class MergeContract:
         assert backend.deletions("u") > before[0]
         assert backend.deletions("v") > before[1]
 
-    async def test_writers_and_merges_at_the_same_time(self, store: Store, backend: Backend) -> None:
-        """Every event ends up in one log, once, also where a target is merged away while others bring it events."""
+    async def test_concurrent_appends_and_merges_keep_each_event_once(self, store: Store, backend: Backend) -> None:
+        """Even if a target is itself merged meanwhile."""
         other = await backend.open()
 
         async def write(user: str, through: Store) -> None:
@@ -179,7 +181,7 @@ class MergeContract:
 
         async def merge(user: str, source: str, through: Store) -> None:
             for _ in range(10):
-                with suppress(StoreUnavailable):  # others may get in the way again and again
+                with suppress(StoreUnavailable):  # other merges may get in the way too often
                     await through.merge(user, source)
 
         await asyncio.gather(

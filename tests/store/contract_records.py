@@ -1,4 +1,4 @@
-"""What every store must do with what belongs to no user: the list of users, and the notes."""
+"""Contract of every store: shared records, and the list of users."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.store.calls import append, new
 
 
 class RecordsContract:
-    async def test_every_user_is_listed(self, store: Store) -> None:
+    async def test_users_lists_every_user_once_or_more(self, store: Store) -> None:
         users = {f"user {n}" for n in range(50)} | {"", "a:user:b", "{3}:user:x", "Zoë", ">"}
         for user in users:
             await append(store, user, new("a"), new("b"))
@@ -24,10 +24,10 @@ class RecordsContract:
                 assert pages < 2000
             assert set(found) == users
 
-    async def test_a_store_without_users_lists_none(self, store: Store) -> None:
+    async def test_users_of_an_empty_store_is_empty(self, store: Store) -> None:
         assert await store.users("", 10) == ([], "")
 
-    async def test_a_note_is_replaced_by_whoever_knows_it(self, store: Store, backend: Backend) -> None:
+    async def test_record_is_replaced_only_if_it_has_the_expected_text(self, store: Store, backend: Backend) -> None:
         other = await backend.open()
         assert await store.records() == {}
         assert await store.compare_and_set("a", None, "one")
@@ -41,6 +41,6 @@ class RecordsContract:
         assert await other.records() == {"b": "more"}
         await other.close()
 
-    async def test_notes_are_no_users(self, store: Store) -> None:
+    async def test_users_does_not_list_records(self, store: Store) -> None:
         await store.compare_and_set("user", None, "text")
         assert await store.users("", 10) == ([], "")

@@ -1,4 +1,4 @@
-"""What every store must do with memos."""
+"""Contract of every store: snapshots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.store.calls import V, append, append_and_read_all, new, put, read, se
 
 
 class SnapshotContract:
-    async def test_a_memo_shortens_what_is_pending(self, store: Store) -> None:
+    async def test_snapshot_leaves_only_later_events_pending(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"), new("c"))
         assert await put(store, "u", 2, b"two")
         view = await append(store, "u", new("d"))
@@ -17,13 +17,13 @@ class SnapshotContract:
         without = await read(store, "u", None)
         assert (without.snapshot, sequences(without.pending)) == (None, [1, 2, 3, 4])
 
-    async def test_any_bytes_make_a_memo(self, store: Store) -> None:
+    async def test_snapshot_may_be_any_bytes(self, store: Store) -> None:
         await append(store, "u", new("a"))
         blob = bytes(range(256)) * 17
         assert await put(store, "u", 1, blob)
         assert (await read(store, "u")).snapshot == blob
 
-    async def test_only_a_longer_prefix_replaces_a_memo(self, store: Store) -> None:
+    async def test_only_a_longer_snapshot_replaces_a_stored_one(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"), new("c"))
         assert await put(store, "u", 2, b"two")
         assert not await put(store, "u", 1, b"one")
@@ -32,13 +32,13 @@ class SnapshotContract:
         assert await put(store, "u", 3, b"three")
         assert (await read(store, "u")).snapshot == b"three"
 
-    async def test_a_memo_beyond_the_log_is_refused(self, store: Store) -> None:
+    async def test_snapshot_beyond_the_log_is_refused(self, store: Store) -> None:
         await append(store, "u", new("a"))
         assert not await put(store, "u", 2)
         assert not await put(store, "u", 2, repair=True)
         assert (await read(store, "u")).snapshot is None
 
-    async def test_a_memo_of_another_history_is_refused(self, store: Store) -> None:
+    async def test_snapshot_of_another_generation_is_refused(self, store: Store) -> None:
         await append(store, "u", new("a"))
         assert not await put(store, "u", 1, generation="other")
         assert not await put(store, "u", 1, generation="")
@@ -46,7 +46,7 @@ class SnapshotContract:
         assert not await put(store, "nobody", 0, generation="other")
         assert (await read(store, "u")).snapshot is None
 
-    async def test_repair_replaces_whatever_stands(self, store: Store) -> None:
+    async def test_repair_replaces_a_longer_snapshot(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"))
         assert await put(store, "u", 2, b"damaged")
         assert await put(store, "u", 2, b"whole", repair=True)
@@ -55,20 +55,20 @@ class SnapshotContract:
         view = await read(store, "u")
         assert (view.snapshot, sequences(view.pending)) == (b"shorter", [2])
 
-    async def test_a_stored_cursor_beyond_the_log_counts_as_no_memo(self, store: Store, backend: Backend) -> None:
+    async def test_stored_snapshot_beyond_the_log_counts_as_absent(self, store: Store, backend: Backend) -> None:
         await append(store, "u", new("a"), new("b"))
         assert await put(store, "u", 2)
         backend.plant_cursor("u", V, 3)
         view = await read(store, "u")
         assert (view.snapshot, sequences(view.pending)) == (None, [1, 2])
-        # Nor does the log's growth by this very visit make it true.
+        # An append that makes the log long enough does not make the snapshot valid.
         view = await append(store, "u", new("c"))
         assert (view.snapshot, sequences(view.pending)) == (None, [1, 2, 3])
         backend.plant_cursor("u", V, 9)
         assert await put(store, "u", 3, b"rebuilt")
         assert (await read(store, "u")).snapshot == b"rebuilt"
 
-    async def test_model_versions_do_not_touch_each_other(self, store: Store) -> None:
+    async def test_model_versions_have_separate_snapshots(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"))
         assert await put(store, "u", 2, b"of 1", version="1")
         assert await put(store, "u", 1, b"of 2", version="2")
@@ -77,17 +77,17 @@ class SnapshotContract:
         assert (view.snapshot, sequences(view.pending)) == (b"of 2", [2])
         assert (await read(store, "u", "3")).snapshot is None
 
-    async def test_the_two_versions_first_written_last_are_kept(self, store: Store) -> None:
+    async def test_two_versions_with_the_newest_first_write_are_kept(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"))
         for version in "12":
             assert await put(store, "u", 1, version.encode(), version=version)
-        assert await put(store, "u", 2, b"1", version="1")  # no first write, so no younger for it
+        assert await put(store, "u", 2, b"1", version="1")  # not a first write: its order stays
         assert await put(store, "u", 1, b"3", version="3")
         assert [(await read(store, "u", version)).snapshot for version in "123"] == [None, b"2", b"3"]
-        assert await put(store, "u", 1, b"1", version="1")  # forgotten, so a first write again
+        assert await put(store, "u", 1, b"1", version="1")  # dropped before, so a first write again
         assert [(await read(store, "u", version)).snapshot for version in "123"] == [b"1", None, b"3"]
 
-    async def test_one_batch_of_memos(self, store: Store) -> None:
+    async def test_batch_returns_an_outcome_for_each_snapshot(self, store: Store) -> None:
         await append(store, "u", new("a"), new("b"))
         [view] = await append_and_read_all(store, [AppendAndRead("v", V, (new("a"),))])
         token = (await read(store, "u")).generation

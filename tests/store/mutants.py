@@ -1,4 +1,4 @@
-"""Stores that lack one of the checks, to see that the simulation notices."""
+"""Stores that each lack one check, to show that the tests notice."""
 
 from __future__ import annotations
 
@@ -6,57 +6,66 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from service.core.errors import SnapshotDamagedError
 from service.core.events import AppendAndRead, LogView, NewEvent, SnapshotPut
-from service.core.recommending.snapshots import SnapshotDamagedError, decode_snapshot, encode_snapshot
+from service.core.recommending.snapshots import decode_snapshot, encode_snapshot
 from tests.faults.simulation.engine import VERSIONS
-from tests.store.model import ModelStore
+from tests.store.reference_store import ReferenceStore
 
 
-class NoDedupe(ModelStore):
-    """Appends an event that stands in the log already."""
+class NoDedupe(ReferenceStore):
+    """Appends an event again whose event id is in the log."""
 
     def _first(self, user: Any, event: NewEvent) -> None:
         return None
 
 
-class NoSequenceComparison(ModelStore):
-    """Stores a memo over a longer one, and one that reaches beyond the log."""
+class NoSequenceComparison(ReferenceStore):
+    """Stores a snapshot over a longer one, and one beyond the log."""
 
     def _shorter(self, user: Any, put: SnapshotPut) -> bool:
         return False
 
 
-class NoGenerationComparison(ModelStore):
-    """Stores a memo of a history that was edited or deleted meanwhile."""
+class NoGenerationComparison(ReferenceStore):
+    """Stores a snapshot of a log that was edited or deleted meanwhile."""
 
     def _edited(self, user: Any, put: SnapshotPut) -> bool:
         return False
 
 
-class NoAppendComparison(ModelStore):
-    """Stores a memo whose newest event a failover has undone, once another has its sequence."""
+class NoAppendComparison(ReferenceStore):
+    """Stores a snapshot with an event that a failover undid.
+
+    Another event has its sequence now.
+    """
 
     def _undone(self, user: Any, put: SnapshotPut) -> bool:
         return False
 
 
-class NoModelComparison(ModelStore):
-    """Keeps one memo for all models, and hands it to any; its name in the memo's checksum still speaks against it."""
+class NoModelComparison(ReferenceStore):
+    """Keeps one snapshot for all model versions.
 
-    def _slot(self, model_version: str | None) -> str:
+    The snapshot's checksum covers the version, so a reader still finds it damaged.
+    """
+
+    def _snapshot_key(self, model_version: str | None) -> str:
         return "any" if model_version else ""
 
 
 class NoModelComparisonAtAll(NoModelComparison):
-    """As before, and the checksum knows no model either."""
+    """Keeps one snapshot for all versions, valid for each of them."""
 
     def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView]:
         return [
-            _renamed(request, view) for request, view in zip(requests, super().append_and_read(requests), strict=True)
+            _resigned(request, view)
+            for request, view in zip(requests, super().append_and_read(requests), strict=True)
         ]
 
 
-def _renamed(request: AppendAndRead, view: LogView) -> LogView:
+def _resigned(request: AppendAndRead, view: LogView) -> LogView:
+    """A view whose snapshot is valid for the requested version."""
     if view.snapshot is None or request.model_version is None:
         return view
     for version in VERSIONS:

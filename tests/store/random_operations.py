@@ -1,4 +1,4 @@
-"""A state machine over the store's contract: random operations on a store and on its model, side by side."""
+"""Random operations on a store, compared with the reference store."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from service.core.events import AppendAndRead, LogView, NewEvent, SnapshotPut
 from service.core.ports import Store
 from tests.store.backends import Backend
 from tests.store.calls import append_and_read_all
-from tests.store.model import ModelStore
+from tests.store.reference_store import ReferenceStore
 
 KEEP = 4
 DAYS = 1
@@ -42,13 +42,16 @@ _events = st.builds(
     st.none() | _event_ids,
     st.just(0.0),
 )
-_visits = st.builds(AppendAndRead, _users, st.none() | _versions, st.lists(_events, max_size=6).map(tuple))
+_requests = st.builds(AppendAndRead, _users, st.none() | _versions, st.lists(_events, max_size=6).map(tuple))
 
 
 class StoreMachine(RuleBasedStateMachine):
-    """Users are named anew for each machine, so that many can follow each other on one store."""
+    """Compares a store with the reference store after every operation.
 
-    views = Bundle("snapshots")  # what visits have brought back, from the model: (user, snapshot)
+    Each machine adds a prefix of its own to the users' ids, so that many machines can use one store in turn.
+    """
+
+    views = Bundle("views")  # results of the reference store: (user, view)
 
     def __init__(
         self,
@@ -62,17 +65,17 @@ class StoreMachine(RuleBasedStateMachine):
         self._run = run
         self._store = store
         self._prefix = prefix
-        self._model = ModelStore(KEEP, DAYS)
-        self._real = {"": ""}  # which of the store's generations stands for which of the model's
-        self._appends = {"": ""}  # the same of appends; a store that is in one place only names none
+        self._reference = ReferenceStore(KEEP, DAYS)
+        self._real = {"": ""}  # the store's generation for each of the reference's
+        self._appends = {"": ""}  # the same for appends; SQLite names none
 
-    @rule(target=views, requests=st.lists(_visits, min_size=1, max_size=4))
+    @rule(target=views, requests=st.lists(_requests, min_size=1, max_size=4))
     def append_and_read(self, requests: list[AppendAndRead]) -> MultipleResults[tuple[str, LogView]]:
-        """Also with events that are duplicates or conflicts, and with more than are kept."""
+        """Includes duplicates, conflicts and more events than are kept."""
         requests = [request._replace(user_id=self._prefix + request.user_id) for request in requests]
-        expected = self._model.append_and_read(requests)
+        expected = self._reference.append_and_read(requests)
         for want, got in zip(expected, self._run(append_and_read_all(self._store, requests)), strict=True):
-            # A new name must stand for a new token, an old one for the same as ever.
+            # A new generation of the reference means a new one of the store, an old one the same as before.
             if want.generation not in self._real:
                 assert got.generation not in self._real.values()
                 self._real[want.generation] = got.generation
@@ -89,7 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
         repair=st.booleans(),
     )
     def put_snapshot(self, seen: tuple[str, LogView], version: str, beyond: int, blob: bytes, repair: bool) -> None:
-        """For any snapshot, however old: many are of another generation by now, or shorter than what is stored."""
+        """Puts snapshots of any age: many are outdated by now."""
         user_id, view = seen
         applied = max(0, view.sequence + beyond)
         newest = self._appends.get(view.newest, "")
@@ -100,19 +103,19 @@ class StoreMachine(RuleBasedStateMachine):
         )
         known = view.newest if newest else ""
         wanted = SnapshotPut(user_id, view.generation, version, applied, blob, repair, known)
-        assert got == self._model.put_snapshots([wanted])
+        assert got == self._reference.put_snapshots([wanted])
 
     @rule(user=_users, before=st.none() | st.integers(0, 20), limit=st.integers(1, 6))
     def history(self, user: str, before: int | None, limit: int) -> None:
         user_id = self._prefix + user
         got = self._run(self._store.history(user_id, before, limit))
-        assert got == self._model.history(user_id, before, limit)
+        assert got == self._reference.history(user_id, before, limit)
 
     @rule(user=_users, event_id=_event_ids | st.integers(0, 20).map(lambda number: f"seq-{number}"))
     def delete_event(self, user: str, event_id: str) -> None:
         user_id = self._prefix + user
         got = self._run(self._store.delete_event(user_id, event_id))
-        assert got == self._model.delete_event(user_id, event_id)
+        assert got == self._reference.delete_event(user_id, event_id)
 
     @rule(
         user=_users,
@@ -121,25 +124,25 @@ class StoreMachine(RuleBasedStateMachine):
         hours=st.sampled_from([5, 13, 25]),  # no sum of these is the limit itself
     )
     def remove(self, user: str, other: str, how: str, hours: int) -> None:
-        """One rule for all that ends a user: as one each they would crowd out the others."""
+        """One rule for all removals, so that they are not too frequent."""
         user_id, other_id = self._prefix + user, self._prefix + other
         if how == "delete":
-            assert self._run(self._store.delete_user(user_id)) == self._model.delete_user(user_id)
+            assert self._run(self._store.delete_user(user_id)) == self._reference.delete_user(user_id)
         elif how == "merge" and user != other:
-            assert self._run(self._store.merge(user_id, other_id)) == self._model.merge(user_id, other_id)
+            assert self._run(self._store.merge(user_id, other_id)) == self._reference.merge(user_id, other_id)
             assert self._run(self._store.finish_merges()) == 0
         elif how == "expire":
             self._older(user_id, 3600.0 * hours)
-            self._model.make_older(user_id, 3600.0 * hours)
-            assert self._run(self._store.expire([other_id])) == self._model.expire([other_id])
+            self._reference.make_older(user_id, 3600.0 * hours)
+            assert self._run(self._store.expire([other_id])) == self._reference.expire([other_id])
 
     def teardown(self) -> None:
-        """At the end everything is looked at, the memos of every model version too."""
+        """Compare all users, with the snapshots of every model version."""
         self.append_and_read([AppendAndRead(user, version) for user in USERS for version in (None, *VERSIONS)])
 
 
-def compare_with_model(backend: Backend, examples: int) -> None:
-    """Fail where the store and the model part; `backend` is left with the data of the examples."""
+def compare_with_reference(backend: Backend, examples: int) -> None:
+    """Fail if the store differs from the reference store."""
     with asyncio.Runner() as runner:
         store = runner.run(backend.open(KEEP, DAYS))
         try:
@@ -156,7 +159,7 @@ def run_machines(
     examples: int,
     *phases: Phase,
 ) -> None:
-    """So many machines one after the other, in these phases of Hypothesis; `store` keeps `KEEP` events for `DAYS`."""
+    """Run `examples` machines; `store` keeps `KEEP` events for `DAYS` days."""
     numbers = count()
     run_state_machine_as_test(
         lambda: StoreMachine(run, store, make_older, f"{next(numbers)}-"),

@@ -1,0 +1,1 @@
+"""Gated scan (BD-LRU): a reference in PyTorch, and Triton kernels."""

@@ -1,4 +1,4 @@
-"""Which implementation of the gated scan runs where."""
+"""Choice of the gated scan's implementation by device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ def gated_scan(
     lengths: Tensor | None = None,
     starts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The gated scan of `reference.py`: the Triton kernels on CUDA, the reference elsewhere."""
+    """Run the Triton kernels on CUDA, the reference elsewhere.
+
+    See `gated_scan_reference` for arguments and results.
+    """
     if x.is_cuda:
         from model.ops.gated_scan.autograd import gated_scan_triton
 

@@ -1,7 +1,7 @@
-"""The published code's way to run the recurrence, written from the paper, as the benchmark's reference.
+"""Gated scan of the published code, the benchmark's baseline.
 
-Gates as separate elementwise operations, sequences padded on the left to a power of two, channels moved before time,
-and a scan whose one program holds a whole sequence of one channel. Nothing but the benchmark uses it.
+Gates are separate elementwise operations, sequences are padded on the left to a power of two, channels are moved
+before time, and one program scans a whole sequence of one channel. Only the benchmark uses it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ def _scan_kernel(alpha_ptr, beta_ptr, h_ptr, T: tl.constexpr, REVERSE: tl.conste
 
 
 def _scan(alpha: Tensor, beta: Tensor, reverse: bool = False) -> Tensor:
-    """h_t = alpha_t h_{t-1} + beta_t over the last axis of (B, H, T), T a power of two."""
+    """Scan h_t = alpha_t h_{t-1} + beta_t over the last axis.
+
+    Its length is a power of two.
+    """
     h = torch.empty_like(beta)
     T = alpha.shape[-1]
     _scan_kernel[(alpha.numel() // T,)](alpha, beta, h, T=T, REVERSE=reverse, num_warps=max(1, min(16, T // 128)))
@@ -51,10 +54,13 @@ class _Scan(torch.autograd.Function):
 
 
 def gated_scan_published(x: Tensor, gates: Tensor, Lambda: Tensor) -> Tensor:
-    """h (B, T, H) from a zero state; x (B, T, H), gates (B, T, 2H), Lambda (H,)."""
+    """Return h (B, T, H) from a zero state.
+
+    x is (B, T, H), gates (B, T, 2H), Lambda (H,).
+    """
     T = x.shape[1]
     padding = (1 << (T - 1).bit_length()) - T
-    # Zeros stand for what the published code computes at its padding; with x = 0 they leave h at zero.
+    # Zero padding; with x = 0 the padded steps leave h at zero.
     x, gates = F.pad(x, (0, 0, padding, 0)), F.pad(gates, (0, 0, padding, 0))
     r, i = gates.chunk(2, dim=-1)
     alpha = torch.exp(-F.softplus(Lambda) * torch.sigmoid(r))

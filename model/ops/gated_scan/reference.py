@@ -1,4 +1,4 @@
-"""The specification of the gated scan: the paper's equations, one time step after the other.
+"""Reference of the gated scan: the paper's equations, step by step.
 
     a_t = exp(-softplus(Lambda) * sigmoid(r_t))
     h_t = a_t * h_{t-1} + sqrt(1 - a_t^2) * sigmoid(i_t) * x_t          (Liu et al. 2024, BD-LRU)
@@ -12,18 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Below it 1 - a^2 counts as this much: the square root's slope at 0 is infinite, and times 0 no number. Training does
-# go there, at Lambda = -86.
-SMALLEST = 1e-37
+# Lower bound of 1 - a^2 (decision 0045): the slope of the square root at 0 is infinite, so a gradient would be NaN.
+# Training reaches it at Lambda = -86.
+MIN_GATE = 1e-37
 
 
 def decay(r: Tensor, Lambda: Tensor) -> tuple[Tensor, Tensor]:
-    """`a` and `sqrt(1 - a^2)` for gate pre-activations `r` (..., H) and `Lambda` (H,).
+    """Return a and sqrt(1 - a^2).
 
-    1 - a^2 cancels for a near 1, so it is computed as -expm1(2 log a).
+    r (..., H) are pre-activations, Lambda is (H,).
+
+    1 - a^2 would lose digits for a near 1, so it is computed as -expm1(2 log a).
     """
     log_a = -F.softplus(Lambda) * torch.sigmoid(r)
-    return torch.exp(log_a), torch.sqrt((-torch.expm1(2 * log_a)).clamp(min=SMALLEST))
+    return torch.exp(log_a), torch.sqrt((-torch.expm1(2 * log_a)).clamp(min=MIN_GATE))
 
 
 def gated_scan_reference(
@@ -34,13 +36,20 @@ def gated_scan_reference(
     lengths: Tensor | None = None,
     starts: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """h at every step, and the final h.
+    """Return h at every step, and h after the last one.
 
-    x (B, T, H); gates (B, T, 2H), r then i, before their sigmoids; Lambda (H,); initial (B, H); lengths (B,) whole
-    numbers, None meaning T; starts (B, T) bool, True where another history begins, with h = 0 before it. Any
-    floating dtype; the arithmetic is float32, or float64 where the inputs are.
-    Returns h (B, T, H) and final (B, H), which is h after each sequence's last valid step. Steps at or after
-    `lengths` leave h as it is and take no gradient.
+    The arithmetic is float32, or float64 for float64 inputs.
+
+    Args:
+        x: inputs (B, T, H) of any floating dtype.
+        gates: pre-activations (B, T, 2H), r then i.
+        Lambda: decay parameter (H,).
+        initial: h before the first step (B, H).
+        lengths: valid steps of each sequence (B,); None: T. Later steps leave h as it is and take no gradient.
+        starts: (B, T) bool, True where another history begins, with h = 0 before it.
+
+    Returns:
+        h (B, T, H), and h after each sequence's last valid step (B, H).
     """
     kind = torch.float64 if x.dtype == torch.float64 else torch.float32
     x, gates, Lambda, h = x.to(kind), gates.to(kind), Lambda.to(kind), initial.to(kind)
@@ -50,7 +59,7 @@ def gated_scan_reference(
     if starts is not None:
         a = torch.where(starts[:, :, None], 0.0, a)
     steps = []
-    # Unbound, not indexed: the gradient of a[:, t] is a whole (B, T, H) of zeros but for one step, T times over.
+    # Unbound instead of indexed, because the gradient of each a[:, t] would be a full (B, T, H) tensor.
     for t, (a_t, b_t) in enumerate(zip(a.unbind(1), b.unbind(1), strict=True)):
         following = a_t * h + b_t
         h = following if lengths is None else torch.where((t < lengths)[:, None], following, h)

@@ -1,11 +1,12 @@
-"""Times the gated scan on a GPU against the published code's way and against the device's own copy rate.
+"""Benchmark of the gated scan on a GPU.
 
     python -m model.ops.gated_scan.scan_benchmark
 
-Prints a line for each shape, and JSON as the last line. Times are medians of runs, in milliseconds; with gradients
-they hold the host's time to launch where that is longer than the device's. The byte limit counts each input read once
-and each output written once, at the rate of a large copy measured in the same run: forward 4 numbers a step and
-channel (x, two gates, h), backward 8 (dh, x, two gates, h; dx, two dgates).
+Compares the kernels with the published code's method and with the device's copy rate. Prints a line per shape, and
+JSON as the last line. Times are medians in milliseconds; with gradients they include the host's launch time if that
+is longer than the device's. The byte limit is the time to read each input and write each output once, at the copy
+rate of the same run: 4 numbers per step and channel forward (x, two gates, h), 8 backward (dh, x, two gates, h; dx,
+two dgates).
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from triton.testing import do_bench
 from model.ops.gated_scan.dispatch import gated_scan
 from model.ops.gated_scan.published_baseline import gated_scan_published
 
-# The shapes of the project's targets (B, T, H), and one training step's.
+# Shapes (B, T, H) of the performance targets, and of a training step.
 SHAPES = ((2048, 200, 128), (64, 8192, 128), (184, 200, 128))
 _FORWARD, _BACKWARD = 4, 8
 
 
 def copy_rate() -> float:
-    """Bytes a second of a device-to-device copy of 1 GiB, read plus written."""
+    """Return bytes per second, read and written, of a large copy."""
     source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
     return 2 * source.numel() / (_median(lambda: target.copy_(source)) / 1e3)
 
 
 def measure(shape: tuple[int, int, int], rate: float) -> dict[str, Any]:
-    """Both implementations at one shape, float32, from the same inputs."""
+    """Measure both implementations at one shape in float32."""
     B, T, H = shape
     x = torch.randn(B, T, H, device="cuda", requires_grad=True)
     gates = torch.randn(B, T, 2 * H, device="cuda", requires_grad=True)
@@ -76,7 +77,7 @@ def _median(function: Callable[[], object]) -> float:
 
 
 def main() -> int:
-    """The command; returns its exit code."""
+    """Run the command; return its exit code."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     if not torch.cuda.is_available():
         sys.stderr.write("error: this benchmark needs a CUDA device\n")
@@ -90,7 +91,7 @@ def main() -> int:
             part = result[name]
             print(
                 f"{shape} {name:8} {part['ms']:.3f} ms, {part['over_limit']:.2f} x the byte limit, "
-                f"{part['speedup']:.1f} x faster than the published way"
+                f"{part['speedup']:.1f} x faster than the published method"
             )
     print(json.dumps({"device": torch.cuda.get_device_name(), "copy_bytes_per_second": rate, "scans": results}))
     return 0

@@ -1,0 +1,1 @@
+"""Softmax cross-entropy over the catalogue, full and with sampled negatives."""

@@ -1,7 +1,7 @@
-"""Full-softmax cross-entropy without keeping the logits: loss and gradients in one pass over chunks of positions.
+"""Cross-entropy with the full softmax, in chunks of positions.
 
-The logits of one chunk live at a time and are overwritten by their own gradients, so memory is bounded by the
-chunk whatever the catalogue's size is, and nothing is approximated.
+Loss and gradients take one pass. The logits of one chunk exist at a time and are overwritten by their gradients, so
+the chunk bounds the memory for any catalogue. Nothing is approximated.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 
 # Logits in one chunk: 2^28 are 512 MiB in bfloat16.
-CHUNK = 1 << 28
+CHUNK_LOGITS = 1 << 28
 
 
-class Shares(NamedTuple):
-    """What a position is to predict besides its target (Hinton et al. 2015), whose share is what these leave.
+class SoftLabels(NamedTuple):
+    """Probabilities from teachers (Hinton et al. 2015); the target has the rest.
 
-    items (N, K) rows of the table, distinct within a position; shares (N, K), at least 0, each row's sum at most 1.
+    items   (N, K) rows of the table, distinct within a position
+    shares  (N, K) probabilities; each position's sum is at most 1
     """
 
     items: Tensor
@@ -43,9 +44,9 @@ class _SoftmaxLoss(torch.autograd.Function):
         for begin in range(0, len(outputs), rows):
             part = slice(begin, begin + rows)
             o = outputs[part]
-            taught = None if items is None or shares is None else Shares(items[part], shares[part])
+            soft_labels = None if items is None or shares is None else SoftLabels(items[part], shares[part])
             logits = o @ table.T
-            losses.append(loss_and_gradient(logits, targets[part], scale[part], taught))
+            losses.append(loss_and_gradient(logits, targets[part], scale[part], soft_labels))
             doutputs.append(logits @ table)
             dtable += logits.T @ o
         ctx.save_for_backward(torch.cat(doutputs), dtable.to(table.dtype))
@@ -57,26 +58,28 @@ class _SoftmaxLoss(torch.autograd.Function):
         return doutputs * grads[0], dtable * grads[0], None, None, None, None, None
 
 
-def loss_and_gradient(logits: Tensor, targets: Tensor, scale: Tensor, taught: Shares | None = None) -> Tensor:
-    """Sum of the losses, each times its `scale` (N,); `logits` (N, V) becomes its gradient.
+def loss_and_gradient(
+    logits: Tensor, targets: Tensor, scale: Tensor, soft_labels: SoftLabels | None = None
+) -> Tensor:
+    """Return the sum of the losses, each times its `scale` (N,).
 
-    Targets of 0 count for nothing.
+    `logits` (N, V) are overwritten by their gradient. A target of 0 contributes nothing.
     """
     if logits.is_cuda:
         from model.ops.softmax.softmax_kernels import loss_and_gradient as fused
 
-        return fused(logits, targets, scale, taught)
+        return fused(logits, targets, scale, soft_labels)
     wanted, scale = targets[:, None], scale * (targets > 0)
     logits.sub_(logits.logsumexp(1, keepdim=True))
     losses = -logits.gather(1, wanted).squeeze(1)
     gradient_of_target = torch.full_like(wanted, -1, dtype=logits.dtype)
-    if taught is not None:
-        items, shares = taught.items.long(), taught.shares.to(logits.dtype)
+    if soft_labels is not None:
+        items, shares = soft_labels.items.long(), soft_labels.shares.to(logits.dtype)
         rest = 1.0 - shares.sum(1)
         losses = rest * losses - (shares * logits.gather(1, items)).sum(1)
         gradient_of_target = -rest[:, None]
     logits.exp_().scatter_add_(1, wanted, gradient_of_target)
-    if taught is not None:
+    if soft_labels is not None:
         logits.scatter_add_(1, items, -shares)
     logits.mul_(scale[:, None])
     return (losses * scale).sum()
@@ -87,17 +90,28 @@ def softmax_loss(
     table: Tensor,
     targets: Tensor,
     count: Tensor | None = None,
-    chunk: int = CHUNK,
+    chunk: int = CHUNK_LOGITS,
     weights: Tensor | None = None,
-    taught: Shares | None = None,
+    soft_labels: SoftLabels | None = None,
 ) -> Tensor:
-    """Mean cross-entropy over the positions that have a target, each times its weight (N,) where there are any.
+    """Return the mean cross-entropy over the positions that have a target.
 
-    outputs (N, D), table (V, D), targets (N,) rows of the table, 0 meaning no target; a scalar float32. `count` is
-    what the sum is divided by, None meaning the number of targets. Without weights and shares it equals
-    `F.cross_entropy(outputs @ table.T, targets, ignore_index=0)` to the rounding of the logits' dtype.
+    Without weights and soft labels the result equals `F.cross_entropy(outputs @ table.T, targets, ignore_index=0)`
+    to the rounding of the logits' dtype.
+
+    Args:
+        outputs: (N, D).
+        table: item vectors (V, D).
+        targets: rows of the table (N,); 0: no target.
+        count: divisor of the sum; None: the number of targets.
+        chunk: most logits that exist at a time.
+        weights: factor of each position's loss (N,).
+        soft_labels: probabilities of other items than the target.
+
+    Returns:
+        A float32 scalar.
     """
-    items, shares = (None, None) if taught is None else taught
+    items, shares = (None, None) if soft_labels is None else soft_labels
     result: Tensor = _SoftmaxLoss.apply(  # type: ignore[no-untyped-call]
         outputs, table, targets, scale_of(outputs, targets, count, weights), chunk, items, shares
     )
@@ -105,7 +119,7 @@ def softmax_loss(
 
 
 def scale_of(outputs: Tensor, targets: Tensor, count: Tensor | None, weights: Tensor | None) -> Tensor:
-    """By what each position's loss is multiplied (N,), so that their sum is the mean; see `softmax_loss`."""
+    """Return each position's factor (N,), so that the sum is the mean."""
     count = targets.count_nonzero() if count is None else count
     kind = torch.float64 if outputs.dtype == torch.float64 else torch.float32
     scale = (1.0 / count.clamp(min=1).to(kind)).expand(len(targets))

@@ -1,14 +1,14 @@
-"""Softmax cross-entropy over sampled negatives, for catalogues whose full softmax costs too much.
+"""Cross-entropy with sampled negatives, for large catalogues.
 
-The normaliser Z = sum_j exp(s_j) of a position with target t is estimated from negatives that all positions share:
+The normaliser Z = sum_j exp(s_j) of a position with target t is estimated from negatives shared by all positions:
 
-    Z' = exp(s_t) + sum over negatives j != t of exp(s_j - log(expected number of times that j is drawn))
+    Z' = exp(s_t) + sum over negatives j != t of exp(s_j - log(expected number of times that j is sampled))
 
-Z' is Z in expectation, so loss and gradient approach the full softmax's as the number of negatives grows (the logQ
-correction; Bengio and Senecal 2008). The target's own logit stays as it is and a negative that equals the target is
-left out: it is in the sum already. Half of the negatives are targets of the batch itself, which are drawn as often as
-items are popular; the other half are drawn from all items, so that one which nobody touched is pushed down too
-(Yang et al. 2020, "Mixed negative sampling").
+Z' is Z in expectation, so loss and gradient approach those of the full softmax as the number of negatives grows (the
+logQ correction; Bengio and Senecal 2008). The target's logit is not corrected, and a negative that equals the target
+is left out, because the sum contains the target already. Half of the negatives are targets of the batch, and so
+sampled by popularity. The other half are sampled from all items, so that items without events are trained too (Yang
+et al. 2020, "Mixed negative sampling").
 """
 
 from __future__ import annotations
@@ -19,34 +19,43 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.ops.softmax.full import CHUNK, loss_and_gradient, scale_of
+from model.ops.softmax.full import CHUNK_LOGITS, loss_and_gradient, scale_of
 
-# exp of it is 0 in every floating-point type, and unlike -inf it makes no NaN.
-_NEVER = -1e4
+# exp of it is 0 in every floating-point type, and unlike -inf it yields no NaN.
+_EXCLUDED = -1e4
 
 
 class Negatives:
-    """Draws negatives from torch's default generator; nothing waits for the device."""
+    """Sampler of negatives; never waits for the device.
+
+    It uses torch's default generator.
+    """
 
     def __init__(self, popularity: Tensor, count: int) -> None:
-        """Popularity (V,) is how often each row of the table is a target, on the device; row 0 is no item."""
+        """Prepare to sample `count` negatives per batch.
+
+        popularity (V,) counts how often each row of the table is a target; row 0 is not an item.
+        """
         self.count = count
         self._share = popularity.float() / popularity.sum()
 
     def draw(self, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (count,) and the logarithm of how often each was expected among them.
+        """Sample negatives for a batch of targets (N,).
 
-        targets (N,) are the batch's, 0 where there is none. Row 0 may be drawn; it was expected infinitely often, as
-        far as `sampled_softmax_loss` is concerned.
+        A target of 0 means that there is none.
+
+        Returns:
+            Rows (count,), and the logarithm of each row's expected number. Row 0 may be sampled; its expected number
+            is infinite, so that it contributes nothing.
         """
         items = len(self._share) - 1
-        here = self.count // 2
-        place = torch.randint(len(targets), (here,), device=targets.device)
-        anywhere = torch.randint(1, items + 1, (self.count - here,), device=targets.device)
-        from_batch = targets[place]
-        rows = torch.cat([from_batch, anywhere])
-        expected = from_batch.count_nonzero() * self._share[rows] + (self.count - here) / items
-        return rows, torch.where(rows > 0, expected.log(), -_NEVER)
+        in_batch = self.count // 2
+        positions = torch.randint(len(targets), (in_batch,), device=targets.device)
+        uniform = torch.randint(1, items + 1, (self.count - in_batch,), device=targets.device)
+        from_batch = targets[positions]
+        rows = torch.cat([from_batch, uniform])
+        expected = from_batch.count_nonzero() * self._share[rows] + (self.count - in_batch) / items
+        return rows, torch.where(rows > 0, expected.log(), -_EXCLUDED)
 
 
 class _SampledLoss(torch.autograd.Function):
@@ -70,7 +79,7 @@ class _SampledLoss(torch.autograd.Function):
         for o, p, t, s in zip(*(torch.split(part, n) for part in (outputs, positives, targets, scale)), strict=True):
             logits = o @ columns.T
             logits[:, :S] -= log_expected.to(logits.dtype)
-            logits[:, :S].masked_fill_(rows == t[:, None], _NEVER)
+            logits[:, :S].masked_fill_(rows == t[:, None], _EXCLUDED)
             logits[:, S] = (o * p).sum(1)
             losses.append(loss_and_gradient(logits, torch.where(t > 0, S, 0), s))
             own = logits[:, S:].clone()
@@ -91,17 +100,16 @@ def sampled_softmax_loss(
     targets: Tensor,
     negatives: tuple[Tensor, Tensor],
     count: Tensor | None = None,
-    chunk: int = CHUNK,
+    chunk: int = CHUNK_LOGITS,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean sampled-softmax cross-entropy over the positions that have a target, each times its weight if it has one.
+    """Return the mean cross-entropy with sampled negatives.
 
-    outputs (N, D), whose dtype the products are made in; table (V, D); targets (N,) rows of it, 0 meaning no target;
-    negatives as `Negatives.draw` gives them; `count`, weights and the result as in `softmax_loss`. At most `chunk`
-    logits live at a time.
+    Products have the dtype of `outputs`. `negatives` are from `Negatives.draw`; the other arguments and the result
+    are those of `softmax_loss`.
     """
     rows, log_expected = negatives
-    # One look-up, so that one gradient of the table's size is made.
+    # A single look-up, so that only one gradient of the table's size is created.
     found = F.embedding(torch.cat([rows, targets]), table).to(outputs.dtype)
     result: Tensor = _SampledLoss.apply(  # type: ignore[no-untyped-call]
         outputs,

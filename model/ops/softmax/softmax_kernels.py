@@ -1,4 +1,4 @@
-"""Softmax cross-entropy of rows of logits in Triton: the loss, and the gradient in the logits' own place."""
+"""Triton kernel of the softmax cross-entropy, which overwrites logits by gradients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-LARGEST_BLOCK = 8192
+MAX_BLOCK = 8192
 
 
 @triton.jit
@@ -21,11 +21,11 @@ def _kernel(
     V,
     K,
     BLOCK: tl.constexpr,
-    TAUGHT: tl.constexpr,
+    SOFT_LABELS: tl.constexpr,
 ):
-    """One row: an online log-sum-exp over blocks of the catalogue, then a second visit that writes gradients.
+    """Compute one row's loss with an online log-sum-exp, then write its gradients.
 
-    With TAUGHT (a power of two, from K on) the target has only what K other items leave it.
+    SOFT_LABELS is K rounded up to a power of two; 0: there are none, and the target has probability 1.
     """
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(targets_ptr + row)
@@ -42,37 +42,42 @@ def _kernel(
     norm = tl.sum(largest + tl.log(total), axis=0)
     rest = 1.0
     predicted = 0.0
-    if TAUGHT:
-        k = tl.arange(0, TAUGHT)
+    if SOFT_LABELS:
+        k = tl.arange(0, SOFT_LABELS)
         item = tl.load(items_ptr + row * K + k, k < K, 0)
         share = tl.load(shares_ptr + row * K + k, k < K, 0.0).to(tl.float32)
         predicted = tl.sum(share * tl.load(line + item).to(tl.float32), axis=0)
         rest = 1.0 - tl.sum(share, axis=0)
     wanted = tl.load(line + target).to(tl.float32)
     tl.store(losses_ptr + row, (norm - rest * wanted - predicted) * scale)
-    tl.debug_barrier()  # the logits above are read before their places are written
+    tl.debug_barrier()  # all logits above are read before any is overwritten
     for begin in range(0, V, BLOCK):
         column = begin + tl.arange(0, BLOCK)
         value = tl.load(line + column, column < V, -float("inf")).to(tl.float32)
         gradient = tl.exp(value - norm) - tl.where(column == target, rest, 0.0)
         tl.store(line + column, gradient * scale, column < V)
-    if TAUGHT:
+    if SOFT_LABELS:
         tl.debug_barrier()
         gradient = tl.load(line + item, k < K, 0.0).to(tl.float32) - share * scale
         tl.store(line + item, gradient, k < K)
 
 
 def loss_and_gradient(
-    logits: Tensor, targets: Tensor, scale: Tensor, taught: tuple[Tensor, Tensor] | None = None
+    logits: Tensor, targets: Tensor, scale: Tensor, soft_labels: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
-    """See `softmax_loss.loss_and_gradient`; logits (N, V) contiguous, float32 or bfloat16."""
+    """Run the kernel; see `full.loss_and_gradient`.
+
+    logits (N, V) are contiguous, float32 or bfloat16.
+    """
     N, V = logits.shape
     losses = torch.empty(N, dtype=torch.float32, device=logits.device)
-    block = min(LARGEST_BLOCK, triton.next_power_of_2(V))
-    items, shares = (targets, scale) if taught is None else (taught[0].contiguous(), taught[1].contiguous())
-    K = 0 if taught is None else items.shape[1]
+    block = min(MAX_BLOCK, triton.next_power_of_2(V))
+    items, shares = (
+        (targets, scale) if soft_labels is None else (soft_labels[0].contiguous(), soft_labels[1].contiguous())
+    )
+    K = 0 if soft_labels is None else items.shape[1]
     _kernel[(N,)](
         logits, targets, scale.contiguous(), items, shares, losses, V, K,
-        BLOCK=block, TAUGHT=triton.next_power_of_2(K) if K else 0, num_warps=8,
+        BLOCK=block, SOFT_LABELS=triton.next_power_of_2(K) if K else 0, num_warps=8,
     )  # fmt: skip
     return losses.sum()

@@ -1,4 +1,4 @@
-"""`evaluate`: leave-one-out metrics of a bundle."""
+"""Command `evaluate`: leave-one-out metrics of a bundle."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from model.training.cli import options as shared
 
 
-def add(commands: shared.Commands) -> None:
-    """Declare the subcommand."""
-    parser = shared.add_command(commands, "evaluate", "leave-one-out metrics of a bundle", run)
+def add(subparsers: shared.Subparsers) -> None:
+    """Add the subcommand."""
+    parser = shared.add_command(subparsers, "evaluate", "leave-one-out metrics of a bundle", run)
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
-    parser.add_argument("data", type=Path, help="events, as for train; items the bundle lacks are left out")
-    shared.add_device(parser)
+    parser.add_argument("data", type=Path, help="events, as for train; items that the bundle lacks are left out")
+    shared.add_device_option(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -23,9 +23,13 @@ def run(options: argparse.Namespace) -> None:
     from model.training.evaluation.bundle_loader import load_network
     from model.training.evaluation.leave_one_out import leave_one_out
 
-    network, bundle = load_network(options.bundle, shared.device_of(options))
+    network, bundle = load_network(options.bundle, shared.device_from(options))
     data = read_interactions(options.data, [item.item_id for item in bundle.items])
     ranks = leave_one_out(network, data)
-    # A model that was fitted once more to everything knows the answers: these are no test figures then.
-    about = {"version": bundle.version, "users": len(ranks.kept), "refit": bundle.training_data.get("refit", False)}
-    print(json.dumps(about | ranks.metrics()))
+    facts = {
+        "version": bundle.version,
+        "users": len(ranks.kept),
+        # A refit was trained on the test events too, so its figures are not a test.
+        "refit": bundle.training_data.get("refit", False),
+    }
+    print(json.dumps(facts | ranks.metrics()))

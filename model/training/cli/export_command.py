@@ -1,4 +1,4 @@
-"""`export`: the service's event log as Parquet files."""
+"""Command `export`: the service's event log as Parquet files."""
 
 from __future__ import annotations
 
@@ -10,17 +10,16 @@ from pathlib import Path
 from model.training.cli import options as shared
 
 
-def add(commands: shared.Commands) -> None:
-    """Declare the subcommand."""
-    parser = shared.add_command(
-        commands, "export", "bring a folder of Parquet files up to date with the service's event log", run
-    )
+def add(subparsers: shared.Subparsers) -> None:
+    """Add the subcommand."""
+    help_text = "bring a folder of Parquet files up to date with the service's event log"
+    parser = shared.add_command(subparsers, "export", help_text, run)
     parser.add_argument("state_url", help="the service's RECBLR_STATE_URL: sqlite:///path or redis://host:port/db")
-    parser.add_argument("out", type=Path, help="folder of the export; run again, it gets only what is new")
+    parser.add_argument("out", type=Path, help="folder of the export; a second run adds only new events")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print what was done as one JSON object."""
+    """Export, and print the figures as one JSON object."""
     from model.training.data.export import export_log
 
     print(json.dumps({"folder": str(options.out)} | asdict(export_log(options.state_url, options.out))))

@@ -1,4 +1,4 @@
-"""`import`: a checkpoint of the authors' published code becomes a bundle."""
+"""Command `import`: a checkpoint of the authors' published code as a bundle."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from pathlib import Path
 from model.training.cli import options as shared
 
 
-def add(commands: shared.Commands) -> None:
-    """Declare the subcommand."""
-    parser = shared.add_command(
-        commands, "import", "turn a checkpoint of the authors' published code (RecBole's .pth) into a bundle", run
-    )
-    parser.add_argument("checkpoint", type=Path, help="the .pth; it is read without executing anything in it")
+def add(subparsers: shared.Subparsers) -> None:
+    """Add the subcommand."""
+    help_text = "convert a checkpoint of the authors' published code (RecBole's .pth) to a bundle"
+    parser = shared.add_command(subparsers, "import", help_text, run)
+    parser.add_argument("checkpoint", type=Path, help="the .pth; nothing in it is executed")
     ids = parser.add_mutually_exclusive_group(required=True)
-    ids.add_argument("--items", type=Path, help="item ids, one a line, in order of the embedding's rows from row 1")
-    ids.add_argument("--inter", type=Path, help="the .inter it was trained on: ids in RecBole's order of appearance")
+    ids.add_argument("--items", type=Path, help="item ids, one per line, in order of the embedding's rows from row 1")
+    ids.add_argument("--inter", type=Path, help="the .inter of its training; ids in RecBole's order of appearance")
     parser.add_argument(
         "--min-user-events", type=int, default=0, help="with --inter: the lower end of user_inter_num_interval"
     )
@@ -27,11 +26,11 @@ def add(commands: shared.Commands) -> None:
     parser.add_argument(
         "--max-length", type=int, required=True, help="MAX_ITEM_LIST_LENGTH of its training (published: 200)"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; must not exist yet")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundle; it must not exist")
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write the bundle."""
+    """Write the bundle and print a summary as one JSON object."""
     from model.training.publishing.checkpoint_import import import_checkpoint, items_from_inter, items_from_text
 
     if options.items:

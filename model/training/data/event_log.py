@@ -1,29 +1,31 @@
-"""The service's event log as others may read it: this format is an interface, for the service is never imported.
+"""Read the service's event log from SQLite or Redis.
+
+The stored layout is an interface, because `model` never imports `service` (decision 0006).
+`service/store/sqlite/schema.py` and `service/store/redis/layout.py` write it.
 
 SQLite (`sqlite:///path`), one shard:
 
-    PRAGMA user_version         2
-    events                      id (one order over all users, never reused), user_id, sequence, item_id, timestamp,
-                                event_id (NULL: the client gave none)
-    deletions                   count; no row means 0
+    PRAGMA user_version     2
+    events                  id (one order over all users, never reused), user_id, sequence, item_id, timestamp,
+                            event_id (NULL if the client gave none)
+    deletions               count; 0 if there is no row
 
-Redis (`redis://…`), 64 shards, a user's events all in one of them:
+Redis (`redis://...`), 64 shards; all events of a user are in one of them:
 
-    {n}:stream                  a stream whose ids follow the order of arrival; fields format (1), user, seq, item,
-                                ts, event_id ("": the client gave none)
-    {n}:deletions               count; absent means 0
+    {n}:stream              stream in order of arrival, with the fields format (1), user, seq, item, ts,
+                            event_id ("" if the client gave none)
+    {n}:deletions           count; 0 if absent
 
-Events of a user stand in order of `sequence`. Retention removes the oldest without a trace. A deletion by a person
-raises the shard's count. So does a merge of two users, in the shards of both: what stood under the one is removed,
-and what that displaces under the other is removed and appended anew. `service/store/sqlite/schema.py` and
-`service/store/redis/layout.py` write what is read here.
+A user's events are in order of `sequence`. Retention removes the oldest events and leaves no trace. Deleting an event
+or a user increments the shard's count of deletions. Merging two users increments the counts of both shards, because
+it removes events of both and appends some of them again.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -34,13 +36,18 @@ from model.training.errors import DataError
 REDIS_SHARDS = 64
 _SQLITE_FORMAT = 2
 _STREAM_FORMAT = "1"
-_PATIENCE_SECONDS = 30.0
+_READ_TIMEOUT_SECONDS = 30.0
+_CONNECT_TIMEOUT_SECONDS = 5.0
 
+# Order of the events of one shard: the id of a SQLite row, or both parts of a Redis stream id; () is before all.
 Position = tuple[int, ...]
 
 
 class LoggedEvent(NamedTuple):
-    """One event. `event_id` is the one by which the service deletes it: `seq-N` where the client gave none."""
+    """One event of the log.
+
+    An event without a client's id has the `event_id` `seq-N`, which is also the service's name for it.
+    """
 
     user_id: str
     item_id: str
@@ -50,54 +57,77 @@ class LoggedEvent(NamedTuple):
 
 
 class EventLog(Protocol):
-    """An open log. Positions order a shard's events and mean nothing between shards; () stands before all."""
+    """An open event log.
 
-    name: str  # which log this is, without credentials
+    Attributes:
+        name: URL of the log without credentials.
+        shards: number of shards. Positions of different shards cannot be compared.
+    """
+
+    name: str
     shards: int
 
     def deletions(self, shard: int) -> int:
-        """How often an event or a user of the shard was deleted, or a user merged."""
+        """Return how many deletions and user merges have changed the shard."""
         ...
 
     def newest(self, shard: int) -> Position:
-        """The position last given out, whether or not its event still stands."""
+        """Return the position of the last event appended, removed or not."""
         ...
 
     def read(self, shard: int, after: Position, limit: int) -> tuple[list[LoggedEvent], Position]:
-        """At most `limit` events after a position, in order, and the position of the last of them."""
+        """Return the next events after a position, and the last one's position.
+
+        At most `limit` events, in order.
+        """
         ...
 
 
-@contextmanager
-def open_log(url: str) -> Iterator[EventLog]:
-    """The log at `url`, to be read only; raises `DataError`, also for what fails while it is open."""
+def open_log(url: str) -> AbstractContextManager[EventLog]:
+    """Open the event log at `url` for reading.
+
+    Raises:
+        DataError: the URL is malformed, there is no log, or reading it fails, also later while it is open.
+    """
     scheme = url.partition("://")[0]
     if scheme == "sqlite" and url.startswith("sqlite:///") and url != "sqlite:///":
-        path = Path(url.removeprefix("sqlite:///")).absolute()
-        if not path.is_file():
-            raise DataError(f"there is no event log {path}; correct the state URL")
-        try:
-            with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_PATIENCE_SECONDS)) as db:
-                yield _Sqlite(db, path)
-        except sqlite3.Error as error:
-            raise DataError(f"the event log {path} cannot be read: {error}") from None
-    elif scheme in ("redis", "rediss"):
-        try:
-            client = redis.Redis.from_url(
-                url, socket_timeout=_PATIENCE_SECONDS, socket_connect_timeout=5.0, decode_responses=True
-            )
-        except ValueError:
-            raise DataError("the Redis URL is malformed; write redis://[user:password@]host:port/0") from None
-        try:
-            with closing(client):
-                yield _Redis(client)
-        except (redis.RedisError, OSError) as error:
-            raise DataError(f"{_place(client)} cannot be read: {error}") from None
-    else:  # the rest of the URL may hold a password, so no part of it is repeated
-        raise DataError("the state URL must begin with sqlite:///, redis:// or rediss://")
+        return _open_sqlite(Path(url.removeprefix("sqlite:///")).absolute())
+    if scheme in ("redis", "rediss"):
+        return _open_redis(url)
+    # The message repeats no part of the URL, which may hold a password.
+    raise DataError("the state URL must begin with sqlite:///, redis:// or rediss://")
 
 
-class _Sqlite:
+@contextmanager
+def _open_sqlite(path: Path) -> Iterator[EventLog]:
+    if not path.is_file():
+        raise DataError(f"there is no event log {path}; correct the state URL")
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_READ_TIMEOUT_SECONDS)) as db:
+            yield _SqliteLog(db, path)
+    except sqlite3.Error as error:
+        raise DataError(f"the event log {path} cannot be read: {error}") from None
+
+
+@contextmanager
+def _open_redis(url: str) -> Iterator[EventLog]:
+    try:
+        client = redis.Redis.from_url(
+            url,
+            socket_timeout=_READ_TIMEOUT_SECONDS,
+            socket_connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+            decode_responses=True,
+        )
+    except ValueError:
+        raise DataError("the Redis URL is malformed; write redis://[user:password@]host:port/0") from None
+    try:
+        with closing(client):
+            yield _RedisLog(client)
+    except (redis.RedisError, OSError) as error:
+        raise DataError(f"{_name_of(client)} cannot be read: {error}") from None
+
+
+class _SqliteLog:
     shards = 1
 
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
@@ -125,11 +155,11 @@ class _Sqlite:
         return [LoggedEvent(*row[1:]) for row in rows], (rows[-1][0],) if rows else after
 
 
-class _Redis:
+class _RedisLog:
     shards = REDIS_SHARDS
 
     def __init__(self, client: redis.Redis) -> None:
-        self.name = _place(client)
+        self.name = _name_of(client)
         self._client = client
 
     def deletions(self, shard: int) -> int:
@@ -139,30 +169,30 @@ class _Redis:
         key = f"{{{shard}}}:stream"
         if not self._client.exists(key):
             return ()
-        return _position(cast(dict[str, str], self._client.xinfo_stream(key))["last-generated-id"])
+        return _parse_stream_id(cast(dict[str, str], self._client.xinfo_stream(key))["last-generated-id"])
 
     def read(self, shard: int, after: Position, limit: int) -> tuple[list[LoggedEvent], Position]:
         start = "({}-{}".format(*after) if after else "-"
         entries = cast(
             list[tuple[str, dict[str, Any]]], self._client.xrange(f"{{{shard}}}:stream", min=start, count=limit)
         )
-        for entry_id, f in entries:
-            if (found := f.get("format")) != _STREAM_FORMAT:
+        for entry_id, fields in entries:
+            if (found := fields.get("format")) != _STREAM_FORMAT:
                 raise DataError(
-                    f"entry {entry_id} of the event log has format {found}, and this release reads {_STREAM_FORMAT}"
+                    f"entry {entry_id} of the event log has format {found}, but this release reads {_STREAM_FORMAT}"
                 )
         events = [
             LoggedEvent(f["user"], f["item"], float(f["ts"]), int(f["seq"]), f["event_id"] or f"seq-{f['seq']}")
             for _, f in entries
         ]
-        return events, _position(entries[-1][0]) if entries else after
+        return events, _parse_stream_id(entries[-1][0]) if entries else after
 
 
-def _position(stream_id: str) -> Position:
+def _parse_stream_id(stream_id: str) -> Position:
     return tuple(int(part) for part in stream_id.split("-"))
 
 
-def _place(client: redis.Redis) -> str:
+def _name_of(client: redis.Redis) -> str:
     target = client.connection_pool.connection_kwargs
     if "path" in target:
         return f"redis at {target['path']}, database {target.get('db', 0)}"

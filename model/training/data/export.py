@@ -1,99 +1,94 @@
-"""The service's event log as a folder of Parquet files, brought up to date by each run.
+"""Export the service's event log to a folder of Parquet files.
 
-    export.json                       which log this is, and each shard's count of deletions when it was last read
-    shard-07-000001.parquet           events in order of arrival: user_id, item_id, timestamp, sequence, event_id
+A second run adds only what is new.
 
-A part carries the log's position after its last event in its own metadata and replaces its predecessor by a rename:
-events and position change in one step, so an export that is killed goes on where it stood and duplicates nothing, and
-the folder can be read at any time. A run that finds nothing new writes nothing.
+    export.json                   source of the export, and each shard's count of deletions when it was last read
+    shard-07-000001.parquet       events in order of arrival: user_id, item_id, timestamp, sequence, event_id
 
-What retention has trimmed from the log stays in the export. What a person deleted does not, and what a merge moved
-stands there once: when a shard's count of deletions has changed, or the log is not the one that was read (its
-positions end before ours), the shard's parts are removed and it is read from the start, so that it holds exactly what
-the log holds. At the end of a run the counts are looked at again.
+The metadata of a part holds the position of its last event in the log. A part grows by being replaced atomically, so
+events and position change together: a killed export resumes without duplicates, and the folder can be read at any
+time. A run without new events writes nothing.
+
+Events that retention removed from the log stay in the export. Deleted events do not: if a shard's count of deletions
+has changed, or the positions show that another log is read, the shard's parts are removed and the shard is read again
+from its start. The counts are checked once more at the end of a run.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet
 
 from model.training.data.event_log import EventLog, LoggedEvent, Position, open_log
+from model.training.data.export_files import ExportState, append_to_part, read_part_footer
 from model.training.errors import DataError
 
-PART_EVENTS = 1 << 17  # bounds memory: no more than this many events are held at a time
-_FORMAT = 1
-_BATCH = 10_000
-_PASSES = (
-    3  # with the second, a log that is edited while it is read; those who edit it all the time wait for a next run
-)
-_STATE = "export.json"
-_POSITION = b"recblr.position"
-_SCHEMA = pa.schema(
-    [
-        ("user_id", pa.string()),
-        ("item_id", pa.string()),
-        ("timestamp", pa.float64()),
-        ("sequence", pa.int64()),
-        ("event_id", pa.string()),
-    ]
-)
+MAX_PART_EVENTS = 1 << 17  # bounds the memory: at most this many events are held at a time
+_READ_BATCH_EVENTS = 10_000
+# The second pass follows deletions during the first; a log with deletions all the time waits for the next run.
+_MAX_PASSES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
-    """What a run did: events that the folder holds, events added, and shards that were read again."""
+class ExportResult:
+    """Figures of a run.
+
+    Attributes:
+        events: events that the folder holds now.
+        added: events that this run added.
+        reread: shards that were read again from their start.
+    """
 
     events: int
     added: int
     reread: int
 
 
-def export_log(url: str, folder: Path, part_events: int = PART_EVENTS) -> Exported:
-    """Bring `folder` up to date with the log at `url`; raises `DataError`.
+def export_log(url: str, folder: Path, part_events: int = MAX_PART_EVENTS) -> ExportResult:
+    """Bring an export up to date with the event log.
 
-    One run at a time has the folder. Parts hold at most `part_events` events.
+    Args:
+        url: state URL of the service.
+        folder: folder of the export; created if it does not exist.
+        part_events: largest number of events in a part.
+
+    Raises:
+        DataError: the log cannot be read, the folder holds something else, or another export uses it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder), open_log(url) as log:
-        state = _load_state(folder, log)
+    with _exclusive_lock(folder), open_log(url) as log:
+        state = ExportState.load(folder, log.name)
         added = reread = 0
         shards = list(range(log.shards))
-        for _ in range(_PASSES):
+        for _ in range(_MAX_PASSES):
             for shard in shards:
-                writer = _Shard(folder, shard, part_events)
-                # Counted before reading: a deletion that happens meanwhile changes what is compared next.
-                count, key = log.deletions(shard), str(shard)
-                position = writer.position
-                if count != state["deletions"].get(key, 0) or log.newest(shard) < position:
-                    reread += bool(position)
-                    writer.remove_all()
-                    _save_state(folder, state, key, count)
-                added += writer.follow(log)
-            # A merge that came meanwhile may have moved events to where they were read a second time.
-            shards = [n for n in range(log.shards) if log.deletions(n) != state["deletions"].get(str(n), 0)]
+                shard_export = _ShardExport(folder, shard, part_events)
+                # Read before the events: a deletion in the meantime is then found by the next comparison.
+                deletions = log.deletions(shard)
+                if deletions != state.deletions(shard) or log.newest(shard) < shard_export.position:
+                    reread += bool(shard_export.position)
+                    shard_export.remove_parts()
+                    state.save_deletions(shard, deletions)
+                added += shard_export.append_new_events(log)
+            # A user merge in the meantime can have moved events from a shard already read to one read later.
+            shards = [shard for shard in range(log.shards) if log.deletions(shard) != state.deletions(shard)]
             if not shards:
                 break
-    return Exported(sum(_rows(path) for path in folder.glob("*.parquet")), added, reread)
+    events = sum(read_part_footer(path).events for path in folder.glob("*.parquet"))
+    return ExportResult(events, added, reread)
 
 
-class _Shard:
+class _ShardExport:
     """The parts of one shard."""
 
     def __init__(self, folder: Path, shard: int, part_events: int) -> None:
         self._folder = folder
         self._shard = shard
-        self._limit = part_events
-        for leftover in folder.glob(f"shard-{shard:02d}-*.aside"):
+        self._part_events = part_events
+        for leftover in folder.glob(f"shard-{shard:02d}-*.temporary"):
             leftover.unlink()
 
     @property
@@ -102,111 +97,49 @@ class _Shard:
 
     @property
     def position(self) -> Position:
-        """The log's position after the last exported event."""
-        return _position_of(self._parts[-1]) if self._parts else ()
+        """Position in the log of the last exported event."""
+        return read_part_footer(self._parts[-1]).position if self._parts else ()
 
-    def remove_all(self) -> None:
-        """Newest first: what a kill leaves is a shorter export, and its own position says so."""
+    def remove_parts(self) -> None:
+        """Remove all parts, newest first.
+
+        A run that is killed meanwhile leaves a shorter export whose position is still true.
+        """
         for path in reversed(self._parts):
             path.unlink()
 
-    def follow(self, log: EventLog) -> int:
-        """Append what the log has beyond the parts; how many events that was."""
+    def append_new_events(self, log: EventLog) -> int:
+        """Append the events after the last exported one; return their number."""
         parts, added = self._parts, 0
-        number = len(parts)
-        held = _rows(parts[-1]) if parts else self._limit
-        position = self.position
+        number, position = len(parts), self.position
+        in_part = read_part_footer(parts[-1]).events if parts else self._part_events
         while True:
-            if held >= self._limit:
-                number, held = number + 1, 0
-            path = self._folder / f"shard-{self._shard:02d}-{number:06d}.parquet"
-            events, position = _gather(log, self._shard, position, self._limit - held)
+            if in_part >= self._part_events:
+                number, in_part = number + 1, 0
+            events, position = _read_events(log, self._shard, position, self._part_events - in_part)
             if not events:
                 return added
-            columns = zip(*events, strict=True)
-            table = pa.table([pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)], schema=_SCHEMA)
-            if held:  # a part that is not full grows, or each night would leave 64 more files
-                table = pa.concat_tables([_read_part(path), table])
-            _write_part(path, table, position)
+            path = self._folder / f"shard-{self._shard:02d}-{number:06d}.parquet"
+            append_to_part(path, events, position)
             added += len(events)
-            held += len(events)
+            in_part += len(events)
 
 
-def _gather(log: EventLog, shard: int, after: Position, limit: int) -> tuple[list[LoggedEvent], Position]:
+def _read_events(log: EventLog, shard: int, after: Position, limit: int) -> tuple[list[LoggedEvent], Position]:
     events: list[LoggedEvent] = []
     while len(events) < limit:
-        batch, after = log.read(shard, after, min(_BATCH, limit - len(events)))
+        batch, after = log.read(shard, after, min(_READ_BATCH_EVENTS, limit - len(events)))
         if not batch:
             break
         events += batch
     return events, after
 
 
-def _write_part(path: Path, table: pa.Table, position: Position) -> None:
-    aside = path.with_name(f"{path.name}.aside")
-    table = table.replace_schema_metadata({_POSITION: json.dumps(position).encode()})
-    with aside.open("wb") as file:
-        pyarrow.parquet.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def _read_part(path: Path) -> pa.Table:
-    return pyarrow.parquet.read_table(path, schema=_SCHEMA, partitioning=None)
-
-
-def _rows(path: Path) -> int:
-    return int(_footer(path).num_rows)
-
-
-def _position_of(path: Path) -> Position:
-    return tuple(json.loads((_footer(path).metadata or {})[_POSITION]))
-
-
-def _footer(path: Path) -> pyarrow.parquet.FileMetaData:
-    try:
-        footer = pyarrow.parquet.read_metadata(path)
-        json.loads((footer.metadata or {})[_POSITION])
-    except (OSError, ValueError, KeyError, pa.ArrowException):
-        raise DataError(f"{path} is not a part of an export; remove its folder and export again") from None
-    return footer
-
-
-def _load_state(folder: Path, log: EventLog) -> dict[str, Any]:
-    path = folder / _STATE
-    try:
-        state = json.loads(path.read_bytes())
-        if state["format"] != _FORMAT or not isinstance(state["deletions"], dict):
-            raise ValueError
-    except FileNotFoundError:
-        if any(folder.glob("*.parquet")):
-            raise DataError(f"{folder} holds other Parquet files; export to a folder of its own") from None
-        state = {"format": _FORMAT, "source": log.name, "deletions": {}}
-        _save_state(folder, state)
-    except (OSError, ValueError, KeyError, TypeError):
-        raise DataError(f"{path} is not the state of an export; remove its folder and export again") from None
-    if state["source"] != log.name:
-        raise DataError(f"{folder} holds the export of {state['source']}; export {log.name} to another folder")
-    return state  # type: ignore[no-any-return]
-
-
-def _save_state(folder: Path, state: dict[str, Any], shard: str | None = None, deletions: int = 0) -> None:
-    if shard is not None:
-        state["deletions"][shard] = deletions
-    aside = folder / f"{_STATE}.aside"
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(folder / _STATE)
-
-
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _exclusive_lock(folder: Path) -> Iterator[None]:
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise DataError(f"another export writes to {folder}; wait for it") from None
+            raise DataError(f"another export writes to {folder}; wait until it has finished") from None
         yield

@@ -1,6 +1,7 @@
-"""Interactions from files: who touched which item, in what order.
+"""User histories for training and evaluation.
 
-Order is by time, and within one timestamp by position in the file: never by item id, which would leak.
+A user's events are ordered by time, and events of equal time by position in the file. Ordering them by item id would
+leak the catalogue's order into the data.
 """
 
 from __future__ import annotations
@@ -14,21 +15,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from model.training.data.history_builder import Histories, blocks, roomy
-from model.training.data.readers import bad_row, read_chunks, wider_time
+from model.training.data.data_size import DataSize
+from model.training.data.disk_arrays import allocate
+from model.training.data.history_builder import HistoryBuilder, user_blocks
+from model.training.data.readers import describe_read_error, read_chunks, wider_timestamp_type
 from model.training.errors import DataError
 
-_EVENTS = 1 << 22  # counted at a time
+_COUNTED_EVENTS = 1 << 22  # at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """All histories, one after the other, each oldest first.
+    """Histories of all users, one after the other, each oldest first.
 
-    rows      (N,) int32, embedding row (1..V) of every event; user u's are rows[offsets[u]:offsets[u + 1]]
-    offsets   (U + 1,) int64
-    item_ids  V ids, that of row r at r - 1
-    user_ids  U ids
+    Attributes:
+        rows: (N,) int32, embedding row of every event, from 1 to V.
+        offsets: (U + 1,) int64; user u's events are rows[offsets[u]:offsets[u + 1]].
+        item_ids: V ids; row r belongs to item_ids[r - 1].
+        user_ids: U ids.
     """
 
     rows: NDArray[np.int32]
@@ -37,31 +41,36 @@ class Interactions:
     user_ids: Sequence[str]
 
     @property
+    def size(self) -> DataSize:
+        """Numbers of users, items and events."""
+        return DataSize(len(self.user_ids), len(self.item_ids), len(self.rows))
+
+    @property
     def lengths(self) -> NDArray[np.int64]:
-        """(U,) events of each user."""
+        """(U,) int64, number of events of each user."""
         return np.diff(self.offsets)
 
     def popularity(self) -> NDArray[np.int64]:
-        """(V + 1,) events of each row."""
+        """Count the events of each row: (V + 1,) int64."""
         counts = np.zeros(len(self.item_ids) + 1, np.int64)
-        for begin in range(0, len(self.rows), _EVENTS):
-            counts += np.bincount(self.rows[begin : begin + _EVENTS], minlength=len(counts))
+        for begin in range(0, len(self.rows), _COUNTED_EVENTS):
+            counts += np.bincount(self.rows[begin : begin + _COUNTED_EVENTS], minlength=len(counts))
         return counts
 
     def without_last(self, count: int) -> Interactions:
-        """Every history without its last `count` events (a shorter history becomes empty)."""
+        """Remove the last `count` events of every history; shorter histories become empty."""
         kept = np.maximum(self.lengths - count, 0)
         offsets = np.concatenate([[0], np.cumsum(kept)])
-        rows = roomy(np.dtype(np.int32), int(offsets[-1]))
-        for users, mine in blocks(self.offsets):
+        rows = allocate(np.dtype(np.int32), int(offsets[-1]))
+        for users, events in user_blocks(self.offsets):
             lengths = self.lengths[users]
-            position = np.arange(mine.start, mine.stop) - np.repeat(self.offsets[users], lengths)
+            position = np.arange(events.start, events.stop) - np.repeat(self.offsets[users], lengths)
             keep = position < np.repeat(kept[users], lengths)
-            rows[offsets[users.start] : offsets[users.stop]] = self.rows[mine][keep]
+            rows[offsets[users.start] : offsets[users.stop]] = self.rows[events][keep]
         return Interactions(rows, offsets, self.item_ids, self.user_ids)
 
     def summary(self) -> dict[str, Any]:
-        """What the bundle says of its training data."""
+        """Return the figures that a bundle's manifest records about its training data."""
         lengths = self.lengths
         return {
             "users": len(lengths),
@@ -73,30 +82,39 @@ class Interactions:
 
 
 def read_interactions(path: Path, item_ids: Sequence[str] | None = None) -> Interactions:
-    """Read `path` by its ending: .inter (RecBole), .csv, .parquet, otherwise `user item item …` lines.
+    """Read histories from a file of events or an export's folder.
 
-    A folder is read as the Parquet parts in it, by name; where these have a column `sequence`, as the export of the
-    service's log has, a user's events are in its order whatever their timestamps say. Tables need the columns user_id
-    and item_id, and timestamp unless their rows are in order of time. With
-    `item_ids` (a bundle's, in order of rows) events of other items are left out; without, rows follow the order
-    of first appearance. The events need not fit in memory: see `grouping`. Raises `DataError`.
+    The data may be larger than memory.
+
+    The suffix tells the format: .inter (RecBole), .csv or .parquet, and lines of `user item item ...` otherwise.
+    Tables need the columns user_id and item_id, and timestamp unless their rows are in order of time. A folder is
+    read as the Parquet files in it; if they have a column `sequence`, as the export of the service's log has, it
+    orders a user's events instead of the timestamps.
+
+    Args:
+        path: the file or folder.
+        item_ids: ids of a bundle's items in order of rows; events of other items are left out. None numbers the
+            items in order of their first event.
+
+    Raises:
+        DataError: the path cannot be read or holds no events.
     """
     try:
         try:
             return _collect(path, item_ids, None)
         except pa.ArrowInvalid as error:
-            if (wider := wider_time(error)) is None:
+            if (timestamp_type := wider_timestamp_type(error)) is None:
                 raise
-            return _collect(path, item_ids, wider)
+            return _collect(path, item_ids, timestamp_type)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(bad_row(path, error)) from None
+        raise DataError(describe_read_error(path, error)) from None
 
 
-def _collect(path: Path, item_ids: Sequence[str] | None, time_type: pa.DataType | None) -> Interactions:
-    histories = Histories(item_ids)
-    for chunk in read_chunks(path, time_type):
-        histories.add(chunk.users, chunk.items, chunk.order)
-    if not histories.events:
+def _collect(path: Path, item_ids: Sequence[str] | None, timestamp_type: pa.DataType | None) -> Interactions:
+    builder = HistoryBuilder(item_ids)
+    for chunk in read_chunks(path, timestamp_type):
+        builder.add(chunk.users, chunk.items, chunk.order)
+    if not builder.events:
         raise DataError(f"{path} holds no events")
-    found = histories.grouped()
-    return Interactions(found.rows, found.offsets, found.item_ids, found.user_ids)
+    histories = builder.build()
+    return Interactions(histories.rows, histories.offsets, histories.item_ids, histories.user_ids)

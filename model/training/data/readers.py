@@ -1,4 +1,7 @@
-"""Files of events as chunks of columns, so that a file larger than memory can be read."""
+"""Read files of events in chunks of columns.
+
+A file may therefore be larger than memory.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,23 @@ from numpy.typing import NDArray
 
 from model.training.errors import DataError
 
-_ROWS = 1 << 16  # of a Parquet file or of lines of sequences in a chunk
-_BYTES = 1 << 20  # of a text table; Arrow reads some 30 of them ahead
-_IDS = ("user_id", "item_id")
+_CHUNK_ROWS = 1 << 16  # of Parquet files and of lines of sequences
+_CSV_BLOCK_BYTES = 1 << 20  # Arrow reads some 30 blocks ahead
+_PARQUET_BUFFER_BYTES = 1 << 20
+_MAX_ERROR_CHARACTERS = 300
+_ID_COLUMNS = ("user_id", "item_id")
+_TIMESTAMP, _SEQUENCE = "timestamp", "sequence"
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some events, in the order of the file.
+    """A chunk of n events, in the order of the file.
 
-    users, items  (n,) ids, none of them null
-    order         (n,) what a user's events are in order of, int64 or float64; None: they are in order
-    times         (n,) float64 Unix seconds; only in what `read_export` gives
+    Attributes:
+        users: (n,) user ids, never null.
+        items: (n,) item ids, never null.
+        order: (n,) int64 or float64, numbers that order a user's events; None if the events are in order.
+        times: (n,) float64, Unix seconds; only from `read_export` with times.
     """
 
     users: pa.StringArray
@@ -37,22 +45,47 @@ class Chunk:
     times: NDArray[np.float64] | None = None
 
 
-def read_chunks(path: Path, time_type: pa.DataType | None = None) -> Iterator[Chunk]:
-    """Chunks of `path`, whose kind is told by its ending. `time_type` is what timestamps in a text table are read as.
+def read_chunks(path: Path, timestamp_type: pa.DataType | None = None) -> Iterator[Chunk]:
+    """Read a file of events, or the folder of an export.
 
-    Raises `DataError`, `OSError`, and `pa.ArrowException` for a damaged file; see `bad_row`.
+    Args:
+        path: the file or folder.
+        timestamp_type: type of the timestamps in a text table; None infers it from the beginning of the file.
+
+    Raises:
+        DataError: columns or values are missing or unusable.
+        OSError: the file cannot be read.
+        pa.ArrowException: the file is damaged; see `describe_read_error`.
     """
     if path.is_dir():
-        return read_export(path, times=False)
+        return read_export(path, with_times=False)
     if path.suffix == ".parquet":
-        return _parquet(path, "timestamp")
+        return _read_parquet(path, _TIMESTAMP)
     if path.suffix in (".csv", ".inter"):
-        return _text_table(path, time_type)
-    return _sequences(path)
+        return _read_text_table(path, timestamp_type)
+    return _read_sequences(path)
 
 
-def wider_time(error: Exception) -> pa.DataType | None:
-    """The type that times must be read as since the one of the file's beginning does not hold them all, or None."""
+def read_export(folder: Path, with_times: bool) -> Iterator[Chunk]:
+    """Read the Parquet files of an export in order of their names.
+
+    The column `sequence` orders a user's events.
+
+    Raises:
+        DataError: the folder holds no Parquet files.
+    """
+    parts = sorted(folder.glob("*.parquet"))
+    if not parts:
+        raise DataError(f"{folder} holds no Parquet files")
+    for part in parts:
+        yield from _read_parquet(part, _SEQUENCE, with_times)
+
+
+def wider_timestamp_type(error: Exception) -> pa.DataType | None:
+    """Return a wider type to read the timestamps with, or None.
+
+    Arrow infers the type from the beginning of the file; later timestamps can have fractions that do not fit it.
+    """
     if "conversion error to int64" in str(error):
         return pa.float64()
     if "conversion error to timestamp[s" in str(error):
@@ -60,68 +93,67 @@ def wider_time(error: Exception) -> pa.DataType | None:
     return None
 
 
-def bad_row(path: Path, error: Exception) -> str:
-    """The sentence for a file that cannot be read, with the line where that is known."""
+def describe_read_error(path: Path, error: Exception) -> str:
+    """Describe in one sentence why a file cannot be read.
+
+    It names the line if that is known.
+    """
     found = re.search(r"Row #(\d+): (.*)", str(error), re.DOTALL)
-    place, what = (f"{path}:{found[1]}", found[2]) if found else (str(path), str(error))
-    return f"{place} cannot be read: {what[:300]}"
+    location, reason = (f"{path}:{found[1]}", found[2]) if found else (str(path), str(error))
+    return f"{location} cannot be read: {reason[:_MAX_ERROR_CHARACTERS]}"
 
 
-def _text_table(path: Path, time_type: pa.DataType | None) -> Iterator[Chunk]:
-    """A table with a header: separated by commas, or RecBole's by tabs with a header of name:type."""
-    recbole = path.suffix == ".inter"
+def _read_text_table(path: Path, timestamp_type: pa.DataType | None) -> Iterator[Chunk]:
+    """Read a table with a header: CSV or RecBole's .inter.
+
+    RecBole separates by tabs, and its header has `name:type`.
+    """
+    is_recbole = path.suffix == ".inter"
     with path.open(encoding="utf-8-sig", newline="") as file:
         line = file.readline()
-    names = line.rstrip("\r\n").split("\t") if recbole else next(csv.reader([line]), [])
-    names = [name.split(":")[0] for name in names] if recbole else names
+    names = line.rstrip("\r\n").split("\t") if is_recbole else next(csv.reader([line]), [])
+    names = [name.split(":")[0] for name in names] if is_recbole else names
     _check_columns(path, names)
-    types = dict.fromkeys(_IDS, pa.string()) | ({"timestamp": time_type} if time_type else {})
+    column_types = dict.fromkeys(_ID_COLUMNS, pa.string())
     reader = pyarrow.csv.open_csv(
         path,
-        # With threads Arrow does not know the number of a bad row.
-        read_options=pyarrow.csv.ReadOptions(column_names=names, skip_rows=1, block_size=_BYTES, use_threads=False),
-        parse_options=pyarrow.csv.ParseOptions(
-            delimiter="\t" if recbole else ",", quote_char=False if recbole else '"'
+        # With threads Arrow does not report the number of a bad row.
+        read_options=pyarrow.csv.ReadOptions(
+            column_names=names, skip_rows=1, block_size=_CSV_BLOCK_BYTES, use_threads=False
         ),
-        # Ids as the file has them; only an empty field has no value ("NA" and "null" are ids like others).
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter="\t" if is_recbole else ",", quote_char=False if is_recbole else '"'
+        ),
+        # Only an empty field is null: "NA" and "null" are ids like any others.
         convert_options=pyarrow.csv.ConvertOptions(
-            include_columns=[name for name in (*_IDS, "timestamp") if name in names],
-            column_types=types,
+            include_columns=[name for name in (*_ID_COLUMNS, _TIMESTAMP) if name in names],
+            column_types=column_types | ({_TIMESTAMP: timestamp_type} if timestamp_type else {}),
             null_values=[""],
             strings_can_be_null=True,
         ),
     )
-    begin = 2  # line numbers count the header and begin at 1
+    line_number = 2  # line 1 is the header
     for batch in reader:
-        yield _chunk(path, batch, begin, "timestamp")
-        begin += len(batch)
+        yield _chunk(path, batch, line_number, _TIMESTAMP)
+        line_number += len(batch)
 
 
-def read_export(folder: Path, times: bool) -> Iterator[Chunk]:
-    """Chunks of the parts of an export, whose order is that of `sequence` whatever the timestamps say."""
-    parts = sorted(folder.glob("*.parquet"))
-    if not parts:
-        raise DataError(f"{folder} holds no Parquet files")
-    for part in parts:
-        yield from _parquet(part, "sequence", times)
-
-
-def _parquet(path: Path, order: str, times: bool = False) -> Iterator[Chunk]:
-    # Arrow would otherwise read ahead and keep what it has read until the end of the file.
-    with pyarrow.parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+def _read_parquet(path: Path, order: str, with_times: bool = False) -> Iterator[Chunk]:
+    # Without pre_buffer=False Arrow keeps everything it has read until the end of the file.
+    with pyarrow.parquet.ParquetFile(path, buffer_size=_PARQUET_BUFFER_BYTES, pre_buffer=False) as file:
         names = file.schema_arrow.names
         _check_columns(path, names)
-        order = order if order in names else "timestamp"
-        columns = [name for name in (*_IDS, order) if name in names] + ["timestamp"] * times
-        begin = 1
-        for batch in file.iter_batches(_ROWS, columns=columns):
-            chunk = _chunk(path, batch, begin, order)
-            yield replace(chunk, times=batch["timestamp"].to_numpy()) if times else chunk
-            begin += len(batch)
+        order = order if order in names else _TIMESTAMP
+        columns = [name for name in (*_ID_COLUMNS, order) if name in names] + [_TIMESTAMP] * with_times
+        row_number = 1
+        for batch in file.iter_batches(_CHUNK_ROWS, columns=columns):
+            chunk = _chunk(path, batch, row_number, order)
+            yield replace(chunk, times=batch[_TIMESTAMP].to_numpy()) if with_times else chunk
+            row_number += len(batch)
 
 
-def _sequences(path: Path) -> Iterator[Chunk]:
-    """Lines of `user item item …`, oldest first."""
+def _read_sequences(path: Path) -> Iterator[Chunk]:
+    """Read lines of `user item item ...`, oldest item first."""
     users: list[str] = []
     items: list[str] = []
     with path.open("rb") as file:
@@ -132,7 +164,7 @@ def _sequences(path: Path) -> Iterator[Chunk]:
                 raise DataError(f"{path}:{number} cannot be read: it is not UTF-8") from None
             users.extend(fields[:1] * (len(fields) - 1))
             items.extend(fields[1:])
-            if len(users) >= _ROWS:
+            if len(users) >= _CHUNK_ROWS:
                 yield Chunk(pa.array(users, pa.string()), pa.array(items, pa.string()), None)
                 users, items = [], []
     if users:
@@ -140,29 +172,34 @@ def _sequences(path: Path) -> Iterator[Chunk]:
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
-    if missing := [name for name in _IDS if name not in names]:
-        raise DataError(f"{path} has no column {' and no column '.join(missing)}; it has {list(names)}")
+    if missing := [name for name in _ID_COLUMNS if name not in names]:
+        raise DataError(f"{path} has no column {' and no column '.join(missing)}; its columns are {list(names)}")
 
 
-def _chunk(path: Path, batch: pa.RecordBatch, begin: int, order: str) -> Chunk:
-    """The batch, whose first row is the file's row or line `begin`."""
-    for name in (*_IDS, order):
+def _chunk(path: Path, batch: pa.RecordBatch, first_row: int, order: str) -> Chunk:
+    """Convert a batch of columns whose first row is number `first_row`."""
+    for name in (*_ID_COLUMNS, order):
         if name in batch.schema.names and batch[name].null_count:
-            row = begin + int(np.argmax(batch[name].is_null().to_numpy(zero_copy_only=False)))
+            row = first_row + int(np.argmax(batch[name].is_null().to_numpy(zero_copy_only=False)))
             raise DataError(f"{path}:{row} has no {name}; correct or remove the row")
-    users, items = (batch[name].cast(pa.string()) for name in _IDS)
+    users, items = (batch[name].cast(pa.string()) for name in _ID_COLUMNS)
     if order not in batch.schema.names:
         return Chunk(users, items, None)
-    kind = batch[order].type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):  # as text 1000 comes before 999
+    return Chunk(users, items, _order_values(path, batch[order], first_row))
+
+
+def _order_values(path: Path, column: pa.Array, first_row: int) -> NDArray[Any]:
+    """Convert timestamps or sequences to int64 or float64; dates become microseconds."""
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):  # "1000" sorts before "999"
         raise DataError(f"{path}: the timestamps are text; write them as numbers or as ISO 8601")
-    times = batch[order].to_numpy(zero_copy_only=False)
-    if times.dtype.kind == "M":
-        times = times.astype("datetime64[us]").astype(np.int64)
-    elif times.dtype.kind not in "iuf":
-        raise DataError(f"{path}: the timestamps are of type {kind}; write them as numbers or as ISO 8601")
-    if times.dtype.kind == "f" and not (finite := np.isfinite(times)).all():
-        raise DataError(
-            f"{path}:{begin + int(np.argmin(finite))} has a timestamp that is NaN or infinite; correct it"
-        )
-    return Chunk(users, items, times.astype(np.float64 if times.dtype.kind == "f" else np.int64))
+    values: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[us]").astype(np.int64)
+    if values.dtype.kind not in "iuf":
+        raise DataError(f"{path}: the timestamps are of type {column.type}; write them as numbers or as ISO 8601")
+    if values.dtype.kind != "f":
+        return values.astype(np.int64)
+    if not (is_finite := np.isfinite(values)).all():
+        row = first_row + int(np.argmin(is_finite))
+        raise DataError(f"{path}:{row} has a timestamp that is NaN or infinite; correct it")
+    return values.astype(np.float64)

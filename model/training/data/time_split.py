@@ -1,12 +1,18 @@
-"""A log in time: what stands before a moment is trained on, what stands after it is asked.
+"""Split an exported event log by time.
 
-The time of an event is its timestamp, but never earlier than that of the event before it in the user's history
-(clients state timestamps; the order of a history is the order of arrival). What is held out is therefore always the
-newest end of a history, and no later event can tell what an earlier one was.
+Models are trained on the older events and evaluated on the newer ones.
+
+    time             |---------------- train ----------------|--- held out ---|
+                                                             cut              newest event
+
+The time of an event is its timestamp, but never before the time of the previous event in the user's history: clients
+choose timestamps, while the order of a history is the order of arrival. The held-out events are therefore always the
+newest ones of a history.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +21,25 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from model.training.data.history_builder import Histories, blocks, roomy
+from model.training.data.disk_arrays import allocate
+from model.training.data.history_builder import HistoryBuilder, user_blocks
 from model.training.data.interactions import Interactions
 from model.training.data.readers import read_export
 from model.training.errors import DataError
 
+_SECONDS_PER_HOUR = 3600.0
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All histories with their times.
+    """Histories of all users, with the time of each event.
 
-    items    (N,) index into `item_ids` of every event; user u's are items[offsets[u]:offsets[u + 1]], oldest first
-    times    (N,) Unix seconds, not decreasing within a user
-    offsets  (U + 1,)
+    Attributes:
+        items: (N,) int32, index into `item_ids` of every event.
+        times: (N,) float64, Unix seconds, not decreasing within a history.
+        offsets: (U + 1,) int64; user u's events are items[offsets[u]:offsets[u + 1]], oldest first.
+        item_ids: V ids.
+        user_ids: U ids.
     """
 
     items: NDArray[np.int32]
@@ -37,75 +49,151 @@ class Timeline:
     user_ids: Sequence[str]
 
     def cut(self, fraction: float, hours: float | None) -> float:
-        """The moment from which events are held out: the newest `fraction` of all, or with `hours` the newest ones.
+        """Return the time from which events are held out.
 
-        Events of one time stay together, so a little more than the fraction may be held out.
+        Args:
+            fraction: fraction of the events to hold out, the newest ones. Events of equal time stay together, so
+                slightly more can be held out.
+            hours: hold out the last hours before the newest event instead.
         """
         if hours is not None:
-            return float(self.times.max() - hours * 3600.0)
-        place = len(self.times) - max(1, round(len(self.times) * fraction))
-        return float(np.partition(self.times, place)[place])
+            return float(self.times.max() - hours * _SECONDS_PER_HOUR)
+        index = len(self.times) - max(1, round(len(self.times) * fraction))
+        return float(np.partition(self.times, index)[index])
 
-    def before(self, moment: float) -> Interactions:
-        """The histories up to `moment` (exclusive), of the users and items that have any."""
-        kept = self.times < moment
-        per_user = np.add.reduceat(np.append(kept, False), self.offsets[:-1], dtype=np.int64)
-        per_user[np.diff(self.offsets) == 0] = 0
-        appears = np.zeros(len(self.item_ids), bool)
-        for _, events in blocks(self.offsets):
-            appears[self.items[events][kept[events]]] = True
-        appearing = np.flatnonzero(appears)
+    def before(self, cut: float) -> Interactions:
+        """Return the histories before the time `cut`.
+
+        Users and items without events before it are left out.
+        """
+        is_kept = self.times < cut
+        kept_of_user = np.add.reduceat(np.append(is_kept, False), self.offsets[:-1], dtype=np.int64)
+        kept_of_user[np.diff(self.offsets) == 0] = 0  # reduceat gives an empty history the next user's first value
+        item_occurs = np.zeros(len(self.item_ids), bool)
+        for _, events in user_blocks(self.offsets):
+            item_occurs[self.items[events][is_kept[events]]] = True
+        items = np.flatnonzero(item_occurs)
         row_of = np.zeros(len(self.item_ids), np.int32)
-        row_of[appearing] = np.arange(1, len(appearing) + 1)
-        users = np.flatnonzero(per_user)
-        ends = np.concatenate([[0], np.cumsum(per_user)])
-        rows = roomy(np.dtype(np.int32), int(ends[-1]))
-        for some, events in blocks(self.offsets):
-            rows[ends[some.start] : ends[some.stop]] = row_of[self.items[events][kept[events]]]
+        row_of[items] = np.arange(1, len(items) + 1)
+        users = np.flatnonzero(kept_of_user)
+        ends = np.concatenate([[0], np.cumsum(kept_of_user)])
+        rows = allocate(np.dtype(np.int32), int(ends[-1]))
+        for block, events in user_blocks(self.offsets):
+            rows[ends[block.start] : ends[block.stop]] = row_of[self.items[events][is_kept[events]]]
         return Interactions(
             rows=rows,
-            offsets=np.concatenate([[0], np.cumsum(per_user[users])]),
-            item_ids=[self.item_ids[item] for item in appearing.tolist()],
+            offsets=np.concatenate([[0], np.cumsum(kept_of_user[users])]),
+            item_ids=[self.item_ids[item] for item in items.tolist()],
             user_ids=[self.user_ids[user] for user in users.tolist()],
         )
 
-    def last_time_before(self, moment: float) -> float:
-        """The time of the newest event before `moment`."""
-        return float(self.times[self.times < moment].max())
+    def newest_time_before(self, cut: float) -> float:
+        """Return the time of the newest event before `cut`."""
+        return float(self.times[self.times < cut].max())
 
-    def asked_after(self, moment: float, at_most: int) -> NDArray[np.bool_]:
-        """(N,) which events are asked: those after `moment`, and of these the newest, about `at_most`."""
-        later = np.sort(self.times[self.times > moment])
-        if len(later) > at_most:
-            moment = max(moment, float(np.nextafter(later[-at_most], -np.inf)))
-        result: NDArray[np.bool_] = self.times > moment
+    def newest_after(self, time: float, max_events: int) -> NDArray[np.bool_]:
+        """Mark the newest events after `time`, about `max_events` at most.
+
+        Returns (N,) bool.
+        """
+        later = np.sort(self.times[self.times > time])
+        if len(later) > max_events:
+            time = max(time, float(np.nextafter(later[-max_events], -np.inf)))
+        result: NDArray[np.bool_] = self.times > time
         return result
 
 
+@dataclass(frozen=True, slots=True)
+class TimeSplit:
+    """A timeline split by time.
+
+    Attributes:
+        cut: time from which no event is trained on.
+        train: histories before the cut.
+        trained_until: time of the newest event before the cut.
+        held_out: (N,) bool, the events of the timeline to evaluate on: neither model was trained on them.
+    """
+
+    cut: float
+    train: Interactions
+    trained_until: float
+    held_out: NDArray[np.bool_]
+
+    @property
+    def held_out_events(self) -> int:
+        """Number of events to evaluate on."""
+        return int(self.held_out.sum())
+
+
+def split_by_time(
+    timeline: Timeline,
+    fraction: float,
+    hours: float | None,
+    *,
+    live_trained_until: float,
+    max_held_out: int,
+    min_train: int,
+) -> TimeSplit:
+    """Split a timeline into events to train on and to compare on.
+
+    Both models are new to the events compared on. The cut is never before the newest event that the live model
+    was trained on.
+
+    Args:
+        timeline: all events.
+        fraction: fraction of the events to hold out.
+        hours: hold out the last hours before the newest event instead of a fraction.
+        live_trained_until: time of the newest event that the live model was trained on; -inf if unknown.
+        max_held_out: most events to evaluate on; the newest are taken.
+        min_train: fewest events to train on.
+
+    Raises:
+        DataError: there are too few events to train on.
+    """
+    cut = max(timeline.cut(fraction, hours), float(np.nextafter(live_trained_until, math.inf)))
+    train = timeline.before(cut)
+    # The last two events of a history are for validation and test, and a target needs an event before it.
+    if len(train.rows) < min_train or not (train.lengths >= 4).any():
+        raise DataError(
+            f"the log has {len(timeline.items)} events, {len(train.rows)} of them before the newest, held-out ones; "
+            f"training needs {min_train} of these (--min-events) and a history of 4: collect more, or hold out less"
+        )
+    trained_until = timeline.newest_time_before(cut)
+    held_out = timeline.newest_after(max(trained_until, live_trained_until), max_held_out)
+    return TimeSplit(cut, train, trained_until, held_out)
+
+
 def read_timeline(folder: Path) -> Timeline:
-    """The histories of an exported log, which need not fit in memory: see `grouping`; raises `DataError`."""
-    histories = Histories(None)
+    """Read the histories of an export, which may be larger than memory.
+
+    Raises:
+        DataError: the folder cannot be read or holds no events.
+    """
+    builder = HistoryBuilder(None)
     try:
-        for chunk in read_export(folder, times=True) if any(folder.glob("*.parquet")) else ():
-            histories.add(chunk.users, chunk.items, chunk.order, chunk.times)
+        for chunk in read_export(folder, with_times=True) if any(folder.glob("*.parquet")) else ():
+            builder.add(chunk.users, chunk.items, chunk.order, chunk.times)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{folder} cannot be read: {error}") from None
-    if not histories.events:
+    if not builder.events:
         raise DataError("the log holds no events; there is nothing to train on")
-    found = histories.grouped()
-    items, times = found.rows, found.times
-    assert times is not None  # noqa: S101 - they were given
+    histories = builder.build()
+    items, times = histories.rows, histories.times
+    assert times is not None  # noqa: S101 - every chunk had times
     items -= 1
-    for users, events in blocks(found.offsets):
-        codes = np.repeat(np.arange(users.stop - users.start), np.diff(found.offsets[users.start : users.stop + 1]))
-        times[events] = _running_maximum(times[events], codes)
-    return Timeline(items, times, found.offsets, found.item_ids, found.user_ids)
+    for users, events in user_blocks(histories.offsets):
+        lengths = np.diff(histories.offsets[users.start : users.stop + 1])
+        times[events] = _running_maximum(times[events], np.repeat(np.arange(len(lengths)), lengths))
+    return Timeline(items, times, histories.offsets, histories.item_ids, histories.user_ids)
 
 
-def _running_maximum(times: NDArray[np.float64], codes: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The newest time so far within each user, whose codes do not decrease."""
+def _running_maximum(times: NDArray[np.float64], users: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the newest time so far within each user's events.
+
+    `users` (n,) must not decrease.
+    """
     distinct, rank = np.unique(times, return_inverse=True)
-    # A later user's numbers all lie above an earlier one's, so one pass serves all users.
-    stacked = np.maximum.accumulate(codes.astype(np.int64) * len(distinct) + rank)
-    result: NDArray[np.float64] = distinct[stacked % len(distinct)]
+    # Each user's numbers are all above those of the users before, so one pass serves all users.
+    running = np.maximum.accumulate(users.astype(np.int64) * len(distinct) + rank)
+    result: NDArray[np.float64] = distinct[running % len(distinct)]
     return result

@@ -1,4 +1,4 @@
-"""Test accuracy by length of the history and by popularity of the item."""
+"""Test accuracy by history length and by item popularity."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from model.network import RecBLR
 from model.ranking_metrics import ndcg
 from model.training.data.interactions import Interactions
-from model.training.evaluation.ranking import Questions, rank_next
+from model.training.evaluation.next_event_ranking import PredictionTask, rank_next_events
 
 _GROUPS = 6
 _MAX_USERS = 100_000
 
 
 class GroupAccuracy(NamedTuple):
-    """NDCG@10 of the test events whose grouping value lies between `low` and `high`, both included."""
+    """NDCG@10 of the test events with values from `low` to `high`."""
 
     low: int
     high: int
@@ -26,7 +26,7 @@ class GroupAccuracy(NamedTuple):
 
 
 def accuracy_by_group(network: RecBLR, data: Interactions) -> tuple[list[GroupAccuracy], list[GroupAccuracy]]:
-    """Group the test events, each user's last one, and compute each group's NDCG@10.
+    """Compute NDCG@10 of groups of test events, each user's last event.
 
     At most 100,000 users, evenly spaced, are evaluated.
 
@@ -41,9 +41,9 @@ def accuracy_by_group(network: RecBLR, data: Interactions) -> tuple[list[GroupAc
         users = users[np.linspace(0, len(users) - 1, _MAX_USERS).astype(np.int64)]
     lengths = data.lengths[users]
     rows = np.concatenate([data.rows[data.offsets[user] : data.offsets[user + 1]] for user in users])
-    questions = Questions(rows.astype(np.int64), np.concatenate([[0], np.cumsum(lengths)]), lengths - 1)
-    ranks = rank_next(network, data.popularity(), questions)
-    popularity = data.without_last(1).popularity()[questions.rows[questions.offsets[1:] - 1]]
+    task = PredictionTask(rows.astype(np.int64), np.concatenate([[0], np.cumsum(lengths)]), lengths - 1)
+    ranks = rank_next_events(network, data.popularity(), task)
+    popularity = data.without_last(1).popularity()[task.rows[task.offsets[1:] - 1]]
     return _group(lengths - 1, ranks), _group(popularity, ranks)
 
 

@@ -11,7 +11,10 @@ from model.network import RecBLR
 
 
 def load_network(folder: Path, device: torch.device) -> tuple[RecBLR, Bundle]:
-    """Load the bundle in `folder` and its network, in evaluation mode; raises `BundleError`."""
+    """Load a bundle and its network, in evaluation mode.
+
+    Raises `BundleError` if the bundle is damaged.
+    """
     bundle = load_bundle(folder)
     network = RecBLR(bundle.config)
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})

@@ -1,6 +1,7 @@
-"""Leave-one-out evaluation with all items ranked: HR, NDCG and MRR at 10 and 20 (design section 7).
+"""Leave-one-out evaluation: rank each user's last item among all items.
 
-Two columns: seen items kept (the paper's protocol) and seen items masked.
+HR, NDCG and MRR at 10 and 20, as in the paper (Liu et al., CIKM 2024). They are computed twice: with the user's seen
+items among the candidates, which is the paper's protocol, and without them ("masked").
 """
 
 from __future__ import annotations
@@ -16,24 +17,27 @@ from model.network import RecBLR
 from model.ranking_metrics import hit_rate, mrr, ndcg
 from model.training.data.interactions import Interactions
 from model.training.errors import DataError
+from model.training.evaluation.item_ranking import items_ranked_before
 
 CUTOFFS = (10, 20)
-# Tokens in one forward pass: bounds memory whatever the longest history is.
-_TOKENS = 1 << 18
+_MAX_USERS = 1024  # in one forward pass
+_MAX_TOKENS = 1 << 18  # in one forward pass; bounds the memory whatever the longest history is
 
 
 @dataclass(frozen=True, slots=True)
-class Ranks:
-    """Rank of each user's target, 1 the best: `kept` among all items, `masked` without the user's seen items.
+class LeaveOneOutRanks:
+    """Rank of each user's last item; 1 is the best.
 
-    Both (U,) int64. An item that ties with the target ranks before it if its row is lower, as in the service.
+    Attributes:
+        kept: (U,) int64, rank among all items.
+        masked: (U,) int64, rank without the user's other seen items; V + 1 if the last item was seen before.
     """
 
     kept: NDArray[np.int64]
     masked: NDArray[np.int64]
 
     def metrics(self) -> dict[str, float]:
-        """All metrics of both columns, those of the second with the prefix `masked_`."""
+        """Return the metrics by name, such as `ndcg@10` and `masked_ndcg@10`."""
         result = {}
         for prefix, ranks in (("", self.kept), ("masked_", self.masked)):
             for cutoff in CUTOFFS:
@@ -44,10 +48,13 @@ class Ranks:
 
 
 @torch.no_grad()
-def leave_one_out(network: RecBLR, data: Interactions) -> Ranks:
-    """Rank the last event of every history of at least two events, given all before it.
+def leave_one_out(network: RecBLR, data: Interactions) -> LeaveOneOutRanks:
+    """Rank each user's last item, given the events before it.
 
-    Raises `DataError` where there is no such history.
+    Histories of less than two events are skipped.
+
+    Raises:
+        DataError: no history has two events.
     """
     lengths = data.lengths
     users = np.flatnonzero(lengths >= 2)
@@ -59,19 +66,28 @@ def leave_one_out(network: RecBLR, data: Interactions) -> Ranks:
     kept, masked = [], []
     start = 0
     while start < len(users):
-        # Histories of similar length share a pass.
-        longest = int(lengths[users[min(start + 1024, len(users)) - 1]])
-        stop = min(start + max(1, min(1024, _TOKENS // longest)), len(users))
-        pair = _rank(network, data, users[start:stop])
-        kept.append(pair[0].cpu().numpy())
-        masked.append(pair[1].cpu().numpy())
+        # Histories of similar length share a forward pass.
+        longest = int(lengths[users[min(start + _MAX_USERS, len(users)) - 1]])
+        stop = min(start + max(1, min(_MAX_USERS, _MAX_TOKENS // longest)), len(users))
+        kept_ranks, masked_ranks = _rank_last_items(network, data, users[start:stop])
+        kept.append(kept_ranks.cpu().numpy())
+        masked.append(masked_ranks.cpu().numpy())
         start = stop
     network.train(was_training)
-    return Ranks(np.concatenate(kept), np.concatenate(masked))
+    return LeaveOneOutRanks(np.concatenate(kept), np.concatenate(masked))
 
 
 def last_outputs(network: RecBLR, histories: Tensor, lengths: Tensor) -> Tensor:
-    """Output (B, D) after each right-padded history (B, T), a start token put before it where the model has one."""
+    """Return the output after the last event of each history.
+
+    Args:
+        network: the network; a start token is put before each history if the model has one.
+        histories: (B, T) int64, rows of the items, padded on the right.
+        lengths: (B,) int64, events of each history.
+
+    Returns:
+        (B, D) outputs.
+    """
     if network.config.start_token:
         histories = torch.nn.functional.pad(histories, (1, 0))
         lengths = lengths + 1
@@ -81,23 +97,19 @@ def last_outputs(network: RecBLR, histories: Tensor, lengths: Tensor) -> Tensor:
     return last
 
 
-def _rank(network: RecBLR, data: Interactions, users: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+def _rank_last_items(network: RecBLR, data: Interactions, users: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Return ranks among all items, and among unseen items: (B,) each."""
     device = network.item_embedding.weight.device
     lengths = data.lengths[users] - 1
     padded = np.zeros((len(users), int(lengths.max())), np.int64)
     for line, user in enumerate(users):
         padded[line, : lengths[line]] = data.rows[data.offsets[user] : data.offsets[user + 1] - 1]
     histories = torch.from_numpy(padded).to(device)
-    target = torch.from_numpy(data.rows[data.offsets[users + 1] - 1].astype(np.int64)).to(device)[:, None]
-    last = last_outputs(network, histories, torch.from_numpy(lengths).to(device))
-    scores = last.float() @ network.item_embedding.weight.float().T
-    scores[:, 0] = -torch.inf
-    wanted = scores.gather(1, target)
-    row = torch.arange(scores.shape[1], device=device)
-    # Said the other way round, so that a network that has diverged (NaN is below nothing) ranks last, not first.
-    before = ~((scores < wanted) | ((scores == wanted) & (row >= target)))
-    kept = before.sum(1) + 1
-    seen = torch.zeros_like(before).scatter_(1, histories, True)
-    masked = (before & ~seen).sum(1) + 1
-    # A target that the user has seen cannot be answered in the second column.
-    return kept, torch.where(seen.gather(1, target).squeeze(1), scores.shape[1], masked)
+    targets = torch.from_numpy(data.rows[data.offsets[users + 1] - 1].astype(np.int64)).to(device)
+    outputs = last_outputs(network, histories, torch.from_numpy(lengths).to(device))
+    ranked_before = items_ranked_before(network, outputs, targets)
+    kept = ranked_before.sum(1) + 1
+    seen = torch.zeros_like(ranked_before).scatter_(1, histories, True)
+    masked = (ranked_before & ~seen).sum(1) + 1
+    target_was_seen = seen.gather(1, targets[:, None]).squeeze(1)
+    return kept, torch.where(target_was_seen, ranked_before.shape[1], masked)

@@ -1,38 +1,30 @@
-"""The final fit: what is published may learn from the events that the recipe was judged on, the newest of all."""
+"""Refit: train once more on all events (decision 0023).
+
+The candidate was measured on the newest events, so it could not be trained on them.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
-
-from model.config import ModelConfig
 from model.network import RecBLR
-from model.training.data.interactions import Interactions
-from model.training.pipelines.distillation import learn_from_teachers
-from model.training.trainer.distributed import Crew
-from model.training.trainer.hyperparameters import Hyperparameters
+from model.training.pipelines.distillation import train_teachers
 from model.training.trainer.progress import open_epoch_log
-from model.training.trainer.trainer import ALONE, Trainer
+from model.training.trainer.trainer import Trainer
+from model.training.trainer.training_run import TrainingRun
 
 
-def refit(
-    data: Interactions,
-    config: ModelConfig,
-    hyperparameters: Hyperparameters,
-    epochs: int,
-    folder: Path,
-    device: torch.device,
-    crew: Crew = ALONE,
-) -> RecBLR:
-    """A network trained anew on all of `data`, for the first `epochs` of the recipe's schedule; resumes in `folder`.
+def refit(run: TrainingRun, epochs: int) -> RecBLR:
+    """Train a new network on all events of a run.
 
-    `epochs` are the ones that validated best where events were held out. Nothing of this network can be measured, for
-    it has seen everything: its recipe's figures stand for it.
+    An interrupted refit is resumed in the run's folder. The network cannot be measured, since it has seen every
+    event: the candidate's metrics stand for it.
+
+    Args:
+        run: data, model and hyperparameters, as of the candidate; its teachers are trained anew too.
+        epochs: epochs of the learning-rate schedule to run, as many as validated best for the candidate.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    opening = f"final fit on {device}: all {len(data.rows):,} events, {epochs} epochs"
-    soft_targets = learn_from_teachers(data, config, hyperparameters, folder, device, crew, final=True)
-    trainer = Trainer(data, config, hyperparameters, folder, device, crew, epochs, soft_targets)
-    with open_epoch_log(folder, epochs, opening, enabled=crew.rank == 0) as log:
-        return trainer.run(log).network
+    run.folder.mkdir(parents=True, exist_ok=True)
+    soft_targets = train_teachers(run, is_refit=True)
+    trainer = Trainer(run, refit_epochs=epochs, soft_targets=soft_targets)
+    title = f"refit on {run.device}: all {len(run.data.rows):,} events, {epochs} epochs"
+    with open_epoch_log(run.folder, epochs, title, enabled=run.processes.is_first) as report:
+        return trainer.run(report).network

@@ -1,14 +1,14 @@
-"""The nightly job: export, train up to a moment, ask both models what came after it, refit and publish, or decline.
+"""Nightly retraining: train on the service's log, compare, publish.
 
-    events in time   |------------- trained on -------------|--- held out ---|
-                                                            cut          newest event
-    asked of both models                                    |----------------|   later than what either has seen
-    published        |----------------------- trained on --------------------|
+    events in time    |------------- trained on -------------|--- held out ---|
+                                                             cut          newest event
+    compared on                                              |----------------|   newer than what either model saw
+    published refit   |----------------------- trained on --------------------|
 
-Each bundle says up to when it has seen events (`training_data.last_timestamp`), and the cut is never before that of
-the live one: both models answer from the same past. What is compared is therefore the recipe on today's data; what is
-published is that recipe fitted once more, on everything (unless `refit` is off). A live bundle that does not say may
-have been trained on the events asked, which speaks for it.
+A bundle's manifest records the newest event that it was trained on (`last_timestamp`). The cut is never before that
+of the live model, so both models predict from the same history. The comparison measures the hyperparameters on
+today's data; the published model is a refit with the same hyperparameters. A live bundle without `last_timestamp` may
+have been trained on the events compared on, which favours it.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ import json
 import math
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from model.bundle.bundle import read_manifest
-from model.config import ModelConfig
 from model.training.data.export import export_log
-from model.training.data.interactions import Interactions
-from model.training.data.time_split import Timeline, read_timeline
-from model.training.errors import DataError
-from model.training.evaluation.model_comparison import ModelComparison, compare, seen_until
-from model.training.pipelines.distillation import learn_from_teachers
+from model.training.data.time_split import Timeline, TimeSplit, read_timeline, split_by_time
+from model.training.evaluation.bundle_loader import load_network
+from model.training.evaluation.model_comparison import ComparedModel, ModelComparison, compare
+from model.training.pipelines.candidate import (
+    ModelSettings,
+    bundle_folder,
+    choose_model,
+    train_candidate,
+    write_run_bundle,
+)
 from model.training.pipelines.refit import refit
-from model.training.publishing.bundle_writer import publish
-from model.training.publishing.registry import newest_bundle, prune, release
+from model.training.publishing.registry import newest_bundle, prune, publish, trained_until
 from model.training.reports.run_report import write_report
-from model.training.trainer.hyperparameters import Hyperparameters, hyperparameters_for, teachers_for
-from model.training.trainer.progress import open_epoch_log
-from model.training.trainer.trainer import Trained, Trainer
+from model.training.trainer.trainer import TrainingResult
+from model.training.trainer.training_run import TrainingRun
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What `retrain --help` explains."""
+class RetrainJob:
+    """Inputs of `retrain`, as `recblr-train retrain --help` explains them."""
 
     state_url: str
-    bundles: Path
+    registry: Path
     work: Path
     margin: float
     refit: bool
@@ -58,141 +58,137 @@ class Job:
     min_events: int
     min_compared: int
     max_compared: int
-    dim: int
-    layers: int
-    given: dict[str, Any]  # numbers of the recipe that the data do not choose
+    model: ModelSettings
     device: torch.device
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """A candidate and where it came from."""
+def retrain(job: RetrainJob) -> dict[str, Any]:
+    """Train a candidate and publish it unless the live model is better.
 
-    folder: Path
-    hyperparameters: Hyperparameters
-    data: Interactions
-    trained: Trained
-    comparison: ModelComparison
-    last: float  # time of the newest event trained on
+    Returns:
+        The result, ready for JSON: `published`, the `reason` in one sentence, and the figures. If the job declines
+        or fails, the registry is unchanged.
 
-
-def retrain(job: Job) -> dict[str, Any]:
-    """Do the job. The result says whether it `published`, the `reason` in a sentence, and the figures.
-
-    When it declines or fails (`DataError`, `BundleError`) the folder of bundles is as it was.
+    Raises:
+        DataError: the log, the settings or the folders cannot be used.
+        BundleError: the live bundle is damaged.
     """
-    live = newest_bundle(job.bundles)
-    result: dict[str, Any] = {
-        "published": False,
-        "live_version": None if live is None else read_manifest(live).version,
-        "log": asdict(export_log(job.state_url, job.work / "export")),
-    }
+    live = newest_bundle(job.registry)
+    exported = export_log(job.state_url, job.work / "export")
     timeline = read_timeline(job.work / "export")
-    seen = seen_until(live)
-    cut = max(timeline.cut(job.holdout, job.holdout_hours), float(np.nextafter(seen, math.inf)))
-    data = _training_data(timeline, cut, job.min_events)
-    last = timeline.last_time_before(cut)
-    asked = timeline.asked_after(max(last, seen), job.max_compared)
-    if live is not None and (few := int(asked.sum())) < job.min_compared:
-        return result | {"reason": _too_few(few, job.min_compared), "compared_events": few}
-    run = _train(job, timeline, data, cut, live, asked)
-    result |= {"compared_events": run.comparison.compared, "new": run.comparison.new, "live": run.comparison.live}
-    result["run"] = str(run.folder)
+    split = _split(job, timeline, live)
+    live_version = None if live is None else read_manifest(live).version
+    result: dict[str, Any] = {"published": False, "live_version": live_version, "log": asdict(exported)}
+    if live is not None and split.held_out_events < job.min_compared:
+        return result | {"reason": _too_few_events(split, job), "compared_events": split.held_out_events}
+    run = _prepare_run(job, split)
+    candidate = train_candidate(run)
+    comparison = _compare(run, candidate, live, timeline, split)
+    metrics = candidate.metrics | {f"time_split_{name}": value for name, value in comparison.candidate.items()}
+    _write_candidate(run, candidate, comparison, metrics, split)
     _prune_runs(run.folder, job.keep)
-    if declined := run.comparison.against(job.margin):
-        return result | {"reason": declined}
-    bundle = release(job.bundles, _final(job, run, timeline) if job.refit else run.folder / "bundle")
-    return result | {
-        "published": True,
-        "reason": run.comparison.in_favour(job.margin),
-        "refit": job.refit,
-        "version": bundle.version,
-        "bundle": str(job.bundles / bundle.version),
-        "removed": prune(job.bundles, job.keep, (bundle.version, result["live_version"])),
-    }
+    result |= {"compared_events": comparison.events, "new": comparison.candidate, "live": comparison.live}
+    result |= {"run": str(run.folder), "reason": comparison.explain(job.margin)}
+    if not comparison.accepts(job.margin):
+        return result
+    publishable = _refit(run, candidate, metrics, timeline, split) if job.refit else bundle_folder(run)
+    bundle = publish(job.registry, publishable)
+    removed = prune(job.registry, job.keep, (bundle.version, live_version))
+    published = {"version": bundle.version, "bundle": str(job.registry / bundle.version), "removed": removed}
+    return result | {"published": True, "refit": job.refit} | published
 
 
-def _training_data(timeline: Timeline, cut: float, at_least: int) -> Interactions:
-    data = timeline.before(cut)
-    # Each history's last two events are for testing and validation, and a target needs an event before it.
-    if len(data.rows) < at_least or not (data.lengths >= 4).any():
-        raise DataError(
-            f"the log has {len(timeline.items)} events, {len(data.rows)} of them before the newest, held-out ones; "
-            f"training needs {at_least} of these (--min-events) and a history of 4: collect more, or hold out less"
-        )
-    return data
+def _split(job: RetrainJob, timeline: Timeline, live: Path | None) -> TimeSplit:
+    return split_by_time(
+        timeline,
+        job.holdout,
+        job.holdout_hours,
+        live_trained_until=-math.inf if live is None else trained_until(live),
+        max_held_out=job.max_compared,
+        min_train=job.min_events,
+    )
 
 
-def _run_folder(
-    job: Job, config: ModelConfig, hyperparameters: Hyperparameters, data: Interactions, cut: float
-) -> Path:
-    """The folder of this run; the same data and settings find it again, so that a killed job goes on."""
-    settings = [config.to_dict(), hyperparameters.to_dict(), cut, list(data.item_ids)]
-    identity = hashlib.sha256(json.dumps(settings).encode())
-    identity.update(data.rows.data)
-    identity.update(data.offsets.data)
-    name = identity.hexdigest()[:12]
-    folder = job.work / "runs" / name
+def _prepare_run(job: RetrainJob, split: TimeSplit) -> TrainingRun:
+    """Create the run of the candidate.
+
+    Equal data and settings give the same folder, so that a killed job resumes.
+    """
+    config, hyperparameters = choose_model(job.model, split.train, job.device)
+    settings = [config.to_dict(), hyperparameters.to_dict(), split.cut, list(split.train.item_ids)]
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    digest.update(split.train.rows.data)
+    digest.update(split.train.offsets.data)
+    folder = job.work / "runs" / digest.hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return TrainingRun(split.train, config, hyperparameters, folder, job.device)
 
 
-def _train(
-    job: Job, timeline: Timeline, data: Interactions, cut: float, live: Path | None, asked: NDArray[np.bool_]
-) -> _Run:
-    """Train a candidate, compare it, and leave its report and bundle in the folder of the run."""
-    config = ModelConfig(items=len(data.item_ids), dim=job.dim, layers=job.layers)
-    items, events = len(data.item_ids), len(data.rows)
-    teachers = teachers_for(items, events, job.device.type == "cuda")
-    hyperparameters = hyperparameters_for(len(data.user_ids), items, events, {"teachers": teachers} | job.given)
-    folder = _run_folder(job, config, hyperparameters, data, cut)
-    soft_targets = learn_from_teachers(data, config, hyperparameters, folder, job.device)
-    title = f"training on {job.device}: {len(data.rows):,} events, at most {hyperparameters.epochs} epochs"
-    with open_epoch_log(folder, hyperparameters.epochs, title) as log:
-        trained = Trainer(data, config, hyperparameters, folder, job.device, soft_targets=soft_targets).run(log)
-    comparison = compare(trained.network, data, live, timeline, asked, job.device)
-    run = _Run(folder, hyperparameters, data, trained, comparison, timeline.last_time_before(cut))
-    figures = {"events": comparison.compared} | {f"new {name}": value for name, value in comparison.new.items()}
+def _compare(
+    run: TrainingRun, candidate: TrainingResult, live: Path | None, timeline: Timeline, split: TimeSplit
+) -> ModelComparison:
+    new_model = ComparedModel.of_training(candidate.network, run.data)
+    live_model = None if live is None else ComparedModel.of_bundle(*load_network(live, run.device))
+    return compare(new_model, live_model, timeline, split.held_out)
+
+
+def _write_candidate(
+    run: TrainingRun,
+    candidate: TrainingResult,
+    comparison: ModelComparison,
+    metrics: dict[str, float],
+    split: TimeSplit,
+) -> None:
+    """Write the candidate's report and bundle into the folder of the run."""
+    figures: dict[str, float] = {"events": comparison.events}
+    figures |= {f"new {name}": value for name, value in comparison.candidate.items()}
     figures |= {f"live {name}": value for name, value in (comparison.live or {}).items()}
-    facts = {"Recipe": hyperparameters.to_dict(), "Data": data.summary(), "Newest events": figures}
-    write_report(folder, trained.network, data, _metrics(run), facts)
-    shutil.rmtree(folder / "bundle", ignore_errors=True)
-    extra = _origin(run) | {"last_timestamp": run.last, "refit": False}
-    publish(folder / "bundle", trained.network, data, _metrics(run), extra)
-    return run
+    tables = {
+        "Hyperparameters": run.hyperparameters.to_dict(),
+        "Data": run.data.summary(),
+        "Newest events": figures,
+    }
+    write_report(run.folder, candidate.network, run.data, metrics, tables)
+    origin = _origin(candidate) | {"last_timestamp": split.trained_until, "refit": False}
+    write_run_bundle(run, candidate.network, metrics, origin)
 
 
-def _final(job: Job, run: _Run, timeline: Timeline) -> Path:
-    """The bundle of the candidate's recipe fitted on all events; its metrics are the candidate's."""
+def _refit(
+    run: TrainingRun, candidate: TrainingResult, metrics: dict[str, float], timeline: Timeline, split: TimeSplit
+) -> Path:
+    """Train on all events and return the folder of the bundle.
+
+    The bundle has the candidate's metrics.
+    """
     data = timeline.before(math.inf)
-    config = ModelConfig(items=len(data.item_ids), dim=job.dim, layers=job.layers)
-    folder = run.folder / "refit"
-    network = refit(data, config, run.hyperparameters, run.trained.best_epoch, folder, job.device)
-    evaluated = {"events": len(run.data.rows), "last_timestamp": run.last}
-    # An event from the future is learnt, but it must not make all that will come before it look seen.
-    last = min(timeline.last_time_before(math.inf), time.time())
-    shutil.rmtree(folder / "bundle", ignore_errors=True)
-    extra = _origin(run) | {"last_timestamp": last, "refit": True, "evaluated": evaluated}
-    publish(folder / "bundle", network, data, _metrics(run), extra)
-    return folder / "bundle"
+    config = replace(run.config, items=len(data.item_ids))
+    refit_run = replace(run, data=data, config=config, folder=run.folder / "refit")
+    network = refit(refit_run, candidate.best_epoch)
+    # A timestamp in the future must not make all events until then look as if they had been trained on.
+    newest = min(timeline.newest_time_before(math.inf), time.time())
+    evaluated = {"events": len(run.data.rows), "last_timestamp": split.trained_until}
+    origin = _origin(candidate) | {"last_timestamp": newest, "refit": True, "evaluated": evaluated}
+    write_run_bundle(refit_run, network, metrics, origin)
+    return bundle_folder(refit_run)
 
 
-def _metrics(run: _Run) -> dict[str, float]:
-    return run.trained.metrics | {f"time_split_{name}": value for name, value in run.comparison.new.items()}
+def _origin(candidate: TrainingResult) -> dict[str, Any]:
+    return {"source": "event log", "best_epoch": candidate.best_epoch}
 
 
-def _origin(run: _Run) -> dict[str, Any]:
-    return {"source": "event log", "recipe": run.hyperparameters.to_dict(), "best_epoch": run.trained.best_epoch}
-
-
-def _too_few(asked: int, needed: int) -> str:
+def _too_few_events(split: TimeSplit, job: RetrainJob) -> str:
     return (
-        f"declined before training: {asked} events are later than what both models have seen and {needed} are "
-        "needed to decide (--min-compared); run again when more have arrived, or hold out more"
+        f"declined before training: {split.held_out_events} events are newer than what both models were trained on, "
+        f"and {job.min_compared} are needed to compare them (--min-compared); run again when more have arrived, or "
+        "hold out more"
     )
 
 
 def _prune_runs(current: Path, keep: int) -> None:
+    """Remove the oldest runs, so that `keep` remain.
+
+    The current run is one of them.
+    """
     runs = [path for path in current.parent.iterdir() if path.is_dir() and path != current]
     runs.sort(key=lambda path: path.stat().st_mtime)
     for path in runs[: max(0, len(runs) - keep + 1)]:

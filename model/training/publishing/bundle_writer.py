@@ -15,22 +15,32 @@ from model.network import RecBLR
 from model.training.data.interactions import Interactions
 
 
-def publish(
-    folder: Path, network: RecBLR, data: Interactions, metrics: Mapping[str, Any], extra: Mapping[str, Any]
+def write_network_bundle(
+    folder: Path, network: RecBLR, data: Interactions, metrics: Mapping[str, Any], origin: Mapping[str, Any]
 ) -> Bundle:
-    """Write `network`, trained on `data`, as the bundle `folder`; `extra` joins the training-data summary."""
+    """Write a network as a bundle, signed if there is a key.
+
+    Args:
+        folder: folder of the bundle; it must not exist.
+        network: the trained network.
+        data: interactions that the network was trained on; they give the items and their popularity.
+        metrics: metrics for the manifest.
+        origin: how the network was trained; added to the summary of the data in the manifest.
+
+    Raises:
+        BundleError: the folder exists.
+    """
     now = datetime.now(UTC)
     weights = {name: value.detach().cpu().numpy().astype(np.float32) for name, value in network.state_dict().items()}
     popularity = data.popularity()
-    items = [Item(item_id, int(popularity[row])) for row, item_id in enumerate(data.item_ids, start=1)]
     bundle = Bundle(
         version=new_version(weights, now),
         created=now.isoformat(timespec="seconds"),
         config=network.config,
         weights=weights,
-        items=items,
+        items=[Item(item_id, int(popularity[row])) for row, item_id in enumerate(data.item_ids, start=1)],
         metrics=dict(metrics),
-        training_data=data.summary() | dict(extra),
+        training_data=data.summary() | dict(origin),
     )
     write_bundle(folder, bundle, signing_key())
     return bundle

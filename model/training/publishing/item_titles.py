@@ -1,4 +1,4 @@
-"""Titles and genres for a bundle's items, from MovieLens' own movies file."""
+"""Add the titles and genres of MovieLens' movies.dat to a bundle."""
 
 from __future__ import annotations
 
@@ -10,11 +10,22 @@ from model.bundle.signature import signing_key
 from model.training.errors import DataError
 
 
-def attach_titles(source: Path, movies: Path, out: Path) -> tuple[Bundle, int]:
-    """Write the bundle `source` again as `out`, its items titled from `movies` (`id::title::genre|genre`, latin-1).
+def add_titles(source: Path, movies: Path, out: Path) -> tuple[Bundle, int]:
+    """Write a copy of a bundle with titles and categories.
 
-    Returns the new bundle and how many items got a title. The version stays: the network is the same, so users'
-    memos stay valid. Raises `DataError` and `BundleError`.
+    The version stays the same: the network is the same, so users' snapshots stay valid.
+
+    Args:
+        source: folder of the bundle.
+        movies: file of lines `id::title::genre|genre` in Latin-1.
+        out: folder of the copy.
+
+    Returns:
+        The new bundle, and how many of its items got a title.
+
+    Raises:
+        DataError: `movies` cannot be read.
+        BundleError: the bundle is damaged, or `out` exists.
     """
     bundle = load_bundle(source)
     titles = _read_movies(movies)

@@ -1,7 +1,11 @@
-"""The folder of versions that a service reads: which one is live, how one is added, and which ones go."""
+"""Model registry: the folder of bundles that the service loads.
+
+The service's setting is `RECBLR_BUNDLE`; it loads the newest version.
+"""
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,46 +17,69 @@ from model.bundle.signature import signing_key
 from model.training.errors import DataError
 
 
-def newest_bundle(bundles: Path) -> Path | None:
-    """The folder of the live bundle, or None where there is none yet; raises `BundleError` and `DataError`."""
-    if (bundles / MANIFEST).exists():
-        raise DataError(f"{bundles} is one bundle; give --bundles the folder of versions, which is RECBLR_BUNDLE")
-    if not any(bundles.glob(f"*/{MANIFEST}")):
+def newest_bundle(registry: Path) -> Path | None:
+    """Return the folder of the newest bundle, None if there is none.
+
+    Raises:
+        BundleError: a bundle's manifest is damaged.
+        DataError: the folder is itself a bundle.
+    """
+    if (registry / MANIFEST).exists():
+        raise DataError(f"{registry} is one bundle; give --bundles the folder of versions, which is RECBLR_BUNDLE")
+    if not any(registry.glob(f"*/{MANIFEST}")):
         return None
-    return next(reversed(find_bundles(bundles).values()))
+    return next(reversed(find_bundles(registry).values()))
 
 
-def release(bundles: Path, candidate: Path) -> Bundle:
-    """Put the bundle `candidate` among the versions, as the newest; one that is there already stays as it is."""
-    live, bundle = newest_bundle(bundles), load_bundle(candidate)
-    folder = bundles / bundle.version
+def trained_until(bundle: Path) -> float:
+    """Return the newest training timestamp of a bundle.
+
+    It is -inf if the manifest does not record it.
+    """
+    time = read_manifest(bundle).training_data.get("last_timestamp")
+    return float(time) if isinstance(time, int | float) and math.isfinite(time) else -math.inf
+
+
+def publish(registry: Path, candidate: Path) -> Bundle:
+    """Copy a bundle into the registry as its newest version.
+
+    A version that is already there stays as it is.
+    """
+    newest, bundle = newest_bundle(registry), load_bundle(candidate)
+    folder = registry / bundle.version
     if not (folder / MANIFEST).exists():
-        bundle = _newer_than(live, bundle)
+        bundle = _created_after(newest, bundle)
         write_bundle(folder, bundle, signing_key())
     return bundle
 
 
-def _newer_than(live: Path | None, bundle: Bundle) -> Bundle:
-    """The bundle with a time of creation after the live one's, which another clock may have set in the future.
+def prune(registry: Path, keep: int, protected: Iterable[str | None]) -> list[str]:
+    """Remove all but the newest `keep` bundles, except protected versions.
 
-    The newest bundle is the one that the service loads.
+    Returns:
+        The versions removed.
     """
-    before = "" if live is None else read_manifest(live).created
-    if bundle.created > before:
+    bundles = find_bundles(registry)
+    removed = [version for version in list(bundles)[: max(0, len(bundles) - keep)] if version not in protected]
+    for version in removed:
+        hidden = bundles[version].with_name(f".removed-{bundles[version].name}")
+        bundles[version].rename(hidden)  # atomic: no reader finds half a bundle
+        shutil.rmtree(hidden)
+    return removed
+
+
+def _created_after(newest: Path | None, bundle: Bundle) -> Bundle:
+    """Return the bundle with a creation time after the newest one's.
+
+    The service loads the bundle that was created last, and another machine's clock can be ahead.
+    """
+    newest_created = "" if newest is None else read_manifest(newest).created
+    if bundle.created > newest_created:
         return bundle
     try:
-        after = datetime.fromisoformat(before) + timedelta(seconds=1)
+        created = datetime.fromisoformat(newest_created) + timedelta(seconds=1)
     except (ValueError, OverflowError):
-        raise DataError(f"{live} was created at {before!r}, which is no time; remove or correct it") from None
-    return replace(bundle, created=after.isoformat(timespec="seconds"))
-
-
-def prune(bundles: Path, keep: int, protected: Iterable[str | None]) -> list[str]:
-    """Remove all but the newest `keep` bundles, never a protected one; the versions removed."""
-    found = find_bundles(bundles)
-    removed = [version for version in list(found)[: max(0, len(found) - keep)] if version not in protected]
-    for version in removed:
-        aside = found[version].with_name(f".removed-{found[version].name}")
-        found[version].rename(aside)  # at once, so that nobody begins to read half a bundle
-        shutil.rmtree(aside)
-    return removed
+        raise DataError(
+            f"{newest} was created at {newest_created!r}, which is not a time; remove or correct it"
+        ) from None
+    return replace(bundle, created=created.isoformat(timespec="seconds"))

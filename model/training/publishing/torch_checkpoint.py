@@ -1,9 +1,9 @@
-"""Reads a PyTorch checkpoint without executing anything in it.
+"""Read a PyTorch checkpoint without executing anything in it.
 
-A `.pth` is a zip archive: `data.pkl`, a pickle, and a file of raw numbers for each storage under `data/`. A pickle
-can name any function and have it called. Here every name becomes either one of three builders of this file, which
-only note what tensor is meant, or an empty class that keeps nothing: no named module is imported and no named thing
-called. Numbers are read afterwards, for the tensors asked for, and only if their files have the sizes they claim.
+A `.pth` is a zip archive with a pickle, `data.pkl`, and one file of raw numbers per storage under `data/`. A pickle
+can name any function and have it called. Here every name becomes one of three builders of this module, which only
+record the description of a tensor, or an inert class: no named module is imported and nothing named is called. The
+numbers are read afterwards, for the tensors asked for, and only if their files have the sizes that are claimed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from model.training.errors import DataError
 
-_PICKLE_LIMIT = 16 << 20
-_NAMES_LIMIT = 10_000
-_TENSOR_LIMIT = 1 << 31  # numbers in one tensor
-# What a checkpoint has no use for, and what makes an unpickler reserve memory by a number alone or look outside.
-_REFUSED = frozenset(
+_MAX_PICKLE_BYTES = 16 << 20
+_MAX_NAMES = 10_000
+_MAX_TENSOR_NUMBERS = 1 << 31
+_MAX_TENSOR_DIMENSIONS = 8
+# Opcodes that no checkpoint needs; some reserve memory by a number alone, some look up things outside the pickle.
+_REFUSED_OPCODES = frozenset(
     ("EXT1", "EXT2", "EXT4", "BYTEARRAY8", "NEXT_BUFFER", "READONLY_BUFFER", "INST", "OBJ", "PERSID")
 )
 # bfloat16 is the upper half of a float32.
@@ -34,30 +35,30 @@ _DTYPES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", 
 
 
 class Inert:
-    """Stands for everything that a pickle names or builds and that is not wanted. Takes all, does nothing."""
+    """Placeholder for everything in a pickle that is not needed."""
 
     __slots__ = ()
 
     def __new__(cls, *arguments: object, **named: object) -> Any:  # noqa: ANN401 - builders return other things
-        """Ignore the arguments."""
+        """Create a placeholder; the arguments are ignored."""
         return object.__new__(cls)
 
     def __init__(self, *arguments: object, **named: object) -> None: ...
 
-    # What the opcodes BUILD, SETITEM(S), APPEND(S) and ADDITEMS call. On the class itself they fail, as functions
-    # that lack `self`, so no class of this file can be changed by a pickle.
+    # The opcodes BUILD, SETITEM(S), APPEND(S) and ADDITEMS call the following methods. Called on a class they fail,
+    # because `self` is missing: no pickle can change a class of this module.
     def __setstate__(self, state: object) -> None: ...
 
     def __setitem__(self, key: object, value: object) -> None: ...
 
     def append(self, value: object) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
     def extend(self, values: object) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
     def add(self, value: object) -> None:
-        """Keep nothing."""
+        """Do nothing."""
 
     def __hash__(self) -> int:
         return 0
@@ -66,8 +67,8 @@ class Inert:
         return self is other
 
 
-class TensorNote(Inert):
-    """What a pickle says of one tensor, unchecked."""
+class TensorDescription(Inert):
+    """Unchecked description of one tensor in the pickle."""
 
     __slots__ = ("offset", "shape", "storage", "strides")
     storage: Any
@@ -76,23 +77,23 @@ class TensorNote(Inert):
     strides: Any
 
     def __new__(cls, *arguments: object, **named: object) -> Any:  # noqa: ANN401
-        """Arguments of torch._utils._rebuild_tensor_v2: storage, offset, shape, strides, …"""
-        note = object.__new__(cls)
-        note.storage, note.offset, note.shape, note.strides = arguments[:4]
-        return note
+        """Take the arguments of torch._utils._rebuild_tensor_v2: storage, offset, shape, strides, ..."""
+        tensor = object.__new__(cls)
+        tensor.storage, tensor.offset, tensor.shape, tensor.strides = arguments[:4]
+        return tensor
 
 
 class _Parameter(Inert):
-    """torch._utils._rebuild_parameter: the tensor itself."""
+    """Builder for torch._utils._rebuild_parameter: returns the description of the tensor."""
 
     __slots__ = ()
 
     def __new__(cls, *arguments: object, **named: object) -> Any:  # noqa: ANN401
-        return arguments[0] if arguments and isinstance(arguments[0], TensorNote) else object.__new__(cls)
+        return arguments[0] if arguments and isinstance(arguments[0], TensorDescription) else object.__new__(cls)
 
 
 class _Ordered(Inert):
-    """collections.OrderedDict: a plain dictionary."""
+    """Builder for collections.OrderedDict: returns a plain dictionary."""
 
     __slots__ = ()
 
@@ -102,12 +103,12 @@ class _Ordered(Inert):
 
 class _Dictionary(dict[object, object]):
     def __setstate__(self, state: object) -> None:
-        """Attributes such as a state dict's `_metadata` are not kept."""
+        """Ignore attributes, such as the `_metadata` of a state dict."""
 
 
 class _Unpickler(pickle.Unpickler):
     _BUILDERS: ClassVar[dict[tuple[str, str], type]] = {
-        ("torch._utils", "_rebuild_tensor_v2"): TensorNote,
+        ("torch._utils", "_rebuild_tensor_v2"): TensorDescription,
         ("torch._utils", "_rebuild_parameter"): _Parameter,
         ("collections", "OrderedDict"): _Ordered,
     }
@@ -117,21 +118,27 @@ class _Unpickler(pickle.Unpickler):
         self._found: dict[tuple[str, str], type] = {}
 
     def find_class(self, module: str, name: str, /) -> Any:  # noqa: ANN401
-        """A builder of this file, or an empty class that remembers the name it stands for."""
+        """Return a builder of this module, or an inert class.
+
+        The inert class remembers the name.
+        """
         if (module, name) not in self._found:
-            if len(self._found) >= _NAMES_LIMIT:
+            if len(self._found) >= _MAX_NAMES:
                 raise pickle.UnpicklingError("too many names")
             placeholder = type("Placeholder", (Inert,), {"__slots__": (), "named": f"{module}.{name}"})
             self._found[module, name] = self._BUILDERS.get((module, name), placeholder)
         return self._found[module, name]
 
     def persistent_load(self, pid: Any, /) -> Any:  # noqa: ANN401
-        """A storage's own description: ('storage', class, key, location, count)."""
+        """Return the description of a storage: ('storage', class, key, location, count)."""
         return pid
 
 
-class Checkpoint:
-    """An open `.pth`; a context manager. Raises `DataError` for whatever it cannot or will not read."""
+class TorchCheckpoint:
+    """An open `.pth`; a context manager.
+
+    Raises `DataError` for what it cannot or refuses to read.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -146,51 +153,54 @@ class Checkpoint:
         pickles = [name for name in self._zip.namelist() if name.endswith("/data.pkl")]
         self._folder = pickles[0].removesuffix("data.pkl") if len(pickles) == 1 else ""
 
-    def __enter__(self) -> Checkpoint:
+    def __enter__(self) -> TorchCheckpoint:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._zip.close()
 
-    def tensors(self) -> Mapping[str, TensorNote]:
-        """The state dict by name: the entry `state_dict` of what was saved, or all of it."""
-        data = self._file("data.pkl", _PICKLE_LIMIT)
-        self._inspect(data)
+    def tensors(self) -> Mapping[str, TensorDescription]:
+        """Return the tensors of the state dict by name.
+
+        The state dict is the entry `state_dict` if there is one, else everything.
+        """
+        data = self._read("data.pkl", _MAX_PICKLE_BYTES)
+        self._check_opcodes(data)
         try:
             saved = _Unpickler(io.BytesIO(data)).load()
-        except Exception as error:  # a pickle can fail in any way, and each means the same
+        except Exception as error:  # a damaged pickle can raise anything
             raise DataError(f"{self._path} holds a damaged pickle: {type(error).__name__}") from None
         if isinstance(saved, dict):
             saved = saved.get("state_dict", saved)
-        if not isinstance(saved, dict) or not any(isinstance(value, TensorNote) for value in saved.values()):
+        if not isinstance(saved, dict) or not any(isinstance(value, TensorDescription) for value in saved.values()):
             raise DataError(f"{self._path} holds no state_dict with tensors")
-        return {n: value for n, value in saved.items() if isinstance(n, str) and isinstance(value, TensorNote)}
+        return {n: value for n, value in saved.items() if isinstance(n, str) and isinstance(value, TensorDescription)}
 
-    def shape(self, name: str, note: TensorNote) -> tuple[int, ...]:
-        """The shape that the tensor claims, of whole numbers within the limit."""
-        shape = note.shape
+    def shape(self, name: str, tensor: TensorDescription) -> tuple[int, ...]:
+        """Return the claimed shape, if it is plausible."""
+        shape = tensor.shape
         if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
             raise DataError(f"{self._path}: {name} has no shape")
-        if prod(shape) > _TENSOR_LIMIT or len(shape) > 8:
-            raise DataError(f"{self._path}: {name} claims {prod(shape)} numbers, which no model here has")
+        if prod(shape) > _MAX_TENSOR_NUMBERS or len(shape) > _MAX_TENSOR_DIMENSIONS:
+            raise DataError(f"{self._path}: {name} claims {prod(shape)} numbers, more than any RecBLR model has")
         return shape
 
-    def array(self, name: str, note: TensorNote) -> NDArray[np.float32]:
-        """The numbers of a contiguous floating-point tensor."""
-        shape = self.shape(name, note)
-        storage, offset = note.storage, note.offset
+    def array(self, name: str, tensor: TensorDescription) -> NDArray[np.float32]:
+        """Read a contiguous floating-point tensor as float32."""
+        shape = self.shape(name, tensor)
+        storage, offset = tensor.storage, tensor.offset
         if not (isinstance(storage, tuple) and len(storage) == 5 and isinstance(storage[2], str)):
             raise DataError(f"{self._path}: {name} names no storage")
         kind = str(getattr(storage[1], "named", "")).removeprefix("torch.")
         if kind not in _DTYPES:
             raise DataError(
-                f"{self._path}: {name} is stored as {kind or 'nothing known'}, not as floating-point numbers"
+                f"{self._path}: {name} is stored as {kind or 'an unknown type'}, not as floating-point numbers"
             )
         contiguous = tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
-        if note.strides != contiguous or type(offset) is not int or offset < 0:
+        if tensor.strides != contiguous or type(offset) is not int or offset < 0:
             raise DataError(f"{self._path}: {name} is not contiguous; save the model's own state_dict")
         item = np.dtype(_DTYPES[kind]).itemsize
-        data = self._file(f"data/{storage[2]}", _TENSOR_LIMIT * item)
+        data = self._read(f"data/{storage[2]}", _MAX_TENSOR_NUMBERS * item)
         if len(data) < (offset + prod(shape)) * item:
             raise DataError(f"{self._path}: {name} needs more numbers than its storage holds")
         numbers = np.frombuffer(data, _DTYPES[kind], prod(shape), offset * item)
@@ -198,27 +208,30 @@ class Checkpoint:
             numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
         return numbers.astype(np.float32).reshape(shape)
 
-    def _file(self, name: str, limit: int) -> bytes:
+    def _read(self, name: str, limit: int) -> bytes:
         try:
             entry = self._zip.getinfo(self._folder + name)
-            # Stored as they are, files cannot be larger than the archive; PyTorch never compresses.
+            # PyTorch never compresses, so no file can be larger than the archive.
             if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > min(limit, self._path.stat().st_size):
                 raise DataError(f"{self._path}: {name} is compressed or larger than it can be")
             return self._zip.read(entry)
         except KeyError:
-            raise DataError(f"{self._path} lacks the file {name}; it is no whole PyTorch checkpoint") from None
+            raise DataError(f"{self._path} lacks the file {name}; it is not a complete PyTorch checkpoint") from None
         except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, NotImplementedError):
             raise DataError(f"{self._path}: {name} is damaged") from None
 
-    def _inspect(self, data: bytes) -> None:
-        """Refuse what would reserve memory before it fails: a slot of the memo far beyond the number of opcodes."""
+    def _check_opcodes(self, data: bytes) -> None:
+        """Refuse opcodes that would reserve memory before unpickling fails.
+
+        For example, a slot of the unpickler's memo far beyond the number of opcodes.
+        """
         try:
             for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
-                if opcode.name in _REFUSED:
+                if opcode.name in _REFUSED_OPCODES:
                     raise DataError(f"{self._path}: its pickle uses {opcode.name}, which no checkpoint needs")
                 if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= count:
                     raise DataError(f"{self._path}: its pickle asks for memory that it does not use")
         except DataError:
             raise
-        except Exception as error:  # as above
+        except Exception as error:  # as in `tensors`
             raise DataError(f"{self._path} holds a damaged pickle: {type(error).__name__}") from None

@@ -1,4 +1,7 @@
-"""HTML report of a training run: charts of the epochs, accuracy, hyperparameters and metrics."""
+"""HTML report of a training run.
+
+It shows charts of the epochs, accuracy by groups, hyperparameters and metrics.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Line = Sequence[Sequence[float]]  # points (x, y) in order of x
 
 
 class Bar(NamedTuple):
-    """One bar of a chart: its label, its height, and the number of cases behind the value."""
+    """One bar of a chart, with the number of cases behind it."""
 
     label: str
     value: float
@@ -41,7 +41,7 @@ class _Axis:
     is_log: bool = False
 
     def fraction(self, value: float) -> float:
-        """Return the position of `value`: 0 at the lower end of the axis, 1 at the upper end."""
+        """Return the position on the axis, from 0 to 1."""
         if self.is_log:
             value = math.log10(max(value, self.low))
             return (value - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
@@ -94,15 +94,15 @@ def line_chart(
     area = _PlotArea(_RIGHT_WITH_NAMES if show_names else _RIGHT)
     x_ticks = [(x_axis.fraction(tick), _format_number(tick)) for tick in x_axis.ticks]
     svg = _frame(area, x_ticks, y_axis, x_label, y_label)
-    placed = {
+    positions = {
         name: [(area.x(x_axis.fraction(x)), area.y(y_axis.fraction(y))) for x, y in line]
         for name, line in finite.items()
     }
-    name_heights = _separate({name: line[-1][1] for name, line in placed.items() if line})
+    name_heights = _separate({name: line[-1][1] for name, line in positions.items() if line})
     for number, (name, line) in enumerate(finite.items()):
         colour = LINE_COLOURS[number % len(LINE_COLOURS)]
         tooltips = [f"{name} {_format_number(x)}: {_format_number(y)}" for x, y in line]
-        _draw_line(svg, placed[name], tooltips, colour)
+        _draw_line(svg, positions[name], tooltips, colour)
         if show_names and line:
             _text(svg, area.x(1.0) + 8, name_heights[name] + 4, name, "start", colour)
     if mark_best:
@@ -112,7 +112,10 @@ def line_chart(
 
 
 def bar_chart(bars: Sequence[Bar], x_label: str, y_label: str) -> Markup:
-    """Draw one bar per label, with its value on top and the number of cases in the tooltip."""
+    """Draw one bar per label, with its value on top.
+
+    The tooltip has the number of cases.
+    """
     if not bars:
         return _NOTHING_TO_PLOT
     area = _PlotArea(_RIGHT)
@@ -168,7 +171,7 @@ def _draw_best(svg: Element, x: float, y: float, position: str, value: float) ->
 
 
 def _separate(heights: Mapping[str, float]) -> dict[str, float]:
-    """Move the names of lines that end close to each other apart, from top to bottom."""
+    """Move names apart whose lines end close to each other."""
     separated: dict[str, float] = {}
     lowest_free = 0.0
     for name, height in sorted(heights.items(), key=lambda entry: entry[1]):
@@ -189,7 +192,7 @@ def _round_axis(values: Sequence[float], from_zero: bool) -> _Axis:
 
 
 def _exact_axis(values: Sequence[float]) -> _Axis:
-    """Linear axis from the lowest to the highest value, with ticks at round numbers in between."""
+    """Linear axis between the extreme values, with ticks at round numbers."""
     low, high = min(values), max(values)
     if low == high:
         return _Axis(low - 1, high + 1, [low])
@@ -200,7 +203,10 @@ def _exact_axis(values: Sequence[float]) -> _Axis:
 
 
 def _log_axis(values: Sequence[float]) -> _Axis:
-    """Logarithmic axis between powers of ten; values of 0 and below lie at its lower end."""
+    """Logarithmic axis between powers of ten.
+
+    Values of 0 and below lie at its lower end.
+    """
     positive = [value for value in values if value > 0]
     if not positive:
         return _round_axis(values, from_zero=True)

@@ -1,4 +1,7 @@
-"""A run's state on disk, so that a killed run goes on where it stood. Tensors as safetensors, numbers as JSON."""
+"""Checkpoint and result of a run, so that it can resume.
+
+Tensors are stored as safetensors and numbers as JSON; nothing is pickled.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,17 @@ from torch import Tensor
 
 from model.training.errors import DataError
 
-_FILE = "checkpoint.safetensors"
-_RESULT = "result.json"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+RESULT_FILE = "result.json"
 
 
 @dataclass(slots=True)
 class Checkpoint:
-    """What a run needs to go on after a whole number of epochs.
+    """State of a run after a whole number of epochs.
 
-    numbers  `epoch` and `step` (done), `best`, `best_epoch`, `stale`, and what identifies the run
-    tensors  network parameters under `model.`, the best ones under `best.`, Adam's under `adam.`
+    Attributes:
+        numbers: the trainer's counters, ready for JSON; `run` is the run's identity.
+        tensors: network parameters as `model.NAME`, the best ones as `best.NAME`, Adam's buffers as `adam.NAME`.
     """
 
     numbers: dict[str, Any]
@@ -31,46 +35,54 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Replace the folder's checkpoint in one step."""
-    aside = folder / f".{_FILE}"
+    """Replace the checkpoint of the run in `folder` atomically."""
+    temporary = folder / f".{CHECKPOINT_FILE}"
     tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
-    save_file(tensors, aside, metadata={"numbers": json.dumps(checkpoint.numbers)})
-    aside.replace(folder / _FILE)
+    save_file(tensors, temporary, metadata={"numbers": json.dumps(checkpoint.numbers)})
+    temporary.replace(folder / CHECKPOINT_FILE)
 
 
-def load_checkpoint(folder: Path, run: dict[str, Any], device: torch.device) -> Checkpoint | None:
-    """The folder's checkpoint, or None if it has none; raises `DataError` if it belongs to another run."""
-    path = folder / _FILE
+def load_checkpoint(folder: Path, identity: dict[str, Any], device: torch.device) -> Checkpoint | None:
+    """Load the checkpoint of a run, None if there is none.
+
+    Raises:
+        DataError: the checkpoint belongs to a run of another identity.
+    """
+    path = folder / CHECKPOINT_FILE
     if not path.exists():
         return None
     with safe_open(path, framework="pt", device=str(device)) as file:
         numbers = json.loads(file.metadata()["numbers"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    if numbers["run"] != run:
-        raise _another(folder)
+    if numbers["run"] != identity:
+        raise _other_run(folder)
     return Checkpoint(numbers, tensors)
 
 
-def save_result(folder: Path, run: dict[str, Any], result: dict[str, Any]) -> None:
-    """Note that the run in the folder is finished."""
-    aside = folder / f".{_RESULT}"
-    aside.write_text(json.dumps({"run": run, "result": result}, indent=2) + "\n", encoding="utf-8")
-    aside.replace(folder / _RESULT)
+def save_result(folder: Path, identity: dict[str, Any], result: dict[str, Any]) -> None:
+    """Record that the run in `folder` is finished."""
+    temporary = folder / f".{RESULT_FILE}"
+    temporary.write_text(json.dumps({"run": identity, "result": result}, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(folder / RESULT_FILE)
 
 
-def load_result(folder: Path, run: dict[str, Any]) -> dict[str, Any] | None:
-    """The result of the finished run in the folder, or None; raises `DataError` if it is of another run."""
+def load_result(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Load the result of a run, None if it is not finished.
+
+    Raises:
+        DataError: the result is damaged, or belongs to a run of another identity.
+    """
     try:
-        found = json.loads((folder / _RESULT).read_bytes())
+        found = json.loads((folder / RESULT_FILE).read_bytes())
         result: dict[str, Any] = found["result"]
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
-        raise DataError(f"{folder / _RESULT} is damaged; remove it, and the same command writes it again") from None
-    if found["run"] != run:
-        raise _another(folder)
+        raise DataError(f"{folder / RESULT_FILE} is damaged; remove it and run the same command again") from None
+    if found["run"] != identity:
+        raise _other_run(folder)
     return result
 
 
-def _another(folder: Path) -> DataError:
+def _other_run(folder: Path) -> DataError:
     return DataError(f"{folder} holds a run with other settings or data; give --out another folder, or remove it")

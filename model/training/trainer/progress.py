@@ -1,4 +1,7 @@
-"""Progress of a training run: `metrics.jsonl` in its folder, a bar or occasional lines on stderr."""
+"""Progress of a training run, in a file and on stderr.
+
+The file is `metrics.jsonl` in the run's folder; stderr shows a bar, or a line now and then.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ ReportEpoch = Callable[[dict[str, Any]], None]
 
 
 class EpochLog:
-    """Write one line per epoch to `metrics.jsonl` and show the progress on stderr.
+    """Write each epoch to `metrics.jsonl` and show the progress.
 
     Called with the figures of an epoch, as `Trainer` reports them. Use as a context manager.
     """

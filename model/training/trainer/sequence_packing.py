@@ -1,9 +1,10 @@
-"""Training rows: each epoch lays all histories end to end, in a new order, and cuts the stream into rows.
+"""Sequence packing: histories end to end, cut into training rows (decision 0015).
 
-A causal model with the loss at every position sees the same (prefix, target) pairs as one row for each prefix, at
-about 1/200 of the work. A row that begins inside a history shows little context to its first positions; that acts
-as augmentation (design section 2, measured). Where a history ends inside a row the next one begins there, from a
-zero state, so that there is no padding and every row costs the same whatever the histories' lengths are.
+Each epoch puts the histories into a new random order and cuts them at new places. A causal model with the loss at
+every position sees the same (prefix, target) pairs as one row per prefix would give, at about 1/200 of the work. A
+row that begins inside a history gives little context to its first positions, which acts as augmentation. Where a
+history ends inside a row the next one begins there from the initial state, so there is no padding, and every row
+costs the same whatever the lengths of the histories.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from torch import Tensor
 
 from model.training.data.interactions import Interactions
 
-# Events that are laid out and shuffled at a time: bounds memory, at about 50 bytes each.
-_PART = 1 << 22
+# Events that are packed and shuffled at a time; bounds the memory, at about 50 bytes per event.
+_EVENTS_PER_PART = 1 << 22
 
 
 class Batch(NamedTuple):
-    """Training rows; every field is (B, T).
+    """Training rows; every field has the shape (B, T).
 
-    inputs   rows of the embedding table
-    targets  rows, 0 where there is none
-    starts   bool, where histories begin
-    events   the target's place among the data's events; anything where there is no target
-    weights  how much the target counts, 1 on average over the data
+    Attributes:
+        inputs: int64, rows of the embedding table; 0 is the start token.
+        targets: int64, rows of the embedding table; 0 if the position has no target.
+        starts: bool, True where a history begins.
+        events: int64, index of the target among the events of the data; undefined without a target.
+        weights: float32, weight of the target, 1 on average over the data.
     """
 
     inputs: Tensor
@@ -37,100 +39,129 @@ class Batch(NamedTuple):
     events: Tensor
     weights: Tensor
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """The batch with every field changed alike."""
-        return Batch(*map(change, self))
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with the function applied to every field."""
+        return Batch(*map(function, self))
 
 
-class Windows:
-    """Draws batches of at most `batch` rows of `length` steps, on `device`, where all data lie if they fit.
+class SequencePacker:
+    """Draw the batches of an epoch.
 
-    With `start_token` each history begins with row 0, whose target is the first event; without, its first event
-    is an input only. Apart from that every event is a target exactly once an epoch: `targets` in all. Rows are
-    shuffled among those of a part of the histories, which are in random order themselves. An event of a history of n
-    counts in proportion to n^-balance.
+    With a start token each history begins with row 0, whose target is the first event. Without one, the first event
+    is an input only. Every other event is a target exactly once per epoch.
+
+    Attributes:
+        targets: number of targets in an epoch.
+        steps_per_epoch: number of batches in an epoch.
     """
 
     def __init__(
         self,
         data: Interactions,
-        length: int,
-        batch: int,
+        row_length: int,
+        max_rows: int,
         start_token: bool,
         device: torch.device,
         balance: float = 0.0,
     ) -> None:
+        """Prepare the histories.
+
+        Args:
+            data: the histories to train on. They are copied to the device if they fit.
+            row_length: steps per row, T.
+            max_rows: largest number of rows per batch, B.
+            start_token: whether the model has a start token.
+            device: device of the batches.
+            balance: an event in a history of n targets weighs in proportion to n^-balance.
+        """
         self._device = device
-        home = _home(data.rows.nbytes, device)
-        self._rows = torch.from_numpy(data.rows).to(home)
-        self._first = torch.from_numpy(data.offsets[:-1]).to(home)
-        self._length = length
+        storage = _storage_device(data.rows.nbytes, device)
+        self._rows = torch.from_numpy(data.rows).to(storage)
+        self._first_event = torch.from_numpy(data.offsets[:-1]).to(storage)
+        self._row_length = row_length
         self._start_token = start_token
-        steps = torch.from_numpy(data.lengths).to(home) - (0 if start_token else 1)
-        self._steps = steps.clamp(min=0)
-        self.targets = int(self._steps.sum())
-        weights = self._steps.clamp(min=1).double() ** -balance
-        self._weights = (weights * self.targets / max(1.0, float(weights @ self._steps.double()))).float()
-        # The random phase may lengthen the stream by almost one row.
-        rows = -(-(self.targets + length - 1) // length)
-        self.steps_per_epoch = -(-rows // batch)
-        # As many steps with as few rows as it takes: empty rows would cost as much as full ones.
-        self._batch = -(-rows // self.steps_per_epoch)
+        lengths = torch.from_numpy(data.lengths).to(storage) - (0 if start_token else 1)
+        self._steps_of_user = lengths.clamp(min=0)
+        self.targets = int(self._steps_of_user.sum())
+        weights = self._steps_of_user.clamp(min=1).double() ** -balance
+        total = float(weights @ self._steps_of_user.double())
+        self._weight_of_user = (weights * self.targets / max(1.0, total)).float()
+        # The random phase can lengthen an epoch by almost one row.
+        rows = -(-(self.targets + row_length - 1) // row_length)
+        self.steps_per_epoch = -(-rows // max_rows)
+        # The smallest batch that needs no more steps: empty rows would cost as much as full ones.
+        self._batch_rows = -(-rows // self.steps_per_epoch)
 
     def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
-        """The batches of one epoch; all have the same shape, what is left over is filled with empty targets."""
-        order = torch.randperm(len(self._steps), generator=generator, device=self._device)
-        phase = int(torch.randint(0, self._length, (1,), generator=generator, device=self._device))
-        nothing = torch.zeros(phase, dtype=torch.int32, device=self._device)
-        rest = Batch(nothing, nothing, nothing.bool(), nothing.long(), nothing.float())
-        size = self._batch * self._length
-        missing = self.steps_per_epoch * size
-        for users, last in self._parts(order.to(self._rows.device)):
-            new = self._stream(users)
-            whole = missing if last else (len(rest.inputs) + len(new.inputs)) // size * size
-            ready, rest = _cut(rest, new, whole)
-            missing -= whole
-            rows = torch.randperm(whole // self._length, generator=generator, device=self._device)
-            for chosen in rows.view(-1, self._batch):
-                batch = Batch(*(field.view(-1, self._length)[chosen] for field in ready))
+        """Yield the batches of one epoch, all of the same shape.
+
+        The last batch is filled up with positions without targets. Rows are shuffled within a part of about
+        4M events, and the histories over all parts.
+        """
+        order = torch.randperm(len(self._steps_of_user), generator=generator, device=self._device)
+        phase = int(torch.randint(0, self._row_length, (1,), generator=generator, device=self._device))
+        empty = torch.zeros(phase, dtype=torch.int32, device=self._device)
+        rest = Batch(empty, empty, empty.bool(), empty.long(), empty.float())
+        batch_steps = self._batch_rows * self._row_length
+        missing = self.steps_per_epoch * batch_steps
+        for users, is_last in self._parts(order.to(self._rows.device)):
+            packed = self._pack(users)
+            count = missing if is_last else (len(rest.inputs) + len(packed.inputs)) // batch_steps * batch_steps
+            ready, rest = _split(rest, packed, count)
+            missing -= count
+            shuffled = torch.randperm(count // self._row_length, generator=generator, device=self._device)
+            for rows in shuffled.view(-1, self._batch_rows):
+                batch = Batch(*(field.view(-1, self._row_length)[rows] for field in ready))
                 yield batch._replace(inputs=batch.inputs.long(), targets=batch.targets.long())
 
     def _parts(self, order: Tensor) -> Iterator[tuple[Tensor, bool]]:
-        """Users of about `_PART` events, and whether they are the last."""
+        """Yield users in parts of about `_EVENTS_PER_PART` events.
+
+        The second value is True for the last part.
+        """
         ends = [len(order)]
-        if self.targets > _PART:
-            marks = torch.arange(_PART, self.targets, _PART, device=order.device)
-            cuts = torch.searchsorted(self._steps[order].cumsum(0), marks) + 1
+        if self.targets > _EVENTS_PER_PART:
+            marks = torch.arange(_EVENTS_PER_PART, self.targets, _EVENTS_PER_PART, device=order.device)
+            cuts = torch.searchsorted(self._steps_of_user[order].cumsum(0), marks) + 1
             ends = sorted({*cuts.tolist(), *ends})
         for begin, end in pairwise([0, *ends]):
             yield order[begin:end], end == len(order)
 
-    def _stream(self, order: Tensor) -> Batch:
-        """The histories of these users end to end, as one row of steps."""
-        home = order.device
-        steps, first = self._steps[order], self._first[order]
-        total = self.targets if len(order) == len(self._steps) else int(steps.sum())
-        history = torch.arange(len(order), device=home).repeat_interleave(steps, output_size=total)
+    def _pack(self, users: Tensor) -> Batch:
+        """Lay the histories of these users end to end.
+
+        Every field of the result has the shape (steps,).
+        """
+        device = users.device
+        steps, first = self._steps_of_user[users], self._first_event[users]
+        total = self.targets if len(users) == len(self._steps_of_user) else int(steps.sum())
+        user = torch.arange(len(users), device=device).repeat_interleave(steps, output_size=total)
         begin = steps.cumsum(0) - steps
-        nth = torch.arange(total, device=home) - begin[history]
-        event = first[history] + nth + (0 if self._start_token else 1)
-        starts = nth == 0
+        step_of_user = torch.arange(total, device=device) - begin[user]
+        event = first[user] + step_of_user + (0 if self._start_token else 1)
+        starts = step_of_user == 0
         inputs = self._rows[(event - 1).clamp(min=0)]
         if self._start_token:
             inputs = torch.where(starts, 0, inputs)
-        batch = Batch(inputs, self._rows[event], starts, event, self._weights[order][history])
-        return batch.each(lambda field: field.to(self._device))
+        packed = Batch(inputs, self._rows[event], starts, event, self._weight_of_user[users][user])
+        return packed.map(lambda field: field.to(self._device))
 
 
-def _home(size: int, device: torch.device) -> torch.device:
-    """Where data of so many bytes lie: on the device if they leave most of its memory to the network."""
-    if device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] // 4:
+def _storage_device(size_bytes: int, device: torch.device) -> torch.device:
+    """Return the device that stores the histories.
+
+    A GPU stores them if they leave most of its memory to the network.
+    """
+    if device.type == "cuda" and size_bytes > torch.cuda.mem_get_info(device)[0] // 4:
         return torch.device("cpu")
     return device
 
 
-def _cut(rest: Batch, new: Batch, whole: int) -> tuple[Batch, Batch]:
-    """The first `whole` steps of `rest` and `new` together, filled up if there are fewer, and what is left over."""
-    stream = Batch(*(torch.cat([one, other]) for one, other in zip(rest, new, strict=True)))
-    used = stream.each(lambda field: torch.nn.functional.pad(field[:whole], (0, max(0, whole - len(field)))))
-    return used, stream.each(lambda field: field[whole:])
+def _split(rest: Batch, packed: Batch, count: int) -> tuple[Batch, Batch]:
+    """Join `rest` and `packed`, and split them after `count` steps.
+
+    If there are fewer steps, positions without targets are added.
+    """
+    steps = Batch(*(torch.cat(fields) for fields in zip(rest, packed, strict=True)))
+    used = steps.map(lambda field: torch.nn.functional.pad(field[:count], (0, max(0, count - len(field)))))
+    return used, steps.map(lambda field: field[count:])

@@ -1,7 +1,8 @@
-"""What teachers expect to come next, event by event, for a student to learn besides what came.
+"""Soft targets: the items that teachers expect before each event.
 
-Keeping the whole distribution would take a number for each event and item. The TOP most likely items hold what
-matters: learning from 64 of 3,416 items measured as well as learning from all (decision 0074).
+A student learns them besides the event that followed (Hinton et al. 2015). The whole distribution would take one
+number per event and item. Only the likeliest items are kept: on MovieLens-1M 64 of 3,416 items measured as well as
+all of them (decision 0074).
 """
 
 from __future__ import annotations
@@ -15,40 +16,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.network import RecBLR
-from model.ops.softmax.full import Shares
+from model.ops.softmax.full import SoftLabels
 from model.training.data.interactions import Interactions
 from model.training.errors import DataError
 
-TOP = 64
-# How much of each position's distribution is the teachers'; the rest is what came.
-TAUGHT = 0.9
-_TOKENS = 1 << 17  # in a forward pass
-_SCORES = 1 << 26  # at a time
+MAX_ITEMS = 64
+# Share of the teachers in what is learnt at each position; the rest is the event that followed.
+DISTILLATION_WEIGHT = 0.9
+_BYTES_PER_ITEM = 6
+_MAX_TOKENS = 1 << 17  # in one forward pass
+_MAX_SCORES = 1 << 26  # at a time
 
 
 @dataclass(frozen=True, slots=True)
 class SoftTargets:
-    """items (E, K) int32, shares (E, K) bfloat16: of every event of the data, as `Shares` has them."""
+    """Soft targets of every event of a data set of E events.
+
+    Attributes:
+        items: (E, K) int32, rows of the embedding table.
+        shares: (E, K) bfloat16, their probabilities; a row sums up to at most `DISTILLATION_WEIGHT`.
+    """
 
     items: Tensor
     shares: Tensor
 
-    def of(self, events: Tensor) -> Shares:
-        """What is to be predicted at these events (N,)."""
-        return Shares(self.items[events], self.shares[events])
+    def of(self, events: Tensor) -> SoftLabels:
+        """Return the soft targets of these events (N,)."""
+        return SoftLabels(self.items[events], self.shares[events])
 
 
 @torch.no_grad()
-def prepare_soft_targets(teachers: Sequence[RecBLR], data: Interactions, temperature: float = 1.0) -> SoftTargets:
-    """The mean of the teachers' distributions before each event, cut to its TOP items; they are set to evaluation.
+def compute_soft_targets(teachers: Sequence[RecBLR], data: Interactions, temperature: float = 1.0) -> SoftTargets:
+    """Average the teachers' distributions and keep the likeliest items.
 
-    A distribution is the softmax of a teacher's scores divided by `temperature`.
+    Args:
+        teachers: trained networks; they are switched to evaluation mode.
+        data: the histories that the student trains on.
+        temperature: divisor of the teachers' scores before the softmax.
 
-    Raises `DataError` where the device has no room for it: 6 bytes an event and item kept.
+    Raises:
+        DataError: the device has too little memory: 6 bytes per event and kept item are needed.
     """
     device = teachers[0].item_embedding.weight.device
-    kept = min(TOP, len(data.item_ids))
-    _check_room(len(data.rows) * kept * 6, device)
+    kept = min(MAX_ITEMS, len(data.item_ids))
+    _check_memory(len(data.rows) * kept * _BYTES_PER_ITEM, device)
     items = torch.zeros(len(data.rows), kept, dtype=torch.int32, device=device)
     shares = torch.zeros(len(data.rows), kept, dtype=torch.bfloat16, device=device)
     for teacher in teachers:
@@ -56,23 +67,31 @@ def prepare_soft_targets(teachers: Sequence[RecBLR], data: Interactions, tempera
     lengths = data.lengths
     users = np.argsort(lengths, kind="stable")[np.count_nonzero(lengths == 0) :]
     while len(users):
-        # Histories of similar length share a pass, the longest ones first.
-        count = max(1, min(len(users), _TOKENS // int(lengths[users[-1]])))
-        users, group = users[:-count], users[-count:]
-        inputs, events = _padded(data, group, teachers[0].config.start_token)
-        valid = events >= 0
-        place = events[valid].to(device)
-        outputs = [teacher(inputs.to(device))[0][valid.to(device)] for teacher in teachers]
-        for part in torch.split(torch.arange(len(place), device=device), max(1, _SCORES // len(data.item_ids))):
-            expected = _expected(teachers, [output[part] / temperature for output in outputs])
-            top, likely = expected.topk(kept, dim=1)
-            items[place[part]] = likely.int()
-            shares[place[part]] = (TAUGHT * top / top.sum(1, keepdim=True)).bfloat16()
+        # Histories of similar length share a forward pass, the longest ones first.
+        count = max(1, min(len(users), _MAX_TOKENS // int(lengths[users[-1]])))
+        users, batch = users[:-count], users[-count:]
+        inputs, targets = _padded(data, batch, teachers[0].config.start_token)
+        is_target = targets >= 0
+        events = targets[is_target].to(device)
+        outputs = [teacher(inputs.to(device))[0][is_target.to(device)] for teacher in teachers]
+        for part in torch.split(torch.arange(len(events), device=device), max(1, _MAX_SCORES // len(data.item_ids))):
+            probabilities = _mean_probabilities(teachers, [output[part] / temperature for output in outputs])
+            top, rows = probabilities.topk(kept, dim=1)
+            items[events[part]] = rows.int()
+            shares[events[part]] = (DISTILLATION_WEIGHT * top / top.sum(1, keepdim=True)).bfloat16()
     return SoftTargets(items, shares)
 
 
-def _expected(teachers: Sequence[RecBLR], outputs: Sequence[Tensor]) -> Tensor:
-    """The mean of their probabilities (N, V + 1); that of row 0, which is no item, is 0."""
+def _mean_probabilities(teachers: Sequence[RecBLR], outputs: Sequence[Tensor]) -> Tensor:
+    """Average the teachers' softmax over their scores.
+
+    Args:
+        teachers: the networks.
+        outputs: (N, D_t) output of each teacher t.
+
+    Returns:
+        (N, V + 1) probabilities; row 0 of the table is no item and gets 0.
+    """
     total = torch.zeros((), device=outputs[0].device)
     for teacher, output in zip(teachers, outputs, strict=True):
         scores = output.float() @ teacher.item_embedding.weight.float().T
@@ -82,7 +101,10 @@ def _expected(teachers: Sequence[RecBLR], outputs: Sequence[Tensor]) -> Tensor:
 
 
 def _padded(data: Interactions, users: NDArray[np.int64], start_token: bool) -> tuple[Tensor, Tensor]:
-    """inputs (B, T) of these histories, padded on the right, and events (B, T), each input's target, -1 for none."""
+    """Return padded inputs (B, T), and the event after each (B, T).
+
+    The event is -1 if there is none.
+    """
     longest = int(data.lengths[users].max())
     inputs = np.zeros((len(users), longest), np.int64)
     events = np.full((len(users), longest), -1, np.int64)
@@ -94,9 +116,9 @@ def _padded(data: Interactions, users: NDArray[np.int64], start_token: bool) -> 
     return torch.from_numpy(inputs), torch.from_numpy(events)
 
 
-def _check_room(size: int, device: torch.device) -> None:
-    if device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] // 2:
+def _check_memory(size_bytes: int, device: torch.device) -> None:
+    if device.type == "cuda" and size_bytes > torch.cuda.mem_get_info(device)[0] // 2:
         raise DataError(
-            f"what the teachers expect would take {size / 2**30:.0f} GiB of the device's memory; "
+            f"the soft targets of the teachers would take {size_bytes / 2**30:.0f} GiB of the device's memory; "
             "train with --teachers 0"
         )

@@ -1,40 +1,39 @@
-"""The trainer: windows with the loss at every position, full softmax, early stopping on validation NDCG@10."""
+"""Train a network: epochs over packed rows, validation, early stopping and checkpoints."""
 
 from __future__ import annotations
 
 import math
 import time
-import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from model.config import ModelConfig
 from model.network import RecBLR
-from model.training.data.interactions import Interactions
 from model.training.errors import DataError
 from model.training.evaluation.leave_one_out import leave_one_out
 from model.training.trainer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from model.training.trainer.distributed import Crew
-from model.training.trainer.hyperparameters import Hyperparameters
+from model.training.trainer.learning_rate import schedule_factor
 from model.training.trainer.progress import ReportEpoch
-from model.training.trainer.sequence_packing import Windows
+from model.training.trainer.sequence_packing import SequencePacker
 from model.training.trainer.soft_targets import SoftTargets
-from model.training.trainer.train_step import TrainStep, negatives_of
+from model.training.trainer.train_step import TrainStep, negative_sampler
+from model.training.trainer.training_run import TrainingRun
 
-ALONE = Crew()
-# How often a run that diverges begins again, each time at half the learning rate.
-_MOST_HALVINGS = 3
+# A diverged training restarts at half the learning rate, at most this often.
+_MAX_RESTARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """The network with its best weights, and what the run measured. `seconds` is time spent on training steps.
+class TrainingResult:
+    """Trained network and what its run measured.
 
-    A final fit has the weights of its end, and no metrics.
+    Attributes:
+        network: the network with its best weights; after a refit, with its last weights.
+        metrics: test metrics and `validation_ndcg@10`; empty after a refit.
+        best_epoch: epoch of the best validation; after a refit, the last epoch.
+        seconds: time spent in training steps.
     """
 
     network: RecBLR
@@ -44,166 +43,174 @@ class Trained:
 
 
 class Trainer:
-    """One run over `data`, whose last event of each user is the test and last but one the validation target.
+    """Train the network of one run, with leave-one-out validation and test.
 
-    With `refit_epochs` it is a final fit: nothing is held out or validated, and the run ends after so many epochs of
-    the recipe's schedule, the ones that were best where validation was possible. A `lesson` is about what is trained
-    on: `data` without the last two events of each user, in a final fit all of it.
+    Each user's last event is the test target and the last but one the validation target, as in the paper (Liu et
+    al., CIKM 2024). A refit holds nothing out: it runs the first `refit_epochs` of the same learning-rate schedule,
+    as many as validated best before, and measures nothing (decision 0023).
+
+    Soft targets belong to what is trained on: the data without the last two events of each user, or all of it in a
+    refit.
     """
 
-    def __init__(
-        self,
-        data: Interactions,
-        config: ModelConfig,
-        hyperparameters: Hyperparameters,
-        folder: Path,
-        device: torch.device,
-        crew: Crew = ALONE,
-        refit_epochs: int = 0,
-        soft_targets: SoftTargets | None = None,
-    ) -> None:
-        if int(data.lengths.max(initial=0)) < 3:
-            raise DataError("no user has 3 events: one to learn from, one to validate and one to test")
-        if hyperparameters.batch < crew.size:
-            raise DataError(
-                f"a batch of {hyperparameters.batch} rows cannot be shared by {crew.size} processes; give more"
-            )
+    def __init__(self, run: TrainingRun, refit_epochs: int = 0, soft_targets: SoftTargets | None = None) -> None:
+        hyperparameters = run.hyperparameters
+        _check_run(run)
         torch.manual_seed(hyperparameters.seed)
-        self._crew = crew
-        self._data = data
+        self._run = run
         self._hyperparameters = hyperparameters
-        self._folder = folder
-        self._device = device
-        self._validates = not refit_epochs
+        self._is_refit = bool(refit_epochs)
         self._last_epoch = refit_epochs or hyperparameters.epochs
-        self.network = RecBLR(config, hyperparameters.dropout, hyperparameters.embedding_dropout).to(device)
-        past = data.without_last(2) if self._validates else data
-        self._validation = data.without_last(1)
-        self._windows = Windows(
-            past, hyperparameters.window, hyperparameters.batch, config.start_token, device, hyperparameters.balance
+        self.network = RecBLR(run.config, hyperparameters.dropout, hyperparameters.embedding_dropout).to(run.device)
+        training_data = run.data if self._is_refit else run.data.without_last(2)
+        self._validation_data = run.data.without_last(1)
+        self._packer = SequencePacker(
+            training_data,
+            hyperparameters.window,
+            hyperparameters.batch,
+            run.config.start_token,
+            run.device,
+            hyperparameters.balance,
         )
-        self.steps = hyperparameters.epochs * self._windows.steps_per_epoch
-        self._step = TrainStep(self.network, device, crew, negatives_of(hyperparameters, past, device), soft_targets)
+        self._total_steps = hyperparameters.epochs * self._packer.steps_per_epoch
+        negatives = negative_sampler(hyperparameters, training_data, run.device)
+        self._step = TrainStep(self.network, run.device, run.processes, negatives, soft_targets)
         self._numbers: dict[str, Any] = {
-            "run": identity(data, config, hyperparameters) | {"refit_epochs": refit_epochs},
+            "run": run.identity() | {"refit_epochs": refit_epochs},
             "epoch": 0,
             "step": 0,
             "best": -1.0,
             "best_epoch": 0,
-            "stale": 0,
+            "validations_since_best": 0,
             "seconds": 0.0,
-            "halvings": 0,
+            "restarts": 0,
         }
-        self._initial = _copy(self.network)
-        self._best = self._initial
+        self._initial_weights = _copy_weights(self.network)
+        self._best_weights = self._initial_weights
 
-    def run(self, report: ReportEpoch) -> Trained:
-        """Train to the end, or until validation has stopped improving; resumes a run that was cut off.
+    def run(self, report: ReportEpoch) -> TrainingResult:
+        """Train to the last epoch, or until validation stops improving.
 
-        `report` receives one flat dictionary an epoch. If the loss is no longer a number, training begins again at
-        half the learning rate; `DataError` when that has not helped 3 times.
+        A run with a checkpoint is resumed.
+
+        Args:
+            report: receives the figures of each epoch.
+
+        Raises:
+            DataError: the loss is still not finite after three restarts at half the learning rate.
         """
         self._resume()
-        numbers, hyperparameters = self._numbers, self._hyperparameters
-        while numbers["epoch"] < self._last_epoch and numbers["stale"] < hyperparameters.patience:
+        numbers = self._numbers
+        while numbers["epoch"] < self._last_epoch and not self._has_stopped_improving():
             numbers["epoch"] += 1
-            line = self._epoch(numbers["epoch"])
-            if not math.isfinite(line["loss"]):
-                report(self._begin_again(numbers["epoch"]))
+            figures = self._train_epoch(numbers["epoch"])
+            if not math.isfinite(figures["loss"]):
+                report(self._restart(numbers["epoch"]))
                 continue
-            if numbers["epoch"] % hyperparameters.evaluate_every == 0 or numbers["epoch"] == self._last_epoch:
-                line |= self._validate() if self._validates else {}
-                if self._crew.rank == 0:
+            is_last = numbers["epoch"] == self._last_epoch
+            if is_last or numbers["epoch"] % self._hyperparameters.evaluate_every == 0:
+                figures |= {} if self._is_refit else self._validate()
+                if self._run.processes.is_first:
                     self._save()
-            report(line)
-        if not self._validates:
-            return Trained(self.network, {}, numbers["epoch"], numbers["seconds"])
-        self.network.load_state_dict(self._best)
-        metrics = leave_one_out(self.network, self._data).metrics()
-        metrics["validation_ndcg@10"] = numbers["best"]
-        return Trained(self.network, metrics, numbers["best_epoch"], numbers["seconds"])
+            report(figures)
+        return self._result()
 
-    def _epoch(self, epoch: int) -> dict[str, Any]:
-        # Seeded by the epoch, so that a resumed run draws what the whole one would have drawn.
+    def _train_epoch(self, epoch: int) -> dict[str, Any]:
+        # Seeded by the epoch, so that a resumed run draws the same rows and dropout as an uninterrupted one.
         seed = self._hyperparameters.seed * 1_000_003 + epoch
-        torch.manual_seed(seed + 500_009 * self._crew.rank)
-        generator = torch.Generator(self._device).manual_seed(seed)
+        torch.manual_seed(seed + 500_009 * self._run.processes.rank)
+        generator = torch.Generator(self._run.device).manual_seed(seed)
         started = time.perf_counter()
         self.network.train()
         losses = []
-        for batch in self._windows.epoch(generator):
-            losses.append(self._step(batch, self._peak() * self._rate(self._numbers["step"])))
+        for batch in self._packer.epoch(generator):
+            losses.append(self._step(batch, self._learning_rate(self._numbers["step"])))
             self._numbers["step"] += 1
         mean = torch.stack(losses).mean()
-        self._crew.sum([mean])
+        self._run.processes.all_reduce([mean])
         loss = float(mean)  # waits for the device
         seconds = time.perf_counter() - started
         self._numbers["seconds"] += seconds
-        return {"epoch": epoch, "loss": loss, "seconds": seconds, "events": self._windows.targets}
-
-    def _begin_again(self, epoch: int) -> dict[str, Any]:
-        """Back to the first weights with half the learning rate; the line that says so."""
-        numbers = self._numbers
-        if numbers["halvings"] == _MOST_HALVINGS:
-            raise DataError(
-                f"the loss is not finite in epoch {epoch}, at a learning rate of {self._peak():.3g}; "
-                "give a smaller --learning-rate"
-            )
-        numbers.update(epoch=0, step=0, best=-1.0, best_epoch=0, stale=0, halvings=numbers["halvings"] + 1)
-        self.network.load_state_dict(self._initial)
-        self._best = self._initial
-        self._step.forget()
-        return {"epoch": epoch, "diverged": True, "learning_rate": self._peak()}
-
-    def _peak(self) -> float:
-        return float(self._hyperparameters.learning_rate * 0.5 ** self._numbers["halvings"])
+        return {"epoch": epoch, "loss": loss, "seconds": seconds, "events": self._packer.targets}
 
     def _validate(self) -> dict[str, Any]:
         numbers = self._numbers
-        ndcg = leave_one_out(self.network, self._validation).metrics()["ndcg@10"]
-        ndcg = self._crew.agree(ndcg, self._device)  # rounding may differ, decisions must not
-        numbers["stale"] += 1
+        ndcg = leave_one_out(self.network, self._validation_data).metrics()["ndcg@10"]
+        # Rounding can differ between processes, but all must stop at the same epoch.
+        ndcg = self._run.processes.broadcast(ndcg, self._run.device)
+        numbers["validations_since_best"] += 1
         if ndcg > numbers["best"]:
-            numbers.update(best=ndcg, best_epoch=numbers["epoch"], stale=0)
-            self._best = _copy(self.network)
+            numbers.update(best=ndcg, best_epoch=numbers["epoch"], validations_since_best=0)
+            self._best_weights = _copy_weights(self.network)
         return {"validation_ndcg@10": ndcg, "best": numbers["best"]}
 
-    def _rate(self, step: int) -> float:
-        warmup = min(self._hyperparameters.warmup_steps, self.steps // 10)
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        done = (step - warmup) / max(1, self.steps - warmup)
-        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+    def _has_stopped_improving(self) -> bool:
+        return bool(self._numbers["validations_since_best"] >= self._hyperparameters.patience)
+
+    def _result(self) -> TrainingResult:
+        numbers = self._numbers
+        if self._is_refit:
+            return TrainingResult(self.network, {}, numbers["epoch"], numbers["seconds"])
+        self.network.load_state_dict(self._best_weights)
+        metrics = leave_one_out(self.network, self._run.data).metrics()
+        metrics["validation_ndcg@10"] = numbers["best"]
+        return TrainingResult(self.network, metrics, numbers["best_epoch"], numbers["seconds"])
+
+    def _restart(self, epoch: int) -> dict[str, Any]:
+        """Restart from the initial weights at half the learning rate.
+
+        Returns what to report.
+        """
+        numbers = self._numbers
+        if numbers["restarts"] == _MAX_RESTARTS:
+            raise DataError(
+                f"the loss is not finite in epoch {epoch} at a learning rate of {self._peak_learning_rate():.3g}; "
+                "give a smaller --learning-rate"
+            )
+        numbers.update(epoch=0, step=0, best=-1.0, best_epoch=0, validations_since_best=0)
+        numbers["restarts"] += 1
+        self.network.load_state_dict(self._initial_weights)
+        self._best_weights = self._initial_weights
+        self._step.reset_adam()
+        return {"epoch": epoch, "diverged": True, "learning_rate": self._peak_learning_rate()}
+
+    def _learning_rate(self, step: int) -> float:
+        warmup_steps = self._hyperparameters.warmup_steps
+        return self._peak_learning_rate() * schedule_factor(step, warmup_steps, self._total_steps)
+
+    def _peak_learning_rate(self) -> float:
+        return float(self._hyperparameters.learning_rate * 0.5 ** self._numbers["restarts"])
 
     def _save(self) -> None:
         tensors = {f"model.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in self._best.items()}
+        tensors |= {f"best.{name}": value for name, value in self._best_weights.items()}
         tensors |= {f"adam.{name}": value for name, value in self._step.adam_state().items()}
-        save_checkpoint(self._folder, Checkpoint(self._numbers, tensors))
+        save_checkpoint(self._run.folder, Checkpoint(self._numbers, tensors))
 
     def _resume(self) -> None:
-        found = load_checkpoint(self._folder, self._numbers["run"], self._device)
-        if found is None:
+        checkpoint = load_checkpoint(self._run.folder, self._numbers["run"], self._run.device)
+        if checkpoint is None:
             return
-        self._numbers = found.numbers
-        self.network.load_state_dict(_under("model.", found.tensors))
-        self._best = _under("best.", found.tensors)
-        self._step.load_adam_state(_under("adam.", found.tensors))
+        self._numbers = checkpoint.numbers
+        self.network.load_state_dict(_with_prefix("model.", checkpoint.tensors))
+        self._best_weights = _with_prefix("best.", checkpoint.tensors)
+        self._step.load_adam_state(_with_prefix("adam.", checkpoint.tensors))
 
 
-def identity(data: Interactions, config: ModelConfig, hyperparameters: Hyperparameters) -> dict[str, Any]:
-    """What makes two runs the same run, ready for JSON."""
-    crc32 = zlib.crc32(data.offsets.data, zlib.crc32(data.rows.data))
-    return {
-        "config": config.to_dict(),
-        "recipe": hyperparameters.to_dict(),
-        "data": data.summary() | {"crc32": crc32},
-    }
+def _check_run(run: TrainingRun) -> None:
+    if int(run.data.lengths.max(initial=0)) < 3:
+        raise DataError("no user has 3 events: one to train on, one to validate and one to test")
+    if run.hyperparameters.batch < run.processes.count:
+        raise DataError(
+            f"a batch of {run.hyperparameters.batch} rows cannot be shared by {run.processes.count} processes; "
+            "give a larger --batch"
+        )
 
 
-def _copy(network: RecBLR) -> dict[str, Tensor]:
+def _copy_weights(network: RecBLR) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Select the tensors whose names begin with the prefix, and remove it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -15,7 +15,7 @@ from service.api.middleware.rate_limit import TokenBuckets
 from service.api.scopes import RouteScopes
 from service.api_keys import ApiKey, KeyScope, digest_of
 from service.core.errors import Forbidden, RateLimited, ServiceError, Unauthorized
-from service.observability.metrics import PrometheusMeter
+from service.observability.metrics import HttpMetrics
 
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -35,7 +35,7 @@ class ApiKeys:
         scopes: Scopes of the routes.
         rate_limit: Requests per second for each key, in this process; None: no limit. Without keys all clients share
             one limit.
-        meter: Counts rate-limited requests.
+        metrics: Counts rate-limited requests.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class ApiKeys:
         keys: Sequence[ApiKey],
         scopes: RouteScopes,
         rate_limit: int | None,
-        meter: PrometheusMeter,
+        metrics: HttpMetrics,
     ) -> None:
         self._app = app
         self._keys = tuple(keys)
         self._scopes = scopes
         self._buckets = None if rate_limit is None else TokenBuckets(rate_limit, max(1, len(keys)))
-        self._meter = meter
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -91,7 +91,7 @@ class ApiKeys:
     def _check_rate(self, index: int) -> ServiceError | None:
         if self._buckets is None or self._buckets.take(index):
             return None
-        self._meter.rate_limited(index + 1)
+        self._metrics.rate_limited(index + 1)
         return RateLimited("too many requests per second with this API key; wait a second and send fewer")
 
 

@@ -64,8 +64,7 @@ class FastPath:
             if method == "POST" and path == _EVENTS:
                 query = _parse_query(RecordQuery, scope["query_string"])
                 if query is not None and _is_short_json(scope):
-                    body, receive = await _read_body(receive)
-                    event = _parse_event(body)
+                    event, receive = await _read_event(receive)
                     if event is not None:
                         work = answer_event(services.recommender, event, query)
                         await self._respond(_RECORD, work, scope, receive, send)
@@ -93,8 +92,8 @@ class FastPath:
         await send({"type": "http.response.body", "body": body})
 
 
-async def _read_body(receive: Receive) -> tuple[bytes, Receive]:
-    """Return the body, and a `receive` that delivers it again."""
+async def _read_event(receive: Receive) -> tuple[EventIn | None, Receive]:
+    """Read the body; return its event if valid, and a `receive` that repeats it."""
     messages = [await receive()]
     while messages[-1].get("more_body"):
         messages.append(await receive())
@@ -102,15 +101,11 @@ async def _read_body(receive: Receive) -> tuple[bytes, Receive]:
     async def receive_again() -> Message:
         return messages.pop(0) if messages else await receive()
 
-    return b"".join([message.get("body", b"") for message in messages]), receive_again
-
-
-def _parse_event(body: bytes) -> EventIn | None:
     try:
-        event: EventIn = _EVENT.validate_json(body)
+        event: EventIn = _EVENT.validate_json(b"".join([message.get("body", b"") for message in messages]))
     except ValidationError:
-        return None
-    return event
+        return None, receive_again
+    return event, receive_again
 
 
 def _parse_user_id(segment: str) -> str | None:

@@ -19,7 +19,7 @@ class TokenBuckets:
         self._filled_at = [clock()] * count
 
     def take(self, key: int) -> bool:
-        """Take a token of a key, by its index; False if none is left.
+        """Take one of a key's tokens; return False if none is left.
 
         A new token is there after a second at the latest, because `rate` is at least 1.
         """

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response, internal_error
 from service.observability.logging import current_request_id, route_of
-from service.observability.metrics import PrometheusMeter
+from service.observability.metrics import HttpMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -26,9 +26,9 @@ class Telemetry:
     It is pure ASGI: it costs microseconds and never buffers a response.
     """
 
-    def __init__(self, app: ASGIApp, meter: PrometheusMeter) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self._app = app
-        self._meter = meter
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and record its outcome."""
@@ -56,7 +56,7 @@ class Telemetry:
             await send(message)
 
         started_at = perf_counter()
-        self._meter.request_started()
+        self._metrics.request_started()
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
@@ -70,7 +70,7 @@ class Telemetry:
 
     def _finish(self, scope: Scope, status: int, seconds: float) -> None:
         route = route_of(scope)
-        self._meter.request_finished(route, scope["method"], status, seconds)
+        self._metrics.request_finished(route, scope["method"], status, seconds)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug(
                 "request",

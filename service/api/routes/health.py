@@ -8,10 +8,9 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import Services
-from service.api.errors import NotReady
 from service.api.scopes import OPEN, needs
 from service.api_keys import KeyScope
-from service.core.errors import ServiceError
+from service.core.errors import NotReady, ServiceError
 from service.observability.metrics import PrometheusMeter
 
 router = APIRouter(tags=["health"])

@@ -59,6 +59,9 @@ async def rank(
 async def recommend_for_history(
     body: HistoryIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
 ) -> Response:
-    """Return the `k` best items for the history in the body. Nothing is stored."""
+    """Return the `k` best items for the history in the body.
+
+    Nothing is stored.
+    """
     answer = await recommender.recommend_for_history(body.history, TopK(body.k, body.exclude_seen))
     return json_response(encoded(anonymous_out(answer)))

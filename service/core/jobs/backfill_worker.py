@@ -12,19 +12,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
-from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
-from service.core.errors import StoreUnavailable
+from service.core.engine_requests import EngineRequest, EngineResult
+from service.core.errors import SnapshotDamagedError, StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, LogView, SnapshotPut
 from service.core.jobs.backfill_progress_record import BackfillWork
 from service.core.jobs.low_priority_thread import lower_thread_priority
 from service.core.ports import Engine, Store
-from service.core.recommending.snapshots import (
-    Snapshot,
-    SnapshotDamagedError,
-    decode_snapshot,
-    next_snapshot,
-    snapshot_due,
-)
+from service.core.recommending.snapshots import Snapshot, decode_snapshot, next_snapshot, snapshot_due
 from service.core.throttle import throttle
 
 # About as many events and users as one read returns: the event loop decodes them in a millisecond.

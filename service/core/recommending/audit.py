@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from service.core.engine_requests import EngineRequest, StateDamagedError
-from service.core.errors import UserNotFound
+from service.core.engine_requests import EngineRequest
+from service.core.errors import SnapshotDamagedError, StateDamagedError, UserNotFound
 from service.core.events import AppendAndRead
 from service.core.ports import Engine, Meter
 from service.core.recommending.batching import BatchedEngine, BatchedStore
-from service.core.recommending.snapshots import SnapshotDamagedError, decode_snapshot
+from service.core.recommending.snapshots import decode_snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Audit:
 async def audit(
     engine: Engine, user_id: str, meter: Meter, store: BatchedStore, batched_engine: BatchedEngine, deadline: float
 ) -> Audit:
-    """Replay the user's kept events and compare the state with the snapshot; raises `UserNotFound`."""
+    """Compare the user's snapshot with a replay; raises `UserNotFound`."""
     # The log may grow between the two reads. The whole log is read second, so it covers the snapshot's sequence.
     stored = await store.append_and_read(AppendAndRead(user_id, engine.version), deadline)
     whole = await store.append_and_read(AppendAndRead(user_id, None), deadline)

@@ -21,7 +21,7 @@ class BackgroundTasks:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self, replay: Coroutine[object, object, object]) -> None:
-        """Run `replay` as a task; its result is dropped and its error logged."""
+        """Run `replay` as a task; log its error."""
         task = asyncio.create_task(_run_logged(replay))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,4 +1,4 @@
-"""Batched access to the event log and the engine, shared by concurrent requests."""
+"""Batched access of concurrent requests to the event log and the engine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_INLINE_SECONDS = 2e-3
 
 
 class BatchedStore:
-    """Appends and reads of concurrent requests, one store round trip for each batch."""
+    """Appends and reads of concurrent requests, in shared round trips."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class _SimilarCall(NamedTuple):
 
 
 class BatchedEngine:
-    """Engine requests of concurrent HTTP requests, one `Engine.run` for each batch and model.
+    """Engine requests of concurrent HTTP requests, in shared batches.
 
     Every method takes the engine to run on: an A/B test has two, and a rollout leaves requests of the old one queued.
     Batches longer than `max_inline_seconds` run in the engine thread. There is one such thread: the engine's
@@ -105,13 +105,16 @@ class BatchedEngine:
         return await self._requests.submit(_EngineCall(engine, request), deadline)
 
     async def run_low_priority(self, engine: Engine, request: EngineRequest) -> EngineResult:
-        """Run one request after all queued requests of `run`; for work that no client waits for."""
+        """Run one request that no client waits for, after all others."""
         return await self._requests.submit(_EngineCall(engine, request), low_priority=True)
 
     async def similar(
         self, engine: Engine, item_id: str, k: int, deadline: float = math.inf
     ) -> tuple[ScoredItem, ...]:
-        """Find the `k` items most similar to `item_id`; raises `ItemNotFound` besides the errors of `run`."""
+        """Find the `k` items most similar to `item_id`.
+
+        Raises `ItemNotFound`, `Overloaded` or `DeadlineExceeded`.
+        """
         return await self._similar_requests.submit(_SimilarCall(engine, item_id, k), deadline)
 
     async def close(self) -> None:

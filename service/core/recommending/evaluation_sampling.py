@@ -1,4 +1,4 @@
-"""Sampling of events whose item is ranked before the replay, to measure live accuracy."""
+"""Sampling of the events that measure live accuracy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_EVALUATED = 8
 
 
 class EvaluationSampler:
-    """Samples a fraction (0 to 1) of all events by a hash of user and sequence.
+    """Samples a fraction of events by hash of user and sequence.
 
     A client cannot choose which events are sampled, and every process samples the same ones under every model, so
     the sample does not depend on how users are assigned to models.
@@ -29,7 +29,7 @@ class EvaluationSampler:
         return int.from_bytes(digest, "big") < self._threshold
 
     def sampled(self, user_id: str, view: LogView) -> frozenset[int]:
-        """Return the sampled sequences among the events that the request of `view` appended.
+        """Return the sampled sequences of the events appended with `view`.
 
         Duplicates are left out: the request that appended the event has evaluated it.
         """
@@ -43,7 +43,10 @@ class EvaluationSampler:
 
 
 def indices_to_evaluate(engine: Engine, pending: tuple[Event, ...], sampled: frozenset[int]) -> tuple[int, ...]:
-    """Return the indices in `pending` of the newest sampled events whose item the engine knows."""
+    """Return the indices of the pending events to evaluate.
+
+    These are the newest sampled ones whose item the engine knows.
+    """
     if not sampled:
         return ()
     indices = [

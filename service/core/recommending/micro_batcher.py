@@ -44,7 +44,7 @@ class _Queued(NamedTuple, Generic[Request, Result]):
 
 
 class MicroBatcher(Generic[Request, Result]):
-    """Runs concurrent `submit(request)` calls as few `run_batch(requests)` calls.
+    """Runs concurrent requests in few batches.
 
     One batch runs at a time, and no request waits for others to fill a batch: a request that finds the batcher idle
     runs at once, alone. Low-priority requests have a queue of their own, and a batch takes them only while the
@@ -153,7 +153,7 @@ class MicroBatcher(Generic[Request, Result]):
             _log.exception("cannot record the metrics of a batch")
 
     def _cancel_queued(self, worker: asyncio.Task[None]) -> None:
-        """Cancel every queued request if the worker was stopped, even before its first step."""
+        """Cancel the queued requests of a stopped worker."""
         if worker.cancelled() or worker.exception() is not None:
             for queue in (self._queue, self._low_priority_queue):
                 for queued in queue:

@@ -1,6 +1,6 @@
 """Use cases: record events, recommend items, read and edit a user's log.
 
-    append events and read the log  ->  replay and score  ->  answer
+    append events, read the log     ->  replay and score    ->  answer
     (BatchedStore.append_and_read)      (BatchedEngine.run)  `->  write a snapshot, in the background
 
 Every answer is the replay of the user's committed events under one model.
@@ -14,8 +14,16 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from service.core.engine_requests import EngineRequest, EngineResult, Query, ScoredItem, StateDamagedError, TopK
-from service.core.errors import EventConflict, EventNotFound, InvalidRequest, ServiceError, UserNotFound
+from service.core.engine_requests import EngineRequest, EngineResult, Query, ScoredItem, TopK
+from service.core.errors import (
+    EventConflict,
+    EventNotFound,
+    InvalidRequest,
+    ServiceError,
+    SnapshotDamagedError,
+    StateDamagedError,
+    UserNotFound,
+)
 from service.core.events import AppendAndRead, Conflict, History, LogView, Merged, NewEvent
 from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Engine, Meter, Models, Store
@@ -25,13 +33,7 @@ from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.evaluation_sampling import EvaluationSampler, indices_to_evaluate
 from service.core.recommending.results import Answer, Recorded
 from service.core.recommending.snapshot_writer import SnapshotWriter
-from service.core.recommending.snapshots import (
-    Snapshot,
-    SnapshotDamagedError,
-    decode_snapshot,
-    next_snapshot,
-    snapshot_due,
-)
+from service.core.recommending.snapshots import Snapshot, decode_snapshot, next_snapshot, snapshot_due
 
 _log = logging.getLogger(__name__)
 _throttled_log = ThrottledLogger(_log)
@@ -41,15 +43,10 @@ class Recommender:
     """Records events and answers queries.
 
     Args:
-        store: The event log, for what is not batched: pages of history, deletions, merges.
-        batched_store: Appends and reads.
-        batched_engine: Replays and searches.
-        models: The engine of each user.
-        snapshots: Writer of new snapshots.
-        meter: Metrics of the use cases.
+        store: The event log, for calls that are not batched: history, deletions, merges.
         timeout_seconds: Time from the start of a use case until its queued work is dropped.
-        sampler: Chooses the events whose item is ranked before the replay, to measure live accuracy.
-        clock: Seconds; the clock of the batchers' deadlines.
+        sampler: Chooses the events that measure live accuracy.
+        clock: Seconds; the clock of both batchers' deadlines.
     """
 
     def __init__(
@@ -77,14 +74,10 @@ class Recommender:
         self._background = BackgroundTasks()
 
     async def record(self, user_id: str, event: NewEvent, query: TopK | None) -> Recorded:
-        """Append one event; with a query, answer it with the event replayed.
+        """Append one event, and answer the query if there is one.
 
-        After the append nothing fails the request: a failed replay costs the answer, not the acknowledgement.
-        Otherwise a client without an `event_id` would send the event twice.
-
-        Raises:
-            EventConflict: The `event_id` belongs to another event.
-            ServiceError: The event is not known to be appended; retry with an `event_id`.
+        A failure after the append costs only the answer: if the request failed, a client without an `event_id`
+        would send the event twice. Raises `EventConflict` if the `event_id` belongs to another event.
         """
         engine, deadline = self._models.for_user(user_id), self._clock() + self._timeout_seconds
         view = await self._batched_store.append_and_read(AppendAndRead(user_id, engine.version, (event,)), deadline)
@@ -106,8 +99,7 @@ class Recommender:
     async def record_batch(self, events: Sequence[tuple[str, NewEvent]]) -> list[Recorded | ServiceError]:
         """Append `(user_id, event)` pairs and return one outcome each, in order.
 
-        The events of one user are appended together, in the order given. A failed append is the outcome of that
-        user's events alone.
+        Events of one user are appended together. A failed append is the outcome of that user's events alone.
         """
         deadline = self._clock() + self._timeout_seconds
         by_user: dict[str, list[int]] = {}
@@ -139,7 +131,7 @@ class Recommender:
         return [outcomes[index] for index in range(len(events))]
 
     async def recommend(self, user_id: str, query: Query) -> Answer:
-        """Answer from the user's log; an unknown user is answered as a new one."""
+        """Answer from the user's log; an unknown user counts as new."""
         engine, deadline = self._models.for_user(user_id), self._clock() + self._timeout_seconds
         view = await self._batched_store.append_and_read(AppendAndRead(user_id, engine.version), deadline)
         return await self._answer(engine, user_id, view, query, deadline)
@@ -152,9 +144,8 @@ class Recommender:
         return Answer(engine.version, len(history), result.cold, result.items)
 
     async def similar(self, item_id: str, k: int) -> tuple[str, tuple[ScoredItem, ...]]:
-        """Find the `k` nearest items under the live model, named first; raises `ItemNotFound`."""
-        engine = self._models.live
-        deadline = self._clock() + self._timeout_seconds
+        """Find the nearest items; return them after the model version."""
+        engine, deadline = self._models.live, self._clock() + self._timeout_seconds
         return engine.version, await self._batched_engine.similar(engine, item_id, k, deadline)
 
     def model_for(self, user_id: str) -> Engine:
@@ -200,7 +191,7 @@ class Recommender:
     async def _answer(
         self, engine: Engine, user_id: str, view: LogView, query: Query | None, deadline: float
     ) -> Answer:
-        """Replay the view's pending events, answer the query, and write a snapshot if one is due."""
+        """Replay the pending events, answer, and write a due snapshot."""
         sampled = self._sampler.sampled(user_id, view)
         snapshot: Snapshot | None = None
         result: EngineResult | None = None
@@ -241,7 +232,7 @@ class Recommender:
         return await self._batched_engine.run(engine, request, deadline)
 
     def _replay_in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
-        """Replay events that came without a query, if a snapshot is due or one of them is to be evaluated."""
+        """Replay without a query if a snapshot or evaluation is due."""
         if snapshot_due(view) or self._sampler.sampled(user_id, view):
             self._background.start(self._answer(engine, user_id, view, None, math.inf))
 
@@ -251,7 +242,7 @@ def _conflict(event: NewEvent) -> EventConflict:
 
 
 def _logged_failure(error: Exception) -> ServiceError:
-    """Log a failed append of `record_batch`, and return what the client may know of it."""
+    """Log a failed append, and return the error for the client."""
     if isinstance(error, ServiceError):
         _throttled_log.warn(error.code, "cannot append events of a batch", reason=error.for_log)
         return error

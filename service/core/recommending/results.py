@@ -9,7 +9,7 @@ from service.core.engine_requests import ScoredItem
 
 
 class Answer(NamedTuple):
-    """Scored items for the replay of the events up to `sequence` under one model.
+    """Scored items after the replay of the events up to `sequence`.
 
     `cold` says that the history holds no item that the model knows.
     """

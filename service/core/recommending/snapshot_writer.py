@@ -1,4 +1,7 @@
-"""Writes snapshots in the background. A lost snapshot costs a longer replay, never an event."""
+"""Background writer of snapshots.
+
+A lost snapshot costs a longer replay, never an event.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class SnapshotWriter:
         self._worker: asyncio.Task[None] | None = None
 
     def offer(self, put: SnapshotPut) -> None:
-        """Queue a snapshot, unless a longer one of the same log is queued already."""
+        """Queue a snapshot, unless a longer one of the log is queued."""
         key = (put.user_id, put.model_version)
         queued = self._queue.get(key)
         if queued is None and len(self._queue) >= self._max_queue:

@@ -6,6 +6,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from service.core.errors import SnapshotDamagedError
 from service.core.events import LogView, SnapshotPut
 
 # Pending events after which a new snapshot is written. Replaying one more event costs an answer less than storing
@@ -16,12 +17,10 @@ _FORMAT = 1
 _HEADER = struct.Struct("<BxxxIQQ")  # format, CRC-32, applied, base
 
 
-class SnapshotDamagedError(Exception):
-    """The bytes are not a snapshot of this user and model."""
-
-
 class Snapshot(NamedTuple):
-    """A state after replaying the events after `base` up to `applied`, both sequences.
+    """A state after replaying the log from `base` to `applied`.
+
+    Both are sequences: the first event replayed is the one after `base`.
 
     `base` is the newest sequence that retention had removed when the replay began. While it equals the log's, the
     snapshot reflects exactly the kept events, and an audit can demand equality.
@@ -52,7 +51,7 @@ def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
 
 
 def snapshot_due(view: LogView) -> bool:
-    """Return whether a snapshot should be written after the replay of the view's pending events.
+    """Return whether to write a snapshot after replaying the pending events.
 
     A user's first snapshot is written after the first event.
     """

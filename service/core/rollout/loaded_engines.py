@@ -8,8 +8,8 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from service.core.errors import ServiceError
-from service.core.ports import BundleRefusedError, Bundles, Engine
+from service.core.errors import BundleRefusedError, ServiceError
+from service.core.ports import Bundles, Engine
 
 _log = logging.getLogger(__name__)
 

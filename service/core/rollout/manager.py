@@ -12,9 +12,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from service.core.errors import ModelVersionNotFound, RolloutRefused, RolloutUnfinished, ServiceError
+from service.core.errors import (
+    BundleRefusedError,
+    ModelVersionNotFound,
+    RolloutRefused,
+    RolloutUnfinished,
+    ServiceError,
+)
 from service.core.periodic_task import PeriodicTask
-from service.core.ports import BundleRefusedError, Bundles, Engine, Store
+from service.core.ports import Bundles, Engine, Store
 from service.core.rollout.deployment import Baseline, Deployment, RolloutTimeouts
 from service.core.rollout.desired_state import ABTest, DesiredState, Serving
 from service.core.rollout.membership import Membership

@@ -158,9 +158,9 @@ class Reconciler:
 
     @contextmanager
     def deploying(self, versions: tuple[str, ...]) -> Iterator[str]:
-        """Keep these versions loaded meanwhile; yield the id of this attempt.
+        """Keep `versions` loaded during one deployment; yield its attempt's id.
 
-        An attempt of this worker that the record names and that has another id, or has ended, is abandoned.
+        If the record names any other attempt of this worker, the next pass abandons it.
         """
         self._pinned, self._own_attempt = frozenset(versions), secrets.token_hex(4)
         try:

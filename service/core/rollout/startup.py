@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 
-from service.core.errors import ModelVersionNotFound
-from service.core.ports import BundleRefusedError, Bundles, ModelVersion, Store
+from service.core.errors import BundleRefusedError, ModelVersionNotFound
+from service.core.ports import Bundles, ModelVersion, Store
 from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, Serving, decode_desired_state
 
 _log = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import accumulate, chain
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.config import ModelConfig
 from service.engine.arrays import F32, I64
@@ -25,10 +24,6 @@ class CpuRecurrence:
         self._weights = weights
         self.codec = StateCodec(config, weights.initial_h.shape[1], max_rows)
         self._initial_conv, self.initial_state = self._initial(config.start_token)
-
-    def valid(self, states: StateBatch) -> NDArray[np.bool_]:
-        """Return which states can be results of a replay."""
-        return self.codec.valid(states)
 
     def replay(self, states: StateBatch, selected: Sequence[int], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
         """Advance some states by the rows of their items; see `interfaces.Recurrence`."""

@@ -150,7 +150,7 @@ class CudaEngine(BundleEngine):
         valid = np.ones(len(requests), np.bool_)
         if stored := [n for n, state in enumerate(given) if state is not None]:
             whole = [given[n] if len(given[n]) % WORD_BYTES == 0 else b"" for n in stored]
-            valid[stored] = self._recurrence.valid(join_states(whole))
+            valid[stored] = self._codec.valid(join_states(whole))
         lengths, selected = np.fromiter(map(len, items), np.int64, len(items)), np.flatnonzero(valid)
         states = [self._recurrence.initial_state if state is None else state for state in given]
         advanced: list[list[int]] = []

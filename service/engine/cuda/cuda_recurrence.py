@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.network import RecBLR
@@ -51,10 +50,6 @@ class CudaRecurrence:
         self.stream = ReplayStream(network, self.codec.layout, initial_conv, self.initial_state, max_rows)
         self.pipeline = _pipeline(network, self.codec.layout.rows_start, initial_conv, max_rows, search)
         self._captured = CapturedStep(network) if self._device.type == "cuda" and self.pipeline is None else None
-
-    def valid(self, states: StateBatch) -> NDArray[np.bool_]:
-        """Return which states can be results of a replay."""
-        return self.codec.valid(states)
 
     def replay(self, states: StateBatch, selected: Sequence[int], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
         """Advance some states by their items; see `interfaces.Recurrence`."""

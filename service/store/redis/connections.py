@@ -38,7 +38,13 @@ class Connections:
                 # hiredis' type stub takes tuples of length one only.
                 packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]
                 await connection.send_packed_command(b"".join(packed))
-                return [await _read_reply(connection) for _ in commands]
+                replies: list[Any] = []
+                for _ in commands:
+                    try:
+                        replies.append(await connection.read_response(disable_decoding=True))
+                    except ResponseError as error:
+                        replies.append(error)
+                return replies
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise
@@ -66,11 +72,3 @@ class Connections:
             self._free.append(connection)
             raise
         return connection
-
-
-async def _read_reply(connection: AbstractConnection) -> object:
-    try:
-        reply: object = await connection.read_response(disable_decoding=True)
-    except ResponseError as error:
-        return error
-    return reply

@@ -11,6 +11,7 @@ from typing import Any
 
 from service.core.errors import StoreUnavailable
 from service.core.events import (
+    DAY_SECONDS,
     RESERVED_EVENT_ID,
     AppendAndRead,
     Appended,
@@ -30,7 +31,6 @@ from service.store.redis.url import Address, Target, parse_url
 from service.store.redis.user_merge import UserMerge, new_token
 
 TIMEOUT_SECONDS = 1.0  # of one call of the store
-DAY_SECONDS = 86_400
 _DUPLICATE, _CONFLICT = 1, 2  # outcomes of append_and_read.lua
 
 

@@ -25,8 +25,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from service.core.errors import StoreUnavailable
-from service.core.events import Merged
-from service.core.ports import MERGES_KNOWN
+from service.core.events import MERGES_KNOWN, Merged
 from service.store.redis import layout, lua_scripts
 from service.store.redis.deployment import Call, Deployment, run_all, run_each
 from service.store.redis.lua_scripts import Script

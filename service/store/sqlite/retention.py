@@ -9,7 +9,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
-DAY_SECONDS = 86_400
+from service.core.events import DAY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

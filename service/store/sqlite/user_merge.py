@@ -8,8 +8,7 @@ import sqlite3
 from dataclasses import dataclass, replace
 from itertools import count
 
-from service.core.events import Merged
-from service.core.ports import MERGES_KNOWN
+from service.core.events import MERGES_KNOWN, Merged
 from service.store.sqlite.retention import count_deletion, remove_user
 
 

@@ -19,7 +19,7 @@ from service.api.handlers import ErrorHandlers
 from service.api.middleware.fast_path import FastPath
 from tests.api.app_harness import AppHarness
 from tests.api.schemas.test_requests import BAD_BODIES, BAD_EVENTS
-from tests.core.fakes import MemoryStore
+from tests.core.memory_store import MemoryStore
 
 JSON = {"content-type": "application/json"}
 GOOD = {"user_id": "ü/x", "item_id": "10"}

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 from tests.api.app_harness import AppHarness
-from tests.core.fakes import MemoryStore
+from tests.core.memory_store import MemoryStore
 
 
 def test_service_is_ready_only_between_start_and_stop(tmp_path: Path) -> None:

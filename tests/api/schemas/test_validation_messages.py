@@ -23,7 +23,7 @@ CONTROL = "must not contain control characters, such as line breaks or tabs"
 
 
 def test_details_name_field_and_never_repeat_input(harness: AppHarness) -> None:
-    secret = "do-not-repeat-" * 30
+    secret = "hunter2-" * 60
     response = harness.post("/v1/recommendations", json={"history": ["1", "2", secret], secret: secret})
     error = harness.refused(422, response)
     assert {"field": "history.2", "problem": "must have at most 256 characters"} in error["details"]

@@ -12,7 +12,8 @@ from service.core.jobs.backfill import BackfillJob
 from service.core.jobs.backfill_progress_record import BackfillWork, Progress, list_backfills
 from service.core.ports import Engine
 from service.core.recommending.snapshots import decode_snapshot
-from tests.core.fakes import CATALOGUE, CountingMeter, MemoryStore
+from tests.core.fakes import CATALOGUE, CountingMeter
+from tests.core.memory_store import MemoryStore
 
 
 class Meter(CountingMeter):

@@ -9,7 +9,7 @@ import pytest
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead
 from service.core.jobs.backfill_progress_record import PAGE_USERS, list_backfills
-from tests.core.fakes import FakeEngine, MemoryStore
+from tests.core.fakes import FakeEngine
 from tests.core.jobs.backfill_harness import (
     FakeModels,
     Meter,
@@ -20,6 +20,7 @@ from tests.core.jobs.backfill_harness import (
     replayed_items,
     until_ended,
 )
+from tests.core.memory_store import MemoryStore
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,9 @@ from service.core.jobs.backfill_progress_record import (
     decode_progress,
     list_backfills,
 )
-from tests.core.fakes import FakeEngine, MemoryStore
+from tests.core.fakes import FakeEngine
 from tests.core.jobs.backfill_harness import Meter, backfilling, fill, replayed_items, until_ended
+from tests.core.memory_store import MemoryStore
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import pytest
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, NewEvent
 from service.core.jobs.maintenance import MAX_EVENTS_PER_CALL, PAGE_USERS, Maintenance
-from tests.core.fakes import MemoryStore
+from tests.core.memory_store import MemoryStore
 
 EVENTS_KEPT = MAX_EVENTS_PER_CALL // PAGE_USERS  # so few that one call removes a page
 

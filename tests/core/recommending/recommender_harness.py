@@ -13,7 +13,8 @@ from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.core.recommending.snapshots import Snapshot, decode_snapshot
-from tests.core.fakes import CountingMeter, FakeEngine, FakeModels, MemoryStore, NullBatchMeter
+from tests.core.fakes import CountingMeter, FakeEngine, FakeModels, NullBatchMeter
+from tests.core.memory_store import MemoryStore
 
 TOP_3 = TopK(3, True)
 

@@ -9,7 +9,7 @@ import pytest
 
 from service.core.errors import EventNotFound, StoreUnavailable, UserNotFound
 from service.core.events import AppendAndRead, LogView
-from tests.core.fakes import MemoryStore
+from tests.core.memory_store import MemoryStore
 from tests.core.recommending.recommender_harness import TOP_3, RecommenderHarness, build, event, run
 
 

@@ -1,4 +1,4 @@
-"""Batched store and engine: one call for concurrent requests, in the right thread, each with its own result."""
+"""Batched store and engine: shared calls, threads and results."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, StateDamagedError, TopK
-from service.core.errors import DeadlineExceeded, ItemNotFound, Overloaded, StoreUnavailable
+from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, TopK
+from service.core.errors import DeadlineExceeded, ItemNotFound, Overloaded, StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, Appended, LogView, NewEvent
 from service.core.recommending.batching import BatchedEngine, BatchedStore
-from tests.core.fakes import FakeEngine, MemoryStore, NullBatchMeter
+from tests.core.fakes import FakeEngine, NullBatchMeter
+from tests.core.memory_store import MemoryStore
 
 ONE_ITEM = EngineRequest(None, ("1",), None)
 

@@ -1,4 +1,4 @@
-"""Sampling and evaluation of events: which ones, under which state, and how often."""
+"""Sampling and evaluation of events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ USERS = [f"user {n}" for n in range(40)]
 def evaluated_ranks(
     scenario: Callable[[RecommenderHarness], Awaitable[None]], rate: float = 1.0
 ) -> list[tuple[str, TargetRank]]:
-    """Run `scenario` with this sampling rate, and return the reported model versions and ranks."""
+    """Run `scenario`, and return the reported model versions and ranks."""
 
     async def whole() -> list[tuple[str, TargetRank]]:
         harness = build(sampler=EvaluationSampler(rate))

@@ -14,10 +14,7 @@ from service.core.recommending.micro_batcher import MicroBatcher
 
 
 class Doubler:
-    """Doubles numbers while `gate` is open.
-
-    A negative number fails alone; 999 fails its batch, and a batch with 998 returns too few results.
-    """
+    """Doubles numbers while `gate` is open; fails negative ones, and batches with 998 or 999."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -47,12 +44,7 @@ class Doubler:
         return [ValueError(str(number)) if number < 0 else number * 2 for number in numbers]
 
     def batcher(self, max_batch: int = 100, max_queue: int = 100) -> MicroBatcher[int, int]:
-        return MicroBatcher(
-            self.run,
-            max_batch=max_batch,
-            max_queue=max_queue,
-            meter=self,
-        )
+        return MicroBatcher(self.run, max_batch=max_batch, max_queue=max_queue, meter=self)
 
 
 def test_single_request_runs_at_once() -> None:

@@ -17,7 +17,8 @@ from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Engine
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.results import Recorded
-from tests.core.fakes import FakeEngine, MemoryStore, NullBatchMeter
+from tests.core.fakes import FakeEngine, NullBatchMeter
+from tests.core.memory_store import MemoryStore
 from tests.core.recommending.recommender_harness import TOP_3, RecommenderHarness, build, event, run
 
 TIMEOUT_SECONDS = 60.0

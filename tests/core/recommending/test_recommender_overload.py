@@ -1,4 +1,4 @@
-"""Overload: an import fills the engine's low-priority queue, and queries are answered all the same."""
+"""Queries under overload by an import."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import math
 import time
 from collections.abc import Sequence
 
-from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError, TopK
+from service.core.engine_requests import EngineRequest, EngineResult, TopK
+from service.core.errors import StateDamagedError
 from service.core.ports import Engine
 from service.core.recommending.batching import BatchedEngine
 from tests.core.fakes import FakeEngine, NullBatchMeter
@@ -24,7 +25,7 @@ def test_queries_are_neither_rejected_nor_delayed_while_an_import_floods() -> No
 
     class SlowEngine(FakeEngine):
         def cost(self, requests: Sequence[EngineRequest]) -> float:
-            """Count each batch when it starts, and have it run in the engine thread."""
+            """Count the batch, and have it run in the engine thread."""
             queries_in_batch.append(sum(request.query is not None for request in requests))
             return math.inf
 

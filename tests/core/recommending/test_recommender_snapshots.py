@@ -1,4 +1,4 @@
-"""Snapshots of the recommender: when one is written, and when one is replaced."""
+"""When the recommender writes and replaces snapshots."""
 
 from __future__ import annotations
 

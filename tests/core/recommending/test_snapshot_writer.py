@@ -10,7 +10,7 @@ import pytest
 from service.core.errors import StoreUnavailable
 from service.core.events import SnapshotPut
 from service.core.recommending.snapshot_writer import SnapshotWriter
-from tests.core.fakes import MemoryStore
+from tests.core.memory_store import MemoryStore
 
 
 def put(applied: int, user_id: str = "u", generation: str = "1", repair: bool = False) -> SnapshotPut:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.core.ports import BundleRefusedError
+from service.core.errors import BundleRefusedError
 from service.core.rollout.loaded_engines import LoadedEngines
 from tests.core.rollout.worker_harness import FakeBundles
 

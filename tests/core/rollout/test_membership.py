@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from service.core.rollout.membership import DEAD_AFTER_SECONDS, Membership, WorkerStatus
-from tests.core.fakes import MemoryStore
+from tests.core.memory_store import MemoryStore
 
 IDLE = WorkerStatus()
 

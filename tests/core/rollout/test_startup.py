@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.core.ports import BundleRefusedError
+from service.core.errors import BundleRefusedError
 from service.core.rollout.desired_state import DesiredState, Serving
 from service.core.rollout.startup import choose_startup_version
 from tests.core.rollout.worker_harness import FakeBundles, FakeDeployment, run

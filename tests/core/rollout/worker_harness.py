@@ -9,12 +9,13 @@ from itertools import count
 
 import pytest
 
-from service.core.errors import ModelVersionNotFound, StoreUnavailable
-from service.core.ports import BundleRefusedError, Engine, ModelVersion
+from service.core.errors import BundleRefusedError, ModelVersionNotFound, StoreUnavailable
+from service.core.ports import Engine, ModelVersion
 from service.core.rollout.deployment import RolloutTimeouts
 from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, decode_desired_state
 from service.core.rollout.manager import RolloutManager
-from tests.core.fakes import FakeEngine, MemoryStore
+from tests.core.fakes import FakeEngine
+from tests.core.memory_store import MemoryStore
 
 _worker_names = (f"worker {n}" for n in count(1000))
 

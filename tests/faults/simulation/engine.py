@@ -1,4 +1,4 @@
-"""The smallest engine that cannot be fooled: its state is a hash of its version and of every item it has folded."""
+"""Simulated engine, whose state is a hash of all replayed items."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ ITEMS = tuple("abcdef")
 
 
 def knows(version: str, item_id: str) -> bool:
-    """Each version has an item that it does not know."""
+    """Return whether the version knows the item; each version lacks one."""
     return item_id != ITEMS[int(version)]
 
 
 @lru_cache(maxsize=65_536)
-def fold(version: str, state: bytes | None, items: tuple[str, ...]) -> bytes:
-    """The state after `items`; the first byte says whether a known one was among them."""
+def replay(version: str, state: bytes | None, items: tuple[str, ...]) -> bytes:
+    """Return the state after `items`.
+
+    Its first byte is 1 after a known item, else 0.
+    """
     state = state or b"\0" + version.encode()
     for item in items:
         if knows(version, item):
@@ -31,17 +34,17 @@ def fold(version: str, state: bytes | None, items: tuple[str, ...]) -> bytes:
 
 
 class HashEngine:
-    """An answer's first item names the state, so that an answer from a wrong one is a wrong answer."""
+    """Engine whose result names its state, so that wrong states are seen."""
 
     def __init__(self, version: str, seconds: float) -> None:
         self.version = version
         self._seconds = seconds
 
     def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult]:
-        return [self._turn(request) for request in requests]
+        return [self._run_one(request) for request in requests]
 
-    def _turn(self, request: EngineRequest) -> EngineResult:
-        state = fold(self.version, request.state, request.items)
+    def _run_one(self, request: EngineRequest) -> EngineResult:
+        state = replay(self.version, request.state, request.items)
         return EngineResult(state, state[0] == 0, (ScoredItem(state.hex(), 0.0),))
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
@@ -61,7 +64,7 @@ class HashEngine:
 
 
 class SimulatedModels:
-    """One process's models: all of them loaded, one or two of them served."""
+    """Models of one process: all are loaded, one or two are served."""
 
     def __init__(self, served: tuple[HashEngine, ...]) -> None:
         self.served = served
@@ -74,4 +77,4 @@ class SimulatedModels:
         return self.served[crc32(user_id.encode()) % len(self.served)]
 
     async def reload(self, version: str | None) -> HashEngine:
-        raise NotImplementedError("the simulation swaps by setting what is served")
+        raise NotImplementedError("the simulation switches by replacing `served`")

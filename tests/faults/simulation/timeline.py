@@ -1,6 +1,6 @@
-"""Simulated time, and processes that live in it: each an event loop of its own, all of them on one queue.
+"""Simulated time, and processes with an event loop each, on one queue.
 
-Nothing here waits, reads a clock or draws a number: what happens, and in which order, follows from what is scheduled.
+Nothing here waits, reads a clock or uses random numbers, so the order of all steps follows from what is scheduled.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any
 
-MOST_STEPS = 100_000
+MAX_STEPS = 100_000
 
 
 class Timeline:
-    """Runs what is due, the earliest first and in order of scheduling among equals."""
+    """Queue of scheduled steps; equal times run in order of scheduling."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -27,31 +27,34 @@ class Timeline:
         heapq.heappush(self._due, (max(when, self.now), next(self._numbers), process, handle))
 
     def run(self) -> None:
-        """Return when nothing is left to do; after very many steps that is a fault."""
+        """Run all steps; more than `MAX_STEPS` are a fault."""
         try:
-            for _ in range(MOST_STEPS):
+            for _ in range(MAX_STEPS):
                 if not self._due:
                     return
                 self.now, _, process, handle = heapq.heappop(self._due)
-                if process.stopped_until > self.now:
-                    self.at(process.stopped_until, process, handle)
+                if process.paused_until > self.now:
+                    self.at(process.paused_until, process, handle)
                 elif process.alive and not handle.cancelled():
                     asyncio._set_running_loop(process)
                     handle._run()
-            self.faults.append(f"after {MOST_STEPS} steps there is still something to do")
+            self.faults.append(f"steps remain after {MAX_STEPS} steps")
         finally:
             asyncio._set_running_loop(None)
 
 
 class Process(asyncio.AbstractEventLoop):
-    """The event loop of one process. Of a killed one nothing runs any more: no step, no callback, no `finally`."""
+    """Event loop of one process.
+
+    After a kill nothing of it runs any more: no step, no callback, no `finally`.
+    """
 
     def __init__(self, timeline: Timeline, seconds_of_thread: Callable[[], float] = lambda: 0.0) -> None:
         self.alive = True
-        self.stopped_until = 0.0  # what is due meanwhile is done then
+        self.paused_until = 0.0  # steps due meanwhile run then
         self._timeline = timeline
         self._seconds_of_thread = seconds_of_thread
-        # Held, so that the garbage collector finishes no task of a killed process while the others go on.
+        # References, so that the garbage collector does not close tasks of a killed process.
         self._tasks: list[asyncio.Task[Any]] = []
 
     def kill(self) -> None:
@@ -82,7 +85,7 @@ class Process(asyncio.AbstractEventLoop):
         return task
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
-        """Run `func` in one go, some time from now; `executor` is not asked."""
+        """Run `func` in one step after a random delay, without the executor."""
         future = self.create_future()
 
         def work() -> None:
@@ -104,4 +107,4 @@ class Process(asyncio.AbstractEventLoop):
             self._timeline.faults.append(f"{context['message']}: {context.get('exception')!r}")
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It stays in the queue, and is passed over there."""
+        """Do nothing: `run` skips a cancelled handle."""

@@ -1,4 +1,4 @@
-"""A worker process: the service's own parts, put together as `service.main` does it, on simulated time."""
+"""Simulated worker: the service's own parts on simulated time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.faults.simulation.timeline import Process
 
 
 class ConnectionLost(Exception):
-    """The worker died, or was not there."""
+    """The worker is dead."""
 
 
 class Worker:
-    """One incarnation. Once killed it says and does nothing more; who waits for it learns that it is gone."""
+    """Worker process. When it is killed, its callers get `ConnectionLost`."""
 
     def __init__(self, process: Process, store: StoreLink, models: SimulatedModels, random: Random) -> None:
         self.process = process
@@ -30,7 +30,7 @@ class Worker:
         self._random = random
         self._callers: list[tuple[Process, asyncio.Future[Any]]] = []
         clock = process.time
-        # The simulated engines take less than the limit for the event loop, so no thread is ever started.
+        # The simulated event loop runs batches of the engine itself, so no thread is ever started.
         self.recommender = Recommender(
             store,
             BatchedStore(store, NullBatchMeter(), max_batch=4, max_queue=16, clock=clock),
@@ -42,8 +42,11 @@ class Worker:
             clock=clock,
         )
 
-    def call(self, caller: Process, use: Callable[[Worker], Coroutine[Any, Any, Any]]) -> asyncio.Future[Any]:
-        """What `use` returns or raises here, brought to `caller`; raises `ConnectionLost`."""
+    def call(self, caller: Process, operation: Callable[[Worker], Coroutine[Any, Any, Any]]) -> asyncio.Future[Any]:
+        """Run `operation` in this worker, and return its result to `caller`.
+
+        The result is an exception if `operation` raises one, or if the worker is dead (`ConnectionLost`).
+        """
         reply = caller.create_future()
         if not self.process.alive:
             reply.set_exception(ConnectionLost())
@@ -51,10 +54,10 @@ class Worker:
         self._callers.append((caller, reply))
 
         def arrive() -> None:
-            self.process.create_task(use(self)).add_done_callback(leave)
+            self.process.create_task(operation(self)).add_done_callback(leave)
 
         def leave(task: asyncio.Task[Any]) -> None:
-            caller.call_later(self._random.random() * 0.001, _settle, reply, task.exception() or task.result())
+            caller.call_later(self._random.random() * 0.001, _resolve, reply, task.exception() or task.result())
 
         self.process.call_later(self._random.random() * 0.001, arrive)
         return reply
@@ -62,10 +65,10 @@ class Worker:
     def kill(self) -> None:
         self.process.kill()
         for caller, reply in self._callers:
-            caller.call_later(self._random.random() * 0.001, _settle, reply, ConnectionLost())
+            caller.call_later(self._random.random() * 0.001, _resolve, reply, ConnectionLost())
 
 
-def _settle(reply: asyncio.Future[Any], result: Any) -> None:
+def _resolve(reply: asyncio.Future[Any], result: Any) -> None:
     if reply.done():
         return
     if isinstance(result, Exception):

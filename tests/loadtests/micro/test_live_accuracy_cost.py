@@ -9,7 +9,8 @@ import pytest
 
 from loadtests.micro.live_accuracy_cost import record_call
 from model.config import ModelConfig
-from service.core.engine_requests import EngineRequest, EngineResult, StateDamagedError
+from service.core.engine_requests import EngineRequest, EngineResult
+from service.core.errors import StateDamagedError
 from service.engine.cpu.cpu_engine import CpuEngine
 from tests.model.builders import bundle_of
 

@@ -18,5 +18,5 @@ def log_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture(params=["sqlite", "redis"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    """An empty event log on each store."""
+    """Provide an empty event log on each kind of store."""
     yield from backends(request.param, tmp_path, lambda: request.getfixturevalue("log_redis"))

@@ -8,7 +8,7 @@ VOID_ELEMENTS = {"meta", "br", "img", "link", "input", "hr"}
 
 
 class _PageParser(HTMLParser):
-    """Collects the text; fails on an unclosed tag, a script, and whatever would load another file."""
+    """Collect the text; fail on scripts, unclosed tags and external files."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class _PageParser(HTMLParser):
 
 
 def text_of_standalone_page(page: str) -> str:
-    """Return the text of the page, one line per text node; fails unless the page is complete in itself."""
+    """Return the text of a page that loads nothing from elsewhere."""
     parser = _PageParser()
     parser.feed(page)
     assert parser.open_tags == []

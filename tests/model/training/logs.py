@@ -1,4 +1,4 @@
-"""Event logs as the service writes them, for what reads them."""
+"""Event logs written by the service's stores, to test their readers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pyarrow.parquet
 
+from model.training.data.export import export_log
+from model.training.data.time_split import Timeline, read_timeline
 from service.core.events import AppendAndRead, NewEvent
 from service.core.ports import Store
 from tests.servers import RedisServer
@@ -18,7 +20,7 @@ Row = tuple[str, str, float, int, str]
 
 
 def backends(kind: str, folder: Path, redis: Callable[[], RedisServer]) -> Iterator[Backend]:
-    """An empty backend of the kind."""
+    """Yield an empty backend of the kind `sqlite` or `redis`."""
     if kind == "sqlite":
         yield SqliteBackend(folder / "events.db")
         return
@@ -29,7 +31,7 @@ def backends(kind: str, folder: Path, redis: Callable[[], RedisServer]) -> Itera
 
 
 def use(backend: Backend, work: Callable[[Store], Awaitable[object]], keep: int = 1000) -> None:
-    """Do `work` with the opened store."""
+    """Open the store, do `work` with it and close it."""
 
     async def run() -> None:
         store = await backend.open(keep)
@@ -42,7 +44,7 @@ def use(backend: Backend, work: Callable[[Store], Awaitable[object]], keep: int 
 
 
 def append(backend: Backend, events: list[tuple[str, str, float]], keep: int = 1000, named: bool = False) -> None:
-    """Append (user, item, timestamp) in this order; with `named` each gets an id of its own."""
+    """Append events (user, item, timestamp); `named` gives each an event id."""
 
     async def work(store: Store) -> None:
         for user, item, timestamp in events:
@@ -55,7 +57,7 @@ def append(backend: Backend, events: list[tuple[str, str, float]], keep: int = 1
 
 
 def logged(backend: Backend, users: list[str]) -> list[Row]:
-    """What the service says of these users' events, sorted."""
+    """Return the events of these users as the store returns them, sorted."""
     rows: list[Row] = []
 
     async def work(store: Store) -> None:
@@ -70,10 +72,18 @@ def logged(backend: Backend, users: list[str]) -> list[Row]:
 
 
 def exported(folder: Path) -> list[Row]:
-    """What the parts hold, in the order of the parts."""
+    """Return the events of an export, in order of its parts."""
     rows: list[Row] = []
     for part in sorted(folder.glob("*.parquet")):
         table = pyarrow.parquet.read_table(part, partitioning=None)
         assert table.column_names == ["user_id", "item_id", "timestamp", "sequence", "event_id"]
         rows.extend(tuple(row.values()) for row in table.to_pylist())
     return rows
+
+
+def timeline_of(folder: Path, events: list[tuple[str, str, float]]) -> Timeline:
+    """Return the timeline of these events (user, item, timestamp)."""
+    backend = SqliteBackend(folder / "timeline.db")
+    append(backend, events)
+    export_log(backend.url, folder / "timeline")
+    return read_timeline(folder / "timeline")

@@ -1,7 +1,8 @@
-"""The published computation as its paper and design section 2 describe it: plain torch, float64, a loop over time.
+"""Reference for the published code: plain torch, float64, looping over time.
 
-A sequence is padded on the right to the maximum length with row 0. In each layer the conv's inputs are padded on the
-left with zeros to a power of two before conv and gates; what stands at the padding is cut off after the recurrence.
+The computation is that of the paper (Liu et al., CIKM 2024, section 3.3) with the padding of its published code. A
+sequence is padded on the right with row 0 to the maximum length. In each layer the inputs of the convolution are
+padded on the left with zeros to a power of two; the outputs at the padding are cut off after the recurrence.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch import Tensor
 
 
 def random_parameters(items: int, dim: int, layers: int, taps: int = 4, expansion: int = 2) -> dict[str, Tensor]:
-    """Parameters by their published names, as after some training: biases are not zero."""
+    """Return random parameters by their published names; no bias is zero."""
     torch.manual_seed(7)
     H = expansion * dim
     low, high = (torch.log(torch.expm1(-torch.log(torch.tensor(a)))) for a in (0.9, 0.999))
@@ -43,7 +44,7 @@ def random_parameters(items: int, dim: int, layers: int, taps: int = 4, expansio
 
 
 def published_scores(parameters: dict[str, Tensor], history: list[int], max_length: int) -> Tensor:
-    """Scores (V + 1,) after `history`."""
+    """Return the scores (V + 1,) after a history of rows."""
     p = {name: value.double() for name, value in parameters.items()}
     sequence = torch.tensor(history + [0] * (max_length - len(history)))
     u = _norm(p["item_embedding.weight"][sequence], p, "layer_norm")

@@ -33,7 +33,10 @@ class EntryFields(NamedTuple):
 
 
 def pack_entry(client: Any, key: str, fields: EntryFields, append_id: str) -> bytes:
-    """The entry as Lua writes it, on the server of `key`; its end, `append_id`, may hold a time of arrival too."""
+    """The entry as Lua writes it, on the server that has `key`.
+
+    `append_id` may be followed by an arrival time, as it is in a log.
+    """
     sequence, timestamp, item_id, event_id, *_ = fields
     packed: bytes = client.eval(_PACK, 1, key, sequence, repr(timestamp), item_id, event_id, append_id)
     return packed

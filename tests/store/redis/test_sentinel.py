@@ -13,16 +13,16 @@ from tests.deployments import SentinelServers
 from tests.store.backends import RedisBackend
 from tests.store.calls import append, new, read
 from tests.store.contract import StoreContract
-from tests.store.random_operations import compare_with_model
+from tests.store.random_operations import compare_with_reference
 
 pytestmark = pytest.mark.anyio
 
-PATIENT = 30.0
+LONG_TIMEOUT_SECONDS = 30.0
 
 
 @pytest.fixture
 def backend(shared_sentinels: SentinelServers) -> RedisBackend:
-    backend = RedisBackend(shared_sentinels.primary, PATIENT, shared_sentinels.url, min_replicas=1)
+    backend = RedisBackend(shared_sentinels.primary, LONG_TIMEOUT_SECONDS, shared_sentinels.url, min_replicas=1)
     with backend.client() as client:
         client.flushall()
     return backend
@@ -32,16 +32,16 @@ class TestRedisWithSentinels(StoreContract):
     pass
 
 
-def test_random_operations_agree_with_the_model(backend: RedisBackend) -> None:
-    compare_with_model(backend, examples=30)
+def test_random_operations_agree_with_the_reference_store(backend: RedisBackend) -> None:
+    compare_with_reference(backend, examples=30)
 
 
-async def test_a_primary_that_no_sentinel_knows_is_refused(shared_sentinels: SentinelServers) -> None:
+async def test_service_name_that_no_sentinel_knows_is_refused(shared_sentinels: SentinelServers) -> None:
     with pytest.raises(StoreRefusedError, match="the Redis primary other cannot be reached"):
         await open_store(shared_sentinels.url.replace("mymaster", "other"), 10)
 
 
-async def test_the_next_primary_is_found_after_a_failover() -> None:
+async def test_new_primary_is_found_after_a_failover() -> None:
     with SentinelServers() as servers:
         store = await open_store(servers.url, 1000, min_replicas=1)
         await append(store, "u", *(new(f"i{n}", f"e{n}") for n in range(5)))
@@ -54,12 +54,12 @@ async def test_the_next_primary_is_found_after_a_failover() -> None:
                 except StoreUnavailable:
                     await asyncio.sleep(0.05)
         assert [event.event_id for event in log] == [f"e{n}" for n in range(5)]
-        # The only replica is the primary now, so no write is on a replica: not acknowledged, though it is there.
+        # The only replica is the primary now, so the write is done but on no replica, and not acknowledged.
         with pytest.raises(StoreUnavailable, match="replicas"):
             await append(store, "u", new("i5", "e5"))
         with pytest.raises(StoreUnavailable, match="replicas"):
             await append(store, "u", new("i5", "e5"))
-        servers.primary.start()  # a sentinel makes it the replica
+        servers.primary.start()  # the sentinels make it the replica
         async with asyncio.timeout(30):
             while True:
                 try:
@@ -67,6 +67,6 @@ async def test_the_next_primary_is_found_after_a_failover() -> None:
                     break
                 except StoreUnavailable:
                     await asyncio.sleep(0.05)
-        # The third try is answered as the first would have been.
+        # The third attempt returns what the first would have returned.
         assert (again.appended[0].sequence, again.sequence) == (6, 6)
         await store.close()

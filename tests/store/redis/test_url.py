@@ -1,4 +1,4 @@
-"""What may stand in the state URL of a Redis."""
+"""Parsing of Redis URLs."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ from service.store.redis.url import Address, Target, parse_url
         ),
     ],
 )
-def test_a_url_says_where_and_as_whom(url: str, target: Target) -> None:
+def test_valid_url_is_parsed(url: str, target: Target) -> None:
     assert parse_url(url) == target
 
 
 @pytest.mark.parametrize(
-    ("url", "says"),
+    ("url", "message"),
     [
         ("redis://:secret@a:1,b:2", "write redis://"),
         ("redis://:secret@a:port", "write redis://"),
@@ -61,9 +61,11 @@ def test_a_url_says_where_and_as_whom(url: str, target: Target) -> None:
         ("rediss://:secret@a?decode_responses=true", "option that is not known"),
         ("redis://:secret@a?ssl_ca_certs=/ca.pem", "only with rediss"),
         ("redis://me:sec?secret@a", "only with rediss|malformed"),
+        ("redis://host:port", "malformed"),
+        ("redis://:secret@host:99999999", "malformed"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(url: str, says: str) -> None:
-    with pytest.raises(StoreRefusedError, match=says) as refusal:
+def test_invalid_url_is_refused_without_its_password(url: str, message: str) -> None:
+    with pytest.raises(StoreRefusedError, match=message) as refusal:
         parse_url(url)
     assert "secret" not in str(refusal.value)

@@ -1,33 +1,31 @@
-"""Merges on Redis that are cut off: between any two of their steps, and after a step whose answer is lost."""
+"""Merges that are interrupted before or after any step."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from service.core.errors import StoreUnavailable
-from service.core.events import AppendAndRead, LogView, Merged
-from service.core.ports import Store
+from service.core.events import LogView, Merged
 from service.store.redis import layout
 from service.store.redis.deployment import Call
 from service.store.redis.lua_scripts import Script
 from service.store.redis.node import Node
 from service.store.redis.pools import server_pool
-from service.store.redis.store import open_redis
 from service.store.redis.url import parse_url
 from service.store.redis.user_merge import UserMerge
 from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
-from tests.store.calls import append, append_and_read_all, new, put, read
+from tests.store.calls import append, new, put, read
+from tests.store.redis.merge_steps import STEPS, append_logs, interrupt_merge, items
 
 pytestmark = pytest.mark.anyio
 
-# "u" lies in another shard than "v", "w" and "x" in others again.
-STEPS = ("park", "open_pass", "read", "merge", "unpark", "settle")
-PARKED, BROUGHT, UNPARKED = (0, True), (STEPS.index("merge"), True), (STEPS.index("unpark"), True)
-CUTS = [(step, lost) for step in range(len(STEPS)) for lost in (False, True)]
+# A cut is a step, and whether Redis has done it. From these cuts on a log is detached, applied, discarded.
+DETACHED, APPLIED, DISCARDED = (0, True), (STEPS.index("apply"), True), (STEPS.index("discard"), True)
+CUTS = [(step, done) for step in range(len(STEPS)) for done in (False, True)]
 
 
 @pytest.fixture
@@ -38,58 +36,12 @@ def backend(shared_redis: RedisServer) -> RedisBackend:
     return backend
 
 
-class Steps:
-    """The scripts of one caller, which does something else before a step, or after it."""
-
-    def __init__(
-        self, backend: RedisBackend, step: int, act: Callable[[], Awaitable[None]], after: bool = False
-    ) -> None:
-        target = parse_url(backend.url)
-        self._node = Node(server_pool(target, target.addresses[0], 30.0), "Redis", 30.0)
-        self._left = step
-        self._act = act
-        self._after = after
-
-    async def run(self, script: Script, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
-        self._left -= 1
-        if self._left == -1 and not self._after:
-            await self._act()
-        replies = await self._node.run(script, calls, load=True)
-        if self._left == -1 and self._after:
-            await self._act()
-        return replies
-
-    async def close(self) -> None:
-        await self._node.close()
-
-
-async def cut_off() -> None:
-    raise StoreUnavailable("cut off")
-
-
-async def merge_cut(backend: RedisBackend, user_id: str, source: str, step: int, lost: bool) -> None:
-    """Begin a merge and stop at a step: before it, or with `lost` after Redis has done it."""
-    steps = Steps(backend, step, cut_off, lost)
-    with pytest.raises(StoreUnavailable, match="cut off"):
-        await UserMerge(steps, 1000).merge(user_id, source)
-    await steps.close()
-
-
-async def begin(store: Store) -> None:
-    await append(store, "u", new("a", None, 1.0), new("c", "x", 3.0))
-    await append(store, "v", new("b", None, 2.0), new("c", "x", 3.0), new("d", "y", 4.0))
-
-
-async def items(store: Store, user_id: str) -> list[str]:
-    return [event.item_id for event in (await read(store, user_id)).pending]
-
-
-@pytest.mark.parametrize(("step", "lost"), CUTS)
-async def test_a_repetition_finishes(backend: RedisBackend, step: int, lost: bool) -> None:
+@pytest.mark.parametrize(("step", "done"), CUTS)
+async def test_repeated_merge_finishes_an_interrupted_one(backend: RedisBackend, step: int, done: bool) -> None:
     store = await backend.open()
-    await begin(store)
-    await merge_cut(backend, "u", "v", step, lost)
-    # Never in both logs: where the events are in neither, they are on their way.
+    await append_logs(store)
+    await interrupt_merge(backend, "u", "v", step, done)
+    # The events are never in both logs. In neither means that they are detached.
     seen = [await items(store, "u"), await items(store, "v")]
     assert sum(log.count("b") for log in seen) <= 1
     merged = await store.merge("u", "v")
@@ -102,26 +54,26 @@ async def test_a_repetition_finishes(backend: RedisBackend, step: int, lost: boo
     await store.close()
 
 
-@pytest.mark.parametrize(("step", "lost"), CUTS)
-async def test_what_was_cut_off_is_finished_by_whoever_comes_by(backend: RedisBackend, step: int, lost: bool) -> None:
+@pytest.mark.parametrize(("step", "done"), CUTS)
+async def test_finish_merges_finishes_an_interrupted_merge(backend: RedisBackend, step: int, done: bool) -> None:
     store = await backend.open()
-    await begin(store)
-    await merge_cut(backend, "u", "v", step, lost)
-    parked = PARKED <= (step, lost) < UNPARKED
-    assert await store.finish_merges() == parked
+    await append_logs(store)
+    await interrupt_merge(backend, "u", "v", step, done)
+    detached = DETACHED <= (step, done) < DISCARDED
+    assert await store.finish_merges() == detached
     assert await store.finish_merges() == 0
-    begun = (step, lost) >= PARKED
+    begun = (step, done) >= DETACHED
     assert await items(store, "u") == (["a", "b", "c", "d"] if begun else ["a", "c"])
     assert await items(store, "v") == ([] if begun else ["b", "c", "d"])
     backend.check()
     await store.close()
 
 
-@pytest.mark.parametrize(("step", "lost"), CUTS)
-async def test_events_that_come_meanwhile_are_not_lost(backend: RedisBackend, step: int, lost: bool) -> None:
+@pytest.mark.parametrize(("step", "done"), CUTS)
+async def test_events_appended_after_the_interruption_are_kept(backend: RedisBackend, step: int, done: bool) -> None:
     store = await backend.open()
-    await begin(store)
-    await merge_cut(backend, "u", "v", step, lost)
+    await append_logs(store)
+    await interrupt_merge(backend, "u", "v", step, done)
     await append(store, "v", new("e", None, 5.0))
     await append(store, "u", new("f", None, 6.0))
     assert await put(store, "u", 1)
@@ -132,16 +84,16 @@ async def test_events_that_come_meanwhile_are_not_lost(backend: RedisBackend, st
     await store.close()
 
 
-@pytest.mark.parametrize(("step", "lost"), CUTS)
-async def test_deletion_of_either_leaves_nothing(backend: RedisBackend, step: int, lost: bool) -> None:
-    """Nothing that was deleted comes back when the merge is finished afterwards."""
+@pytest.mark.parametrize(("step", "done"), CUTS)
+async def test_deleted_users_do_not_come_back(backend: RedisBackend, step: int, done: bool) -> None:
+    """Finishing the merge afterwards does not bring deleted events back."""
     store = await backend.open()
-    await begin(store)
-    await merge_cut(backend, "u", "v", step, lost)
+    await append_logs(store)
+    await interrupt_merge(backend, "u", "v", step, done)
     await store.delete_user("v")
     await store.finish_merges()
     assert await items(store, "v") == []
-    assert (await items(store, "u")).count("b") == ((step, lost) >= BROUGHT)
+    assert (await items(store, "u")).count("b") == ((step, done) >= APPLIED)
     assert await store.delete_user("u") > 0
     await store.finish_merges()
     assert [await items(store, user) for user in "uv"] == [[], []]
@@ -149,152 +101,67 @@ async def test_deletion_of_either_leaves_nothing(backend: RedisBackend, step: in
     await store.close()
 
 
-@pytest.mark.parametrize(("step", "lost"), CUTS)
-async def test_the_target_is_deleted_before_the_end(backend: RedisBackend, step: int, lost: bool) -> None:
+@pytest.mark.parametrize(("step", "done"), CUTS)
+async def test_target_is_deleted_before_the_merge_is_finished(backend: RedisBackend, step: int, done: bool) -> None:
     store = await backend.open()
-    await begin(store)
-    await merge_cut(backend, "u", "v", step, lost)
+    await append_logs(store)
+    await interrupt_merge(backend, "u", "v", step, done)
     removed = await store.delete_user("u")
     await store.finish_merges()
-    came_in = (step, lost) >= BROUGHT
-    assert removed == (4 if came_in else 2)
-    # What had not come in yet comes in now, as if the merge had come after the deletion.
-    parked = PARKED <= (step, lost) < BROUGHT
-    assert await items(store, "u") == (["b", "c", "d"] if parked else [])
+    applied = (step, done) >= APPLIED
+    assert removed == (4 if applied else 2)
+    # A log that was not applied yet is applied now, as if the merge had come after the deletion.
+    detached = DETACHED <= (step, done) < APPLIED
+    assert await items(store, "u") == (["b", "c", "d"] if detached else [])
     backend.check()
     await store.close()
 
 
-@pytest.mark.parametrize(("step", "lost"), CUTS)
-async def test_either_goes_on_into_another(backend: RedisBackend, step: int, lost: bool) -> None:
-    """The target is merged away, and a new user of the source's name elsewhere, before the merge is finished."""
+@pytest.mark.parametrize(("step", "done"), CUTS)
+async def test_both_users_are_merged_again_before_the_merge_is_finished(
+    backend: RedisBackend, step: int, done: bool
+) -> None:
+    """The source's id has a new user, who is merged too."""
     store = await backend.open()
-    await begin(store)
-    await merge_cut(backend, "u", "v", step, lost)
+    await append_logs(store)
+    await interrupt_merge(backend, "u", "v", step, done)
     await append(store, "v", new("e", None, 5.0))
     assert await store.merge("w", "u")
     assert await store.merge("x", "v")
     await store.finish_merges()
     found = sorted([item for user in "uvwx" for item in await items(store, user)])
-    # The duplicate was one before the merge began, and is dropped where its twin is.
+    # Both users had this event; one of the two is dropped if they meet in one log.
     assert [item for item in found if item != "c"] == ["a", "b", "d", "e"]
     assert found.count("c") in (1, 2)
     backend.check()
     await store.close()
 
 
-@pytest.mark.parametrize(("step", "lost"), CUTS)
-async def test_the_target_is_too_old_before_the_end(backend: RedisBackend, step: int, lost: bool) -> None:
-    """What has come in and is removed by age does not come in again."""
+@pytest.mark.parametrize(("step", "done"), CUTS)
+async def test_expired_events_are_not_applied_again(backend: RedisBackend, step: int, done: bool) -> None:
+    """Applied events that are removed by age stay removed."""
     store = await backend.open(days=1)
-    await begin(store)
-    await merge_cut(backend, "u", "v", step, lost)
+    await append_logs(store)
+    await interrupt_merge(backend, "u", "v", step, done)
     backend.make_older("u", 90_000.0)
-    came_in = (step, lost) >= BROUGHT
-    assert await store.expire(["u"]) == (4 if came_in else 2)
+    applied = (step, done) >= APPLIED
+    assert await store.expire(["u"]) == (4 if applied else 2)
     await store.finish_merges()
-    assert "b" not in await items(store, "u") or not came_in
+    assert "b" not in await items(store, "u") or not applied
     await store.merge("u", "v")
-    assert await items(store, "u") == ([] if came_in else ["b", "c", "d"])
+    assert await items(store, "u") == ([] if applied else ["b", "c", "d"])
     await store.expire(["u"])
-    assert (await store.history("u", None, 1) is None) == came_in
+    assert (await store.history("u", None, 1) is None) == applied
     backend.check()
     await store.close()
 
 
-@pytest.mark.parametrize("step", range(len(STEPS)))
-@pytest.mark.parametrize("fate", ["deleted", "begun anew", "merged away", "too old", "one of many"])
-async def test_who_stood_still_brings_nothing_again(backend: RedisBackend, step: int, fate: str) -> None:
-    """One caller stands still before a step; another finishes, and the target's record of that is removed."""
-    store = await backend.open(days=1)
-    await begin(store)
-
-    async def meanwhile() -> None:
-        assert await store.merge("u", "v")
-        if fate == "deleted":
-            assert await store.delete_user("u") == 4
-        elif fate == "begun anew":
-            assert await store.delete_user("u") == 4
-            await append(store, "u", new("e"))
-            await append(store, "x", new("f"))
-            assert await store.merge("u", "x")
-        elif fate == "merged away":
-            assert await store.merge("w", "u") == Merged(4, 0, 0, 4)
-        elif fate == "too old":
-            backend.make_older("u", 90_000.0)
-            assert await store.expire(["u"]) == 4
-        else:
-            assert await store.delete_event("u", "seq-3")  # "b", which its id does not keep out
-            for n in range(33):
-                await append(store, f"v{n}", new("a"))
-                assert await store.merge("u", f"v{n}")
-
-    steps = Steps(backend, step, meanwhile)
-    await UserMerge(steps, 1000).merge("u", "v")
-    await steps.close()
-    await store.finish_merges()
-    expected = {"begun anew": ["e", "f"], "one of many": ["a", "c", "d", *("a" for _ in range(33))]}
-    assert sorted(await items(store, "u")) == sorted(expected.get(fate, []))
-    assert await items(store, "w") == (["a", "b", "c", "d"] if fate == "merged away" else [])
-    backend.check()
-    await store.close()
-
-
-@pytest.mark.parametrize("step", range(len(STEPS)))
-async def test_who_stood_still_brings_nothing_of_a_source_that_was_deleted(backend: RedisBackend, step: int) -> None:
+async def test_finish_merges_goes_on_while_one_server_is_down(backend: RedisBackend) -> None:
     store = await backend.open()
-    await begin(store)
-
-    async def meanwhile() -> None:
-        assert await store.delete_user("v") == (3 if step <= STEPS.index("unpark") else 0)
-        await append(store, "v", new("e"))
-
-    steps = Steps(backend, step, meanwhile)
-    await UserMerge(steps, 1000).merge("u", "v")
-    await steps.close()
-    await store.finish_merges()
-    came_in = step > STEPS.index("merge")
-    assert "e" in [*await items(store, "u"), *await items(store, "v")]
-    assert [item for item in await items(store, "u") if item != "e"] == (
-        ["a", "b", "c", "d"] if came_in else ["a", "c"]
-    )
-    backend.check()
-    await store.close()
-
-
-@pytest.mark.parametrize("again", [True, False])
-@pytest.mark.parametrize(("step", "lost"), [(step, lost) for step in range(4) for lost in (False, True)])
-async def test_a_deletion_that_is_cut_off_is_finished(
-    backend: RedisBackend, step: int, lost: bool, again: bool
-) -> None:
-    """Of a source whose log is parked, while one who has read that stands still."""
-    store = await backend.open()
-    await begin(store)
-
-    async def meanwhile() -> None:
-        steps = Steps(backend, step, cut_off, lost)
-        with pytest.raises(StoreUnavailable, match="cut off"):
-            await UserMerge(steps, 1000).delete_user("v")
-        await steps.close()
-        await (store.delete_user("v") if again else store.finish_merges())
-
-    steps = Steps(backend, STEPS.index("merge"), meanwhile)
-    await UserMerge(steps, 1000).merge("u", "v")
-    await steps.close()
-    emptied = again or (step, lost) > (0, False)
-    assert await items(store, "u") == (["a", "c"] if emptied else ["a", "b", "c", "d"])
-    assert await items(store, "v") == []
-    assert await store.delete_user("v") == 0
-    backend.check()
-    await store.close()
-
-
-async def test_the_merges_of_other_servers_are_finished_while_one_is_down(backend: RedisBackend) -> None:
-    store = await backend.open()
-    await begin(store)
+    await append_logs(store)
     await append(store, "w", new("f"))
-    await merge_cut(backend, "u", "v", *PARKED)
-    await merge_cut(backend, "u", "w", *PARKED)
+    await interrupt_merge(backend, "u", "v", *DETACHED)
+    await interrupt_merge(backend, "u", "w", *DETACHED)
     down = layout.detached_key("w")
 
     class OneServerDown(Node):
@@ -312,51 +179,5 @@ async def test_the_merges_of_other_servers_are_finished_while_one_is_down(backen
     await node.close()
     assert sorted(await items(store, "u")) == ["a", "b", "c", "d"]
     assert await store.finish_merges() == 1
-    backend.check()
-    await store.close()
-
-
-async def test_a_source_that_a_failover_brings_back_comes_in_once(backend: RedisBackend) -> None:
-    """Without WAIT a replica may lack what its primary had done; then the source's log stands there again."""
-    store = await backend.open()
-    await begin(store)
-    keys = [*layout.keys("v"), layout.detached_key("v")]
-    with backend.client() as client:
-        before = {key: client.dump(key) for key in keys}
-        assert await store.merge("u", "v")
-        for key, value in before.items():
-            if value is not None:
-                client.restore(key, 0, value, replace=True)
-    [view] = await append_and_read_all(store, [AppendAndRead("v", None, (new("e", None, 5.0),))])
-    assert len(view.pending) == 4
-    assert await store.merge("u", "v") == Merged(1, 0, 0, 6)
-    assert await items(store, "u") == ["a", "b", "c", "d", "e"]
-    backend.check()
-    await store.close()
-
-
-async def test_a_full_instance_leaves_both_as_they_were(shared_redis: RedisServer) -> None:
-    with RedisServer() as server:
-        backend = RedisBackend(server, timeout=30.0)
-        store = await open_redis(server.url, 1000, timeout_seconds=30.0)
-        await begin(store)
-        with backend.client() as client:
-            client.config_set("maxmemory", 1)
-            with pytest.raises(StoreUnavailable, match="memory"):
-                await store.merge("u", "v")
-            assert [await items(store, user) for user in "uv"] == [["a", "c"], ["b", "c", "d"]]
-            backend.check()
-            client.config_set("maxmemory", 0)
-            assert await store.merge("u", "v") == Merged(2, 1, 0, 5)
-        await store.close()
-
-
-async def test_a_long_log(backend: RedisBackend) -> None:
-    store = await backend.open(keep=100_000)
-    for user in "uv":
-        for start in range(0, 6000, 1000):
-            await append(store, user, *(new(f"{user}{n}", None, float(n)) for n in range(start, start + 1000)))
-    assert await store.merge("u", "v") == Merged(6000, 0, 0, 17_999)
-    assert await items(store, "u") == [f"{user}{n}" for n in range(6000) for user in "uv"]
     backend.check()
     await store.close()

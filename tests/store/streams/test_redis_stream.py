@@ -1,4 +1,4 @@
-"""A Redis stream as a source of events, on a real Redis: one reader, nothing lost, nothing finished twice."""
+"""A Redis stream as a source of events, on a real Redis."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def client(shared_redis: RedisServer) -> Iterator[Any]:
 
 
 @pytest.fixture
-async def two(shared_redis: RedisServer, stream: str) -> AsyncIterator[tuple[RedisStream, RedisStream]]:
+async def sources(shared_redis: RedisServer, stream: str) -> AsyncIterator[tuple[RedisStream, RedisStream]]:
     pair = [await open_stream(shared_redis.url, stream, GROUP, timeout_seconds=10.0) for _ in range(2)]
     yield pair[0], pair[1]
     for source in pair:
@@ -42,11 +42,11 @@ def send(client: Any, stream: str, count: int) -> list[str]:
     return [client.xadd(stream, {"user_id": "u", "item_id": str(n)}) for n in range(count)]
 
 
-async def test_entries_come_in_order_from_the_oldest_and_once(
-    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+async def test_new_entries_are_read_once_from_the_oldest_on(
+    sources: tuple[RedisStream, RedisStream], client: Any, stream: str
 ) -> None:
     ids = send(client, stream, 5)
-    source = two[0]
+    source = sources[0]
     assert await source.acquire_lease()
     assert await source.read_pending(FIRST, 10) == ([], FIRST)
     first, second, none = await source.read_new(3), await source.read_new(3), await source.read_new(3)
@@ -58,18 +58,18 @@ async def test_entries_come_in_order_from_the_oldest_and_once(
     assert client.xpending(stream, GROUP)["pending"] == 2
 
 
-async def test_one_leads_and_another_after_it_finds_what_was_not_finished(
-    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+async def test_next_leader_reads_the_pending_entries(
+    sources: tuple[RedisStream, RedisStream], client: Any, stream: str
 ) -> None:
     ids = send(client, stream, 5)
-    first, second = two
+    first, second = sources
     assert await first.acquire_lease()
     assert await first.acquire_lease()
     assert not await second.acquire_lease()
     for refused in (second.renew_lease(), second.read_new(5), second.read_pending(FIRST, 5)):
         with pytest.raises(LeaseLostError):
             await refused
-    await second.release_lease()  # of a lease that it does not hold
+    await second.release_lease()  # without effect: it does not hold the lease
     taken = await first.read_new(3)
     await first.acknowledge(taken[:1], [])
     await first.release_lease()
@@ -83,10 +83,10 @@ async def test_one_leads_and_another_after_it_finds_what_was_not_finished(
     assert [entry.entry_id for entry in await second.read_new(5)] == ids[3:]
 
 
-async def test_a_lease_ends_by_itself_and_lasts_while_it_is_used(
-    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+async def test_lease_is_extended_by_reading_and_expires_otherwise(
+    sources: tuple[RedisStream, RedisStream], client: Any, stream: str
 ) -> None:
-    first, second = two
+    first, second = sources
     assert await first.acquire_lease()
     assert 0 < client.pttl(f"{stream}:{GROUP}:lease") <= 3000
     client.pexpire(f"{stream}:{GROUP}:lease", 500)
@@ -99,23 +99,23 @@ async def test_a_lease_ends_by_itself_and_lasts_while_it_is_used(
         await first.renew_lease()
 
 
-async def test_entries_of_a_dead_consumer_of_another_name_are_claimed(
-    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+async def test_pending_entries_of_another_consumer_are_claimed(
+    sources: tuple[RedisStream, RedisStream], client: Any, stream: str
 ) -> None:
     ids = send(client, stream, 3)
     client.xreadgroup(GROUP, FOREIGN, {stream: ">"}, count=2)
-    client.xdel(stream, ids[0])  # gone before it was finished: it cannot come again
-    source = two[0]
+    client.xdel(stream, ids[0])  # a deleted entry cannot be claimed
+    source = sources[0]
     assert await source.acquire_lease()
     found, after = await source.read_pending(FIRST, 10)
     assert ([entry.entry_id for entry in found], after) == ([ids[1]], FIRST)
 
 
-async def test_the_refused_are_put_aside_with_their_reason(
-    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+async def test_rejected_entries_go_to_the_dead_letters_with_the_reason(
+    sources: tuple[RedisStream, RedisStream], client: Any, stream: str
 ) -> None:
     client.xadd(stream, {"user_id": "u", "reason": "mine"})
-    source = two[0]
+    source = sources[0]
     assert await source.acquire_lease()
     [entry] = await source.read_new(5)
     await source.acknowledge([], [RejectedEntry(entry, "item_id is required")])
@@ -130,10 +130,10 @@ async def test_the_refused_are_put_aside_with_their_reason(
     assert client.xpending(stream, GROUP)["pending"] == 0
 
 
-async def test_a_stream_that_was_deleted_begins_anew(
-    two: tuple[RedisStream, RedisStream], client: Any, stream: str
+async def test_deleted_stream_is_created_again(
+    sources: tuple[RedisStream, RedisStream], client: Any, stream: str
 ) -> None:
-    source = two[0]
+    source = sources[0]
     assert await source.acquire_lease()
     client.delete(stream)
     with pytest.raises(StoreUnavailable):
@@ -143,7 +143,7 @@ async def test_a_stream_that_was_deleted_begins_anew(
     assert [entry.entry_id for entry in await source.read_new(5)] == [entry_id]
 
 
-async def test_what_cannot_be_reached_is_refused_at_the_start_and_unavailable_later() -> None:
+async def test_unreachable_redis_is_refused_at_start_and_unavailable_later() -> None:
     with pytest.raises(StoreRefusedError, match=r"127\.0\.0\.1"):
         await open_stream(f"redis://:hunter2@127.0.0.1:{free_port()}/0", "s", GROUP)
     with pytest.raises(StoreRefusedError, match="malformed"):
@@ -168,7 +168,7 @@ async def test_what_cannot_be_reached_is_refused_at_the_start_and_unavailable_la
         await source.close()
 
 
-async def test_a_key_that_is_no_stream_is_refused(shared_redis: RedisServer, client: Any, stream: str) -> None:
+async def test_key_of_another_type_is_refused(shared_redis: RedisServer, client: Any, stream: str) -> None:
     client.set(stream, "a string")
     with pytest.raises(StoreRefusedError, match="WRONGTYPE"):
         await open_stream(shared_redis.url, stream, GROUP)

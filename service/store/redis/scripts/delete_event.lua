@@ -20,12 +20,14 @@ if not entry or found ~= sequence or (reserved and own_id ~= '') then
   end
   return 0
 end
-local newest, trimmed = unpack_head(redis.call('HGET', user, 'head'))
+local fields = redis.call('HMGET', user, 'head', 'v')
+local newest, trimmed = unpack_head(fields[1])
+local versions = unpack_versions(fields[2])
 -- The first write is a removal, which Redis never refuses: a full server still deletes.
 redis.call('LREM', log, 1, entry)
 redis.call('INCR', deletions)
 redis.call('XDEL', stream, append_id)
 redis.call('HDEL', user, 'e:' .. ARGV[2])
-drop_snapshots(user)
+drop_snapshots(user, versions)
 redis.call('HSET', user, 'head', pack_head(newest, trimmed, ARGV[1]))
 return 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.ops.softmax.full import Shares, softmax_loss
+from model.ops.softmax.full import SoftLabels, softmax_loss
 from tests.model.ops.interpreter import needs_triton, run_interpreted
 
 
@@ -49,7 +49,7 @@ def test_weights_and_shares_make_the_cross_entropy_with_a_distribution(chunk: in
     counted = weights * (targets > 0)
     expected = -(wanted_shares * logs).sum(1) @ counted / (targets > 0).sum()
     wanted = torch.autograd.grad(expected, (outputs, table))
-    loss = softmax_loss(outputs, table, targets, None, chunk, weights, Shares(items, shares))
+    loss = softmax_loss(outputs, table, targets, None, chunk, weights, SoftLabels(items, shares))
     found = torch.autograd.grad(loss, (outputs, table))
 
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
@@ -73,7 +73,7 @@ from model.ops.softmax import full
 from model.ops.softmax import softmax_kernels
 
 for rows, columns, block in ((5, 7, 8192), (4, 50, 16), (3, 64, 32)):
-    softmax_kernels.LARGEST_BLOCK = block
+    softmax_kernels.MAX_BLOCK = block
     torch.manual_seed(rows)
     logits = torch.randn(rows, columns) * 5
     targets = torch.randint(1, columns, (rows,))
@@ -92,7 +92,7 @@ for rows, columns, block in ((5, 7, 8192), (4, 50, 16), (3, 64, 32)):
     scale = torch.rand(rows)
     one = torch.randn(rows, columns)
     other = one.clone()
-    expected = full.loss_and_gradient(one, targets, scale, full.Shares(items, shares))
+    expected = full.loss_and_gradient(one, targets, scale, full.SoftLabels(items, shares))
     loss = softmax_kernels.loss_and_gradient(other, targets, scale, (items, shares))
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)

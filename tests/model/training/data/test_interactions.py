@@ -1,4 +1,4 @@
-"""Readers: the same events give the same histories from every format, and bad data is refused in a sentence."""
+"""Histories read from every format."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from model.training.data.interactions import DataError, Interactions, read_interactions
+from model.training.data.interactions import Interactions, read_interactions
+from model.training.errors import DataError
 
-# (user, item, time), in order of time; several share a timestamp, and the ids do not sort as the file does.
+# (user, item, time) in order of time. Some times are equal, and the ids sort in another order.
 EVENTS = [
     ("u2", "30", 100),
     ("u2", "9", 100),
@@ -23,7 +24,7 @@ EVENTS = [
     ("u1", "30", 1000),
     ("007", "7", 1001),
 ]
-# The same in another order of lines, which keeps the order within each timestamp.
+# The same events in another order of lines; events of equal time keep their order.
 SHUFFLED = [EVENTS[n] for n in (6, 0, 3, 4, 7, 1, 5, 2)]
 
 
@@ -45,45 +46,45 @@ def write(path: Path, events: list[tuple[str, str, int]]) -> Path:
     return path
 
 
-def same(a: Interactions, b: Interactions) -> bool:
+def are_equal(a: Interactions, b: Interactions) -> bool:
     arrays = np.array_equal(a.rows, b.rows) and np.array_equal(a.offsets, b.offsets)
     return arrays and list(a.item_ids) == list(b.item_ids) and list(a.user_ids) == list(b.user_ids)
 
 
 @pytest.mark.parametrize("events", [EVENTS, SHUFFLED], ids=["sorted", "shuffled"])
 @pytest.mark.parametrize("name", ["e.inter", "e.csv", "e.parquet", "e.txt"])
-def test_every_format_gives_the_same_histories(tmp_path: Path, name: str, events: list[tuple[str, str, int]]) -> None:
+def test_all_formats_give_the_same_histories(tmp_path: Path, name: str, events: list[tuple[str, str, int]]) -> None:
     data = read_interactions(write(tmp_path / name, events))
     assert list(data.user_ids) == ["u2", "u1", "007"]
     assert list(data.item_ids) == ["30", "9", "100", "7"]
     assert data.rows.tolist() == [1, 2, 3, 2, 2, 4, 1, 4]
     assert data.offsets.tolist() == [0, 4, 7, 8]
-    assert same(data, read_interactions(write(tmp_path / f"plain-{name}", EVENTS)))
+    assert are_equal(data, read_interactions(write(tmp_path / f"plain-{name}", EVENTS)))
 
 
 @pytest.mark.parametrize("name", ["e.inter", "e.csv", "e.parquet"])
-def test_events_of_one_timestamp_stay_in_the_order_of_the_file(tmp_path: Path, name: str) -> None:
+def test_events_of_equal_time_keep_the_order_of_the_file(tmp_path: Path, name: str) -> None:
     items = [str(n) for n in np.random.default_rng(1).permutation(500)]
     data = read_interactions(write(tmp_path / name, [("u", item, 5) for item in items]))
     assert [data.item_ids[row - 1] for row in data.rows] == items
 
 
 @pytest.mark.parametrize("name", ["e.inter", "e.csv", "e.parquet", "e.txt"])
-def test_with_a_bundles_items_rows_are_the_bundles_and_other_events_are_left_out(tmp_path: Path, name: str) -> None:
+def test_given_items_determine_the_rows_and_other_items_are_left_out(tmp_path: Path, name: str) -> None:
     data = read_interactions(write(tmp_path / name, EVENTS), ["7", "9", "unseen"])
     assert data.rows.tolist() == [2, 2, 2, 1, 1]
     assert data.offsets.tolist() == [0, 2, 4, 5]
     assert list(data.item_ids) == ["7", "9", "unseen"]
 
 
-def test_a_table_without_timestamps_is_in_the_order_of_its_lines(tmp_path: Path) -> None:
+def test_table_without_timestamps_is_in_order_of_its_lines(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("user_id,item_id\nb,2\na,1\nb,1\n")
     data = read_interactions(tmp_path / "e.csv")
     assert list(data.user_ids) == ["b", "a"]
     assert data.rows.tolist() == [1, 2, 2]
 
 
-def test_times_may_be_dates(tmp_path: Path) -> None:
+def test_timestamps_may_be_dates(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text(
         "user_id,item_id,timestamp\na,late,2024-10-05T09:00:00Z\na,early,2024-09-30T10:00:00Z\n"
     )
@@ -94,26 +95,26 @@ def test_times_may_be_dates(tmp_path: Path) -> None:
         assert list(read_interactions(tmp_path / name).item_ids) == ["early", "late"]
 
 
-def test_ids_are_text_as_the_file_has_them(tmp_path: Path) -> None:
+def test_ids_are_the_text_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("user_id,item_id,timestamp\n01,007,1\n1,7,2\nNA,null,3\n")
     data = read_interactions(tmp_path / "e.csv")
     assert list(data.user_ids) == ["01", "1", "NA"]
     assert list(data.item_ids) == ["007", "7", "null"]
 
 
-def test_whole_number_ids_of_a_parquet_file_become_text(tmp_path: Path) -> None:
+def test_integer_ids_of_a_parquet_file_become_text(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pa.table({"user_id": [1, 1], "item_id": [7, 8]}), tmp_path / "e.parquet")
     assert list(read_interactions(tmp_path / "e.parquet").item_ids) == ["7", "8"]
 
 
-def test_blank_lines_between_sequences_are_passed_over(tmp_path: Path) -> None:
+def test_blank_lines_between_sequences_are_skipped(tmp_path: Path) -> None:
     (tmp_path / "e.txt").write_text("a 1 2\n\n   \nb 2 1\n\n")
     assert read_interactions(tmp_path / "e.txt").rows.tolist() == [1, 2, 2, 1]
 
 
 @pytest.mark.parametrize("missing", ["user_id", "item_id"])
 @pytest.mark.parametrize("suffix", [".csv", ".inter", ".parquet"])
-def test_a_missing_column_is_named(tmp_path: Path, suffix: str, missing: str) -> None:
+def test_missing_column_raises(tmp_path: Path, suffix: str, missing: str) -> None:
     path = write(tmp_path / f"e{suffix}", EVENTS)
     if suffix == ".parquet":
         pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).drop_columns([missing]), path)
@@ -125,7 +126,7 @@ def test_a_missing_column_is_named(tmp_path: Path, suffix: str, missing: str) ->
 
 @pytest.mark.parametrize("column", ["user_id", "item_id", "timestamp"])
 @pytest.mark.parametrize("suffix", [".csv", ".inter", ".parquet"])
-def test_a_row_without_a_value_is_refused(tmp_path: Path, suffix: str, column: str) -> None:
+def test_row_without_a_value_raises(tmp_path: Path, suffix: str, column: str) -> None:
     path = tmp_path / f"e{suffix}"
     rows = {"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": [1, 2]} | {column: [None, None]}
     rows[column][0] = {"user_id": "a", "item_id": "x", "timestamp": 1}[column]
@@ -141,8 +142,8 @@ def test_a_row_without_a_value_is_refused(tmp_path: Path, suffix: str, column: s
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".inter", ".parquet"])
-def test_times_that_have_no_order_are_refused(tmp_path: Path, suffix: str) -> None:
-    """As text, 1000 comes before 999."""
+def test_timestamps_as_text_raise(tmp_path: Path, suffix: str) -> None:
+    """As text, 1000 sorts before 999."""
     path = tmp_path / f"e{suffix}"
     if suffix == ".parquet":
         table = pa.table({"user_id": ["a", "a"], "item_id": ["x", "y"], "timestamp": ["999", "1000"]})
@@ -156,36 +157,43 @@ def test_times_that_have_no_order_are_refused(tmp_path: Path, suffix: str) -> No
 
 @pytest.mark.parametrize("content", [b"", b"user_id,item_id,timestamp\n", b"\xff\xfe\x00", b"PAR1", b"a\nb\n"])
 @pytest.mark.parametrize("suffix", [".csv", ".inter", ".parquet", ".txt"])
-def test_a_file_without_events_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
+def test_file_without_events_raises(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"e{suffix}"
     path.write_bytes(content if suffix != ".inter" else content.replace(b",", b"\t"))
     if suffix == ".txt" and b"," in content:
         path.write_bytes(b"\n")
-    with pytest.raises(DataError, match=path.name) as refused:
+    with pytest.raises(DataError, match=path.name) as raised:
         read_interactions(path)
-    assert len(str(refused.value)) < 500
+    assert len(str(raised.value)) < 500
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_file_raises(tmp_path: Path) -> None:
     for name in ("e.csv", "e.inter", "e.parquet", "e.txt"):
         with pytest.raises(DataError, match="cannot be read"):
             read_interactions(tmp_path / name)
 
 
-def test_taking_the_last_events_away(tmp_path: Path) -> None:
+def test_without_last_removes_the_newest_events_of_each_history(tmp_path: Path) -> None:
     data = read_interactions(write(tmp_path / "e.txt", EVENTS))
     shorter = data.without_last(2)
     assert shorter.rows.tolist() == [1, 2, 2]
     assert shorter.offsets.tolist() == [0, 2, 3, 3]
-    assert same(data.without_last(0), data)
+    assert are_equal(data.without_last(0), data)
     assert not len(data.without_last(9).rows)
     assert data.popularity().tolist() == [0, 2, 3, 1, 2]
     assert data.summary() == {"users": 3, "items": 4, "events": 8, "median_history": 3.0, "longest_history": 4}
 
 
 @pytest.mark.parametrize("time", ["nan", "inf", "-inf"])
-def test_a_time_that_is_no_moment_is_refused(tmp_path: Path, time: str) -> None:
+def test_timestamp_that_is_not_finite_raises(tmp_path: Path, time: str) -> None:
     path = tmp_path / "events.csv"
     path.write_text(f"user_id,item_id,timestamp\na,1,{time}\na,2,5\n")
     with pytest.raises(DataError, match="NaN or infinite"):
         read_interactions(path)
+
+
+def test_size_has_the_density_and_the_mean_history(tmp_path: Path) -> None:
+    size = read_interactions(write(tmp_path / "e.txt", EVENTS)).size
+    assert size == (3, 4, 8)
+    assert size.density == pytest.approx(8 / 12**0.5)
+    assert size.mean_history == pytest.approx(8 / 3)

@@ -1,30 +1,20 @@
-"""A log cut in time: what is trained on, what is asked, and what an unknown item counts."""
+"""Splitting an exported log by time."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
-import numpy as np
+import pytest
 
-from model.config import ModelConfig
-from model.training.data.export import export_log
-from model.training.data.time_split import Timeline, read_timeline
-from model.training.evaluation.model_comparison import evaluate_newest
-from tests.model.builders import network_of, random_weights
-from tests.model.training.logs import append
-from tests.store.backends import SqliteBackend
+from model.training.data.time_split import read_timeline, split_by_time
+from model.training.errors import DataError
+from tests.model.training.logs import timeline_of
 
 
-def timeline(tmp_path: Path, events: list[tuple[str, str, float]]) -> Timeline:
-    backend = SqliteBackend(tmp_path / "t.db")
-    append(backend, events)
-    export_log(backend.url, tmp_path / "t")
-    return read_timeline(tmp_path / "t")
-
-
-def test_nothing_later_stands_in_the_training_data(tmp_path: Path) -> None:
-    """The event that arrived last but says it is old counts as of the time of the one before it."""
-    found = timeline(
+def test_training_data_hold_no_event_after_the_cut(tmp_path: Path) -> None:
+    """A late event with an old timestamp gets the previous event's time."""
+    found = timeline_of(
         tmp_path,
         [("a", "x", 1.0), ("a", "y", 9.0), ("b", "x", 2.0), ("a", "z", 3.0), ("b", "q", 8.0), ("c", "w", 9.5)],
     )
@@ -37,24 +27,51 @@ def test_nothing_later_stands_in_the_training_data(tmp_path: Path) -> None:
     assert [data.item_ids[row - 1] for row in data.rows] == ["x", "x", "q"]
     assert data.offsets.tolist() == [0, 1, 3]
     assert data.popularity().tolist() == [0, 2, 1]
-    assert found.last_time_before(8.5) == 8.0
-    assert found.asked_after(8.0, 10).sum() == 3
-    assert found.asked_after(8.0, 1).sum() == 1
+    assert found.newest_time_before(8.5) == 8.0
+    assert found.newest_after(8.0, 10).sum() == 3
+    assert found.newest_after(8.0, 1).sum() == 1
 
 
-def test_the_cut(tmp_path: Path) -> None:
-    found = timeline(tmp_path, [("a", f"i{n}", float(3600 * (n // 2))) for n in range(20)])
+def test_cut_holds_out_the_newest_events(tmp_path: Path) -> None:
+    found = timeline_of(tmp_path, [("a", f"i{n}", float(3600 * (n // 2))) for n in range(20)])
     assert (found.times >= found.cut(0.1, None)).sum() == 2
-    assert (found.times >= found.cut(0.25, None)).sum() == 6  # of one time, so together
+    assert (found.times >= found.cut(0.25, None)).sum() == 6  # events of equal time stay together
     assert (found.times >= found.cut(0.0001, None)).sum() == 2
     assert (found.times >= found.cut(0.5, 3.0)).sum() == 8
 
 
-def test_items_unknown_to_a_model_are_misses(tmp_path: Path) -> None:
-    found = timeline(tmp_path, [("a", "i1", 1.0), ("a", "new", 2.0), ("b", "i2", 3.0), ("c", "new", 4.0)])
-    config = ModelConfig(items=2, dim=4)
-    network = network_of(config, random_weights(config))
-    figures = evaluate_newest(network, ["i1", "i2"], np.array([0, 1, 1]), found, found.asked_after(0.0, 10))
-    assert figures["known_items"] == 0.5
-    assert figures["hr@10"] == 0.5  # with two items every known one is among the first ten
-    assert 0.25 <= figures["ndcg@10"] <= 0.5
+def events_of_one_user(count: int) -> list[tuple[str, str, float]]:
+    return [("a", f"i{n}", float(n)) for n in range(count)]
+
+
+def test_split_trains_before_the_cut_and_holds_out_the_rest(tmp_path: Path) -> None:
+    found = timeline_of(tmp_path, events_of_one_user(20))
+    split = split_by_time(found, 0.2, None, live_trained_until=-math.inf, max_held_out=100, min_train=4)
+    assert (split.cut, split.trained_until) == (16.0, 15.0)
+    assert len(split.train.rows) == 16
+    assert split.held_out_events == 4
+
+
+def test_split_never_holds_out_what_the_live_model_was_trained_on(tmp_path: Path) -> None:
+    found = timeline_of(tmp_path, events_of_one_user(20))
+    split = split_by_time(found, 0.2, None, live_trained_until=17.0, max_held_out=100, min_train=4)
+    assert split.trained_until == 17.0
+    assert found.times[split.held_out].tolist() == [18.0, 19.0]
+
+
+def test_split_holds_out_the_newest_events_up_to_the_limit(tmp_path: Path) -> None:
+    found = timeline_of(tmp_path, events_of_one_user(20))
+    split = split_by_time(found, 0.5, None, live_trained_until=-math.inf, max_held_out=3, min_train=4)
+    assert found.times[split.held_out].tolist() == [17.0, 18.0, 19.0]
+
+
+@pytest.mark.parametrize(("events", "min_train"), [(20, 19), (4, 1)])
+def test_split_with_too_few_training_events_raises(tmp_path: Path, events: int, min_train: int) -> None:
+    found = timeline_of(tmp_path, events_of_one_user(events))
+    with pytest.raises(DataError, match="collect more, or hold out less"):
+        split_by_time(found, 0.2, None, live_trained_until=-math.inf, max_held_out=100, min_train=min_train)
+
+
+def test_export_without_events_raises(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the log holds no events"):
+        read_timeline(tmp_path)

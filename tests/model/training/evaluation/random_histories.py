@@ -1,4 +1,4 @@
-"""Random histories and a small random network, for the tests of evaluation and reports."""
+"""Random histories and a small random network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ITEMS = 30
 
 
 def random_histories(seed: int = 5) -> Interactions:
-    """Histories of 0, 1 and 200 times 2 to 39 events, on items of unequal popularity."""
+    """Return 202 histories of 0 to 39 events."""
     rng = np.random.default_rng(seed)
     lengths = np.concatenate([[0, 1], rng.integers(2, 40, 200)])
     rows = np.minimum(rng.geometric(0.1, lengths.sum()), ITEMS).astype(np.int32)

@@ -1,3 +1,5 @@
+"""MovieLens titles added to a bundle."""
+
 from __future__ import annotations
 
 import json
@@ -10,7 +12,7 @@ from model.bundle.bundle import BundleError, load_bundle, write_bundle
 from model.config import ModelConfig
 from model.training.__main__ import main
 from model.training.errors import DataError
-from model.training.publishing.item_titles import attach_titles
+from model.training.publishing.item_titles import add_titles
 from service.core.engine_requests import EngineRequest, ScoredItem, TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 from tests.model.builders import bundle_of
@@ -34,8 +36,8 @@ def movies(folder: Path, text: str = MOVIES) -> Path:
     return path
 
 
-def test_the_items_that_the_file_names_are_titled_and_nothing_else_changes(tmp_path: Path, source: Path) -> None:
-    returned, titled = attach_titles(source, movies(tmp_path), tmp_path / "out")
+def test_items_in_the_file_get_titles_and_nothing_else_changes(tmp_path: Path, source: Path) -> None:
+    returned, titled = add_titles(source, movies(tmp_path), tmp_path / "out")
     old, new = load_bundle(source), load_bundle(tmp_path / "out")
     assert titled == 2
     assert [(item.title, item.categories) for item in new.items[:2]] == [
@@ -43,7 +45,7 @@ def test_the_items_that_the_file_names_are_titled_and_nothing_else_changes(tmp_p
         ("Père Noël: ¿Qué? (1994)", ("Comedy",)),
     ]
     assert new.items[2:] == old.items[2:]
-    assert "Title 3" in [item.title for item in new.items]  # a title of old is kept where the file has none
+    assert "Title 3" in [item.title for item in new.items]  # an item that the file lacks keeps its title
     assert [(i.item_id, i.popularity) for i in new.items] == [(i.item_id, i.popularity) for i in old.items]
     assert (new.version, new.created, new.config) == ("v7", old.created, old.config)
     assert (new.metrics, new.training_data) == (old.metrics, old.training_data)
@@ -53,8 +55,8 @@ def test_the_items_that_the_file_names_are_titled_and_nothing_else_changes(tmp_p
         np.testing.assert_array_equal(new.weights[name], array)
 
 
-def test_answers_carry_the_titles_and_a_state_stays_valid(tmp_path: Path, source: Path) -> None:
-    attach_titles(source, movies(tmp_path), tmp_path / "out")
+def test_answers_have_the_titles_and_states_stay_valid(tmp_path: Path, source: Path) -> None:
+    add_titles(source, movies(tmp_path), tmp_path / "out")
     untitled, titled = (CpuEngine(load_bundle(folder), 100) for folder in (source, tmp_path / "out"))
 
     def answer(engine: CpuEngine, state: bytes | None, *items: str) -> tuple[bytes, dict[str, ScoredItem]]:
@@ -73,28 +75,28 @@ def test_answers_carry_the_titles_and_a_state_stays_valid(tmp_path: Path, source
 
 
 @pytest.mark.parametrize("line", ["i3::no genre", "", "i3::Drama::a title::Comedy", "i3,title,genre"])
-def test_a_malformed_line_is_named(tmp_path: Path, source: Path, line: str) -> None:
+def test_malformed_line_raises_with_its_number(tmp_path: Path, source: Path, line: str) -> None:
     with pytest.raises(DataError, match=r"movies\.dat, line 4: "):
-        attach_titles(source, movies(tmp_path, f"{MOVIES}{line}\n{MOVIES}"), tmp_path / "out")
+        add_titles(source, movies(tmp_path, f"{MOVIES}{line}\n{MOVIES}"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_that_is_missing_or_empty(tmp_path: Path, source: Path) -> None:
+def test_missing_or_empty_file_raises(tmp_path: Path, source: Path) -> None:
     with pytest.raises(DataError, match=r"movies\.dat cannot be read"):
-        attach_titles(source, tmp_path / "movies.dat", tmp_path / "out")
+        add_titles(source, tmp_path / "movies.dat", tmp_path / "out")
     with pytest.raises(DataError, match="holds no titles"):
-        attach_titles(source, movies(tmp_path, ""), tmp_path / "out")
+        add_titles(source, movies(tmp_path, ""), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_an_existing_folder_is_left_alone(tmp_path: Path, source: Path) -> None:
+def test_existing_folder_is_not_overwritten(tmp_path: Path, source: Path) -> None:
     before = {path.name: path.read_bytes() for path in source.iterdir()}
     with pytest.raises(BundleError, match="exists already"):
-        attach_titles(source, movies(tmp_path), source)
+        add_titles(source, movies(tmp_path), source)
     assert {path.name: path.read_bytes() for path in source.iterdir()} == before
 
 
-def test_the_command_says_what_it_did(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_its_result(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["titles", str(source), str(movies(tmp_path)), "--out", str(tmp_path / "out")]
     assert main(arguments) == 0
     assert json.loads(capsys.readouterr().out) == {"bundle": str(tmp_path / "out"), "version": "v7", "titled": 2}

@@ -1,4 +1,4 @@
-"""What a .pth says is not believed: no pickle runs anything, and no tensor is other than its storage."""
+"""Checkpoints with harmful pickles and false descriptions of tensors."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from model.training.errors import DataError
-from model.training.publishing.torch_checkpoint import Checkpoint
+from model.training.publishing.torch_checkpoint import TorchCheckpoint
 
 
 def with_pickle(path: Path, data: bytes, source: Path | None = None) -> Path:
-    """A checkpoint whose pickle is `data`, and whose storages are those of `source`."""
+    """Write a checkpoint with the pickle `data` and the storages of `source`."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", data)
         if source is not None:
@@ -28,8 +28,8 @@ def with_pickle(path: Path, data: bytes, source: Path | None = None) -> Path:
     return path
 
 
-# Each does its harm with pickle.loads; all end in one refusal, for there is no state dict in them.
-HARM = {
+# Each would do harm in pickle.loads. All are rejected: none of them holds a state dict.
+HARMFUL_PICKLES = {
     "os.system": b"cos\nsystem\n(S'touch RAN'\ntR.",
     "builtins.exec": b'cbuiltins\nexec\n(S\'open("RAN","w")\'\ntR.',
     "new object": b"\x80\x02csubprocess\nPopen\n(]S'touch'\naS'RAN'\natR.",
@@ -51,25 +51,25 @@ HARM = {
 }
 
 
-@pytest.mark.parametrize("data", HARM.values(), ids=HARM.keys())
-def test_harmful_pickles_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+@pytest.mark.parametrize("data", HARMFUL_PICKLES.values(), ids=HARMFUL_PICKLES.keys())
+def test_harmful_pickle_raises_and_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.chdir(tmp_path)
-    with Checkpoint(with_pickle(tmp_path / "a.pth", data)) as checkpoint, pytest.raises(DataError) as refused:
+    with TorchCheckpoint(with_pickle(tmp_path / "a.pth", data)) as checkpoint, pytest.raises(DataError) as raised:
         checkpoint.tensors()
-    assert "a.pth" in str(refused.value)
+    assert "a.pth" in str(raised.value)
     assert not (tmp_path / "RAN").exists()
 
 
 @pytest.mark.parametrize("name", ["memory by memo", "memory by bytearray", "extension"])
-def test_what_takes_memory_by_its_word_is_not_even_tried(tmp_path: Path, name: str) -> None:
-    path = with_pickle(tmp_path / "a.pth", HARM[name])
-    said = r"asks for memory|which no checkpoint needs|damaged pickle: ValueError"
-    with Checkpoint(path) as checkpoint, pytest.raises(DataError, match=said):
+def test_pickle_that_would_reserve_memory_is_rejected_before_loading(tmp_path: Path, name: str) -> None:
+    path = with_pickle(tmp_path / "a.pth", HARMFUL_PICKLES[name])
+    message = r"asks for memory|which no checkpoint needs|damaged pickle: ValueError"
+    with TorchCheckpoint(path) as checkpoint, pytest.raises(DataError, match=message):
         checkpoint.tensors()
 
 
 def describing(storage: object, *tensor: object) -> bytes:
-    """A pickle of a state dict in which one tensor is described by hand."""
+    """Pickle a state dict whose one tensor is described by these values."""
 
     class Described:
         def __reduce__(self) -> tuple[Any, ...]:
@@ -107,24 +107,24 @@ FALSE_TENSORS = {
 
 
 @pytest.mark.parametrize("described", FALSE_TENSORS.values(), ids=FALSE_TENSORS.keys())
-def test_false_tensors_are_refused(tmp_path: Path, described: tuple[Any, ...]) -> None:
+def test_false_description_of_a_tensor_raises(tmp_path: Path, described: tuple[Any, ...]) -> None:
     torch.save({"t": torch.ones(4)}, tmp_path / "source.pth")
     path = with_pickle(tmp_path / "a.pth", describing(*described), tmp_path / "source.pth")
-    with Checkpoint(path) as checkpoint:
-        notes = checkpoint.tensors()
+    with TorchCheckpoint(path) as checkpoint:
+        tensors = checkpoint.tensors()
         with pytest.raises(DataError):
-            checkpoint.array("t", notes["t"])
+            checkpoint.array("t", tensors["t"])
 
 
-def test_the_same_by_hand_is_read_when_true(tmp_path: Path) -> None:
+def test_true_description_of_a_tensor_is_read(tmp_path: Path) -> None:
     torch.save({"t": torch.arange(4.0)}, tmp_path / "source.pth")
     path = with_pickle(tmp_path / "a.pth", describing(STORAGE, 1, (3,), (1,)), tmp_path / "source.pth")
-    with Checkpoint(path) as checkpoint:
+    with TorchCheckpoint(path) as checkpoint:
         assert checkpoint.array("t", checkpoint.tensors()["t"]).tolist() == [1, 2, 3]
 
 
-def test_compressed_archives_are_refused(tmp_path: Path) -> None:
+def test_compressed_archive_is_rejected(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"N" * (1 << 22))
-    with Checkpoint(tmp_path / "bomb.pth") as checkpoint, pytest.raises(DataError, match="compressed or larger"):
+    with TorchCheckpoint(tmp_path / "bomb.pth") as checkpoint, pytest.raises(DataError, match="compressed or larger"):
         checkpoint.tensors()

@@ -1,4 +1,4 @@
-"""The report of a run is complete in itself and shows the run's figures."""
+"""The HTML report of a training run."""
 
 from __future__ import annotations
 

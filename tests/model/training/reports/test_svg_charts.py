@@ -1,4 +1,4 @@
-"""Charts are well-formed SVG, stay within their area and show every value."""
+"""Charts as well-formed SVG."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_points_stay_within_the_chart(points: list[tuple[float, float]], options
     assert 2 <= len(list(svg.iter("line"))) <= 12
 
 
-def test_every_line_is_drawn_and_named() -> None:
+def test_every_line_is_shown_with_its_name() -> None:
     lines = {"a < b": [(1, 0.5), (1000, 20)], "c": [(1, 3.0), (1000, 20.1)], "empty": []}
     svg = ElementTree.fromstring(line_chart(lines, "x & y", "ms", log_y=True, log_x=True))
     assert [element.tag for element in svg].count("polyline") == 2

@@ -1,4 +1,4 @@
-"""The benchmark of epochs, on a CPU: what it measures, not how long it takes."""
+"""The epoch benchmark on a CPU: its entries, not its times."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from model.training.trainer import epoch_benchmark
 TINY = "--events 3200 --step-events 3200 --items 20 --dim 4 --layers 1 --repeats 1 --device cpu"
 
 
-def test_every_series_varies_one_thing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(epoch_benchmark, "TIMES", (1, 2, 4))
+def test_each_series_varies_one_quantity(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epoch_benchmark, "DATA_MULTIPLES", (1, 2, 4))
     monkeypatch.setattr(epoch_benchmark, "HISTORIES", (20, 2000))
     assert epoch_benchmark.main(TINY.split()) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -32,7 +32,7 @@ def test_every_series_varies_one_thing(capsys: pytest.CaptureFixture[str], monke
 
 
 @pytest.mark.parametrize("history", [1, 20, 3000])
-def test_random_histories_have_the_length_asked_for(history: int) -> None:
+def test_random_histories_have_the_requested_mean_length(history: int) -> None:
     data = epoch_benchmark.random_histories(100_000, history, 50)
     assert data.offsets[-1] == len(data.rows) == 100_000
     assert data.lengths.min() >= 1
@@ -40,7 +40,7 @@ def test_random_histories_have_the_length_asked_for(history: int) -> None:
     assert set(np.unique(data.rows)) == set(range(1, 51))
 
 
-def test_a_window_longer_than_a_step_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_step_shorter_than_the_longest_window_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         epoch_benchmark.main(["--step-events", "3000"])
     assert "at least 3200" in capsys.readouterr().err

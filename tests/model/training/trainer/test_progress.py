@@ -1,4 +1,4 @@
-"""The epochs of a run, written as lines of JSON and shown on stderr."""
+"""The epochs of a run, in a file and on stderr."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ local function unpack_versions(versions)
   return versions and unpack_record(versions, "a list of a user's snapshots") or {}
 end
 
-local function drop_snapshots(user)
-  for _, version in ipairs(unpack_versions(redis.call('HGET', user, 'v'))) do
+local function drop_snapshots(user, versions)
+  for _, version in ipairs(versions) do
     redis.call('HDEL', user, 'a:' .. version, 's:' .. version)
   end
   redis.call('HDEL', user, 'v')

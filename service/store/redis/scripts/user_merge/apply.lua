@@ -22,7 +22,7 @@ local function described(entry, fingerprint, position)
     append_id = append_id, arrived = arrived, fingerprint = fingerprint, position = position }
 end
 
-local found = redis.call('HMGET', user, 'head', 'merges')
+local found = redis.call('HMGET', user, 'head', 'merges', 'v')
 local merges, detached, known = unpack_merges(found[2]), ARGV[5] ~= '' and unpack_detached(ARGV[5]), nil
 for i, merge in ipairs(merges) do
   -- A slow process may bring a log after the source's next log was applied: each generation has its own record.
@@ -78,6 +78,7 @@ end)
 
 -- From the first displaced event on, events get new sequences (decision 0050).
 local sequence, trimmed = unpack_head(found[1])
+local versions = unpack_versions(found[3])
 local unmoved = 0
 while unmoved < #own and events[unmoved + 1].position == unmoved + 1 do
   unmoved = unmoved + 1
@@ -124,6 +125,6 @@ for i = removed + 1, #events do
     batch = {}
   end
 end
-drop_snapshots(user)
+drop_snapshots(user, versions)
 redis.call('INCR', deletions)
 return result(0, merge)

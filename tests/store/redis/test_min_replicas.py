@@ -1,4 +1,4 @@
-"""RECBLR_REDIS_WAIT: what is acknowledged is on so many replicas."""
+"""RECBLR_REDIS_WAIT: replicas that must have a write before it is acknowledged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from redis import Redis
 
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, Appended, LogView
-from tests.deployments import in_step, wait_for
+from tests.deployments import in_sync, wait_for
 from tests.servers import RedisServer, free_port
 from tests.store.backends import RedisBackend
 from tests.store.calls import V, append, new, put, read, sequences
@@ -21,16 +21,16 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def servers() -> Iterator[tuple[RedisServer, RedisServer]]:
-    """A primary and its replica, which it does not keep waiting for others that might come."""
+    """A primary and a replica that synchronizes without delay."""
     with (
         RedisServer(repl_diskless_sync_delay="0") as primary,
         RedisServer(replicaof=f"127.0.0.1 {primary.port}") as replica,
     ):
-        wait_for("the replica to be in step", lambda: in_step(primary))
+        wait_for("the replica to be in sync", lambda: in_sync(primary))
         yield primary, replica
 
 
-async def test_nothing_is_acknowledged_that_the_replica_lacks(servers: tuple[RedisServer, RedisServer]) -> None:
+async def test_write_that_the_replica_lacks_is_not_acknowledged(servers: tuple[RedisServer, RedisServer]) -> None:
     primary, replica = servers
     store = await RedisBackend(primary, min_replicas=1).open()
     await append(store, "u", new("a", "e1"), new("b", "e2"))
@@ -38,9 +38,9 @@ async def test_nothing_is_acknowledged_that_the_replica_lacks(servers: tuple[Red
     entries = await store.append_and_read(
         [AppendAndRead("v", V), AppendAndRead("u", V, (new("c", "e3"),)), AppendAndRead("u", V)]
     )
-    # Reads are served; what they see may be lost by a failover, and is acknowledged to nobody.
+    # Reads are served, although a failover may lose what they return.
     assert [type(entry) for entry in entries] == [LogView, StoreUnavailable, LogView]
-    # A repetition has nothing new to write, and is no more acknowledged than the first was.
+    # The duplicate writes nothing new, and must not be acknowledged either.
     with pytest.raises(StoreUnavailable, match="has not got the write onto enough replicas"):
         await append(store, "u", new("c", "e3"))
     with pytest.raises(StoreUnavailable, match="replicas"):
@@ -49,16 +49,16 @@ async def test_nothing_is_acknowledged_that_the_replica_lacks(servers: tuple[Red
         await store.delete_event("u", "e1")
     with pytest.raises(StoreUnavailable, match="replicas"):
         await store.delete_user("nobody")
-    assert await put(store, "u", 3)  # a memo can be rebuilt: nobody waits for it
+    assert await put(store, "u", 3)  # snapshots do not wait: they can be computed again
     replica.resume()
-    wait_for("the replica to be in step", lambda: in_step(primary))
+    wait_for("the replica to be in sync", lambda: in_sync(primary))
     assert (await append(store, "u", new("c", "e3"))).appended == (Appended(3, True),)
     assert not await store.delete_event("u", "e1")
     assert sequences((await read(store, "u", None)).pending) == [2, 3]
     await store.close()
 
 
-async def test_a_repetition_is_acknowledged_on_a_full_server_too(servers: tuple[RedisServer, RedisServer]) -> None:
+async def test_duplicate_is_acknowledged_on_a_full_server_too(servers: tuple[RedisServer, RedisServer]) -> None:
     primary, _ = servers
     backend = RedisBackend(primary, min_replicas=1)
     store = await backend.open()
@@ -72,7 +72,7 @@ async def test_a_repetition_is_acknowledged_on_a_full_server_too(servers: tuple[
     await store.close()
 
 
-async def test_a_server_that_became_a_replica_is_unavailability(servers: tuple[RedisServer, RedisServer]) -> None:
+async def test_server_that_became_a_replica_is_unavailable(servers: tuple[RedisServer, RedisServer]) -> None:
     primary, replica = servers
     store = await RedisBackend(primary, min_replicas=1).open()
     await append(store, "u", new("a", "e1"))
@@ -80,16 +80,16 @@ async def test_a_server_that_became_a_replica_is_unavailability(servers: tuple[R
     waiting = asyncio.create_task(append(store, "u", new("b", "e2")))
     await asyncio.sleep(0.1)
     with Redis(port=primary.port) as client:
-        client.replicaof("127.0.0.1", free_port())  # while WAIT waits, which Redis breaks off
+        client.replicaof("127.0.0.1", free_port())  # Redis ends WAIT with an error
         with pytest.raises(StoreUnavailable, match="takes no events"):
             await waiting
-        # Redis closes the connection whose WAIT it has broken off; whoever uses it next finds out.
+        # Redis has closed the connection of that WAIT, which the next call finds out.
         with suppress(StoreUnavailable):
             await store.ping()
         for event in (new("b", "e2"), new("c")):
             with pytest.raises(StoreUnavailable, match="takes no events"):
                 await append(store, "u", event)
-        # This one writes nothing at all, so that WAIT alone is refused.
+        # This call writes nothing, so only WAIT is refused.
         with pytest.raises(StoreUnavailable, match="takes no events"):
             await store.compare_and_set("name", "another text", "text")
         replica.resume()
@@ -97,7 +97,7 @@ async def test_a_server_that_became_a_replica_is_unavailability(servers: tuple[R
     await store.close()
 
 
-async def test_what_is_acknowledged_is_there_when_the_replica_takes_over(
+async def test_acknowledged_events_survive_a_failover(
     servers: tuple[RedisServer, RedisServer],
 ) -> None:
     primary, replica = servers
@@ -113,7 +113,7 @@ async def test_what_is_acknowledged_is_there_when_the_replica_takes_over(
             except StoreUnavailable:
                 if killed:
                     return
-                await asyncio.sleep(0.05)  # a busy machine; it is acknowledged to nobody
+                await asyncio.sleep(0.05)  # a busy machine; not acknowledged
                 continue
             acknowledged[f"{writer}-{n}"] = view.sequence
             if len(acknowledged) > 100:

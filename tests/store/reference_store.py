@@ -1,4 +1,4 @@
-"""The store's contract once more, as plainly as it can be said: the model that random operations are compared to."""
+"""The store's contract in plain Python, for comparison with the real stores."""
 
 from __future__ import annotations
 
@@ -26,26 +26,33 @@ class _User:
     sequence: int = 0
     trimmed: int = 0
     log: list[tuple[int, NewEvent]] = field(default_factory=list)
-    snapshots: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # by first write
+    snapshots: dict[str, tuple[int, bytes]] = field(default_factory=dict)  # in order of the first write
     merged: dict[str, Merged] = field(default_factory=dict)
-    ages: dict[int, float] = field(default_factory=dict)  # seconds since an event came, by sequence; 0 for the others
-    appends: dict[int, str] = field(default_factory=dict)  # what each sequence came by
+    ages: dict[int, float] = field(default_factory=dict)  # seconds since arrival, by sequence; 0 if not listed
+    appends: dict[int, str] = field(default_factory=dict)  # name of each event's append, by sequence
 
     def copy(self) -> _User:
-        """What the collections hold is never changed itself."""
-        changing = {"log": list(self.log), "memos": dict(self.snapshots), "merged": dict(self.merged)}
-        return replace(self, **changing, ages=dict(self.ages), appends=dict(self.appends))
+        """A copy with collections of its own; their elements are immutable."""
+        return replace(
+            self,
+            log=list(self.log),
+            snapshots=dict(self.snapshots),
+            merged=dict(self.merged),
+            ages=dict(self.ages),
+            appends=dict(self.appends),
+        )
 
 
-class ModelStore:
-    """Generations are named `g1`, `g2`, …; a real store's are random, so a comparison goes by where they change.
+class ReferenceStore:
+    """The contract of `service.core.ports.Store`, kept in memory.
 
-    What keeps a wrong event or memo out stands in methods of its own, so that a test can show what comes of its lack.
+    Generations are named `g1`, `g2`, …; a real store's are random, so a comparison must map them. Each check that
+    refuses an event or a snapshot is a method of its own, so that mutants.py can remove it.
     """
 
     def __init__(self, keep: int, days: int | None = None) -> None:
         self._keep = keep
-        self._longest = math.inf if days is None else 86_400.0 * days
+        self._max_age = math.inf if days is None else 86_400.0 * days
         self._users: dict[str, _User] = {}
         self._numbers = count(1)
 
@@ -53,9 +60,9 @@ class ModelStore:
         return f"g{next(self._numbers)}"
 
     def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView]:
-        return [self._visit(request) for request in requests]
+        return [self._append_and_read(request) for request in requests]
 
-    def _visit(self, request: AppendAndRead) -> LogView:
+    def _append_and_read(self, request: AppendAndRead) -> LogView:
         user = self._users.get(request.user_id) or _User("")
         before, outcomes = user.sequence, []
         for event in request.events:
@@ -75,7 +82,7 @@ class ModelStore:
         if user.sequence > before:
             self._trim(user)
             self._expire(user)
-        applied, snapshot = user.snapshots.get(self._slot(request.model_version), (0, None))
+        applied, snapshot = user.snapshots.get(self._snapshot_key(request.model_version), (0, None))
         if snapshot is not None and not user.trimmed <= applied <= before:
             applied, snapshot = 0, None
         pending = tuple(e for e in _events(user) if e.sequence > applied)
@@ -96,7 +103,7 @@ class ModelStore:
 
     def _expire(self, user: _User) -> int:
         removed = 0
-        while user.log and user.ages.get(user.log[0][0], 0.0) > self._longest:
+        while user.log and user.ages.get(user.log[0][0], 0.0) > self._max_age:
             user.trimmed = user.log.pop(0)[0]
             removed += 1
         return removed
@@ -108,43 +115,43 @@ class ModelStore:
         user = self._users.get(put.user_id)
         if user is None or self._edited(user, put) or self._shorter(user, put) or self._undone(user, put):
             return False
-        user.snapshots[self._slot(put.model_version)] = (put.applied, put.blob)
+        user.snapshots[self._snapshot_key(put.model_version)] = (put.applied, put.blob)
         user.snapshots = dict(list(user.snapshots.items())[-2:])
         return True
 
     def _first(self, user: _User, event: NewEvent) -> tuple[int, NewEvent] | None:
-        """Where the event's id stands already, and what stands there."""
+        """The kept event with the same event id, and its sequence."""
         found = [(s, e) for s, e in user.log if event.event_id is not None and e.event_id == event.event_id]
         return found[0] if found else None
 
     def _edited(self, user: _User, put: SnapshotPut) -> bool:
-        """Whether the history is another than the one that was folded."""
+        """Whether the log has been edited since the snapshot was computed."""
         return put.generation != user.generation
 
     def _shorter(self, user: _User, put: SnapshotPut) -> bool:
-        """Whether the cursor speaks against the memo: beyond the log, or not beyond the one that is stored."""
-        stored = user.snapshots.get(self._slot(put.model_version))
+        """Whether the snapshot's sequence refuses it."""
+        stored = user.snapshots.get(self._snapshot_key(put.model_version))
         return put.applied > user.sequence or (stored is not None and put.applied <= stored[0] and not put.repair)
 
     def _undone(self, user: _User, put: SnapshotPut) -> bool:
-        """Whether the append that the memo ends with is not the one that stands there now."""
+        """Whether the snapshot's newest event has been undone."""
         return put.newest not in ("", self._append(user, put.applied))
 
     def _append(self, user: _User, sequence: int) -> str:
         kept = [s for s, _ in user.log if s <= sequence]
         return user.appends[kept[-1]] if kept else ""
 
-    def _slot(self, model_version: str | None) -> str:
-        """Under what a model's memo is kept."""
+    def _snapshot_key(self, model_version: str | None) -> str:
+        """The key of a model version's snapshot."""
         return model_version or ""
 
     def record(self, user_id: str) -> _User | None:
-        """A copy of everything about the user, as a replica gets it."""
+        """A copy of the user, as a replica gets it."""
         user = self._users.get(user_id)
         return user and user.copy()
 
     def restore(self, user_id: str, record: _User | None) -> None:
-        """Put the user back to what a replica has."""
+        """Replace the user by a replica's copy, or delete it."""
         self._users.pop(user_id, None)
         if record is not None:
             self._users[user_id] = record.copy()
@@ -199,7 +206,7 @@ class ModelStore:
         return merged
 
     def make_older(self, user_id: str, seconds: float) -> None:
-        """Make the user's events have come so much earlier."""
+        """Move the arrival of the user's events back in time."""
         user = self._users.get(user_id)
         if user is not None:
             user.ages = {sequence: user.ages.get(sequence, 0.0) + seconds for sequence, _ in user.log}
@@ -209,7 +216,7 @@ class ModelStore:
         for user_id in user_ids:
             user = self._users.get(user_id)
             removed += self._expire(user) if user else 0
-            if user and not user.log and self._longest < math.inf:
+            if user and not user.log and self._max_age < math.inf:
                 del self._users[user_id]
         return removed
 

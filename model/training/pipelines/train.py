@@ -1,0 +1,114 @@
+"""Train on a file of events.
+
+The folder of the run gets metrics, a report and a bundle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.training.data.interactions import read_interactions
+from model.training.pipelines.candidate import (
+    ModelSettings,
+    bundle_folder,
+    choose_model,
+    train_candidate,
+    write_run_bundle,
+)
+from model.training.pipelines.refit import refit
+from model.training.publishing.registry import newest_bundle, publish
+from model.training.reports.run_report import write_report
+from model.training.trainer.checkpoint import load_result, save_result
+from model.training.trainer.distributed import join_processes
+from model.training.trainer.training_run import TrainingRun
+
+
+@dataclass(frozen=True, slots=True)
+class TrainJob:
+    """Inputs of `train`.
+
+    Attributes:
+        data: file of events, or folder of an export.
+        out: folder of the run; an interrupted run in it is resumed.
+        registry: model registry to publish the bundle to, None for none.
+        refit: put a network into the bundle that was trained on all events.
+        model: size and hyperparameters of the model.
+        device: device to train on.
+    """
+
+    data: Path
+    out: Path
+    registry: Path | None
+    refit: bool
+    model: ModelSettings
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOutcome:
+    """Result of `train`, ready for JSON.
+
+    `was_finished` is True if an earlier call had finished the run.
+    """
+
+    result: dict[str, Any]
+    was_finished: bool
+
+
+def train(job: TrainJob) -> TrainOutcome | None:
+    """Train, write the report and the bundle, and publish the bundle.
+
+    It is published only if there is a registry. Each user's last event is the test, and the one before it
+    validates. A finished run is not trained again.
+
+    Returns:
+        The outcome; None in all but the first of several processes.
+
+    Raises:
+        DataError: the data, the settings or the folders cannot be used.
+        BundleError: a bundle in the registry is damaged.
+    """
+    if job.registry:
+        newest_bundle(job.registry)  # an unusable registry fails now and not after hours
+    data = read_interactions(job.data)
+    config, hyperparameters = choose_model(job.model, data, job.device)
+    job.out.mkdir(parents=True, exist_ok=True)
+    with join_processes(job.device) as (processes, device):
+        run = TrainingRun(data, config, hyperparameters, job.out, device, processes)
+        identity = run.identity() | {"refit": job.refit}
+        finished = load_result(job.out, identity)
+        result = _train(job, run) if finished is None else finished
+    if not processes.is_first:
+        return None
+    save_result(job.out, identity, result)
+    if job.registry:
+        version = publish(job.registry, bundle_folder(run)).version
+        result |= {"bundle": str(job.registry / version)}
+    return TrainOutcome(result, was_finished=finished is not None)
+
+
+def _train(job: TrainJob, run: TrainingRun) -> dict[str, Any]:
+    """Train, write the report and the bundle, and return the result.
+
+    Only the first process writes; the others return nothing.
+    """
+    candidate = train_candidate(run)
+    network = candidate.network
+    if job.refit:
+        network = refit(replace(run, folder=run.folder / "refit"), candidate.best_epoch)
+    if not run.processes.is_first:
+        return {}
+    tables = {
+        "Hyperparameters": run.hyperparameters.to_dict(),
+        "Model": run.config.to_dict(),
+        "Data": run.data.summary(),
+    }
+    report = write_report(run.folder, candidate.network, run.data, candidate.metrics, tables)
+    origin = {"source": job.data.name, "best_epoch": candidate.best_epoch, "refit": job.refit}
+    bundle = write_run_bundle(run, network, candidate.metrics, origin)
+    result = {"bundle": str(bundle_folder(run)), "version": bundle.version, "report": str(report)}
+    return result | candidate.metrics

@@ -1,0 +1,82 @@
+"""Readers of the service's event log."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from model.training.data.event_log import LoggedEvent, open_log
+from model.training.errors import DataError
+from tests.model.training.logs import append, logged, use
+from tests.servers import RedisServer
+from tests.store.backends import Backend, RedisBackend
+
+
+def read_all(url: str) -> list[LoggedEvent]:
+    with open_log(url) as log:
+        return [event for shard in range(log.shards) for event in log.read(shard, (), 1000)[0]]
+
+
+def test_log_is_read_as_the_store_returns_it(backend: Backend) -> None:
+    append(backend, [("a", "x", 2.0), ("b", "y", 1.0)])
+    append(backend, [("a", "z", 1.5)], named=True)
+    found = sorted((e.user_id, e.item_id, e.timestamp, e.sequence, e.event_id) for e in read_all(backend.url))
+    assert found == logged(backend, ["a", "b"])
+
+
+def test_reading_continues_after_a_position_up_to_the_newest(backend: Backend) -> None:
+    append(backend, [("a", f"i{n}", float(n)) for n in range(5)])
+    with open_log(backend.url) as log:
+        [shard] = [shard for shard in range(log.shards) if log.newest(shard) > (0,)]
+        first, position = log.read(shard, (), 2)
+        rest, last = log.read(shard, position, 100)
+        assert [event.item_id for event in first + rest] == ["i0", "i1", "i2", "i3", "i4"]
+        assert log.newest(shard) == last > position
+        assert log.read(shard, last, 100) == ([], last)
+
+
+def test_deletion_of_an_event_increments_the_count(backend: Backend) -> None:
+    append(backend, [("a", "x", 1.0)])
+    with open_log(backend.url) as log:
+        assert sum(log.deletions(shard) for shard in range(log.shards)) == 0
+    use(backend, lambda store: store.delete_event("a", "seq-1"))
+    with open_log(backend.url) as log:
+        assert sum(log.deletions(shard) for shard in range(log.shards)) == 1
+
+
+def test_stream_entry_of_another_format_raises(log_redis: RedisServer) -> None:
+    backend = RedisBackend(log_redis)
+    with backend.client() as client:
+        client.flushall()
+        client.xadd("{0}:stream", {"format": "9", "user": "a", "seq": "1", "item": "x", "ts": "1", "event_id": ""})
+    with pytest.raises(DataError, match="has format 9, but this release reads 1"):
+        read_all(backend.url)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("sqlite:////nonexistent/events.db", "there is no event log"),
+        ("sqlite:///", "must begin with"),
+        ("postgres://me:secret@host/db", "must begin with"),
+        ("redis://me:secret@127.0.0.1:1/0", "redis://127.0.0.1:1/0 cannot be read"),
+        ("redis://me:secret@host:port/0", "malformed"),
+    ],
+)
+def test_unreadable_log_raises_without_showing_the_password(url: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as raised:
+        read_all(url)
+    assert "secret" not in str(raised.value)
+
+
+def test_file_that_is_not_an_event_log_raises(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("not a database " * 200)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_all(f"sqlite:///{tmp_path}/text.db")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as db:
+        db.execute("CREATE TABLE other (x)")
+    with pytest.raises(DataError, match="not an event log of format 2"):
+        read_all(f"sqlite:///{tmp_path}/other.db")

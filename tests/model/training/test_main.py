@@ -1,0 +1,69 @@
+"""The command line: exit codes, and errors as one sentence."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.training.__main__ import main
+
+OPTIONS = "--dim 8 --layers 1 --epochs 4 --evaluate-every 2 --window 8 --batch 16 --device cpu"
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    source = tmp_path / "events.txt"
+    source.write_text("".join(f"u{u} " + " ".join(f"i{(u + n) % 9}" for n in range(12)) + "\n" for u in range(20)))
+    return source
+
+
+def test_out_of_memory_exits_with_2_and_advice(
+    tmp_path: Path, events: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(events), "--out", str(tmp_path / "run"), *OPTIONS.split(), "--window", str(10**15)]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "smaller --batch or --window" in error
+    assert error.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in error
+
+
+def test_missing_package_exits_with_2_and_names_the_extra(
+    tmp_path: Path, events: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    for module in [name for name in sys.modules if name.startswith("model.training.") and "cli" not in name]:
+        monkeypatch.delitem(sys.modules, module)
+    assert main(["train", str(events), "--out", str(tmp_path / "run"), *OPTIONS.split()]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: torch is not installed; install the extra 'train'")
+    assert "pip install -e '.[train]'" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere.csv", "--out", "run"], "nowhere.csv cannot be read"),
+        (
+            ["train", "nowhere.csv", "--out", "run", "--dropout", "1"],
+            "dropout must be at least 0 and below 1",
+        ),
+        (["evaluate", "nowhere", "nowhere.csv"], "nowhere"),
+        (["export", "mysql://host", "out"], "the state URL must begin with"),
+    ],
+)
+def test_unusable_input_exits_with_2_and_one_sentence(
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1

@@ -1,0 +1,69 @@
+"""Python and Lua agree on the layout of a log entry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from service.core.errors import StoreUnavailable
+from service.core.events import Event
+from service.store.redis.log_entry import append_id, decode_events
+from tests.servers import RedisServer
+from tests.store.redis.lua_entry import EntryFields, pack_entry, unpack_entry
+
+_texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
+_milliseconds = st.integers(0, 2**45)
+_entries = st.builds(
+    EntryFields,
+    sequence=st.integers(1, 2**53),
+    timestamp=st.floats(allow_nan=False, allow_infinity=False),
+    item_id=_texts,
+    event_id=st.just("") | _texts,
+    append_id=st.builds(lambda time, number: f"{time}-{number}", _milliseconds, st.integers(0, 2**40)),
+    arrived=_milliseconds,
+)
+
+
+@pytest.fixture(scope="module")
+def client(shared_redis: RedisServer) -> Any:
+    with Redis(port=shared_redis.port) as client:
+        yield client
+
+
+@given(_entries)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_python_and_lua_read_the_entry_that_lua_writes(client: Any, fields: EntryFields) -> None:
+    entry = pack_entry(client, "key", fields, f"{fields.append_id}@{fields.arrived}")
+    assert unpack_entry(client, "key", entry) == fields
+    event_id = fields.event_id or f"seq-{fields.sequence}"
+    assert decode_events([entry]) == (Event(fields.sequence, fields.item_id, fields.timestamp, event_id),)
+    assert append_id(entry) == fields.append_id
+
+
+@given(_entries)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_arrival_without_its_own_field_is_the_time_of_the_append(client: Any, fields: EntryFields) -> None:
+    entry = pack_entry(client, "key", fields, fields.append_id)
+    assert unpack_entry(client, "key", entry).arrived == int(fields.append_id.split("-")[0])
+    assert append_id(entry) == fields.append_id
+
+
+def test_decode_events_skips_events_up_to_the_snapshot(client: Any) -> None:
+    entries = [pack_entry(client, "key", EntryFields(n, 1.5, "a", "", "7-0", 7), "7-0") for n in (2, 4, 5)]
+    assert [event.sequence for event in decode_events(entries, 3)] == [4, 5]
+    assert [event.sequence for event in decode_events(entries, 4)] == [5]
+
+
+@pytest.mark.parametrize("first_byte", [b"\0", b"\2", b"\xff"])
+def test_entry_of_another_format_is_refused(client: Any, first_byte: bytes) -> None:
+    entry = pack_entry(client, "key", EntryFields(1, 1.5, "a", "", "7-0", 7), "7-0")
+    with pytest.raises(StoreUnavailable) as refused:
+        decode_events([entry, first_byte + entry[1:]])
+    assert refused.value.for_log == (
+        f"an entry of an event log has format {first_byte[0]}, which this release cannot read;"
+        " run the release that wrote it"
+    )
