@@ -1,4 +1,7 @@
-"""`TopKSearch` for arrays in host memory: one copy in, one captured CUDA graph, one copy out."""
+"""`TopKSearch` for arrays in host memory, as a CUDA graph.
+
+A search is one copy in, one graph and one copy out.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _MAX_EXCLUDED = 1 << 20
 
 
 class Answers(NamedTuple):
-    """Best rows of each query, best first; then row 0 with score -inf.
+    """Best rows of each query, then row 0 with score -inf.
 
     rows      (Q, K)
     scores    (Q, K) float32
@@ -32,7 +35,10 @@ class Answers(NamedTuple):
 
 
 class CapturedSearch:
-    """Search of one table; thread-safe. A graph is captured at the first batch of its size."""
+    """Search of one table; thread-safe.
+
+    A graph is captured at the first batch of its size.
+    """
 
     def __init__(self, search: TopKSearch) -> None:
         self._search, self._dim = search, search.table.shape[1]
@@ -43,9 +49,12 @@ class CapturedSearch:
 
     @torch.inference_mode()
     def __call__(self, queries: TopKQueries, k: int) -> Answers:
-        """Return the `k` best rows of each query; its own k may be smaller."""
+        """Return the `k` best rows of each query.
+
+        A query's own k may be smaller.
+        """
         Q, lengths = len(queries.k), queries.excluded_end - queries.excluded_start
-        if k > ANSWERS or Q > _SIZES[-1] or int(lengths.sum()) > _MAX_EXCLUDED:
+        if k > ANSWERS or _SIZES[-1] < Q or int(lengths.sum()) > _MAX_EXCLUDED:
             return self._launch(queries, k)
         size = next(size for size in _SIZES if size >= Q)
         rows, end = _joined(queries), np.cumsum(lengths)
@@ -96,7 +105,7 @@ def _joined(queries: TopKQueries) -> U32:
 
 
 def _answers(words: NDArray[np.int32], size: int, columns: int, room: int, Q: int) -> Answers:
-    """Return the answers to the first Q queries from the words of a `Found`."""
+    """Return the first Q answers among the words of a `Found`."""
     rows, scores = words[: size * columns], words[size * columns : 2 * size * columns].view(np.float32)
     groups = words[2 * size * columns :]
     return Answers(rows.reshape(size, columns)[:Q], scores.reshape(size, columns)[:Q], groups[:Q] <= room)

@@ -26,9 +26,9 @@ from service.core.engine_requests import (
     Query,
     RankCandidates,
     ScoredItem,
-    StateDamagedError,
     TopK,
 )
+from service.core.errors import StateDamagedError
 from service.engine.arrays import I64
 from service.engine.cuda.cuda_recurrence import CudaRecurrence
 from service.engine.cuda.cuda_search import CudaSearch
@@ -99,7 +99,9 @@ class CudaEngine(BundleEngine):
     def _searches(
         self, queries: tuple[Query | None, ...], cold: NDArray[np.bool_], most: int
     ) -> tuple[I64 | None, NDArray[np.bool_]]:
-        """Return how many rows each user asks of the pipeline, and who excludes those seen.
+        """Return k and `exclude_seen` of the pipeline's search.
+
+        k (Q,) is None if nobody asks for rows. Queries for more than `most` rows are not for the pipeline.
 
         The first is None if nobody asks for any. Queries for more than `most` rows are not for the pipeline.
         """

@@ -1,4 +1,4 @@
-"""CUDA graphs, the memory that they read and write, and the network's step as one.
+"""CUDA graphs, their memory, and the network's step as one.
 
 Without a graph the kernel launches of a step take longer than its computation.
 
@@ -96,12 +96,18 @@ class _Graph:
 
 
 def kernels_run(device: torch.device) -> bool:
-    """Return whether Triton kernels run on this device: a GPU, or any if Triton interprets them."""
+    """Return whether Triton kernels run on this device.
+
+    They run on a GPU, and on a CPU if Triton interprets them.
+    """
     return device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Record the launches of `work` as a CUDA graph and return its replay; on a CPU, return `work`."""
+    """Record `work` as a CUDA graph and return its replay.
+
+    On a CPU return `work` itself.
+    """
     if device.type != "cuda":
         return work
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -118,7 +124,7 @@ def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None
 
 
 class Mailbox:
-    """int32 words in pinned host memory and on the device, copied from one to the other."""
+    """int32 words in pinned host memory and on the device."""
 
     def __init__(self, words: int, device: torch.device) -> None:
         self.device = torch.zeros(words, dtype=torch.int32, device=device)

@@ -87,7 +87,7 @@ class CudaRecurrence:
 
     @torch.no_grad()
     def _step_packed(self, states: StateBatch, new_rows: I64) -> list[bytes]:
-        """Return the states after one event each, by the network's own step and packed on the host."""
+        """Return the states after one event each, without kernels."""
         which, new_starts = np.arange(len(new_rows)), np.arange(len(new_rows) + 1)
         _, starts = self.codec.plan(states, which, new_starts)
         state, recent = self._unpack(states, which)
@@ -134,7 +134,7 @@ def _parts(state: Tensor) -> tuple[F32, F32]:
 def _pipeline(
     network: RecBLR, floats: int, initial_conv: Tensor, max_rows: int, search: TopKSearch | None
 ) -> RequestPipeline | None:
-    """Return the fast path of single events, if there are kernels for this network."""
+    """Return the pipeline, if there are kernels for this network."""
     if search is None:
         return None
     from service.engine.cuda.fused_step import FusedStep, supported

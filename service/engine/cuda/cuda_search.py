@@ -1,9 +1,9 @@
 """Exact top-k of the whole catalogue, on the table's device.
 
 On a GPU the kernels of `topk_search` answer. Other queries, and all on a CPU, are searched in PyTorch with all scores
-in memory. A matrix product may round equal rows differently, depending on their position and on the batch. It therefore only
-proposes candidates, with a margin for rounding. Candidates are scored again row by row, which decides scores, ties
-and order.
+in memory. A matrix product may round equal rows differently, depending on their position and on the batch. It
+therefore only proposes candidates, with a margin for rounding. Candidates are scored again row by row, which decides
+scores, ties and order.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class CudaSearch:
         self._per_norm = 1 / norms.clamp(min=limits.tiny)
         # Largest difference between two orders of summing the D terms of a product, for a query of length one.
         self._blur = 2 * table.shape[1] * limits.eps * norms.max()
+        self.kernels: TopKSearch | None
+        self._captured: CapturedSearch | None
         self.kernels, self._captured = _kernel_search(table)
 
     @torch.inference_mode()
@@ -110,7 +112,10 @@ class CudaSearch:
         return among_all.cpu().numpy(), np.where(hidden, 0, (among_all - counts[1]).cpu().numpy())
 
     def _top_k(self, queries: TopKQueries, k: int, search: CapturedSearch) -> TopKResult:
-        """Search with the kernels, and in PyTorch where they have no room for all candidates."""
+        """Search with the kernels.
+
+        Queries for whose candidates they have no room are searched in PyTorch.
+        """
         found, answers = TopKResult.allocate(queries, len(self._table) - 1), search(queries, k)
         found.rows[:], found.scores[:] = answers.rows[:, :k], answers.scores[:, :k]
         found.lengths[:] = np.minimum((found.scores > -np.inf).sum(axis=1), queries.k)
@@ -184,7 +189,7 @@ def candidates(scores: Tensor, k: int, blur: Tensor) -> Tensor:
 
 
 def _kernel_search(table: Tensor) -> tuple[TopKSearch, CapturedSearch] | tuple[None, None]:
-    """Return the kernels' search of this table, if they run here and support the table."""
+    """Return the kernels' search of this table, if it is possible."""
     if not kernels_run(table.device):
         return None, None
     from service.engine.cuda.captured_search import CapturedSearch

@@ -1,4 +1,7 @@
-"""One event of each user as one kernel launch, between packed states in device memory."""
+"""One event of each user as one kernel launch.
+
+States are packed, in device memory.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.config import LAYER_NORM_EPS, ModelConfig
+from model.layers import RecurrentLayer
 from model.network import RecBLR
 from service.engine.cuda.kernels.step_kernel import step_kernel
 
@@ -57,7 +61,9 @@ class FusedStep:
         self.device, self.width = network.item_embedding.weight.device, config.dim
         self._table = network.item_embedding.weight.detach()
         self._norm = torch.cat([network.layer_norm.weight, network.layer_norm.bias]).detach()
-        self._weights = torch.cat([_layer_weights(layer) for layer in network.recurrent_layers])
+        self._weights = torch.cat(
+            [_layer_weights(layer) for layer in network.recurrent_layers if isinstance(layer, RecurrentLayer)]
+        )
         self._initial_conv = initial_conv.to(self.device).contiguous()
         D, H, K = config.dim, config.hidden, config.conv_width
         DP, HP, FP, KP = max(16, _power(D)), max(16, _power(H)), max(16, _power(4 * D)), _power(K)
@@ -77,20 +83,26 @@ class FusedStep:
 
 
 def supported(config: ModelConfig) -> bool:
-    """Return whether the kernel's tiles of this width stay in registers."""
+    """Return whether the kernel's tiles of this width fit into registers."""
     return config.conv_width <= 8 and 4 * config.dim <= 512 and config.hidden <= 512
 
 
-def _layer_weights(layer: torch.nn.Module) -> Tensor:
-    """Return all weights of a layer, end to end in the kernel's order; matrices are (in, out)."""
-    mixer, ffn = layer.behavior_modeling, layer.ffn
+def _layer_weights(layer: RecurrentLayer) -> Tensor:
+    """Return all weights of a layer, in the kernel's order.
+
+    Matrices are (in, out).
+    """
+    mixer, ffn, norm = layer.behavior_modeling, layer.ffn, layer.layer_norm
     x, z = mixer.input.weight.chunk(2)
     r, i = mixer.gates.weight.chunk(2)
+    assert mixer.conv1d.bias is not None  # noqa: S101 - the layer always has one
     parts = [
-        x.T, z.T, mixer.conv1d.weight[:, 0].T, mixer.conv1d.bias, r.T, i.T, mixer.gates.bias, F.softplus(mixer.Lambda),
-        mixer.output.weight.T, layer.layer_norm.weight, layer.layer_norm.bias, ffn.w_1.weight.T, ffn.w_1.bias,
-        ffn.w_2.weight.T, ffn.w_2.bias, ffn.layer_norm.weight, ffn.layer_norm.bias,
-    ]  # fmt: skip
+        *(x.T, z.T, mixer.conv1d.weight[:, 0].T, mixer.conv1d.bias),
+        *(r.T, i.T, mixer.gates.bias, F.softplus(mixer.Lambda)),
+        *(mixer.output.weight.T, norm.weight, norm.bias),
+        *(ffn.w_1.weight.T, ffn.w_1.bias, ffn.w_2.weight.T, ffn.w_2.bias),
+        *(ffn.layer_norm.weight, ffn.layer_norm.bias),
+    ]
     return torch.cat([part.detach().reshape(-1) for part in parts])
 
 

@@ -39,7 +39,12 @@ class Chunk(NamedTuple):
 
 
 class _Running(NamedTuple):
-    """Results on their way from the device: the words of the next states, and the bytes of each."""
+    """Results on their way from the device.
+
+    words  the next states, end to end
+    sizes  bytes of each
+    ready  when the words have arrived
+    """
 
     words: Tensor
     sizes: list[int]
@@ -92,8 +97,8 @@ class ReplayStream:
             return _Running(out, sizes, None)
         host = torch.empty(out.shape, dtype=torch.int32, pin_memory=True)
         host.copy_(out, non_blocking=True)
-        ready = torch.cuda.Event()
-        ready.record()  # type: ignore[no-untyped-call]
+        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        ready.record()
         return _Running(host, sizes, ready)
 
     def _put(self, data: bytes) -> Tensor:
@@ -134,12 +139,13 @@ class ReplayStream:
         return out
 
     def _unpack(self, inbox: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-        """Return states (M, L, K, H), layer 0's conv inputs not recomputed, and recent rows (M, K - 1)."""
+        """Return unpacked states and recent rows.
+
+        States are (M, L, K, H), rows (M, K - 1). Layer 0's conv inputs are not recomputed.
+        """
         layout, M = self._layout, len(start)
         taps = layout.conv_inputs
-        numbers = inbox.view(torch.float32)[
-            start[:, None] + torch.arange(layout.rows_start, device=self._device)
-        ]
+        numbers = inbox.view(torch.float32)[start[:, None] + torch.arange(layout.rows_start, device=self._device)]
         state = numbers.new_empty(M, layout.layers, taps + 1, layout.hidden)
         state[:, :, -1] = numbers[:, layout.h_start : layout.conv_start].view(M, layout.layers, layout.hidden)
         state[:, 1:, :-1] = numbers[:, layout.conv_start :].view(M, layout.layers - 1, taps, layout.hidden)
@@ -172,7 +178,7 @@ def _finish(running: _Running) -> list[bytes]:
     if running.ready is not None:
         running.ready.synchronize()
     layout = Struct("%ds" * len(running.sizes) % tuple(running.sizes))
-    return list(layout.unpack(running.words.numpy()))
+    return list(layout.unpack(running.words.numpy().data))
 
 
 def _forward(network: RecBLR) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:

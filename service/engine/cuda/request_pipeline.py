@@ -1,4 +1,6 @@
-"""One batch of requests on the device: one copy in, one captured CUDA graph, one copy out.
+"""One batch of requests on the device, as a CUDA graph.
+
+A batch is one copy in, one graph and one copy out.
 
 The graph advances packed states by at most one event each and searches the answers of the new states. There is one
 graph for each of a few batch sizes; a smaller batch is padded with users without a state.
@@ -117,7 +119,9 @@ class RequestPipeline:
                 header[line, :M] = values
             if k is not None:
                 header[5, :M] = k
-                header[6, :M] = out_end if exclude_seen is None else np.where(exclude_seen, out_start + self._floats, out_end)
+                header[6, :M] = (
+                    out_end if exclude_seen is None else np.where(exclude_seen, out_start + self._floats, out_end)
+                )
                 header[7, :M] = out_end
             used = _IN * size + len(packed) // WORD_BYTES
             self._inbox.host[_IN * size : used] = np.frombuffer(packed, np.int32)
@@ -132,7 +136,7 @@ class RequestPipeline:
         rows, scores = out[size : (1 + ANSWERS) * size], out[(1 + ANSWERS) * size : (1 + 2 * ANSWERS) * size]
         groups = out[(1 + 2 * ANSWERS) * size :][:M]
         layout = Struct("%ds" * M % tuple((WORD_BYTES * after).tolist()))
-        following = list(layout.unpack_from(out, WORD_BYTES * _OUT * size))
+        following = list(layout.unpack_from(out.data, WORD_BYTES * _OUT * size))
         changed = (advanced & valid).tolist()
         if not all(changed):
             following = [new if use else old for new, old, use in zip(following, states, changed, strict=True)]

@@ -1,4 +1,4 @@
-"""Network over whole histories, for what a replay needs: the last output and the last state.
+"""Network over whole histories, up to the last output and state.
 
 The arithmetic is that of `RecBLR.forward` (design section 2). The top layer computes only its recurrence for every
 event; the rest of it is computed for each user's last event.
@@ -81,7 +81,7 @@ class SequenceForward:
         return self._norm(layer.ffn.layer_norm, F.linear(inner, layer.ffn.w_2.weight, layer.ffn.w_2.bias), None, y)
 
     def _norm(self, norm: nn.LayerNorm, x: Tensor, rows: Tensor | None, residual: Tensor | None) -> Tensor:
-        """Return the LayerNorm of x + residual, or of these rows of x."""
+        """Return LayerNorm(x + residual), or that of rows of x."""
         N, block = len(x) if rows is None else len(rows), max(1, 2048 // self._DP)
         out = x.new_empty(N, self._D)
         norm_kernel[(-(-N // block),)](
@@ -101,7 +101,7 @@ class SequenceForward:
         return out
 
     def _gate(self, xz: Tensor, h: Tensor) -> Tensor:
-        """Return SiLU(z) * h, z the columns of xz behind the first H."""
+        """Return SiLU(z) * h; z follows x in xz."""
         out, block, z = torch.empty_like(h), max(1, 4096 // self._HP), xz[:, self._H :]
         gate_kernel[(-(-len(h) // block),)](
             z, z.stride(0), h, out, len(h), H=self._H, HP=self._HP, ROWS=block, num_warps=4
@@ -109,7 +109,10 @@ class SequenceForward:
         return out
 
     def _last_inputs(self, x: Tensor, before: Tensor, lengths: Tensor) -> Tensor:
-        """Return the last K - 1 conv inputs (M, K - 1, H) of each user, some from before its first event."""
+        """Return each user's last conv inputs (M, K - 1, H).
+
+        Some are from before its first event.
+        """
         taps = self._K - 1
         at = lengths[:, None] - taps + torch.arange(taps, device=x.device)
         user = torch.arange(len(x), device=x.device)[:, None]

@@ -1,4 +1,4 @@
-"""Answers of a batch as arrays, which become items when they are read."""
+"""Answers as arrays, which become items when they are read."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ItemColumns(NamedTuple):
 
     @classmethod
     def of(cls, items: Sequence[Item]) -> ItemColumns:
-        """Return the columns of a bundle's items; row 0 is none of them."""
+        """Return the columns of a bundle's items; row 0 is empty."""
         return cls(
             ["", *(item.item_id for item in items)],
             [None, *(item.title for item in items)],

@@ -1,10 +1,11 @@
-"""Exact top-k in two passes: float16 bounds of all rows, then exact float32 scores of those that can matter.
+"""Exact top-k in two passes over a table.
 
-Pass 1 reads a float16 copy of the table and bounds each group of 32 rows: a rough score differs from the exact one by
-at most the group's blur (`topk_table`). Let T be the k-th largest lower bound of disjoint spans of rows: k different
-rows have an exact score of at least T. A row of the result, ties included, therefore has an exact score of at least T,
-and the upper bound of its group reaches T. Pass 2 scores every row of those groups exactly, each by itself. Nothing is
-missed; a query with more candidate groups than there is room for is reported and must be searched otherwise.
+Pass 1 reads a float16 copy of the table and bounds each group of 32 rows: a rough score differs from the exact one
+by at most the group's blur (`topk_table`). Let T be the k-th largest lower bound of disjoint spans of rows: k
+different rows have an exact score of at least T. A row of the result, ties included, therefore has an exact score of
+at least T, and the upper bound of its group reaches T. Pass 2 scores every row of those groups exactly, each by
+itself. Nothing is missed; a query with more candidate groups than there is room for is reported and must be searched
+otherwise.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _UPPER_BOUNDS = 1 << 27  # in memory at once: half a gigabyte
 
 
 class Excluded(NamedTuple):
-    """Rows that each query excludes: rows[start[q] : end[q]] for query q; whole numbers."""
+    """Excluded rows: rows[start[q] : end[q]] for query q."""
 
     rows: Tensor
     start: Tensor
@@ -35,7 +36,11 @@ class Excluded(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """Bitmaps (F, words) int32 of allowed rows, and the one of each query (Q,) int32; -1 is none."""
+    """Bitmaps of allowed rows.
+
+    bitmaps  (F, words) int32
+    chosen   (Q,) int32: the bitmap of each query; -1 is none
+    """
 
     bitmaps: Tensor
     chosen: Tensor
@@ -55,16 +60,16 @@ class Found(NamedTuple):
 
     @classmethod
     def of(cls, words: Tensor, columns: int) -> Found:
-        """Return the parts of int32 `words`, which are 2 K + 1 for each query."""
+        """Return the parts of int32 `words`, 2 K + 1 per query."""
         Q = len(words) // (2 * columns + 1)
         scores = words[Q * columns : 2 * Q * columns].view(torch.float32)
         return cls(words[: Q * columns].view(Q, columns), scores.view(Q, columns), words[2 * Q * columns :])
 
 
 class TopKSearch:
-    """Search of a table (V + 1, D) of finite float32 numbers; row 0 is never found.
+    """Exact top-k search of a table (V + 1, D).
 
-    Hold `lock` during a search and until its results are read.
+    Row 0 is never found. Hold `lock` during a search and until its results are read.
     """
 
     def __init__(self, table: Tensor, max_queries: int = 1024) -> None:
@@ -85,11 +90,14 @@ class TopKSearch:
         self._buffers = self._allocate(self.together)
 
     def room_for(self, k: int) -> int:
-        """Return the room for candidate groups of `k` results: about twice as many as there usually are."""
+        """Return the room for candidate groups of `k` results.
+
+        It is about twice what is usually needed.
+        """
         return max(ROOM, 1 << (2 * k + 7).bit_length())
 
     def answers(self, k: int) -> bool:
-        """Return whether a search for `k` results usually has room for its candidates."""
+        """Return whether `k` results usually leave room for the candidates."""
         return 0 < k <= MAX_ANSWERS and (k <= self.spans // 4 or self.groups <= ROOM)
 
     def search(
@@ -166,7 +174,7 @@ class TopKSearch:
         _order(keys, out, room)
 
     def _mark(self, excluded: Excluded, queries: int, clear: bool) -> None:
-        """Set the bits of excluded rows in the bitmaps of the queries, or clear them again."""
+        """Set or clear the bits of excluded rows."""
         bounds_kernels.mark_kernel[(queries, 4)](
             self._buffers["blocked"], self.words, *excluded, len(self.table), CLEAR=clear, BLOCK=128, num_warps=4
         )

@@ -1,4 +1,4 @@
-"""Float16 copy of an embedding table for `topk_search`, with the error bounds of its scores."""
+"""Float16 copy of an embedding table, with error bounds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class HalfTable(NamedTuple):
 
 
 def half_table(table: Tensor, rows: int, width: int) -> HalfTable:
-    """Return the float16 copy (rows, width) of a table (V + 1, D)."""
+    """Return the float16 copy of a table (V + 1, D).
+
+    It has `rows` rows, padded to `width` columns.
+    """
     V1, D = table.shape
     device = table.device
     largest = float(table.abs().max())
@@ -53,29 +56,36 @@ def half_table(table: Tensor, rows: int, width: int) -> HalfTable:
 
 
 def _blur(D: int) -> float:
-    """Return how far a rough score may be from the exact one, for a row that float16 holds exactly.
+    """Return the error bound of a rough score.
 
-    Query and row have norm one, and the query's largest element is in [1, 2). Float16 moves each element of the query
-    by 2^-11 of itself, or by 2^-25 where it is subnormal. The matrix unit multiplies exactly and adds in blocks of at
-    least eight terms, which it truncates to at least 23 bits of the largest: below 4 D 2^-23. The exact score rounds
-    each product and each sum: below D 2^-23. The bounds themselves are rounded four times.
+    The row is one that float16 holds exactly. Query and row have norm one, and the query's largest element is in
+    [1, 2). Float16 moves each element of the query by 2^-11 of itself, or by 2^-25 where it is subnormal. The matrix
+    unit multiplies exactly and adds in blocks of at least eight terms, which it truncates to at least 23 bits of the
+    largest: below 4 D 2^-23. The exact score rounds each product and each sum: below D 2^-23. The bounds themselves
+    are rounded four times.
     """
-    return _HALF + D**0.5 * 2.0**-25 + (5 * D + 8) * _EPSILON
+    return _HALF + math.sqrt(D) * 2.0**-25 + (5 * D + 8) * _EPSILON
 
 
 def no_rows(words: int, rows: int, device: torch.device) -> Tensor:
-    """Return the bitmap (words,) of the rows that are never found: row 0, and those beyond the table."""
+    """Return the bitmap of rows that are never found.
+
+    These are row 0 and those beyond the table.
+    """
     row = torch.arange(words * GROUP, device=device)
     return pack_bits((row == 0) | (row >= rows))
 
 
 def pack_bits(bits: Tensor) -> Tensor:
-    """Return bits (..., 32 * words) as int32 words, the lowest bit first."""
+    """Return bits (..., 32 * words) as int32 words, lowest bit first."""
     weights = torch.ones(GROUP, dtype=torch.int64, device=bits.device) << torch.arange(GROUP, device=bits.device)
     words = (bits.view(*bits.shape[:-1], -1, GROUP) * weights).sum(dim=-1)
     return torch.where(words >= 1 << 31, words - (1 << 32), words).to(torch.int32)
 
 
 def supported(table: Tensor) -> bool:
-    """Return whether the kernels can search this table: not too wide for their tiles, and finite."""
+    """Return whether the kernels can search this table.
+
+    It must be finite and not too wide for their tiles.
+    """
     return table.shape[1] <= 128 and len(table) > 1 and bool(table.isfinite().all())

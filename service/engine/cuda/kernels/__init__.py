@@ -1,1 +1,1 @@
-"""Triton kernels of the engine on a GPU. Only this room imports Triton."""
+"""Triton kernels of the CUDA engine; only they import Triton."""

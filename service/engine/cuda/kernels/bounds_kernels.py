@@ -1,9 +1,9 @@
-"""Triton kernels of the exact top-k search's first pass: bounds of all rows, and the groups that reach them.
+"""Triton kernels of the top-k search's first pass.
 
-`topk_search` launches them and proves that they miss nothing.
+They bound the scores of all rows and list the groups that reach a threshold; see `topk_search`.
 
-Axes: Q queries, V rows of the table, D its width, G groups of 32 consecutive rows, S spans of whole groups. A group is
-one 32-bit word of a bitmap: bit `row % 32` of word `row // 32`.
+Axes: Q queries, V rows of the table, D its width, G groups of 32 consecutive rows, S spans of whole groups. A group
+is one 32-bit word of a bitmap: bit `row % 32` of word `row // 32`.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ def prepare_kernel(
     D: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Scale one query to a largest element in [1, 2) and store it as float16, with its norm and absolute slack.
+    """Round one query to float16, with its norm and absolute slack.
 
-    The scale is a power of two, so it rounds nothing. `longest` is the largest norm of a row; `tiny` the table's scale
-    times the float32 underflow of a product. The slack is infinite where a float32 score could overflow.
+    It is scaled to a largest element in [1, 2) by a power of two, which rounds nothing. `longest` is the largest norm
+    of a row, `tiny` the table's scale times the float32 underflow of a product. The slack is infinite if a float32
+    score could overflow.
     """
     q = tl.program_id(0)
     d = tl.arange(0, WIDTH)
@@ -53,7 +54,7 @@ def prepare_kernel(
 
 @triton.jit
 def mark_kernel(words_ptr, width, rows_ptr, start_ptr, end_ptr, table_rows, CLEAR: tl.constexpr, BLOCK: tl.constexpr):
-    """Set the bits of the rows that query q must not get, or clear them again."""
+    """Set the bits of query q's excluded rows, or clear them."""
     q = tl.program_id(0)
     first = tl.load(start_ptr + q)
     end = tl.load(end_ptr + q)
@@ -94,7 +95,7 @@ def bounds_kernel(
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Bound the best exact score of every group from above, and of every span from both sides.
+    """Bound the best exact score of each group and span.
 
     One program scores `tiles` tiles of ROWS rows for QUERIES queries in float16. upper (Q, G); low and high (Q, S),
     where a span is what a program scores, or a group if BY_GROUP. A group without an allowed row gets -inf.
@@ -117,9 +118,7 @@ def bounds_kernel(
         if BLOCKED or FILTERED:
             words = tl.zeros([QUERIES, ROWS // GROUP], tl.int32)
             if BLOCKED:
-                words |= tl.load(
-                    blocked_ptr + q.to(tl.int64)[:, None] * width + group[None, :], asked[:, None], 0
-                )
+                words |= tl.load(blocked_ptr + q.to(tl.int64)[:, None] * width + group[None, :], asked[:, None], 0)
             if FILTERED:
                 chosen = tl.load(filter_ptr + q, asked, -1)
                 at = chosen.to(tl.int64)[:, None] * width + group[None, :]
@@ -145,7 +144,10 @@ def bounds_kernel(
 
 @triton.jit
 def threshold_kernel(low_ptr, k_ptr, threshold_ptr, spans, BLOCK: tl.constexpr):
-    """Find the k[q]-th largest of low[q]; -inf if there are fewer. One bit of the answer at a time."""
+    """Find the k[q]-th largest of low[q], one bit at a time.
+
+    It is -inf if there are fewer.
+    """
     q = tl.program_id(0)
     n = tl.arange(0, BLOCK)
     low = tl.load(low_ptr + q * spans + n, n < spans, float("-inf"))
@@ -178,7 +180,10 @@ def candidates_kernel(
     SPANS: tl.constexpr,
     GROUPS: tl.constexpr,
 ):
-    """List the groups whose upper bound reaches the query's threshold, in any order; count also those without room."""
+    """List the groups whose upper bounds reach the query's threshold.
+
+    They are in any order; groups without room are only counted.
+    """
     q = tl.program_id(0)
     first = tl.program_id(1) * SPANS
     n = first + tl.arange(0, SPANS)
@@ -199,9 +204,7 @@ def candidates_kernel(
 
 
 @triton.jit
-def listed_groups_kernel(
-    upper_ptr, threshold_ptr, counters_ptr, candidates_ptr, groups, room, GROUPS: tl.constexpr
-):
+def listed_groups_kernel(upper_ptr, threshold_ptr, counters_ptr, candidates_ptr, groups, room, GROUPS: tl.constexpr):
     """`candidates_kernel` where every span is one group."""
     q = tl.program_id(0)
     group = tl.program_id(1) * GROUPS + tl.arange(0, GROUPS)

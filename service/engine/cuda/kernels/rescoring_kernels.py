@@ -1,4 +1,6 @@
-"""Triton kernels of the exact top-k search's second pass: exact scores of the candidates, and their order.
+"""Triton kernels of the top-k search's second pass.
+
+They score the rows of candidate groups exactly and order them; see `topk_search`.
 
 Axes: Q queries, V rows of the table, D its width; groups of 32 consecutive rows.
 """
@@ -13,19 +15,18 @@ GROUP = tl.constexpr(32)
 
 @triton.jit
 def ordered(value):
-    """Map float32 to int32 so that the integers compare as the floats do; both zeros become 0."""
+    """Map float32 to int32 of the same order; both zeros become 0."""
     bits = tl.where(value == 0.0, 0.0, value).to(tl.int32, bitcast=True)
     return tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
 
 
 @triton.jit
-def row_scores(
-    table_ptr, vector_ptr, rows, inside, D: tl.constexpr, LOG_LANES: tl.constexpr, ROWS: tl.constexpr
-):
-    """Exact float32 products of one query with some rows, each added up in one fixed order.
+def row_scores(table_ptr, vector_ptr, rows, inside, D: tl.constexpr, LOG_LANES: tl.constexpr, ROWS: tl.constexpr):
+    """Return exact products of a query and some rows.
 
-    The order is that of PyTorch's `(table[rows] * vector).sum(dim=-1)`: a lane adds every LANES-th product, in four
-    sums, then the upper half of the lanes is added to the lower until one is left. Launch with enable_fp_fusion=False: products are rounded first.
+    Each is added up in the order of PyTorch's `(table[rows] * vector).sum(dim=-1)`: a lane adds every LANES-th
+    product, in four sums, then the upper half of the lanes is added to the lower until one is left. Launch with
+    enable_fp_fusion=False, so that products are rounded first.
     """
     LANES: tl.constexpr = 1 << LOG_LANES
     lane = tl.arange(0, LANES)
@@ -62,9 +63,10 @@ def rescore_kernel(
     LOG_LANES: tl.constexpr,
     GROUPS: tl.constexpr,
 ):
-    """Score the allowed rows of the candidate groups exactly; keys (Q, room * 32) sort as (score, -row) do.
+    """Score the allowed rows of the candidate groups exactly.
 
-    A row that is no answer has the lowest key. Keys beyond the candidates are left as they are.
+    keys (Q, room * 32) sort as (score, -row) do. An excluded row has the lowest key. Keys beyond the candidates are
+    not written.
     """
     q = tl.program_id(0)
     first = tl.program_id(1) * GROUPS
@@ -91,7 +93,10 @@ def rescore_kernel(
 
 @triton.jit
 def unpacked(key):
-    """The row and the score of a key; row 0 and -inf of the lowest key."""
+    """Return the row and the score of a key.
+
+    The lowest key gives row 0 and -inf.
+    """
     high = (key >> 32).to(tl.int32)
     bits = tl.where(high < 0, high ^ 0x7FFFFFFF, high)
     real = key != -0x8000000000000000
@@ -100,10 +105,11 @@ def unpacked(key):
 
 
 @triton.jit
-def order_kernel(
-    keys_ptr, counters_ptr, rows_ptr, scores_ptr, room, K: tl.constexpr, BLOCK: tl.constexpr
-):
-    """The K best rows (Q, K) and their scores by key, best first; row 0 with a score of -inf where there are fewer."""
+def order_kernel(keys_ptr, counters_ptr, rows_ptr, scores_ptr, room, K: tl.constexpr, BLOCK: tl.constexpr):
+    """Write the K best rows and their scores, best first.
+
+    If there are fewer, row 0 with a score of -inf follows.
+    """
     q = tl.program_id(0)
     n = tl.arange(0, BLOCK)
     found = tl.minimum(tl.load(counters_ptr + q), room) * GROUP
@@ -116,7 +122,7 @@ def order_kernel(
 
 @triton.jit
 def unpack_kernel(keys_ptr, rows_ptr, scores_ptr, K: tl.constexpr):
-    """Rows and scores of sorted keys (Q, K), as `order_kernel` writes them."""
+    """Write rows and scores of sorted keys (Q, K)."""
     at = tl.program_id(0) * K + tl.arange(0, K)
     row, score = unpacked(tl.load(keys_ptr + at))
     tl.store(rows_ptr + at, row)

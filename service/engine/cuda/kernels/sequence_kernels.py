@@ -1,4 +1,6 @@
-"""Triton kernels of `sequence_forward`: what lies between the matrix products, each tensor read and written once.
+"""Triton kernels between the matrix products of `sequence_forward`.
+
+Each reads and writes its tensors once.
 
 Axes: N = M * T events, T time, K conv taps, D model width, H channels. Tensors are float32.
 """
@@ -26,7 +28,9 @@ def conv_kernel(
     HP: tl.constexpr,
     STEPS: tl.constexpr,
 ):
-    """SiLU of the causal depthwise convolution of x (M, T, H), rows `stride` apart, into out (M, T, H).
+    """SiLU of a causal depthwise convolution.
+
+    x and out are (M, T, H), rows of x `stride` apart.
 
     before (M, K - 1, H), users `before_stride` apart: the inputs before the first step; taps (K, H).
     """
@@ -46,7 +50,10 @@ def conv_kernel(
 
 @triton.jit
 def gate_kernel(z_ptr, stride, h_ptr, out_ptr, N, H: tl.constexpr, HP: tl.constexpr, ROWS: tl.constexpr):
-    """silu(z) * h for z (N, H), rows `stride` apart, and h (N, H)."""
+    """Write silu(z) * h.
+
+    z and h are (N, H), rows of z `stride` apart.
+    """
     n = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     c = tl.arange(0, HP)
     inside = (n < N)[:, None] & (c < H)[None, :]
@@ -70,7 +77,10 @@ def norm_kernel(
     GATHER: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """LayerNorm of x + residual (N, D), or of rows `rows` (N,) of the table x if GATHER."""
+    """LayerNorm of x + residual (N, D).
+
+    If GATHER, it is that of rows `rows` (N,) of the table x.
+    """
     n = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     d = tl.arange(0, DP)
     inside = (n < N)[:, None] & (d < D)[None, :]

@@ -1,4 +1,6 @@
-"""Triton kernel that replays at most one event of each user, between packed states.
+"""Triton kernel that replays one event of each user.
+
+States are packed.
 
 The arithmetic is that of `model.layers` (design section 2) in float32. A program owns USERS users and reads every
 weight once. Sums are added in an order that does not depend on the batch.
@@ -12,12 +14,23 @@ import triton
 import triton.language as tl
 
 from model.ops.gated_scan.triton_kernels import decay, sigmoid
+from service.engine.cuda.kernels.state_access import (
+    bottom_inputs,
+    check_states,
+    copy_numbers,
+    copy_rows,
+    last_rows,
+    upper_inputs,
+)
 
 
 @triton.jit
 def product(x_ptr, stride, w_ptr, rows: tl.constexpr, columns: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
             BLOCK: tl.constexpr):  # fmt: skip
-    """x (M, rows), `stride` apart in memory, times a weight matrix (rows, columns): (M, N), zero beyond `columns`."""
+    """Return x (M, rows) times a weight matrix (rows, columns).
+
+    Lines of x are `stride` apart in memory. The result (M, N) is zero beyond `columns`.
+    """
     m = tl.arange(0, M)
     n = tl.arange(0, N)
     r = tl.arange(0, BLOCK)
@@ -32,7 +45,7 @@ def product(x_ptr, stride, w_ptr, rows: tl.constexpr, columns: tl.constexpr, M: 
 
 @triton.jit
 def normalized(x, weight_ptr, bias_ptr, columns: tl.constexpr, N: tl.constexpr, EPS: tl.constexpr):
-    """LayerNorm of the rows of x (M, N), whose first `columns` columns count."""
+    """LayerNorm of the first `columns` columns of x (M, N)."""
     n = tl.arange(0, N)
     inside = n < columns
     mean = tl.sum(tl.where(inside[None, :], x, 0.0), axis=1) / columns
@@ -44,98 +57,22 @@ def normalized(x, weight_ptr, bias_ptr, columns: tl.constexpr, N: tl.constexpr, 
 
 @triton.jit
 def share(pointer, value, inside):
-    """Write to memory that all threads of the program read next, and have finished reading."""
+    """Write to memory that all threads read next.
+
+    They must have finished reading what it held.
+    """
     tl.debug_barrier()
     tl.store(pointer, value, inside)
     tl.debug_barrier()
 
 
 @triton.jit
-def check_states(words_ptr, start, end, floats, items, M: tl.constexpr):
-    """Return which states (M,) have finite numbers and rows from 1 to `items`."""
-    odd = tl.zeros([M], tl.int32)
-    longest = tl.max(end - start, axis=0)
-    for first in range(0, longest, 128):
-        n = first + tl.arange(0, 128)
-        at = start[:, None] + n[None, :]
-        word = tl.load(words_ptr + at, at < end[:, None], 1)
-        number = (n < floats)[None, :]
-        wrong = tl.where(number, (word & 0x7F800000) == 0x7F800000, (word <= 0) | (word > items))
-        odd += tl.sum(wrong.to(tl.int32), axis=1)
-    return odd == 0
+def recurrence(x, w, numbers_ptr, results_ptr, at, out_at, here, moved, x_line, stride, H: tl.constexpr,
+               HP: tl.constexpr, USERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
+    """Return the next h (M, HP) of BD-LRU and store it.
 
-
-@triton.jit
-def copy_rows(words_ptr, out_ptr, start, end, new_row, out_start, out_end, floats):
-    """Write the newest rows that there is room for, the new one last."""
-    room = out_end - out_start - floats
-    old = tl.minimum(tl.where(new_row > 0, room - 1, room), end - start - floats)
-    longest = tl.max(old, axis=0)
-    for first in range(0, longest, 128):
-        n = first + tl.arange(0, 128)
-        inside = n[None, :] < old[:, None]
-        word = tl.load(words_ptr + (end - old)[:, None] + n[None, :], inside, 0)
-        tl.store(out_ptr + (out_start + floats)[:, None] + n[None, :], word, inside)
-    tl.store(out_ptr + out_end - 1, new_row, (new_row > 0) & (room > 0))
-
-
-@triton.jit
-def copy_numbers(words_ptr, out_ptr, start, out_start, unchanged, floats):
-    """Hand on the numbers of the states without a new event."""
-    for first in range(0, floats, 128):
-        n = first + tl.arange(0, 128)
-        inside = (n < floats)[None, :] & unchanged[:, None]
-        word = tl.load(words_ptr + start[:, None] + n[None, :], inside, 0)
-        tl.store(out_ptr + out_start[:, None] + n[None, :], word, inside)
-
-
-@triton.jit
-def last_rows(words_ptr, start_ptr, end_ptr, new_row_ptr, users, floats, items, K: tl.constexpr, KP: tl.constexpr,
-              USERS: tl.constexpr):  # fmt: skip
-    """Rows of the last K items of each user, the new one last, a line each: user * KP + tap; 0 where there is none."""
-    line = tl.arange(0, USERS * KP)
-    owner = tl.program_id(0) * USERS + line // KP
-    here = owner < users
-    end = tl.load(end_ptr + owner, here, 0)
-    known = end - tl.load(start_ptr + owner, here, 0) - floats
-    back = K - 1 - line % KP
-    row = tl.load(words_ptr + end - back, here & (back > 0) & (back <= known), 0)
-    row = tl.where(back == 0, tl.load(new_row_ptr + owner, here, 0), row)
-    return tl.minimum(tl.maximum(row, 0), items).to(tl.int64)
-
-
-@triton.jit
-def bottom_inputs(inputs, initial_conv_ptr, known, here, K: tl.constexpr, H: tl.constexpr, KP: tl.constexpr,
-                  HP: tl.constexpr):  # fmt: skip
-    """Layer 0's conv inputs (M, KP, HP): those of a history without items where fewer than K - 1 are `known`."""
-    k = tl.arange(0, KP)
-    c = tl.arange(0, HP)
-    absent = ((K - 1 - k)[None, :] > known[:, None]) & here[:, None]
-    at = (k[None, :] + known[:, None])[:, :, None] * H + c[None, None, :]
-    first = tl.load(initial_conv_ptr + at, absent[:, :, None] & (c < H)[None, None, :], 0.0)
-    return tl.where(absent[:, :, None], first, inputs)
-
-
-@triton.jit
-def upper_inputs(x, numbers_ptr, results_ptr, at, out_at, here, moved, K: tl.constexpr, H: tl.constexpr,
-                 KP: tl.constexpr, HP: tl.constexpr):  # fmt: skip
-    """An upper layer's conv inputs (M, KP, HP), x (M, HP) the newest; writes the last K - 1 to the next state."""
-    k = tl.arange(0, KP)
-    c = tl.arange(0, HP)
-    inside = (c < H)[None, None, :]
-    offset = k[None, :, None] * H + c[None, None, :]
-    stored = (k < K - 1)[None, :, None] & here[:, None, None]
-    inputs = tl.load(numbers_ptr + at[:, None, None] + offset, stored & inside, 0.0)
-    inputs = tl.where((k == K - 1)[None, :, None], x[:, None, :], inputs)
-    later = (k > 0)[None, :, None] & (k < K)[None, :, None] & moved[:, None, None]
-    tl.store(results_ptr + out_at[:, None, None] + offset - H, inputs, later & inside)
-    return inputs
-
-
-@triton.jit
-def recurrence(x, w, numbers_ptr, results_ptr, at, out_at, here, moved, x_line, stride, H: tl.constexpr, HP: tl.constexpr,
-               USERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """BD-LRU: the next h (M, HP) from x, which is also in the scratch; writes it to the next state."""
+    x (M, HP) is also in the scratch, at `x_line`.
+    """
     c = tl.arange(0, HP)
     r = product(x_line, stride, w, H, H, USERS, HP, BLOCK)
     i = product(x_line, stride, w + H * H, H, H, USERS, HP, BLOCK)
@@ -152,7 +89,10 @@ def recurrence(x, w, numbers_ptr, results_ptr, at, out_at, here, moved, x_line, 
 @triton.jit
 def feed_forward(y, w, scratch_ptr, stride, D: tl.constexpr, DP: tl.constexpr, HP: tl.constexpr, FP: tl.constexpr,
                  EPS: tl.constexpr, USERS: tl.constexpr, BLOCK: tl.constexpr):  # fmt: skip
-    """The position-wise feed-forward network of y (M, DP) with its residual and norm; also left in the scratch."""
+    """Position-wise feed-forward network with residual and norm.
+
+    y and the result are (M, DP); the result is also left in the scratch.
+    """
     d = tl.arange(0, DP)
     f = tl.arange(0, FP)
     ours = scratch_ptr + tl.arange(0, USERS)[:, None] * stride
@@ -170,7 +110,14 @@ def feed_forward(y, w, scratch_ptr, stride, D: tl.constexpr, DP: tl.constexpr, H
 
 @triton.jit(
     do_not_specialize=["users", "items"],
-    do_not_specialize_on_alignment=["start_ptr", "end_ptr", "new_row_ptr", "out_start_ptr", "out_end_ptr", "valid_ptr"],
+    do_not_specialize_on_alignment=[
+        "start_ptr",
+        "end_ptr",
+        "new_row_ptr",
+        "out_start_ptr",
+        "out_end_ptr",
+        "valid_ptr",
+    ],
 )
 def step_kernel(
     words_ptr,
@@ -201,7 +148,9 @@ def step_kernel(
     USERS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Advance user m's state words[start[m] : end[m]] by row new_row[m] (0: none) into out[out_start[m] : out_end[m]].
+    """Advance user m by the row new_row[m]; 0 is none.
+
+    The state is words[start[m] : end[m]], the next one out[out_start[m] : out_end[m]].
 
     Writes also whether the state was valid, valid (M,), and the network's output, output (M, D).
     """
