@@ -48,7 +48,7 @@ def measure_replay(bundle: Bundle) -> CpuTimes:
 
 
 def step(bundle: Bundle, users: int) -> tuple[Call, NDArray[np.float32]]:
-    """Return a call of the compiled step, and the array of its outputs.
+    """Return a call of the compiled step, and its output array.
 
     The call advances each user's state by one event. It does what the step of the torch network does, without reading
     and writing stored states. Outputs (users, D) are rewritten by each call.

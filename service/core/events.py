@@ -77,7 +77,7 @@ class LogView:
     """A consistent view of one user's log, read atomically with the append.
 
     Attributes:
-        generation: Token that changes whenever the log is edited or started anew; "" for an unknown user.
+        generation: Token that changes whenever the log is edited or started again; "" for an unknown user.
         sequence: The newest sequence; 0 for an unknown user.
         trimmed: The newest sequence that retention has removed; 0 for none.
         snapshot: The encoded snapshot of the requested model, if any; see `snapshots.decode_snapshot`.

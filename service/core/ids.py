@@ -1,4 +1,4 @@
-"""The one definition of an id, for the API, the loaders and the trainer."""
+"""Definition of an id, shared by the API, loaders and trainer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def id_problem(value: str) -> str | None:
-    """Say why `value` is no id: the end of a sentence; None if it is one."""
+    """Return why `value` is not a valid id, or None.
+
+    The text is the end of a sentence that begins with the name of the field.
+    """
     if not value:
         return "is empty"
     if len(value) > MAX_ID_CHARACTERS:

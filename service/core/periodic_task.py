@@ -45,7 +45,7 @@ class PeriodicTask:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start the task. It inherits no context, so its log lines carry no request's id."""
+        """Start the task, without a request's id in its log context."""
         self._task = asyncio.create_task(self._run(), context=Context())
 
     async def close(self) -> None:

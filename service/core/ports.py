@@ -23,7 +23,7 @@ class Engine(Protocol):
         ...
 
     def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
-        """Run all requests as one batch; one result each, in order.
+        """Run all requests as one batch; return one result each, in order.
 
         Items that the model does not know leave the state unchanged. Results do not depend on the rest of the batch,
         up to float32 rounding.
@@ -31,7 +31,7 @@ class Engine(Protocol):
         ...
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
-        """Estimate the seconds of `run`; infinity if it must not run on the event loop."""
+        """Estimate the seconds of `run`; infinity keeps it off the event loop."""
         ...
 
     def knows(self, item_id: str) -> bool:

@@ -7,7 +7,7 @@ import time
 
 
 async def throttle(started_at: float, max_fraction: float) -> None:
-    """Sleep so that the work since `started_at` uses at most `max_fraction` of the elapsed time.
+    """Sleep until the work used at most `max_fraction` of the time.
 
     Args:
         started_at: when the work began, as `time.monotonic()`.

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -26,6 +26,8 @@ from service.observability.instrumented_store import InstrumentedStore
 from service.observability.metrics import PrometheusMeter
 from service.store.factory import open_store
 from tests.core.fakes import FakeEngine, FakeModels, NullBatchMeter
+
+T = TypeVar("T")
 
 
 class AppHarness:
@@ -101,9 +103,14 @@ class AppHarness:
     def call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         return self.run(self._client.request(method, path, **arguments))
 
-    def run(self, request: Coroutine[Any, Any, httpx.Response]) -> httpx.Response:
-        """Run `request` on the application's event loop."""
-        return self._runner.run(request)
+    @property
+    def recommender(self) -> Recommender:
+        services: Services = self.app.state.services
+        return services.recommender
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` on the application's event loop."""
+        return self._runner.run(work)
 
     def get(self, path: str, **arguments: Any) -> httpx.Response:
         return self.call("GET", path, **arguments)

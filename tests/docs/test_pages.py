@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -49,10 +50,13 @@ def test_configuration_has_the_table_of_all_settings() -> None:
 
 
 def test_metrics_named_in_docs_exist() -> None:
-    meter = PrometheusMeter()
-    meter.served_versions(("v1",))
-    meter.evaluated("v1", TargetRank(cold=False, among_all=1, among_unseen=1))
-    exported = {family.name for family in text_string_to_metric_families(meter.page().decode())}
+    async def metrics_page() -> str:
+        meter = PrometheusMeter()
+        meter.served_versions(("v1",))
+        meter.event_evaluated("v1", TargetRank(cold=False, among_all=1, among_unseen=1))
+        return meter.page().decode()
+
+    exported = {family.name for family in text_string_to_metric_families(asyncio.run(metrics_page()))}
     for page in PAGES:
         for name in re.findall(r"\brecblr_[a-z_0-9]+", page.read_text()):
             assert name.removesuffix("_total") in exported, f"{page.name}: {name}"

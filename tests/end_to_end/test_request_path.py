@@ -28,7 +28,7 @@ from tests.servers import RedisServer, free_port
 ROOT = Path(__file__).parents[2]
 MAX_FUNCTIONS = 102
 MAX_FILES = 36
-SNAPSHOT_WRITE_SECONDS = 0.2  # the snapshot of an event is written some 50 ms after its answer
+SNAPSHOT_WRITE_SECONDS = 0.5  # the snapshot of an event is written some 50 ms after its answer
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A light HTTP client: many of them in one process leave the cores to the service that they load."""
+"""Minimal HTTP client that leaves the CPU to the service."""
 
 from __future__ import annotations
 
@@ -10,34 +10,43 @@ from urllib.parse import urlsplit
 
 from tests.end_to_end.service import KEY
 
-LONGEST_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
+_READ_ATTEMPTS, _READ_PAUSE_SECONDS = 200, 0.1
 
 
 class Unanswered(Exception):
-    """The connection was refused, or ended before the answer: nobody knows what became of the request."""
+    """The connection was refused, or closed before the response.
+
+    The request may or may not have been executed.
+    """
 
 
 class Refused(Unanswered):
-    """Nobody listens: the request was not sent."""
+    """Connection refused: the request was not sent."""
 
 
 class Client:
-    """One connection to the service, opened when it is needed and again after it broke."""
+    """One connection to the service, reopened when it is broken."""
 
     def __init__(self, url: str) -> None:
         self._address = urlsplit(url)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """The status and the JSON of the answer; raises `Unanswered`. A server that is silent fails the test."""
+        """Send a request and return the status and JSON of the response.
+
+        Raises:
+            Unanswered: the connection was refused or closed.
+            TimeoutError: the service did not answer, which fails the test.
+        """
         content = b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} /v1{path} HTTP/1.1\r\nHost: test\r\nX-API-Key: {KEY}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
         )
         try:
-            async with asyncio.timeout(LONGEST_SECONDS):
-                return await self._exchange(head.encode() + content)
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                return await self._send(head.encode() + content)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError | EOFError) and not isinstance(error, TimeoutError):
@@ -45,16 +54,16 @@ class Client:
             raise
 
     async def read(self, path: str) -> tuple[int, Any]:
-        """A GET's answer. A fault may just have ended, so what is unavailable is asked again, for 20 s at most."""
-        for _ in range(200):
+        """GET `path`; retry a 503, because a fault may have just ended."""
+        for _ in range(_READ_ATTEMPTS):
             status, answer = await self.call("GET", path)
             if status != 503:
                 break
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_READ_PAUSE_SECONDS)
         return status, answer
 
-    async def _exchange(self, request: bytes) -> tuple[int, Any]:
-        if self._streams is None or self._streams[0].at_eof():  # the service ends what is idle for seconds
+    async def _send(self, request: bytes) -> tuple[int, Any]:
+        if self._streams is None or self._streams[0].at_eof():  # the service closes idle connections
             self.close()
             try:
                 self._streams = await asyncio.open_connection(self._address.hostname, self._address.port)

@@ -1,4 +1,4 @@
-"""A network between two servers that brings everything late, and that can be cut with what is on its way."""
+"""TCP relay with latency in one direction, which can be cut."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _CHUNK = 65536
 
 
 class LaggingLink:
-    """Relays TCP to `target_port` of this machine; a context manager.
+    """Context manager that relays TCP to `target_port` of this machine.
 
-    What the target sends arrives `seconds` late and in order; what goes to it arrives at once.
+    Data from the target arrives `seconds` late and in order; data to the target arrives at once.
     """
 
     def __init__(self, target_port: int, seconds: float) -> None:
-        self.port = 0  # known once it listens
+        self.port = 0  # known once the relay listens
         self._target_port = target_port
         self._seconds = seconds
         self._loop = asyncio.new_event_loop()
@@ -40,7 +40,10 @@ class LaggingLink:
         self._loop.close()
 
     def cut(self) -> None:
-        """Take no connection from now on, and lose what is on its way, as the queue of a host that dies is lost."""
+        """Close all connections, discard data in transit, and refuse new connections.
+
+        This is what happens when the target's host dies.
+        """
         self._call(self._cut())
 
     def _call(self, work: Coroutine[Any, Any, None]) -> None:
@@ -76,13 +79,17 @@ class LaggingLink:
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
-    """Everything from `reader` to `writer`, each part `seconds` after it came; ends with an `OSError`."""
-    late: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+    """Copy from `reader` to `writer` with a delay of `seconds`.
+
+    Raises:
+        ConnectionResetError: the reader's end was closed; data in transit is lost.
+    """
+    delayed: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
     clock = asyncio.get_running_loop().time
 
     async def deliver() -> None:
         while True:
-            due, part = await late.get()
+            due, part = await delayed.get()
             await asyncio.sleep(due - clock())
             writer.write(part)
             await writer.drain()
@@ -90,5 +97,5 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sec
     async with asyncio.TaskGroup() as both:
         both.create_task(deliver())
         while part := await reader.read(_CHUNK):
-            late.put_nowait((clock() + seconds, part))
-        raise ConnectionResetError("the other end has hung up, and what was on its way is lost")
+            delayed.put_nowait((clock() + seconds, part))
+        raise ConnectionResetError("connection closed by the other end; data in transit is lost")

@@ -1,4 +1,4 @@
-"""A store with many users: filled through the API, and audited user by user."""
+"""Users posted through the API, and audited one by one."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 from service.store.factory import open_store
 from tests.faults.client import Client
 
-LONGEST_HISTORY = 200
-BATCH = 1000
+MAX_HISTORY = 200
+BATCH_EVENTS = 1000
 CONNECTIONS = 8
-ATTEMPTS, PAUSE_SECONDS = 50, 0.2
+ATTEMPTS, RETRY_PAUSE_SECONDS = 50, 0.2
 
 
 class Population:
-    """Users with histories, the same ones for the same seed; most are short, a few long, and few items popular."""
+    """Users with histories of realistic lengths and item popularity."""
 
     def __init__(self, users: int, items: int, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        lengths = np.minimum(rng.zipf(2.0, users), LONGEST_HISTORY)
+        lengths = np.minimum(rng.zipf(2.0, users), MAX_HISTORY)
         sampled = (rng.zipf(1.3, lengths.sum()) - 1) % items + 1
         ends = np.cumsum(lengths)
         self.histories = {
@@ -35,7 +35,7 @@ class Population:
         return sum(map(len, self.histories.values()))
 
     async def fill(self, url: str) -> None:
-        """Post every history, in batches that no history is divided between; all events have the timestamp 0."""
+        """Post all histories with timestamp 0, each history in one batch."""
         batches = self._batches()
 
         async def post() -> None:
@@ -49,7 +49,7 @@ class Population:
     def _batches(self) -> Iterator[list[dict[str, object]]]:
         batch: list[dict[str, object]] = []
         for user, items in self.histories.items():
-            if len(batch) + len(items) > BATCH:
+            if len(batch) + len(items) > BATCH_EVENTS:
                 yield batch
                 batch = []
             batch += [
@@ -60,72 +60,72 @@ class Population:
 
 
 async def _until_recorded(client: Client, batch: list[dict[str, object]]) -> None:
-    """Post `batch` again until nothing of it is refused: a store on a busy machine may be late."""
+    """Post a batch until all its events are recorded."""
     for _ in range(ATTEMPTS):
         status, body = await client.call("POST", "/events/batch", {"events": batch})
         assert status == 200, body
         refused = [result for result in body["results"] if "error" in result]
         if not refused:
             return
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(RETRY_PAUSE_SECONDS)
     raise AssertionError(f"{len(refused)} events of a batch were refused {ATTEMPTS} times: {refused[0]}")
 
 
 @dataclass
-class Audited:
-    """What the audit endpoint said of every user."""
+class AuditSummary:
+    """Sum of the audits of all users."""
 
     sequences: dict[str, int]
     events: int = 0
     snapshots: int = 0
     damaged: int = 0
-    inexact: int = 0  # memos that hold an echo of what retention has removed, which a rebuilt state cannot
+    inexact: int = 0  # snapshots that still reflect events removed by retention, unlike a replay
     max_relative_error: float = 0.0
 
     def figures(self) -> dict[str, object]:
-        """For the report."""
+        """Return the figures for the report."""
         return {
             "audited_users": len(self.sequences),
             "audited_events": self.events,
-            "audited_memos": self.snapshots,
-            "damaged_memos": self.damaged,
+            "audited_snapshots": self.snapshots,
+            "damaged_snapshots": self.damaged,
             "max_relative_error": self.max_relative_error,
         }
 
 
-async def audit_everyone(url: str, state_url: str) -> Audited:
-    """Ask the service at `url` for the audit of each user whom the store at `state_url` has."""
+async def audit_all_users(url: str, state_url: str) -> AuditSummary:
+    """Audit each user in the store `state_url` through the service at `url`."""
     waiting = await _users(state_url)
-    audited = Audited(dict.fromkeys(waiting, 0))
+    summary = AuditSummary(dict.fromkeys(waiting, 0))
 
-    async def ask() -> None:
+    async def audit() -> None:
         client = Client(url)
         while waiting:
             user = waiting.pop()
-            status, found = await client.read(f"/users/{user}/audit")
-            assert status == 200, found
-            audited.sequences[user] = found["sequence"]
-            audited.events += found["kept_events"]
-            audited.snapshots += found["snapshot"] == "found"
-            audited.damaged += found["snapshot"] == "damaged"
-            if found["exact"]:
-                audited.max_relative_error = max(audited.max_relative_error, found["max_relative_error"] or 0.0)
+            status, answer = await client.read(f"/users/{user}/audit")
+            assert status == 200, answer
+            summary.sequences[user] = answer["sequence"]
+            summary.events += answer["kept_events"]
+            summary.snapshots += answer["snapshot"] == "found"
+            summary.damaged += answer["snapshot"] == "damaged"
+            if answer["exact"]:
+                summary.max_relative_error = max(summary.max_relative_error, answer["max_relative_error"] or 0.0)
             else:
-                audited.inexact += 1
+                summary.inexact += 1
         client.close()
 
-    await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
-    return audited
+    await asyncio.gather(*(audit() for _ in range(CONNECTIONS)))
+    return summary
 
 
 async def _users(state_url: str) -> list[str]:
     store = await open_store(state_url, 100_000)
-    found: dict[str, None] = {}
+    users: dict[str, None] = {}
     cursor = ""
     while True:
         page, cursor = await store.users(cursor, 1000)
-        found.update(dict.fromkeys(page))
+        users.update(dict.fromkeys(page))
         if not cursor:
             break
     await store.close()
-    return list(found)
+    return list(users)

@@ -1,4 +1,4 @@
-"""Every route of the OpenAPI document, called without a key, with a wrong one, and with each scope."""
+"""Every route without a key, with a wrong one, with each scope."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from service.api_keys import KeyScope
-from tests.api.app_harness import House
-from tests.faults.form import report
+from tests.api.app_harness import AppHarness
+from tests.faults.modes import report
 
 pytestmark = pytest.mark.faults
 
-KEYS = {scope.value: f"the key that may {scope.value}" for scope in KeyScope}
+KEYS = {scope.value: f"key of the scope {scope.value}" for scope in KeyScope}
 DECLARED = {
     "POST /v1/events": "write",
     "POST /v1/events/batch": "write",
@@ -38,14 +38,14 @@ DECLARED = {
 
 
 @pytest.fixture
-def harness(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[AppHarness]:
     entries = tuple(f"{scope}:sha256:{hashlib.sha256(key.encode()).hexdigest()}" for scope, key in KEYS.items())
-    harness = House(tmp_path, keys=entries).start()
+    harness = AppHarness(tmp_path, keys=entries).start()
     yield harness
     harness.close()
 
 
-def test_every_route_opens_to_its_scope_alone(harness: House) -> None:
+def test_every_route_accepts_its_scope_alone(harness: AppHarness) -> None:
     statuses: Counter[int] = Counter()
     seen = {}
     for path, operations in harness.app.openapi()["paths"].items():
@@ -58,7 +58,7 @@ def test_every_route_opens_to_its_scope_alone(harness: House) -> None:
                 statuses[answer.status_code] += 1
                 allowed = scope == "none" or key == KEYS.get(scope)
                 refused = 401 if key not in KEYS.values() else 403
-                # Whoever may call gets to the contract, which an empty body does not follow everywhere.
+                # An allowed call may still be a 422: an empty body is not valid everywhere.
                 assert (answer.status_code == refused) == (not allowed), (method, path, key, answer.text)
                 assert not allowed or answer.status_code not in (401, 403)
     report(
@@ -69,8 +69,8 @@ def test_every_route_opens_to_its_scope_alone(harness: House) -> None:
         assert (scope == "admin") == ("/v1/admin/" in route), route
 
 
-def test_without_keys_all_but_the_administration_is_open(tmp_path: Path) -> None:
-    harness = House(tmp_path).start()
+def test_without_keys_all_routes_but_admin_are_open(tmp_path: Path) -> None:
+    harness = AppHarness(tmp_path).start()
     for path, operations in harness.app.openapi()["paths"].items():
         for method, operation in operations.items():
             answer = harness.call(method.upper(), re.sub(r"\{\w+\}", "x", path), json={})

@@ -1,6 +1,7 @@
-"""A cluster of three primaries loses one: in a planned failover, by a pause of 6 s, by kill -9.
+"""Loss of one primary of a Redis Cluster of three.
 
-Nothing acknowledged is lost or there twice, and the users of the other two primaries notice nothing.
+The primary is lost by a planned failover, a pause of 6 s, or kill -9. No acknowledged event is lost or duplicated,
+and users on the other two primaries see no error.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from model.config import ModelConfig
 from service.store.redis.layout import keys
 from tests.deployments import SLOTS, ClusterServers, info, wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.form import report, times
-from tests.faults.population import audit_everyone
+from tests.faults.modes import report, short_or_long
+from tests.faults.population import audit_all_users
 from tests.faults.tally import Tally
 from tests.faults.writers import Load
 from tests.model.builders import bundle_of
@@ -34,7 +35,7 @@ BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, la
 
 
 class Shard:
-    """A third of the slots: who serves them and who stands by."""
+    """A third of the slots, with its primary and its replica."""
 
     def __init__(self, cluster: ClusterServers, number: int) -> None:
         self._cluster = cluster
@@ -45,30 +46,30 @@ class Shard:
         return 3 * key_slot(keys(user)[0].encode()) // SLOTS == self._number
 
     def plan(self) -> None:
-        """CLUSTER FAILOVER."""
+        """Promote the replica by CLUSTER FAILOVER."""
         self._cluster.fail_over(self.replica)
-        self._change_places()
+        self._swap_roles()
 
     def pause(self) -> None:
-        """SIGSTOP for longer than the cluster waits before it promotes the replica."""
-        began = time.monotonic()
+        """Stop the primary by SIGSTOP until the replica is promoted."""
+        started_at = time.monotonic()
         self.primary.pause()
         self._await_promotion()
-        time.sleep(max(0.0, began + PAUSE_SECONDS - time.monotonic()))
+        time.sleep(max(0.0, started_at + PAUSE_SECONDS - time.monotonic()))
         self.primary.resume()
-        self._change_places()
+        self._swap_roles()
 
     def kill(self) -> None:
-        """kill -9, and a restart once the replica has taken over."""
+        """Kill the primary; restart it after the replica is promoted."""
         self.primary.kill()
         self._await_promotion()
         self.primary.start()
-        self._change_places()
+        self._swap_roles()
 
     def _await_promotion(self) -> None:
-        wait_for("the replica to take over", lambda: info(self.replica, "replication")["role"] == "master")
+        wait_for("the promotion of the replica", lambda: info(self.replica, "replication")["role"] == "master")
 
-    def _change_places(self) -> None:
+    def _swap_roles(self) -> None:
         self.primary, self.replica = self.replica, self.primary
 
 
@@ -79,33 +80,33 @@ FAULTS: dict[str, Callable[[Shard], None]] = {
 }
 
 
-def test_a_cluster_that_loses_a_primary(tmp_path: Path) -> None:
+def test_loss_of_a_primary_loses_no_acknowledged_event(tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle", BUNDLE)
-    rounds = times(1, 5)
+    rounds = short_or_long(1, 5)
     settings = {"RECBLR_REDIS_WAIT": "1", "RECBLR_EVENTS_KEPT": "100000"}
     with (
         ClusterServers() as cluster,
         RunningService(tmp_path, cluster.url, tmp_path / "bundle", **settings) as service,
     ):
         shards = [Shard(cluster, number) for number in range(3)]
-        dice = random.Random(SEED)
+        rng = random.Random(SEED)
         for fault in FAULTS:
-            its, others = Tally(BUNDLE), Tally(BUNDLE)
+            affected, others = Tally(BUNDLE), Tally(BUNDLE)
             for number in range(rounds):
                 users = [f"{fault}-{number}-{n}" for n in range(20 * USERS)]
-                asyncio.run(_break_one(cluster, service, dice.choice(shards), fault, users, its, others))
-            audited = asyncio.run(audit_everyone(service.url, cluster.url))
+                asyncio.run(_break_one(cluster, service, rng.choice(shards), fault, users, affected, others))
+            audited = asyncio.run(audit_all_users(service.url, cluster.url))
             report(
                 f"a cluster, {fault} of a primary",
                 seed=SEED,
                 rounds=rounds,
-                **its.figures(),
+                **affected.figures(),
                 of_other_primaries=others.figures(),
                 **audited.figures(),
             )
-            assert its.clean(), its.examples
+            assert affected.clean(), affected.examples
             assert others.clean(), others.examples
-            assert set(its.statuses) <= {"200", "503"}
+            assert set(affected.statuses) <= {"200", "503"}
             assert set(others.statuses) == {"200"}
             assert audited.damaged == 0
             assert audited.max_relative_error <= 1e-5
@@ -117,7 +118,7 @@ async def _break_one(
     shard: Shard,
     fault: str,
     users: Sequence[str],
-    its: Tally,
+    affected: Tally,
     others: Tally,
 ) -> None:
     items = [item.item_id for item in BUNDLE.items]
@@ -128,15 +129,15 @@ async def _break_one(
             items,
             SEED,
             writers=WRITERS,
-            pause=0.01,
+            pause_seconds=0.01,
         )
         for own in (True, False)
     ]
     async with loads[0].running(), loads[1].running():
-        await loads[0].acknowledged_more(100)
-        began = time.monotonic()
+        await loads[0].wait_for_acknowledged(100)
+        started_at = time.monotonic()
         await asyncio.to_thread(FAULTS[fault], shard)
-        await loads[0].acknowledged_more(100)
-    for tally, load in zip((its, others), loads, strict=True):
-        await tally.add(load, began)
+        await loads[0].wait_for_acknowledged(100)
+    for tally, load in zip((affected, others), loads, strict=True):
+        await tally.add(load, started_at)
     await asyncio.to_thread(cluster.await_healthy)

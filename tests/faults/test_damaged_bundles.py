@@ -1,4 +1,4 @@
-"""Damaged bundles at the start of the service and at a reload: refused, in one line, and nothing of them is run."""
+"""Damaged bundles at start and at reload are refused, and never executed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 from model.bundle.bundle import ITEMS, MANIFEST, WEIGHTS, write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, ROOT, RunningService
-from tests.faults.form import report
+from tests.faults.modes import report
 from tests.model.builders import bundle_of
 from tests.servers import free_port
 
@@ -31,7 +31,7 @@ NORM = "layer_norm.weight"
 
 
 def _seal(folder: Path, **files: bytes) -> None:
-    """Put `files` there and make the manifest vouch for them, so that only the next check can refuse."""
+    """Write `files` with valid checksums, so that only later checks can refuse."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
     for name, data in zip((WEIGHTS, ITEMS), (files.get("weights"), files.get("items")), strict=True):
         if data is not None:
@@ -61,14 +61,14 @@ def _nan(folder: Path) -> None:
 
 
 def _too_large(folder: Path) -> None:
-    """The sizes in the weights' header agree with each other, and are beyond what any file or machine has."""
+    """Write a weights header with consistent sizes beyond any memory."""
     array = {"dtype": "F32", "shape": [10**30], "data_offsets": [0, 4 * 10**30]}
     header = json.dumps({NORM: array}).encode()
     _seal(folder, weights=len(header).to_bytes(8, "little") + header + bytes(16))
 
 
 def _outside(folder: Path) -> None:
-    """A manifest whose weights lie in another folder, where they are and are right."""
+    """Write a manifest that names valid weights outside the bundle."""
     (folder.parent / "elsewhere").mkdir(exist_ok=True)
     shutil.move(folder / WEIGHTS, folder.parent / "elsewhere" / WEIGHTS)
     manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -83,7 +83,7 @@ def _link(folder: Path) -> None:
 
 
 class _Payload:
-    """Unpickled, it would leave a folder behind."""
+    """Object that creates a folder when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self._mark = mark
@@ -99,7 +99,7 @@ def _pickle(folder: Path) -> None:
 DAMAGES = (_flipped, _truncated, _wrong_shape, _nan, _too_large, _outside, _link, _pickle)
 
 
-def test_the_service_does_not_start_with_a_damaged_bundle(tmp_path: Path) -> None:
+def test_start_with_a_damaged_bundle_fails_with_one_line(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")}
     said = {}
     for damage in DAMAGES:
@@ -127,7 +127,7 @@ def test_the_service_does_not_start_with_a_damaged_bundle(tmp_path: Path) -> Non
     report("damaged bundles at the start", refused=len(said), of=len(DAMAGES), one_line_each=True)
 
 
-def test_a_running_service_refuses_a_damaged_bundle_and_keeps_the_live_one(tmp_path: Path) -> None:
+def test_reload_of_a_damaged_bundle_is_refused_and_the_live_version_stays(tmp_path: Path) -> None:
     bundles = tmp_path / "bundles"
     write_bundle(bundles / "good", bundle_of(CONFIG))
     statuses = []
@@ -145,7 +145,7 @@ def test_a_running_service_refuses_a_damaged_bundle_and_keeps_the_live_one(tmp_p
                 timeout=30,
             )
             statuses.append(answer.status_code)
-            # A damaged manifest is no version at all; damage behind it is found when it is loaded.
+            # 404: a bundle with a damaged manifest is not listed. 409: other damage is found on load.
             assert answer.status_code in (404, 409), answer.text
             assert "\n" not in answer.json()["error"]["message"]
             assert service.get("/model")["version"] == live

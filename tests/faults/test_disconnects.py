@@ -1,4 +1,7 @@
-"""Clients that hang up at random moments: no answer carries another user's data, and no connection stays."""
+"""Clients that disconnect at random moments.
+
+No answer contains another user's data, and no connection stays open.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, RunningService
-from tests.faults.form import report, times
+from tests.faults.modes import report, short_or_long
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 
@@ -25,14 +28,14 @@ pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 SEED = 20261124
 ITEMS, AT_ONCE = 40, 64
-LONGEST_SECONDS = 30.0
-# When a client hangs up: in the middle of its request, before the answer, in the middle of it, or never.
+TIMEOUT_SECONDS = 30.0
+# When a client disconnects: within its request, before the answer, within the answer, or never.
 MOMENTS = ("request", "before the answer", "answer", "never")
 
 
 @dataclass
 class Client:
-    """What one client did and saw."""
+    """Actions and results of one client."""
 
     user: str
     moment: str
@@ -40,17 +43,17 @@ class Client:
     wrong: str = ""
 
 
-def test_clients_that_hang_up(tmp_path: Path) -> None:
-    count = times(400, 5000)
+def test_disconnects_leak_no_connection_and_no_data(tmp_path: Path) -> None:
+    count = short_or_long(400, 5000)
     write_bundle(tmp_path / "bundle", bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1)))
-    dice = random.Random(SEED)
-    clients = [Client(f"client {n}", dice.choice(MOMENTS)) for n in range(count)]
+    rng = random.Random(SEED)
+    clients = [Client(f"client {n}", rng.choice(MOMENTS)) for n in range(count)]
     with RedisServer() as server, RunningService(tmp_path, server.url, tmp_path / "bundle") as service:
-        service.get("/model")  # the service's client holds one connection, before and after
+        service.get("/model")  # the test's own client holds one connection, before and after
         before = service.connections()
         assert before
         asyncio.run(_all(service.url, clients, random.Random(SEED)))
-        deadline = time.monotonic() + LONGEST_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while (left := service.connections() - before) > 0 and time.monotonic() < deadline:
             time.sleep(0.05)
         in_progress = re.search(r"^recblr_http_requests_in_progress (\S+)$", service.metrics(), re.MULTILINE)
@@ -60,7 +63,7 @@ def test_clients_that_hang_up(tmp_path: Path) -> None:
                 lost += service.get(f"/users/{client.user}")["sequence"] < client.acknowledged
         wrong = [client.wrong for client in clients if client.wrong]
         report(
-            "clients that hang up at random moments",
+            "clients that disconnect at random moments",
             seed=SEED,
             clients=count,
             moments=dict(Counter(client.moment for client in clients)),
@@ -72,55 +75,55 @@ def test_clients_that_hang_up(tmp_path: Path) -> None:
     assert not wrong
     assert (lost, left) == (0, 0)
     assert in_progress is not None
-    assert float(in_progress[1]) == 1.0  # the one that asks
+    assert float(in_progress[1]) == 1.0  # the request for the metrics
 
 
-async def _all(url: str, clients: list[Client], dice: random.Random) -> None:
+async def _all(url: str, clients: list[Client], rng: random.Random) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def one(client: Client, own: random.Random) -> None:
         async with gate:
-            await _visit(url, client, own)
+            await _run(url, client, own)
 
-    await asyncio.gather(*(one(client, random.Random(dice.random())) for client in clients))
+    await asyncio.gather(*(one(client, random.Random(rng.random())) for client in clients))
 
 
-async def _visit(url: str, client: Client, dice: random.Random) -> None:
-    """A few events and reads on one connection; the last of them is broken off at the client's moment."""
+async def _run(url: str, client: Client, rng: random.Random) -> None:
+    """Send some requests on one connection; abort the last at `client.moment`."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     try:
-        for _ in range(dice.randrange(3)):
-            writer.write(_request(client.user, dice))
+        for _ in range(rng.randrange(3)):
+            writer.write(_request(client.user, rng))
             _evaluate(client, *await _answer(reader))
-        request = _request(client.user, dice)
+        request = _request(client.user, rng)
         if client.moment == "request":
-            writer.write(request[: dice.randrange(1, len(request))])
+            writer.write(request[: rng.randrange(1, len(request))])
         else:
             writer.write(request)
         await writer.drain()
-        await asyncio.sleep(dice.choice((0.0, 0.001, 0.01)))
+        await asyncio.sleep(rng.choice((0.0, 0.001, 0.01)))
         if client.moment == "answer":
-            await reader.read(dice.randrange(1, 200))
+            await reader.read(rng.randrange(1, 200))
         elif client.moment == "never":
             _evaluate(client, *await _answer(reader))
     finally:
-        if dice.random() < 0.5:
-            writer.transport.abort()  # a reset, and not a farewell
+        if rng.random() < 0.5:
+            writer.transport.abort()  # RST instead of FIN
         writer.close()
 
 
-def _request(user: str, dice: random.Random) -> bytes:
+def _request(user: str, rng: random.Random) -> bytes:
     head = f"Host: test\r\nX-API-Key: {KEY}\r\nX-Request-ID: {user}\r\n"
-    if dice.random() < 0.3:
+    if rng.random() < 0.3:
         return f"GET /v1/users/{user.replace(' ', '%20')}/recommendations?k=5 HTTP/1.1\r\n{head}\r\n".encode()
-    body = json.dumps({"user_id": user, "item_id": f"i{1 + dice.randrange(ITEMS)}"})
+    body = json.dumps({"user_id": user, "item_id": f"i{1 + rng.randrange(ITEMS)}"})
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return f"POST /v1/events?k=5 HTTP/1.1\r\n{head}\r\n{body}".encode()
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
-    async with asyncio.timeout(LONGEST_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         size = re.search(r"content-length: (\d+)", head)
         assert size is not None
@@ -128,7 +131,7 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[str, bytes]:
 
 
 def _evaluate(client: Client, head: str, body: bytes) -> None:
-    """The answer must be to this client's request, and about its user alone."""
+    """Check that the answer belongs to this client's request and user."""
     found = json.loads(body)
     about = {found.get("user_id"), found.get("recommendations", found).get("user_id")}
     if (

@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document, right and wrong: no 5xx, and every answer is a declared one."""
+"""Generated requests, valid and invalid, get declared answers and no 5xx."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from schemathesis.checks import CHECKS, load_all_checks
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, RunningService
-from tests.faults.form import report, times
+from tests.faults.modes import report, short_or_long
 from tests.model.builders import bundle_of
 
 pytestmark = pytest.mark.faults
 
 load_all_checks()
 
-# Of schemathesis' checks these hold of one request alone. Who may call is the subject of the authentication matrix,
-# and what fits the schema may still be refused: any string is a time there.
+# The checks of schemathesis that apply to a single request. Authentication has a test of its own, and a request that
+# fits the schema may still be refused: the schema cannot describe every format.
 CHECKED = CHECKS.get_by_names(
     (
         "not_a_server_error",
@@ -34,8 +34,8 @@ CHECKED = CHECKS.get_by_names(
     )
 )
 REJECTION = CHECKS.get_by_names(("negative_data_rejection",))
-WITHOUT_INPUT = ("/healthz", "/readyz", "/metrics", "/v1/model")  # there is nothing to get wrong
-BATCH = "/v1/events/batch"  # it answers 200 and says of each event what is wrong with it
+WITHOUT_INPUT = ("/healthz", "/readyz", "/metrics", "/v1/model")  # no input that could be invalid
+BATCH = "/v1/events/batch"  # answers 200 with an outcome for each event
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
-def test_every_answer_conforms(service: RunningService, mode: GenerationMode) -> None:
+def test_every_answer_conforms_to_the_openapi_document(service: RunningService, mode: GenerationMode) -> None:
     headers = {"X-API-Key": KEY}
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
     statuses: Counter[int] = Counter()
@@ -57,7 +57,7 @@ def test_every_answer_conforms(service: RunningService, mode: GenerationMode) ->
             continue
 
         @settings(
-            max_examples=times(12, 200),
+            max_examples=short_or_long(12, 200),
             deadline=None,
             derandomize=True,
             database=None,
@@ -72,7 +72,7 @@ def test_every_answer_conforms(service: RunningService, mode: GenerationMode) ->
 
         answers()
     report(
-        "requests made up from the OpenAPI document",
+        "requests generated from the OpenAPI document",
         mode=mode.value,
         requests=statuses.total(),
         server_errors=sum(count for status, count in statuses.items() if status >= 500),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.form import report, times
+from tests.faults.modes import report, short_or_long
 from tests.faults.simulation.__main__ import main
 from tests.faults.simulation.run import simulate
 from tests.store.mutants import (
@@ -50,7 +50,7 @@ REQUIRED = (
 
 
 def test_no_seed_loses_or_duplicates_an_event_or_returns_a_wrong_result() -> None:
-    seeds = times(1_000, 10_000)
+    seeds = short_or_long(1_000, 10_000)
     counts: Counter[str] = Counter()
     violations: dict[int, list[str]] = {}
     for seed in range(seeds):

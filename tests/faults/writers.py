@@ -1,4 +1,4 @@
-"""Writers that load the service while it is broken, and remember every word it says."""
+"""Writers that load the service and record all its answers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Any
 from tests.faults.client import Client, Refused, Unanswered
 
 K = 5
-PAUSE_SECONDS = 0.02  # before what failed is tried again
-PATIENCE_SECONDS = 120.0  # for one event to be acknowledged at last
+RETRY_PAUSE_SECONDS = 0.02
+TIMEOUT_SECONDS = 120.0  # until an event is acknowledged, with all its retries
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """Recommendations as they came: for which user, at which sequence, by which model."""
+class ReceivedAnswer:
+    """Recommendations as received: user, sequence, model version, (item, score) pairs."""
 
     user: str
     sequence: int
@@ -31,14 +31,9 @@ class Told:
 
 
 class Load:
-    """Writers, each of which posts one event after the other and repeats each until it is acknowledged.
+    """Concurrent writers that post events and retry each until it is acknowledged.
 
-    An event is named by its timestamp, a whole number, and its event_id is made of it. A share of the events
-    (`twice`) is sent a second time, at the same moment or after the answer. Between two events a writer rests for
-    `pause` seconds. With `named=False` events have no
-    event_id: then repeating them counts them twice, and a test that cannot see that sees nothing. With
-    `repeat=False` an event without an answer is given up, and a writer ends where nobody listens any more.
-    `second` is another address of the service: half of the writers use it, and what is sent again goes to the other.
+    Each event has a number, which is its timestamp and part of its event id.
     """
 
     def __init__(
@@ -48,121 +43,145 @@ class Load:
         items: Sequence[str],
         seed: int,
         *,
-        second: str | None = None,
+        second_url: str | None = None,
         writers: int = 16,
-        twice: float = 0.2,
-        pause: float = 0.0,
-        named: bool = True,
-        repeat: bool = True,
+        duplicate_fraction: float = 0.2,
+        pause_seconds: float = 0.0,
+        event_ids: bool = True,
+        retry: bool = True,
     ) -> None:
+        """Prepare the writers; `running` or `write` starts them.
+
+        Args:
+            url: the service.
+            users: users of the events, chosen at random.
+            items: items of the events, chosen at random.
+            seed: seed of these choices.
+            second_url: another address, used by half of the writers. Duplicates go to the other address.
+            writers: number of concurrent writers.
+            duplicate_fraction: fraction of events sent twice, at the same moment or after the answer.
+            pause_seconds: pause of a writer between two events.
+            event_ids: send event ids. Without them a retry counts twice, which tests must notice.
+            retry: retry failed requests. Otherwise an event without an answer is abandoned, and a writer ends when
+                its connection is refused.
+        """
         self.url, self.users, self.items = url, users, items
-        self.sent: dict[int, tuple[str, str]] = {}  # name -> (user, item)
-        self.acknowledged: dict[int, int] = {}  # name -> sequence
-        self.unanswered: set[int] = set()  # given up
-        self.answers: list[Told] = []
-        self.contradictions: list[str] = []  # what no answer may say
-        self.statuses: Counter[str] = Counter()  # of every request, "none" where no answer came
-        self.seen_late = 0  # acknowledged first as a duplicate: it had counted, and the answer was lost or overtaken
-        self.without_answer = 0  # acknowledged without the recommendations that were asked for
-        self.acknowledged_at: list[float] = []  # times of `time.monotonic`, in order
-        self._urls = (url, second or url)
-        self.took: list[tuple[float, float]] = []  # of each 200: when it was sent, and the seconds until it came
-        self.refused_after: list[float] = []  # seconds that each 503 took
-        self._dice = [random.Random(f"{seed} {writer}") for writer in range(writers)]
-        self._twice, self._pause, self._named, self._repeat = twice, pause, named, repeat
-        self._stop, self._another = asyncio.Event(), asyncio.Event()
+        self.sent: dict[int, tuple[str, str]] = {}  # event number -> (user, item)
+        self.acknowledged: dict[int, int] = {}  # event number -> sequence
+        self.unanswered: set[int] = set()  # numbers of abandoned events
+        self.answers: list[ReceivedAnswer] = []
+        self.contradictions: list[str] = []  # answers that no state of the log allows
+        self.statuses: Counter[str] = Counter()  # of all requests; "none" without an answer
+        # Events whose first acknowledgement says "duplicate": an earlier answer was lost or overtaken.
+        self.acknowledged_as_duplicate = 0
+        self.without_recommendations = 0  # acknowledgements that lack the recommendations
+        self.acknowledged_at: list[float] = []  # `time.monotonic()` of acknowledgements, in order
+        self.latencies: list[tuple[float, float]] = []  # (time of the request, seconds) of each 200
+        self.refusal_seconds: list[float] = []  # latency of each 503
+        self._urls = (url, second_url or url)
+        self._random = [random.Random(f"{seed} {writer}") for writer in range(writers)]
+        self._duplicate_fraction, self._pause_seconds = duplicate_fraction, pause_seconds
+        self._event_ids, self._retry = event_ids, retry
+        self._stop, self._new_acknowledgement = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Load]:
-        """Under load inside; on the way out each writer's last event is acknowledged too."""
+        """Write inside the context; on exit wait for the last acknowledgements."""
         async with asyncio.TaskGroup() as group:
-            for writer in range(len(self._dice)):
+            for writer in range(len(self._random)):
                 group.create_task(self._write(writer, None))
             try:
                 yield self
             finally:
                 self._stop.set()
 
-    async def write(self, each: int) -> None:
+    async def write(self, events: int) -> None:
         """Let each writer post so many events."""
         async with asyncio.TaskGroup() as group:
-            for writer in range(len(self._dice)):
-                group.create_task(self._write(writer, each))
+            for writer in range(len(self._random)):
+                group.create_task(self._write(writer, events))
 
-    async def acknowledged_more(self, count: int) -> None:
-        """Return once `count` more events are acknowledged."""
-        wanted = len(self.acknowledged) + count
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while len(self.acknowledged) < wanted:
-                self._another.clear()
-                await self._another.wait()
+    async def wait_for_acknowledged(self, count: int) -> None:
+        """Wait until `count` more events are acknowledged."""
+        target = len(self.acknowledged) + count
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while len(self.acknowledged) < target:
+                self._new_acknowledgement.clear()
+                await self._new_acknowledgement.wait()
 
     def longest_silence(self, since: float) -> float:
-        """The longest time in seconds without an acknowledgement, from `since` (`time.monotonic`) on."""
+        """Return the longest time without an acknowledgement after `since`, in seconds."""
         moments = [since, *(moment for moment in self.acknowledged_at if moment > since)]
         return max((after - before for before, after in pairwise(moments)), default=math.inf)
 
-    async def _write(self, writer: int, each: int | None) -> None:
-        dice, own, second = self._dice[writer], Client(self._urls[writer % 2]), Client(self._urls[1 - writer % 2])
+    async def _write(self, writer: int, events: int | None) -> None:
+        rng, own, other = self._random[writer], Client(self._urls[writer % 2]), Client(self._urls[1 - writer % 2])
         done = 0
-        while not self._stop.is_set() and done != each:
-            name = 1 + writer + len(self._dice) * done
+        while not self._stop.is_set() and done != events:
+            number = 1 + writer + len(self._random) * done
             done += 1
-            self.sent[name] = dice.choice(self.users), dice.choice(self.items)
-            again = dice.random() < self._twice
-            if again and dice.random() < 0.5:
-                ends = any(await asyncio.gather(self._post(own, name), self._post(second, name)))
+            self.sent[number] = rng.choice(self.users), rng.choice(self.items)
+            duplicate = rng.random() < self._duplicate_fraction
+            if duplicate and rng.random() < 0.5:
+                refused = any(await asyncio.gather(self._post(own, number), self._post(other, number)))
             else:
-                ends = await self._post(own, name) or (again and await self._post(second, name))
-            if ends:
+                refused = await self._post(own, number) or (duplicate and await self._post(other, number))
+            if refused:
                 break
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(self._pause_seconds)
         own.close()
-        second.close()
+        other.close()
 
-    async def _post(self, client: Client, name: int) -> bool:
-        """Whether nobody listens any more, where that is the end."""
-        user, item = self.sent[name]
-        event: dict[str, object] = {"user_id": user, "item_id": item, "timestamp": name}
-        if self._named:
-            event["event_id"] = f"e{name}"
-        async with asyncio.timeout(PATIENCE_SECONDS):
+    async def _post(self, client: Client, number: int) -> bool:
+        """Post an event; return True if the writer must end.
+
+        It must if the connection was refused and retries are off.
+        """
+        user, item = self.sent[number]
+        event: dict[str, object] = {"user_id": user, "item_id": item, "timestamp": number}
+        if self._event_ids:
+            event["event_id"] = f"e{number}"
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while True:
-                began = time.monotonic()
+                sent_at = time.monotonic()
                 try:
                     status, body = await client.call("POST", f"/events?k={K}&exclude_seen=false", event)
                 except Unanswered as error:
                     self.statuses["none"] += 1
-                    if not self._repeat:
-                        self.unanswered.add(name)
+                    if not self._retry:
+                        self.unanswered.add(number)
                         return isinstance(error, Refused)
                 else:
                     self.statuses[str(status)] += 1
                     if status == 200:
-                        self.took.append((began, time.monotonic() - began))
-                        self._hear(name, body)
+                        self.latencies.append((sent_at, time.monotonic() - sent_at))
+                        self._record(number, body)
                         return False
-                    if not self._repeat or status not in (429, 503):
+                    if not self._retry or status not in (429, 503):
                         self.contradictions.append(f"{status} {body}")
                         return False
                     if status == 503:
-                        self.refused_after.append(time.monotonic() - began)
-                await asyncio.sleep(PAUSE_SECONDS)
+                        self.refusal_seconds.append(time.monotonic() - sent_at)
+                await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
-    def _hear(self, name: int, body: Any) -> None:
-        user, sequence = self.sent[name][0], body["sequence"]
-        if name not in self.acknowledged:
-            self.seen_late += body["duplicate"]
+    def _record(self, number: int, body: Any) -> None:
+        """Record a 200, and note what contradicts an earlier answer."""
+        user, sequence = self.sent[number][0], body["sequence"]
+        if number not in self.acknowledged:
+            self.acknowledged_as_duplicate += body["duplicate"]
             self.acknowledged_at.append(time.monotonic())
-        if body["user_id"] != user or (self._named and self.acknowledged.setdefault(name, sequence) != sequence):
-            self.contradictions.append(f"event {name} of {user} stood at {self.acknowledged.get(name)}, now {body}")
-        self.acknowledged[name] = sequence
-        self._another.set()
-        found = body["recommendations"]
-        if found is None:
-            self.without_answer += 1
+        moved = self._event_ids and self.acknowledged.setdefault(number, sequence) != sequence
+        if body["user_id"] != user or moved:
+            earlier = self.acknowledged.get(number)
+            self.contradictions.append(f"event {number} of {user} had sequence {earlier}, now {body}")
+        self.acknowledged[number] = sequence
+        self._new_acknowledgement.set()
+        recommendations = body["recommendations"]
+        if recommendations is None:
+            self.without_recommendations += 1
             return
-        if found["user_id"] != user or found["sequence"] < sequence:
-            self.contradictions.append(f"an answer that does not reflect its event: {body}")
-        items = tuple((item["item_id"], item["score"]) for item in found["items"])
-        self.answers.append(Told(user, found["sequence"], found["model_version"], items))
+        if recommendations["user_id"] != user or recommendations["sequence"] < sequence:
+            self.contradictions.append(f"the answer does not reflect its event: {body}")
+        items = tuple((item["item_id"], item["score"]) for item in recommendations["items"])
+        version = recommendations["model_version"]
+        self.answers.append(ReceivedAnswer(user, recommendations["sequence"], version, items))

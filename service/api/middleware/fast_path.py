@@ -93,7 +93,7 @@ class FastPath:
 
 
 async def _read_event(receive: Receive) -> tuple[EventIn | None, Receive]:
-    """Read the body; return its event if valid, and a `receive` that repeats it."""
+    """Return the body's event, if valid, and a `receive` that repeats it."""
     messages = [await receive()]
     while messages[-1].get("more_body"):
         messages.append(await receive())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.api.dependencies import RecommenderDep
+from service.api.dependencies import RecommenderDep, ServicesDep
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import MergeIn, NoQuery, PageQuery
 from service.api.schemas.responses import AuditOut, EventDeletedOut, EventsOut, MergedOut, UserDeletedOut, UserOut
@@ -18,16 +18,16 @@ router = APIRouter(prefix="/v1/users", tags=["users"])
 
 
 @router.get("/{user_id}", openapi_extra=needs(KeyScope.READ), summary="Summarize a user")
-async def user(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep) -> UserOut:
+async def user(user_id: PathId, query: Annotated[NoQuery, Query()], services: ServicesDep) -> UserOut:
     """Return the user's event counts, last event and model version."""
-    history = await recommender.history(user_id, None, 1)
+    history = await services.recommender.history(user_id, None, 1)
     return UserOut(
         user_id=user_id,
         sequence=history.sequence,
         events=history.kept,
         trimmed=history.trimmed,
         last_event=event_out(history.events[-1]) if history.events else None,
-        model_version=recommender.model_for(user_id).version,
+        model_version=services.models.for_user(user_id).version,
     )
 
 

@@ -25,7 +25,7 @@ class BatchMeter(Protocol):
     """Metrics of one micro-batcher."""
 
     def batch_finished(self, size: int, seconds: float, queued: int) -> None:
-        """Count a batch of `size` requests; `queued` requests wait for the next one."""
+        """Record a batch of `size` requests; `queued` ones are waiting."""
         ...
 
     def request_rejected(self) -> None:

@@ -1,9 +1,12 @@
 """Use cases: record events, recommend items, read and edit a user's log.
 
-    append events, read the log     ->  replay and score    ->  answer
-    (BatchedStore.append_and_read)      (BatchedEngine.run)  `->  write a snapshot, in the background
+Steps of a request:
 
-Every answer is the replay of the user's committed events under one model.
+    BatchedStore.append_and_read    append the events, and read the user's log
+    BatchedEngine.run               replay the pending events, and answer the query
+    SnapshotWriter.offer            store the new state, after the answer was sent
+
+Every answer is the replay of the user's appended events under one model.
 """
 
 from __future__ import annotations
@@ -36,7 +39,6 @@ from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.core.recommending.snapshots import Snapshot, decode_snapshot, next_snapshot, snapshot_due
 
 _log = logging.getLogger(__name__)
-_throttled_log = ThrottledLogger(_log)
 
 
 class Recommender:
@@ -72,6 +74,7 @@ class Recommender:
         self._sampler = sampler or EvaluationSampler(0.0)
         self._clock = clock
         self._background = BackgroundTasks()
+        self._throttled_log = ThrottledLogger(_log)
 
     async def record(self, user_id: str, event: NewEvent, query: TopK | None) -> Recorded:
         """Append one event, and answer the query if there is one.
@@ -91,7 +94,7 @@ class Recommender:
             try:
                 answer = await self._answer(engine, user_id, view, query, deadline)
             except ServiceError as error:
-                _throttled_log.warn(error.code, "event appended without recommendations", reason=error.for_log)
+                self._throttled_log.warn(error.code, "event appended without recommendations", reason=error.for_log)
             except Exception:
                 _log.exception("event appended without recommendations")
         return Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), answer)
@@ -116,7 +119,7 @@ class Recommender:
         outcomes: dict[int, Recorded | ServiceError] = {}
         for (user_id, indices), engine, view in zip(by_user.items(), engines, views, strict=True):
             if isinstance(view, Exception):
-                outcomes.update(dict.fromkeys(indices, _logged_failure(view)))
+                outcomes.update(dict.fromkeys(indices, self._logged_failure(view)))
                 continue
             if isinstance(view, BaseException):
                 raise view
@@ -147,10 +150,6 @@ class Recommender:
         """Find the nearest items; return them after the model version."""
         engine, deadline = self._models.live, self._clock() + self._timeout_seconds
         return engine.version, await self._batched_engine.similar(engine, item_id, k, deadline)
-
-    def model_for(self, user_id: str) -> Engine:
-        """Return the model that answers this user."""
-        return self._models.for_user(user_id)
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History:
         """Read a page of the user's log; raises `UserNotFound`."""
@@ -236,15 +235,14 @@ class Recommender:
         if snapshot_due(view) or self._sampler.sampled(user_id, view):
             self._background.start(self._answer(engine, user_id, view, None, math.inf))
 
+    def _logged_failure(self, error: Exception) -> ServiceError:
+        """Log a failed append, and return the error for the client."""
+        if isinstance(error, ServiceError):
+            self._throttled_log.warn(error.code, "cannot append events of a batch", reason=error.for_log)
+            return error
+        _log.error("cannot append events of a batch", exc_info=error)
+        return ServiceError("the service failed on this event; report it with the X-Request-ID of this answer")
+
 
 def _conflict(event: NewEvent) -> EventConflict:
     return EventConflict(f"event_id {event.event_id!r} was already used with another payload")
-
-
-def _logged_failure(error: Exception) -> ServiceError:
-    """Log a failed append, and return the error for the client."""
-    if isinstance(error, ServiceError):
-        _throttled_log.warn(error.code, "cannot append events of a batch", reason=error.for_log)
-        return error
-    _log.error("cannot append events of a batch", exc_info=error)
-    return ServiceError("the service failed on this event; report it with the X-Request-ID of this answer")

@@ -14,7 +14,7 @@ from service.core.recommending.micro_batcher import MicroBatcher
 
 
 class Doubler:
-    """Doubles numbers while `gate` is open; fails negative ones, and batches with 998 or 999."""
+    """Doubles numbers; fails negative ones, and batches with 998 or 999."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -13,7 +12,6 @@ import pytest
 from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates
 from service.core.errors import DeadlineExceeded, EventConflict, Overloaded, ServiceError, StoreUnavailable
 from service.core.events import AppendAndRead, LogView
-from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Engine
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.results import Recorded
@@ -134,7 +132,7 @@ def test_ab_test_answers_each_user_with_one_model_everywhere() -> None:
             assert recorded.answer is not None
             assert recorded.answer.model_version == version
             assert (await harness.recommender.recommend(user, TOP_3)).model_version == version
-            assert harness.recommender.model_for(user).version == version
+            assert (await harness.recommender.audit(user)).model_version == version
         await harness.recommender.record_batch([(user, event(item)) for user in "ab" for item in ("11", "12")])
         await harness.recommender.close()
         for user, version, other in (("a", "v1", "v2"), ("b", "v2", "v1")):
@@ -159,14 +157,7 @@ def test_cold_start_is_counted_and_stores_nothing() -> None:
     assert harness.store.puts == []
 
 
-def test_unavailable_store_fails_each_event_of_a_batch(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    log = logging.getLogger("service.core.recommending.recommender")
-    monkeypatch.setattr(
-        "service.core.recommending.recommender._throttled_log", ThrottledLogger(log)
-    )  # none held back by another test
-
+def test_unavailable_store_fails_each_event_of_a_batch(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(harness: RecommenderHarness) -> None:
         harness.store.down = True
         outcomes = await harness.recommender.record_batch([("u", event("1")), ("w", event("2"))])

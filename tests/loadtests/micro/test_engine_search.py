@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from loadtests.micro.engine_search import synthetic_catalogue, top_10_queries, torch_top_10
-from service.engine.search.exact import exact
+from service.engine.search.exact import exact_top_k
 
 
 def test_queries_exclude_the_seen_rows() -> None:
     table, vectors = synthetic_catalogue(400)
     assert (table.shape, vectors.shape) == ((401, 64), (256, 64))
-    without = exact(table, top_10_queries(vectors[:4])).rows
-    rows = exact(table, top_10_queries(vectors[:4], seen=200)).rows
+    without = exact_top_k(table, top_10_queries(vectors[:4])).rows
+    rows = exact_top_k(table, top_10_queries(vectors[:4], seen=200)).rows
     assert rows.shape == without.shape == (4, 10)
     assert rows.min() > 200
     assert without.min() <= 200
