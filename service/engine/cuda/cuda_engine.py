@@ -167,7 +167,7 @@ class CudaEngine(BundleEngine):
         for number, after in enumerate(self._stream.run(chunks())):
             for n, state in zip(advanced[number], after, strict=True):
                 states[n] = state
-        cold = [self._is_cold(state) for state in states]
+        cold = (np.fromiter(map(len, states), np.int64, len(states)) == self._layout.float_bytes).tolist()
         results: _Results = list(map(_result, zip(states, cold, repeat(()), repeat(()), strict=False)))
         for n in np.flatnonzero(~valid).tolist():
             results[n] = self._damaged(states[n])

@@ -74,11 +74,12 @@ def compare_search(case: Case, device: str = "cpu", room: int | None = None) -> 
     wanted = scores.sort(dim=1, descending=True, stable=True)
     rows = torch.where(wanted.values > -torch.inf, wanted.indices, 0)[:, : case.k]
     found, complete = out.rows[:, : rows.shape[1]], out.groups <= room
+    found_scores, wanted_scores = out.scores[:, : rows.shape[1]][complete], wanted.values[:, : case.k][complete]
     return {
         "complete": int(complete.sum()),
         "rows": bool((found[complete] == rows[complete]).all()),
-        "scores": float(relative_error(out.scores[:, : rows.shape[1]][complete], wanted.values[:, : case.k][complete])),
-        "bits": bool((out.scores[:, : rows.shape[1]] == wanted.values[:, : case.k])[complete].all()),
+        "scores": float(relative_error(found_scores, wanted_scores)),
+        "bits": bool((found_scores == wanted_scores).all()),
     }
 
 

@@ -12,10 +12,7 @@ from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.search.queries import TopKQueries
 from tests.model.ops.interpreter import needs_triton, run_interpreted
 
-on_gpu = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
-]
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 _INTERPRETED = """
 import json
@@ -55,7 +52,7 @@ def test_interpreted_kernels_find_the_rows_of_a_stable_sort() -> None:
 @pytest.mark.parametrize("filtering", [False, True])
 @pytest.mark.parametrize("excluding", [False, True])
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@needs_gpu
 def test_kernels_find_the_rows_and_bits_of_a_stable_sort(
     rows: int, k: int, queries: int, excluding: bool, filtering: bool
 ) -> None:
@@ -70,7 +67,7 @@ def test_kernels_find_the_rows_and_bits_of_a_stable_sort(
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@needs_gpu
 @pytest.mark.parametrize("scale", [1e-30, 1e-12, 1.0, 1e12])
 def test_search_with_crowds_and_extreme_lengths_equals_pytorchs(scale: float) -> None:
     draw = torch.Generator("cuda").manual_seed(3)
