@@ -46,6 +46,8 @@ class CapturedSearch:
         self._inbox = Mailbox(_SIZES[-1] * (self._dim + 3) + _MAX_EXCLUDED, device)
         self._outbox = Mailbox(_SIZES[-1] * (2 * ANSWERS + 1), device)
         self._graph = cache(lambda size, excluding: capture(partial(self._run, size, excluding), device))
+        if device.type == "cuda":
+            self._compile()
 
     @torch.inference_mode()
     def __call__(self, queries: TopKQueries, k: int) -> Answers:
@@ -70,6 +72,18 @@ class CapturedSearch:
             self._graph(size, len(rows) > 0)()
             self._outbox.download((2 * ANSWERS + 1) * size)
             return _answers(self._outbox.host[: (2 * ANSWERS + 1) * size].copy(), size, ANSWERS, ROOM, Q)
+
+    def _compile(self) -> None:
+        """Search once in every way, so that no query waits for the compiler."""
+        for count in (1, _SIZES[2]):
+            queries = TopKQueries.without_exclusions(np.ones((count, self._dim), np.float32), 1)
+            excluding = queries._replace(excluded=np.ones(1, np.uint32), excluded_end=np.ones(count, np.int64))
+            self(queries, 1)
+            self(excluding, 1)
+        k = 2 * ANSWERS
+        while self._search.answers(k):
+            self(queries, k)
+            k *= 2
 
     def _run(self, size: int, excluding: bool) -> None:
         """Search what is in the inbox."""

@@ -1,4 +1,7 @@
-"""The kernels of the CUDA engine against plain references, on a GPU or interpreted on a CPU."""
+"""Comparison of the CUDA engine's kernels with plain references.
+
+They run on a GPU, or interpreted on a CPU.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from tests.model.builders import bundle_of
 
 
 class Case(NamedTuple):
-    """A search: rows of the table, its width, queries, answers, and what is left out."""
+    """Shape of one search."""
 
     rows: int
     dim: int
@@ -28,7 +31,10 @@ class Case(NamedTuple):
 
 
 def table_and_vectors(case: Case, device: str = "cpu") -> tuple[Tensor, Tensor]:
-    """Rows of log-normal length, among them equal ones, and queries; one query is along the equal rows."""
+    """Return rows of log-normal length, and queries.
+
+    Some rows are equal, and the first query is along them.
+    """
     draw = torch.Generator().manual_seed(case.rows * 1000 + case.k)
     table = torch.randn(case.rows, case.dim, generator=draw)
     table *= torch.exp(0.4 * torch.randn(case.rows, 1, generator=draw))
@@ -40,7 +46,10 @@ def table_and_vectors(case: Case, device: str = "cpu") -> tuple[Tensor, Tensor]:
 
 
 def compare_search(case: Case, device: str = "cpu", room: int | None = None) -> dict[str, float | bool]:
-    """Whether the kernels' rows are those of a stable sort of exact scores, and how many queries had room."""
+    """Compare the kernels with a stable sort of exact scores.
+
+    "complete" is how many queries had room; the rest says whether those are right.
+    """
     table, vectors = table_and_vectors(case, device)
     search = TopKSearch(table, max_queries=16)
     draw = np.random.default_rng(case.rows)
@@ -84,13 +93,13 @@ def compare_search(case: Case, device: str = "cpu", room: int | None = None) -> 
 
 
 def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
-    """The largest difference of finite numbers; infinite where one is finite and the other is not."""
+    """Return the largest relative difference."""
     difference = torch.where(found == wanted, 0.0, (found - wanted).abs() / wanted.abs().clamp(min=1.0))
     return difference.max() if difference.numel() else torch.tensor(0.0)
 
 
 def mixed_requests(states: list[bytes], items: int) -> list[EngineRequest]:
-    """Requests of every kind; `states` are of at least six histories, each longer than the one before."""
+    """Return requests of every kind, from at least six states."""
     draw = np.random.default_rng(1)
 
     def history(length: int) -> tuple[str, ...]:
@@ -134,7 +143,7 @@ def assert_same_results(engine: Engine, reference: Engine, requests: list[Engine
 
 
 def compare_engine(name: str, device: str) -> None:
-    """Hold the CUDA engine with its kernels to the CPU engine, in batches and one request at a time."""
+    """Hold the CUDA engine with its kernels to the CPU engine."""
     from service.engine.cpu.cpu_engine import CpuEngine
     from service.engine.cuda.cuda_engine import CudaEngine
     from tests.model.builders import CONFIGS
