@@ -20,7 +20,7 @@ from types import FrameType
 import uvicorn
 
 from service.api.uvicorn_protocol import HttpProtocol
-from service.api_keys import new_key, parse_scopes
+from service.api_keys import SCOPE_NAMES, RetiredScopeError, new_key, parse_scopes
 from service.observability.logging import configure_logging
 from service.settings import Settings, SettingsError, load_settings
 from service.settings_reference import settings_help
@@ -93,7 +93,7 @@ def _parse_arguments() -> argparse.Namespace:
     action.add_argument(
         "--new-key",
         metavar="SCOPES",
-        help="create an API key with these scopes (read, write, admin; joined by +), print it and its entry for "
+        help=f"create an API key with these scopes ({SCOPE_NAMES}, joined by +), print it and its entry for "
         "RECBLR_API_KEYS, and exit",
     )
     action.add_argument(
@@ -108,9 +108,13 @@ def _parse_arguments() -> argparse.Namespace:
 def _print_new_key(scopes: str) -> int:
     try:
         key, entry = new_key(parse_scopes(scopes))
+    except RetiredScopeError as error:
+        print(f"recblr-serve: --new-key: {error}.", file=sys.stderr)
+        return 2
     except ValueError:
         print(
-            "recblr-serve: --new-key takes scopes of read, write and admin, joined by +: read+write", file=sys.stderr
+            f"recblr-serve: --new-key takes scopes of {SCOPE_NAMES}, joined by +, such as append+read",
+            file=sys.stderr,
         )
         return 2
     print(f"give the client:         {key}\nadd to RECBLR_API_KEYS:  {entry}")

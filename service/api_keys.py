@@ -20,12 +20,27 @@ _HASHED = re.compile(r"([a-z+]+):sha256:([0-9a-fA-F]{64})")
 class KeyScope(StrEnum):
     """Permission of a key. No scope includes another."""
 
-    READ = "read"  # get recommendations, read the event log, scrape the metrics
-    WRITE = "write"  # append events and get recommendations with them, delete events and users, merge users
+    APPEND = "append"  # append events
+    READ = "read"  # get recommendations, read the event log, audit it
+    ERASE = "erase"  # delete events and users; merging users needs append too
+    CATALOGUE = "catalogue"  # change items, attributes and filters
+    METRICS = "metrics"  # scrape the metrics
     ADMIN = "admin"  # change the model version, run A/B tests, see backfills
 
 
 ALL_SCOPES = frozenset(KeyScope)
+RETIRED_SCOPE = "write"
+SCOPE_NAMES = f"{', '.join(list(KeyScope)[:-1])} and {list(KeyScope)[-1]}"
+
+
+class RetiredScopeError(ValueError):
+    """The scope `write` was replaced; the message says by which scopes."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the scope write no longer exists: use append to send events (append+read to get recommendations with "
+            "them) and append+erase to undo events and to delete or merge users"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +57,14 @@ def digest_of(key: bytes) -> bytes:
 
 
 def parse_scopes(text: str) -> frozenset[KeyScope]:
-    """Parse scopes such as `read+write`; raises ValueError."""
+    """Parse scopes such as `append+read`; raises ValueError."""
+    if RETIRED_SCOPE in text.split("+"):
+        raise RetiredScopeError
     return frozenset(KeyScope(name) for name in text.split("+"))
 
 
 def parse_key(entry: str) -> ApiKey:
-    """Parse one entry: `read+write:sha256:<64 hex digits>`, or a plain key.
+    """Parse one entry: `append+read:sha256:<64 hex digits>`, or a plain key.
 
     A plain key has every scope. An entry that looks like a malformed hashed one is refused: as a plain key it would
     have every scope.
@@ -58,7 +75,7 @@ def parse_key(entry: str) -> ApiKey:
     if hashed := _HASHED.fullmatch(entry):
         return ApiKey(bytes.fromhex(hashed[2]), parse_scopes(hashed[1]))
     before, colon, _ = entry.partition(":")
-    if "sha256:" in entry or (colon and set(before.split("+")) <= ALL_SCOPES):
+    if "sha256:" in entry or (colon and set(before.split("+")) <= {*ALL_SCOPES, RETIRED_SCOPE}):
         raise ValueError("not of the form <scopes>:sha256:<64 hex digits>")
     if len(entry) < MIN_KEY_LENGTH or not (entry.isascii() and entry.isprintable()) or " " in entry:
         raise ValueError("not usable as a key")

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.api_keys import MIN_KEY_LENGTH
+from service.api_keys import MIN_KEY_LENGTH, SCOPE_NAMES, RetiredScopeError
 from service.setting_types import ApiKeyList, OriginList, SigningKey, StateUrl, StreamUrl
 
 PREFIX = "RECBLR_"
@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     api_keys: ApiKeyList = Field(
         default=(),
         title=f"a comma-separated list of keys, each at least {MIN_KEY_LENGTH} printable ASCII characters (every "
-        "scope) or <scopes>:sha256:<64 hex digits> with scopes of read, write and admin, joined by +",
+        f"scope) or <scopes>:sha256:<64 hex digits> with scopes of {SCOPE_NAMES}, joined by +",
         description="API keys for /v1 and /metrics, comma-separated: plain keys (every scope) or hashed keys, as "
         "printed by --new-key. Without keys these paths are open and /v1/admin is closed.",
     )
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     device: Literal["cpu", "cuda"] = Field(
         default="cpu",
         title="cpu or cuda",
-        description="Device that runs the model. cuda is an NVIDIA GPU and needs the extra recblr-service[gpu].",
+        description="Device that runs the model. cuda is an NVIDIA GPU and needs the extra gpu.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
@@ -191,7 +191,10 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        name = str(error.errors(include_input=False, include_url=False)[0]["loc"][0])
+        first = error.errors(include_input=False, include_url=False)[0]
+        name, reason = str(first["loc"][0]), first.get("ctx", {}).get("error")
+    if isinstance(reason, RetiredScopeError):
+        raise SettingsError(f"{variable_of(name)}: {reason}.")
     valid_values = Settings.model_fields[name].title
     raise SettingsError(
         f"{variable_of(name)} must be {valid_values}: correct it, or unset it for the default ({default_of(name)})."

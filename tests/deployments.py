@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from redis import Redis
 
@@ -41,19 +41,13 @@ def info(server: RedisServer, section: str) -> dict[str, Any]:
         return client.info(section)
 
 
-class ClusterServers:
-    """Context manager of a cluster of three primaries with a replica each.
+class Deployment:
+    """Context manager of servers, which stop if one fails to start."""
 
-    Every write is synced to disk.
-    """
-
-    def __init__(self, node_timeout_ms: int = 2000) -> None:
-        self.node_timeout_ms = node_timeout_ms
-        self.nodes: list[RedisServer] = []
-        self._bus: dict[int, int] = {}
+    def __init__(self) -> None:
         self._stack = ExitStack()
 
-    def __enter__(self) -> ClusterServers:
+    def __enter__(self) -> Self:
         try:
             self._start()
         except BaseException:
@@ -65,6 +59,22 @@ class ClusterServers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def _start(self) -> None:
+        raise NotImplementedError
+
+
+class ClusterServers(Deployment):
+    """Context manager of a cluster of three primaries with a replica each.
+
+    Every write is synced to disk.
+    """
+
+    def __init__(self, node_timeout_ms: int = 2000) -> None:
+        self.node_timeout_ms = node_timeout_ms
+        self.nodes: list[RedisServer] = []
+        self._bus: dict[int, int] = {}
+        super().__init__()
 
     @property
     def url(self) -> str:
@@ -158,7 +168,7 @@ class ClusterServers:
                     client.flushall()
 
 
-class SentinelServers:
+class SentinelServers(Deployment):
     """Context manager of a primary, its replica and their sentinels."""
 
     SERVICE = "mymaster"
@@ -172,29 +182,17 @@ class SentinelServers:
         self._sentinels = sentinels
         self._down_after_ms = down_after_ms
         self._failover_timeout_ms = failover_timeout_ms
-        self._stack = ExitStack()
         self._ports: list[int] = []
+        super().__init__()
 
-    def __enter__(self) -> SentinelServers:
-        try:
-            no_delay = {"repl_diskless_sync_delay": "0"}
-            self.primary = self._stack.enter_context(RedisServer(**no_delay))
-            self.replica = self._stack.enter_context(
-                RedisServer(replicaof=f"127.0.0.1 {self.primary.port}", **no_delay)
-            )
-            wait_for("the replica to be in sync", lambda: in_sync(self.primary))
-            for _ in range(self._sentinels):
-                self._ports.append(self._sentinel())
-            wait_for("the sentinels to agree", lambda: all(map(self._ready, self._ports)))
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.close()
+    def _start(self) -> None:
+        no_delay = {"repl_diskless_sync_delay": "0"}
+        self.primary = self._stack.enter_context(RedisServer(**no_delay))
+        self.replica = self._stack.enter_context(RedisServer(replicaof=f"127.0.0.1 {self.primary.port}", **no_delay))
+        wait_for("the replica to be in sync", lambda: in_sync(self.primary))
+        for _ in range(self._sentinels):
+            self._ports.append(self._sentinel())
+        wait_for("the sentinels to agree", lambda: all(map(self._ready, self._ports)))
 
     @property
     def url(self) -> str:

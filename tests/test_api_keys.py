@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from service.api_keys import ALL_SCOPES, KeyScope, digest_of, new_key, parse_key
+from service.api_keys import ALL_SCOPES, KeyScope, RetiredScopeError, digest_of, new_key, parse_key, parse_scopes
 
 DIGEST = hashlib.sha256(b"a key of any form").hexdigest()
 
@@ -18,8 +18,8 @@ def test_plain_key_has_every_scope() -> None:
 
 
 def test_hashed_key_has_named_scopes() -> None:
-    key = parse_key(f"read+write:sha256:{DIGEST.upper()}")
-    assert key.scopes == {KeyScope.READ, KeyScope.WRITE}
+    key = parse_key(f"read+append:sha256:{DIGEST.upper()}")
+    assert key.scopes == {KeyScope.READ, KeyScope.APPEND}
     assert key.digest.hex() == DIGEST
 
 
@@ -31,6 +31,7 @@ def test_hashed_key_has_named_scopes() -> None:
         "hunter2-of-enough-length-\x7f",
         "hünter2-of-enough-length",
         "read:hunter2-of-enough-length",
+        "write:hunter2-of-enough-length",
         f"hunter2:sha256:{DIGEST}",
         f"sha256:{DIGEST}",
         f"read:sha256:{DIGEST[1:]}",
@@ -42,12 +43,20 @@ def test_invalid_entry_is_refused(entry: str) -> None:
         parse_key(entry)
 
 
+@pytest.mark.parametrize("entry", [f"write:sha256:{DIGEST}", f"read+write:sha256:{DIGEST}"])
+def test_scope_write_is_refused_and_its_successors_are_named(entry: str) -> None:
+    with pytest.raises(RetiredScopeError, match=r"append.*append\+read.*append\+erase"):
+        parse_key(entry)
+    with pytest.raises(RetiredScopeError):
+        parse_scopes(entry.partition(":")[0])
+
+
 def test_new_key_matches_its_entry() -> None:
-    key, entry = new_key({KeyScope.WRITE, KeyScope.READ})
-    assert entry.startswith("read+write:sha256:")
+    key, entry = new_key({KeyScope.READ, KeyScope.APPEND})
+    assert entry.startswith("append+read:sha256:")
     known = parse_key(entry)
     assert known.digest == digest_of(key.encode())
-    assert known.scopes == {KeyScope.READ, KeyScope.WRITE}
+    assert known.scopes == {KeyScope.READ, KeyScope.APPEND}
 
 
 def test_new_keys_differ() -> None:

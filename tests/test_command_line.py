@@ -28,18 +28,20 @@ def test_wrong_setting_exits_with_code_2_and_one_line() -> None:
 
 
 def test_new_key_prints_key_and_matching_entry() -> None:
-    done = serve("--new-key", "write+read")
+    done = serve("--new-key", "read+append")
     assert (done.returncode, done.stderr) == (0, "")
     key, entry = (line.split()[-1] for line in done.stdout.splitlines())
     assert len(key) == 43
-    assert entry == f"read+write:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
-    assert parse_key(entry).scopes == {KeyScope.READ, KeyScope.WRITE}
+    assert entry == f"append+read:sha256:{hashlib.sha256(key.encode()).hexdigest()}"
+    assert parse_key(entry).scopes == {KeyScope.READ, KeyScope.APPEND}
     assert serve("--new-key", "read").stdout != serve("--new-key", "read").stdout
 
 
 def test_new_key_with_unknown_scope_exits_with_code_2() -> None:
-    wrong = serve("--new-key", "everything")
-    assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
+    for scopes, named in (("everything", "append+read"), ("read+write", "append+erase")):
+        wrong = serve("--new-key", scopes)
+        assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
+        assert named in wrong.stderr
 
 
 def test_help_names_every_setting_without_utf8_locale() -> None:
@@ -48,7 +50,7 @@ def test_help_names_every_setting_without_utf8_locale() -> None:
     for name in Settings.model_fields:
         assert f"RECBLR_{name.upper()}\n" in done.stdout
     assert settings_help() in done.stdout
-    assert "recblr-service[gpu]" in done.stdout
+    assert "needs the extra gpu" in done.stdout
     assert "--precompile" in done.stdout
 
 

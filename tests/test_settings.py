@@ -144,6 +144,12 @@ def test_wrong_value_is_refused_in_one_sentence_without_secrets(
     assert KEYS not in sentence
 
 
+def test_retired_scope_is_refused_with_its_successors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECBLR_API_KEYS", f"{KEYS},read+write:sha256:{'0' * 64}")
+    with pytest.raises(SettingsError, match=r"^RECBLR_API_KEYS: the scope write .*append\+read.*append\+erase.*\.$"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [

@@ -1,31 +1,41 @@
-"""Scope of each route.
+"""Scopes of each route.
 
-A route declares its scope; the auth middleware looks it up before routing (decision 0019).
+A route declares the scopes that it needs; the auth middleware looks them up before routing (decision 0019).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
+from urllib.parse import parse_qsl
 
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from service.api_keys import KeyScope
 
-SCOPE_EXTENSION = "x-scope"  # extension of an operation in the OpenAPI document
+SCOPE_EXTENSION = "x-scope"  # extension of an operation in the OpenAPI document: "none", or scopes joined by +
+QUERY_SCOPES_EXTENSION = "x-scope-with-query"  # scope that a query parameter needs in addition, by parameter
 _NO_SCOPE = "none"
 _GROUP_NAME = re.compile(r"\(\?P<\w+>")
-_ONE_SCOPE = {scope: frozenset((scope,)) for scope in KeyScope}
-_ANY_SCOPE = frozenset(KeyScope)
+_ADMIN = frozenset((KeyScope.ADMIN,))
 
 OPEN: dict[str, Any] = {SCOPE_EXTENSION: _NO_SCOPE}
 
 
-def needs(scope: KeyScope) -> dict[str, Any]:
-    """Build a route's `openapi_extra` that demands a key with `scope`."""
-    return {SCOPE_EXTENSION: scope.value}
+def needs(*scopes: KeyScope, with_query: Mapping[str, KeyScope] | None = None) -> dict[str, Any]:
+    """Build a route's `openapi_extra` that demands a key with all of `scopes`.
+
+    Args:
+        scopes: Scopes that every request needs.
+        with_query: Further scopes of requests with a query parameter, by the parameter's name.
+    """
+    extra: dict[str, Any] = {SCOPE_EXTENSION: "+".join(scopes)}
+    if with_query:
+        extra[QUERY_SCOPES_EXTENSION] = {name: scope.value for name, scope in with_query.items()}
+    return extra
 
 
 def security_requirements(operation: dict[str, Any]) -> list[dict[str, list[str]]]:
@@ -33,11 +43,25 @@ def security_requirements(operation: dict[str, Any]) -> list[dict[str, list[str]
 
     The empty requirement means that no key is needed on a server without keys.
     """
-    scope = operation[SCOPE_EXTENSION]
-    if scope == _NO_SCOPE:
+    declared = operation[SCOPE_EXTENSION]
+    if declared == _NO_SCOPE:
         return []
-    with_key = [{"bearer": [scope]}, {"api_key": [scope]}]
-    return with_key if scope == KeyScope.ADMIN else [*with_key, {}]
+    scopes = declared.split("+")
+    with_key = [{"bearer": scopes}, {"api_key": scopes}]
+    return with_key if KeyScope.ADMIN in scopes else [*with_key, {}]
+
+
+class _Declared:
+    """Declared scopes of one route; None if it needs no key."""
+
+    def __init__(self, path: str, extra: Mapping[str, Any]) -> None:
+        if SCOPE_EXTENSION not in extra:
+            raise TypeError(f"the route {path} declares no scope")
+        text = extra[SCOPE_EXTENSION]
+        self.scopes = None if text == _NO_SCOPE else frozenset(KeyScope(name) for name in text.split("+"))
+        self.by_query = {
+            name: frozenset((KeyScope(scope),)) for name, scope in extra.get(QUERY_SCOPES_EXTENSION, {}).items()
+        }
 
 
 class RouteScopes:
@@ -48,31 +72,48 @@ class RouteScopes:
     """
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
-        by_method: dict[str, list[tuple[str, KeyScope | None]]] = {}
+        by_method: dict[str, list[tuple[str, _Declared]]] = {}
         for route in routes:
             if not isinstance(route, APIRoute):
                 raise TypeError(f"{route} cannot declare a scope")
-            declared = (route.openapi_extra or {}).get(SCOPE_EXTENSION)
-            if declared is None:
-                raise TypeError(f"the route {route.path} declares no scope")
-            scope = None if declared == _NO_SCOPE else KeyScope(declared)
+            declared = _Declared(route.path, route.openapi_extra or {})
             # The router's own pattern, so that both match alike. A group name may occur only once per pattern.
             pattern = _GROUP_NAME.sub("(?:", route.path_regex.pattern)
             for method in route.methods or ():
-                by_method.setdefault(method, []).append((pattern, scope))
+                by_method.setdefault(method, []).append((pattern, declared))
         self._patterns = {
             method: re.compile("|".join(f"({pattern})" for pattern, _ in entries))
             for method, entries in by_method.items()
         }
-        self._scopes = {method: tuple(scope for _, scope in entries) for method, entries in by_method.items()}
+        self._declared = {method: tuple(each for _, each in entries) for method, entries in by_method.items()}
 
-    def accepted(self, method: str, path: str) -> frozenset[KeyScope] | None:
-        """Return the scopes that suffice; None if no key is needed."""
+    def needed(self, method: str, path: str, query_string: bytes) -> frozenset[KeyScope] | None:
+        """Return all scopes that a request needs; None without a key.
+
+        An empty set means that a key of any scope suffices.
+        """
+        if method == "HEAD":
+            method = "GET"  # the same answer without its body
         pattern = self._patterns.get(method)
         match = pattern.match(path) if pattern is not None else None
         if match is not None and match.lastindex is not None:
-            scope = self._scopes[method][match.lastindex - 1]
-            return None if scope is None else _ONE_SCOPE[scope]
+            declared = self._declared[method][match.lastindex - 1]
+            if declared.scopes is None or not declared.by_query or not query_string:
+                return declared.scopes
+            names = _parameter_names(query_string)
+            return declared.scopes.union(*(scope for name, scope in declared.by_query.items() if name in names))
         if path.startswith("/v1/admin/"):
-            return _ONE_SCOPE[KeyScope.ADMIN]
-        return _ANY_SCOPE if path.startswith("/v1/") or path == "/metrics" else None
+            return _ADMIN
+        return frozenset() if path.startswith("/v1/") or path == "/metrics" else None
+
+
+def _parameter_names(query_string: bytes) -> frozenset[str]:
+    # Parsed as the framework and the fast path parse it, so that no spelling of a parameter escapes its scope.
+    return _short_names(query_string) if len(query_string) <= 256 else _names(query_string)
+
+
+def _names(query_string: bytes) -> frozenset[str]:
+    return frozenset(name for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
+
+
+_short_names = lru_cache(maxsize=256)(_names)  # clients repeat a few query strings

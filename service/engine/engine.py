@@ -27,6 +27,7 @@ class BundleEngine:
         self._bundle = replace(bundle, weights={})
         self._recurrence, self._search = recurrence, search
         self._codec, self._layout = recurrence.codec, recurrence.codec.layout
+        self._cold_state_bytes = self._layout.float_bytes  # size of a state without rows
         self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
         # A model without a start token orders items by popularity before a user's first item.
         self._popularity = np.array([item.popularity for item in bundle.items], np.float32)
@@ -85,11 +86,10 @@ class BundleEngine:
         return [row for item in items if (row := known.get(item))]
 
     def _is_cold(self, state: bytes) -> bool:
-        return len(state) == self._layout.float_bytes
+        return len(state) == self._cold_state_bytes
 
     def _damaged(self, data: bytes) -> StateDamagedError:
-        size = self._layout.float_bytes
-        return StateDamagedError(f"{len(data)} bytes are not a state of {size} bytes and rows")
+        return StateDamagedError(f"{len(data)} bytes are not a state of {self._cold_state_bytes} bytes and rows")
 
     def _evaluate(
         self,

@@ -135,7 +135,8 @@ class BundleLoader:
             from service.engine.cuda.cuda_engine import CudaEngine, missing
         except ImportError:
             raise DeviceRefusedError(
-                "RECBLR_DEVICE: cuda (an NVIDIA GPU) needs PyTorch: install recblr-service[gpu], or set it to cpu."
+                "RECBLR_DEVICE: cuda (an NVIDIA GPU) needs PyTorch: install the extra gpu "
+                "(pip install -e '.[gpu]' in a clone), or set it to cpu."
             ) from None
         if reason := missing():
             raise DeviceRefusedError(f"RECBLR_DEVICE: {reason}, or set it to cpu.")

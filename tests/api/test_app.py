@@ -44,8 +44,11 @@ def test_openapi_lists_every_operation_with_scope_and_errors(harness: AppHarness
             scope = operation["x-scope"]
             assert (scope == "none") == (path in ("/healthz", "/readyz"))
             assert (scope == "admin") == path.startswith("/v1/admin/")
-            named = [] if scope == "none" else [{"bearer": [scope]}, {"api_key": [scope]}]
-            assert operation["security"] == ([*named, {}] if scope in ("read", "write") else named)
+            scopes = scope.split("+")
+            named = [] if scope == "none" else [{"bearer": scopes}, {"api_key": scopes}]
+            assert operation["security"] == (named if scope in ("none", "admin") else [*named, {}])
+    assert schema["paths"]["/v1/events"]["post"]["x-scope-with-query"] == {"k": "read"}
+    assert schema["paths"]["/v1/users/{user_id}/merge"]["post"]["x-scope"] == "append+erase"
 
 
 def test_docs_page_is_served(harness: AppHarness) -> None:

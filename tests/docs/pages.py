@@ -1,4 +1,4 @@
-"""Code blocks of the documentation, and a shell that runs those of one page one after the other.
+"""Code blocks of the documentation, and a shell that runs them.
 
 A block that begins with ```sh is run, unless the line before it says `<!-- not run: REASON -->`. After
 `<!-- run in the background until URL answers -->` it is started, and the page goes on when the URL answers. A ```json
@@ -56,7 +56,7 @@ def blocks_of(page: Path) -> list[Block]:
 
 
 def run_page(page: Path, folder: Path, port: int, environment: dict[str, str]) -> list[tuple[Block, str]]:
-    """Run a page's commands in `folder` in one shell; each block with what it has printed.
+    """Run a page's commands in `folder`, all in one shell.
 
     The pages speak of port 8000; it may be taken, so `port` replaces it.
     """
@@ -91,7 +91,7 @@ def _script_of(block: Block) -> str:
 
 
 def shape(value: Any) -> Any:
-    """A JSON value's structure: names, and the types of values; a list has the shape of its first entry."""
+    """Reduce a JSON value to names and types."""
     if isinstance(value, dict):
         return {name: shape(inner) for name, inner in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Every command of README and docs/ does what the page says, in a copy of the checkout."""
+"""Commands of README and docs/ do what the pages say."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.servers import free_port
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what git tracks, with the environment that the tests run in as its `.venv`."""
+    """A copy of what git tracks, with this environment as its `.venv`."""
     copy = tmp_path / "checkout"
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, tracked.split("\0")):

@@ -1,4 +1,7 @@
-"""Engines of every kind over small random models, and the plain float64 network beside them."""
+"""Engines of every kind over small random models.
+
+Each comes with the float64 network that it must agree with.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ DEMO = Path(__file__).parents[2] / "bundles" / "ml-1m-demo"
 
 @dataclass(frozen=True)
 class EngineHarness:
-    """An engine and the torch network in float64 that it must agree with."""
+    """An engine, and the float64 network that it must agree with."""
 
     bundle: Bundle
     engine: Engine
@@ -50,7 +53,7 @@ Kind = Literal["cpu", "torch", "cuda"]
 
 
 def engine_of(kind: Kind, bundle: Bundle, seen_limit: int = 1000) -> Engine:
-    """The compiled engine, or the torch engine on the CPU or on a GPU."""
+    """The CPU engine, or the CUDA engine on a CPU or GPU."""
     if kind == "cpu":
         return CpuEngine(bundle, seen_limit)
     return CudaEngine(bundle, seen_limit, "cuda" if kind == "cuda" else "cpu")
@@ -65,7 +68,7 @@ def build(kind: Kind, bundle: Bundle, seen_limit: int = 1000) -> EngineHarness:
 def run(
     engine: Engine, items: tuple[str, ...], ask: TopK | RankCandidates | None = None, state: bytes | None = None
 ) -> EngineResult:
-    """One turn, which must not be refused."""
+    """Run one request, which must succeed."""
     (result,) = engine.run([EngineRequest(state, items, ask)])
     assert isinstance(result, EngineResult), result
     return result

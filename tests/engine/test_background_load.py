@@ -1,4 +1,4 @@
-"""Work beside the requests gives way to them, and leaves the process as it found it."""
+"""Background work has low priority and leaves the process unchanged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def niceness() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) if sys.platform == "linux" else 10
 
 
-async def test_it_gives_way_and_nothing_of_that_stays() -> None:
+async def test_priority_and_collector_are_changed_during_the_work_only() -> None:
     ours, thresholds = niceness(), gc.get_threshold()
     inside = await run_in_background(lambda: (niceness(), gc.get_threshold()[2] > 1_000_000))
     assert inside == (10, True)
@@ -28,7 +28,7 @@ async def test_it_gives_way_and_nothing_of_that_stays() -> None:
     gc.unfreeze()
 
 
-async def test_what_it_raises_reaches_the_caller_and_undoes_as_much() -> None:
+async def test_error_of_the_work_is_raised_and_collector_is_restored() -> None:
     gc.collect()  # which sets run_in_background by itself, from Python 3.12 on, what never dies
     thresholds, frozen = gc.get_threshold(), gc.get_freeze_count()
     with pytest.raises(ZeroDivisionError):
@@ -37,7 +37,7 @@ async def test_what_it_raises_reaches_the_caller_and_undoes_as_much() -> None:
     assert gc.get_freeze_count() == frozen  # it has made nothing that stays
 
 
-async def test_what_stays_is_frozen_and_the_garbage_of_that_time_is_not() -> None:
+async def test_result_is_frozen_and_concurrent_garbage_is_collected() -> None:
     class Node:
         """One of a cycle, which no reference count frees."""
 
@@ -59,7 +59,7 @@ async def test_what_stays_is_frozen_and_the_garbage_of_that_time_is_not() -> Non
     gc.unfreeze()
 
 
-async def test_one_at_a_time_and_the_event_loop_goes_on() -> None:
+async def test_one_work_runs_at_a_time_beside_the_event_loop() -> None:
     running, most, ticks = 0, 0, 0
     go = threading.Event()
 

@@ -1,4 +1,4 @@
-"""Machine code is compiled once, kept between starts, and complete when the engine is warm."""
+"""Compilation of kernels: cached between starts, complete after warm-up."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def start(bundle: Path, cache: Path, large: int) -> dict[str, list[int]]:
     return found
 
 
-def test_the_second_start_compiles_nothing(tmp_path: Path) -> None:
+def test_second_start_compiles_nothing(tmp_path: Path) -> None:
     write_bundle(tmp_path / "v1", bundle_of(ModelConfig(items=60, dim=8)))
     write_bundle(tmp_path / "v2", bundle_of(ModelConfig(items=90, dim=20, expansion=1, layers=3, start_token=False)))
     first = start(tmp_path / "v1", tmp_path / "cache", large=1)
@@ -62,7 +62,7 @@ def test_the_second_start_compiles_nothing(tmp_path: Path) -> None:
         assert all((hits, built) == (1, 0) for hits, built in again.values()), again
 
 
-def test_without_a_writable_folder_the_kernel_is_compiled_anew(
+def test_kernel_is_compiled_without_cache_if_no_folder_is_writable(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     original = numba.njit
@@ -82,3 +82,45 @@ def test_without_a_writable_folder_the_kernel_is_compiled_anew(
     with caplog.at_level(logging.WARNING):
         jit.log_compilation(12.3, jit.compilations())
     assert "NUMBA_CACHE_DIR" in caplog.text
+
+
+CALLER = """
+from kernels.callee import increment
+from service.engine.jit import kernel
+
+@kernel
+def caller(value):
+    return increment(value)
+"""
+CALLEE = """
+from service.engine.jit import kernel
+
+@kernel
+def increment(value):
+    return value + {step}
+"""
+CALL = """
+import json
+from kernels.caller import caller
+from service.engine.jit import statistics
+print(json.dumps([caller(1), statistics()["caller"]]))
+"""
+
+
+def test_kernel_is_recompiled_if_another_file_of_its_folder_changes(tmp_path: Path) -> None:
+    folder = tmp_path / "kernels"
+    folder.mkdir()
+    (folder / "caller.py").write_text(CALLER)
+    environment = {"NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
+
+    def result_and_statistics() -> list[Any]:
+        ran = run_python("-c", CALL, environment=environment)
+        assert ran.returncode == 0, ran.stderr
+        found: list[Any] = json.loads(ran.stdout)
+        return found
+
+    (folder / "callee.py").write_text(CALLEE.format(step=1))
+    assert result_and_statistics() == [2, [0, 1]]
+    assert result_and_statistics() == [2, [1, 0]]
+    (folder / "callee.py").write_text(CALLEE.format(step=20))
+    assert result_and_statistics() == [21, [0, 1]]

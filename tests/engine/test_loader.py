@@ -1,4 +1,4 @@
-"""Where engines come from, and what no engine comes from."""
+"""Loader of bundles: versions, refusals, and what a reload reads."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from service.core.errors import BundleRefusedError, ModelVersionNotFound
 from service.core.ports import Engine
 from service.engine import BundleLoader
 from tests.model.builders import bundle_of
+from tests.model.bundle.opened_files import opened_files
 
 CONFIG = ModelConfig(items=6, dim=4, layers=1)
 pytestmark = pytest.mark.anyio
@@ -43,58 +44,72 @@ def damage(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(data)
 
 
-async def test_bundles_are_in_order_of_their_creation(root: Path) -> None:
+async def test_versions_are_listed_in_order_of_creation(root: Path) -> None:
     published = await BundleLoader(root, 100).published()
     assert [bundle.version for bundle in published] == ["old", "between", "newest"]
     assert published == sorted(published, key=lambda bundle: bundle.order)
 
 
-async def test_a_single_bundle_may_be_named(root: Path) -> None:
+async def test_path_may_be_a_single_bundle(root: Path) -> None:
     folder = BundleLoader(root / "old", 100)
     assert [bundle.version for bundle in await folder.published()] == ["old"]
     assert (await folder.load("old")).version == "old"
 
 
-async def test_a_loaded_bundle_answers(root: Path) -> None:
+async def test_loaded_engine_answers(root: Path) -> None:
     engine = await BundleLoader(root, 100).load("between")
     assert engine.version == "between"
     (answer,) = engine.run([EngineRequest(None, ("i1",), TopK(3, exclude_seen=True))])
     assert not isinstance(answer, Exception)
 
 
-async def test_an_engine_that_nobody_holds_is_freed_at_once(root: Path) -> None:
-    """Also from among what the start has frozen: nothing in it refers to itself."""
+async def test_reload_reads_each_manifest_once(root: Path) -> None:
+    loader = BundleLoader(root, 100)
+    await loader.load("old")
+    publish(root, "brand-new", "2026-04-01")
+    with opened_files(MANIFEST) as opened:
+        version = (await loader.published())[-1].version
+        assert (await loader.load(version)).version == "brand-new"
+    assert [path.parent.name for path in opened] == ["brand-new"]
+    with opened_files(MANIFEST) as opened:
+        first = BundleLoader(root, 100)
+        await first.load((await first.published())[-1].version)
+    assert sorted(path.parent.name for path in opened) == ["between", "brand-new", "newest", "old"]
+
+
+async def test_unreferenced_engine_is_freed_at_once(root: Path) -> None:
+    """Also after gc.freeze, because the engine has no reference cycle."""
     engine = await BundleLoader(root, 100).load("old")
     gc.freeze()
     alive = [weakref.ref(engine), weakref.ref(engine._recurrence), weakref.ref(engine._search)]  # type: ignore[attr-defined]
     gc.disable()
     try:
         del engine
-        await asyncio.sleep(0.05)  # until the event loop has let go of it
+        await asyncio.sleep(0.05)  # until the event loop has released it
         assert [each() for each in alive] == [None] * 3
     finally:
         gc.enable()
         gc.unfreeze()
 
 
-async def test_a_version_that_is_not_there_is_not_found(root: Path) -> None:
+async def test_unknown_version_is_not_found(root: Path) -> None:
     for version in ("absent", "../old", ""):
         with pytest.raises(ModelVersionNotFound):
             await BundleLoader(root, 100).load(version)
 
 
-async def test_a_damaged_bundle_is_refused_in_one_line(root: Path) -> None:
+async def test_damaged_bundle_is_refused_in_one_line(root: Path) -> None:
     damage(root / "old")
     with pytest.raises(BundleRefusedError, match="is damaged") as refused:
         await BundleLoader(root, 100).load("old")
     assert len(str(refused.value).splitlines()) == 1
-    # Clients hear which bundle, the log also where it lies.
+    # Clients see the bundle's name, the log also its path.
     assert str(refused.value).startswith("old/weights.safetensors is damaged")
     assert refused.value.for_log.startswith(f"{root}/old/weights.safetensors is damaged")
 
 
 class Raising(BundleLoader):
-    """No engine is made of what it has read."""
+    """Loader whose engines cannot be created."""
 
     def __init__(self, root: Path, error: Exception) -> None:
         super().__init__(root, 100)
@@ -113,26 +128,26 @@ class Raising(BundleLoader):
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
-async def test_a_bundle_for_which_there_is_no_memory_is_refused_in_one_line(root: Path, error: Exception) -> None:
+async def test_lack_of_memory_is_refused_in_one_line(root: Path, error: Exception) -> None:
     with pytest.raises(BundleRefusedError, match="memory") as refused:
         await Raising(root, error).load("old")
     assert len(str(refused.value).splitlines()) == 1
-    assert refused.value.__context__ is None  # which would keep what was loaded by then
+    assert refused.value.__context__ is None  # a context would keep what was loaded by then
 
 
-async def test_another_fault_of_a_load_is_no_refusal(root: Path) -> None:
+async def test_other_errors_of_a_load_are_raised(root: Path) -> None:
     with pytest.raises(RuntimeError, match="a fault"):
         await Raising(root, RuntimeError("a fault")).load("old")
 
 
-async def test_a_folder_that_went_away_is_refused(root: Path) -> None:
+async def test_removed_folder_is_refused(root: Path) -> None:
     folder = BundleLoader(root, 100)
     shutil.rmtree(root)
     with pytest.raises(BundleRefusedError):
         await folder.load("old")
 
 
-async def test_what_is_published_or_still_being_copied_is_a_change(root: Path) -> None:
+async def test_added_growing_and_removed_bundles_are_changes(root: Path) -> None:
     folder = BundleLoader(root, 100)
     assert await folder.changed()
     assert not await folder.changed()
@@ -146,7 +161,7 @@ async def test_what_is_published_or_still_being_copied_is_a_change(root: Path) -
     assert not await folder.changed()
 
 
-async def test_a_link_to_one_bundle_that_is_led_to_another_is_a_change(root: Path) -> None:
+async def test_link_to_another_bundle_is_a_change(root: Path) -> None:
     (root / "current").symlink_to(root / "old")
     folder = BundleLoader(root / "current", 100)
     await folder.changed()
@@ -156,8 +171,8 @@ async def test_a_link_to_one_bundle_that_is_led_to_another_is_a_change(root: Pat
     assert [bundle.version for bundle in await folder.published()] == ["newest"]
 
 
-async def test_a_metric_that_is_no_number_is_refused(root: Path) -> None:
-    """JSON has no NaN, so /v1/model could not say it."""
+async def test_metric_that_is_not_a_number_is_refused(root: Path) -> None:
+    """JSON has no NaN, so /v1/model could not return it."""
     manifest = json.loads((root / "old" / MANIFEST).read_bytes())
     (root / "old" / MANIFEST).write_text(json.dumps(manifest | {"metrics": {"ndcg@10": float("nan")}}))
     with pytest.raises(BundleRefusedError):
@@ -165,7 +180,7 @@ async def test_a_metric_that_is_no_number_is_refused(root: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["absent", "empty", "damaged", "no items", "file"])
-async def test_nothing_is_loaded_where_no_good_bundle_is(tmp_path: Path, kind: str) -> None:
+async def test_load_without_a_valid_bundle_is_refused(tmp_path: Path, kind: str) -> None:
     root = tmp_path / "models"
     if kind == "empty":
         root.mkdir()

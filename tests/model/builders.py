@@ -22,7 +22,10 @@ CONFIGS = {
 
 
 def random_weights(config: ModelConfig, seed: int = 0) -> Arrays:
-    """Weights with every part at work: norms not one, biases and initial state not zero, a from 0.3 to 0.9997."""
+    """Random weights in which no part is trivial.
+
+    Norms are not one, biases and initial state not zero, and a is between 0.3 and 0.9997.
+    """
     rng = np.random.default_rng(seed)
     weights = {}
     for name, shape in parameter_shapes(config).items():
@@ -47,7 +50,10 @@ def network_of(config: ModelConfig, weights: Arrays) -> RecBLR:
 
 
 def bundle_of(config: ModelConfig, seed: int = 0, version: str = "v1", created: str = "2026-01-01") -> Bundle:
-    """A bundle of random weights; the item of row r is named `i{r}`, popularity falls and rises over the rows."""
+    """Bundle of random weights; the item of row r is `i{r}`.
+
+    Popularity falls and rises over the rows.
+    """
     items = [
         Item(f"i{row}", 7 * row % 11, f"Title {row}" if row % 2 else None, ("a", "b") if row % 3 else ())
         for row in range(1, config.items + 1)

@@ -1,4 +1,4 @@
-"""RecBLR once more, written from the equations of the paper: NumPy, float64, one user, one event after the other.
+"""RecBLR from the equations of the paper, in NumPy and float64.
 
 It shares no code with `model/`, so that a mistake there cannot hide here.
 """
@@ -22,7 +22,7 @@ class Plain:
         self._taps = taps
 
     def run(self, items: Sequence[int], state: NDArray[np.floating] | None = None) -> tuple[F64, F64]:
-        """Outputs (T, D) after each item, and the state (L, K, H) after the last."""
+        """Outputs (T, D) and the last state (L, K, H)."""
         before = self._weights["initial_state"] if state is None else state
         state = np.array(before, np.float64)
         width = self._weights["item_embedding.weight"].shape[1]
@@ -39,7 +39,7 @@ class Plain:
         return self._weights["item_embedding.weight"] @ output
 
     def _layer(self, w: Mapping[str, F64], u: F64, state: F64) -> F64:
-        """One layer's output (D,); `state` (K, H) is brought forward in place."""
+        """One layer's output (D,); `state` (K, H) is advanced in place."""
         K = self._taps
         x, z = np.split(w["behavior_modeling.input.weight"] @ u, 2)
         convolved = w["behavior_modeling.conv1d.bias"].copy()

@@ -1,4 +1,4 @@
-"""The rebuild of many states against one history at a time."""
+"""Replay of many histories against one history at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_each_state_is_that_of_its_own_history(start_token: bool) -> None:
         torch.testing.assert_close(outputs[n], output[0], rtol=1e-9, atol=1e-12)
 
 
-def test_histories_that_continue_states_equal_whole_ones() -> None:
+def test_continued_histories_equal_whole_ones() -> None:
     network = RecBLR(ModelConfig(items=30, dim=8, start_token=True)).double().eval()
     generator = np.random.default_rng(5)
     cuts = [(3, 9), (1, 1), (20, 0), (0, 7), (40, 33)]

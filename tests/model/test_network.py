@@ -1,4 +1,4 @@
-"""The network against the equations: forward, step, and state as an argument and a result."""
+"""Network: forward and step against the equations of the paper."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _with_state(pair: tuple[Tensor, Tensor], state: Tensor | None = None) -> tup
 
 @torch.no_grad()
 @pytest.mark.parametrize("length", [1, 2, 5, 37, 257, 513])
-def test_steps_one_by_one_agree_with_the_equations_and_with_forward(config: ModelConfig, length: int) -> None:
+def test_single_steps_agree_with_the_equations_and_with_forward(config: ModelConfig, length: int) -> None:
     network, plain, _ = build(config)
     (history,) = histories(config, [length], seed=length)
     state = network.begin(1)
@@ -75,7 +75,7 @@ def test_steps_one_by_one_agree_with_the_equations_and_with_forward(config: Mode
 
 @torch.no_grad()
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 11, 36])
-def test_a_history_in_two_parts_equals_the_whole(config: ModelConfig, cut: int) -> None:
+def test_history_in_two_parts_equals_the_whole(config: ModelConfig, cut: int) -> None:
     network, _, _ = build(config)
     items = torch.tensor(histories(config, [36, 36], seed=cut))
     whole, whole_state = network(items)
@@ -86,7 +86,7 @@ def test_a_history_in_two_parts_equals_the_whole(config: ModelConfig, cut: int) 
 
 
 @torch.no_grad()
-def test_ragged_parts_carry_each_users_own_state(config: ModelConfig) -> None:
+def test_ragged_parts_continue_each_users_state(config: ModelConfig) -> None:
     network, plain, _ = build(config)
     each = histories(config, [9, 20, 31], seed=3)
     cuts = [1, 4, 30]
@@ -97,8 +97,8 @@ def test_ragged_parts_carry_each_users_own_state(config: ModelConfig) -> None:
 
 
 @torch.no_grad()
-def test_histories_that_share_a_row_do_not_see_each_other(config: ModelConfig) -> None:
-    """Each `starts` begins from a zero state: the conv's reach, the recurrence, and the state at the end."""
+def test_histories_in_one_row_are_independent(config: ModelConfig) -> None:
+    """Convolution, recurrence and last state restart from zero at `starts`."""
     network, _, _ = build(config)
     lengths = [4, 1, 2, 11, 3]
     parts = [torch.tensor([items]) for items in histories(config, lengths, seed=7)]
@@ -111,7 +111,7 @@ def test_histories_that_share_a_row_do_not_see_each_other(config: ModelConfig) -
 
 
 @torch.no_grad()
-def test_what_stands_in_the_padding_does_not_matter(config: ModelConfig) -> None:
+def test_padding_does_not_change_results(config: ModelConfig) -> None:
     network, _, _ = build(config)
     each = histories(config, [1, 3, 17, 40], seed=4)
     results = [network(*_with_state(padded(each, fill))) for fill in (0, 1, config.items)]
@@ -122,7 +122,7 @@ def test_what_stands_in_the_padding_does_not_matter(config: ModelConfig) -> None
 
 
 @torch.no_grad()
-def test_a_history_of_no_items_leaves_its_state_as_it_is(config: ModelConfig) -> None:
+def test_empty_history_keeps_its_state(config: ModelConfig) -> None:
     network, _, weights = build(config)
     carried = torch.from_numpy(random_weights(config, seed=9)["initial_state"])[None].expand(2, -1, -1, -1)
     items = torch.ones(2, 6, dtype=torch.long)
@@ -134,7 +134,7 @@ def test_a_history_of_no_items_leaves_its_state_as_it_is(config: ModelConfig) ->
 
 
 @torch.no_grad()
-def test_later_items_do_not_reach_earlier_outputs(config: ModelConfig) -> None:
+def test_later_items_do_not_change_earlier_outputs(config: ModelConfig) -> None:
     network, _, _ = build(config)
     items = torch.tensor(histories(config, [25], seed=6))
     changed = items.clone()
@@ -142,18 +142,10 @@ def test_later_items_do_not_reach_earlier_outputs(config: ModelConfig) -> None:
     assert torch.equal(network(items)[0][:, :12], network(changed)[0][:, :12])
 
 
-def test_the_default_state_has_4096_bytes_and_a_spans_what_the_paper_says() -> None:
+def test_default_state_size_and_initial_decay_match_the_paper() -> None:
     network = RecBLR(ModelConfig(items=10))
     assert network.begin(1).numel() * 4 == 4096
     for layer in network.recurrent_layers:
         a = torch.exp(-torch.nn.functional.softplus(layer.behavior_modeling.Lambda.detach()))
         assert (float(a.min()), float(a.max())) == pytest.approx((0.9, 0.999), abs=1e-5)
     assert float(network.item_embedding.weight.detach().std()) == pytest.approx(0.02, rel=0.2)
-
-
-@pytest.mark.parametrize(
-    "entry", [{"items": 0}, {"items": True}, {"conv_width": 1}, {"dim": 1.5}, {"start_token": 1}]
-)
-def test_a_config_that_no_network_can_have_is_refused(entry: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=f"config.{next(iter(entry))} must be"):
-        ModelConfig.from_dict({"items": 5} | entry)

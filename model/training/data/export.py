@@ -3,7 +3,7 @@
 A second run adds only what is new.
 
     export.json                   source of the export, and each shard's count of deletions when it was last read
-    shard-07-000001.parquet       events in order of arrival: user_id, item_id, timestamp, sequence, event_id
+    shard-07-000001.parquet       events in order of arrival: the fields of a `LoggedEvent`
 
 The metadata of a part holds the position of its last event in the log. A part grows by being replaced atomically, so
 events and position change together: a killed export resumes without duplicates, and the folder can be read at any

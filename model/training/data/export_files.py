@@ -28,6 +28,7 @@ _SCHEMA = pa.schema(
         ("timestamp", pa.float64()),
         ("sequence", pa.int64()),
         ("event_id", pa.string()),
+        ("arrived", pa.float64()),  # null in parts of before there was this column
     ]
 )
 

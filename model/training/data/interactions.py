@@ -19,6 +19,7 @@ from model.training.data.data_size import DataSize
 from model.training.data.disk_arrays import allocate
 from model.training.data.history_builder import HistoryBuilder, user_blocks
 from model.training.data.readers import describe_read_error, read_chunks, wider_timestamp_type
+from model.training.data.unix_times import newest_unix_time
 from model.training.errors import DataError
 
 _COUNTED_EVENTS = 1 << 22  # at a time
@@ -33,12 +34,14 @@ class Interactions:
         offsets: (U + 1,) int64; user u's events are rows[offsets[u]:offsets[u + 1]].
         item_ids: V ids; row r belongs to item_ids[r - 1].
         user_ids: U ids.
+        newest_time: newest timestamp of a file of events, Unix seconds; None if the events have none.
     """
 
     rows: NDArray[np.int32]
     offsets: NDArray[np.int64]
     item_ids: Sequence[str]
     user_ids: Sequence[str]
+    newest_time: float | None = None
 
     @property
     def size(self) -> DataSize:
@@ -112,9 +115,13 @@ def read_interactions(path: Path, item_ids: Sequence[str] | None = None) -> Inte
 
 def _collect(path: Path, item_ids: Sequence[str] | None, timestamp_type: pa.DataType | None) -> Interactions:
     builder = HistoryBuilder(item_ids)
+    newest_times: list[float] = []
     for chunk in read_chunks(path, timestamp_type):
         builder.add(chunk.users, chunk.items, chunk.order)
+        if chunk.order is not None and len(chunk.order) and not path.is_dir():  # an export has sequences there
+            newest_times.append(newest_unix_time(chunk.order))
     if not builder.events:
         raise DataError(f"{path} holds no events")
     histories = builder.build()
-    return Interactions(histories.rows, histories.offsets, histories.item_ids, histories.user_ids)
+    newest_time = max(newest_times, default=None)
+    return Interactions(histories.rows, histories.offsets, histories.item_ids, histories.user_ids, newest_time)

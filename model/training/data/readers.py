@@ -25,7 +25,7 @@ _CSV_BLOCK_BYTES = 1 << 20  # Arrow reads some 30 blocks ahead
 _PARQUET_BUFFER_BYTES = 1 << 20
 _MAX_ERROR_CHARACTERS = 300
 _ID_COLUMNS = ("user_id", "item_id")
-_TIMESTAMP, _SEQUENCE = "timestamp", "sequence"
+_TIMESTAMP, _SEQUENCE, _ARRIVED = "timestamp", "sequence", "arrived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Chunk:
         users: (n,) user ids, never null.
         items: (n,) item ids, never null.
         order: (n,) int64 or float64, numbers that order a user's events; None if the events are in order.
-        times: (n,) float64, Unix seconds; only from `read_export` with times.
+        times: (n,) float64, Unix seconds, see `_event_times`; only from `read_export` with times.
     """
 
     users: pa.StringArray
@@ -144,12 +144,26 @@ def _read_parquet(path: Path, order: str, with_times: bool = False) -> Iterator[
         names = file.schema_arrow.names
         _check_columns(path, names)
         order = order if order in names else _TIMESTAMP
-        columns = [name for name in (*_ID_COLUMNS, order) if name in names] + [_TIMESTAMP] * with_times
+        times = (_TIMESTAMP, _ARRIVED) if with_times else ()
+        columns = [name for name in (*_ID_COLUMNS, order, *times) if name in names]
         row_number = 1
         for batch in file.iter_batches(_CHUNK_ROWS, columns=columns):
             chunk = _chunk(path, batch, row_number, order)
-            yield replace(chunk, times=batch[_TIMESTAMP].to_numpy()) if with_times else chunk
+            yield replace(chunk, times=_event_times(batch)) if with_times else chunk
             row_number += len(batch)
+
+
+def _event_times(batch: pa.RecordBatch) -> NDArray[np.float64]:
+    """Return the timestamps, but none after the event's arrival.
+
+    Clients choose timestamps, and some of their clocks are wrong. Older parts of an export have no arrivals.
+    """
+    times: NDArray[np.float64] = batch[_TIMESTAMP].to_numpy()
+    if _ARRIVED not in batch.schema.names:
+        return times
+    arrived: NDArray[np.float64] = batch[_ARRIVED].to_numpy(zero_copy_only=False)
+    bounded: NDArray[np.float64] = np.fmin(times, arrived)  # a null is NaN, which fmin ignores
+    return bounded
 
 
 def _read_sequences(path: Path) -> Iterator[Chunk]:

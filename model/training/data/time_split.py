@@ -5,14 +5,21 @@ Models are trained on the older events and evaluated on the newer ones.
     time             |---------------- train ----------------|--- held out ---|
                                                              cut              newest event
 
-The time of an event is its timestamp, but never before the time of the previous event in the user's history: clients
-choose timestamps, while the order of a history is the order of arrival. The held-out events are therefore always the
-newest ones of a history.
+Clients choose timestamps, and clocks can be wrong. An event has two times here:
+
+    own time    its timestamp, but never after its arrival: an event of the year 9999 has the time of its arrival, and
+                imported history keeps its old timestamps. If that is still in the future, because the server's own
+                clock was wrong, the own time is unknown.
+    time        the newest own time so far in the user's history, whose order is that of arrival
+
+The cut is a time, so training has the beginning of each history. Held out are events with an own time after the cut
+and after all that the live model may have been fitted to.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +43,8 @@ class Timeline:
 
     Attributes:
         items: (N,) int32, index into `item_ids` of every event.
-        times: (N,) float64, Unix seconds, not decreasing within a history.
+        times: (N,) float64, Unix seconds, not decreasing within a history; -inf before any time is known.
+        own_times: (N,) float64, Unix seconds, in any order; -inf if unknown.
         offsets: (U + 1,) int64; user u's events are items[offsets[u]:offsets[u + 1]], oldest first.
         item_ids: V ids.
         user_ids: U ids.
@@ -44,6 +52,7 @@ class Timeline:
 
     items: NDArray[np.int32]
     times: NDArray[np.float64]
+    own_times: NDArray[np.float64]
     offsets: NDArray[np.int64]
     item_ids: Sequence[str]
     user_ids: Sequence[str]
@@ -92,14 +101,14 @@ class Timeline:
         return float(self.times[self.times < cut].max())
 
     def newest_after(self, time: float, max_events: int) -> NDArray[np.bool_]:
-        """Mark the newest events after `time`, about `max_events` at most.
+        """Mark the newest events by own time after `time`.
 
-        Returns (N,) bool.
+        About `max_events` at most. Returns (N,) bool.
         """
-        later = np.sort(self.times[self.times > time])
+        later = np.sort(self.own_times[self.own_times > time])
         if len(later) > max_events:
             time = max(time, float(np.nextafter(later[-max_events], -np.inf)))
-        result: NDArray[np.bool_] = self.times > time
+        result: NDArray[np.bool_] = self.own_times > time
         return result
 
 
@@ -163,8 +172,12 @@ def split_by_time(
     return TimeSplit(cut, train, trained_until, held_out)
 
 
-def read_timeline(folder: Path) -> Timeline:
+def read_timeline(folder: Path, now: float | None = None) -> Timeline:
     """Read the histories of an export, which may be larger than memory.
+
+    Args:
+        folder: folder of the export.
+        now: time of the export, Unix seconds; None for now. Later times are unknown.
 
     Raises:
         DataError: the folder cannot be read or holds no events.
@@ -178,13 +191,16 @@ def read_timeline(folder: Path) -> Timeline:
     if not builder.events:
         raise DataError("the log holds no events; there is nothing to train on")
     histories = builder.build()
-    items, times = histories.rows, histories.times
-    assert times is not None  # noqa: S101 - every chunk had times
+    items, own_times = histories.rows, histories.times
+    assert own_times is not None  # noqa: S101 - every chunk had times
     items -= 1
+    times = allocate(np.dtype(np.float64), len(own_times))
+    now = time.time() if now is None else now
     for users, events in user_blocks(histories.offsets):
         lengths = np.diff(histories.offsets[users.start : users.stop + 1])
-        times[events] = _running_maximum(times[events], np.repeat(np.arange(len(lengths)), lengths))
-    return Timeline(items, times, histories.offsets, histories.item_ids, histories.user_ids)
+        own_times[events] = np.where(own_times[events] > now, -math.inf, own_times[events])
+        times[events] = _running_maximum(own_times[events], np.repeat(np.arange(len(lengths)), lengths))
+    return Timeline(items, times, own_times, histories.offsets, histories.item_ids, histories.user_ids)
 
 
 def _running_maximum(times: NDArray[np.float64], users: NDArray[np.int64]) -> NDArray[np.float64]:

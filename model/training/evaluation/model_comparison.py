@@ -84,7 +84,7 @@ def compare(
         candidate: the new model.
         live: the model that is served, None if there is none.
         timeline: all events.
-        held_out: (N,) bool, the events to predict; in each history they must be the newest ones.
+        held_out: (N,) bool, the events to predict.
     """
     events = int(held_out.sum())
     if not events:
@@ -106,18 +106,23 @@ def evaluate_held_out(model: ComparedModel, timeline: Timeline, held_out: NDArra
     """
     row_of = {item_id: row for row, item_id in enumerate(model.item_ids, start=1)}
     rows = np.array([row_of.get(item_id, 0) for item_id in timeline.item_ids], np.int64)
-    held_out_of_user = np.add.reduceat(np.append(held_out, False), timeline.offsets[:-1], dtype=np.int64)
+    positions = np.flatnonzero(held_out)
+    users, first_of_user = np.unique(
+        np.searchsorted(timeline.offsets, positions, side="right") - 1, return_index=True
+    )
+    first = positions[first_of_user] - timeline.offsets[users]
     lengths = np.diff(timeline.offsets)
-    held_out_of_user[lengths == 0] = 0  # reduceat gives an empty history the next user's first value
-    users = np.flatnonzero(held_out_of_user)
     is_evaluated = np.zeros(len(lengths), bool)
     is_evaluated[users] = True
+    events = np.flatnonzero(np.repeat(is_evaluated, lengths))
     task = PredictionTask(
-        rows=rows[timeline.items[np.repeat(is_evaluated, lengths)]],
+        rows=rows[timeline.items[events]],
         offsets=np.concatenate([[0], np.cumsum(lengths[users])]),
-        first=lengths[users] - held_out_of_user[users],
+        first=first,
     )
-    ranks = rank_next_events(model.network, model.popularity, task)
+    # Every event from a history's first held-out one on gets a rank; those between that are not held out are dropped.
+    is_ranked = events >= np.repeat(timeline.offsets[users] + first, lengths[users])
+    ranks = rank_next_events(model.network, model.popularity, task)[held_out[events[is_ranked]]]
     return {
         "ndcg@10": ndcg(ranks, 10),
         "hr@10": hit_rate(ranks, 10),

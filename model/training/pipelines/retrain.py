@@ -6,9 +6,10 @@
     published refit   |----------------------- trained on --------------------|
 
 A bundle's manifest records the newest event that it was trained on (`last_timestamp`). The cut is never before that
-of the live model, so both models predict from the same history. The comparison measures the hyperparameters on
-today's data; the published model is a refit with the same hyperparameters. A live bundle without `last_timestamp` may
-have been trained on the events compared on, which favours it.
+of the live model, so both models predict from the same history, and no event decides that the live model may know. A
+live bundle without `last_timestamp` may know all events until it was created. Wrong clocks and imported history do
+not move the cut: see `time_split`. The comparison measures the hyperparameters on today's data; the published model
+is a refit with the same hyperparameters.
 """
 
 from __future__ import annotations
@@ -77,25 +78,77 @@ def retrain(job: RetrainJob) -> dict[str, Any]:
     exported = export_log(job.state_url, job.work / "export")
     timeline = read_timeline(job.work / "export")
     split = _split(job, timeline, live)
-    live_version = None if live is None else read_manifest(live).version
-    result: dict[str, Any] = {"published": False, "live_version": live_version, "log": asdict(exported)}
+    result: dict[str, Any] = {"published": False, "live_version": _version_of(live), "log": asdict(exported)}
     if live is not None and split.held_out_events < job.min_compared:
         return result | {"reason": _too_few_events(split, job), "compared_events": split.held_out_events}
     run = _prepare_run(job, split)
-    candidate = train_candidate(run)
-    comparison = _compare(run, candidate, live, timeline, split)
-    metrics = candidate.metrics | {f"time_split_{name}": value for name, value in comparison.candidate.items()}
-    _write_candidate(run, candidate, comparison, metrics, split)
+    training = train_candidate(run)
+    comparison = _compare(run, training, live, timeline, split)
+    candidate = _Candidate(run, training, comparison, split)
+    candidate.write()
     _prune_runs(run.folder, job.keep)
-    result |= {"compared_events": comparison.events, "new": comparison.candidate, "live": comparison.live}
-    result |= {"run": str(run.folder), "reason": comparison.explain(job.margin)}
+    result |= candidate.figures() | {"reason": comparison.explain(job.margin)}
     if not comparison.accepts(job.margin):
         return result
-    publishable = _refit(run, candidate, metrics, timeline, split) if job.refit else bundle_folder(run)
-    bundle = publish(job.registry, publishable)
-    removed = prune(job.registry, job.keep, (bundle.version, live_version))
+    bundle = publish(job.registry, candidate.refit(timeline) if job.refit else bundle_folder(run))
+    removed = prune(job.registry, job.keep, protected=(bundle.version, result["live_version"]))
     published = {"version": bundle.version, "bundle": str(job.registry / bundle.version), "removed": removed}
     return result | {"published": True, "refit": job.refit} | published
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A trained model that has been compared with the live one."""
+
+    run: TrainingRun
+    training: TrainingResult
+    comparison: ModelComparison
+    split: TimeSplit
+
+    def figures(self) -> dict[str, Any]:
+        """Return the figures for the result of the job."""
+        return {
+            "compared_events": self.comparison.events,
+            "new": self.comparison.candidate,
+            "live": self.comparison.live,
+            "run": str(self.run.folder),
+        }
+
+    def write(self) -> None:
+        """Write the report and the bundle into the folder of the run."""
+        figures: dict[str, float] = {"events": self.comparison.events}
+        figures |= {f"new {name}": value for name, value in self.comparison.candidate.items()}
+        figures |= {f"live {name}": value for name, value in (self.comparison.live or {}).items()}
+        tables = {
+            "Hyperparameters": self.run.hyperparameters.to_dict(),
+            "Data": self.run.data.summary(),
+            "Newest events": figures,
+        }
+        write_report(self.run.folder, self.training.network, self.run.data, self._metrics(), tables)
+        origin = self._origin() | {"last_timestamp": _known_time(self.split.trained_until), "refit": False}
+        write_run_bundle(self.run, self.training.network, self._metrics(), origin)
+
+    def refit(self, timeline: Timeline) -> Path:
+        """Train on all events and return the folder of the bundle.
+
+        The bundle has the candidate's metrics.
+        """
+        data = timeline.before(math.inf)
+        config = replace(self.run.config, items=len(data.item_ids))
+        run = replace(self.run, data=data, config=config, folder=self.run.folder / "refit")
+        network = refit(run, self.training.best_epoch)
+        newest = _known_time(timeline.newest_time_before(math.inf))
+        evaluated = {"events": len(self.run.data.rows), "last_timestamp": _known_time(self.split.trained_until)}
+        origin = self._origin() | {"last_timestamp": newest, "refit": True, "evaluated": evaluated}
+        write_run_bundle(run, network, self._metrics(), origin)
+        return bundle_folder(run)
+
+    def _metrics(self) -> dict[str, float]:
+        new = self.comparison.candidate
+        return self.training.metrics | {f"time_split_{name}": value for name, value in new.items()}
+
+    def _origin(self) -> dict[str, Any]:
+        return {"source": "event log", "best_epoch": self.training.best_epoch}
 
 
 def _split(job: RetrainJob, timeline: Timeline, live: Path | None) -> TimeSplit:
@@ -125,55 +178,20 @@ def _prepare_run(job: RetrainJob, split: TimeSplit) -> TrainingRun:
 
 
 def _compare(
-    run: TrainingRun, candidate: TrainingResult, live: Path | None, timeline: Timeline, split: TimeSplit
+    run: TrainingRun, training: TrainingResult, live: Path | None, timeline: Timeline, split: TimeSplit
 ) -> ModelComparison:
-    new_model = ComparedModel.of_training(candidate.network, run.data)
+    new_model = ComparedModel.of_training(training.network, run.data)
     live_model = None if live is None else ComparedModel.of_bundle(*load_network(live, run.device))
     return compare(new_model, live_model, timeline, split.held_out)
 
 
-def _write_candidate(
-    run: TrainingRun,
-    candidate: TrainingResult,
-    comparison: ModelComparison,
-    metrics: dict[str, float],
-    split: TimeSplit,
-) -> None:
-    """Write the candidate's report and bundle into the folder of the run."""
-    figures: dict[str, float] = {"events": comparison.events}
-    figures |= {f"new {name}": value for name, value in comparison.candidate.items()}
-    figures |= {f"live {name}": value for name, value in (comparison.live or {}).items()}
-    tables = {
-        "Hyperparameters": run.hyperparameters.to_dict(),
-        "Data": run.data.summary(),
-        "Newest events": figures,
-    }
-    write_report(run.folder, candidate.network, run.data, metrics, tables)
-    origin = _origin(candidate) | {"last_timestamp": split.trained_until, "refit": False}
-    write_run_bundle(run, candidate.network, metrics, origin)
+def _version_of(live: Path | None) -> str | None:
+    return None if live is None else read_manifest(live).version
 
 
-def _refit(
-    run: TrainingRun, candidate: TrainingResult, metrics: dict[str, float], timeline: Timeline, split: TimeSplit
-) -> Path:
-    """Train on all events and return the folder of the bundle.
-
-    The bundle has the candidate's metrics.
-    """
-    data = timeline.before(math.inf)
-    config = replace(run.config, items=len(data.item_ids))
-    refit_run = replace(run, data=data, config=config, folder=run.folder / "refit")
-    network = refit(refit_run, candidate.best_epoch)
-    # A timestamp in the future must not make all events until then look as if they had been trained on.
-    newest = min(timeline.newest_time_before(math.inf), time.time())
-    evaluated = {"events": len(run.data.rows), "last_timestamp": split.trained_until}
-    origin = _origin(candidate) | {"last_timestamp": newest, "refit": True, "evaluated": evaluated}
-    write_run_bundle(refit_run, network, metrics, origin)
-    return bundle_folder(refit_run)
-
-
-def _origin(candidate: TrainingResult) -> dict[str, Any]:
-    return {"source": "event log", "best_epoch": candidate.best_epoch}
+def _known_time(newest: float) -> float:
+    """Return the newest known time, or now for -inf."""
+    return newest if math.isfinite(newest) else time.time()
 
 
 def _too_few_events(split: TimeSplit, job: RetrainJob) -> str:

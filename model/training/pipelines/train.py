@@ -5,13 +5,14 @@ The folder of the run gets metrics, a report and a bundle.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from model.training.data.interactions import read_interactions
+from model.training.data.interactions import Interactions, read_interactions
 from model.training.pipelines.candidate import (
     ModelSettings,
     bundle_folder,
@@ -109,6 +110,17 @@ def _train(job: TrainJob, run: TrainingRun) -> dict[str, Any]:
     }
     report = write_report(run.folder, candidate.network, run.data, candidate.metrics, tables)
     origin = {"source": job.data.name, "best_epoch": candidate.best_epoch, "refit": job.refit}
+    origin |= {"last_timestamp": _newest_time(job.data, run.data)}
     bundle = write_run_bundle(run, network, candidate.metrics, origin)
     result = {"bundle": str(bundle_folder(run)), "version": bundle.version, "report": str(report)}
     return result | candidate.metrics
+
+
+def _newest_time(path: Path, data: Interactions) -> float:
+    """Return a time after which nothing was trained on.
+
+    Events without times, or with one in the future, can be as late as their file.
+    """
+    files = [*path.glob("*.parquet")] if path.is_dir() else [path]
+    written = min(time.time(), max(file.stat().st_mtime for file in files))
+    return written if data.newest_time is None else min(data.newest_time, written)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from model.bundle.bundle import MANIFEST, Bundle, find_bundles, load_bundle, read_manifest, write_bundle
@@ -32,12 +33,27 @@ def newest_bundle(registry: Path) -> Path | None:
 
 
 def trained_until(bundle: Path) -> float:
-    """Return the newest training timestamp of a bundle.
+    """Return a time after which the model knows no event.
 
-    It is -inf if the manifest does not record it.
+    It is in Unix seconds: the newest training timestamp if the manifest records one, otherwise when the bundle was
+    created, and otherwise when its manifest was written. A time in the future is wrong and does not count. -inf if
+    none is left.
     """
-    time = read_manifest(bundle).training_data.get("last_timestamp")
-    return float(time) if isinstance(time, int | float) and math.isfinite(time) else -math.inf
+    manifest = read_manifest(bundle)
+    recorded = manifest.training_data.get("last_timestamp")
+    candidates = [recorded, _unix_time(manifest.created), (bundle / MANIFEST).stat().st_mtime]
+    now = time.time()
+    known = (float(value) for value in candidates if isinstance(value, int | float) and math.isfinite(value))
+    return next((value for value in known if value <= now), -math.inf)
+
+
+def _unix_time(text: str) -> float | None:
+    """Return the Unix time of an ISO 8601 text, or None."""
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def publish(registry: Path, candidate: Path) -> Bundle:

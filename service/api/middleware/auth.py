@@ -21,7 +21,6 @@ SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-_OPEN_WITHOUT_KEYS = frozenset((KeyScope.READ, KeyScope.WRITE))
 
 
 class ApiKeys:
@@ -61,16 +60,16 @@ class ApiKeys:
             await error_response(refusal)(scope, receive, send)
 
     def _check(self, scope: Scope) -> ServiceError | None:
-        accepted = self._scopes.accepted(scope["method"], scope["path"])
-        if accepted is None:
+        needed = self._scopes.needed(scope["method"], scope["path"], scope["query_string"])
+        if needed is None:
             return None
         if not self._keys:
-            if accepted & _OPEN_WITHOUT_KEYS:
+            if KeyScope.ADMIN not in needed:
                 return self._check_rate(0)
             return Forbidden("administration is closed until the server is started with RECBLR_API_KEYS set")
-        return self._check_keys(_presented_keys(scope), accepted)
+        return self._check_keys(_presented_keys(scope), needed)
 
-    def _check_keys(self, presented: Sequence[bytes], accepted: frozenset[KeyScope]) -> ServiceError | None:
+    def _check_keys(self, presented: Sequence[bytes], needed: frozenset[KeyScope]) -> ServiceError | None:
         if not presented:
             return Unauthorized("send an API key as Authorization: Bearer <key> or as X-API-Key: <key>")
         # Every presented key is compared with every known one, so that the time reveals nothing about any key.
@@ -84,9 +83,13 @@ class ApiKeys:
         if not matches:
             return Unauthorized("the API key is unknown; ask the operator of this server for a key")
         for index in matches:
-            if accepted & self._keys[index].scopes:
+            if needed <= self._keys[index].scopes:
                 return self._check_rate(index)
-        return Forbidden(f"this needs an API key with the scope {' or '.join(sorted(accepted))}")
+        missing = needed - self._keys[matches[0]].scopes
+        return Forbidden(
+            f"this needs an API key with the scope {' and '.join(sorted(needed))}; this key lacks "
+            f"{' and '.join(sorted(missing))}"
+        )
 
     def _check_rate(self, index: int) -> ServiceError | None:
         if self._buckets is None or self._buckets.take(index):

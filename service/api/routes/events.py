@@ -21,7 +21,12 @@ from service.core.events import NewEvent
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
 
-@router.post("", openapi_extra=needs(KeyScope.WRITE), response_model=RecordedOut, summary="Record an event")
+@router.post(
+    "",
+    openapi_extra=needs(KeyScope.APPEND, with_query={"k": KeyScope.READ}),
+    response_model=RecordedOut,
+    summary="Record an event",
+)
 async def record_event(
     event: EventIn, query: Annotated[RecordQuery, Query()], recommender: RecommenderDep
 ) -> Response:
@@ -32,7 +37,7 @@ async def record_event(
     return json_response(await answer_event(recommender, event, query))
 
 
-@router.post("/batch", openapi_extra=needs(KeyScope.WRITE), response_model=BatchOut, summary="Record many events")
+@router.post("/batch", openapi_extra=needs(KeyScope.APPEND), response_model=BatchOut, summary="Record many events")
 async def record_events(
     batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
 ) -> Response:

@@ -41,7 +41,7 @@ async def readyz(request: Request) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics", openapi_extra=needs(KeyScope.READ), response_class=Response, summary="Read the metrics")
+@router.get("/metrics", openapi_extra=needs(KeyScope.METRICS), response_class=Response, summary="Read the metrics")
 async def metrics(request: Request) -> Response:
     """Return the metrics of all workers in Prometheus' text format."""
     meter: PrometheusMeter = request.app.state.meter

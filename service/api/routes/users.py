@@ -64,7 +64,11 @@ async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender
     )
 
 
-@router.post("/{user_id}/merge", openapi_extra=needs(KeyScope.WRITE), summary="Merge another user into this one")
+@router.post(
+    "/{user_id}/merge",
+    openapi_extra=needs(KeyScope.APPEND, KeyScope.ERASE),
+    summary="Merge another user into this one",
+)
 async def merge_user(
     user_id: PathId, merge: MergeIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
 ) -> MergedOut:
@@ -86,7 +90,7 @@ async def merge_user(
     )
 
 
-@router.delete("/{user_id}", openapi_extra=needs(KeyScope.WRITE), summary="Delete a user")
+@router.delete("/{user_id}", openapi_extra=needs(KeyScope.ERASE), summary="Delete a user")
 async def delete_user(
     user_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
 ) -> UserDeletedOut:
@@ -98,7 +102,7 @@ async def delete_user(
     return UserDeletedOut(user_id=user_id, deleted_events=await recommender.delete_user(user_id))
 
 
-@router.delete("/{user_id}/events/{event_id}", openapi_extra=needs(KeyScope.WRITE), summary="Delete an event")
+@router.delete("/{user_id}/events/{event_id}", openapi_extra=needs(KeyScope.ERASE), summary="Delete an event")
 async def delete_event(
     user_id: PathId, event_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
 ) -> EventDeletedOut:

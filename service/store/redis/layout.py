@@ -2,7 +2,7 @@
 
 The keys of one user and the stream of the user's shard share a hash tag, so that a script touches one slot:
 
-    {12}:user:<id>         hash, the user's record:
+    {12}:user:<id>         hash of a user:
         head               format byte, newest sequence and newest sequence that retention removed (two doubles,
                            little-endian), generation. A user without a head does not exist
         e:<event_id>       for each kept event with an id: format byte, fingerprint (16 characters), sequence (digits)
@@ -22,8 +22,8 @@ The first byte of every value that has a structure is its format, 1 today; in th
 the JSON texts have a format of their own. A "record" is a format byte and an array in MessagePack. Counters, tokens
 and `a:<version>` are single numbers or opaque words.
 
-Each reader refuses a format that it does not know. A release that changes any value of a user must also change the
-format of the user's `head`, because that is what every script reads before it writes.
+Each reader refuses a format that it does not know (decision 0087). A release that changes any value of a user must
+also change the format of the user's `head`, because scripts that change events read that before they write.
 
 The stream and the counter of deletions are an interface: an export reads the stream from where it stopped, and from
 the start when the counter has changed (model/training/data/event_log.py).

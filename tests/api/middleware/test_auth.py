@@ -76,14 +76,14 @@ def _hashed(scopes: str, key: str) -> str:
 
 
 def test_key_is_limited_to_its_scopes(tmp_path: Path) -> None:
-    entries = (_hashed("read", "r"), _hashed("write", "w"), _hashed("admin", "a"), _hashed("read+write", "rw"))
+    entries = (_hashed("read", "r"), _hashed("erase", "e"), _hashed("admin", "a"), _hashed("read+erase", "re"))
     harness = AppHarness(tmp_path, keys=entries).start()
     calls = {
         "read": ("GET", "/v1/users/u/recommendations"),
-        "write": ("DELETE", "/v1/users/u"),
+        "erase": ("DELETE", "/v1/users/u"),
         "admin": ("POST", "/v1/admin/reload"),
     }
-    held = {"r": {"read"}, "w": {"write"}, "a": {"admin"}, "rw": {"read", "write"}}
+    held = {"r": {"read"}, "e": {"erase"}, "a": {"admin"}, "re": {"read", "erase"}}
     for key, scopes in held.items():
         for scope, (method, path) in calls.items():
             response = harness.call(method, path, headers={"x-api-key": key})
@@ -93,12 +93,12 @@ def test_key_is_limited_to_its_scopes(tmp_path: Path) -> None:
                 error = harness.refused(403, response)
                 assert (error["code"], scope in error["message"]) == ("forbidden", True)
     # A request may carry two keys; one of them with the scope suffices.
-    both = [("x-api-key", "r"), ("x-api-key", "w")]
+    both = [("x-api-key", "r"), ("x-api-key", "e")]
     assert harness.delete("/v1/users/u", headers=both).status_code == 200
     # An unknown path needs a key too, and answers 404 to a key of any scope.
     harness.refused(401, harness.get("/v1/nothing"))
     harness.refused(404, harness.get("/v1/nothing", headers={"x-api-key": "a"}))
-    harness.refused(403, harness.get("/v1/admin/nothing", headers={"x-api-key": "rw"}))
+    harness.refused(403, harness.get("/v1/admin/nothing", headers={"x-api-key": "re"}))
     harness.close()
 
 

@@ -1,4 +1,4 @@
-"""What is the CPU engine's own: it needs no torch, and it knows what its work costs."""
+"""CPU engine: independence of torch, and the cost estimate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.environment import run_python
 from tests.model.builders import CONFIGS, bundle_of
 
 
-def test_the_cost_grows_with_everything_that_is_asked_for() -> None:
+def test_cost_grows_with_every_part_of_a_request() -> None:
     engine = CpuEngine(bundle_of(CONFIGS["default"]), 1000)
 
     def cost(*requests: EngineRequest) -> float:
@@ -35,7 +35,7 @@ def test_the_cost_grows_with_everything_that_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("start", ["default", "two taps"])
-def test_the_engine_needs_no_torch(start: str, tmp_path: Path) -> None:
+def test_engine_runs_without_torch(start: str, tmp_path: Path) -> None:
     program = """
 import sys
 sys.modules["torch"] = None

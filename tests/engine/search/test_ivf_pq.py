@@ -1,4 +1,4 @@
-"""The index of large catalogues, on a few thousand items: recall, filters, ties, and the way back to exact search."""
+"""IVF-PQ index on a few thousand items: recall, exclusions and ties."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ print(json.dumps([cores, os.environ.get("OPENBLAS_CORETYPE")]))
 
 
 def build_in_a_process(**environment: str) -> tuple[list[str], str | None]:
-    """Processors that the OpenBLAS libraries take this one for, and the variable once an index is built."""
+    """Build an index; return OpenBLAS' processors and the variable afterwards."""
     ran = run_python("-c", BUILD_AN_INDEX, environment=environment)
     assert ran.returncode == 0, ran.stderr
     cores, variable = json.loads(ran.stdout)
@@ -85,14 +85,14 @@ def built() -> tuple[IvfPqIndex, F32, F32]:
     return index, table, queries[30:]
 
 
-def test_recall_holds_on_queries_it_was_not_measured_with(built: tuple[IvfPqIndex, F32, F32]) -> None:
+def test_recall_holds_for_other_queries_than_the_samples(built: tuple[IvfPqIndex, F32, F32]) -> None:
     index, table, queries = built
     assert index.recall >= 0.99
     wanted, found = rows_of(exact_top_k(table, asking(queries, 10))), rows_of(index.top_k(asking(queries, 10)))
     assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(wanted, found, strict=True)]) >= 0.98
 
 
-def test_scores_are_those_of_the_table_and_in_order(built: tuple[IvfPqIndex, F32, F32]) -> None:
+def test_scores_are_exact_products_in_descending_order(built: tuple[IvfPqIndex, F32, F32]) -> None:
     index, table, queries = built
     best = index.top_k(asking(queries, 10))
     for query, rows, scores in zip(queries, best.rows, best.scores, strict=True):
@@ -101,7 +101,7 @@ def test_scores_are_those_of_the_table_and_in_order(built: tuple[IvfPqIndex, F32
         assert len(set(rows.tolist())) == 10
 
 
-def test_filters_come_before_the_selection(built: tuple[IvfPqIndex, F32, F32]) -> None:
+def test_exclusions_apply_before_the_selection(built: tuple[IvfPqIndex, F32, F32]) -> None:
     index, table, queries = built
     rng = np.random.default_rng(3)
     best = rows_of(exact_top_k(table, asking(queries, 40)))
@@ -115,7 +115,7 @@ def test_filters_come_before_the_selection(built: tuple[IvfPqIndex, F32, F32]) -
 
 
 @pytest.mark.parametrize("left", [0, 1, 7, 30])
-def test_where_a_filter_leaves_little_the_answer_is_exact(built: tuple[IvfPqIndex, F32, F32], left: int) -> None:
+def test_result_is_exact_if_exclusions_leave_few_rows(built: tuple[IvfPqIndex, F32, F32], left: int) -> None:
     index, table, queries = built
     gone = np.setdiff1d(np.arange(1, 4001), np.linspace(1, 4000, left).astype(int)).tolist()
     mixed = asking(queries[:5], 10, [gone, [], gone, [1], gone])
@@ -127,7 +127,7 @@ def test_where_a_filter_leaves_little_the_answer_is_exact(built: tuple[IvfPqInde
 
 
 @pytest.mark.parametrize("k", [0, 1, 2000, 4000, 9000])
-def test_any_number_may_be_asked_for(built: tuple[IvfPqIndex, F32, F32], k: int) -> None:
+def test_any_k_returns_as_many_rows_as_there_are(built: tuple[IvfPqIndex, F32, F32], k: int) -> None:
     index, table, queries = built
     found = rows_of(index.top_k(asking(queries[:3], k)))
     assert [len(rows) for rows in found] == [min(k, 4000)] * 3
@@ -135,7 +135,7 @@ def test_any_number_may_be_asked_for(built: tuple[IvfPqIndex, F32, F32], k: int)
         assert found == rows_of(exact_top_k(table, asking(queries[:3], k)))
 
 
-def test_equal_items_are_in_the_order_of_rows() -> None:
+def test_equal_scores_are_in_order_of_rows() -> None:
     table, queries = catalogue(3000)
     table[1:] = table[1 + np.arange(3000) % 1000]  # every vector three times
     index = IvfPqIndex.build(table, queries, 0.9)
@@ -146,7 +146,7 @@ def test_equal_items_are_in_the_order_of_rows() -> None:
         assert {(row - 1) % 1000 for row in rows[:3].tolist()} == {(rows[0] - 1) % 1000}
 
 
-def test_an_index_below_the_minimum_is_not_used(
+def test_index_below_the_minimum_recall_is_refused(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     rng = np.random.default_rng(0)
@@ -166,7 +166,7 @@ def large() -> Bundle:
     return bundle
 
 
-def test_an_engine_answers_from_its_index(large: Bundle) -> None:
+def test_engine_uses_its_index(large: Bundle) -> None:
     indexed, plain = (
         CpuEngine(large, 1000, 0.99, min_indexed_items=2500),
         CpuEngine(large, 1000, 0.99, min_indexed_items=2501),
@@ -183,14 +183,14 @@ def test_an_engine_answers_from_its_index(large: Bundle) -> None:
     assert np.mean(shared) >= 0.98
 
 
-def test_an_engine_whose_index_falls_short_answers_exactly(large: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_without_sufficient_recall_searches_exactly(large: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ivf_pq, "_recall", lambda found, truth: 0.5)
     refused, plain = CpuEngine(large, 1000, 0.6, min_indexed_items=1), CpuEngine(large, 1000)
     ask = TopK(10, exclude_seen=False)
     assert run(refused, ("i3", "i4"), ask) == run(plain, ("i3", "i4"), ask)
 
 
-def test_a_small_catalogue_never_imports_the_library() -> None:
+def test_small_catalogue_never_imports_faiss() -> None:
     program = """
 import sys
 sys.modules["faiss"] = None

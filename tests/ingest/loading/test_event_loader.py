@@ -1,4 +1,4 @@
-"""A history is in the log once and in order of time, however often its load is cut off and repeated."""
+"""Loading a history: once, in order of time, resumable."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = [(f"u{n % 3}", f"i{n}", 1000 + (n * 7) % 50) for n in range(2500)]
 
 
 class Service:
-    """Answers batches as the service does, and fails when it is told to."""
+    """Answers batches as the service does, and fails on demand."""
 
     def __init__(self) -> None:
         self.events: dict[str, dict[str, Any]] = {}

@@ -1,113 +1,28 @@
-"""Odd files of events: each is read right, or refused in one sentence with file, line and remedy."""
+"""Odd files of events that are read, and their events."""
 
 from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import json
 import lzma
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet
 
-BEGIN = 1_600_000_000
-
-
-class Row(NamedTuple):
-    """One event that a file was made from; time in whole Unix seconds."""
-
-    user: str
-    item: str
-    time: int
-
-
-# Users and items interleave, times tie and go back: order must survive all of it.
-ROWS = [Row(f"u{n % 7}", f"i{(n * 5) % 13}", BEGIN + (n * 37) % 50 // 2) for n in range(60)]
-
-
-class Case(NamedTuple):
-    """A file, the options to read it with, and what must come of it.
-
-    Attributes:
-        data: bytes of the file.
-        rows: events it must be read as; None: it must be refused.
-        says: parts that the refusal must have.
-        options: of `ReadOptions`.
-        name: of the file; most have an ending that says nothing.
-    """
-
-    data: bytes
-    rows: Sequence[Row] | None
-    says: tuple[str, ...] = ()
-    options: dict[str, Any] = {}  # noqa: RUF012 - never changed
-    name: str = "events.data"
-
-
-def table(
-    delimiter: str = ",",
-    header: str | None = "user_id,item_id,timestamp",
-    rows: Sequence[Row] = ROWS,
-    end: str = "\n",
-) -> str:
-    """Text of a table."""
-    lines = [] if header is None else [header.replace(",", delimiter)]
-    return end.join([*lines, *(delimiter.join(map(str, row)) for row in rows), ""])
-
-
-def iso(form: str) -> str:
-    """Text of a table whose times have this form of `strftime`."""
-    lines = [f"{u},{i},{datetime.fromtimestamp(t, UTC).strftime(form)}" for u, i, t in ROWS]
-    return "\n".join(["user_id,item_id,timestamp", *lines, ""])
-
-
-def with_line(number: int, line: str, text: str | None = None) -> bytes:
-    """The table with one line (from 1) replaced."""
-    lines = (text or table()).split("\n")
-    lines[number - 1] = line
-    return "\n".join(lines).encode()
-
-
-def titled(lines: int, broken: dict[int, str]) -> bytes:
-    """A table with titles, some of whose lines are given."""
-    rows = [f"u{n},i{n},title {n},{BEGIN + n}" for n in range(lines)]
-    for number, line in broken.items():
-        rows[number] = line
-    return "\n".join(["user_id,item_id,title,timestamp", *rows, ""]).encode()
-
-
-def parquet(**columns: Any) -> bytes:
-    """Bytes of a Parquet file."""
-    out = io.BytesIO()
-    pyarrow.parquet.write_table(pa.table(columns), out)
-    return out.getvalue()
-
-
-def columns_of(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """Columns of a table by name."""
-    return {
-        "user_id": [row.user for row in rows],
-        "item_id": [row.item for row in rows],
-        "timestamp": [row.time for row in rows],
-    }
-
-
-NUMBERED = [Row(str(n % 5), str(n % 9), BEGIN + n) for n in range(40)]
-UNTIMED = {"user": ["u", "v", "u"], "item": ["a", "b", "c"]}
-DUPLICATED = pa.Table.from_arrays(
-    [pa.array(["a"]), pa.array(["b"]), pa.array(["c"])], ["user_id", "item_id", "user_id"]
+from tests.ingest.reading.made_tables import (
+    BEGIN,
+    NUMBERED,
+    ROWS,
+    Case,
+    Row,
+    columns_of,
+    iso,
+    parquet,
+    table,
+    with_line,
 )
-
-
-def _duplicated() -> bytes:
-    out = io.BytesIO()
-    pyarrow.parquet.write_table(DUPLICATED, out)
-    return out.getvalue()
-
 
 READ: dict[str, Case] = {
     "csv": Case(table().encode(), ROWS),
@@ -222,59 +137,4 @@ READ: dict[str, Case] = {
     "parquet, decimals": Case(parquet(**columns_of(ROWS) | {"timestamp": [Decimal(row.time) for row in ROWS]}), ROWS),
     "bad rows skipped": Case(with_line(5, "u1"), [*ROWS[:3], *ROWS[4:]], options={"max_bad_rows": 0.05}),
     "bad times skipped": Case(with_line(5, "u1,i1,never"), [*ROWS[:3], *ROWS[4:]], options={"max_bad_rows": 0.05}),
-}
-
-REFUSED: dict[str, Case] = {
-    "empty": Case(b"", None, ("is empty",)),
-    "header only": Case(b"user_id,item_id\n", None, ("no events",)),
-    "unknown header": Case(table(header="a,b,c").encode(), None, ("'a,b,c'", "--user-column")),
-    "no header": Case(table("\t", None).encode(), None, ("first line", "--columns")),
-    "no header, double colons": Case(table("::", None).encode(), None, ("first line", "--columns")),
-    "spaces, unknown header": Case(
-        ("uid2 thing when\n" + "".join(f"{n} {n} {BEGIN}\n" for n in range(9))).encode(),
-        None,
-        ("--columns", "--histories"),
-    ),
-    "spaces, no header": Case(
-        "".join(f"{n} {n} {BEGIN}\n" for n in range(9)).encode(), None, ("--columns", "--histories")
-    ),
-    "wrong columns option": Case(table(header=None).encode(), None, ("3",), {"columns": ("user", "item")}),
-    "misspelt column": Case(table().encode(), None, ("did you mean 'user_id'",), {"user_column": "user_ids"}),
-    "column twice": Case(b"user_id,item_id,user_id\na,b,c\n", None, ("'user_id'", "2 times")),
-    "parquet, column twice": Case(_duplicated(), None, ("'user_id'", "2 times")),
-    "missing item column": Case(b"user_id,price\nu,1\n", None, ("--item-column",)),
-    "missing field": Case(with_line(5, "u1,i1"), None, (":5", "2 fields instead of 3", "--skip-bad-rows")),
-    "field too many": Case(with_line(5, f"u1,i1,{BEGIN},x"), None, (":5", "4 fields instead of 3")),
-    "stray quote": Case(titled(2000, {3: f'u3,i3,"stray,{BEGIN}'}), None, (":5", "quote")),
-    "stray quote at both ends": Case(
-        titled(2000, {3: f'u3,i3,"stray,{BEGIN}', 999: f'u9,i9,stray",{BEGIN}'}), None, (":5", "whole rows")
-    ),
-    "text after a quote": Case(titled(50, {3: f'u3,i3,"a"b,{BEGIN}'}), None, (":5", "quote")),
-    "empty id": Case(with_line(5, f",i1,{BEGIN}"), None, (":5", "user_id", "missing")),
-    "long id": Case(with_line(5, f"{'x' * 257},i1,{BEGIN}"), None, (":5", "257 characters", "256")),
-    "control character": Case(with_line(5, f"u1,i\x071,{BEGIN}"), None, (":5", "U+0007")),
-    "missing number": Case(
-        table(rows=[Row("1", "2.0", 1), Row("1", "NaN", 2)]).encode(), None, (":3", "item_id", "missing")
-    ),
-    "parquet, missing float": Case(
-        parquet(user=[1.0, float("nan")], item=[1, 2]), None, ("row 2", "user", "missing")
-    ),
-    "american date": Case(with_line(5, "u1,i1,12/31/2020", iso("%Y-%m-%d")), None, (":5", "12/31/2020", "ISO 8601")),
-    "words for times": Case(with_line(5, "u1,i1,yesterday"), None, (":5", "yesterday")),
-    "infinite time": Case(with_line(5, "u1,i1,inf"), None, (":5", "inf")),
-    "year 9999": Case(with_line(5, "u1,i1,9999-12-31", iso("%Y-%m-%d")), None, (":5", "9999-12-31")),
-    "two units of time": Case(with_line(5, f"u1,i1,{BEGIN * 10**6}"), None, (":5", "seconds")),
-    "latin-1": Case(table(rows=[Row("zoë", "i", 1)]).encode("latin-1"), None, (":2", "UTF-8", "--encoding")),
-    "unknown encoding": Case(table().encode(), None, ("--encoding", "klingon"), {"encoding": "klingon"}),
-    "utf-16 without mark": Case(table().encode("utf-16-le"), None, ("utf-16-le",)),
-    "zero byte": Case(with_line(5, f"u1,i\x001,{BEGIN}"), None, (":5", "zero byte")),
-    "cut-off gzip": Case(gzip.compress(table(rows=ROWS * 50).encode())[:90], None, ("damaged or cut off",)),
-    "zip": Case(b"PK\x03\x04 and so on", None, ("ZIP", "unpack")),
-    "excel": Case(b"\xd0\xcf\x11\xe0 and so on", None, ("Excel", "CSV")),
-    "sqlite": Case(b"SQLite format 3\x00", None, ("SQLite", "CSV")),
-    "pickle": Case(b"\x80\x04\x95 and so on", None, ("pickle",)),
-    "cut-off parquet": Case(parquet(**columns_of(ROWS))[:-20], None, ("Parquet",)),
-    "broken json": Case(b'{"user_id": "u", "item_id": "i"}\n{"user_id": \n', None, ("JSON",)),
-    "json without items": Case(b'{"user_id": "u"}\n', None, ("--item-column",)),
-    "too many bad rows": Case(with_line(5, "u1"), None, ("1 of 60", "--skip-bad-rows"), {"max_bad_rows": 0.001}),
 }

@@ -1,4 +1,4 @@
-"""Odd files are read as a plain reference says, or refused with the place and the remedy."""
+"""Odd files are read right, or refused with line and remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from ingest.errors import DataError
 from ingest.options import ReadOptions
 from ingest.reading.event_cleaner import ReadSummary
 from ingest.reading.event_table import read_events
-from tests.ingest.reading.odd_files import READ, REFUSED, ROWS, Case, Row, table
+from tests.ingest.reading.made_tables import ROWS, Case, Row, table
+from tests.ingest.reading.odd_files import READ
+from tests.ingest.reading.refused_files import REFUSED
 
 Event = tuple[str, str, int | None]
 

@@ -1,4 +1,4 @@
-"""Weights are read as the library writes them, and a large table stays in the file's pages."""
+"""Reader of safetensors files: equal to the library's, large arrays mapped."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_the_arrays_are_those_that_the_library_reads(large: Path) -> None:
+def test_arrays_equal_those_of_the_safetensors_library(large: Path) -> None:
     ours, theirs = parse_tensors(read_file(large)), load(large.read_bytes())
     assert set(ours) == set(theirs)
     assert all(np.array_equal(ours[name], theirs[name]) and ours[name].dtype == np.float32 for name in ours)
 
 
-def test_a_large_table_takes_no_memory_of_its_own_and_writing_to_it_reaches_nobody(large: Path) -> None:
+def test_large_table_is_mapped_copy_on_write(large: Path) -> None:
     before = large.read_bytes()
     table = parse_tensors(read_file(large))["table"]
     assert table.sum(dtype=np.float64) == TABLE.sum(dtype=np.float64)  # all of its pages are here now
@@ -40,7 +40,7 @@ def test_a_large_table_takes_no_memory_of_its_own_and_writing_to_it_reaches_nobo
     assert large.read_bytes() == before
 
 
-def test_small_arrays_do_not_depend_on_the_file(large: Path) -> None:
+def test_small_arrays_are_copied(large: Path) -> None:
     data = read_file(large)
     assert isinstance(data, mmap.mmap)
     parse_tensors(data)["small"][:] = 7
@@ -62,14 +62,14 @@ def test_small_arrays_do_not_depend_on_the_file(large: Path) -> None:
         "3",
     ],
 )
-def test_an_array_that_is_not_where_its_file_says_is_refused(entry: str) -> None:
+def test_invalid_header_entry_is_refused(entry: str) -> None:
     header = f'{{"a":{entry}}}'.encode()
     with pytest.raises((ValueError, KeyError, TypeError)):
         parse_tensors(len(header).to_bytes(8, "little") + header + bytes(8))
 
 
 def _mapped(path: Path) -> dict[str, int]:
-    """Kilobytes of this process' mappings of `path`, by the kernel's names for them."""
+    """Kilobytes of this process' mappings of `path`, by kernel counter."""
     if not Path("/proc/self/smaps").exists():
         pytest.skip("only Linux tells what its mappings hold")
     totals: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""A bundle that must be signed is refused unless its manifest is the one that was signed."""
+"""Signatures: with a key, only bundles signed by it are read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ CONFIG = ModelConfig(items=6, dim=4, expansion=1, conv_width=2, layers=1)
 KEY, OTHER = b"k" * 32, b"o" * 32
 
 
-def test_a_signed_bundle_is_read_with_its_key_and_without_any(tmp_path: Path) -> None:
+def test_signed_bundle_is_read_with_its_key_or_without_a_key(tmp_path: Path) -> None:
     write_bundle(tmp_path / "v1", bundle_of(CONFIG), KEY)
     assert load_bundle(tmp_path / "v1", KEY).version == load_bundle(tmp_path / "v1").version
     with pytest.raises(BundleError, match="not signed"):
         load_bundle(tmp_path / "v1", OTHER)
 
 
-def test_the_signature_is_the_one_that_openssl_computes(tmp_path: Path) -> None:
+def test_signature_equals_that_of_openssl(tmp_path: Path) -> None:
     """printf %s '{}' | openssl dgst -sha256 -hmac kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk"""
     (tmp_path / MANIFEST).write_text("{}")
     (tmp_path / SIGNATURE).write_text("3ee8b232b00d38a65125697b8ca96902d432dd558eb14939ffda0723647e7f81\n")
@@ -31,7 +31,7 @@ def test_the_signature_is_the_one_that_openssl_computes(tmp_path: Path) -> None:
         load_bundle(tmp_path, KEY)
 
 
-def test_an_unsigned_bundle_is_left_out_and_never_parsed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unsigned_bundle_is_left_out_without_parsing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_bundle(tmp_path / "old", bundle_of(CONFIG), KEY)
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / MANIFEST).write_text("{ this is no JSON")
@@ -40,7 +40,7 @@ def test_an_unsigned_bundle_is_left_out_and_never_parsed(tmp_path: Path, caplog:
     assert "JSON" not in caplog.text
 
 
-def test_a_change_to_the_manifest_or_to_the_signature_is_refused(tmp_path: Path) -> None:
+def test_changed_manifest_or_signature_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "v1"
     write_bundle(folder, bundle_of(CONFIG), KEY)
     manifest, signature = (folder / MANIFEST).read_bytes(), (folder / SIGNATURE).read_bytes()
@@ -56,7 +56,7 @@ def test_a_change_to_the_manifest_or_to_the_signature_is_refused(tmp_path: Path)
     load_bundle(folder, KEY)
 
 
-def test_the_key_of_the_environment() -> None:
+def test_signing_key_is_read_from_the_environment() -> None:
     assert signing_key({}) is None
     assert signing_key({"RECBLR_BUNDLE_KEY": ""}) is None
     assert signing_key({"RECBLR_BUNDLE_KEY": "k" * 32}) == KEY

@@ -19,7 +19,10 @@ _ENVIRONMENT = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def run_interpreted(program: str) -> subprocess.CompletedProcess[str]:
-    """Run Python source with kernels interpreted; the caller checks return code and output."""
+    """Run Python source with interpreted kernels.
+
+    The caller checks return code and output.
+    """
     prelude = "from tests.model.ops.interpreter import convert_scalars_by_item\nconvert_scalars_by_item()\n"
     return run_python("-c", prelude + program, environment=_ENVIRONMENT)
 

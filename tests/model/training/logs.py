@@ -76,8 +76,8 @@ def exported(folder: Path) -> list[Row]:
     rows: list[Row] = []
     for part in sorted(folder.glob("*.parquet")):
         table = pyarrow.parquet.read_table(part, partitioning=None)
-        assert table.column_names == ["user_id", "item_id", "timestamp", "sequence", "event_id"]
-        rows.extend(tuple(row.values()) for row in table.to_pylist())
+        assert table.column_names == ["user_id", "item_id", "timestamp", "sequence", "event_id", "arrived"]
+        rows.extend(tuple(row.values()) for row in table.drop_columns("arrived").to_pylist())
     return rows
 
 

@@ -12,13 +12,12 @@ from service.store.errors import StoreRefusedError
 from service.store.factory import open_store
 from tests.deployments import ClusterServers
 from tests.servers import RedisServer
-from tests.store.backends import ClusterBackend
+from tests.store.backends import LONG_TIMEOUT_SECONDS, ClusterBackend
 from tests.store.contract import StoreContract
 
 pytestmark = pytest.mark.anyio
 
 DOCS = Path(__file__).parents[3] / "docs" / "redis.md"
-LONG_TIMEOUT_SECONDS = 30.0
 USER, PASSWORD = "recblr", "made-up-password"
 
 

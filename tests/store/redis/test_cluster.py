@@ -24,14 +24,12 @@ from service.store.redis.store import RedisStore
 from service.store.redis.url import Address, parse_url
 from tests.deployments import ClusterServers
 from tests.servers import RedisServer
-from tests.store.backends import ClusterBackend
+from tests.store.backends import LONG_TIMEOUT_SECONDS, ClusterBackend
 from tests.store.calls import V, append, append_and_read_all, new, put, read
 from tests.store.contract import StoreContract
 from tests.store.random_operations import compare_with_reference
 
 pytestmark = pytest.mark.anyio
-
-LONG_TIMEOUT_SECONDS = 30.0  # so that a busy machine does not fail these tests
 
 
 @pytest.fixture

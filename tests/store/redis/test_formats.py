@@ -11,7 +11,6 @@ from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, LogView
 from service.core.ports import Store
 from service.store.redis.layout import detached_key, keys
-from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
 from tests.store.calls import V, append, new, put, read
 
@@ -28,14 +27,6 @@ OPERATIONS: dict[str, Callable[[Store], Awaitable[Any]]] = {
     "merge into": lambda store: store.merge("u", "v"),
     "merge from": lambda store: store.merge("v", "u"),
 }
-
-
-@pytest.fixture
-def backend(shared_redis: RedisServer) -> RedisBackend:
-    backend = RedisBackend(shared_redis, timeout=30.0)
-    with backend.client() as client:
-        client.flushall()
-    return backend
 
 
 @pytest.fixture

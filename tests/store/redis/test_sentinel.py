@@ -10,14 +10,12 @@ from service.core.errors import StoreUnavailable
 from service.store.errors import StoreRefusedError
 from service.store.factory import open_store
 from tests.deployments import SentinelServers
-from tests.store.backends import RedisBackend
+from tests.store.backends import LONG_TIMEOUT_SECONDS, RedisBackend
 from tests.store.calls import append, new, read
 from tests.store.contract import StoreContract
 from tests.store.random_operations import compare_with_reference
 
 pytestmark = pytest.mark.anyio
-
-LONG_TIMEOUT_SECONDS = 30.0
 
 
 @pytest.fixture

@@ -8,22 +8,12 @@ import pytest
 
 from service.core.events import AppendAndRead, Appended
 from service.core.recommending.snapshots import next_snapshot
-from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
 from tests.store.calls import V, append, append_and_read_all, new, put
 from tests.store.contract import StoreContract
 from tests.store.random_operations import compare_with_reference
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def backend(shared_redis: RedisServer) -> RedisBackend:
-    # A long timeout, so that a busy machine that syncs slowly does not fail these tests.
-    backend = RedisBackend(shared_redis, timeout=30.0)
-    with backend.client() as client:
-        client.flushall()
-    return backend
 
 
 class TestRedis(StoreContract):

@@ -16,7 +16,6 @@ from service.store.redis.node import Node
 from service.store.redis.pools import server_pool
 from service.store.redis.url import parse_url
 from service.store.redis.user_merge import UserMerge
-from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
 from tests.store.calls import append, new, put, read
 from tests.store.redis.merge_steps import STEPS, append_logs, interrupt_merge, items
@@ -26,14 +25,6 @@ pytestmark = pytest.mark.anyio
 # A cut is a step, and whether Redis has done it. From these cuts on a log is detached, applied, discarded.
 DETACHED, APPLIED, DISCARDED = (0, True), (STEPS.index("apply"), True), (STEPS.index("discard"), True)
 CUTS = [(step, done) for step in range(len(STEPS)) for done in (False, True)]
-
-
-@pytest.fixture
-def backend(shared_redis: RedisServer) -> RedisBackend:
-    backend = RedisBackend(shared_redis, timeout=30.0)
-    with backend.client() as client:
-        client.flushall()
-    return backend
 
 
 @pytest.mark.parametrize(("step", "done"), CUTS)

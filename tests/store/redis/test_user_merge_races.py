@@ -17,14 +17,6 @@ from tests.store.redis.merge_steps import STEPS, PausingNode, append_logs, inter
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def backend(shared_redis: RedisServer) -> RedisBackend:
-    backend = RedisBackend(shared_redis, timeout=30.0)
-    with backend.client() as client:
-        client.flushall()
-    return backend
-
-
 @pytest.mark.parametrize("step", range(len(STEPS)))
 @pytest.mark.parametrize("outcome", ["deleted", "recreated", "merged away", "expired", "many merges"])
 async def test_paused_process_does_not_apply_a_log_twice(backend: RedisBackend, step: int, outcome: str) -> None:

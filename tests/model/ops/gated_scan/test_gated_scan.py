@@ -1,4 +1,4 @@
-"""The gated scan: the reference against its own definition, the Triton kernels against the reference."""
+"""Gated scan: the reference against its definition, kernels against it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from model.ops.gated_scan.dispatch import gated_scan
 from model.ops.gated_scan.reference import decay, gated_scan_reference
-from tests.model.ops.comparison import (
+from tests.model.ops.gated_scan.comparison import (
     INTERPRETED,
     MODES,
     NAMES,
@@ -34,10 +34,10 @@ def assert_close(found: dict[str, float]) -> None:
         assert found[name] <= (GRADIENT if name.startswith("d") else FORWARD), (name, found)
 
 
-def test_the_reference_is_the_papers_recurrence() -> None:
+def test_reference_is_the_papers_recurrence() -> None:
     x, gates, Lambda, initial, _, _, lengths, _ = (tensor.double().numpy() for tensor in inputs(11, 5, seed=1))
     tensors = [torch.from_numpy(array) for array in (x, gates, Lambda, initial)]
-    h, final = gated_scan_reference(*tensors, torch.from_numpy(lengths))
+    h, last_h = gated_scan_reference(*tensors, torch.from_numpy(lengths))
     for user in range(len(x)):
         state = initial[user].copy()
         for t in range(int(lengths[user])):
@@ -45,31 +45,31 @@ def test_the_reference_is_the_papers_recurrence() -> None:
             a = np.exp(-np.log1p(np.exp(Lambda)) * r)
             state = a * state + np.sqrt(1 - a**2) * i * x[user, t]
             assert np.allclose(h[user, t].numpy(), state, rtol=1e-9)
-        assert np.allclose(final[user].numpy(), state, rtol=1e-9)
+        assert np.allclose(last_h[user].numpy(), state, rtol=1e-9)
 
 
 @pytest.mark.parametrize("T", [1, 2, 7, 37, 200])
 @pytest.mark.parametrize("mode", MODES)
-def test_the_reference_in_float32_agrees_with_float64(T: int, mode: str) -> None:
+def test_float32_reference_agrees_with_float64(T: int, mode: str) -> None:
     assert_close(errors(gated_scan_reference, T, 33, mode))
 
 
-def test_a_start_inside_a_row_forgets_what_stood_before() -> None:
+def test_start_inside_a_row_resets_h() -> None:
     x, gates, Lambda, initial, *_ = inputs(9, 4, seed=2)
     starts = torch.zeros(3, 9, dtype=torch.bool)
     starts[0, 0] = starts[1, 4] = starts[2, 3] = starts[2, 8] = True
-    h, final = gated_scan_reference(x, gates, Lambda, initial, None, starts)
+    h, last_h = gated_scan_reference(x, gates, Lambda, initial, None, starts)
     for user, cuts in enumerate(([0, 9], [0, 4, 9], [0, 3, 8, 9])):
         for n, (start, stop) in enumerate(pairwise(cuts)):
             before = torch.zeros(1, 4) if n or user == 0 else initial[user : user + 1]
             part = slice(user, user + 1), slice(start, stop)
             alone, last = gated_scan_reference(x[part], gates[part], Lambda, before)
             assert torch.equal(h[part], alone)
-        assert torch.equal(final[user], last[0])
+        assert torch.equal(last_h[user], last[0])
 
 
 @pytest.mark.parametrize("T", [1, 2, 5])
-def test_the_references_gradients_are_those_of_its_differences(T: int) -> None:
+def test_reference_passes_gradcheck(T: int) -> None:
     *tensors, _, _, lengths, starts = inputs(T, 3, seed=T)
     arguments = [tensor.double().requires_grad_() for tensor in tensors]
     assert torch.autograd.gradcheck(lambda *a: gated_scan_reference(*a, lengths), arguments)
@@ -77,35 +77,35 @@ def test_the_references_gradients_are_those_of_its_differences(T: int) -> None:
     assert torch.autograd.gradcheck(lambda *a: gated_scan_reference(*a, None, starts), arguments)
 
 
-def test_steps_after_the_end_take_no_gradient_and_leave_h() -> None:
+def test_steps_after_the_length_keep_h_and_take_no_gradient() -> None:
     tensors = inputs(9, 4, seed=3)
     lengths = torch.tensor([9, 4, 0])
     given = (*tensors[:6], lengths, tensors[7])
-    h, final, dx, dgates, _, dinitial = results(gated_scan_reference, given, "ragged")
+    h, last_h, dx, dgates, _, dinitial = results(gated_scan_reference, given, "ragged")
     for user, length in enumerate(lengths.tolist()):
         assert not dx[user, length:].any()
         assert not dgates[user, length:].any()
-        assert torch.equal(h[user, length:], final[user].expand(9 - length, -1))
-    assert torch.equal(final[2], tensors[3][2])
+        assert torch.equal(h[user, length:], last_h[user].expand(9 - length, -1))
+    assert torch.equal(last_h[2], tensors[3][2])
     assert torch.allclose(dinitial[2], tensors[4][2].sum(0) + tensors[5][2])
 
 
 def test_half_precision_inputs_are_scanned_in_float32() -> None:
     tensors = inputs(7, 8, seed=4)
     halves = [tensor.bfloat16() for tensor in tensors[:4]]
-    h, final = gated_scan_reference(*halves)
-    assert h.dtype == final.dtype == torch.float32
+    h, last_h = gated_scan_reference(*halves)
+    assert h.dtype == last_h.dtype == torch.float32
     assert torch.equal(h, gated_scan_reference(*(half.float() for half in halves))[0])
 
 
-def test_a_cpu_tensor_goes_to_the_reference() -> None:
+def test_cpu_tensors_use_the_reference() -> None:
     tensors = inputs(7, 8, seed=5)
     wanted = gated_scan_reference(*tensors[:4], tensors[6])
     assert all(torch.equal(a, b) for a, b in zip(gated_scan(*tensors[:4], tensors[6]), wanted, strict=True))
 
 
 @pytest.mark.parametrize("Lambda", [-15.0, -12.0, -8.0, -4.0, -1.0, 2.0])
-def test_a_near_one_keeps_its_precision(Lambda: float) -> None:
+def test_decay_near_one_keeps_its_precision(Lambda: float) -> None:
     r = torch.linspace(-3, 6, 101)
     a, scale = decay(r, torch.full((101,), Lambda))
     log_a = -np.log1p(np.exp(Lambda)) / (1 + np.exp(-r.double().numpy()))
@@ -113,11 +113,11 @@ def test_a_near_one_keeps_its_precision(Lambda: float) -> None:
     assert scale.numpy() == pytest.approx(np.sqrt(-np.expm1(2 * log_a)), rel=1e-6)
 
 
-def test_the_references_scale_keeps_its_precision() -> None:
+def test_reference_scale_keeps_its_precision() -> None:
     assert scale_error(gated_scan_reference) <= 1e-6
 
 
-def test_the_references_gradients_are_numbers_where_nothing_decays() -> None:
+def test_reference_gradients_are_finite_without_decay() -> None:
     assert finite_where_nothing_decays(gated_scan_reference)
 
 
@@ -126,22 +126,22 @@ def interpreted() -> dict[str, Any]:
     """Errors of the kernels under Triton's interpreter, by name of the case."""
     if importlib.util.find_spec("triton") is None:
         pytest.skip("Triton is not installed")
-    ran = run_interpreted("from tests.model.ops.comparison import print_errors; print_errors()")
+    ran = run_interpreted("from tests.model.ops.gated_scan.comparison import print_errors; print_errors()")
     assert ran.returncode == 0, ran.stderr
     found: dict[str, Any] = json.loads(ran.stdout)
     return found
 
 
 @pytest.mark.parametrize(("T", "H", "mode"), INTERPRETED)
-def test_the_interpreted_kernels_agree_with_float64(interpreted: dict[str, Any], T: int, H: int, mode: str) -> None:
+def test_interpreted_kernels_agree_with_float64(interpreted: dict[str, Any], T: int, H: int, mode: str) -> None:
     assert_close(interpreted[f"{T} {H} {mode}"])
 
 
-def test_the_interpreted_kernels_keep_precision_near_one(interpreted: dict[str, Any]) -> None:
+def test_interpreted_kernels_keep_precision_near_one(interpreted: dict[str, Any]) -> None:
     assert interpreted["scale"] <= 1e-6
 
 
-def test_the_interpreted_kernels_gradients_are_numbers_where_nothing_decays(interpreted: dict[str, Any]) -> None:
+def test_interpreted_gradients_are_finite_without_decay(interpreted: dict[str, Any]) -> None:
     assert interpreted["finite"]
 
 
@@ -150,7 +150,7 @@ def test_the_interpreted_kernels_gradients_are_numbers_where_nothing_decays(inte
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("H", [32, 96, 128, 500])
 @pytest.mark.parametrize("T", [1, 2, 37, 200, 257, 1000, 8192])
-def test_the_kernels_agree_with_float64(T: int, H: int, mode: str) -> None:
+def test_gpu_kernels_agree_with_float64(T: int, H: int, mode: str) -> None:
     from model.ops.gated_scan.autograd import gated_scan_triton
 
     assert_close(errors(gated_scan_triton, T, H, mode, "cuda"))
@@ -158,7 +158,7 @@ def test_the_kernels_agree_with_float64(T: int, H: int, mode: str) -> None:
 
 @pytest.mark.gpu
 @needs_gpu
-def test_the_kernels_keep_precision_near_one() -> None:
+def test_gpu_kernels_keep_precision_near_one() -> None:
     from model.ops.gated_scan.autograd import gated_scan_triton
 
     assert scale_error(gated_scan_triton, "cuda") <= 1e-6

@@ -1,4 +1,4 @@
-"""The chunked softmax loss against PyTorch's own cross-entropy, gradients included."""
+"""Chunked softmax loss and gradients against PyTorch's cross-entropy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.model.ops.interpreter import needs_triton, run_interpreted
 
 @pytest.mark.parametrize("chunk", [1, 120, 1 << 20], ids=["one row a chunk", "ragged chunks", "one chunk"])
 @pytest.mark.parametrize(("positions", "rows"), [(1, 7), (37, 50)])
-def test_loss_and_gradients_are_those_of_cross_entropy(chunk: int, positions: int, rows: int) -> None:
+def test_loss_and_gradients_agree_with_cross_entropy(chunk: int, positions: int, rows: int) -> None:
     torch.manual_seed(positions)
     outputs = torch.randn(positions, 8, dtype=torch.float64, requires_grad=True)
     table = torch.randn(rows, 8, dtype=torch.float64, requires_grad=True)
@@ -31,7 +31,7 @@ def test_loss_and_gradients_are_those_of_cross_entropy(chunk: int, positions: in
 
 
 @pytest.mark.parametrize("chunk", [1, 120, 1 << 20], ids=["one row a chunk", "ragged chunks", "one chunk"])
-def test_weights_and_shares_make_the_cross_entropy_with_a_distribution(chunk: int) -> None:
+def test_weights_and_soft_labels_agree_with_a_full_distribution(chunk: int) -> None:
     torch.manual_seed(5)
     N, V, K = 23, 31, 5
     outputs = torch.randn(N, 8, dtype=torch.float64, requires_grad=True)
@@ -57,7 +57,7 @@ def test_weights_and_shares_make_the_cross_entropy_with_a_distribution(chunk: in
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
-def test_a_batch_without_targets_costs_nothing_and_moves_nothing() -> None:
+def test_batch_without_targets_has_zero_loss_and_gradient() -> None:
     outputs = torch.randn(5, 4, requires_grad=True)
     table = torch.randn(9, 4, requires_grad=True)
     loss = softmax_loss(outputs, table, torch.zeros(5, dtype=torch.long))
@@ -100,6 +100,6 @@ for rows, columns, block in ((5, 7, 8192), (4, 50, 16), (3, 64, 32)):
 
 
 @needs_triton
-def test_the_interpreted_kernel_gives_loss_and_gradient_at_ragged_widths() -> None:
+def test_interpreted_kernel_agrees_at_any_width() -> None:
     done = run_interpreted(_INTERPRETED)
     assert done.returncode == 0, done.stderr

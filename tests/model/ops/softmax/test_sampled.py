@@ -1,4 +1,4 @@
-"""The sampled softmax against a plain one in float64, and in expectation against the full softmax."""
+"""Sampled softmax against a plain one, and against the full softmax."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ITEMS, DIM = 60, 8
 
 
 def catalogue(seed: int) -> tuple[Tensor, Tensor, Callable[[int], Tensor]]:
-    """A table, how popular its rows are (some not at all), and a draw of targets by popularity."""
+    """A table, its rows' popularity, and a sampler of targets."""
     generator = torch.Generator().manual_seed(seed)
     table = torch.randn(ITEMS + 1, DIM, generator=generator, dtype=torch.float64)
     popularity = torch.randint(0, 50, (ITEMS + 1,), generator=generator).double() ** 2
@@ -26,7 +26,7 @@ def catalogue(seed: int) -> tuple[Tensor, Tensor, Callable[[int], Tensor]]:
 
 
 def plain(outputs: Tensor, table: Tensor, targets: Tensor, rows: Tensor, log_expected: Tensor) -> Tensor:
-    """The estimate as the module's first lines state it, position by position."""
+    """The estimate of the module's docstring, position by position."""
     losses = []
     for output, target in zip(outputs, targets.tolist(), strict=True):
         if not target:
@@ -42,7 +42,7 @@ def plain(outputs: Tensor, table: Tensor, targets: Tensor, rows: Tensor, log_exp
 
 
 @pytest.mark.parametrize("chunk", [1, 200, 1 << 20])
-def test_loss_and_gradients_are_those_of_the_plain_estimate(chunk: int) -> None:
+def test_loss_and_gradients_agree_with_the_plain_estimate(chunk: int) -> None:
     torch.manual_seed(1)
     table, popularity, targets_of = catalogue(1)
     targets = targets_of(23)
@@ -60,8 +60,8 @@ def test_loss_and_gradients_are_those_of_the_plain_estimate(chunk: int) -> None:
     torch.testing.assert_close(halved, ours * 20 / 40)
 
 
-def test_the_normaliser_is_right_on_average_whatever_is_drawn() -> None:
-    """Also where part of the batch has no target, and for items that nobody touched."""
+def test_normaliser_is_unbiased() -> None:
+    """Also for positions without target and items without events."""
     torch.manual_seed(2)
     table, popularity, targets_of = catalogue(2)
     output = 0.5 * torch.randn(1, DIM, dtype=torch.float64)
@@ -79,7 +79,7 @@ def test_the_normaliser_is_right_on_average_whatever_is_drawn() -> None:
     assert abs(found.mean() - wanted) < 4 * error
 
 
-def test_loss_and_gradient_go_to_the_full_softmaxs() -> None:
+def test_loss_and_gradient_converge_to_the_full_softmax() -> None:
     torch.manual_seed(3)
     table, popularity, targets_of = catalogue(3)
     table = table.requires_grad_()
@@ -111,7 +111,7 @@ def test_loss_and_gradient_go_to_the_full_softmaxs() -> None:
     assert errors[-1][1] < 0.01
 
 
-def test_products_may_be_made_in_bfloat16() -> None:
+def test_bfloat16_products_give_a_close_gradient() -> None:
     torch.manual_seed(4)
     table, popularity, targets_of = catalogue(4)
     table, targets = table.float().requires_grad_(), targets_of(50)
@@ -124,7 +124,7 @@ def test_products_may_be_made_in_bfloat16() -> None:
     assert (rough - gradient).norm() < 0.03 * gradient.norm()
 
 
-def test_a_batch_without_targets_costs_nothing() -> None:
+def test_batch_without_targets_has_zero_loss() -> None:
     table, popularity, _ = catalogue(5)
     none = torch.zeros(6, dtype=torch.long)
     loss = sampled_softmax_loss(torch.randn(6, DIM).double(), table, none, Negatives(popularity, 8).draw(none))

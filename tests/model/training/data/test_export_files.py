@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from model.training.data.event_log import LoggedEvent
@@ -41,12 +42,13 @@ def test_files_that_are_not_an_export_are_rejected(backend: Backend, tmp_path: P
 
 def test_part_grows_and_records_the_position_of_its_last_event(tmp_path: Path) -> None:
     path = tmp_path / "shard-00-000001.parquet"
-    rows = [LoggedEvent("u", f"i{n}", float(n), n, f"seq-{n}") for n in range(5)]
+    rows = [LoggedEvent("u", f"i{n}", float(n), n, f"seq-{n}", n + 0.5) for n in range(5)]
     append_to_part(path, rows[:2], (1,))
     assert read_part_footer(path) == (2, (1,))
     append_to_part(path, rows[2:], (4, 0))
     assert read_part_footer(path) == (5, (4, 0))
-    assert exported(tmp_path) == [tuple(row) for row in rows]
+    assert exported(tmp_path) == [row[:5] for row in rows]
+    assert pyarrow.parquet.read_table(path)["arrived"].to_pylist() == [0.5, 1.5, 2.5, 3.5, 4.5]
 
 
 def test_state_keeps_the_deletions_of_each_shard(tmp_path: Path) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
+from model.training.data.export import export_log
 from model.training.data.time_split import read_timeline, split_by_time
 from model.training.errors import DataError
-from tests.model.training.logs import timeline_of
+from tests.model.training.logs import append, timeline_of
+from tests.store.backends import SqliteBackend
 
 
 def test_training_data_hold_no_event_after_the_cut(tmp_path: Path) -> None:
@@ -28,7 +34,7 @@ def test_training_data_hold_no_event_after_the_cut(tmp_path: Path) -> None:
     assert data.offsets.tolist() == [0, 1, 3]
     assert data.popularity().tolist() == [0, 2, 1]
     assert found.newest_time_before(8.5) == 8.0
-    assert found.newest_after(8.0, 10).sum() == 3
+    assert found.newest_after(8.0, 10).sum() == 2  # the late event has a time of its own, before 8.0
     assert found.newest_after(8.0, 1).sum() == 1
 
 
@@ -75,3 +81,44 @@ def test_split_with_too_few_training_events_raises(tmp_path: Path, events: int, 
 def test_export_without_events_raises(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the log holds no events"):
         read_timeline(tmp_path)
+
+
+FUTURE = 253_402_300_799.0  # the end of the year 9999
+
+
+def test_timestamp_in_the_future_counts_as_the_arrival(tmp_path: Path) -> None:
+    before = time.time()
+    found = timeline_of(tmp_path, [*events_of_one_user(5), ("b", "x", FUTURE), ("b", "y", 3.0)])
+    assert found.user_ids[1] == "b"
+    assert before <= found.times[5] == found.times[6] <= time.time()
+    assert found.own_times[6] == 3.0
+
+
+def test_event_that_arrived_in_the_future_has_the_time_before_it_and_never_decides(tmp_path: Path) -> None:
+    """The server's own clock was wrong for a while."""
+    backend = SqliteBackend(tmp_path / "events.db")
+    append(backend, [("a", f"i{n}", float(n)) for n in range(20)] + [("a", "odd", FUTURE), ("a", "late", 20.0)])
+    with closing(sqlite3.connect(backend.path)) as db, db:
+        db.execute("UPDATE events SET arrived = ? WHERE item_id = 'odd'", (FUTURE,))
+    export_log(backend.url, tmp_path / "export")
+    found = read_timeline(tmp_path / "export")
+    assert found.times[-3:].tolist() == [19.0, 19.0, 20.0]
+    split = split_by_time(found, 0.2, None, live_trained_until=-math.inf, max_held_out=100, min_train=4)
+    assert [found.item_ids[item] for item in found.items[split.held_out]] == ["i18", "i19", "late"]
+
+
+def test_imported_history_behind_live_events_never_decides(tmp_path: Path) -> None:
+    """The old events arrive last, behind the same user's live ones."""
+    live = [("a", f"i{n}", 1000.0 + n) for n in range(20)]
+    imported = [("a", f"old{n}", float(n)) for n in range(5)]
+    found = timeline_of(tmp_path, [*live, *imported, ("a", "new", 1030.0)])
+    split = split_by_time(found, 0.4, None, live_trained_until=1010.0, max_held_out=100, min_train=4)
+    held_out = [found.item_ids[item] for item in found.items[split.held_out]]
+    assert held_out == [*(f"i{n}" for n in range(16, 20)), "new"]
+
+
+def test_export_without_arrivals_is_read_by_its_timestamps(tmp_path: Path) -> None:
+    timeline_of(tmp_path, events_of_one_user(5))
+    [part] = (tmp_path / "timeline").glob("*.parquet")
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(part).drop_columns("arrived"), part)
+    assert read_timeline(tmp_path / "timeline").times.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]

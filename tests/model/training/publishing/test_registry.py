@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from model.training.publishing.registry import newest_bundle, prune, publish, tr
 from tests.model.builders import bundle_of
 
 CONFIG = ModelConfig(items=5, dim=8)
+CREATED = 1_767_225_600.0  # of `bundle_of`: 2026-01-01 in UTC
 
 
 def write_version(folder: Path, version: str, created: str) -> Path:
@@ -74,11 +76,21 @@ def test_prune_removes_the_oldest_except_protected_versions(registry: Path) -> N
 
 @pytest.mark.parametrize(
     ("training_data", "expected"),
-    [({"last_timestamp": 5.5}, 5.5), ({}, -math.inf), ({"last_timestamp": "late"}, -math.inf)],
+    [({"last_timestamp": 5.5}, 5.5), ({}, CREATED), ({"last_timestamp": "late"}, CREATED)],
 )
-def test_trained_until_is_the_recorded_timestamp(
+def test_trained_until_is_the_recorded_timestamp_or_the_creation(
     tmp_path: Path, training_data: dict[str, object], expected: float
 ) -> None:
     write_bundle(tmp_path / "v1", replace(bundle_of(CONFIG), training_data=training_data))
     assert trained_until(tmp_path / "v1") == expected
     assert load_bundle(tmp_path / "v1").training_data == training_data
+
+
+@pytest.mark.parametrize("training_data", [{}, {"last_timestamp": 253_402_300_799.0}])
+def test_trained_until_is_never_in_the_future(tmp_path: Path, training_data: dict[str, object]) -> None:
+    bundle = replace(bundle_of(CONFIG, created="2999-01-01T00:00:00+00:00"), training_data=training_data)
+    write_bundle(tmp_path / "v1", bundle)
+    os.utime(tmp_path / "v1" / "manifest.json", (1000.0, 1000.0))
+    assert trained_until(tmp_path / "v1") == 1000.0
+    os.utime(tmp_path / "v1" / "manifest.json", (32_503_680_000.0, 32_503_680_000.0))
+    assert trained_until(tmp_path / "v1") == -math.inf

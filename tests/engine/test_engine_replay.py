@@ -1,4 +1,4 @@
-"""Every engine against the torch network in float64: scores, order, folding and batches."""
+"""Replay and scores of every engine against the float64 network."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ EVERYTHING = TopK(10_000, exclude_seen=False)
 
 
 def order(scores: NDArray[np.floating]) -> list[int]:
-    """Rows, best first, equal ones in order; without row 0, which comes last."""
+    """Rows, best first and equal ones in order, without row 0."""
     return np.lexsort((np.arange(len(scores)), -scores))[:-1].tolist()
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 37, 300])
-def test_scores_and_order_are_the_networks(harness: EngineHarness, length: int) -> None:
+def test_scores_and_order_agree_with_the_float64_network(harness: EngineHarness, length: int) -> None:
     items = harness.history(length, seed=length)
     found = run(harness.engine, items, EVERYTHING).items
     wanted = harness.scores(items)
@@ -36,7 +36,7 @@ def test_scores_and_order_are_the_networks(harness: EngineHarness, length: int) 
         assert [rows[item.item_id] for item in found[:10]] == top
 
 
-def test_a_new_user_hears_what_the_start_token_says(small: EngineHarness) -> None:
+def test_new_user_gets_the_start_tokens_items(small: EngineHarness) -> None:
     result = run(small.engine, (), EVERYTHING)
     assert result.cold
     wanted = small.scores(())
@@ -44,7 +44,7 @@ def test_a_new_user_hears_what_the_start_token_says(small: EngineHarness) -> Non
     assert [item.score for item in result.items] == pytest.approx(wanted[order(wanted)].tolist(), abs=1e-4)
 
 
-def test_without_a_start_token_a_new_user_hears_what_is_popular(without_token: EngineHarness) -> None:
+def test_new_user_gets_popular_items_without_a_start_token(without_token: EngineHarness) -> None:
     result = run(without_token.engine, (), TopK(8, exclude_seen=True))
     popularity = np.array([-1, *(item.popularity for item in without_token.bundle.items)])
     assert result.cold
@@ -55,7 +55,7 @@ def test_without_a_start_token_a_new_user_hears_what_is_popular(without_token: E
 
 
 @pytest.mark.parametrize("cuts", [(1,), (2, 3), (1, 2, 3, 4, 5), (30,), (10, 39), tuple(range(1, 40))])
-def test_folding_in_parts_equals_folding_the_whole(harness: EngineHarness, cuts: tuple[int, ...]) -> None:
+def test_replay_in_parts_equals_replay_of_the_whole(harness: EngineHarness, cuts: tuple[int, ...]) -> None:
     items = harness.history(40, seed=8)
     whole = run(harness.engine, items).state
     state = None
@@ -68,7 +68,7 @@ def test_folding_in_parts_equals_folding_the_whole(harness: EngineHarness, cuts:
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
-def test_a_batch_of_everything_equals_one_by_one(harness: EngineHarness) -> None:
+def test_batch_equals_requests_one_by_one(harness: EngineHarness) -> None:
     engine = harness.engine
     carried = [run(engine, harness.history(n, seed=n)).state for n in (1, 2, 3, 50)]
     ask = TopK(10, exclude_seen=True)
@@ -99,8 +99,8 @@ def test_a_batch_of_everything_equals_one_by_one(harness: EngineHarness) -> None
     assert [n for n, found in enumerate(together) if isinstance(found, StateDamagedError)] == [4, 9]
 
 
-def test_scores_are_float64s_at_every_size_of_batch(harness: EngineHarness) -> None:
-    """A part of each history is folded already, the rest comes with the question: as it is online."""
+def test_scores_agree_with_float64_at_every_batch_size(harness: EngineHarness) -> None:
+    """Part of each history is in the state, the rest is replayed."""
     sizes = [1, 2, 3, 4, 5, 8, 9, 17]
     users = [harness.history(2 + n % 9, seed=100 + n) for n in range(max(sizes))]
     wanted = [harness.scores(items) for items in users]
@@ -121,11 +121,11 @@ def test_scores_are_float64s_at_every_size_of_batch(harness: EngineHarness) -> N
             assert np.abs(given - best[n]).max() <= 1e-4, (size, n)
 
 
-def test_no_turns_have_no_answers(small: EngineHarness) -> None:
+def test_empty_batch_has_no_results(small: EngineHarness) -> None:
     assert small.engine.run([]) == []
 
 
-def test_unknown_items_leave_the_state_as_it_is(small: EngineHarness) -> None:
+def test_unknown_items_do_not_change_the_state(small: EngineHarness) -> None:
     engine = small.engine
     known = small.history(9)
     state = run(engine, known).state
@@ -137,6 +137,6 @@ def test_unknown_items_leave_the_state_as_it_is(small: EngineHarness) -> None:
     assert new == run(engine, (), TopK(3, exclude_seen=True))
 
 
-def test_a_state_is_handed_on_byte_for_byte(harness: EngineHarness) -> None:
+def test_state_without_new_items_is_returned_unchanged(harness: EngineHarness) -> None:
     state = run(harness.engine, harness.history(5)).state
     assert run(harness.engine, (), TopK(3, exclude_seen=False), state).state == state

@@ -1,4 +1,6 @@
-"""A float32 scan held to the float64 reference: every output and every gradient, under random upstream gradients.
+"""Comparison of a float32 scan with the float64 reference.
+
+All outputs and gradients are compared, with random upstream gradients.
 
 `print_errors` is the part that runs under Triton's interpreter, in a process of its own.
 """
@@ -15,7 +17,7 @@ from torch import Tensor
 from model.ops.gated_scan.reference import gated_scan_reference
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None], tuple[Tensor, Tensor]]
-NAMES = ("h", "final", "dx", "dgates", "dLambda", "dinitial")
+NAMES = ("h", "last_h", "dx", "dgates", "dLambda", "dinitial")
 # Every step valid; histories that end; histories that begin inside a row.
 MODES = ("whole", "ragged", "starts")
 INTERPRETED = [(T, H, "ragged") for T in (1, 2, 7, 37) for H in (32, 96, 33)]
@@ -25,7 +27,7 @@ BATCH = 3
 
 
 def inputs(T: int, H: int, seed: int, low: float = -7.0, high: float = 1.0) -> tuple[Tensor, ...]:
-    """x, gates, Lambda, initial, the upstream gradients of both results, lengths (not all T) and starts (some)."""
+    """Random arguments, upstream gradients, lengths and starts of a scan."""
     draw = torch.Generator().manual_seed(seed)
     tensors = [
         torch.randn(BATCH, T, H, generator=draw),
@@ -41,15 +43,15 @@ def inputs(T: int, H: int, seed: int, low: float = -7.0, high: float = 1.0) -> t
 
 
 def results(scan: Scan, tensors: tuple[Tensor, ...], mode: str) -> list[Tensor]:
-    """What NAMES says, in that order."""
-    *arguments, dh, dfinal, lengths, starts = tensors
+    """Outputs and gradients of the scan, in the order of NAMES."""
+    *arguments, dh, dlast_h, lengths, starts = tensors
     arguments = [tensor.detach().clone().requires_grad_() for tensor in arguments]
     ends = lengths if mode == "ragged" else None
-    h, final = scan(
+    h, last_h = scan(
         arguments[0], arguments[1], arguments[2], arguments[3], ends, starts if mode == "starts" else None
     )
-    gradients = torch.autograd.grad((h, final), arguments, (dh.to(h.dtype), dfinal.to(h.dtype)))
-    return [h.detach(), final.detach(), *gradients]
+    gradients = torch.autograd.grad((h, last_h), arguments, (dh.to(h.dtype), dlast_h.to(h.dtype)))
+    return [h.detach(), last_h.detach(), *gradients]
 
 
 def errors(scan: Scan, T: int, H: int, mode: str, device: str = "cpu") -> dict[str, float]:
@@ -65,22 +67,28 @@ def errors(scan: Scan, T: int, H: int, mode: str, device: str = "cpu") -> dict[s
 
 
 def scale_error(scan: Scan, device: str = "cpu") -> float:
-    """The worst relative error of sqrt(1 - a^2), a down to 1 - 1e-7, seen through one step from zero with x = 1."""
+    """Largest relative error of sqrt(1 - a^2) near a = 1.
+
+    One step from h = 0 with x = 1 yields this factor.
+    """
     Lambda = torch.linspace(-16.0, 2.0, 73, dtype=torch.float64).float()
     H = len(Lambda)
     gates = torch.cat([torch.zeros(1, 1, H), torch.full((1, 1, H), 200.0)], dim=2)
     arguments = [tensor.to(device) for tensor in (torch.ones(1, 1, H), gates, Lambda, torch.zeros(1, H))]
-    _, final = scan(arguments[0], arguments[1], arguments[2], arguments[3], None, None)
+    _, last_h = scan(arguments[0], arguments[1], arguments[2], arguments[3], None, None)
     wanted = torch.sqrt(-torch.expm1(-torch.log1p(torch.exp(Lambda.double()))))
-    return float(((final[0].cpu().double() - wanted) / wanted).abs().max())
+    return float(((last_h[0].cpu().double() - wanted) / wanted).abs().max())
 
 
 def finite_where_nothing_decays(scan: Scan, device: str = "cpu") -> bool:
-    """Whether outputs and gradients are numbers where 1 - a^2 is not: its square root's slope is infinite there."""
-    *tensors, dh, dfinal, lengths, starts = (tensor.to(device) for tensor in inputs(5, 8, seed=1))
+    """Whether outputs and gradients are finite for a = 1.
+
+    The slope of the square root is infinite there.
+    """
+    *tensors, dh, dlast_h, lengths, starts = (tensor.to(device) for tensor in inputs(5, 8, seed=1))
     tensors[2] = torch.tensor([-80.0, -86.0, -88.0, -95.0, -103.0, -104.0, -120.0, -1e4], device=device)
     return all(
-        bool(tensor.isfinite().all()) for tensor in results(scan, (*tensors, dh, dfinal, lengths, starts), "whole")
+        bool(tensor.isfinite().all()) for tensor in results(scan, (*tensors, dh, dlast_h, lengths, starts), "whole")
     )
 
 

@@ -1,0 +1,53 @@
+"""Logged events, and the interface of an event log."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+# Order of the events of one shard: the id of a SQLite row, or both parts of a Redis stream id; () is before all.
+Position = tuple[int, ...]
+
+
+class LoggedEvent(NamedTuple):
+    """One event of the log.
+
+    An event without a client's id has the `event_id` `seq-N`, which is also the service's name for it.
+
+    `timestamp` is what the client said, and may be any number. `arrived` is when the event came by the clock of the
+    service or of Redis. A user merge in Redis gives the events that it moves the time of the merge. Both are Unix
+    seconds.
+    """
+
+    user_id: str
+    item_id: str
+    timestamp: float
+    sequence: int
+    event_id: str
+    arrived: float
+
+
+class EventLog(Protocol):
+    """An open event log.
+
+    Attributes:
+        name: URL of the log without credentials.
+        shards: number of shards. Positions of different shards cannot be compared.
+    """
+
+    name: str
+    shards: int
+
+    def deletions(self, shard: int) -> int:
+        """Return how many deletions and user merges have changed the shard."""
+        ...
+
+    def newest(self, shard: int) -> Position:
+        """Return the position of the last event appended, removed or not."""
+        ...
+
+    def read(self, shard: int, after: Position, limit: int) -> tuple[list[LoggedEvent], Position]:
+        """Return the next events after a position, and the last one's position.
+
+        At most `limit` events, in order.
+        """
+        ...

@@ -1,0 +1,71 @@
+"""Reader of an event log in Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import cast
+
+import redis
+
+from model.training.data.event_log.log_url import LogUrl
+from model.training.data.event_log.logged_event import EventLog, LoggedEvent, Position
+from model.training.data.event_log.redis_servers import RedisServers, connect
+from model.training.errors import DataError
+
+REDIS_SHARDS = 64
+_STREAM_FORMAT = "1"
+
+
+@contextmanager
+def open_redis_log(url: LogUrl) -> Iterator[EventLog]:
+    """Open the event log at a Redis URL; see `open_log`."""
+    try:
+        with closing(connect(url)) as servers:
+            yield _RedisLog(servers, url.name)
+    except (redis.RedisError, OSError) as error:
+        raise DataError(f"{url.name} cannot be read: {error}") from None
+
+
+class _RedisLog:
+    shards = REDIS_SHARDS
+
+    def __init__(self, servers: RedisServers, name: str) -> None:
+        self.name = name
+        self._servers = servers
+
+    def deletions(self, shard: int) -> int:
+        key = f"{{{shard}}}:deletions"
+        return int(cast(str | None, self._servers.run(key, "GET", key)) or 0)
+
+    def newest(self, shard: int) -> Position:
+        key = f"{{{shard}}}:stream"
+        try:
+            stream = cast(dict[str, str], self._servers.run(key, "XINFO STREAM", key))
+        except redis.ResponseError as error:
+            if "no such key" in str(error):
+                return ()
+            raise
+        return _parse_stream_id(stream["last-generated-id"])
+
+    def read(self, shard: int, after: Position, limit: int) -> tuple[list[LoggedEvent], Position]:
+        key = f"{{{shard}}}:stream"
+        start = "({}-{}".format(*after) if after else "-"
+        reply = self._servers.run(key, "XRANGE", key, start, "+", "COUNT", limit)
+        entries = cast(list[tuple[str, dict[str, str]]], reply)
+        events = [_parse_entry(entry_id, fields) for entry_id, fields in entries]
+        return events, _parse_stream_id(entries[-1][0]) if entries else after
+
+
+def _parse_entry(entry_id: str, fields: dict[str, str]) -> LoggedEvent:
+    if (found := fields.get("format")) != _STREAM_FORMAT:
+        raise DataError(
+            f"entry {entry_id} of the event log has format {found}, but this release reads {_STREAM_FORMAT}"
+        )
+    event_id = fields["event_id"] or f"seq-{fields['seq']}"
+    arrived = _parse_stream_id(entry_id)[0] / 1000.0
+    return LoggedEvent(fields["user"], fields["item"], float(fields["ts"]), int(fields["seq"]), event_id, arrived)
+
+
+def _parse_stream_id(stream_id: str) -> Position:
+    return tuple(int(part) for part in stream_id.split("-"))

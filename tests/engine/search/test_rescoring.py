@@ -1,0 +1,50 @@
+"""Rescoring of an index's candidates against sorting them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
+from service.engine.search.rescoring import MAX_RANK, rank_among, rescore
+
+TABLE = np.random.default_rng(0).integers(-4, 5, (400, 2)).astype(np.float32)
+
+
+def one_query(k: int, excluded: list[int]) -> TopKQueries:
+    rows = np.array(excluded, np.uint32)
+    return TopKQueries(np.array([[2, 1]], np.float32), np.array([k]), rows, np.array([0]), np.array([len(rows)]))
+
+
+def arguments(queries: TopKQueries) -> tuple[np.ndarray, ...]:
+    return queries.excluded, queries.excluded_start, queries.excluded_end
+
+
+@pytest.mark.parametrize("k", [0, 1, 5, 60])
+@pytest.mark.parametrize("excluded", [[], [7, 30, 7], list(range(1, 60))])
+def test_candidates_are_sorted_without_excluded_ones(k: int, excluded: list[int]) -> None:
+    candidates = np.random.default_rng(k).permutation(np.arange(1, 80))[:50]
+    queries = one_query(k, excluded)
+    result = TopKResult.allocate(queries, len(TABLE) - 1)
+    padded = np.concatenate([candidates, [-1, -1]])[None]
+    rescore(TABLE, queries.vectors, queries.k, *arguments(queries), padded, *result)
+    scores = TABLE @ queries.vectors[0]
+    wanted = sorted(set(candidates.tolist()) - set(excluded), key=lambda row: (-scores[row], row))[:k]
+    assert result.rows[0, : result.lengths[0]].tolist() == wanted
+    assert result.scores[0, : result.lengths[0]].tolist() == scores[wanted].tolist()
+
+
+@pytest.mark.parametrize("excluded", [[], [3, 9, 3], list(range(1, 200))])
+def test_ranks_count_excluded_rows_and_end_at_the_limit(excluded: list[int]) -> None:
+    queries = one_query(MAX_RANK, excluded)
+    scores = TABLE @ queries.vectors[0]
+    order = sorted(range(1, len(TABLE)), key=lambda row: (-scores[row], row))
+    unseen = [row for row in order if row not in excluded]
+    best = TopKResult(np.array([unseen[:MAX_RANK]]), scores[unseen[:MAX_RANK]][None], np.array([MAX_RANK]))
+    for target in range(1, len(TABLE)):
+        ranks = TargetRanks.allocate(1)
+        rank_among(TABLE, queries.vectors, np.array([target]), *arguments(queries), *best, *ranks)
+        rank = order.index(target) + 1
+        assert ranks.among_all[0] == (rank if rank <= MAX_RANK else 0)
+        rank = unseen.index(target) + 1 if target in unseen else 0
+        assert ranks.among_unseen[0] == (rank if rank <= MAX_RANK else 0)

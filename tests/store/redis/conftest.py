@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.servers import RedisServer
+from tests.store.backends import LONG_TIMEOUT_SECONDS, RedisBackend
+
+
+@pytest.fixture
+def backend(shared_redis: RedisServer) -> RedisBackend:
+    """An empty server and a timeout that suits a busy machine."""
+    backend = RedisBackend(shared_redis, timeout=LONG_TIMEOUT_SECONDS)
+    with backend.client() as client:
+        client.flushall()
+    return backend
