@@ -74,7 +74,7 @@ class CapturedSearch:
             return _answers(self._outbox.host[: (2 * ANSWERS + 1) * size].copy(), size, ANSWERS, ROOM, Q)
 
     def _compile(self) -> None:
-        """Search once in every way, so that no query waits for the compiler."""
+        """Search once in every way; no query then waits for the compiler."""
         for count in (1, _SIZES[2]):
             queries = TopKQueries.without_exclusions(np.ones((count, self._dim), np.float32), 1)
             excluding = queries._replace(excluded=np.ones(1, np.uint32), excluded_end=np.ones(count, np.int64))
