@@ -26,13 +26,13 @@ _IDENTITY_BYTES = 1 << 20
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    parser = argparse.ArgumentParser(prog="recblr-events", description="Bring events into the service's event log.")
+    parser = argparse.ArgumentParser(prog="recblr-events", description="Load events into the service's event log.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     load = commands.add_parser(
         "load",
         help="load a file of events into a running service",
-        description="Send all events of a file to a running service, in order of time. Run the command again to go "
-        "on where it was cut off. An event that was sent before counts once.",
+        description="Send all events of a file to a running service, in order of time. Run the command again to "
+        "resume an interrupted load. An event that was sent before counts once.",
         epilog=f"The API key is read from the environment variable {_KEY}. The last line of the output is the result "
         "as JSON. Exit codes: 0 all events are in the log, 1 the service refused some, 2 an error.",
     )
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     load.add_argument("--url", required=True, help="address of the service, for example http://localhost:8000")
     load.add_argument("--progress", type=Path, metavar="FILE", help="where to remember the progress (FILE.load.json)")
     load.add_argument(
-        "--give-up", type=float, default=300.0, metavar="SECONDS", help="how long to retry a service that is away"
+        "--give-up", type=float, default=300.0, metavar="SECONDS", help="how long to retry an unreachable service"
     )
     add_read_options(load)
     options = parser.parse_args(arguments)

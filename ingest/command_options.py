@@ -9,7 +9,7 @@ from ingest.options import ReadOptions
 
 def add_read_options(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `ReadOptions`."""
-    group = parser.add_argument_group("reading", "Where the content of a file does not say how to read it:")
+    group = parser.add_argument_group("reading", "Settings that override detection:")
     group.add_argument("--user-column", metavar="NAME", help="column of user ids")
     group.add_argument("--item-column", metavar="NAME", help="column of item ids")
     group.add_argument("--time-column", metavar="NAME", help="column of times: Unix seconds, or ISO 8601")
@@ -49,5 +49,5 @@ def read_options(options: argparse.Namespace) -> ReadOptions:
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share; give a number from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text} must be a number from 0 to 1")
     return value

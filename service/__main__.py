@@ -19,6 +19,7 @@ from types import FrameType
 
 import uvicorn
 
+from model.bundle.sealed_memory import hold_load_lock
 from service.api.uvicorn_protocol import HttpProtocol
 from service.api_keys import SCOPE_NAMES, RetiredScopeError, new_key, parse_scopes
 from service.observability.logging import configure_logging
@@ -180,6 +181,7 @@ async def _preflight(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
+    hold_load_lock()  # until this process ends; the workers find it
     uvicorn.run(
         "service.main:app_from_environment",
         factory=True,

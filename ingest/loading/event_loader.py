@@ -1,7 +1,7 @@
 """Send a history of events to the service, in order of time.
 
 Every event gets an id that follows from its content, so an event that is sent twice counts once. A small file beside
-the history keeps the progress, so that a load that was cut off can go on.
+the history keeps the progress, so that an interrupted load can resume.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class EventLoader:
                 result.duplicates += bool(answer["duplicate"])
 
     def _post(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """Post a batch, and again while the service is overloaded or away."""
+        """Post a batch; retry while the service is overloaded or unreachable."""
         give_up_at = time.monotonic() + self._give_up_seconds
         pause = _RETRY_SECONDS
         while True:
@@ -133,7 +133,7 @@ class EventLoader:
                     results: list[dict[str, Any]] = response.json()["results"]
                     if not any(_may_succeed_later(found) for found in results):
                         return results
-                    problem = "the event log of the service is away"
+                    problem = "the service's event log is unavailable"
                 elif response.status_code in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
                     problem = f"the service answers {response.status_code}"
                     wait = max(wait, _retry_after(response))
@@ -146,7 +146,7 @@ class EventLoader:
 
 
 def _may_succeed_later(result: dict[str, Any]) -> bool:
-    """Whether an event failed for a reason that passes."""
+    """Return whether a retry may succeed."""
     code = result.get("error", {}).get("code")
     return code in ("store_unavailable", "overloaded", "deadline_exceeded", "internal_error")
 

@@ -46,7 +46,7 @@ def find_columns(source: str, names: Sequence[str], options: ReadOptions) -> Col
         options: columns that the user has named.
 
     Raises:
-        DataError: a column is missing, or its name stands twice.
+        DataError: a column is missing, or the column name occurs twice.
     """
     user = _named(source, names, options.user_column) or recognised(names, _USERS)
     item = _named(source, names, options.item_column) or recognised(names, _ITEMS)
@@ -67,7 +67,7 @@ def find_columns(source: str, names: Sequence[str], options: ReadOptions) -> Col
 
 
 def has_user_and_item(names: Sequence[str], options: ReadOptions) -> bool:
-    """Whether these names are those of a table of events."""
+    """Return whether these names are those of a table of events."""
     user = options.user_column if options.user_column in names else recognised(names, _USERS)
     item = options.item_column if options.item_column in names else recognised(names, _ITEMS)
     return user is not None and item is not None and user != item

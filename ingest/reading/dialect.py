@@ -40,12 +40,12 @@ class Dialect(NamedTuple):
 
 
 def detect_dialect(path: Path, source: str, options: ReadOptions) -> Dialect:
-    """Detect how the UTF-8 text at `path` is to be read.
+    """Detect the format of the UTF-8 text at `path`.
 
     Args:
         path: plain text.
         source: the file's name as the user knows it, for messages.
-        options: what the user has said; it wins.
+        options: options given by the user; they override detection.
 
     Raises:
         DataError: the content is not understood; the message says what was seen.
@@ -101,9 +101,9 @@ def _without_header(source: str, lines: Sequence[str], columns: tuple[str, ...],
 
 
 def _looks_like_histories(source: str, lines: Sequence[str]) -> bool:
-    """Whether the lines are `user item item …`.
+    """Return whether the lines are `user item item …`.
 
-    A table without a header must not pass for histories.
+    Tables without a header must not be detected as histories.
     """
     if any(mark in line for line in lines for mark in ("\t", ",", ";", "|", "::", '"')):
         return False

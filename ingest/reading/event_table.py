@@ -25,7 +25,7 @@ def read_events(path: Path, options: ReadOptions, summary: ReadSummary) -> Itera
 
     Args:
         path: the file, perhaps compressed (gzip, bzip2, xz, zstandard), perhaps in UTF-16.
-        options: what the content does not say.
+        options: settings that detection cannot determine.
         summary: filled while reading.
 
     Raises:

@@ -81,7 +81,7 @@ class IdReader:
 
 
 def _wrong(texts: pa.StringArray) -> NDArray[np.bool_]:
-    """Which values are no ids: `id_problem` for all at once."""
+    """Return a mask of invalid ids, as `id_problem` defines them."""
     lengths = pc.utf8_length(texts)
     wrong = pc.or_(pc.equal(lengths, 0), pc.greater(lengths, MAX_ID_CHARACTERS))
     if _may_hold_control_characters(texts):
@@ -91,9 +91,9 @@ def _wrong(texts: pa.StringArray) -> NDArray[np.bool_]:
 
 
 def _may_hold_control_characters(texts: pa.StringArray) -> bool:
-    """Whether any byte of the values may belong to a control character.
+    """Return whether the values may contain control characters.
 
-    Much faster than a look at each value.
+    Faster than checking each value.
     """
     data = texts.buffers()[2]
     if data is None:
@@ -103,7 +103,7 @@ def _may_hold_control_characters(texts: pa.StringArray) -> bool:
 
 
 def _texts(values: pa.Array) -> tuple[pa.StringArray, bool]:
-    """Distinct values as text, and whether whole numbers stand as floats."""
+    """Return distinct values as text, and whether floats hold integers."""
     if pa.types.is_floating(values.type):
         numbers = values.to_numpy(zero_copy_only=False).astype(np.float64)
         whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)

@@ -17,7 +17,7 @@ _BUFFER_BYTES = 1 << 20
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether the file begins like a Parquet file."""
+    """Return whether the file begins like a Parquet file."""
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
@@ -26,7 +26,7 @@ def read_parquet(path: Path, source: str, options: ReadOptions) -> Iterator[pa.R
     """Read user, item and, if there is one, time, in file order.
 
     Raises:
-        DataError: the file is damaged, or a column is missing or stands twice.
+        DataError: the file is damaged, a column is missing, or the column name occurs twice.
     """
     try:
         # Arrow would otherwise read ahead, and keep what it has read until the end of the file.

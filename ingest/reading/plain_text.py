@@ -46,7 +46,7 @@ _COMPRESSIONS: dict[bytes, _Open] = {
     b"\xfd7zXZ\x00": _open_xz,
     b"\x28\xb5\x2f\xfd": _open_zstd,
 }
-# What begins like this is no text, and nothing that a reader below takes.
+# Signatures of unsupported file formats.
 _OTHERS = {
     b"PK\x03\x04": "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
@@ -73,7 +73,7 @@ _MARKS = (  # byte order marks, the longer first
 
 @contextlib.contextmanager
 def open_plain_text(path: Path, encoding: str | None) -> Iterator[Path]:
-    """Give a plain UTF-8 file with the text of `path`.
+    """Provide `path` as a plain UTF-8 file.
 
     It is `path` itself, or a temporary copy that is removed afterwards. A copy is made of compressed files, of other
     encodings, and of files whose lines do not all end alike.
@@ -100,7 +100,7 @@ def _open_file(path: Path) -> IO[bytes]:
 
 
 def _lines_end_alike(path: Path) -> bool:
-    """Whether all lines end with LF, or all with CR LF."""
+    """Return whether all lines end with LF, or all with CR LF."""
     feeds = returns = pairs = 0
     ends_with_return = False
     with _reading(path), path.open("rb") as file:

@@ -133,9 +133,9 @@ def line_of(path: Path, dialect: Dialect, row: int) -> int:
 
 
 def swallowed_row(batch: pa.RecordBatch, dialect: Dialect, time: str | None) -> int | None:
-    """Find a row with a field that holds whole rows.
+    """Find a field that contains whole rows because of an unbalanced quote.
 
-    A stray quote has swallowed them.
+    Returns the index of its row.
     """
     column = batch[_LINE_BREAKS]
     if column.null_count == len(column):
@@ -147,7 +147,7 @@ def swallowed_row(batch: pa.RecordBatch, dialect: Dialect, time: str | None) -> 
 
 
 def _holds_rows(value: str, dialect: Dialect, time: str | None) -> bool:
-    """Whether the inner lines of a field look like rows.
+    """Return whether the inner lines of a field look like rows.
 
     They have as many fields as a row, and a time where one belongs.
     """

@@ -89,7 +89,7 @@ class TimeParser:
 
 
 def _scale(values: NDArray[np.float64], factor: int) -> NDArray[np.int64]:
-    """Multiply whole part and fraction apart, so that no order is lost."""
+    """Scale integer and fraction separately to keep nanosecond order."""
     whole = np.floor(values)
     return whole.astype(np.int64) * factor + np.round((values - whole) * factor).astype(np.int64)
 

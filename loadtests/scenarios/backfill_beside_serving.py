@@ -150,7 +150,7 @@ def _backfill_under_load(
         sent += len(samples)
         progress = service.backfill_progress(version)
         ended = progress is not None and not progress["running"]
-        if progress is None or not ended or _timestamp(progress["ended"]) >= window_ends_at:
+        if progress is None or not ended or _timestamp(progress["ended_at"]) >= window_ends_at:
             windows.append(samples)
         if progress is not None and ended:
             results = _backfill_results(progress, meter.read(), cpu_per_request * sent)
@@ -186,11 +186,11 @@ def _backfill_results(
         cpu: seconds per process group meanwhile.
         cpu_of_requests: server seconds that the requests meanwhile would cost without a backfill.
     """
-    seconds = _timestamp(progress["ended"]) - _timestamp(progress["begun"])
+    seconds = _timestamp(progress["ended_at"]) - _timestamp(progress["started_at"])
     return {
         "snapshots": progress["snapshots"],
         "events": progress["events"],
-        "walks": progress["walk"],
+        "passes": progress["pass"],
         "wall": throughput(progress["events"], seconds),
         "cpu_of_the_service": throughput(progress["events"], cpu["server"] - cpu_of_requests),
         "store_cpu_s": cpu.get("store"),

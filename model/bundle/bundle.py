@@ -172,7 +172,7 @@ def load_files(manifest: Manifest) -> Bundle:
         config = ModelConfig.from_dict(manifest.config)
     except ConfigError as error:
         raise BundleError(f"{folder / MANIFEST}: {error}") from None
-    weights = _parse_weights(folder / WEIGHTS, verified_file(manifest, WEIGHTS, _max_weights_bytes(config)))
+    weights = _parse_weights(folder / WEIGHTS, _weights_file(manifest, config))
     items = parse_items(folder / ITEMS, verified_file(manifest, ITEMS))
     _check_weights(weights, config)
     check_items(items, config)
@@ -187,8 +187,9 @@ def load_files(manifest: Manifest) -> Bundle:
     )
 
 
-def _max_weights_bytes(config: ModelConfig) -> int:
-    return 4 * sum(math.prod(shape) for shape in parameter_shapes(config).values()) + MAX_HEADER_BYTES
+def _weights_file(manifest: Manifest, config: ModelConfig) -> FileBytes:
+    largest = 4 * sum(math.prod(shape) for shape in parameter_shapes(config).values()) + MAX_HEADER_BYTES
+    return verified_file(manifest, WEIGHTS, largest, shared=True)
 
 
 def _parse_weights(path: Path, data: FileBytes) -> dict[str, NDArray[np.float32]]:

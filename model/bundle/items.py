@@ -64,5 +64,21 @@ def check_items(items: Sequence[Item], config: ModelConfig) -> None:
             raise BundleError(f"{ITEMS}, line {row}: title must be a string")
         if not all(isinstance(category, str) for category in item.categories):
             raise BundleError(f"{ITEMS}, line {row}: categories must be strings")
+        if not all(map(_is_unicode, (item.item_id, item.title or "", *item.categories))):
+            raise BundleError(f"{ITEMS}, line {row}: half a character (a lone surrogate) cannot be sent to clients")
     if len({item.item_id for item in items}) != len(items):
         raise BundleError(f"{ITEMS} names an item twice")
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether the text can be sent.
+
+    JSON's escapes can spell half a character.
+    """
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

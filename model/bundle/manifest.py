@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.bundle.safetensors_reader import FileBytes, read_file
-from model.bundle.signature import KEY_VARIABLE, SIGNATURE, is_signed
+from model.bundle.regular_file import open_regular, read_regular
+from model.bundle.safetensors_reader import MIN_SHARED_BYTES, FileBytes
+from model.bundle.sealed_memory import ChecksumError, sealed_copy
+from model.bundle.signature import KEY_VARIABLE, SIGNATURE, has_valid_signature
 
 _log = logging.getLogger(__name__)
 
@@ -60,12 +62,12 @@ def read_manifest(folder: Path, key: bytes | None = None) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        if path.is_symlink() or path.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise BundleError(f"{path} is a link, or larger than a manifest can be")
-        data = path.read_bytes()
-        if key is not None and not is_signed(folder, data, key):
+        data = read_regular(path, _MAX_MANIFEST_BYTES)
+        if key is not None and not has_valid_signature(folder, data, key):
             raise BundleError(f"{folder} is not signed with the key in {KEY_VARIABLE}; publish it with that key")
         entries = json.loads(data, parse_constant=_refuse_constant)
+        # Both can hide in escapes and would fail only when an answer repeats them: half a character, and 1e999.
+        json.dumps(entries, ensure_ascii=False, allow_nan=False).encode()
     except FileNotFoundError:
         raise BundleError(f"{folder} holds no bundle: there is no {MANIFEST}") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -109,14 +111,17 @@ class ManifestReader:
         Raises:
             BundleError: no bundle can be used.
         """
-        if (self._root / MANIFEST).exists():
+        if _exists(self._root / MANIFEST):
             manifest = self._read(self._root)
             if isinstance(manifest, BundleError):
                 raise manifest
             return {manifest.version: manifest}
-        if not self._root.is_dir():
-            raise BundleError(f"{self._root} does not exist; train a model, or name a bundle")
-        folders = [path for path in self._root.iterdir() if path.name[:1] != "." and (path / MANIFEST).exists()]
+        try:
+            folders = [path for path in self._root.iterdir() if path.name[:1] != "." and _exists(path / MANIFEST)]
+        except OSError as error:
+            raise BundleError(
+                f"{self._root} cannot be read ({error.strerror}); train a model, or name a bundle"
+            ) from None
         results = [self._read(folder) for folder in folders]
         self._known = {folder: known for folder, known in self._known.items() if folder in folders}
         manifests = [result for result in results if isinstance(result, Manifest)]
@@ -140,10 +145,21 @@ class ManifestReader:
             result = read_manifest(folder, self._key)
         except BundleError as error:
             if folder != self._root:
-                _log.warning("bundle left out: %s", error)
+                _log.warning("skipping damaged or unsigned bundle: %s", error)
             result = error
         self._known[folder] = states, result
         return result
+
+
+def _exists(path: Path) -> bool:
+    """Return whether the file exists, or cannot be looked at."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _file_state(path: Path) -> tuple[int, int, int] | None:
@@ -159,23 +175,34 @@ def find_bundles(root: Path, key: bytes | None = None) -> dict[str, Path]:
     return {version: manifest.folder for version, manifest in ManifestReader(root, key).find().items()}
 
 
-def verified_file(manifest: Manifest, name: str, max_bytes: int | None = None) -> FileBytes:
+def verified_file(manifest: Manifest, name: str, max_bytes: int | None = None, *, shared: bool = False) -> FileBytes:
     """Return the bytes of a file that the manifest names.
 
+    Later changes of the file do not reach them.
+
+    Args:
+        manifest: the checked manifest.
+        name: the file.
+        max_bytes: a larger file is refused before it is read.
+        shared: keep the bytes of a large file in memory that all workers share.
+
     Raises:
-        BundleError: the file is not the one in the manifest, or has more than `max_bytes` bytes. Such a file is
-            refused before it is read.
+        BundleError: the file is not the one in the manifest, or is too large.
     """
     path, entry = manifest.folder / name, manifest.files[name]
     try:
-        if path.is_symlink() or path.stat().st_size != entry["bytes"]:
-            raise BundleError(f"{path} is not the file of {entry['bytes']} bytes that the manifest names")
-        if max_bytes is not None and entry["bytes"] > max_bytes:
-            raise BundleError(f"{path} is larger than the config allows ({max_bytes} bytes)")
-        data = read_file(path)
-        expected = entry["sha256"]
+        with open_regular(path) as (file, size):
+            if size != entry["bytes"]:
+                raise BundleError(f"{path} is not the file of {entry['bytes']} bytes that the manifest names")
+            if max_bytes is not None and size > max_bytes:
+                raise BundleError(f"{path} is larger than the config allows ({max_bytes} bytes)")
+            if shared and size >= MIN_SHARED_BYTES:
+                return sealed_copy(file, size, entry["sha256"])
+            data = file.read(size)
+        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            raise ChecksumError
+    except ChecksumError:
+        raise BundleError(f"{path} is damaged: its SHA-256 is not the manifest's") from None
     except (OSError, KeyError, TypeError) as error:
         raise BundleError(f"{path} cannot be verified: {error}") from None
-    if hashlib.sha256(data).hexdigest() != expected:
-        raise BundleError(f"{path} is damaged: its SHA-256 is not the manifest's")
     return data

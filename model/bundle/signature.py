@@ -15,6 +15,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from model.bundle.regular_file import read_regular
+
 SIGNATURE = "manifest.sig"
 KEY_VARIABLE = "RECBLR_BUNDLE_KEY"
 KEY_PATTERN = r"[!-~]{32,512}"
@@ -33,13 +35,10 @@ def signature_of(manifest: bytes, key: bytes) -> str:
     return hmac.new(key, manifest, hashlib.sha256).hexdigest()
 
 
-def is_signed(folder: Path, manifest: bytes, key: bytes) -> bool:
+def has_valid_signature(folder: Path, manifest: bytes, key: bytes) -> bool:
     """Return whether the bundle holds the signature of `manifest` by `key`."""
-    path = folder / SIGNATURE
     try:
-        if path.is_symlink() or path.stat().st_size > _MAX_SIGNATURE_BYTES:
-            return False
-        found = path.read_bytes().strip()
+        found = read_regular(folder / SIGNATURE, _MAX_SIGNATURE_BYTES).strip()
     except OSError:
         return False
     return hmac.compare_digest(found, signature_of(manifest, key).encode())

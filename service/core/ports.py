@@ -31,7 +31,7 @@ class Engine(Protocol):
         ...
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
-        """Estimate the seconds of `run`; infinity keeps it off the event loop."""
+        """Estimate the seconds of `run`. Infinity: always use the engine thread."""
         ...
 
     def knows(self, item_id: str) -> bool:
@@ -218,7 +218,7 @@ class Store(Protocol):
     async def expire(self, user_ids: Sequence[str]) -> int:
         """Delete these users' events beyond the age limit; return their number.
 
-        Users left without events are deleted, whoever removed their last event.
+        Users left without events are deleted, no matter what removed their last event.
         """
         ...
 

@@ -83,7 +83,7 @@ def compilations() -> int:
 
 
 def log_compilation(seconds: float, compiled: int) -> None:
-    """Log a warm-up that compiled so many signatures.
+    """Log a warm-up, with the number of signatures it compiled.
 
     Warns if every start will compile again.
     """

@@ -91,12 +91,13 @@ class BundleLoader:
         found: set[tuple[str, int, int, int]] = set()
         folders = [self._path]
         for folder in folders:
-            with suppress(OSError):  # removed meanwhile, or not a folder
+            with suppress(OSError):  # removed meanwhile, or not a readable folder
                 for path in (folder, *folder.iterdir()):
-                    state = path.stat()
-                    found.add((str(path), state.st_ino, state.st_size, state.st_mtime_ns))
-                    if folder is self._path and path is not folder and path.is_dir() and path.name[:1] != ".":
-                        folders.append(path)
+                    with suppress(OSError):
+                        state = path.stat()
+                        found.add((str(path), state.st_ino, state.st_size, state.st_mtime_ns))
+                        if folder is self._path and path is not folder and path.name[:1] != ".":
+                            folders.append(path)
         return frozenset(found)
 
     def _load(self, version: str) -> Engine:

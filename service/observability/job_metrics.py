@@ -12,12 +12,12 @@ class BackfillMetrics:
 
     def __init__(self, registry: CollectorRegistry, snapshots_damaged: Counter) -> None:
         self._snapshots_damaged = snapshots_damaged
-        self._users = Counter("recblr_backfill_users", "Users visited by backfills.", registry=registry)
+        self._users = Counter("recblr_backfill_users", "Users processed by backfills.", registry=registry)
         self._snapshots = Counter("recblr_backfill_snapshots", "Snapshots written by backfills.", registry=registry)
         self._events = Counter("recblr_backfill_events", "Events replayed by backfills.", registry=registry)
         self._share = Gauge(
             "recblr_backfill_share",
-            "Fraction of the users visited by the last backfill, over all workers. 1: it has ended.",
+            "Fraction of the users processed by the last backfill, over all workers. 1: it has ended.",
             registry=registry,
             multiprocess_mode="livemostrecent",
         )

@@ -53,7 +53,7 @@ def test_every_user_has_snapshot_after_reload_and_after_restart(tmp_path: Path, 
         publish(bundles, "v2", 2)
         assert service.post("/admin/reload", {})["model_version"] == "v2"
         found = finished_backfill(service, "v2")
-        assert (found["users"], found["share"]) == (USERS, 1.0)
+        assert (found["users"], found["fraction_done"]) == (USERS, 1.0)
         assert (found["snapshots"], found["events"]) == (USERS, len(batch))
         assert_snapshots_are_current(service, "v2", events)
         metrics = service.metrics()

@@ -62,7 +62,7 @@ def test_backfill_completes_after_repeated_kills(tmp_path: Path, state_url: str)
         kills=kills,
         users=USERS,
         snapshots_at_the_kills=snapshots,
-        walks=progress["walk"],
+        passes=progress["pass"],
         missing=missing,
         wrong=wrong,
         completed_after_last_start_seconds=round(seconds, 2),

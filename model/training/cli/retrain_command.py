@@ -23,7 +23,7 @@ def add(subparsers: shared.Subparsers) -> None:
     parser.epilog = _EPILOG
     add = parser.add_argument
     add("--state-url", required=True, help="the service's RECBLR_STATE_URL: sqlite:///path or redis://host:port/db")
-    add("--bundles", type=Path, required=True, help="folder of versions (RECBLR_BUNDLE); the newest is the live one")
+    add("--bundles", type=Path, required=True, help="model registry (RECBLR_BUNDLE); the newest is the live one")
     add("--work", type=Path, required=True, help="folder of the job, for the export and the runs")
     add("--margin", type=_not_negative, default=0.005, help="how much lower the new NDCG@10 may be, as a difference")
     add("--no-refit", action="store_true", help="publish the measured model, which lacks the newest events")

@@ -24,7 +24,7 @@ def add(subparsers: shared.Subparsers) -> None:
         "data", type=Path, help=".inter, .csv, .parquet, the folder of an export, or lines of `user item item ...`"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an interrupted run is resumed")
-    parser.add_argument("--bundles", type=Path, help="folder of versions (RECBLR_BUNDLE) to publish the bundle to")
+    parser.add_argument("--bundles", type=Path, help="model registry (RECBLR_BUNDLE) to publish the bundle to")
     parser.add_argument("--refit", action="store_true", help="publish a model that was trained on all events")
     shared.add_device_option(parser)
     shared.add_model_options(parser)

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from model.bundle.bundle import read_manifest
+from model.bundle.signature import signing_key
 from model.training.data.export import export_log
 from model.training.data.time_split import Timeline, TimeSplit, read_timeline, split_by_time
 from model.training.evaluation.bundle_loader import load_network
@@ -186,7 +187,7 @@ def _compare(
 
 
 def _version_of(live: Path | None) -> str | None:
-    return None if live is None else read_manifest(live).version
+    return None if live is None else read_manifest(live, signing_key()).version
 
 
 def _known_time(newest: float) -> float:

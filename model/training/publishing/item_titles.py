@@ -25,9 +25,9 @@ def add_titles(source: Path, movies: Path, out: Path) -> tuple[Bundle, int]:
 
     Raises:
         DataError: `movies` cannot be read.
-        BundleError: the bundle is damaged, or `out` exists.
+        BundleError: the bundle is damaged or not signed with the key, or `out` exists.
     """
-    bundle = load_bundle(source)
+    bundle = load_bundle(source, signing_key())
     titles = _read_movies(movies)
     items = []
     for item in bundle.items:

@@ -1,6 +1,7 @@
 """Model registry: the folder of bundles that the service loads.
 
-The service's setting is `RECBLR_BUNDLE`; it loads the newest version.
+The service's setting is `RECBLR_BUNDLE`; it loads the newest version. With a signing key only signed bundles are
+read, because the trainer must not sign what it has not verified.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ def newest_bundle(registry: Path) -> Path | None:
         DataError: the folder is itself a bundle.
     """
     if (registry / MANIFEST).exists():
-        raise DataError(f"{registry} is one bundle; give --bundles the folder of versions, which is RECBLR_BUNDLE")
+        raise DataError(f"--bundles must be the model registry (RECBLR_BUNDLE), not one bundle: {registry}")
     if not any(registry.glob(f"*/{MANIFEST}")):
         return None
-    return next(reversed(find_bundles(registry).values()))
+    return next(reversed(find_bundles(registry, signing_key()).values()))
 
 
 def trained_until(bundle: Path) -> float:
@@ -39,7 +40,7 @@ def trained_until(bundle: Path) -> float:
     created, and otherwise when its manifest was written. A time in the future is wrong and does not count. -inf if
     none is left.
     """
-    manifest = read_manifest(bundle)
+    manifest = read_manifest(bundle, signing_key())
     recorded = manifest.training_data.get("last_timestamp")
     candidates = [recorded, _unix_time(manifest.created), (bundle / MANIFEST).stat().st_mtime]
     now = time.time()
@@ -61,7 +62,7 @@ def publish(registry: Path, candidate: Path) -> Bundle:
 
     A version that is already there stays as it is.
     """
-    newest, bundle = newest_bundle(registry), load_bundle(candidate)
+    newest, bundle = newest_bundle(registry), load_bundle(candidate, signing_key())
     folder = registry / bundle.version
     if not (folder / MANIFEST).exists():
         bundle = _created_after(newest, bundle)
@@ -75,7 +76,7 @@ def prune(registry: Path, keep: int, protected: Iterable[str | None]) -> list[st
     Returns:
         The versions removed.
     """
-    bundles = find_bundles(registry)
+    bundles = find_bundles(registry, signing_key())
     removed = [version for version in list(bundles)[: max(0, len(bundles) - keep)] if version not in protected]
     for version in removed:
         hidden = bundles[version].with_name(f".removed-{bundles[version].name}")
@@ -89,7 +90,7 @@ def _created_after(newest: Path | None, bundle: Bundle) -> Bundle:
 
     The service loads the bundle that was created last, and another machine's clock can be ahead.
     """
-    newest_created = "" if newest is None else read_manifest(newest).created
+    newest_created = "" if newest is None else read_manifest(newest, signing_key()).created
     if bundle.created > newest_created:
         return bundle
     try:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.network import RecBLR
-from model.ops.softmax.full import SoftLabels
+from model.ops.softmax_loss.full import SoftLabels
 from model.training.data.interactions import Interactions
 from model.training.errors import DataError
 

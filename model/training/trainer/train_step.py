@@ -13,8 +13,8 @@ from torch import Tensor
 
 from model.layers import Segments
 from model.network import RecBLR
-from model.ops.softmax.full import softmax_loss
-from model.ops.softmax.sampled import Negatives, sampled_softmax_loss
+from model.ops.softmax_loss.full import softmax_loss
+from model.ops.softmax_loss.sampled import Negatives, sampled_softmax_loss
 from model.training.data.interactions import Interactions
 from model.training.trainer.distributed import Processes
 from model.training.trainer.hyperparameters import Hyperparameters

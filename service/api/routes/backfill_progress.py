@@ -31,11 +31,11 @@ def _backfill_out(version: str, progress: Progress) -> BackfillOut:
     return BackfillOut(
         model_version=version,
         running=progress.ended_at is None,
-        share=round(progress.fraction_done, 4),
-        walk=progress.pass_number,
+        fraction_done=round(progress.fraction_done, 4),
+        pass_number=progress.pass_number,
         users=progress.total_users,
         snapshots=progress.snapshots,
         events=progress.events,
-        begun=datetime.fromtimestamp(progress.started_at, UTC),
-        ended=None if progress.ended_at is None else datetime.fromtimestamp(progress.ended_at, UTC),
+        started_at=datetime.fromtimestamp(progress.started_at, UTC),
+        ended_at=None if progress.ended_at is None else datetime.fromtimestamp(progress.ended_at, UTC),
     )

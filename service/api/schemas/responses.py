@@ -198,15 +198,16 @@ class BackfillOut(BaseModel):
 
     model_version: str = Field(description="Model version whose snapshots are computed.")
     running: bool = Field(description="Whether the backfill still runs.")
-    share: float = Field(description="Fraction of the users visited in this walk.")
-    walk: int = Field(
-        description="Number of this walk over the users. If a walk finds missing or old snapshots, another follows."
+    fraction_done: float = Field(description="Fraction of the users processed in this pass.")
+    pass_number: int = Field(
+        serialization_alias="pass",
+        description="Number of this pass over the users. If a pass finds missing or old snapshots, another follows.",
     )
     users: int = Field(description="Number of users in the log.")
     snapshots: int = Field(description="Snapshots written so far.")
     events: int = Field(description="Events replayed so far.")
-    begun: datetime = Field(description="Start of the backfill.")
-    ended: datetime | None = Field(description="End of the backfill. Null: it still runs.")
+    started_at: datetime = Field(description="Start of the backfill.")
+    ended_at: datetime | None = Field(description="End of the backfill. Null: it still runs.")
 
 
 class BackfillsOut(BaseModel):

@@ -4,8 +4,8 @@ Without it a user's first request under the new model would replay the whole log
 page (see `backfill_progress_record`). It is optional: a worker may die at any point, and the store refuses a snapshot
 that was computed before an edit of the log.
 
-Requests come first: store calls take a millisecond or so each, replays run without the GIL in a thread of low
-priority, and the job pauses after each step, so that it works for no more than its fraction of the time.
+Requests come first. Store calls take about a millisecond each, and replays run without the GIL in a thread of low
+priority. The job pauses after each step, so that it works for at most `max_fraction` of the time.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class BackfillJob:
         return self._poll_seconds
 
     async def _backfill(self, engine: Engine, served: set[str]) -> None:
-        """Process pages until the backfill ends, or serving the version does."""
+        """Process pages until the backfill ends or the version is replaced."""
         version = engine.version
         record = BackfillProgressRecord(
             self._store,

@@ -1,4 +1,4 @@
-"""Periodic maintenance of the event log.
+"""Periodic maintenance of the event log: retention and unfinished merges.
 
 Runs in every worker; every step is idempotent.
 """
@@ -20,7 +20,7 @@ MERGE_INTERVAL_SECONDS = 60.0
 PAGE_USERS = 100
 PAGE_INTERVAL_SECONDS = 0.1
 PASS_INTERVAL_SECONDS = 3600.0
-# When an age limit is introduced, all events of all users may be too old. Redis serves nobody else during a call, so
+# When an age limit is introduced, all events of all users may be too old. A Lua script blocks Redis, so
 # one call removes at most this many events, or those of one user.
 MAX_EVENTS_PER_CALL = 4000
 MAX_FRACTION = 0.1

@@ -16,7 +16,7 @@ compare-and-set. Its states, for a change from version A to version B:
     1. load here     The author loads B itself first, so that a damaged bundle reaches no other worker.
     2. announce      The record names B as coming, with the author and the id of this attempt.
     3. all loaded    Each worker loads B beside A, and reports it in its own status record.
-    4. commit        From now on B is decided, whoever dies.
+    4. commit        B stays decided even if any worker dies.
     5. all serve     Each worker switches at its next reconciliation, at most 0.1 s later.
 
     withdraw         By the author: a worker refuses B, or has not loaded it within `load_seconds`.
@@ -33,9 +33,16 @@ Every 0.1 s each worker reconciles, one pass at a time:
       -> write its own status -> remove the records of dead workers
 
 A worker is dead when its status record has not changed for 5 s. While the store is unavailable workers keep serving
-what they serve, and nobody dies. See decisions 0064 (two steps), 0065 (watch), 0066 (startup), 0067 (A/B tests) and
-0083 (races).
+what they serve, and no worker is counted as dead. See decisions 0064 (two steps), 0065 (watch), 0066 (startup),
+0067 (A/B tests) and 0083 (races).
 
-Modules: `manager` takes the requests, `deployment` is the five steps, `reconciler` applies the record in one worker,
-`loaded_engines` holds the engines, `membership` knows the workers, `startup` chooses what a new service serves.
+Modules:
+
+    manager          takes the requests
+    rollout_attempt  runs the five steps
+    desired_state    the rollout record
+    reconciler       applies the record in one worker
+    loaded_engines   holds the engines
+    membership       lists the live workers
+    startup          chooses the version that a new service serves
 """

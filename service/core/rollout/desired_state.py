@@ -55,12 +55,13 @@ class DesiredState:
 
     Attributes:
         serving: what every worker serves, or switches to.
-        chosen: whether somebody asked for `serving`. A start of the service then keeps it, whatever is newer.
+        chosen: set by an operator request. A start of the service then keeps `serving`, even if a newer
+            version exists.
         newest: order of the newest bundle at the time of the last decision. An automatic rollout takes only bundles
             after it, and so never undoes a rollback.
         coming: what all workers load next. Nobody serves it before all have loaded it.
-        author: the worker that deploys `coming`.
-        attempt: id of this one deployment.
+        author: the worker that rolls out `coming`.
+        attempt: id of this one rollout attempt.
     """
 
     serving: Serving

@@ -21,10 +21,10 @@ from service.core.errors import (
 )
 from service.core.periodic_task import PeriodicTask
 from service.core.ports import Bundles, Engine, Store
-from service.core.rollout.deployment import Baseline, Deployment, RolloutTimeouts
 from service.core.rollout.desired_state import ABTest, DesiredState, Serving
 from service.core.rollout.membership import Membership
 from service.core.rollout.reconciler import Reconciler, RolloutMeter
+from service.core.rollout.rollout_attempt import Baseline, RolloutAttempt, RolloutTimeouts
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class RolloutManager:
         async with self._exclusive():
             baseline = await self._wait_until_idle()
             self._refuse_during_test(baseline.desired, allowed=None)
-            await self._deploy(baseline, Serving(baseline.newest.version if version is None else version))
+            await self._roll_out(baseline, Serving(baseline.newest.version if version is None else version))
         return self.live
 
     async def begin_test(self, version: str, share: float) -> None:
@@ -122,7 +122,7 @@ class RolloutManager:
                 raise RolloutRefused(f"{version} is the live model; a test needs another one beside it")
             self._refuse_during_test(baseline.desired, allowed=version)
             salt = secrets.token_hex(8) if test is None else test.salt
-            await self._deploy(baseline, Serving(live, ABTest(version, share, salt)))
+            await self._roll_out(baseline, Serving(live, ABTest(version, share, salt)))
 
     async def end_test(self, winner: str) -> Engine:
         """Let one of the two versions answer all users; see `core.ports.Models`."""
@@ -133,7 +133,7 @@ class RolloutManager:
                 raise RolloutRefused("no A/B test is under way")
             if winner not in serving.versions:
                 raise ModelVersionNotFound(f"the test is between {' and '.join(serving.versions)}")
-            await self._deploy(baseline, Serving(winner))
+            await self._roll_out(baseline, Serving(winner))
         return self.live
 
     @asynccontextmanager
@@ -146,17 +146,17 @@ class RolloutManager:
             try:
                 yield
             except BundleRefusedError as error:
-                _log.warning("rollout refused; the live model stays", extra={"reason": error.for_log})
-                raise RolloutRefused(f"the live model stays: {error}") from None
+                _log.warning("rollout refused; live version unchanged", extra={"reason": error.for_log})
+                raise RolloutRefused(f"rollout refused; live version unchanged: {error}") from None
             except RolloutRefused as error:
-                _log.warning("rollout refused; the live model stays", extra={"reason": error.message})
+                _log.warning("rollout refused; live version unchanged", extra={"reason": error.message})
                 raise
             except RolloutUnfinished as error:
                 _log.warning("rollout decided, but not finished", extra={"reason": error.message})
                 raise
 
     async def _wait_until_idle(self) -> Baseline:
-        """Wait until no deployment is running; return the new baseline.
+        """Wait until no rollout is running; return the new baseline.
 
         Raises `RolloutRefused` after `load_seconds`.
         """
@@ -173,11 +173,11 @@ class RolloutManager:
             await self._reconciler.wait_for_next_pass()
         return Baseline(desired, record, await self._bundles.published())
 
-    async def _deploy(self, baseline: Baseline, target: Serving, *, chosen: bool = True) -> None:
-        deployment = Deployment(
+    async def _roll_out(self, baseline: Baseline, target: Serving, *, chosen: bool = True) -> None:
+        attempt = RolloutAttempt(
             self._store, self._membership, self._reconciler, self._timeouts, baseline, target, chosen=chosen
         )
-        await deployment.deploy()
+        await attempt.run()
 
     @staticmethod
     def _refuse_during_test(desired: DesiredState, allowed: str | None) -> None:
@@ -196,16 +196,16 @@ class RolloutManager:
                 self._watch_due = True
             elif self._watch_due and self._membership.leads_watch() and time.monotonic() >= self._watch_not_before:
                 self._watch_due = False
-                await self._deploy_newest()
+                await self._roll_out_newest()
         except BundleRefusedError as error:
-            _log.warning("a published bundle is not rolled out", extra={"reason": error.for_log})
+            _log.warning("cannot roll out the published bundle", extra={"reason": error.for_log})
         except ServiceError as error:  # not the bundle's fault
             self._watch_due, self._watch_not_before = True, time.monotonic() + self._timeouts.retry_seconds
-            _log.warning("a published bundle is not rolled out yet; retrying", extra={"reason": error.for_log})
+            _log.warning("cannot roll out the published bundle yet; retrying", extra={"reason": error.for_log})
         return self._timeouts.watch_interval_seconds
 
-    async def _deploy_newest(self) -> None:
-        """Deploy the newest bundle if it is newer than the last decision.
+    async def _roll_out_newest(self) -> None:
+        """Roll out the newest bundle if it is newer than the last decision.
 
         An A/B test prevents it.
         """
@@ -213,4 +213,4 @@ class RolloutManager:
             baseline = await self._wait_until_idle()
             desired = baseline.desired
             if desired.serving.ab_test is None and baseline.newest.order > desired.newest:
-                await self._deploy(baseline, Serving(baseline.newest.version), chosen=False)
+                await self._roll_out(baseline, Serving(baseline.newest.version), chosen=False)

@@ -157,8 +157,8 @@ class Reconciler:
         await self._engines.load(version)
 
     @contextmanager
-    def deploying(self, versions: tuple[str, ...]) -> Iterator[str]:
-        """Keep `versions` loaded during one deployment; yield its attempt's id.
+    def rolling_out(self, versions: tuple[str, ...]) -> Iterator[str]:
+        """Keep `versions` loaded during one rollout attempt; yield its id.
 
         If the record names any other attempt of this worker, the next pass abandons it.
         """
@@ -196,7 +196,7 @@ class Reconciler:
         self._meter.served_versions(serving.versions)
 
     async def _abandon_if_lost(self, desired: DesiredState, record: str | None) -> None:
-        """Remove the coming version if its author no longer deploys it.
+        """Remove the coming version if its author no longer works on it.
 
         Either the author is dead, or it is this worker and the attempt has ended. The latter happens if the store was
         away: the author could not withdraw, or did not learn that its announcement was written.

@@ -1,7 +1,7 @@
 """Kernels of the RecBLR network, which replay items onto users' states.
 
-The events of all users stand in one column, user after user, and are processed ROWS at a time. Products take these
-rows together, whoever owns them, so weights are read once for four events. The convolution and the recurrence walk
+All events form one array ordered by user, processed ROWS at a time across users. Products take these rows together,
+so weights are read once for four events. The convolution and the recurrence walk
 the rows in order and continue each user's state in place. One event of one user, a batch and the backfill of long
 histories are the same code, without padding in time.
 

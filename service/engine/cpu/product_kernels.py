@@ -28,7 +28,7 @@ def product(x: F32, n: int, weights: F32, sums: F32, y: F32) -> None:
 
 @kernel
 def _product_of_four(x: F32, weights: F32, sums: F32, y: F32) -> None:
-    # Loops run from zero over slices, because LLVM does not vectorise a loop users index might be negative.
+    # LLVM does not vectorise a loop with an index that may be negative, so loops run from zero over slices.
     width = x.shape[1]
     for panel in range(y.shape[1] // PANEL):
         begin = panel * (1 + width) * PANEL

@@ -201,8 +201,8 @@ def _list_index(faiss: ModuleType, quantizer: Any, table: F32, rows: I64) -> Any
 def _import_faiss() -> ModuleType:
     """Import faiss with its BLAS set to this processor.
 
-    Only large catalogues need faiss. Its wheel brings an OpenBLAS of 2021, which takes an unknown processor for one
-    of 2004 and then builds an index three times slower (decision 0047). numpy's OpenBLAS knows more processors. A
+    Only large catalogues need faiss. Its wheel bundles an OpenBLAS from 2021, which treats newer processors as a
+    2004 model and then builds an index three times slower (decision 0047). numpy's OpenBLAS knows more processors. A
     processor that the user has set stays as it is.
     """
     from threadpoolctl import threadpool_info

@@ -182,7 +182,7 @@ class Cluster:
             finally:
                 await seed.close()
             raise StoreUnreachableError(
-                f"{seed.name} cannot tell the cluster's nodes; correct the state URL."
+                f"{seed.name} does not answer CLUSTER SLOTS; correct the state URL."
             ) from None
         if len(self._owners) < len(used_slots()):
             raise StoreUnreachableError(

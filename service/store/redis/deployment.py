@@ -37,7 +37,7 @@ class Deployment(Protocol):
             load: Send the script along, which saves a round trip if the server does not know it yet.
 
         Returns:
-            A reply for each call, in order. A `StoreUnavailable` stands in for a call that was refused for now or
+            A reply for each call, in order. A `StoreUnavailable` stands in for a call that was temporarily refused or
             whose outcome is unknown; such a call is not sent again. Any other exception is a fault.
         """
         ...

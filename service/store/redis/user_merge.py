@@ -112,8 +112,8 @@ class UserMerge:
     async def _detach(self, source: str, target: str, *, read_only: bool = False) -> _Detached | None:
         """Detach the log of `source` for `target`, unless it is detached already.
 
-        With `read_only` nothing is detached, and a detached log is returned with its content. What detach.lua says
-        must be finished first is finished here. None if there is nothing to move.
+        With `read_only` nothing is detached, and a detached log is returned with its content. If detach.lua
+        reports an unfinished merge or deletion, finish it first. None if there is nothing to move.
         """
         call = Call(_all_keys(source), (source, target, int(read_only), self._must_write), durable=True)
         for _ in range(_MAX_ATTEMPTS):

@@ -1,6 +1,7 @@
 """SQL of the event log and the snapshots.
 
-Each function runs within the caller's transaction.
+The tables are in `schema`, the SQL of retention in `retention`, that of merges in `user_merge`. Each
+function runs within the caller's transaction.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def _put_snapshot(db: sqlite3.Connection, put: SnapshotPut) -> bool:
     generation, sequence, stored = found
     if generation != put.generation or put.applied > sequence:
         return False
-    # A stored snapshot beyond the log counts as absent; otherwise it would keep every valid one out.
+    # A stored snapshot beyond the log counts as absent; otherwise it would block all valid snapshots.
     if stored is not None and put.applied <= stored <= sequence and not put.repair:
         return False
     db.execute(

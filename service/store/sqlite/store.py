@@ -141,7 +141,7 @@ class SqliteStore:
             # A lock that is not released, a full disk or a failed read raise one of these two classes; their
             # subclasses are faults of ours.
             if type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError):
-                raise StoreUnavailable(f"the event log's file did not serve: {error}") from error
+                raise StoreUnavailable(f"cannot read or write the SQLite file: {error}") from error
             raise
 
 

@@ -151,7 +151,7 @@ class RedisStream:
         except ResponseError as error:
             if "LEASELOST" in str(error):
                 raise LeaseLostError from None
-            raise self._unavailable(f"refuses to be read ({error})") from error
+            raise self._unavailable(f"cannot be read ({error})") from error
 
     async def _call(self, *command: str | int) -> _Reply:
         return await self._await_reply(self._client.execute_command(*command))  # type: ignore[no-untyped-call]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from model.bundle.bundle import MANIFEST, WEIGHTS, Bundle, BundleError, find_bundles, write_bundle
+from model.bundle.bundle import ITEMS, MANIFEST, WEIGHTS, Bundle, BundleError, find_bundles, load_bundle, write_bundle
 from model.bundle.manifest import ManifestReader
 from model.config import ModelConfig
+from tests.environment import run_python
 from tests.model.builders import bundle_of
 from tests.model.bundle.opened_files import opened_files
 
+KEY = b"k" * 32
 SMALL = ModelConfig(items=6, dim=4, expansion=1, conv_width=2, layers=1)
 
 
@@ -90,7 +93,7 @@ def test_changed_manifest_is_read_again(tmp_path: Path) -> None:
 
 
 def test_added_signature_makes_a_refused_bundle_valid(tmp_path: Path) -> None:
-    key = b"k" * 32
+    key = KEY
     write_bundle(tmp_path / "v1", bundle_of(SMALL), key)
     signature = (tmp_path / "v1" / "manifest.sig").rename(tmp_path / "signature")
     reader = ManifestReader(tmp_path, key)
@@ -108,3 +111,78 @@ def test_damaged_manifest_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         assert list(reader.find()) == list(reader.find()) == ["v1"]
     assert [record.getMessage().count("bad") for record in caplog.records] == [1]
+
+
+# As root no folder is unreadable, so the reader runs as another user.
+AS_ANOTHER_USER = """
+import logging, os, sys, tempfile
+from pathlib import Path
+from model.bundle.bundle import write_bundle
+from model.bundle.manifest import ManifestReader
+from service.engine import BundleLoader
+from tests.environment import run_python
+from tests.model.builders import bundle_of
+from model.config import ModelConfig
+import asyncio
+logging.basicConfig(format="%(message)s")
+with tempfile.TemporaryDirectory() as folder:
+    root = Path(folder)
+    root.chmod(0o755)
+    write_bundle(root / "v1", bundle_of(ModelConfig(items=6, dim=4)))
+    (root / "lost+found").mkdir()
+    (root / "lost+found").chmod(0)
+    uid = os.geteuid()
+    if uid == 0:
+        os.seteuid(65534)
+    try:
+        reader = ManifestReader(root)
+        print(*reader.find(), *reader.find())
+        loader = BundleLoader(root, 100)
+        print(asyncio.run(loader.changed()), asyncio.run(loader.changed()))
+    finally:
+        os.seteuid(uid)
+        (root / "lost+found").chmod(0o755)
+    write_bundle(root / "v2", bundle_of(ModelConfig(items=6, dim=4), version="v2"))
+    (root / "lost+found").chmod(0)
+    if uid == 0:
+        os.seteuid(65534)
+    print(asyncio.run(loader.changed()))
+    os.seteuid(uid)
+    (root / "lost+found").chmod(0o755)
+"""
+
+
+def test_unreadable_entry_is_left_out_with_one_line() -> None:
+    ran = run_python("-c", AS_ANOTHER_USER)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == ["v1", "v1", "True", "False", "True"]
+    [line] = ran.stderr.splitlines()
+    assert line.startswith("bundle left out")
+    assert "lost+found" in line
+    assert "Permission denied" in line
+
+
+@pytest.mark.parametrize("name", [MANIFEST, "manifest.sig", WEIGHTS, ITEMS])
+@pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
+def test_anything_but_a_regular_file_is_refused_without_waiting(tmp_path: Path, name: str, kind: str) -> None:
+    write_bundle(tmp_path / "v1", bundle_of(SMALL), KEY)
+    path = tmp_path / "v1" / name
+    path.rename(tmp_path / "file")
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to(tmp_path / "file")
+    else:
+        path.mkdir()
+    with pytest.raises(BundleError) as refused:
+        load_bundle(tmp_path / "v1", KEY)
+    assert "\n" not in str(refused.value)
+
+
+def test_number_that_json_cannot_repeat_is_refused(tmp_path: Path) -> None:
+    versions(tmp_path, ("v1", "2026-01-01"))
+    manifest = tmp_path / "folder-v1" / MANIFEST
+    assert '"ndcg@10": 0.5' in manifest.read_text()
+    manifest.write_text(manifest.read_text().replace('"ndcg@10": 0.5', '"ndcg@10": 1e999'))
+    with pytest.raises(BundleError, match="cannot be read"):
+        load_bundle(tmp_path / "folder-v1")

@@ -12,9 +12,11 @@
 --          an outcome is 0 (appended), 1 (duplicate) or 2 (conflict)
 --
 -- A script never leaves half of its work behind: nothing else runs meanwhile, and its writes reach the append-only
--- file as one transaction. Redis refuses a write (no memory, full disk, replica) only as the script's first write. So
--- the first write of every script that adds data is a command that Redis may refuse for lack of memory: XADD and
--- HSET, not XDEL, LPOP or HDEL. There is no "#!lua" line: see decision 0002.
+-- file as one transaction. Redis can refuse (no memory, full disk, replica) only a script's first write. Therefore
+-- that write must be one that can fail for lack of memory: XADD or HSET, not XDEL, LPOP or HDEL. There is no "#!lua"
+-- line: see decision 0002.
+--
+-- Needs lib/format, user_hash, entry, replicate, binary_search, retention.
 local user, log, stream = KEYS[1], KEYS[2], KEYS[3]
 local keep, version, oldest_arrival = tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[6])
 local found = redis.call('HMGET', user, 'head', 'a:' .. version, 's:' .. version)
@@ -54,7 +56,7 @@ if sequence > before then
   end
 end
 
--- A snapshot beyond the log as it was, or from before what retention removed, belongs to another history.
+-- Ignore a snapshot newer than the log or older than its retained part.
 if not snapshot or not applied or applied > before or applied < trimmed then
   snapshot, applied = false, 0
 end

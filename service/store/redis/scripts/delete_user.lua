@@ -1,4 +1,4 @@
--- Delete everything about a user, or say what must be finished first.
+-- Delete everything about a user, or report an unfinished merge or deletion.
 --
 -- KEYS     1 user hash, 2 log, 3 shard stream, 4 the shard's count of deletions, 5 the shard's detached logs,
 --          6 the user's merge token

@@ -1,4 +1,4 @@
--- Remove a user's expired events. A user without events is deleted, whoever removed the last one.
+-- Remove a user's expired events. A user without events is deleted, no matter what removed the last one.
 --
 -- KEYS     1 user hash, 2 log, 3 shard stream, 4 the shard's count of deletions, 5 the user's merge token
 -- ARGV     1 time in milliseconds; events that arrived before it are removed

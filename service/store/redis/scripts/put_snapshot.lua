@@ -24,7 +24,7 @@ if ARGV[6] ~= '' then
   end
 end
 local stored = tonumber(found[2])
--- A stored snapshot beyond the log counts as absent; otherwise it would keep every valid one out.
+-- A stored snapshot beyond the log counts as absent; otherwise it would block all valid snapshots.
 if stored and stored >= applied and stored <= sequence and ARGV[5] ~= '1' then
   return 0
 end

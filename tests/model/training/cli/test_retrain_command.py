@@ -45,7 +45,7 @@ def test_log_without_events_is_reported(tmp_path: Path, capsys: pytest.CaptureFi
 
 def test_single_bundle_instead_of_a_registry_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_bundle(tmp_path / "bundles", bundle_of(ModelConfig(5)))
-    assert "is one bundle; give --bundles the folder of versions" in run_retrain(tmp_path, capsys)[2]
+    assert "--bundles must be the model registry" in run_retrain(tmp_path, capsys)[2]
 
 
 @pytest.mark.parametrize(

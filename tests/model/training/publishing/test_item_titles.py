@@ -102,3 +102,9 @@ def test_command_prints_its_result(tmp_path: Path, source: Path, capsys: pytest.
     assert json.loads(capsys.readouterr().out) == {"bundle": str(tmp_path / "out"), "version": "v7", "titled": 2}
     assert main(arguments) == 2
     assert capsys.readouterr().err == f"error: {tmp_path}/out exists already; choose another folder\n"
+
+
+def test_unsigned_bundle_is_not_signed(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECBLR_BUNDLE_KEY", "k" * 32)
+    with pytest.raises(BundleError, match="not signed"):
+        add_titles(source, movies(tmp_path), tmp_path / "out")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from model.bundle.bundle import find_bundles, load_bundle, write_bundle
+from model.bundle.bundle import BundleError, find_bundles, load_bundle, write_bundle
 from model.config import ModelConfig
 from model.training.errors import DataError
 from model.training.publishing.registry import newest_bundle, prune, publish, trained_until
@@ -94,3 +94,17 @@ def test_trained_until_is_never_in_the_future(tmp_path: Path, training_data: dic
     assert trained_until(tmp_path / "v1") == 1000.0
     os.utime(tmp_path / "v1" / "manifest.json", (32_503_680_000.0, 32_503_680_000.0))
     assert trained_until(tmp_path / "v1") == -math.inf
+
+
+def test_unsigned_bundle_is_not_published_with_a_key(
+    registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the trainer would sign what anybody may have written."""
+    candidate = write_version(tmp_path / "candidate", "v4", "2026-01-04T00:00:00+00:00")
+    monkeypatch.setenv("RECBLR_BUNDLE_KEY", "k" * 32)
+    for use in (lambda: publish(tmp_path / "empty", candidate), lambda: newest_bundle(registry)):
+        with pytest.raises(BundleError, match="not signed"):
+            use()
+    with pytest.raises(BundleError, match="not signed"):
+        trained_until(registry / "v3")
+    assert not (tmp_path / "empty").exists()

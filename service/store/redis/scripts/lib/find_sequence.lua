@@ -1,4 +1,4 @@
--- The place of a sequence in a log. Needs entry.lua and binary_search.lua.
+-- Index of a sequence in a log. Needs entry.lua and binary_search.lua.
 
 -- The number of entries whose sequence is below `sequence`: the index of `sequence` if the log has it.
 local function index_of(log, sequence)

@@ -3,7 +3,7 @@
 -- KEYS  1 user hash, 2 the user's merge token
 -- ARGV  1 source's id, 2 its generation, 3 number of finished records to keep
 --
--- A finished record names its source by a digest: the source is no user any more. With a removed record goes the token.
+-- A finished record names its source by a digest: the source is no user any more. Removing a record also deletes the token.
 local value = redis.call('HGET', KEYS[1], 'merges')
 local kept, finished = {}, 0
 for _, merge in ipairs(unpack_merges(value)) do

@@ -1,4 +1,7 @@
-"""Deployment: one change of what all workers serve, in five steps."""
+"""Rollout attempt: one change of what all workers serve, in five steps.
+
+The state machine is drawn in the docstring of the package, `service/core/rollout/__init__.py`.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +36,11 @@ class RolloutTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """State that a deployment starts from, all of it read at once.
+    """State that a rollout attempt starts from, all of it read at once.
 
     Attributes:
         desired: the desired state; nothing is coming.
-        record: its text in the store, which must not have changed when the deployment writes.
+        record: its text in the store, which must not have changed when the attempt writes.
         published: the bundles in the model registry, oldest first.
     """
 
@@ -51,8 +54,8 @@ class Baseline:
         return self.published[-1]
 
 
-class Deployment:
-    """One deployment by this worker, from one baseline to one target."""
+class RolloutAttempt:
+    """One rollout attempt by this worker, from one baseline to one target."""
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class Deployment:
         *,
         chosen: bool,
     ) -> None:
-        """Prepare the deployment; `chosen` says that somebody asked for it, see `DesiredState`."""
+        """Prepare the attempt; `chosen` says that an operator requested it, see `DesiredState`."""
         self._store = store
         self._membership = membership
         self._reconciler = reconciler
@@ -74,7 +77,7 @@ class Deployment:
         self._target = target
         self._decided = DesiredState(target, chosen, baseline.newest.order).encode()
 
-    async def deploy(self) -> None:
+    async def run(self) -> None:
         """Make every worker serve the target.
 
         Raises:
@@ -84,7 +87,7 @@ class Deployment:
             RolloutUnfinished: the target is decided, but some workers have not switched in time.
             StoreUnavailable: the store does not answer.
         """
-        with self._reconciler.deploying(self._target.versions) as attempt:
+        with self._reconciler.rolling_out(self._target.versions) as attempt:
             await self._load_here()
             announced = self._announcement(attempt)
             try:
@@ -113,7 +116,9 @@ class Deployment:
         deadline = time.monotonic() + self._timeouts.load_seconds
         while late := self._not_loaded(attempt):
             if time.monotonic() > deadline:
-                raise RolloutRefused(f"the live model stays: not loaded in time by {', '.join(late)}")
+                raise RolloutRefused(
+                    f"rollout refused; live version unchanged: not loaded in time by {', '.join(late)}"
+                )
             await self._reconciler.wait_for_next_pass()
 
     def _not_loaded(self, attempt: str) -> list[str]:
@@ -128,7 +133,9 @@ class Deployment:
                 continue
             for version in self._target.versions:
                 if reason := status.refused.get(version):
-                    raise RolloutRefused(f"the live model stays: worker {worker} refuses: {reason}")
+                    raise RolloutRefused(
+                        f"rollout refused; live version unchanged: worker {worker} refuses: {reason}"
+                    )
             if not set(self._target.versions) <= set(status.loaded):
                 late.append(worker)
         return late
@@ -146,7 +153,7 @@ class Deployment:
         deadline = time.monotonic() + self._timeouts.switch_seconds
         while late := self._not_serving():
             if time.monotonic() > deadline:
-                raise RolloutUnfinished(f"decided, but these workers have not switched yet: {', '.join(late)}")
+                raise RolloutUnfinished(f"new version is live; workers not switched yet: {', '.join(late)}")
             await self._reconciler.wait_for_next_pass()
 
     def _not_serving(self) -> list[str]:
@@ -155,4 +162,4 @@ class Deployment:
 
     async def _replace_record(self, expected: str | None, text: str) -> None:
         if not await self._store.compare_and_set(ROLLOUT_RECORD, expected, text):
-            raise RolloutRefused("the live model stays: another worker decided otherwise meanwhile")
+            raise RolloutRefused("rollout refused; live version unchanged: another worker changed the rollout record")

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.ops.softmax.full import CHUNK_LOGITS, loss_and_gradient, scale_of
+from model.ops.softmax_loss.full import CHUNK_LOGITS, loss_and_gradient, scale_of
 
 # exp of it is 0 in every floating-point type, and unlike -inf it yields no NaN.
 _EXCLUDED = -1e4

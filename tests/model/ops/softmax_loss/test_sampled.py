@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.ops.softmax.full import softmax_loss
-from model.ops.softmax.sampled import Negatives, sampled_softmax_loss
+from model.ops.softmax_loss.full import softmax_loss
+from model.ops.softmax_loss.sampled import Negatives, sampled_softmax_loss
 
 ITEMS, DIM = 60, 8
 

@@ -66,7 +66,7 @@ def loss_and_gradient(
     `logits` (N, V) are overwritten by their gradient. A target of 0 contributes nothing.
     """
     if logits.is_cuda:
-        from model.ops.softmax.softmax_kernels import loss_and_gradient as fused
+        from model.ops.softmax_loss.loss_kernels import loss_and_gradient as fused
 
         return fused(logits, targets, scale, soft_labels)
     wanted, scale = targets[:, None], scale * (targets > 0)

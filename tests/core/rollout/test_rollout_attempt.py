@@ -1,4 +1,4 @@
-"""Tests of one deployment: all workers change together, or none does."""
+"""One rollout attempt: all workers change together, or none does."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ def test_damaged_bundle_changes_no_worker_and_is_logged_once(caplog: pytest.LogC
             one.bad = {"2"}
             with pytest.raises(RolloutRefused) as refused:
                 await first.reload("2")
-            assert refused.value.message == "the live model stays: 2 is damaged"  # its path is for the log alone
-            assert logged(caplog) == [("rollout refused; the live model stays", "/bundles/2 is damaged")]
+            assert (
+                refused.value.message == "rollout refused; live version unchanged: 2 is damaged"
+            )  # its path is for the log alone
+            assert logged(caplog) == [("rollout refused; live version unchanged", "/bundles/2 is damaged")]
             assert "2" not in two.loads[1:]  # no other worker has tried to load it
             one.bad, two.bad = set(), {"2"}
             with pytest.raises(RolloutRefused, match=r"worker \d+ refuses: 2 is damaged"):
@@ -129,7 +131,7 @@ def test_decision_of_another_worker_while_a_bundle_loads_wins(other: str) -> Non
             await first._reconciler.wait_for_next_pass()
             record, served = deployment.store.written[ROLLOUT_RECORD], versions(first, second)
             one.gate.set()
-            with pytest.raises(RolloutRefused, match="decided otherwise meanwhile"):
+            with pytest.raises(RolloutRefused, match="another worker changed the rollout record"):
                 await late
             await first._reconciler.wait_for_next_pass()
             assert deployment.store.written[ROLLOUT_RECORD] == record

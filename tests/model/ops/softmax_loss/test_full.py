@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model.ops.softmax.full import SoftLabels, softmax_loss
+from model.ops.softmax_loss.full import SoftLabels, softmax_loss
 from tests.model.ops.interpreter import needs_triton, run_interpreted
 
 
@@ -69,11 +69,11 @@ def test_batch_without_targets_has_zero_loss_and_gradient() -> None:
 _INTERPRETED = """
 import torch
 import torch.nn.functional as F
-from model.ops.softmax import full
-from model.ops.softmax import softmax_kernels
+from model.ops.softmax_loss import full
+from model.ops.softmax_loss import loss_kernels
 
 for rows, columns, block in ((5, 7, 8192), (4, 50, 16), (3, 64, 32)):
-    softmax_kernels.MAX_BLOCK = block
+    loss_kernels.MAX_BLOCK = block
     torch.manual_seed(rows)
     logits = torch.randn(rows, columns) * 5
     targets = torch.randint(1, columns, (rows,))
@@ -82,7 +82,7 @@ for rows, columns, block in ((5, 7, 8192), (4, 50, 16), (3, 64, 32)):
     expected = F.cross_entropy(wanted, targets, ignore_index=0)
     expected.backward()
     scale = torch.tensor(1.0 / int((targets > 0).sum())).expand(rows)
-    loss = softmax_kernels.loss_and_gradient(logits, targets, scale)
+    loss = loss_kernels.loss_and_gradient(logits, targets, scale)
     torch.testing.assert_close(loss, expected.detach(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(logits, wanted.grad, rtol=1e-4, atol=1e-7)
 
@@ -93,7 +93,7 @@ for rows, columns, block in ((5, 7, 8192), (4, 50, 16), (3, 64, 32)):
     one = torch.randn(rows, columns)
     other = one.clone()
     expected = full.loss_and_gradient(one, targets, scale, full.SoftLabels(items, shares))
-    loss = softmax_kernels.loss_and_gradient(other, targets, scale, (items, shares))
+    loss = loss_kernels.loss_and_gradient(other, targets, scale, (items, shares))
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-6)
 """
