@@ -14,7 +14,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 
 import uvicorn
@@ -22,6 +22,7 @@ import uvicorn
 from model.bundle.sealed_memory import hold_load_lock
 from service.api.uvicorn_protocol import HttpProtocol
 from service.api_keys import SCOPE_NAMES, RetiredScopeError, new_key, parse_scopes
+from service.demo import demo_environment
 from service.observability.logging import configure_logging
 from service.settings import Settings, SettingsError, load_settings
 from service.settings_reference import settings_help
@@ -47,15 +48,16 @@ def main() -> int:
     # SIGTERM is a normal stop, also before uvicorn installs its own handler.
     signal.signal(signal.SIGTERM, _exit)
     try:
-        settings = load_settings()
-        configure_logging(settings.log_level)
-        if arguments.precompile:
-            asyncio.run(_precompile(settings))
-            return 0
-        check_port(settings.host, settings.port)
-        with _shared_metrics_folder(settings.workers):
-            asyncio.run(_preflight(settings))
-            _serve(settings)
+        with demo_environment() if arguments.demo else nullcontext():
+            settings = load_settings()
+            configure_logging(settings.log_level)
+            if arguments.precompile:
+                asyncio.run(_precompile(settings))
+                return 0
+            check_port(settings.host, settings.port)
+            with _shared_metrics_folder(settings.workers):
+                asyncio.run(_preflight(settings))
+                _serve(settings)
     except (SettingsError, StartupError) as error:
         print(f"recblr-serve: {error}", file=sys.stderr)
         return 2
@@ -96,6 +98,12 @@ def _parse_arguments() -> argparse.Namespace:
         metavar="SCOPES",
         help=f"create an API key with these scopes ({SCOPE_NAMES}, joined by +), print it and its entry for "
         "RECBLR_API_KEYS, and exit",
+    )
+    action.add_argument(
+        "--demo",
+        action="store_true",
+        help="serve a small model of an invented shop, which needs no clone and no RECBLR_BUNDLE; without "
+        "RECBLR_STATE_URL the events are forgotten when the service stops",
     )
     action.add_argument(
         "--precompile",
@@ -157,6 +165,7 @@ async def _preflight(settings: Settings) -> None:
     from service.engine import DeviceRefusedError
     from service.main import model_registry, open_event_log
     from service.store.errors import StoreRefusedError
+    from service.store.factory import log_exists
     from service.store.streams.redis_stream import open_stream
 
     if settings.stream_url is not None:
@@ -167,9 +176,13 @@ async def _preflight(settings: Settings) -> None:
         except StoreRefusedError as error:
             raise StartupError(f"RECBLR_STREAM_URL: {error}") from None
     try:
+        bundles = model_registry(settings)
+        if not log_exists(settings.state_url.get_secret_value()):
+            # A start that fails must not leave an empty log behind, so what a new log will serve is loaded first.
+            await bundles.load((await bundles.published())[-1].version)
         store = await open_event_log(settings)
         try:
-            await choose_startup_version(store, model_registry(settings), settings.watch)
+            await choose_startup_version(store, bundles, settings.watch)
         finally:
             await store.close()
     except (StoreRefusedError, StoreUnavailable) as error:

@@ -16,14 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
+from loadtests.environment.servers import free_port
+
 START_SECONDS = 20.0
-
-
-def free_port() -> int:
-    """Return a free TCP port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RedisServer:

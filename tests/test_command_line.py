@@ -14,6 +14,7 @@ from service.api_keys import KeyScope, parse_key
 from service.settings import Settings
 from service.settings_reference import settings_help
 from tests.environment import run_python
+from tests.servers import free_port
 
 
 def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -70,6 +71,15 @@ def test_precompile_without_bundle_exits_with_code_2() -> None:
     done = serve("--precompile", RECBLR_BUNDLE="/nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("recblr-serve: RECBLR_BUNDLE: ")
+
+
+def test_start_without_bundle_leaves_no_event_log(tmp_path: Path) -> None:
+    done = serve(
+        RECBLR_BUNDLE="/nowhere", RECBLR_STATE_URL=f"sqlite:///{tmp_path}/new.db", RECBLR_PORT=str(free_port())
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("recblr-serve: RECBLR_BUNDLE: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_port_in_use_is_refused() -> None:

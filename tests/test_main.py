@@ -22,6 +22,7 @@ from model.config import ModelConfig
 from service.main import docs_url
 from service.settings import Settings
 from tests.model.builders import bundle_of
+from tests.servers import free_port
 from tests.store.backends import SqliteBackend
 from tests.store.calls import append, new
 
@@ -80,13 +81,6 @@ def test_idle_connection_stays_usable(tmp_path: Path) -> None:
             time.sleep(pause)
             connection.sendall(ask)
             assert b" 200 " in connection.recv(4096)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def environment(folder: Path, **settings: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """CPU time of several calls, measured in alternation.
 
-Alternation lets other load on the machine meet all of them alike.
+Alternation spreads background load evenly over the calls.
 """
 
 from __future__ import annotations

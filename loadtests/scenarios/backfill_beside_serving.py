@@ -57,7 +57,7 @@ def backfill_beside_serving(options: BackfillOptions) -> dict[str, Any]:
         before, cpu_per_request = traffic.measure_baseline(options.seconds, seed=1)
         _report("latency during a backfill for a new model version")
         version = f"{source.version}-again"
-        write_bundle(bundles / version, replace(source, version=version, created=_created_after(source.created)))
+        write_bundle(bundles / version, replace(source, version=version, created=_not_before(source.created)))
         during = _backfill_under_load(service, version, traffic, window_seconds, cpu_per_request)
         _report("baseline latency after the backfill")
         after, _ = traffic.measure_baseline(options.seconds, seed=2)
@@ -86,7 +86,7 @@ class _Traffic:
         self._service, self._requests, self._rate = service, requests, rate
 
     def send(self, seconds: float, seed: int) -> Samples:
-        """Send Poisson arrivals for so long."""
+        """Send Poisson arrivals at the rate for `seconds`."""
         due: NDArray[np.float64] = schedule(self._rate, seconds, poisson=True, seed=seed)
         return run_open(self._service.server.port, self._requests, due, CONNECTIONS)
 
@@ -217,7 +217,7 @@ def _timestamp(iso_time: str) -> float:
     return datetime.fromisoformat(iso_time).timestamp()
 
 
-def _created_after(created: str) -> str:
+def _not_before(created: str) -> str:
     """Return a creation time that is not before `created`.
 
     The service serves the newest version.

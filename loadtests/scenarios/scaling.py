@@ -129,7 +129,7 @@ def index_recall(service: Server) -> float | None:
 
 
 def _requests_of_users_with(events: int, tested: ServiceUnderTest, options: Options) -> list[Request]:
-    """Seed users with so many events; prepare their next events.
+    """Seed users with `events` events each; prepare their next events.
 
     A first read has each user's state computed.
     """

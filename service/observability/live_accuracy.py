@@ -20,7 +20,7 @@ from service.core.engine_requests import TargetRank
 
 _CUTOFF = 10
 WINDOWS = (1000, 10_000)  # evaluated events; HR@10 is then known to +- 0.03 and 0.01
-_WRITE_DELAY_SECONDS = 1.0  # ranks are collected so long and then written together
+_WRITE_DELAY_SECONDS = 1.0  # ranks are collected this long, then written together
 
 _GAINS = {
     "hits": f"whose item ranked among the first {_CUTOFF}",

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from service.core.ports import Store
 from service.store.errors import StoreRefusedError
 from service.store.redis.store import open_redis
 from service.store.redis.url import SCHEMES
 from service.store.sqlite.store import open_sqlite
+
+
+def log_exists(url: str) -> bool:
+    """Return False if opening the store at `url` would create a file."""
+    path = url.removeprefix("sqlite:///")
+    return path == url or Path(path).exists()
 
 
 async def open_store(url: str, events_kept: int, min_replicas: int = 0, days_kept: int | None = None) -> Store:

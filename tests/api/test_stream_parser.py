@@ -22,7 +22,7 @@ def test_missing_event_id_and_timestamp_come_from_entry_id() -> None:
 
 
 @pytest.mark.parametrize("timestamp", ["5", "5.0", "1970-01-01T00:00:05Z"])
-def test_given_fields_are_used(timestamp: str) -> None:
+def test_fields_of_an_entry_become_fields_of_the_event(timestamp: str) -> None:
     _, event = StreamParser("events").parse(entry(user_id="u", item_id="é", event_id="e", timestamp=timestamp))
     assert (event.item_id, event.event_id, event.timestamp) == ("é", "e", 5.0)
 

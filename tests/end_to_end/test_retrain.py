@@ -13,6 +13,7 @@ from model.config import ModelConfig
 from model.training.data.interactions import read_interactions
 from tests.end_to_end.service import ROOT, RunningService
 from tests.model.builders import bundle_of
+from tests.model.training.pipelines.retrain_harness import file_contents
 
 USERS, ITEMS, EVENTS = 12, 12, 16
 HYPERPARAMETERS = (
@@ -57,10 +58,6 @@ def next_items_found(service: RunningService, events: int) -> int:
     return found
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_retrained_model_is_served_and_worse_one_is_not_published(tmp_path: Path, state_url: str) -> None:
     bundles = tmp_path / "bundles"
     old = bundle_of(ModelConfig(items=5), version="old", created="2000-01-01T00:00:00+00:00")
@@ -87,10 +84,10 @@ def test_retrained_model_is_served_and_worse_one_is_not_published(tmp_path: Path
 
         service.post("/events/batch", {"events": circular_events(EVENTS, EVENTS + 4)})
         assert next_items_found(service, EVENTS + 4) >= USERS - 1  # new events take effect immediately
-        before = contents(bundles)
+        before = file_contents(bundles)
         code, second = retrain(tmp_path, state_url, LEARNS_NOTHING)
         assert (code, second["published"], second["live_version"]) == (3, False, first["version"])
         assert second["log"]["added"] == 4 * USERS
         assert second["reason"].startswith("declined: on the 24 newest events the new model's NDCG@10 is ")
-        assert contents(bundles) == before
+        assert file_contents(bundles) == before
         assert service.post("/admin/reload", {})["model_version"] == first["version"]

@@ -87,12 +87,12 @@ async def _kill_workers(service: RunningService) -> None:
 
 
 def _started(service: RunningService, starts: int) -> bool:
-    """Return True if workers have become ready so many times."""
+    """Return True if workers have become ready `starts` times."""
     return service.log().count(READY) >= starts
 
 
 def _waiting(service: RunningService, workers: int) -> bool:
-    """Return True if so many workers have waited since all were ready."""
+    """Return True if `workers` workers have waited since all were ready."""
     lines = service.log().rpartition(READY)[2].splitlines()
     return len(service.workers()) == workers and sum("cannot reach the event log" in line for line in lines) >= 4
 

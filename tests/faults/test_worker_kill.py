@@ -80,7 +80,7 @@ async def _kill_workers(service: RunningService, url: str, backend: str) -> None
 
 
 async def _wait_until_ready(service: RunningService, starts: int) -> None:
-    """Wait for so many starts of workers, including those killed later."""
+    """Wait for `starts` starts of workers, including those killed later."""
 
     def ready() -> bool:
         return service.log().count("service is ready") >= starts and len(service.workers()) == WORKERS

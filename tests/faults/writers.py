@@ -96,7 +96,7 @@ class Load:
                 self._stop.set()
 
     async def write(self, events: int) -> None:
-        """Let each writer post so many events."""
+        """Let each writer post `events` events."""
         async with asyncio.TaskGroup() as group:
             for writer in range(len(self._random)):
                 group.create_task(self._write(writer, events))

@@ -39,7 +39,7 @@ def test_command_runs_a_known_scenario(name: str) -> None:
     assert command[-2:] == ["--out", "out"]
 
 
-def test_short_options_come_last_and_win() -> None:
+def test_short_options_come_last_and_override_others() -> None:
     command = command_of("soak", Path("out"), short=True)
     assert command[-2:] == ["--seconds", "24"]
     assert "--sizes" in command_of("catalogue", Path("out"), short=True)

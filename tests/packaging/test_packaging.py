@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -11,10 +12,14 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
 from service.settings import PREFIX, Settings
+from tests.deployments import wait_for
+from tests.environment import controlled
+from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -64,6 +69,37 @@ def test_wheel_contains_every_package_file_and_license(built: Path) -> None:
     assert {"service/py.typed", "model/py.typed"} <= names
     assert package_files() <= names
     assert {name.rpartition("/")[2] for name in names if "/licenses/" in name} == {"LICENSE", "NOTICE"}
+
+
+def test_wheel_stays_small(built: Path) -> None:
+    assert next(built.glob("*.whl")).stat().st_size < 1_000_000
+
+
+def test_demo_of_the_wheel_answers_outside_the_clone(built: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(next(built.glob("*.whl"))).extractall(tmp_path / "installed")
+    (tmp_path / "empty").mkdir()
+    port = free_port()
+    environment = controlled(os.environ) | {"PYTHONPATH": str(tmp_path / "installed"), "RECBLR_PORT": str(port)}
+    command = [sys.executable, "-c", "import sys; from service.__main__ import main; sys.exit(main())", "--demo"]
+    with (tmp_path / "log").open("wb") as log:
+        service = subprocess.Popen(command, cwd=tmp_path / "empty", env=environment, stderr=log)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0) as client:
+            wait_for("the demo", lambda: answers(client, "/readyz"), 300.0)
+            event = {"user_id": "ann", "item_id": "camping-1"}
+            [best, *_] = client.post("/v1/events?k=3", json=event).json()["recommendations"]["items"]
+            assert best["item_id"] == "camping-2"
+    finally:
+        service.terminate()
+        assert service.wait(timeout=60) == 0
+    assert list((tmp_path / "empty").iterdir()) == []  # the events were kept in a temporary folder
+
+
+def answers(client: httpx.Client, path: str) -> bool:
+    try:
+        return client.get(path).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def test_sdist_contains_every_package_file_and_license(built: Path) -> None:

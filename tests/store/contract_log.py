@@ -35,7 +35,7 @@ class LogContract:
         assert await store.append_and_read([]) == []
         assert await store.put_snapshots([]) == []
 
-    async def test_read_writes_nothing(self, store: Store, backend: Backend) -> None:
+    async def test_read_without_events_leaves_the_store_unchanged(self, store: Store, backend: Backend) -> None:
         await append(store, "u", new("a", "id-1"))
         before = backend.contents()
         await append_and_read_all(store, [AppendAndRead("u", V), AppendAndRead("v", V), AppendAndRead("u", None)])

@@ -5,8 +5,8 @@
 Compares the kernels with the published code's method and with the device's copy rate. Prints a line per shape, and
 JSON as the last line. Times are medians in milliseconds; with gradients they include the host's launch time if that
 is longer than the device's. The byte limit is the time to read each input and write each output once, at the copy
-rate of the same run: 4 numbers per step and channel forward (x, two gates, h), 8 backward (dh, x, two gates, h; dx,
-two dgates).
+rate of the same run. Forward, that is 4 numbers per step and channel (x, two gates, h). Backward, it is 8 (dh, x, two
+gates, h; dx, two dgates).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Triton functions by which concurrent tiles of one sequence exchange their states.
+"""Exchange of states between concurrent tiles of one sequence.
 
 Each tile publishes one 64-bit word per channel and reads the words of the tiles before it.
 """

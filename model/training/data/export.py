@@ -9,8 +9,8 @@ The metadata of a part holds the position of its last event in the log. A part g
 events and position change together: a killed export resumes without duplicates, and the folder can be read at any
 time. A run without new events writes nothing.
 
-Events that retention removed from the log stay in the export. Deleted events do not: if a shard's count of deletions
-has changed, or the positions show that another log is read, the shard's parts are removed and the shard is read again
+Events that retention removed from the log stay in the export; deleted events do not. If a shard's count of deletions
+has changed, or the positions are those of another log, the shard's parts are removed. The shard is then read again
 from its start. The counts are checked once more at the end of a run.
 """
 

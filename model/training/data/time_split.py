@@ -145,7 +145,7 @@ def split_by_time(
 ) -> TimeSplit:
     """Split a timeline into events to train on and to compare on.
 
-    Both models are new to the events compared on. The cut is never before the newest event that the live model
+    Neither model was trained on the held-out events. The cut is never before the newest event that the live model
     was trained on.
 
     Args:

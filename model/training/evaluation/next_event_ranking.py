@@ -61,7 +61,7 @@ class _UserTask:
 def rank_next_events(network: RecBLR, popularity: NDArray[np.int64], task: PredictionTask) -> NDArray[np.int64]:
     """Rank every event to predict.
 
-    As in the service, events of unknown items are left out of the histories, a model without a start token answers
+    As in the service, events of unknown items are left out of the histories. A model without a start token answers
     with the most popular items before the first known event, and items that tie rank by row.
 
     Args:

@@ -15,12 +15,12 @@ from model.training.trainer.training_run import TrainingRun
 def refit(run: TrainingRun, epochs: int) -> RecBLR:
     """Train a new network on all events of a run.
 
-    An interrupted refit is resumed in the run's folder. The network cannot be measured, since it has seen every
-    event: the candidate's metrics stand for it.
+    An interrupted refit is resumed in the run's folder. The network is trained on every event, so no event is left
+    to measure it. Its metrics are those of the candidate.
 
     Args:
-        run: data, model and hyperparameters, as of the candidate; its teachers are trained anew too.
-        epochs: epochs of the learning-rate schedule to run, as many as validated best for the candidate.
+        run: data, model and hyperparameters of the candidate. Its teachers are trained again too.
+        epochs: epochs of the learning-rate schedule to run: those of the candidate's best validation.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     soft_targets = train_teachers(run, is_refit=True)

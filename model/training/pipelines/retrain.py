@@ -91,7 +91,8 @@ def retrain(job: RetrainJob) -> dict[str, Any]:
     result |= candidate.figures() | {"reason": comparison.explain(job.margin)}
     if not comparison.accepts(job.margin):
         return result
-    bundle = publish(job.registry, candidate.refit(timeline) if job.refit else bundle_folder(run))
+    accepted = candidate.refit_on_all_events(timeline) if job.refit else bundle_folder(run)
+    bundle = publish(job.registry, accepted)
     removed = prune(job.registry, job.keep, protected=(bundle.version, result["live_version"]))
     published = {"version": bundle.version, "bundle": str(job.registry / bundle.version), "removed": removed}
     return result | {"published": True, "refit": job.refit} | published
@@ -129,7 +130,7 @@ class _Candidate:
         origin = self._origin() | {"last_timestamp": _known_time(self.split.trained_until), "refit": False}
         write_run_bundle(self.run, self.training.network, self._metrics(), origin)
 
-    def refit(self, timeline: Timeline) -> Path:
+    def refit_on_all_events(self, timeline: Timeline) -> Path:
         """Train on all events and return the folder of the bundle.
 
         The bundle has the candidate's metrics.

@@ -1,12 +1,12 @@
 """Import a RecBole checkpoint of the published code as a bundle.
 
 The scores are the same as those of the authors' code. Parameters have the same names. The beginning of a history
-differs: the published code pads the sequence on the left to a power of two, and the recurrence runs over the padding,
-where x = SiLU(conv bias). The state before the first item is therefore not zero but a constant per layer, which
+differs. The published code pads the sequence on the left to a power of two, and the recurrence runs over the padding,
+where x = SiLU(conv bias). The state before the first item is therefore a constant per layer instead of zero. It
 depends on the maximum length only. It becomes the bundle's `initial_state`.
 
-The published step is h = a h + sqrt(1 - a^2 + 1e-8) i x, and so the constant is computed. The serving step leaves
-out 1e-8, as the paper does (Liu et al., CIKM 2024), which changes a step's input by a fraction of 5e-9 / (1 - a^2):
+The constant is computed with the published step, h = a h + sqrt(1 - a^2 + 1e-8) i x. The serving step leaves out
+1e-8, as the paper does (Liu et al., CIKM 2024). This changes a step's input by a fraction of 5e-9 / (1 - a^2). It is
 below 3e-6 for a <= 0.999, the largest `a` at the start of training.
 """
 

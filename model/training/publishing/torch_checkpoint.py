@@ -1,8 +1,8 @@
 """Read a PyTorch checkpoint without executing anything in it.
 
 A `.pth` is a zip archive with a pickle, `data.pkl`, and one file of raw numbers per storage under `data/`. A pickle
-can name any function and have it called. Here every name becomes one of three builders of this module, which only
-record the description of a tensor, or an inert class: no named module is imported and nothing named is called. The
+can name any function and have it called. Here every name becomes an inert class, or one of three builders of this
+module that only record the description of a tensor. No named module is imported and nothing named is called. The
 numbers are read afterwards, for the tensors asked for, and only if their files have the sizes that are claimed.
 """
 

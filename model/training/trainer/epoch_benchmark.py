@@ -3,12 +3,17 @@
     python -m model.training.trainer.epoch_benchmark
 
 Measures the cost per event on random events, with the trainer's own rows and steps. There are three series, each
-relative to its first entry: 1, 4 and 16 times the data; histories from much shorter to much longer than the window;
-windows of 50 to 3,200 with the same number of events per step. Prints one line per entry, and JSON as the last line.
+relative to its first entry:
 
-Times are medians of `--repeats` epochs after a first one that compiles, from drawing the rows to reading the loss,
-without validation. The benchmark is meant for a GPU: on a CPU the reference recurrence loops over time, so a longer
-window costs more.
+- 1, 4 and 16 times the data;
+- histories from much shorter to much longer than the window;
+- windows of 50 to 3,200 with the same number of events per step.
+
+Prints one line per entry, and JSON as the last line.
+
+Times are medians of `--repeats` epochs after a first one that compiles. An epoch lasts from drawing the rows to
+reading the loss, without validation. The benchmark is meant for a GPU. On a CPU the reference recurrence
+loops over time, so a longer window costs more.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Each epoch puts the histories into a new random order and cuts them at new places. A causal model with the loss at
 every position sees the same (prefix, target) pairs as one row per prefix would give, at about 1/200 of the work. A
-row that begins inside a history gives little context to its first positions, which acts as augmentation. Where a
-history ends inside a row the next one begins there from the initial state, so there is no padding, and every row
-costs the same whatever the lengths of the histories.
+row that begins inside a history gives little context to its first positions, which acts as augmentation. If a
+history ends inside a row, the next one begins there from the initial state. So there is no padding, and every row
+costs the same for histories of any length.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Snapshots of a user's state, as bytes with a checksum."""
+"""Snapshots of a user's state, as bytes with a checksum.
+
+The state inside is opaque here; `model/state_layout.py` describes its bytes.
+"""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ class RolloutManager:
         return self._timeouts.watch_interval_seconds
 
     async def _roll_out_newest(self) -> None:
-        """Roll out the newest bundle if it is newer than the last decision.
+        """Roll out the newest bundle if the last decision is older.
 
         An A/B test prevents it.
         """

@@ -36,7 +36,7 @@ class RolloutTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """State that a rollout attempt starts from, all of it read at once.
+    """State that an attempt starts from, all read at once.
 
     Attributes:
         desired: the desired state; nothing is coming.

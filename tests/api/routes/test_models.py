@@ -14,7 +14,7 @@ from tests.core.fakes import FakeEngine, FakeModels
 BEARER = {"authorization": f"Bearer {KEY}"}
 
 
-def test_model_is_described(harness: AppHarness) -> None:
+def test_model_route_returns_version_and_config(harness: AppHarness) -> None:
     body = harness.get("/v1/model").json()
     assert (body["version"], body["config"]) == ("v1", {"dimension": 64})
 

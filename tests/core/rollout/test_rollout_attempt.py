@@ -118,7 +118,7 @@ def test_killed_author_leaves_the_live_model_and_the_rollout_is_abandoned() -> N
 
 
 @pytest.mark.parametrize("other", ["reload", "test"])
-def test_decision_of_another_worker_while_a_bundle_loads_wins(other: str) -> None:
+def test_decision_of_another_worker_while_a_bundle_loads_refuses_this_attempt(other: str) -> None:
     async def scenario(deployment: FakeDeployment) -> None:
         one, two = FakeBundles("1", "2", "3"), FakeBundles("1", "2", "3")
         async with deployment.worker(one) as first, deployment.worker(two) as second:

@@ -65,7 +65,7 @@ def test_events_arrive_once_in_order_of_time_and_of_the_file(history: Path) -> N
     assert (result.sent, result.duplicates, result.refused) == (2500, 0, 0)
 
 
-def test_cut_off_load_goes_on_where_it_was(history: Path) -> None:
+def test_interrupted_load_resumes_after_acknowledged_events(history: Path) -> None:
     service = Service()
     service.failures = iter([None, httpx.ConnectError("gone")])  # type: ignore[list-item]
     with pytest.raises(DataError, match="run the same command again"):

@@ -71,7 +71,7 @@ def test_bar_height_is_proportional_to_its_value() -> None:
     assert "c < d: 0 (7 cases)" in [title.text for title in svg.iter("title")]
 
 
-def test_chart_without_data_says_so() -> None:
+def test_chart_without_data_shows_nothing_to_plot() -> None:
     assert "nothing to plot" in line_chart({}, "x", "y")
     assert "nothing to plot" in line_chart({"a": [(1, float("nan"))]}, "x", "y")
     assert "nothing to plot" in bar_chart([], "x", "y")
