@@ -78,7 +78,7 @@ def _progress() -> Progress:
 
 
 def _identity(path: Path) -> str:
-    """Name, size and beginning of a file."""
+    """Return name, size and hash of the beginning of a file."""
     with path.open("rb") as file:
         digest = hashlib.sha256(file.read(_IDENTITY_BYTES)).hexdigest()
     return f"{path.name} {path.stat().st_size} {digest[:16]}"

@@ -32,7 +32,7 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
 
 
 def read_options(options: argparse.Namespace) -> ReadOptions:
-    """The options that were given."""
+    """Return the options that were given."""
     return ReadOptions(
         user_column=options.user_column,
         item_column=options.item_column,

@@ -42,7 +42,7 @@ class LoadResult:
     first_refusal: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The counts, ready for JSON."""
+        """Return the counts, ready for JSON."""
         return {"sent": self.sent, "duplicates": self.duplicates, "resumed": self.resumed, "refused": self.refused}
 
 

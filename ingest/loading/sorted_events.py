@@ -73,7 +73,7 @@ class SortedEvents:
         return self._count
 
     def read(self, begin: int) -> Iterator[StoredEvent]:
-        """Events from position `begin` on."""
+        """Yield the events from position `begin` on."""
         columns = "user_id, item_id, nanoseconds, occurrence"
         query = f"SELECT {columns} FROM sorted WHERE position >= {begin} ORDER BY position"  # noqa: S608 - a number
         for batch in self._connection.sql(query).to_arrow_reader(_ROWS):

@@ -22,7 +22,7 @@ _MIN_UNIX_SECONDS = 1e8
 
 
 class Dialect(NamedTuple):
-    """How a text file is read.
+    """Form of a text file.
 
     Attributes:
         kind: "table", "json" (objects, one a line or in one array) or "histories" (`user item item …`).
@@ -132,7 +132,7 @@ def split_record(line: str, delimiter: str, quote: str) -> list[str]:
 
 
 def _quote(lines: Sequence[str], delimiter: str) -> str:
-    """Quote character of a table; "" if quotes are ordinary characters.
+    """Return the quote character; "" if quotes are ordinary characters.
 
     Most tables that are separated by tabs do not quote.
     """
@@ -145,6 +145,6 @@ def _quote(lines: Sequence[str], delimiter: str) -> str:
 
 
 def _escape(lines: Sequence[str], quote: str) -> str:
-    """Character that escapes a quote: a quote or a backslash."""
+    """Return the character that escapes a quote: a quote or a backslash."""
     text = "\n".join(lines)
     return "\\" if quote and '\\"' in text and '""' not in text.replace(',"",', ",,") else quote

@@ -52,7 +52,7 @@ class ReadSummary:
     notices: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """The summary as lines of text."""
+        """Return the summary as lines of text."""
         found = [f"{self.source}: {self.form}: {self.events:,} events"]
         if self.bad_rows:
             found.append(f"{self.source}: {self.bad_rows:,} rows left out; the first: {self.first_bad}")

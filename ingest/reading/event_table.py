@@ -55,7 +55,7 @@ def _text(path: Path, options: ReadOptions, summary: ReadSummary) -> Iterator[Ev
 
 
 def _shown(path: Path) -> str:
-    """The path as text that can be printed."""
+    """Return the path as text that can be printed."""
     return str(path).encode("utf-8", "replace").decode()
 
 
@@ -101,7 +101,7 @@ def _parquet(path: Path, options: ReadOptions, summary: ReadSummary) -> Iterator
 def _typed(
     batches: Iterator[pa.RecordBatch], kind: str, unit: str, options: ReadOptions, summary: ReadSummary
 ) -> Iterator[EventChunk]:
-    """Events of batches whose columns have names; a message counts in `unit`."""
+    """Yield the events of batches with named columns; messages count `unit`."""
     cleaner: EventCleaner | None = None
     row = 0
     for batch in batches:
@@ -120,7 +120,7 @@ def _typed(
 
 
 def _histories(plain: Path, summary: ReadSummary, options: ReadOptions) -> Iterator[EventChunk]:
-    """Lines of `user item item …`, oldest item first."""
+    """Yield the events of lines `user item item …`, oldest item first."""
     summary.form = "histories, a line `user item item …` for each user"
     cleaner = EventCleaner(Columns("user", "item", None), options, summary)
     users: list[str] = []

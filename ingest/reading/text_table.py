@@ -192,7 +192,7 @@ def _count(connection: duckdb.DuckDBPyConnection, source: str, rejected: Rejecte
 
 
 def _sentence(source: str, message: str, dialect: Dialect | None) -> str:
-    """One sentence for an error of DuckDB, with the line."""
+    """Return one sentence for an error of DuckDB, with the line."""
     line = re.search(r"Line: (\d+)", message) or re.search(r"in line (\d+)", message)
     where = f"{source}:{line[1]}" if line else source
     expected = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)

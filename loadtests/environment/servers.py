@@ -105,7 +105,7 @@ def recblr_server(
 
     Args:
         state_url: the store.
-        bundle: the bundle, or the folder of bundles, to serve.
+        bundle: the bundle or the model registry to serve.
         workers: worker processes.
         settings: further `RECBLR_...` variables.
         timeout_seconds: limit of the start.

@@ -69,7 +69,7 @@ def backfill_service(url: str, bundles: Path, share: float, redis: RedisServer |
 
     Args:
         url: the store.
-        bundles: folder of bundles, of which the service loads new versions.
+        bundles: model registry, of which the service loads new versions.
         share: `RECBLR_BACKFILL_SHARE`.
         redis: server of the store, if any, whose CPU time is reported.
     """

@@ -30,7 +30,7 @@ class DeviceRefusedError(Exception):
 
 
 class BundleLoader:
-    """Loads one bundle, or a folder of bundles; see core.ports.Bundles."""
+    """Loads one bundle, or those of a model registry; see core.ports.Bundles."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class BundleLoader:
         """Configure the engines to load.
 
         Args:
-            path: a bundle, or a folder of bundles.
+            path: a bundle, or a model registry.
             seen_limit: how many of a user's last items a state keeps.
             min_recall: recall@10 below which a search index is not used.
             key: only bundles signed with this key are loaded.
