@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class DataError(Exception):
-    """The data cannot be used as asked.
+    """Data, files or settings cannot be used as asked.
 
-    The message names the file, the line and the remedy.
+    A command line shows the message as it is: it names the file and line, or the option, and the remedy.
     """

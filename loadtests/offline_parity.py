@@ -24,9 +24,9 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from ingest.errors import DataError
 from model.bundle.bundle import BundleError
 from model.training.data.interactions import Interactions, read_interactions
-from model.training.errors import DataError
 from model.training.evaluation.bundle_loader import load_network
 from model.training.evaluation.leave_one_out import LeaveOneOutRanks, leave_one_out
 
@@ -114,7 +114,7 @@ def main() -> int:
     try:
         network, bundle = load_network(arguments.bundle, torch.device("cpu"))
         item_ids = [item.item_id for item in bundle.items]
-        data = read_interactions(arguments.data, item_ids)
+        data = read_interactions([arguments.data], item_ids=item_ids)
         sampled = sample_histories(data, arguments.users, arguments.last, arguments.seed)
         started = time.perf_counter()
         ranks = asyncio.run(

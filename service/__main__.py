@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from types import FrameType
 
 import uvicorn
 
 from model.bundle.sealed_memory import hold_load_lock
+from service.api.connection.limits import listen_backlog
 from service.api.uvicorn_protocol import HttpProtocol
 from service.api_keys import SCOPE_NAMES, RetiredScopeError, new_key, parse_scopes
 from service.demo import demo_environment
+from service.kubernetes import drop_injected
 from service.observability.logging import configure_logging
 from service.settings import Settings, SettingsError, load_settings
 from service.settings_reference import settings_help
+from service.temporary_folder import shared_metrics_folder
+
+_log = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT_SECONDS = 20
 # Longer than the 60 s for which common balancers and pools keep an idle connection. If the server closes a connection
@@ -49,13 +53,16 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _exit)
     try:
         with demo_environment() if arguments.demo else nullcontext():
+            injected = drop_injected(os.environ)
             settings = load_settings()
             configure_logging(settings.log_level)
+            if injected:
+                _log.info("ignored variables that Kubernetes injects", extra={"names": " ".join(injected)})
             if arguments.precompile:
                 asyncio.run(_precompile(settings))
                 return 0
             check_port(settings.host, settings.port)
-            with _shared_metrics_folder(settings.workers):
+            with shared_metrics_folder(settings.workers):
                 asyncio.run(_preflight(settings))
                 _serve(settings)
     except (SettingsError, StartupError) as error:
@@ -204,23 +211,14 @@ def _serve(settings: Settings) -> None:
         log_config=None,
         log_level=settings.log_level,
         http=HttpProtocol,
+        ws="none",  # no route is a WebSocket
+        backlog=listen_backlog(),
         access_log=False,
         server_header=False,
         proxy_headers=False,  # nothing uses the client's address or scheme, and parsing costs each request
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
     )
-
-
-@contextmanager
-def _shared_metrics_folder(workers: int) -> Iterator[None]:
-    """Provide the folder in which several workers share their metrics."""
-    if workers == 1:
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="recblr-metrics-") as folder:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        yield
 
 
 if __name__ == "__main__":

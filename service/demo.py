@@ -6,10 +6,11 @@ The model knows an invented outdoor shop (`.ci/make_demo.py`), and was trained o
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from service.temporary_folder import temporary_folder
 
 BUNDLE = Path(__file__).parent / "demo_bundle"
 
@@ -21,7 +22,7 @@ def demo_environment() -> Iterator[None]:
     The demo's bundle replaces RECBLR_BUNDLE. Without RECBLR_STATE_URL events are kept in a temporary folder until
     the service stops.
     """
-    with tempfile.TemporaryDirectory(prefix="recblr-demo-") as folder:
+    with temporary_folder("recblr-demo-") as folder:
         os.environ["RECBLR_BUNDLE"] = str(BUNDLE)
         os.environ.setdefault("RECBLR_STATE_URL", f"sqlite:///{folder}/demo.db")
         yield

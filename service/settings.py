@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.api_keys import MIN_KEY_LENGTH, SCOPE_NAMES, RetiredScopeError
+from service.kubernetes import drop_injected
 from service.setting_types import ApiKeyList, OriginList, SigningKey, StateUrl, StreamUrl
 
 PREFIX = "RECBLR_"
@@ -187,6 +188,7 @@ def load_settings() -> Settings:
     Raises:
         SettingsError: A variable is wrong or unknown; the first one is named.
     """
+    drop_injected(os.environ)
     _refuse_unknown_variables()
     try:
         return Settings()

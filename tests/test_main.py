@@ -183,7 +183,7 @@ def test_one_worker_serves_from_start_to_sigterm(tmp_path: Path) -> None:
         body = client.post("/v1/events?k=3", json={"user_id": "a/b", "item_id": "1"}).json()
         assert len(body["recommendations"]["items"]) == 3
         assert client.get("/v1/users/a%2Fb").json()["events"] == 1
-        assert client.post("/v1/admin/reload").status_code == 200
+        assert client.post("/v1/admin/reload", json={}).status_code == 200
         assert 'recblr_batch_size_count{stage="engine"}' in client.get("/metrics").text
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
@@ -195,7 +195,7 @@ def test_one_worker_serves_from_start_to_sigterm(tmp_path: Path) -> None:
 
 def test_two_workers_share_metrics_and_reload(tmp_path: Path) -> None:
     with serving(tmp_path, RECBLR_API_KEYS=KEY, RECBLR_WORKERS="2") as (client, process):
-        reloaded = client.post("/v1/admin/reload", headers={"x-api-key": KEY}, timeout=60)
+        reloaded = client.post("/v1/admin/reload", headers={"x-api-key": KEY}, timeout=60, json={})
         assert reloaded.status_code == 200, reloaded.text
         for number in range(8):
             # A new connection each time, so that both workers answer some.

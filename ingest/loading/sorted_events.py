@@ -48,6 +48,8 @@ class SortedEvents:
             "temp_directory": self._folder.name,
         }
         self._connection = duckdb.connect(str(Path(self._folder.name) / "events.duckdb"), config=config)
+        # The bar would be written to standard output, among the result.
+        self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute(
             "CREATE TABLE events (number BIGINT, user_id VARCHAR, item_id VARCHAR, nanoseconds BIGINT)"
         )

@@ -127,7 +127,7 @@ def _compression(path: Path) -> _Open:
 
 
 def _encoding(path: Path, sample: bytes) -> str:
-    """Return the codec of a text: by its byte order mark, else UTF-8."""
+    """Return the codec by the byte order mark, else UTF-8."""
     for mark, codec in _MARKS:
         if sample.startswith(mark):
             return codec

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 ROWS = 1 << 16  # in a chunk
 _MEMORY = "1GB"
-_MAX_LINE_BYTES = 1 << 25
+_MAX_LINE_BYTES = 1 << 23
+_BUFFER_BYTES = 1 << 24  # read at a time; a few are held
 _LINE_BREAKS = "line breaks"  # an extra column: the first field of a row that has a line break
 _MIN_SWALLOWED_ROWS = 3  # without times; text of two lines may have as many commas as a row
 _TIME = re.compile(r"\d+(\.\d*)?$|\d{4}-\d\d-\d\d")
@@ -68,6 +69,7 @@ def read_table(
         "strict_mode": True,
         "nullstr": "",
         "max_line_size": _MAX_LINE_BYTES,
+        "buffer_size": _BUFFER_BYTES,
         "store_rejects": rejected is not None,
     }
     broken = [f"CASE WHEN contains({name}, chr(10)) THEN {name} END" for name in numbered if dialect.quote]
@@ -180,7 +182,9 @@ def _connect() -> duckdb.DuckDBPyConnection:
         "autoload_known_extensions": False,
         "preserve_insertion_order": True,
     }
-    return duckdb.connect(config=config)
+    connection = duckdb.connect(config=config)
+    connection.execute("SET enable_progress_bar = false")  # it would be written to standard output, among the result
+    return connection
 
 
 def _count(connection: duckdb.DuckDBPyConnection, source: str, rejected: RejectedRows) -> None:

@@ -69,7 +69,7 @@ def hold_load_lock() -> int | None:
 
 
 def _sealed(descriptor: int, file: BinaryIO, size: int, sha256: str) -> mmap.mmap:
-    """Copy the file into the memory file `descriptor`, seal it and map it."""
+    """Copy the file into a memory file, seal it and map it."""
     digest = hashlib.sha256()
     for chunk in _chunks(file, size):
         digest.update(chunk)
@@ -110,7 +110,7 @@ if sys.platform == "linux":
 
 
 def _sibling_copy(name: str, size: int, sha256: str) -> mmap.mmap | None:
-    """Map the sealed copy of this process or a sibling, if there is one."""
+    """Map the sealed copy of this process or a sibling, if any."""
     for process in (os.getpid(), *_siblings()):
         for path in _memory_files(process, name):
             with suppress(OSError):  # closed meanwhile, or sealed by nobody
@@ -148,7 +148,7 @@ def _memory_files(process: int, name: str) -> Iterator[Path]:
 
 @contextmanager
 def _lock() -> Iterator[None]:
-    """Let one of the siblings copy at a time, if their parent holds a lock for them."""
+    """Let one sibling copy at a time, if there is a lock."""
     with ExitStack() as closing:
         for path in _memory_files(os.getppid(), _LOCK):
             with suppress(OSError):

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from ingest.errors import DataError
 from model.bundle.bundle import BundleError
 from model.bundle.signature import SigningKeyError, signing_key
 from model.config import ConfigError
@@ -18,7 +19,7 @@ from model.training.cli import (
     train_command,
 )
 from model.training.cli.options import Command
-from model.training.errors import DataError, is_out_of_memory
+from model.training.errors import is_out_of_memory
 
 EXIT_ERROR = 2
 _OUT_OF_MEMORY = (

@@ -5,13 +5,6 @@ from __future__ import annotations
 _OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
 
 
-class DataError(Exception):
-    """Input data, files or settings that a training job cannot use.
-
-    The command line shows the message as it is: it names the file or the option and says what to do.
-    """
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an allocation failed.
 

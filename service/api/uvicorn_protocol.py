@@ -1,88 +1,208 @@
-"""uvicorn's HTTP protocol with limited request heads and joined writes.
+"""uvicorn's HTTP protocol with limits, and with message framing of our own.
 
-uvicorn's httptools parser keeps a request head of any size in memory (decision 0031), and it writes head and body of
-a response with separate system calls (decision 0036).
+uvicorn gives every byte to its parser as it arrives. A head then has no limit, pipelined requests pile up, trailers
+count as headers, and the body of a request with an Upgrade header is read as the next request. Here the parser gets
+one complete head at a time; the body behind it is framed by `connection.body_framing` (decision 0090).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import cast
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.server import ServerState
+
+from service.api.connection import refusals
+from service.api.connection.body_framing import BadFraming, BodyFraming, ChunkedFraming, LengthFraming
+from service.api.connection.refusals import Refusal
+from service.api.connection.timed_connection import ANSWER, BODY, HEAD, IDLE, TimedConnection
 
 MAX_HEAD_BYTES = 64 * 1024
-
-_TOO_LARGE_BODY = json.dumps(
-    {"error": {"code": "headers_too_large", "message": "the path and headers are larger than 64 KiB; send less"}}
-).encode()
-_TOO_LARGE_RESPONSE = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-type: application/json\r\n"
-    b"x-content-type-options: nosniff\r\ncontent-length: %d\r\n\r\n%s" % (len(_TOO_LARGE_BODY), _TOO_LARGE_BODY)
-)
+MAX_HEADERS = 256
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(TimedConnection):
     """Protocol of one client connection; pass the class to uvicorn as `http`.
 
-    A head that is still incomplete after `MAX_HEAD_BYTES` is answered 431 and the connection is closed. The limit is
-    checked once per read from the socket, so a head may exceed it by one read.
+    One request is parsed and answered at a time. Bytes of the next one wait, at most one read of them, and the socket
+    is not read meanwhile. Upgrades are ignored, as RFC 9110, section 7.8 allows.
     """
 
-    _head_bytes = 0
-    _reading_head = True
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Collect the writes to this connection."""
-        super().connection_made(cast(asyncio.Transport, _CollectingTransport(transport, self.loop)))
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._searched = 0  # bytes of `_received` in which no head ends
+        self._continuing = False
+        self._refusal: Refusal | None = None
+        self._in_head = False
 
     def data_received(self, data: bytes) -> None:
-        """Parse `data`, unless the request's head is already too large."""
-        if self._reading_head:
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.transport.write(_TOO_LARGE_RESPONSE)
-                self.transport.close()
+        """Parse `data`, or keep it until the request before it is answered."""
+        if self.transport.is_closing():
+            self._drop(len(data))
+            return
+        if not self._received:
+            self._received = data
+        elif isinstance(self._received, bytearray):
+            self._received += data
+        else:
+            self._received = bytearray(self._received) + data
+        if not self._continuing:
+            self._advance()
+
+    def _advance(self) -> None:
+        """Parse received bytes, up to a request that must be answered first."""
+        self._continuing = False
+        while self._received and not self.transport.is_closing():
+            if self._body is not None:
+                framing = self._body
+                self._take_body(framing)
+                if not (framing.done or framing.starved or self.transport.is_closing()):
+                    self._continue_later()
+                    return
+                if not framing.done:
+                    break
+            elif self._phase == ANSWER:
+                self.flow.hold()
                 return
-            self._head_bytes += len(data)
-        super().data_received(data)
+            elif not self._take_head():
+                break
+        if not self.transport.is_closing():
+            self.flow.release()
+
+    def _continue_later(self) -> None:
+        if not self._continuing:
+            self._continuing = True
+            self.flow.hold()
+            self.loop.call_soon(self._advance)
+
+    def _take_head(self) -> bool:
+        """Parse the next head; return False if it is not complete."""
+        if not self._searched:
+            self._received = self._received.lstrip(b"\r\n")  # RFC 9112, section 2.2
+        end = self._received.find(b"\r\n\r\n", max(0, self._searched - 3)) + 4
+        if end < 4 and len(self._received) < MAX_HEAD_BYTES:
+            self._searched = len(self._received)
+            self._wait_for(HEAD)
+            return False
+        if end < 4 or end > MAX_HEAD_BYTES:
+            self._refuse(refusals.HEAD_TOO_LARGE)
+            return False
+        head = bytes(self._received[:end])
+        self._received = bytes(self._received[end:])
+        self._searched = 0
+        self._refusal, self._in_head = None, True
+        try:
+            self.parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass  # the parser would leave the body to the new protocol
+        except httptools.HttpParserError:
+            self._refusal = self._refusal or refusals.MALFORMED
+        if self._refusal is not None or self._in_head:
+            self._refuse(self._refusal or refusals.MALFORMED)
+            return False
+        return True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect a header of the head."""
+        if len(self.headers) >= MAX_HEADERS:
+            self._refusal = refusals.HEAD_TOO_LARGE
+        elif self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Stop counting: the body follows, which `middleware.body_limit` limits."""
-        self._reading_head = False
+        """Find the body's framing, and start the request."""
+        if self._refusal is None:
+            framing = self._framing()
+        if self._refusal is not None:
+            return
+        self._body = None if framing.done else framing
+        self._body_bytes = self._dropped_bytes = 0
+        self._phase = ANSWER
         super().on_headers_complete()
+        self._in_head = False
+        if self._body is None:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+            if not self.parser.should_upgrade():
+                return
+        # The parser expects a body, or another protocol.
+        self.parser = httptools.HttpRequestParser(self)
+
+    def _framing(self) -> BodyFraming:
+        """Return the body's framing; leave a refusal in `_refusal`."""
+        length = coding = None
+        hosts = 0
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = value
+            elif name == b"transfer-encoding":
+                coding = value if coding is None else b"several"
+            elif name == b"host":
+                hosts += 1
+        version = self.parser.get_http_version()
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            self._refusal = refusals.BAD_HOST
+        elif version not in ("1.0", "1.1") or (coding is not None and (length is not None or version == "1.0")):
+            self._refusal = refusals.MALFORMED
+        elif coding is not None and coding.lower() != b"chunked":
+            self._refusal = refusals.UNKNOWN_CODING
+        elif length is not None and not (length.isdigit() and len(length) < 16):
+            self._refusal = refusals.MALFORMED
+        return ChunkedFraming() if coding is not None else LengthFraming(int(length or 0) if not self._refusal else 0)
+
+    def on_body(self, body: bytes) -> None:
+        """Do nothing: the parser never gets a body."""
 
     def on_message_complete(self) -> None:
-        """Start counting the next request's head."""
-        self._reading_head, self._head_bytes = True, 0
-        super().on_message_complete()
+        """Do nothing: `body_framing` knows where a message ends."""
 
+    def _take_body(self, framing: BodyFraming) -> None:
+        """Give the received part of the body to the application."""
+        try:
+            part, self._received = framing.take(bytes(self._received))
+        except BadFraming as error:
+            self._refuse(refusals.malformed(str(error)))
+            return
+        cycle = self.cycle
+        self._body_bytes += len(part)
+        if framing.done:
+            self._body = None
+        if cycle.response_complete:
+            self._drop(len(part))
+            self._wait_for(IDLE if framing.done else BODY)
+            return
+        cycle.body += part
+        if framing.done:
+            cycle.more_body, self._phase = False, ANSWER
+        else:
+            self._wait_for(BODY)
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+        cycle.message_event.set()
 
-class _CollectingTransport:
-    """Transport that joins all writes of one event loop iteration."""
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self.is_closing = transport.is_closing
-        self._loop = loop
-        self._parts: list[bytes] = []
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Send `data` in the next iteration of the event loop."""
-        if not self._parts:
-            self._loop.call_soon(self._flush)
-        self._parts.append(data)
-
-    def close(self) -> None:
-        """Send the collected data, then close the connection."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        data = b"".join(self._parts)
-        self._parts.clear()
-        if data and not self.is_closing():  # the client may have disconnected meanwhile
-            self._transport.write(data)
+    def on_response_complete(self) -> None:
+        """Continue with the next request on this connection."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self._body is None:
+            self._wait_for(IDLE)
+        elif self.expect_100_continue and not self._body_bytes:
+            self.transport.close()  # nobody knows whether the body will come
+            return
+        else:
+            self._wait_for(BODY)
+        if self._received:
+            self._continue_later()
+        else:
+            self.flow.release()
+            self.flow.resume_reading()

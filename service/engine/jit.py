@@ -9,18 +9,23 @@ The only module that imports numba. Rules for modules with kernels:
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
+import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core.caching import IndexDataCacheFile
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 _log = logging.getLogger(__name__)
 _dispatchers: list[Any] = []
+_logged_failures: set[str] = set()
 
 
 def kernel(function: Kernel) -> Kernel:
@@ -44,22 +49,94 @@ def _compile(function: Kernel, fast_math: set[str]) -> Kernel:
     options: dict[str, Any] = {"nogil": True, "fastmath": fast_math, "error_model": "numpy"}
     try:
         dispatcher = numba.njit(cache=True, **options)(function)
-        _stamp_with_folder(dispatcher, function)
-    except (RuntimeError, AttributeError):  # no writable folder, or a numba without these attributes
+        dispatcher._cache = _GuardedCache(dispatcher._cache, _folder_stamp(function))
+    except (RuntimeError, AttributeError, OSError):  # no writable folder, or a numba without these attributes
         dispatcher = numba.njit(**options)(function)
     _dispatchers.append(dispatcher)
     return dispatcher  # type: ignore[no-any-return]
 
 
-def _stamp_with_folder(dispatcher: Any, function: Kernel) -> None:  # noqa: ANN401 - numba has no types
-    """Make cached code depend on all files of the function's folder.
+def _folder_stamp(function: Kernel) -> tuple[object, ...]:
+    """Return name, time and size of all files of the function's folder.
 
-    numba by itself only notices changes of the function's own file.
+    Cached code depends on them; numba by itself only notices changes of the function's own file.
     """
     states = [(path, path.stat()) for path in sorted(Path(inspect.getfile(function)).parent.glob("*.py"))]
-    stamp = tuple((path.name, state.st_mtime_ns, state.st_size) for path, state in states)
-    cache_file = dispatcher._cache._cache_file
-    cache_file._source_stamp = (cache_file._source_stamp, stamp)
+    return tuple((path.name, state.st_mtime_ns, state.st_size) for path, state in states)
+
+
+class _CheckedCacheFile(IndexDataCacheFile):
+    """Cache whose files begin with their SHA-256."""
+
+    def _save_index(self, overloads: dict[object, str]) -> None:
+        self._write(self._index_path, (self._version, self._source_stamp, overloads))
+
+    def _load_index(self) -> dict[object, str]:
+        try:
+            version, stamp, overloads = self._read(self._index_path)
+        except FileNotFoundError:
+            return {}
+        return overloads if (version, stamp) == (self._version, self._source_stamp) else {}
+
+    def _save_data(self, name: str, data: object) -> None:
+        self._write(self._data_path(name), data)  # type: ignore[no-untyped-call]
+
+    def _load_data(self, name: str) -> object:
+        return self._read(self._data_path(name))  # type: ignore[no-untyped-call]
+
+    def _write(self, path: str, content: object) -> None:
+        data = self._dump(content)  # type: ignore[no-untyped-call]
+        with self._open_for_write(path) as file:
+            file.write(hashlib.sha256(data).digest() + data)
+
+    def _read(self, path: str) -> Any:  # noqa: ANN401
+        data = Path(path).read_bytes()
+        if hashlib.sha256(data[32:]).digest() != data[:32]:
+            raise ValueError(f"{path} is damaged")
+        return pickle.loads(data[32:])  # noqa: S301 - whoever can write to this folder can also run code here
+
+
+class _GuardedCache:
+    """Cache of one kernel that compiles if its files cannot be used.
+
+    numba raises whatever a damaged file, a full disk or a changed permission brings.
+    """
+
+    failed = False  # whether machine code could not be kept, in any kernel
+
+    def __init__(self, cache: Any, stamp: tuple[object, ...]) -> None:  # noqa: ANN401 - numba has no types
+        self._cache = cache
+        found = cache._cache_file
+        files = cache.cache_path, cache._impl.filename_base, (found._source_stamp, stamp)
+        cache._cache_file = _CheckedCacheFile(*files)  # type: ignore[no-untyped-call]
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._cache, name)
+
+    def load_overload(self, signature: object, target: object) -> object:
+        """Return the cached code, or None."""
+        try:
+            return self._cache.load_overload(signature, target)
+        except Exception as error:
+            self._log_failure("read", error)
+            with suppress(Exception):
+                self._cache.flush()  # so that the compiled code can be saved
+        return None
+
+    def save_overload(self, signature: object, code: object) -> None:
+        """Keep the compiled code if possible."""
+        try:
+            self._cache.save_overload(signature, code)
+        except Exception as error:
+            self._log_failure("write", error)
+            type(self).failed = True
+
+    def _log_failure(self, action: str, error: Exception) -> None:
+        """Log the first failure; the other kernels share the folder."""
+        if action not in _logged_failures:
+            _logged_failures.add(action)
+            fields = {"folder": self._cache.cache_path, "reason": repr(error)}
+            _log.warning("cannot %s cached machine code; compiling it", action, extra=fields)
 
 
 def statistics() -> dict[str, tuple[int, int]]:
@@ -88,12 +165,14 @@ def log_compilation(seconds: float, compiled: int) -> None:
     Warns if every start will compile again.
     """
     folder = next((d.stats.cache_path for d in _dispatchers if d.stats.cache_path), None)
+    if _GuardedCache.failed:
+        folder = None
     if not compiled:
         _log.info("engine warmed up, all machine code was cached: seconds=%.1f", seconds)
     elif folder is None:
         _log.warning(
-            "engine compiled, but no folder for machine code is writable, so every start compiles again; "
-            "set NUMBA_CACHE_DIR to a folder that outlives the process: seconds=%.1f",
+            "engine compiled, but the machine code could not be kept, so every start compiles again; "
+            "set NUMBA_CACHE_DIR to a writable folder with space that outlives the process: seconds=%.1f",
             seconds,
         )
     else:

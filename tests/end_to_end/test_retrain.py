@@ -74,7 +74,7 @@ def test_retrained_model_is_served_and_worse_one_is_not_published(tmp_path: Path
         assert (code, first["published"], first["live_version"]) == (0, True, "old")
         assert first["log"] == {"events": USERS * EVENTS, "added": USERS * EVENTS, "reread": 0}
         assert first["live"]["ndcg@10"] == 0.0  # the old model knows none of these items
-        assert list(read_interactions(tmp_path / "work" / "export").lengths) == [EVENTS] * USERS
+        assert list(read_interactions([tmp_path / "work" / "export"]).lengths) == [EVENTS] * USERS
         assert service.get("/model")["version"] == "old"  # until the reload
 
         answer = service.post("/admin/reload", {})

@@ -124,3 +124,45 @@ def test_kernel_is_recompiled_if_another_file_of_its_folder_changes(tmp_path: Pa
     assert result_and_statistics() == [2, [1, 0]]
     (folder / "callee.py").write_text(CALLEE.format(step=20))
     assert result_and_statistics() == [21, [0, 1]]
+
+
+def cached_files(folder: Path, ending: str) -> list[Path]:
+    return [path for path in folder.rglob(f"*.{ending}") if "caller" in path.name]
+
+
+@pytest.mark.parametrize(("ending", "damage"), [("nbi", "flipped"), ("nbi", "folder"), ("nbc", "half")])
+def test_damaged_cache_is_replaced_with_one_log_line(tmp_path: Path, ending: str, damage: str) -> None:
+    environment = call_environment(tmp_path)
+    assert run_python("-c", CALL, environment=environment).returncode == 0
+    [path] = cached_files(tmp_path / "cache", ending)
+    data = path.read_bytes()
+    if damage == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        flipped = data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+        path.write_bytes(flipped if damage == "flipped" else data[: len(data) // 2])
+    ran = run_python("-c", CALL, environment=environment)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == [2, [0, 1]]
+    assert "cached machine code" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    if damage != "folder":
+        assert json.loads(run_python("-c", CALL, environment=environment).stdout) == [2, [1, 0]]
+
+
+def test_full_cache_folder_does_not_stop_the_start(tmp_path: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    warn = "\nfrom service.engine.jit import log_compilation; log_compilation(1.0, 1)"
+    ran = run_python("-c", limit + CALL + warn, environment=call_environment(tmp_path))
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == [2, [0, 1]]
+    assert ran.stderr.count("cannot write cached machine code") == 1
+    assert "NUMBA_CACHE_DIR" in ran.stderr
+
+
+def call_environment(folder: Path) -> dict[str, str]:
+    (folder / "kernels").mkdir()
+    (folder / "kernels" / "caller.py").write_text(CALLER)
+    (folder / "kernels" / "callee.py").write_text(CALLEE.format(step=1))
+    return {"NUMBA_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(folder)}

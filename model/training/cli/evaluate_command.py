@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
+from ingest.command_options import add_read_options, read_options
 from model.training.cli import options as shared
 
 
@@ -13,18 +15,25 @@ def add(subparsers: shared.Subparsers) -> None:
     """Add the subcommand."""
     parser = shared.add_command(subparsers, "evaluate", "leave-one-out metrics of a bundle", run)
     parser.add_argument("bundle", type=Path, help="folder of the bundle")
-    parser.add_argument("data", type=Path, help="events, as for train; items that the bundle lacks are left out")
+    parser.add_argument(
+        "data", type=Path, nargs="+", help="events, as for train; items that the bundle lacks are left out"
+    )
+    add_read_options(parser)
     shared.add_device_option(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Print the metrics as one JSON object."""
+    from model.training.data.event_inputs import InputReport
     from model.training.data.interactions import read_interactions
     from model.training.evaluation.bundle_loader import load_network
     from model.training.evaluation.leave_one_out import leave_one_out
 
     network, bundle = load_network(options.bundle, shared.device_from(options))
-    data = read_interactions(options.data, [item.item_id for item in bundle.items])
+    report = InputReport()
+    item_ids = [item.item_id for item in bundle.items]
+    data = read_interactions(options.data, read_options(options), item_ids, report)
+    sys.stderr.writelines(f"{line}\n" for line in report.lines())
     ranks = leave_one_out(network, data)
     facts = {
         "version": bundle.version,

@@ -1,4 +1,4 @@
-"""Command `train`: train on a file of events."""
+"""Command `train`: train on files of events."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import sys
 from pathlib import Path
 
+from ingest.command_options import add_read_options, read_options
 from model.training.cli import options as shared
 
 _EPILOG = """Each user's last event is the test, and the one before it validates. The bundle's network was trained on
@@ -17,15 +18,20 @@ finished run is not trained again."""
 
 def add(subparsers: shared.Subparsers) -> None:
     """Add the subcommand."""
-    help_text = "train on a file of events, write a bundle and a report"
+    help_text = "train on files of events, write a bundle and a report"
     parser = shared.add_command(subparsers, "train", help_text, run)
     parser.epilog = _EPILOG
     parser.add_argument(
-        "data", type=Path, help=".inter, .csv, .parquet, the folder of an export, or lines of `user item item ...`"
+        "data",
+        type=Path,
+        nargs="+",
+        help="table (CSV and its relatives, Parquet, JSON), lines of `user item item ...`, a folder of such files, "
+        "or the folder of an export; several are ordered by time as one",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an interrupted run is resumed")
     parser.add_argument("--bundles", type=Path, help="model registry (RECBLR_BUNDLE) to publish the bundle to")
     parser.add_argument("--refit", action="store_true", help="publish a model that was trained on all events")
+    add_read_options(parser)
     shared.add_device_option(parser)
     shared.add_model_options(parser)
 
@@ -37,6 +43,7 @@ def run(options: argparse.Namespace) -> None:
     outcome = train(
         TrainJob(
             data=options.data,
+            reading=read_options(options),
             out=options.out,
             registry=options.bundles,
             refit=options.refit,

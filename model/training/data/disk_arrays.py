@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.errors import DataError
+from ingest.errors import DataError
 
 CHUNK_EVENTS = 1 << 18  # held in memory at a time
 _MAX_BYTES_IN_MEMORY = 1 << 24

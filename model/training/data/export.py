@@ -22,9 +22,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ingest.errors import DataError
 from model.training.data.event_log import EventLog, LoggedEvent, Position, open_log
 from model.training.data.export_files import ExportState, append_to_part, read_part_footer
-from model.training.errors import DataError
 
 MAX_PART_EVENTS = 1 << 17  # bounds the memory: at most this many events are held at a time
 _READ_BATCH_EVENTS = 10_000

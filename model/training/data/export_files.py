@@ -15,8 +15,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet
 
+from ingest.errors import DataError
 from model.training.data.event_log import LoggedEvent, Position
-from model.training.errors import DataError
 
 STATE_FILE = "export.json"
 _FORMAT = 1

@@ -6,16 +6,17 @@ user and item. Large results are mapped from temporary files.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from model.training.data.disk_arrays import CHUNK_EVENTS, DiskColumn, allocate
-from model.training.data.id_encoder import IdEncoder, grow
-from model.training.errors import DataError
+from ingest.errors import DataError
+from model.training.data.disk_arrays import DiskColumn, allocate
+from model.training.data.history_sorting import sort_histories
+from model.training.data.id_encoder import IdEncoder, encode_ids, grow
 
 _INT32 = np.dtype(np.int32)
 _FLOAT64 = np.dtype(np.float64)
@@ -30,6 +31,7 @@ class Histories(NamedTuple):
         item_ids: V ids; row r belongs to item_ids[r - 1].
         user_ids: U ids.
         times: (N,) float64, Unix seconds of every event; None if they were not given.
+        duplicates: events that repeat user, item and order of another; left out if that was asked.
     """
 
     rows: NDArray[np.int32]
@@ -37,6 +39,7 @@ class Histories(NamedTuple):
     item_ids: Sequence[str]
     user_ids: Sequence[str]
     times: NDArray[np.float64] | None
+    duplicates: int
 
 
 class HistoryBuilder:
@@ -44,6 +47,7 @@ class HistoryBuilder:
 
     Attributes:
         events: number of events added, including those of unknown items.
+        known_events: the same without those.
     """
 
     def __init__(self, item_ids: Sequence[str] | None) -> None:
@@ -61,20 +65,20 @@ class HistoryBuilder:
         self._order: DiskColumn | None = None
         self._order_dtype: np.dtype[Any] | None = None
         self._events_of_user = np.zeros(0, np.int64)
-        self.events = 0
+        self.events = self.known_events = 0
 
     def add(
         self,
-        users: pa.StringArray,
-        items: pa.StringArray,
+        users: pa.Array,
+        items: pa.Array,
         order: NDArray[Any] | None,
         times: NDArray[np.float64] | None = None,
     ) -> None:
         """Add a chunk of n events.
 
         Args:
-            users: (n,) user ids.
-            items: (n,) item ids.
+            users: (n,) user ids, as strings or as strings behind a dictionary.
+            items: (n,) item ids, likewise.
             order: (n,) numbers that order each user's events; None if the events are in order.
             times: (n,) times to keep; given with every chunk and with an order, or never.
 
@@ -97,13 +101,17 @@ class HistoryBuilder:
         if times is not None:
             self._times.append(times[is_known])
         self.events += len(codes)
+        self.known_events += int(is_known.sum())
         self._user_codes.append(codes[is_known])
         self._rows.append(rows[is_known])
         self._events_of_user = grow(self._events_of_user, len(self._user_encoder))
         np.add.at(self._events_of_user, codes[is_known], 1)
 
-    def build(self) -> Histories:
-        """Build the histories of all events added; call once."""
+    def build(self, *, drop_duplicates: bool = False) -> Histories:
+        """Build the histories of all events added; call once.
+
+        `drop_duplicates` leaves out events that repeat user, item and order of another.
+        """
         user_rank, item_rank = self._user_encoder.ranks(), self._item_encoder.ranks()
         lengths = np.zeros(len(user_rank), np.int64)
         lengths[user_rank] = self._events_of_user[: len(user_rank)]
@@ -122,31 +130,22 @@ class HistoryBuilder:
                 order[target] = next(order_chunks)
             if times is not None:
                 times[target] = next(time_chunks)
+        duplicates = 0
         if order is not None:
-            _sort_histories(order, offsets, [rows] if times is None else [rows, times])
+            columns = [rows] if times is None else [rows, times]
+            offsets, duplicates = sort_histories(order, offsets, columns, drop_duplicates=drop_duplicates)
+            rows, times = rows[: offsets[-1]], None if times is None else times[: offsets[-1]]
         item_ids = self._item_encoder.sorted_by(item_rank) if self._item_ids is None else self._item_ids
-        return Histories(rows, offsets, item_ids, self._user_encoder.sorted_by(user_rank), times)
+        return Histories(rows, offsets, item_ids, self._user_encoder.sorted_by(user_rank), times, duplicates)
 
-    def _rows_of(self, items: pa.StringArray) -> NDArray[np.int32]:
+    def _rows_of(self, items: pa.Array) -> NDArray[np.int32]:
         """Return the row of each item, 0 if it is unknown."""
         if self._row_of is None:
             return self._item_encoder.encode(items) + np.int32(1)
-        encoded = items.dictionary_encode()
+        encoded = encode_ids(items)
         row_of_code = np.array([self._row_of.get(item, 0) for item in encoded.dictionary.to_pylist()], np.int32)
         rows: NDArray[np.int32] = row_of_code[encoded.indices.to_numpy()]
         return rows
-
-
-def user_blocks(offsets: NDArray[np.int64]) -> Iterator[tuple[slice, slice]]:
-    """Yield consecutive users and their events, block by block.
-
-    A block has at most `CHUNK_EVENTS` events, but at least one user.
-    """
-    first = 0
-    while first < len(offsets) - 1:
-        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + CHUNK_EVENTS, side="right")) - 1)
-        yield slice(first, last), slice(int(offsets[first]), int(offsets[last]))
-        first = last
 
 
 def _take_free_positions(users: NDArray[np.int32], next_free: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -160,12 +159,3 @@ def _take_free_positions(users: NDArray[np.int32], next_free: NDArray[np.int64])
     positions[by_user] = np.repeat(next_free[distinct] - begin, count) + np.arange(len(users))
     next_free[distinct] += count
     return positions
-
-
-def _sort_histories(order: NDArray[Any], offsets: NDArray[np.int64], columns: list[NDArray[Any]]) -> None:
-    """Sort the columns of each history by `order`, in place and stable."""
-    for users, events in user_blocks(offsets):
-        user_of_event = np.repeat(np.arange(users.stop - users.start), np.diff(offsets[users.start : users.stop + 1]))
-        by_order = np.lexsort((order[events], user_of_event))
-        for column in columns:
-            column[events] = column[events][by_order]

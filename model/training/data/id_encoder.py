@@ -24,9 +24,9 @@ class IdEncoder:
     def __len__(self) -> int:
         return len(self._code_of)
 
-    def encode(self, ids: pa.StringArray) -> NDArray[np.int32]:
+    def encode(self, ids: pa.Array) -> NDArray[np.int32]:
         """Return the code of each id; new ids get new codes."""
-        encoded = ids.dictionary_encode()
+        encoded = encode_ids(ids)
         code_of = self._code_of
         codes = [code_of.setdefault(id_, len(code_of)) for id_ in encoded.dictionary.to_pylist()]
         result: NDArray[np.int32] = np.array(codes, np.int32)[encoded.indices.to_numpy()]
@@ -67,6 +67,24 @@ class IdEncoder:
         """Return the ids in ascending order of `ranks`."""
         ids = list(self._code_of)
         return [ids[code] for code in np.argsort(ranks).tolist()]
+
+
+def encode_ids(ids: pa.Array) -> pa.DictionaryArray:
+    """Return the ids behind a dictionary in order of appearance.
+
+    No entry is unused.
+    """
+    if not isinstance(ids, pa.DictionaryArray):
+        return ids.dictionary_encode()
+    codes = ids.indices.to_numpy()
+    newest = np.maximum.accumulate(codes) if len(codes) else codes
+    appears_in_order = (
+        len(codes) > 0
+        and codes[0] == 0
+        and newest[-1] == len(ids.dictionary) - 1
+        and int(np.diff(newest).max(initial=0)) <= 1
+    )
+    return ids if appears_in_order else ids.dictionary_decode().dictionary_encode()
 
 
 def grow(values: NDArray[Any], size: int) -> NDArray[Any]:

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from ingest.options import ReadOptions
 from model.training.data.data_size import DataSize
 from model.training.data.disk_arrays import allocate
-from model.training.data.history_builder import HistoryBuilder, user_blocks
-from model.training.data.readers import describe_read_error, read_chunks, wider_timestamp_type
-from model.training.data.unix_times import newest_unix_time
-from model.training.errors import DataError
+from model.training.data.event_inputs import InputReport, read_histories
+from model.training.data.history_sorting import user_blocks
 
 _COUNTED_EVENTS = 1 << 22  # at a time
 
@@ -84,44 +82,26 @@ class Interactions:
         }
 
 
-def read_interactions(path: Path, item_ids: Sequence[str] | None = None) -> Interactions:
-    """Read histories from a file of events or an export's folder.
+def read_interactions(
+    paths: Sequence[Path],
+    options: ReadOptions | None = None,
+    item_ids: Sequence[str] | None = None,
+    report: InputReport | None = None,
+) -> Interactions:
+    """Read histories from files of events and exports of the log.
 
-    The data may be larger than memory.
-
-    The suffix tells the format: .inter (RecBole), .csv or .parquet, and lines of `user item item ...` otherwise.
-    Tables need the columns user_id and item_id, and timestamp unless their rows are in order of time. A folder is
-    read as the Parquet files in it; if they have a column `sequence`, as the export of the service's log has, it
-    orders a user's events instead of the timestamps.
+    The content of a file decides how it is read, not its name. The data may be larger than memory.
 
     Args:
-        path: the file or folder.
+        paths: the files and folders. Several are ordered by time as one.
+        options: how to read the files where their content does not say.
         item_ids: ids of a bundle's items in order of rows; events of other items are left out. None numbers the
             items in order of their first event.
+        report: filled while reading.
 
     Raises:
-        DataError: the path cannot be read or holds no events.
+        DataError: a path cannot be read or holds no events.
     """
-    try:
-        try:
-            return _collect(path, item_ids, None)
-        except pa.ArrowInvalid as error:
-            if (timestamp_type := wider_timestamp_type(error)) is None:
-                raise
-            return _collect(path, item_ids, timestamp_type)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DataError(describe_read_error(path, error)) from None
-
-
-def _collect(path: Path, item_ids: Sequence[str] | None, timestamp_type: pa.DataType | None) -> Interactions:
-    builder = HistoryBuilder(item_ids)
-    newest_times: list[float] = []
-    for chunk in read_chunks(path, timestamp_type):
-        builder.add(chunk.users, chunk.items, chunk.order)
-        if chunk.order is not None and len(chunk.order) and not path.is_dir():  # an export has sequences there
-            newest_times.append(newest_unix_time(chunk.order))
-    if not builder.events:
-        raise DataError(f"{path} holds no events")
-    histories = builder.build()
-    newest_time = max(newest_times, default=None)
-    return Interactions(histories.rows, histories.offsets, histories.item_ids, histories.user_ids, newest_time)
+    report = report or InputReport()
+    histories = read_histories(paths, options or ReadOptions(), item_ids, report)
+    return Interactions(histories.rows, histories.offsets, histories.item_ids, histories.user_ids, report.newest_time)

@@ -25,14 +25,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from ingest.errors import DataError
 from model.training.data.disk_arrays import allocate
-from model.training.data.history_builder import HistoryBuilder, user_blocks
+from model.training.data.export_reader import read_export
+from model.training.data.history_builder import HistoryBuilder
+from model.training.data.history_sorting import user_blocks
 from model.training.data.interactions import Interactions
-from model.training.data.readers import read_export
-from model.training.errors import DataError
 
 _SECONDS_PER_HOUR = 3600.0
 
@@ -183,11 +183,8 @@ def read_timeline(folder: Path, now: float | None = None) -> Timeline:
         DataError: the folder cannot be read or holds no events.
     """
     builder = HistoryBuilder(None)
-    try:
-        for chunk in read_export(folder, with_times=True) if any(folder.glob("*.parquet")) else ():
-            builder.add(chunk.users, chunk.items, chunk.order, chunk.times)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{folder} cannot be read: {error}") from None
+    for chunk in read_export(folder) if any(folder.glob("*.parquet")) else ():
+        builder.add(chunk.users, chunk.items, chunk.sequences, chunk.times)
     if not builder.events:
         raise DataError("the log holds no events; there is nothing to train on")
     histories = builder.build()

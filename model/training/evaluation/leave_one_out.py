@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ingest.errors import DataError
 from model.network import RecBLR
 from model.ranking_metrics import hit_rate, mrr, ndcg
 from model.training.data.interactions import Interactions
-from model.training.errors import DataError
 from model.training.evaluation.item_ranking import items_ranked_before
 
 CUTOFFS = (10, 20)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ingest.errors import DataError
 from model.network import RecBLR
-from model.training.errors import DataError
 from model.training.trainer.hyperparameter_choice import choose_hyperparameters, teacher_width
 from model.training.trainer.progress import open_epoch_log
 from model.training.trainer.soft_targets import SoftTargets, compute_soft_targets

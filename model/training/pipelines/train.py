@@ -1,17 +1,21 @@
-"""Train on a file of events.
+"""Train on files of events.
 
 The folder of the run gets metrics, a report and a bundle.
 """
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ingest.options import ReadOptions
+from model.training.data.event_inputs import InputReport
 from model.training.data.interactions import Interactions, read_interactions
 from model.training.pipelines.candidate import (
     ModelSettings,
@@ -24,7 +28,7 @@ from model.training.pipelines.refit import refit
 from model.training.publishing.registry import newest_bundle, publish
 from model.training.reports.run_report import write_report
 from model.training.trainer.checkpoint import load_result, save_result
-from model.training.trainer.distributed import join_processes
+from model.training.trainer.distributed import is_first_process, join_processes
 from model.training.trainer.training_run import TrainingRun
 
 
@@ -33,7 +37,8 @@ class TrainJob:
     """Inputs of `train`.
 
     Attributes:
-        data: file of events, or folder of an export.
+        data: files of events, and exports of the log; several are ordered by time as one.
+        reading: how to read the files where their content does not say.
         out: folder of the run; an interrupted run in it is resumed.
         registry: model registry to publish the bundle to, None for none.
         refit: put a network into the bundle that was trained on all events.
@@ -41,7 +46,8 @@ class TrainJob:
         device: device to train on.
     """
 
-    data: Path
+    data: Sequence[Path]
+    reading: ReadOptions
     out: Path
     registry: Path | None
     refit: bool
@@ -75,7 +81,10 @@ def train(job: TrainJob) -> TrainOutcome | None:
     """
     if job.registry:
         newest_bundle(job.registry)  # an unusable registry fails now and not after hours
-    data = read_interactions(job.data)
+    report = InputReport()
+    data = read_interactions(job.data, job.reading, report=report)
+    if is_first_process():
+        sys.stderr.writelines(f"{line}\n" for line in report.lines())
     config, hyperparameters = choose_model(job.model, data, job.device)
     job.out.mkdir(parents=True, exist_ok=True)
     with join_processes(job.device) as (processes, device):
@@ -109,18 +118,22 @@ def _train(job: TrainJob, run: TrainingRun) -> dict[str, Any]:
         "Data": run.data.summary(),
     }
     report = write_report(run.folder, candidate.network, run.data, candidate.metrics, tables)
-    origin = {"source": job.data.name, "best_epoch": candidate.best_epoch, "refit": job.refit}
+    origin = {
+        "source": ", ".join(path.name for path in job.data),
+        "best_epoch": candidate.best_epoch,
+        "refit": job.refit,
+    }
     origin |= {"last_timestamp": _newest_time(job.data, run.data)}
     bundle = write_run_bundle(run, network, candidate.metrics, origin)
     result = {"bundle": str(bundle_folder(run)), "version": bundle.version, "report": str(report)}
     return result | candidate.metrics
 
 
-def _newest_time(path: Path, data: Interactions) -> float:
+def _newest_time(paths: Sequence[Path], data: Interactions) -> float:
     """Return a time after which nothing was trained on.
 
     Events without times, or with one in the future, can be as late as their file.
     """
-    files = [*path.glob("*.parquet")] if path.is_dir() else [path]
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
     written = min(time.time(), max(file.stat().st_mtime for file in files))
     return written if data.newest_time is None else min(data.newest_time, written)

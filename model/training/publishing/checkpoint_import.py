@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.errors import DataError
 from model.bundle.bundle import Bundle, Item, Weights, new_version, parameter_shapes, write_bundle
 from model.bundle.signature import signing_key
 from model.config import ModelConfig
-from model.training.errors import DataError
 from model.training.publishing.torch_checkpoint import TensorDescription, TorchCheckpoint
 
 _LAYER_PREFIX = "recurrent_layers.{}.behavior_modeling."

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from ingest.errors import DataError
 from model.bundle.bundle import Bundle, load_bundle, write_bundle
 from model.bundle.signature import signing_key
-from model.training.errors import DataError
 
 
 def add_titles(source: Path, movies: Path, out: Path) -> tuple[Bundle, int]:

@@ -14,9 +14,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ingest.errors import DataError
 from model.bundle.bundle import MANIFEST, Bundle, find_bundles, load_bundle, read_manifest, write_bundle
 from model.bundle.signature import signing_key
-from model.training.errors import DataError
 
 
 def newest_bundle(registry: Path) -> Path | None:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from model.training.errors import DataError
+from ingest.errors import DataError
 
 _MAX_PICKLE_BYTES = 16 << 20
 _MAX_NAMES = 10_000

@@ -57,6 +57,11 @@ class Processes:
 SINGLE_PROCESS = Processes()
 
 
+def is_first_process() -> bool:
+    """Return whether this process prints, before the processes have joined."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def join_processes(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
     """Join the processes that `torchrun` started.

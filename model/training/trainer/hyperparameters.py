@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from model.training.errors import DataError
+from ingest.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ingest.errors import DataError
 from model.network import RecBLR
 from model.ops.softmax_loss.full import SoftLabels
 from model.training.data.interactions import Interactions
-from model.training.errors import DataError
 
 MAX_ITEMS = 64
 # Share of the teachers in what is learnt at each position; the rest is the event that followed.

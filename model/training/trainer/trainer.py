@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ingest.errors import DataError
 from model.network import RecBLR
-from model.training.errors import DataError
 from model.training.evaluation.leave_one_out import leave_one_out
 from model.training.trainer.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model.training.trainer.learning_rate import schedule_factor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,9 @@ class TrainingRun:
         Runs of equal identity can resume each other.
         """
         crc32 = zlib.crc32(self.data.offsets.data, zlib.crc32(self.data.rows.data))
+        item_ids = hashlib.sha256("\0".join(self.data.item_ids).encode()).hexdigest()[:16]
         return {
             "config": self.config.to_dict(),
             "hyperparameters": self.hyperparameters.to_dict(),
-            "data": self.data.summary() | {"crc32": crc32},
+            "data": self.data.summary() | {"crc32": crc32, "item_ids": item_ids},
         }

@@ -101,6 +101,8 @@ async def _read_event(receive: Receive) -> tuple[EventIn | None, Receive]:
     async def receive_again() -> Message:
         return messages.pop(0) if messages else await receive()
 
+    if messages[-1]["type"] == "http.disconnect":  # the body is cut off, whatever it says so far
+        return None, receive_again
     try:
         event: EventIn = _EVENT.validate_json(b"".join([message.get("body", b"") for message in messages]))
     except ValidationError:
@@ -125,11 +127,17 @@ def _parse_query(model: type[Query], query_string: bytes) -> Query | None:
 
 
 def _is_short_json(scope: Scope) -> bool:
-    """Check that the headers declare a JSON body of at most `_MAX_BODY_BYTES`."""
-    short = json = False
+    """Check that the headers declare one short, plain JSON body."""
+    lengths, types = [], []
     for name, value in scope["headers"]:
         if name == b"content-length":
-            short = value.isdigit() and int(value) <= _MAX_BODY_BYTES
+            lengths.append(value)
         elif name == b"content-type":
-            json = value == b"application/json"
-    return short and json
+            types.append(value)
+        elif name == b"content-encoding":
+            return False
+    return types == [b"application/json"] and len(lengths) == 1 and _is_short(lengths[0])
+
+
+def _is_short(length: bytes) -> bool:
+    return length.isdigit() and len(length) < 7 and int(length) <= _MAX_BODY_BYTES

@@ -27,16 +27,14 @@ async def model(query: Annotated[NoQuery, Query()], services: ServicesDep) -> di
 
 
 @router.post("/admin/reload", openapi_extra=needs(KeyScope.ADMIN), summary="Serve another model version")
-async def reload(
-    query: Annotated[NoQuery, Query()], services: ServicesDep, body: ReloadIn | None = None
-) -> ReloadedOut:
+async def reload(query: Annotated[NoQuery, Query()], services: ServicesDep, body: ReloadIn) -> ReloadedOut:
     """Load a model version, then switch every worker to it.
 
-    Without a version the newest is loaded. If the bundle is refused, every worker keeps the live version.
-    Name an older version to roll back.
+    Send `{}` to load the newest version. A request without a body is refused, because a proxy may have lost it.
+    If the bundle is refused, every worker keeps the live version. Name an older version to roll back.
     """
     previous = services.models.live.version
-    engine = await services.models.reload(None if body is None else body.version)
+    engine = await services.models.reload(body.version)
     return ReloadedOut(model_version=engine.version, previous_version=previous)
 
 

@@ -77,6 +77,8 @@ def _sentence(error: Mapping[str, Any], content_type: str) -> str:
     error_type = error["type"]
     if error_type == "model_attributes_type" and error["loc"] == ("body",) and "json" not in content_type.lower():
         return "must be a JSON object, sent with the header Content-Type: application/json"
+    if error_type == "missing" and error["loc"] == ("body",):
+        return "is required: send a JSON object; {} stands for the defaults, such as the newest version"
     if error_type == "value_error":  # raised by the validators in `field_types`, whose messages are for clients
         return str(error["ctx"]["error"])
     if error_type == "string_pattern_mismatch":

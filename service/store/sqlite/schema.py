@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -83,6 +84,7 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         raise StoreRefusedError(f"the folder {folder} is not writable; change its permissions or the state URL.")
     opened: list[sqlite3.Connection] = []
     try:
+        _create_private(path)
         opened.append(_connect(path, "FULL"))
         _prepare(opened[0], path)
         opened.append(_connect(path, "NORMAL"))
@@ -95,6 +97,16 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
             ) from error
         raise
     return opened[0], opened[1]
+
+
+def _create_private(path: Path) -> None:
+    """Create a missing file that only this user can read.
+
+    SQLite gives its other files the mode of this one. An existing file must not be opened here, because closing it
+    would drop the locks of this process' connections.
+    """
+    with suppress(OSError):  # it exists, or SQLite says why it cannot be used
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:

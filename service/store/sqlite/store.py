@@ -17,6 +17,7 @@ from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 from service.store.errors import StoreRefusedError
 from service.store.sqlite import queries, user_merge
+from service.store.sqlite.file_identity import FileIdentity
 from service.store.sqlite.retention import Retention, remove_user
 from service.store.sqlite.schema import open_file
 
@@ -39,7 +40,7 @@ async def open_sqlite(url: str, events_kept: int, days_kept: int | None = None) 
     except BaseException:
         executor.shutdown(wait=False)
         raise
-    return SqliteStore(executor, log, snapshots, Retention(events_kept, days_kept))
+    return SqliteStore(executor, log, snapshots, Retention(events_kept, days_kept), FileIdentity(path))
 
 
 class SqliteStore:
@@ -51,12 +52,14 @@ class SqliteStore:
         log: sqlite3.Connection,
         snapshots: sqlite3.Connection,
         retention: Retention,
+        identity: FileIdentity,
     ) -> None:
         """Use the two connections of `schema.open_file`, in the thread that opened them."""
         self._executor = executor
         self._log = log
         self._snapshots = snapshots
         self._retention = retention
+        self._identity = identity
 
     async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         """See `Store.append_and_read`. The batch succeeds or fails as a whole."""
@@ -132,8 +135,11 @@ class SqliteStore:
         """Run `query` in a transaction, in the store's thread; raises `StoreUnavailable`."""
 
         def transaction() -> Result:
+            self._identity.check()
             with _transaction(db, mode):
-                return query(db, *args, **kwargs)
+                result = query(db, *args, **kwargs)
+            self._identity.check()  # what was committed elsewhere is not acknowledged
+            return result
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, transaction)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from service.core.errors import RolloutRefused
 from service.core.ports import Engine
 from tests.api.app_harness import AppHarness
@@ -20,7 +22,7 @@ def test_model_route_returns_version_and_config(harness: AppHarness) -> None:
 
 
 def test_reload_serves_newest_or_named_version(guarded: AppHarness) -> None:
-    newest = guarded.post("/v1/admin/reload", headers=BEARER)
+    newest = guarded.post("/v1/admin/reload", headers=BEARER, json={})
     assert newest.json() == {"model_version": "v2", "previous_version": "v1"}
     chosen = guarded.post("/v1/admin/reload", headers=BEARER, json={"version": "2026.11-a"})
     assert chosen.json()["model_version"] == "2026.11-a"
@@ -28,6 +30,16 @@ def test_reload_serves_newest_or_named_version(guarded: AppHarness) -> None:
     assert guarded.refused(404, missing)["code"] == "model_version_not_found"
     for version in ("../x", "", "a/b", 3, "x" * 129, ".hidden"):
         guarded.refused(422, guarded.post("/v1/admin/reload", headers=BEARER, json={"version": version}))
+
+
+@pytest.mark.parametrize("body", [b"", b"null", b"[]"])
+def test_reload_without_an_object_guesses_nothing(guarded: AppHarness, body: bytes) -> None:
+    response = guarded.post("/v1/admin/reload", headers={**BEARER, "content-type": "application/json"}, content=body)
+    error = guarded.refused(422, response)
+    assert error["details"][0]["field"] == "body"
+    if not body:
+        assert "{} stands for" in error["details"][0]["problem"]
+    assert guarded.get("/v1/model", headers=BEARER).json()["version"] == "v1"
 
 
 class RefusingModels(FakeModels):
@@ -39,7 +51,9 @@ def test_refused_reload_is_409_and_live_model_stays(tmp_path: Path) -> None:
     key = "k" * 16
     harness = AppHarness(tmp_path, keys=(key,), models=RefusingModels(FakeEngine())).start()
     headers: dict[str, Any] = {"x-api-key": key}
-    assert harness.refused(409, harness.post("/v1/admin/reload", headers=headers))["code"] == "reload_refused"
+    assert (
+        harness.refused(409, harness.post("/v1/admin/reload", headers=headers, json={}))["code"] == "reload_refused"
+    )
     assert harness.get("/v1/model", headers=headers).json()["version"] == "v1"
     harness.close()
 

@@ -1,4 +1,4 @@
-"""Copies of large files: verified, out of reach of the file, shared by siblings."""
+"""Copies of large files: verified, sealed, shared by siblings."""
 
 from __future__ import annotations
 

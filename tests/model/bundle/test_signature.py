@@ -31,7 +31,7 @@ def test_signature_equals_that_of_openssl(tmp_path: Path) -> None:
         load_bundle(tmp_path, KEY)
 
 
-def test_unsigned_bundle_is_left_out_without_parsing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unsigned_bundle_is_skipped_without_parsing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_bundle(tmp_path / "old", bundle_of(CONFIG), KEY)
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / MANIFEST).write_text("{ this is no JSON")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from model.training.__main__ import main
+from tests.ingest.reading.refused_files import REFUSED
 
 OPTIONS = "--dim 8 --layers 1 --epochs 4 --evaluate-every 2 --window 8 --batch 16 --device cpu"
 
@@ -67,3 +69,32 @@ def test_unusable_input_exits_with_2_and_one_sentence(
     assert error.startswith("error: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_odd_file_that_is_refused_ends_train_with_2_and_one_sentence(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case = REFUSED[name]
+    (tmp_path / case.name).write_bytes(case.data)
+    command = [
+        "train",
+        str(tmp_path / case.name),
+        "--out",
+        str(tmp_path / "run"),
+        "--bundles",
+        str(tmp_path / "models"),
+    ]
+    assert main([*command, *OPTIONS.split(), *as_arguments(case.options)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == [case.name]
+
+
+def as_arguments(options: dict[str, Any]) -> list[str]:
+    names = {"max_bad_rows": "skip-bad-rows"}
+    return [
+        f"--{names.get(name, name.replace('_', '-'))}={','.join(value) if isinstance(value, tuple) else value}"
+        for name, value in options.items()
+    ]

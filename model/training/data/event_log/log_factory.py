@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from ingest.errors import DataError
 from model.training.data.event_log.log_url import SCHEMES, parse_url
 from model.training.data.event_log.logged_event import EventLog
 from model.training.data.event_log.redis_log import open_redis_log
 from model.training.data.event_log.sqlite_log import open_sqlite_log
-from model.training.errors import DataError
 
 
 def open_log(url: str) -> AbstractContextManager[EventLog]:

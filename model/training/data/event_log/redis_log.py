@@ -8,10 +8,10 @@ from typing import cast
 
 import redis
 
+from ingest.errors import DataError
 from model.training.data.event_log.log_url import LogUrl
 from model.training.data.event_log.logged_event import EventLog, LoggedEvent, Position
 from model.training.data.event_log.redis_servers import RedisServers, connect
-from model.training.errors import DataError
 
 REDIS_SHARDS = 64
 _STREAM_FORMAT = "1"

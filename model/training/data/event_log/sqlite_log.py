@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from ingest.errors import DataError
 from model.training.data.event_log.logged_event import EventLog, LoggedEvent, Position
-from model.training.errors import DataError
 
 _FORMAT = 2
 _BUSY_SECONDS = 30.0

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ingest.errors import DataError
 from model.training.data import disk_arrays
 from model.training.data.disk_arrays import DiskColumn, allocate
 from model.training.data.interactions import read_interactions
-from model.training.errors import DataError
 
 
 def test_column_returns_its_values_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,4 +42,4 @@ def test_full_disk_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("os.posix_fallocate", full)
     (tmp_path / "e.txt").write_text("a 1 2\n")
     with pytest.raises(DataError, match="set TMPDIR"):
-        read_interactions(tmp_path / "e.txt")
+        read_interactions([tmp_path / "e.txt"])

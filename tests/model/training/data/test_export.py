@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ingest.errors import DataError
 from model.training.data import export
 from model.training.data.event_log import LoggedEvent, Position
 from model.training.data.export import export_log
 from model.training.data.interactions import read_interactions
-from model.training.errors import DataError
 from service.core.ports import Store
 from tests.model.training.data.export_checks import PART_EVENTS, USERS, events, file_contents, in_order_of_each_user
 from tests.model.training.logs import append, exported, logged, use
@@ -145,7 +145,7 @@ def test_new_log_at_the_same_url_is_read_from_its_start(backend: Backend, tmp_pa
 def test_histories_are_read_in_order_of_sequence(backend: Backend, tmp_path: Path) -> None:
     append(backend, events(40))
     export_log(backend.url, tmp_path / "out", PART_EVENTS)
-    data = read_interactions(tmp_path / "out")
+    data = read_interactions([tmp_path / "out"])
     expected: dict[str, list[str]] = {}
     for user, item, *_ in sorted(logged(backend, USERS), key=lambda row: row[3]):
         expected.setdefault(user, []).append(item)
@@ -177,4 +177,4 @@ def test_empty_log_gives_an_empty_export(backend: Backend, tmp_path: Path) -> No
     use(backend, lambda store: store.ping())
     assert export_log(backend.url, tmp_path / "out").events == 0
     with pytest.raises(DataError, match="holds no Parquet files"):
-        read_interactions(tmp_path / "out")
+        read_interactions([tmp_path / "out"])

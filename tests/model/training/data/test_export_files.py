@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from ingest.errors import DataError
 from model.training.data.event_log import LoggedEvent
 from model.training.data.export import export_log
 from model.training.data.export_files import ExportState, append_to_part, read_part_footer
-from model.training.errors import DataError
 from tests.model.training.data.export_checks import events
 from tests.model.training.logs import append, exported
 from tests.store.backends import Backend, SqliteBackend

@@ -14,10 +14,10 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from ingest.errors import DataError
 from model.training.data.history_builder import HistoryBuilder
 from model.training.data.interactions import read_interactions
 from model.training.data.time_split import read_timeline
-from model.training.errors import DataError
 from tests.model.training.data.chunking import histories_by_user, histories_in_memory, random_events
 
 ROOT = Path(__file__).parents[4]
@@ -31,7 +31,7 @@ def test_chunks_give_the_same_histories_as_the_whole_file(tmp_path: Path, suffix
     write = pyarrow.csv.write_csv if suffix == ".csv" else pyarrow.parquet.write_table
     write(events, tmp_path / f"e{suffix}")
     item_ids = [f"item {n}" for n in (5, 1, 3, 0)] if known else None
-    data = read_interactions(tmp_path / f"e{suffix}", item_ids)
+    data = read_interactions([tmp_path / f"e{suffix}"], item_ids=item_ids)
     expected = histories_in_memory(events, item_ids)
     assert histories_by_user(data) == expected
     assert list(data.user_ids) == list(expected)
@@ -49,7 +49,7 @@ def test_lines_of_sequences_are_read_in_chunks(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     lines = {f"u{user}": [f"i{n}" for n in rng.integers(0, 50, rng.integers(1, 40))] for user in range(60)}
     (tmp_path / "e.txt").write_text("".join(f"{user} {' '.join(items)}\n" for user, items in lines.items()))
-    data = read_interactions(tmp_path / "e.txt")
+    data = read_interactions([tmp_path / "e.txt"])
     assert histories_by_user(data) == lines
 
 
@@ -83,9 +83,9 @@ import json, re, sys
 from pathlib import Path
 from model.training.data.interactions import read_interactions
 def peak(): return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-read_interactions(Path(sys.argv[1]))
+read_interactions([Path(sys.argv[1])])
 before = peak()
-data = read_interactions(Path(sys.argv[2]))
+data = read_interactions([Path(sys.argv[2])])
 data.without_last(2).popularity()
 print(json.dumps({"mib": peak() - before, "events": len(data.rows)}))
 """

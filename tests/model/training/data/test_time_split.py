@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from ingest.errors import DataError
 from model.training.data.export import export_log
 from model.training.data.time_split import read_timeline, split_by_time
-from model.training.errors import DataError
 from tests.model.training.logs import append, timeline_of
 from tests.store.backends import SqliteBackend
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import model.training.evaluation.leave_one_out as leave_one_out_module
+from ingest.errors import DataError
 from model.config import ModelConfig
 from model.network import RecBLR
 from model.training.data.interactions import Interactions, read_interactions
-from model.training.errors import DataError
 from model.training.evaluation.bundle_loader import load_network
 from model.training.evaluation.leave_one_out import LeaveOneOutRanks, last_outputs, leave_one_out
 from tests.model.builders import CONFIGS, network_of, random_weights
@@ -142,7 +142,7 @@ def test_evaluation_restores_the_mode_of_the_network() -> None:
 @pytest.mark.skipif(not MOVIELENS.exists(), reason="../shared/data/ml-1m.txt is not there")
 def test_demo_bundle_has_the_metrics_of_its_manifest() -> None:
     network, bundle = load_network(DEMO, torch.device("cpu"))
-    data = read_interactions(MOVIELENS, [item.item_id for item in bundle.items])
+    data = read_interactions([MOVIELENS], item_ids=[item.item_id for item in bundle.items])
     found = leave_one_out(network, data)
     assert len(found.kept) == 6040
     metrics = found.metrics()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ingest.errors import DataError
 from model.config import ModelConfig
 from model.training.data.data_size import DataSize
-from model.training.errors import DataError
 from model.training.pipelines.distillation import train_teachers
 from model.training.trainer.hyperparameter_choice import choose_hyperparameters
 from model.training.trainer.hyperparameters import Hyperparameters

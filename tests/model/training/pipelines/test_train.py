@@ -48,6 +48,25 @@ def test_finished_run_is_reported_and_not_trained_again(
     assert json.loads(capsys.readouterr().out)["ndcg@10"] == first["ndcg@10"]
 
 
+def test_finished_run_with_other_item_ids_is_refused(
+    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", str(circle), "--out", str(tmp_path / "run"), *OPTIONS.split()]
+    assert main(command) == 0
+    circle.write_text(circle.read_text().replace(" i", " j"))
+    assert main(command) == 2
+    assert "give --out another folder" in capsys.readouterr().err
+
+
+def test_report_of_reading_is_printed_before_the_training(
+    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(circle), "--out", str(tmp_path / "run"), *OPTIONS.split()]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"{circle}: histories, a line `user item item …` for each user: 240 events"
+    assert any(line.startswith("training on cpu") for line in lines[1:])
+
+
 def test_equal_bundles_are_published_once(tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     versions = []
     for seed in ("1", "2", "2"):

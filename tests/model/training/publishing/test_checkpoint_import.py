@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from ingest.errors import DataError
 from model.bundle.bundle import BundleError, load_bundle
 from model.config import ModelConfig
 from model.training.__main__ import main
-from model.training.errors import DataError
 from model.training.publishing.checkpoint_import import import_checkpoint, items_from_inter, items_from_text
 from model.training.publishing.torch_checkpoint import TorchCheckpoint
 from tests.model.builders import network_of

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ingest.errors import DataError
 from model.bundle.bundle import BundleError, load_bundle, write_bundle
 from model.config import ModelConfig
 from model.training.__main__ import main
-from model.training.errors import DataError
 from model.training.publishing.item_titles import add_titles
 from service.core.engine_requests import EngineRequest, ScoredItem, TopK
 from service.engine.cpu.cpu_engine import CpuEngine

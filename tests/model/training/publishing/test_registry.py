@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ingest.errors import DataError
 from model.bundle.bundle import BundleError, find_bundles, load_bundle, write_bundle
 from model.config import ModelConfig
-from model.training.errors import DataError
 from model.training.publishing.registry import newest_bundle, prune, publish, trained_until
 from tests.model.builders import bundle_of
 
@@ -42,7 +42,7 @@ def test_empty_or_missing_registry_has_no_newest_bundle(tmp_path: Path) -> None:
 
 
 def test_bundle_instead_of_a_registry_raises(registry: Path) -> None:
-    with pytest.raises(DataError, match="is one bundle"):
+    with pytest.raises(DataError, match="not one bundle"):
         newest_bundle(registry / "v1")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from model.training.errors import DataError
+from ingest.errors import DataError
 from model.training.publishing.torch_checkpoint import TorchCheckpoint
 
 

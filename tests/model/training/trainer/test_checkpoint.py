@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.training.errors import DataError
+from ingest.errors import DataError
 from model.training.trainer.checkpoint import (
     RESULT_FILE,
     Checkpoint,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.errors import DataError
 from model.training.data.data_size import DataSize
-from model.training.errors import DataError
 from model.training.trainer.hyperparameter_choice import (
     CHOSEN_BY_DATA,
     choose_hyperparameters,

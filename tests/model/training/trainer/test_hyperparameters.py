@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from model.training.errors import DataError
+from ingest.errors import DataError
 from model.training.trainer.hyperparameters import Hyperparameters
 
 

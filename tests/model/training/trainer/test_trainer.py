@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from ingest.errors import DataError
 from model.config import ModelConfig
 from model.training.data.interactions import Interactions
-from model.training.errors import DataError
 from model.training.evaluation.leave_one_out import LeaveOneOutRanks, leave_one_out
 from model.training.trainer.hyperparameters import Hyperparameters
 from model.training.trainer.trainer import Trainer, TrainingResult

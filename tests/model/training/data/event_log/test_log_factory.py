@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from ingest.errors import DataError
 from model.training.data.event_log import LoggedEvent, open_log
-from model.training.errors import DataError
 from tests.model.training.logs import append, logged, use
 from tests.store.backends import Backend
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ingest.errors import DataError
 from model.training.data.event_log import log_url
-from model.training.errors import DataError
 from service.store.redis import url as service_url
 from tests.store.redis.test_url import INVALID_URLS, VALID_URLS
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from ingest.errors import DataError
 from model.training.data.event_log import open_log
 from model.training.data.event_log.redis_log import REDIS_SHARDS
 from model.training.data.export import export_log
-from model.training.errors import DataError
 from service.store.redis import layout
 from tests.deployments import ClusterServers, SentinelServers
 from tests.model.training.logs import append, exported, logged, use

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from ingest.errors import DataError
 from model.training.data.event_log import open_log
-from model.training.errors import DataError
 from tests.model.training.logs import append
 from tests.store.backends import SqliteBackend
 

@@ -1,0 +1,1 @@
+"""Framing, refusals and limits of HTTP connections."""

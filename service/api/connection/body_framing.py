@@ -1,0 +1,117 @@
+"""Framing of request bodies: where a body ends (RFC 9112, section 6)."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+MAX_TRAILER_BYTES = 8 * 1024
+MAX_LINE_BYTES = 1024  # the line before a chunk, with its extensions
+MAX_STEPS = 4096  # of one `take`, so that tiny chunks do not hold the event loop
+# Bytes that a chunked body may spend on lines. One-byte chunks need 5 bytes for each byte of the body.
+MAX_FRAMING_BYTES, MAX_FRAMING_FACTOR = 16 * 1024, 8
+
+_SIZE_LINE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
+
+
+class BadFraming(Exception):
+    """A chunked body that does not follow RFC 9112."""
+
+
+class BodyFraming(Protocol):
+    """Body of one request, taken from what arrives on its connection."""
+
+    done: bool
+    starved: bool  # nothing more can be taken until more bytes arrive
+
+    def take(self, received: bytes) -> tuple[bytes, bytes]:
+        """Return the next part of the body, and the bytes left over."""
+
+
+class LengthFraming:
+    """Body whose length a Content-Length header declares."""
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+        self.starved = True
+        self.done = length == 0
+
+    def take(self, received: bytes) -> tuple[bytes, bytes]:
+        """Return the next part of the body, and the bytes behind it."""
+        if len(received) <= self._left:
+            part, rest = received, b""
+        else:
+            part, rest = received[: self._left], received[self._left :]
+        self._left -= len(part)
+        self.done = self._left == 0
+        return part, rest
+
+
+class ChunkedFraming:
+    """Body with `Transfer-Encoding: chunked`. Extensions and trailers are dropped."""
+
+    def __init__(self) -> None:
+        self.done = self.starved = False
+        self._chunk_left = 0
+        self._chunk_ends = False  # the line break behind a chunk's data comes next
+        self._in_trailers = False
+        self._trailer_bytes = self._framing_bytes = self._body_bytes = 0
+
+    def take(self, received: bytes) -> tuple[bytes, bytes]:
+        """Return the next part of the body, and the bytes left over.
+
+        Raises:
+            BadFraming: The chunks are malformed, or lines and trailers are too long.
+        """
+        parts: list[bytes] = []
+        position = 0
+        self.starved = False
+        for _ in range(MAX_STEPS):
+            if self._chunk_left:
+                part = received[position : position + self._chunk_left]
+                if not part:
+                    self.starved = True
+                    break
+                parts.append(part)
+                position += len(part)
+                self._chunk_left -= len(part)
+                self._body_bytes += len(part)
+                self._chunk_ends = self._chunk_left == 0
+                continue
+            end = received.find(b"\r\n", position)
+            if end < 0:
+                self._check_unfinished_line(len(received) - position)
+                self.starved = True
+                break
+            self._take_line(received[position:end])
+            position = end + 2
+            if self.done:
+                break
+        return b"".join(parts), received[position:]
+
+    def _take_line(self, line: bytes) -> None:
+        self._framing_bytes += len(line) + 2
+        if self._framing_bytes > MAX_FRAMING_BYTES + MAX_FRAMING_FACTOR * self._body_bytes:
+            raise BadFraming("the chunks of the body are too small or have too many extensions; send larger chunks")
+        if self._in_trailers:
+            self._trailer_bytes += len(line) + 2
+            self._check_unfinished_line(0)
+            if b"\n" in line or b"\r" in line:  # a proxy might take it for the end of the body
+                raise BadFraming("a trailer contains a single line break; send none, because trailers are not used")
+            self.done = not line
+        elif self._chunk_ends:
+            if line:
+                raise BadFraming("a chunk of the body is longer than declared; send each chunk with its own size")
+            self._chunk_ends = False
+        else:
+            match = _SIZE_LINE.fullmatch(line)
+            if match is None or len(line) > MAX_LINE_BYTES:
+                raise BadFraming("the size of a chunk of the body is not valid; send it in hexadecimal digits")
+            self._chunk_left = int(match[1], 16)
+            self._in_trailers = self._chunk_left == 0
+
+    def _check_unfinished_line(self, length: int) -> None:
+        if self._in_trailers and self._trailer_bytes + length > MAX_TRAILER_BYTES:
+            raise BadFraming("the trailers are larger than 8 KiB; send none, because they are not used")
+        if not self._in_trailers and length > MAX_LINE_BYTES:
+            raise BadFraming("the line before a chunk of the body is too long; send no chunk extensions")

@@ -1,0 +1,148 @@
+"""Phases, deadlines and closing of one connection."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.api.connection import refusals
+from service.api.connection.body_framing import BodyFraming
+from service.api.connection.limits import ConnectionLimits, Timeouts, limits_of
+from service.api.connection.refusals import Refusal
+from service.api.connection.transport import CollectingTransport, HeldFlow
+
+MAX_DROPPED_BYTES = 32 * 1024 * 1024  # of a body that nobody reads any more
+_MIN_EVICTION_AGE_SECONDS = 1.0
+
+# Phases of a connection: what it waits for.
+HEAD, BODY, ANSWER, IDLE, CLOSE = "head", "body", "answer", "idle", "close"
+
+
+class TimedConnection(HttpToolsProtocol):
+    """Connection that is closed when its client is too slow."""
+
+    timeouts = Timeouts()
+    flow: HeldFlow
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.ws_protocol_class = None
+        self._limits: ConnectionLimits = limits_of(server_state, self.connections, self.loop)
+        self._phase, self._since = HEAD, self.loop.time()
+        self._received: bytes | bytearray = b""
+        self._body: BodyFraming | None = None
+        self._body_bytes = self._dropped_bytes = 0
+        self._stalled_since: float | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Collect the writes to this connection, and count it."""
+        collecting = CollectingTransport(transport, self.loop, self._close_gently)
+        super().connection_made(cast(asyncio.Transport, collecting))
+        self.flow = HeldFlow(transport)
+        if not self._limits.admit(self):
+            self.transport.write(refusals.TOO_MANY_CONNECTIONS.encoded())
+            self._close_both_sides()
+
+    def check_deadline(self, now: float) -> None:
+        """Close the connection if the client is too slow."""
+        waited, times = now - self._since, self.timeouts
+        if self._stalled_since is not None and now - self._stalled_since > self._seconds_to_write():
+            self._close_slow("response")
+        elif self._phase == HEAD and waited > times.head:
+            self._close_slow("head", refusals.HEAD_TIMEOUT if self._received else None)
+        elif self._phase == BODY and self.flow.read_paused:
+            self._since = now  # the application is slow, not the client
+        elif self._phase == BODY and waited > times.body + self._body_bytes / times.min_bytes_per_second:
+            self._close_slow("body", refusals.BODY_TIMEOUT)
+        elif self._phase == IDLE and waited > self.timeout_keep_alive:
+            self.transport.close()
+        elif self._phase == CLOSE and waited > times.linger and not self.transport.get_write_buffer_size():
+            self.transport.abort()
+
+    def _seconds_to_write(self) -> float:
+        unsent = self.transport.get_write_buffer_size()
+        return self.timeouts.body + unsent / self.timeouts.min_bytes_per_second
+
+    def eviction_order(self, now: float) -> tuple[int, float] | None:
+        """Return what to close first: slow heads and bodies, then idle connections."""
+        if self._phase == ANSWER:
+            return None
+        waits = self._phase != IDLE and now - self._since > _MIN_EVICTION_AGE_SECONDS
+        return (0 if waits else 1 if self._phase == IDLE else 2), self._since
+
+    def evict(self) -> None:
+        """Close the connection at once."""
+        self._limits.count_closed(self._phase)
+        self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """Note since when the client does not read."""
+        super().pause_writing()
+        self._stalled_since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        """Note that the client reads."""
+        super().resume_writing()
+        self._stalled_since = None
+
+    def shutdown(self) -> None:
+        """Close an idle connection; otherwise close it after the answer."""
+        if self._phase == CLOSE or self.cycle is None or self.cycle.response_complete:
+            self._close_both_sides()
+        else:
+            super().shutdown()
+
+    def _wait_for(self, phase: str) -> None:
+        if self._phase != phase:
+            self._phase, self._since = phase, self.loop.time()
+
+    def _close_gently(self) -> bool:
+        """Return whether the client may still be sending; prepare to drop that."""
+        still_sends = self._phase == CLOSE or self._body is not None or bool(self._received)
+        self._wait_for(CLOSE)
+        self._received, self._body = b"", None
+        if still_sends:
+            self.flow.release()
+            self.flow.resume_reading()
+        return still_sends
+
+    def _close_both_sides(self) -> None:
+        self._wait_for(CLOSE)
+        cast(CollectingTransport, self.transport).close_both_sides()
+
+    def _drop(self, count: int) -> None:
+        """Count unread bytes; close the connection if there are too many."""
+        self._dropped_bytes += count
+        if self._dropped_bytes > MAX_DROPPED_BYTES:
+            self.transport.abort()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer with `refusal`, and close the connection."""
+        if self.transport.is_closing():
+            return
+        started = False
+        if self.cycle is not None and not self.cycle.response_complete:
+            started = self.cycle.response_started
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._wait_for(CLOSE)
+        if not started:
+            self.transport.write(refusal.encoded())
+        self.transport.close()
+
+    def _close_slow(self, part: str, refusal: Refusal | None = None) -> None:
+        self._limits.count_closed(part)
+        if refusal is None:
+            self.transport.abort()
+        else:
+            self._refuse(refusal)

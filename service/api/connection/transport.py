@@ -1,0 +1,86 @@
+"""Transport of a connection: joined writes, lingering close, paused reading."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
+
+class CollectingTransport:
+    """Transport that joins all writes of one event loop iteration (decision 0036).
+
+    Args:
+        transport: The connection.
+        loop: The event loop.
+        close_gently: Asked by `close`. If it returns True, only the sending side is closed, and the protocol closes
+            the rest: a client that is still sending could otherwise not read the answer.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, close_gently: Callable[[], bool]
+    ) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._close_gently = close_gently
+        self._half_closed = False
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Return whether nothing more can be sent."""
+        return self._half_closed or self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Send `data` in the next iteration of the event loop."""
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Send the collected data, then close the connection."""
+        if self.is_closing():
+            return
+        self._flush()
+        if not self._transport.is_closing() and self._close_gently() and self._transport.can_write_eof():
+            self._half_closed = True
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def close_both_sides(self) -> None:
+        """Close the connection, also if the client is still sending."""
+        self._flush()
+        self._half_closed = True
+        self._transport.close()
+
+    def _flush(self) -> None:
+        data = b"".join(self._parts)
+        self._parts.clear()
+        if data and not self.is_closing():  # the client may have disconnected meanwhile
+            self._transport.write(data)
+
+
+class HeldFlow(FlowControl):
+    """Flow control that can hold back reading, whatever the application asks for."""
+
+    held = False
+
+    def hold(self) -> None:
+        """Stop reading until `release`."""
+        self.held = True
+        self.pause_reading()
+
+    def release(self) -> None:
+        """Read again, if held."""
+        if self.held:
+            self.held = False
+            super().resume_reading()
+
+    def resume_reading(self) -> None:
+        """Read again, unless held."""
+        if not self.held:
+            super().resume_reading()
