@@ -23,6 +23,7 @@ from service.api.connection.limits import listen_backlog
 from service.api.uvicorn_protocol import HttpProtocol
 from service.api_keys import SCOPE_NAMES, RetiredScopeError, new_key, parse_scopes
 from service.demo import demo_environment
+from service.key_file import KeyFileError, KeyRing
 from service.kubernetes import drop_injected
 from service.observability.logging import configure_logging
 from service.settings import Settings, SettingsError, load_settings
@@ -61,6 +62,7 @@ def main() -> int:
             if arguments.precompile:
                 asyncio.run(_precompile(settings))
                 return 0
+            _check_key_file(settings)
             check_port(settings.host, settings.port)
             with shared_metrics_folder(settings.workers):
                 asyncio.run(_preflight(settings))
@@ -137,6 +139,13 @@ def _print_new_key(scopes: str) -> int:
     return 0
 
 
+def _check_key_file(settings: Settings) -> None:
+    try:
+        KeyRing(settings.api_keys, settings.api_keys_file).load()
+    except KeyFileError as error:
+        raise StartupError(f"RECBLR_API_KEYS_FILE: {error}: correct the file, or unset the variable.") from None
+
+
 def _exit(_signal: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
@@ -192,8 +201,10 @@ async def _preflight(settings: Settings) -> None:
             await choose_startup_version(store, bundles, settings.watch)
         finally:
             await store.close()
-    except (StoreRefusedError, StoreUnavailable) as error:
+    except StoreRefusedError as error:
         raise StartupError(f"RECBLR_STATE_URL: {error}") from None
+    except StoreUnavailable as error:
+        raise StartupError(f"RECBLR_STATE_URL: {error.for_log}") from None
     except BundleRefusedError as error:
         raise StartupError(f"RECBLR_BUNDLE: {error.for_log}") from None
     except DeviceRefusedError as error:

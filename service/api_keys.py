@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 MIN_KEY_LENGTH = 16
-_HASHED = re.compile(r"([a-z+]+):sha256:([0-9a-fA-F]{64})")
+_HASHED = re.compile(r"(?:([A-Za-z0-9][A-Za-z0-9._-]{0,63})=)?([a-z+]+):sha256:([0-9a-fA-F]{64})")
 
 
 class KeyScope(StrEnum):
@@ -45,10 +45,14 @@ class RetiredScopeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A known key: the SHA-256 of its bytes, and its scopes."""
+    """A known key: the SHA-256 of its bytes, its scopes, its name.
+
+    The name says in logs and metrics who called. It is not secret.
+    """
 
     digest: bytes
     scopes: frozenset[KeyScope]
+    name: str
 
 
 def digest_of(key: bytes) -> bytes:
@@ -63,8 +67,10 @@ def parse_scopes(text: str) -> frozenset[KeyScope]:
     return frozenset(KeyScope(name) for name in text.split("+"))
 
 
-def parse_key(entry: str) -> ApiKey:
-    """Parse one entry: `append+read:sha256:<64 hex digits>`, or a plain key.
+def parse_key(entry: str, default_name: str = "key") -> ApiKey:
+    """Parse one entry: `shop=append+read:sha256:<64 hex digits>`, or a plain key.
+
+    The name before `=` may be left out; then the key is called `default_name`.
 
     A plain key has every scope. An entry that looks like a malformed hashed one is refused: as a plain key it would
     have every scope.
@@ -73,13 +79,13 @@ def parse_key(entry: str) -> ApiKey:
         ValueError: The entry is not valid; the message never repeats it.
     """
     if hashed := _HASHED.fullmatch(entry):
-        return ApiKey(bytes.fromhex(hashed[2]), parse_scopes(hashed[1]))
-    before, colon, _ = entry.partition(":")
+        return ApiKey(bytes.fromhex(hashed[3]), parse_scopes(hashed[2]), hashed[1] or default_name)
+    before, colon, _ = entry.rpartition("=")[2].partition(":")
     if "sha256:" in entry or (colon and set(before.split("+")) <= {*ALL_SCOPES, RETIRED_SCOPE}):
-        raise ValueError("not of the form <scopes>:sha256:<64 hex digits>")
+        raise ValueError("not of the form <name>=<scopes>:sha256:<64 hex digits>")
     if len(entry) < MIN_KEY_LENGTH or not (entry.isascii() and entry.isprintable()) or " " in entry:
         raise ValueError("not usable as a key")
-    return ApiKey(digest_of(entry.encode()), ALL_SCOPES)
+    return ApiKey(digest_of(entry.encode()), ALL_SCOPES, default_name)
 
 
 def new_key(scopes: Iterable[KeyScope]) -> tuple[str, str]:

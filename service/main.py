@@ -47,6 +47,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from service.api.app import build_api
 from service.api.dependencies import Services
 from service.api.stream_parser import StreamParser
+from service.api.user_tokens import UserTokens
 from service.core.errors import StoreUnavailable
 from service.core.jobs.backfill import BackfillJob
 from service.core.jobs.maintenance import Maintenance
@@ -58,6 +59,8 @@ from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.core.rollout.manager import RolloutManager
 from service.engine import BundleLoader
+from service.key_file import KeyRing
+from service.observability.access_log import AccessLog
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
@@ -78,18 +81,23 @@ MAX_QUEUED_SNAPSHOTS = 16_384
 # Snapshots that are not written when a process is killed are replayed again, at most this much traffic.
 SNAPSHOT_DELAY_SECONDS = 0.05
 START_RETRY_SECONDS = 0.2
+INFO_LEVELS = ("debug", "info")  # log levels at which the access log is written
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Build the application of one worker; its lifespan opens the services."""
     meter = PrometheusMeter()
+    keys = KeyRing(settings.api_keys, settings.api_keys_file)
+    keys.load_or_log()
     return build_api(
-        partial(start_services, settings, meter),
+        partial(start_services, settings, meter, keys),
         meter,
         CONSOLE,
-        keys=settings.api_keys,
+        keys=keys,
+        tokens=UserTokens([key.get_secret_value().encode() for key in settings.user_token_keys]),
         rate_limit=settings.requests_per_second,
         origins=settings.cors_origins,
+        access_log=AccessLog(sys.stderr.write) if settings.access_log and settings.log_level in INFO_LEVELS else None,
     )
 
 
@@ -102,13 +110,15 @@ def app_from_environment() -> FastAPI:
 
 
 @asynccontextmanager
-async def start_services(settings: Settings, meter: PrometheusMeter) -> AsyncIterator[Services]:
+async def start_services(settings: Settings, meter: PrometheusMeter, keys: KeyRing) -> AsyncIterator[Services]:
     """Open the services, and retry until the event log answers.
 
     The parent process has checked the settings and the event log, so an error here is an outage. A worker that fails
     to start would make uvicorn stop the whole service.
     """
     async with AsyncExitStack() as closing:
+        closing.push_async_callback(keys.close)
+        keys.watch()
         while True:
             try:
                 services = await closing.enter_async_context(open_services(settings, meter))

@@ -18,6 +18,7 @@ _STATE_SCHEMES = (
     *(f"redis{tls}{kind}://" for tls in ("", "s") for kind in ("", "+sentinel", "+cluster")),
 )
 _DEFAULT_GROUP = "recblr"
+MAX_TOKEN_KEYS = 2  # the current and the previous one
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,9 @@ def _entries(text: str) -> tuple[str, ...]:
 
 
 def _parse_keys(value: object) -> object:
-    return tuple(map(parse_key, _entries(value))) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return tuple(parse_key(entry, f"key-{position}") for position, entry in enumerate(_entries(value), 1))
 
 
 def _check_scheme(url: SecretStr) -> SecretStr:
@@ -57,6 +60,15 @@ def _check_signing_key(key: SecretStr) -> SecretStr:
     if not re.fullmatch(KEY_PATTERN, key.get_secret_value()):
         raise ValueError("not usable as a key")
     return key
+
+
+def _parse_token_keys(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    keys = _entries(value)
+    if len(keys) > MAX_TOKEN_KEYS or not all(re.fullmatch(KEY_PATTERN, key) for key in keys):
+        raise ValueError("not usable as keys")
+    return tuple(map(SecretStr, keys))
 
 
 def _parse_stream(value: object) -> object:
@@ -81,4 +93,5 @@ StateUrl = Annotated[SecretStr, AfterValidator(_check_scheme)]
 SigningKey = Annotated[SecretStr, AfterValidator(_check_signing_key)]
 StreamUrl = Annotated[StreamAddress | None, NoDecode, BeforeValidator(_parse_stream)]
 ApiKeyList = Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_keys)]
+TokenKeyList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_parse_token_keys)]
 OriginList = Annotated[tuple[_Origin, ...], NoDecode, BeforeValidator(_split)]

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.api_keys import MIN_KEY_LENGTH, SCOPE_NAMES, RetiredScopeError
 from service.kubernetes import drop_injected
-from service.setting_types import ApiKeyList, OriginList, SigningKey, StateUrl, StreamUrl
+from service.setting_types import ApiKeyList, OriginList, SigningKey, StateUrl, StreamUrl, TokenKeyList
 
 PREFIX = "RECBLR_"
 _MIN_SIMILARITY = 0.75  # difflib's ratio from which a wrong name is taken for a misspelled setting
@@ -94,9 +94,21 @@ class Settings(BaseSettings):
     api_keys: ApiKeyList = Field(
         default=(),
         title=f"a comma-separated list of keys, each at least {MIN_KEY_LENGTH} printable ASCII characters (every "
-        f"scope) or <scopes>:sha256:<64 hex digits> with scopes of {SCOPE_NAMES}, joined by +",
+        f"scope) or [<name>=]<scopes>:sha256:<64 hex digits> with scopes of {SCOPE_NAMES}, joined by +",
         description="API keys for /v1 and /metrics, comma-separated: plain keys (every scope) or hashed keys, as "
         "printed by --new-key. Without keys these paths are open and /v1/admin is closed.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        title="a path",
+        description="File of further API keys: an entry a line, # begins a comment. Read again within 2 s when it "
+        "changes; a damaged file changes nothing.",
+    )
+    user_token_keys: TokenKeyList = Field(
+        default=(),
+        title="one or two keys of 32 to 512 printable ASCII characters without spaces, separated by a comma",
+        description="Keys with which the shop's server signs user tokens for browsers: the current and the previous "
+        "one. Without keys no user token is valid.",
     )
     requests_per_second: int | None = Field(
         default=None,
@@ -119,7 +131,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         title="debug, info, warning or error",
-        description="Lowest level of log messages that are written. debug includes a line for each request.",
+        description="Lowest level of log messages that are written.",
+    )
+    access_log: bool = Field(
+        default=True,
+        title="true or false",
+        description="Write a line for each request, at log level info: caller, route, status, seconds.",
     )
     events_kept: int = Field(
         default=1000,

@@ -17,6 +17,13 @@ def test_plain_key_has_every_scope() -> None:
     assert key.digest == digest_of(b"clear-key-of:length-20")
 
 
+def test_entry_may_begin_with_the_name_of_its_key() -> None:
+    assert parse_key(f"shop-2.eu=append:sha256:{DIGEST}").name == "shop-2.eu"
+    assert parse_key(f"append:sha256:{DIGEST}", "key-7").name == "key-7"
+    padded = parse_key("a-plain-key-with-padding==", "key-1")
+    assert (padded.name, padded.scopes) == ("key-1", ALL_SCOPES)
+
+
 def test_hashed_key_has_named_scopes() -> None:
     key = parse_key(f"read+append:sha256:{DIGEST.upper()}")
     assert key.scopes == {KeyScope.READ, KeyScope.APPEND}
@@ -32,6 +39,10 @@ def test_hashed_key_has_named_scopes() -> None:
         "hünter2-of-enough-length",
         "read:hunter2-of-enough-length",
         "write:hunter2-of-enough-length",
+        "shop=read:hunter2-of-enough-length",
+        f'shop"=read:sha256:{DIGEST}',
+        f"=read:sha256:{DIGEST}",
+        f"{'n' * 65}=read:sha256:{DIGEST}",
         f"hunter2:sha256:{DIGEST}",
         f"sha256:{DIGEST}",
         f"read:sha256:{DIGEST[1:]}",

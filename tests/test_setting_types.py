@@ -25,8 +25,8 @@ def test_stream_url_has_default_group_and_keeps_tls_options() -> None:
 def test_lists_ignore_spaces_and_empty_entries() -> None:
     keys = "first-key-of-length-20 , second-key-of-length,"
     assert TypeAdapter(ApiKeyList).validate_python(keys) == (
-        parse_key("first-key-of-length-20"),
-        parse_key("second-key-of-length"),
+        parse_key("first-key-of-length-20", "key-1"),
+        parse_key("second-key-of-length", "key-2"),
     )
     assert TypeAdapter(OriginList).validate_python(" https://shop.example,") == ("https://shop.example",)
 

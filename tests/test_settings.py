@@ -49,7 +49,7 @@ def test_every_kind_of_setting_is_read_from_environment(monkeypatch: pytest.Monk
     }.items():
         monkeypatch.setenv(f"RECBLR_{name}", value)
     settings = load_settings()
-    assert settings.api_keys == tuple(map(parse_key, KEYS.split(",")))
+    assert settings.api_keys == tuple(map(parse_key, KEYS.split(","), ("key-1", "key-2")))
     assert settings.bundle == Path("/models")
     assert settings.requests_per_second == 50
     assert settings.min_recall == 0.95
@@ -172,6 +172,6 @@ def test_misspelled_variable_is_refused_with_suggestion(
 def test_unknown_variable_is_refused_with_list_of_settings(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
     with pytest.raises(
-        SettingsError, match=rf"{name} is not a setting.*the settings are RECBLR_ACCURACY_SAMPLE, RECBLR_API_KEYS, "
+        SettingsError, match=rf"{name} is not a setting.*the settings are RECBLR_ACCESS_LOG, RECBLR_ACCURACY_SAMPLE, "
     ):
         load_settings()

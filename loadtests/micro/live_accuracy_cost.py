@@ -25,7 +25,7 @@ from model.bundle.bundle import load_bundle
 from service.core.engine_requests import EngineRequest, EngineResult, TopK
 from service.core.events import Appended, Event, LogView
 from service.core.ports import Engine
-from service.core.recommending.evaluation_sampling import EvaluationSampler, indices_to_evaluate
+from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.loader import warm
 from service.observability.live_accuracy import LiveAccuracy
@@ -61,7 +61,7 @@ def record_call(engine: Engine, items: list[str], states: list[bytes], sampling_
         start = next(starts)
         requests = []
         for n, view in enumerate(views[start : start + batch]):
-            evaluated_events = indices_to_evaluate(engine, view.pending, sampling.sampled(f"user {n}", view))
+            evaluated_events = sampling.indices_to_evaluate(engine, f"user {n}", view)
             requests.append(EngineRequest(states[n], (view.pending[0].item_id,), TOP_10, evaluated_events))
         for result in engine.run(requests):
             if isinstance(result, EngineResult):

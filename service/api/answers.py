@@ -1,21 +1,40 @@
-"""Response bodies of the two most frequent requests.
+"""Response bodies: the answers to frequent requests, and results as JSON.
 
-Their routes and the fast path share them.
+Results become plain dicts, in the shapes that `schemas.responses` declares, which pydantic-core serializes. Building
+response models instead would cost several times as much as the serialization.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
+from fastapi import Response
+from pydantic_core import to_json
+
+from service.api.caller import Caller
 from service.api.schemas.requests import EventIn, RecordQuery, TopKQuery
-from service.api.serializers import encoded, recommendations_out, recorded_out
-from service.core.engine_requests import TopK
-from service.core.events import NewEvent
+from service.api.schemas.responses import EventOut
+from service.core.engine_requests import ScoredItem, TopK
+from service.core.events import Event, NewEvent
 from service.core.recommending.recommender import Recommender
+from service.core.recommending.results import Answer, Recorded
+
+Json = dict[str, Any]
+
+_SOURCES = {True: "cold_start", False: "state"}
+
+encoded = partial(to_json, inf_nan_mode="null")  # JSON in UTF-8
 
 
-async def answer_event(recommender: Recommender, event: EventIn, query: RecordQuery) -> bytes:
-    """Append an event, and return the response body of `POST /v1/events`."""
+async def answer_event(recommender: Recommender, event: EventIn, query: RecordQuery, caller: Caller) -> bytes:
+    """Append an event, and return the response body of `POST /v1/events`.
+
+    The route and the fast path share this function and the next.
+    """
+    caller.check_user(event.user_id)
     top_k = None if query.k is None else TopK(query.k, query.exclude_seen)
     new = NewEvent.create(event.item_id, event.timestamp, event.event_id, time.time())
     recorded = await recommender.record(event.user_id, new, top_k)
@@ -30,3 +49,54 @@ async def answer_recommendations(recommender: Recommender, user_id: str, query: 
     """Return the response body of `GET /v1/users/{user_id}/recommendations`."""
     answer = await recommender.recommend(user_id, TopK(query.k, query.exclude_seen))
     return encoded(recommendations_out(user_id, answer))
+
+
+def json_response(body: bytes) -> Response:
+    """Build a response with status 200 from encoded JSON."""
+    return Response(body, media_type="application/json")
+
+
+def items_out(items: Iterable[ScoredItem]) -> list[Json]:
+    """Convert to a list of `ItemOut`."""
+    out = []
+    for item in items:
+        fields: Json = {"item_id": item.item_id, "score": item.score}
+        if item.title is not None:
+            fields["title"] = item.title
+        if item.categories:
+            fields["categories"] = item.categories
+        out.append(fields)
+    return out
+
+
+def anonymous_out(answer: Answer) -> Json:
+    """Convert to `ItemsOut`."""
+    return {"model_version": answer.model_version, "source": _SOURCES[answer.cold], "items": items_out(answer.items)}
+
+
+def recommendations_out(user_id: str, answer: Answer) -> Json:
+    """Convert to `RecommendationsOut`."""
+    return {
+        "user_id": user_id,
+        "model_version": answer.model_version,
+        "sequence": answer.sequence,
+        "source": _SOURCES[answer.cold],
+        "items": items_out(answer.items),
+    }
+
+
+def recorded_out(user_id: str, recorded: Recorded) -> Json:
+    """Convert to `RecordedOut`, without its recommendations."""
+    return {
+        "user_id": user_id,
+        "sequence": recorded.sequence,
+        "duplicate": recorded.duplicate,
+        "known_item": recorded.known_item,
+    }
+
+
+def event_out(event: Event) -> EventOut:
+    """Convert to `EventOut`."""
+    return EventOut(
+        sequence=event.sequence, item_id=event.item_id, timestamp=event.timestamp, event_id=event.event_id
+    )

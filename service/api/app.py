@@ -3,12 +3,14 @@
 A request passes, from outside to inside:
 
     Telemetry      request id, metrics, log line, response to unexpected exceptions
+    HeadAsGet      HEAD is GET without the body
     CORS           only if origins are configured: which web pages of other sites may call
     ApiKeys        API keys and scopes, requests per second
     FastPath       answers an ordinary event or read; every other request continues below
-    BodyLimit      at most 4 MiB
+    SingleParameters  no query parameter twice
+    BodyLimit      at most 4 MiB, also after gzip, and a bounded number of JSON values
     FastAPI        its own layers and the router
-    a route        validation (schemas), one use case of the Recommender, the response (serializers)
+    a route        validation (schemas), one use case of the Recommender, the response (answers)
     ErrorHandlers  every exception becomes {"error": …}
 """
 
@@ -32,12 +34,15 @@ from service.api.handlers import ErrorHandlers
 from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
+from service.api.middleware.request_line import HeadAsGet, SingleParameters
 from service.api.middleware.telemetry import Telemetry
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
 from service.api.routes.console import console_router
 from service.api.schemas.responses import ErrorOut
 from service.api.scopes import RouteScopes, security_requirements
-from service.api_keys import ApiKey
+from service.api.user_tokens import UserTokens
+from service.key_file import KeyRing
+from service.observability.access_log import AccessLog
 from service.observability.metrics import PrometheusMeter
 
 OpenServices = Callable[[], AbstractAsyncContextManager[Services]]
@@ -92,13 +97,33 @@ class Api(FastAPI):
 
 
 @asynccontextmanager
-async def _lifespan(open_services: OpenServices, app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(open_services: OpenServices, access_log: AccessLog | None, app: FastAPI) -> AsyncIterator[None]:
     async with open_services() as services:
         app.state.services = services
         try:
             yield
         finally:
             app.state.services = None
+            if access_log is not None:
+                access_log.flush()
+
+
+def _declared_scopes() -> RouteScopes:
+    return RouteScopes(route for router in _ROUTERS for route in router.routes)
+
+
+def _framework_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> Api:
+    return Api(
+        title="recblr-service",
+        description="Sequential recommendations that reflect each user's latest event.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+        # Off: looking for an OpenTelemetry setup took 3 % of each request. /metrics is our own route.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        swagger_ui_oauth2_redirect_url=None,
+        responses=_ERROR_RESPONSES,
+    )
 
 
 def build_api(
@@ -106,9 +131,11 @@ def build_api(
     meter: PrometheusMeter,
     console: Path,
     *,
-    keys: Sequence[ApiKey] = (),
+    keys: KeyRing,
+    tokens: UserTokens,
     rate_limit: int | None = None,
     origins: Sequence[str] = (),
+    access_log: AccessLog | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Api:
     """Build the application.
@@ -117,30 +144,24 @@ def build_api(
         open_services: Entered when the process starts, left when it ends.
         meter: Metrics of this process.
         console: HTML file of the console page; without the file there is no console.
-        keys: API keys that may call. Without keys only administration is closed.
+        keys: API keys that may call. Without configured keys only administration is closed.
+        tokens: Verifies the user tokens of browsers.
         rate_limit: Requests per second for each key; None: no limit.
         origins: Origins whose web pages may call from a browser.
+        access_log: Gets a line for each request; None: no access log.
         clock: Monotonic seconds, for the throttling of repeated log messages.
     """
 
-    scopes = RouteScopes(route for router in _ROUTERS for route in router.routes)
-    handlers = ErrorHandlers(clock)
-    app = Api(
-        title="recblr-service",
-        description="Sequential recommendations that reflect each user's latest event.",
-        lifespan=partial(_lifespan, open_services),
-        redirect_slashes=False,
-        redoc_url=None,
-        # Off: looking for an OpenTelemetry setup took 3 % of each request. /metrics is our own route.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
-        swagger_ui_oauth2_redirect_url=None,
-        responses=_ERROR_RESPONSES,
-    )
+    scopes = _declared_scopes()
+    handlers = ErrorHandlers(clock, scopes.methods)
+    app = _framework_app(partial(_lifespan, open_services, access_log))
     app.outer_middleware = [
-        Middleware(Telemetry, metrics=meter.http),
+        Middleware(Telemetry, metrics=meter.http, access_log=access_log),
+        Middleware(HeadAsGet),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
-        Middleware(ApiKeys, keys=keys, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),
+        Middleware(ApiKeys, keys=keys, tokens=tokens, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),
         Middleware(FastPath, handlers=handlers),
+        Middleware(SingleParameters),
         Middleware(BodyLimit),
     ]
     app.state.services = None

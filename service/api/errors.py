@@ -35,8 +35,6 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
 
 _HEADERS: Mapping[int, Mapping[str, str]] = {
     401: {"WWW-Authenticate": "Bearer"},
-    429: {"Retry-After": "1"},
-    503: {"Retry-After": "1"},
 }
 
 
@@ -52,7 +50,10 @@ def error_response(error: errors.ServiceError) -> Response:
     """Build the response for `error`."""
     status = STATUS[type(error)]
     content = {"error": error_body(error.code, error.message, error.details)}
-    return JSONResponse(content, status, headers=_HEADERS.get(status))
+    headers = _HEADERS.get(status)
+    if status in (429, 503):
+        headers = {"Retry-After": str(error.retry_after_seconds)}
+    return JSONResponse(content, status, headers=headers)
 
 
 def internal_error() -> errors.ServiceError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -21,7 +21,7 @@ from service.api.errors import STATUS, error_body, error_response
 from service.api.schemas.validation_messages import validation_details
 from service.core.errors import InvalidRequest, NotFound, PayloadTooLarge, ServiceError
 from service.core.log_throttle import ThrottledLogger
-from service.observability.logging import route_of
+from service.observability.metrics import route_of
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,12 @@ _FRAMEWORK_ERRORS: Mapping[int, tuple[str, str]] = {
 class ErrorHandlers:
     """Error responses and log messages of the routes and the fast path."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        methods_of: Callable[[str], Iterable[str]] = lambda path: (),
+    ) -> None:
+        self._methods_of = methods_of
         self._throttled_log = ThrottledLogger(_log, clock)
 
     def install(self, app: FastAPI) -> None:
@@ -67,7 +72,10 @@ class ErrorHandlers:
         details = validation_details(error.errors(), request.headers.get("content-type", ""))
         return error_response(InvalidRequest("the request does not follow the contract", details=details))
 
-    async def _on_framework_error(self, _: Request, error: Exception) -> Response:
+    async def _on_framework_error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - the class it is registered for
         code, message = _FRAMEWORK_ERRORS.get(error.status_code, ("http_error", "the request was refused"))
-        return JSONResponse({"error": error_body(code, message)}, error.status_code, headers=error.headers)
+        headers = error.headers
+        if error.status_code == 405 and (methods := self._methods_of(request.scope["path"])):
+            headers = {"Allow": ", ".join(methods)}  # the framework names those of one route only
+        return JSONResponse({"error": error_body(code, message)}, error.status_code, headers=headers)

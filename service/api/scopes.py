@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 from fastapi.routing import APIRoute
@@ -18,23 +18,31 @@ from service.api_keys import KeyScope
 
 SCOPE_EXTENSION = "x-scope"  # extension of an operation in the OpenAPI document: "none", or scopes joined by +
 QUERY_SCOPES_EXTENSION = "x-scope-with-query"  # scope that a query parameter needs in addition, by parameter
+USER_TOKEN_EXTENSION = "x-user-token"  # noqa: S105 - where a route names the user: "path" or "body"
 _NO_SCOPE = "none"
 _GROUP_NAME = re.compile(r"\(\?P<\w+>")
-_ADMIN = frozenset((KeyScope.ADMIN,))
 
 OPEN: dict[str, Any] = {SCOPE_EXTENSION: _NO_SCOPE}
 
 
-def needs(*scopes: KeyScope, with_query: Mapping[str, KeyScope] | None = None) -> dict[str, Any]:
+def needs(
+    *scopes: KeyScope,
+    with_query: Mapping[str, KeyScope] | None = None,
+    bound_user: Literal["path", "body"] | None = None,
+) -> dict[str, Any]:
     """Build a route's `openapi_extra` that demands a key with all of `scopes`.
 
     Args:
         scopes: Scopes that every request needs.
         with_query: Further scopes of requests with a query parameter, by the parameter's name.
+        bound_user: Where the request names its user, if a user token suffices: in the path, or in the body, which
+            the route then checks with `Caller.check_user`.
     """
     extra: dict[str, Any] = {SCOPE_EXTENSION: "+".join(scopes)}
     if with_query:
         extra[QUERY_SCOPES_EXTENSION] = {name: scope.value for name, scope in with_query.items()}
+    if bound_user:
+        extra[USER_TOKEN_EXTENSION] = bound_user
     return extra
 
 
@@ -48,7 +56,21 @@ def security_requirements(operation: dict[str, Any]) -> list[dict[str, list[str]
         return []
     scopes = declared.split("+")
     with_key = [{"bearer": scopes}, {"api_key": scopes}]
+    if USER_TOKEN_EXTENSION in operation:
+        with_key.append({"user_token": []})
     return with_key if KeyScope.ADMIN in scopes else [*with_key, {}]
+
+
+class Needed(NamedTuple):
+    """Requirements of one request.
+
+    Attributes:
+        scopes: All of these scopes; an empty set means that a key of any scope suffices.
+        user_token: Where the request names its user, if a user token suffices.
+    """
+
+    scopes: frozenset[KeyScope]
+    user_token: str | None = None
 
 
 class _Declared:
@@ -58,10 +80,17 @@ class _Declared:
         if SCOPE_EXTENSION not in extra:
             raise TypeError(f"the route {path} declares no scope")
         text = extra[SCOPE_EXTENSION]
-        self.scopes = None if text == _NO_SCOPE else frozenset(KeyScope(name) for name in text.split("+"))
+        scopes = frozenset(KeyScope(name) for name in text.split("+")) if text != _NO_SCOPE else frozenset()
+        self.needed = None if text == _NO_SCOPE else Needed(scopes, extra.get(USER_TOKEN_EXTENSION))
+        if extra.get(USER_TOKEN_EXTENSION) == "path" and not path.startswith("/v1/users/{user_id}"):
+            raise TypeError(f"the route {path} has no user where user tokens look for it")
         self.by_query = {
             name: frozenset((KeyScope(scope),)) for name, scope in extra.get(QUERY_SCOPES_EXTENSION, {}).items()
         }
+
+
+_ADMIN = Needed(frozenset((KeyScope.ADMIN,)))
+_ANY_SCOPE = Needed(frozenset())
 
 
 class RouteScopes:
@@ -87,24 +116,27 @@ class RouteScopes:
         }
         self._declared = {method: tuple(each for _, each in entries) for method, entries in by_method.items()}
 
-    def needed(self, method: str, path: str, query_string: bytes) -> frozenset[KeyScope] | None:
-        """Return all scopes that a request needs; None without a key.
+    def methods(self, path: str) -> list[str]:
+        """Return the methods that `path` supports."""
+        found = {method for method, pattern in self._patterns.items() if pattern.match(path)}
+        return sorted(found | {"HEAD"} if "GET" in found else found)
 
-        An empty set means that a key of any scope suffices.
-        """
+    def needed(self, method: str, path: str, query_string: bytes) -> Needed | None:
+        """Return the requirements of a request; None if it needs no key."""
         if method == "HEAD":
             method = "GET"  # the same answer without its body
         pattern = self._patterns.get(method)
         match = pattern.match(path) if pattern is not None else None
         if match is not None and match.lastindex is not None:
             declared = self._declared[method][match.lastindex - 1]
-            if declared.scopes is None or not declared.by_query or not query_string:
-                return declared.scopes
+            if declared.needed is None or not declared.by_query or not query_string:
+                return declared.needed
             names = _parameter_names(query_string)
-            return declared.scopes.union(*(scope for name, scope in declared.by_query.items() if name in names))
+            further = [scope for name, scope in declared.by_query.items() if name in names]
+            return declared.needed._replace(scopes=declared.needed.scopes.union(*further))
         if path.startswith("/v1/admin/"):
             return _ADMIN
-        return frozenset() if path.startswith("/v1/") or path == "/metrics" else None
+        return _ANY_SCOPE if path.startswith("/v1/") or path == "/metrics" else None
 
 
 def _parameter_names(query_string: bytes) -> frozenset[str]:

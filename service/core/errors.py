@@ -51,12 +51,18 @@ class ServiceError(Exception):
     code = "internal_error"
 
     def __init__(
-        self, message: str, *, details: list[dict[str, object]] | None = None, for_log: str | None = None
+        self,
+        message: str,
+        *,
+        details: list[dict[str, object]] | None = None,
+        for_log: str | None = None,
+        retry_after_seconds: int = 1,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.details = details
         self.for_log = for_log or message
+        self.retry_after_seconds = retry_after_seconds  # of answers with status 429 or 503
 
 
 class InvalidRequest(ServiceError):

@@ -63,7 +63,16 @@ class BundleEngine:
             after = self._recurrence.replay(batch, pending, [rows[n] for n in pending])
             for n, state in zip(pending, after, strict=True):
                 states[n] = state
-        return self._results(requests, states, valid, ranks)
+        top_k = self._top_k(requests, states, [n for n in range(len(requests)) if valid[n]])
+        results: list[EngineResult | StateDamagedError] = []
+        for n, (request, state) in enumerate(zip(requests, states, strict=True)):
+            if valid[n]:
+                query = request.query
+                items = self._rank(query, state) if isinstance(query, RankCandidates) else top_k.get(n, ())
+                results.append(EngineResult(state, self._is_cold(state), items, tuple(ranks.get(n, ()))))
+            else:
+                results.append(self._damaged(state))
+        return results
 
     def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
         """Return the `k` items nearest by cosine; see core.ports.Engine."""
@@ -151,24 +160,6 @@ class BundleEngine:
             for rank, row in zip(found, targets, strict=True)
         ]
 
-    def _results(
-        self,
-        requests: Sequence[EngineRequest],
-        states: Sequence[bytes],
-        valid: Sequence[bool],
-        ranks: dict[int, list[TargetRank]],
-    ) -> list[EngineResult | StateDamagedError]:
-        top_k = self._top_k(requests, states, [n for n in range(len(requests)) if valid[n]])
-        results: list[EngineResult | StateDamagedError] = []
-        for n, (request, state) in enumerate(zip(requests, states, strict=True)):
-            if valid[n]:
-                query = request.query
-                items = self._rank(query, state) if isinstance(query, RankCandidates) else top_k.get(n, ())
-                results.append(EngineResult(state, self._is_cold(state), items, tuple(ranks.get(n, ()))))
-            else:
-                results.append(self._damaged(state))
-        return results
-
     def _top_k(
         self, requests: Sequence[EngineRequest], states: Sequence[bytes], valid: Sequence[int]
     ) -> dict[int, tuple[ScoredItem, ...]]:
@@ -214,7 +205,7 @@ class BundleEngine:
         excluded_start = start + self._layout.rows_start
         if exclude_seen is not None:
             excluded_start = np.where(exclude_seen, excluded_start, end)
-        return TopKQueries(batch.floats[output_words], np.array(k), batch.words, excluded_start, end)
+        return TopKQueries(batch.words.view(np.float32)[output_words], np.array(k), batch.words, excluded_start, end)
 
     def _rank(self, query: RankCandidates, state: bytes) -> tuple[ScoredItem, ...]:
         """Return the candidates by score; unknown ones are last, without a score."""

@@ -2,7 +2,7 @@
 
 The only module that imports numba. Rules for modules with kernels:
 
-- A kernel may call kernels of its own folder only: cached code is recompiled when a file of that folder changes.
+- A kernel may call kernels of its own folder and of this one: cached code is recompiled when a file of them changes.
 - Every argument has one type and one memory layout at all calls, so a kernel is compiled for one signature.
 - Floating-point literals are float64 in numba, so constants are named np.float32 values.
 """
@@ -57,11 +57,13 @@ def _compile(function: Kernel, fast_math: set[str]) -> Kernel:
 
 
 def _folder_stamp(function: Kernel) -> tuple[object, ...]:
-    """Return name, time and size of all files of the function's folder.
+    """Return name, time and size of the files behind cached code.
 
-    Cached code depends on them; numba by itself only notices changes of the function's own file.
+    These are all files of the function's folder and of this one, whose kernels it may call. numba by itself only
+    notices changes of the function's own file.
     """
-    states = [(path, path.stat()) for path in sorted(Path(inspect.getfile(function)).parent.glob("*.py"))]
+    folders = {Path(inspect.getfile(function)).parent, Path(__file__).parent}
+    states = [(path, path.stat()) for folder in sorted(folders) for path in sorted(folder.glob("*.py"))]
     return tuple((path.name, state.st_mtime_ns, state.st_size) for path, state in states)
 
 

@@ -1,4 +1,7 @@
-"""Conversion between packed states (model.state_layout) and the arrays of the recurrence."""
+"""Conversion between packed states (model.state_layout) and the arrays of the recurrence.
+
+Axes: M selected states, L layers, K conv taps, H channels, Hp channels padded as the engine's kernels need them.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,13 @@ from numpy.typing import NDArray
 
 from model.config import ModelConfig
 from model.state_layout import WORD_BYTES, StateLayout
-from service.engine import state_codec_kernels as kernels
 from service.engine.arrays import F32, I64, U32
+from service.engine.jit import kernel
+
+# The fields of `StateLayout` as a plain tuple: numba takes a microsecond longer to recognise a named one.
+Layout = tuple[int, int, int, int, int, int, int]
+
+_EXPONENT_BITS = np.uint32(0x7F800000)  # all set: infinite or NaN
 
 
 class StateBatch(NamedTuple):
@@ -24,17 +32,18 @@ class StateBatch(NamedTuple):
     words: U32
     starts: I64
 
-    @property
-    def floats(self) -> F32:
-        """The same words as float32."""
-        return self.words.view(np.float32)
-
 
 def join_states(states: Sequence[bytes]) -> StateBatch:
     """Return a batch of states, each of whole words."""
     starts = np.array([0, *accumulate([len(state) // WORD_BYTES for state in states])])
     # A writable copy: numba has another type for read-only arrays.
     return StateBatch(np.frombuffer(bytearray(b"".join(states)), np.uint32), starts)
+
+
+def split_states(words: U32, starts: I64) -> list[bytes]:
+    """Return the states of a batch: the inverse of `join_states`."""
+    data = words.tobytes()
+    return [data[start:end] for start, end in pairwise((starts * WORD_BYTES).tolist())]
 
 
 class StateCodec:
@@ -46,72 +55,139 @@ class StateCodec:
         channels is the padded width Hp of the arrays, max_rows the number of rows that a state keeps.
         """
         self.layout = StateLayout.of(config)
-        self._words = self.layout[:]  # a plain tuple; see `state_codec_kernels`
-        self._items, self._channels, self._max_rows = config.items, channels, max_rows
+        self.layout_words: Layout = self.layout[:]
+        self.max_rows = max_rows
+        self._items, self._channels = config.items, channels
 
     def valid(self, states: StateBatch) -> NDArray[np.bool_]:
         """Return which states can be results of a replay."""
-        valid = np.empty(len(states.starts) - 1, np.bool_)
-        kernels.check(states.words, states.starts, self._words, self._items, valid)
-        return valid
+        return check_states(*states, self.layout_words, self._items)
 
     def unpack(self, states: StateBatch, selected: I64, initial_conv: F32) -> tuple[F32, F32, I64]:
-        """Return h, conv and recent rows of some states.
-
-        The caller recomputes the first layer's conv inputs.
-        """
-        layout = self.layout
-        h = np.zeros((len(selected), layout.layers, self._channels), np.float32)
-        conv = np.zeros((len(selected), layout.layers, layout.conv_inputs, self._channels), np.float32)
-        recent = np.empty((len(selected), layout.conv_inputs), np.int64)
-        kernels.unpack(
-            states.floats, states.words, states.starts, selected, self._words, initial_conv, h, conv, recent
-        )
-        return h, conv, recent
-
-    def plan(self, states: StateBatch, selected: I64, new_starts: I64) -> tuple[I64, I64]:
-        """Return the owner of each new row, and each new state's offset.
-
-        new_starts (M + 1,) says where the new rows of each selected state begin.
-        """
-        owners, starts = np.empty(int(new_starts[-1]), np.int64), np.empty_like(new_starts)
-        kernels.plan(states.starts, selected, self._words, self._max_rows, new_starts, owners, starts)
-        return owners, starts
+        """Return h, conv and recent rows of some states; see `unpack_states`."""
+        return unpack_states(*states, selected, self.layout_words, self._channels, initial_conv)
 
     def pack(
-        self,
-        states: StateBatch,
-        selected: I64,
-        new_rows: I64,
-        new_starts: I64,
-        starts: I64,
-        h: F32,
-        conv: F32,
-        output: F32,
+        self, states: StateBatch, selected: I64, new_rows: I64, new_starts: I64, h: F32, conv: F32, output: F32
     ) -> list[bytes]:
-        """Return the selected states after their new rows; `starts` is from `plan`."""
-        after = StateBatch(np.empty(int(starts[-1]), np.uint32), starts)
-        kernels.pack(
-            after.floats,
-            *after,
-            *states,
-            selected,
-            new_rows,
-            new_starts,
-            self._words,
-            h,
-            conv,
-            output,
-        )
-        data, ends = after.words.tobytes(), (starts * WORD_BYTES).tolist()
-        return [data[start:end] for start, end in pairwise(ends)]
+        """Return the selected states after their new rows; see `pack_states`."""
+        layout, max_rows = self.layout_words, self.max_rows
+        return split_states(*pack_states(*states, selected, new_rows, new_starts, layout, max_rows, h, conv, output))
 
     def pack_initial(self, h: F32, conv: F32, output: F32) -> bytes:
         """Return the state of a history without items.
 
         The arrays hold one user.
         """
+        before = StateBatch(np.empty(0, np.uint32), np.array([0, self.layout.rows_start]))  # a state without rows
         no_rows, first = np.empty(0, np.int64), np.zeros(1, np.int64)
-        starts = np.array([0, self.layout.rows_start])
-        (state,) = self.pack(join_states([b""]), first, no_rows, np.zeros(2, np.int64), starts, h, conv, output)
+        (state,) = self.pack(before, first, no_rows, np.zeros(2, np.int64), h, conv, output)
         return state
+
+
+@kernel
+def check_states(words: U32, starts: I64, layout: Layout, items: int) -> NDArray[np.bool_]:
+    """Return which states are valid.
+
+    A valid state is long enough and holds finite numbers and rows from 1 to `items`.
+    """
+    _, _, _, _, _, _, rows_start = layout
+    valid = np.empty(len(starts) - 1, np.bool_)
+    for m in range(len(valid)):
+        first_row = starts[m] + rows_start
+        valid[m] = first_row <= starts[m + 1]
+        if valid[m]:
+            invalid_words = 0
+            for word in words[starts[m] : first_row]:
+                invalid_words += (word & _EXPONENT_BITS) == _EXPONENT_BITS
+            for row in words[first_row : starts[m + 1]]:
+                invalid_words += (row == 0) | (row > items)
+            valid[m] = invalid_words == 0
+    return valid
+
+
+@kernel
+def unpack_states(
+    words: U32, starts: I64, selected: I64, layout: Layout, channels: int, initial_conv: F32
+) -> tuple[F32, F32, I64]:
+    """Return h, conv and recent rows of the selected states.
+
+    h is (M, L, Hp), conv (M, L, K - 1, Hp), and recent holds the last K - 1 rows (M, K - 1). Hp is `channels`.
+
+    The first layer's conv inputs follow from these rows and are left for `recompute_conv_inputs`. Where a history has
+    fewer items, they are those of `initial_conv` (K - 1, Hp), a history without items, and the row is -1.
+    """
+    _, H, layers, taps, h_start, conv_start, rows_start = layout
+    floats = words.view(np.float32)
+    h = np.zeros((len(selected), layers, channels), np.float32)
+    conv = np.zeros((len(selected), layers, taps, channels), np.float32)
+    recent = np.empty((len(selected), taps), np.int64)
+    for m in range(len(selected)):
+        start, end = starts[selected[m]], starts[selected[m] + 1]
+        at = start + h_start
+        for layer in range(layers):
+            h[m, layer, :H] = floats[at : at + H]
+            at += H
+        at = start + conv_start
+        for layer in range(1, layers):
+            for k in range(taps):
+                conv[m, layer, k, :H] = floats[at : at + H]
+                at += H
+        count = end - start - rows_start
+        for k in range(taps):
+            back = taps - k
+            if back <= count:
+                recent[m, k] = words[end - back]
+            else:
+                recent[m, k] = -1
+                conv[m, 0, k] = initial_conv[k + count]
+    return h, conv, recent
+
+
+@kernel
+def pack_states(
+    old_words: U32,
+    old_starts: I64,
+    selected: I64,
+    new_rows: I64,
+    new_starts: I64,
+    layout: Layout,
+    max_rows: int,
+    h: F32,
+    conv: F32,
+    output: F32,
+) -> tuple[U32, I64]:
+    """Return states after a replay: the inverse of `unpack_states`.
+
+    The result is the fields of a `StateBatch`.
+
+    A state keeps the latest `max_rows` rows: rows of the old state, then the new ones,
+    new_rows[new_starts[m] : new_starts[m + 1]].
+    """
+    D, H, layers, taps, h_start, conv_start, rows_start = layout
+    starts = np.zeros(len(selected) + 1, np.int64)
+    for m in range(len(selected)):
+        old = old_starts[selected[m] + 1] - old_starts[selected[m]] - rows_start
+        starts[m + 1] = starts[m] + rows_start + min(old + new_starts[m + 1] - new_starts[m], max_rows)
+    words = np.empty(starts[-1], np.uint32)
+    floats = words.view(np.float32)
+    for m in range(len(selected)):
+        start = starts[m]
+        floats[start : start + D] = output[m, :D]
+        at = start + h_start
+        for layer in range(layers):
+            floats[at : at + H] = h[m, layer, :H]
+            at += H
+        at = start + conv_start
+        for layer in range(1, layers):
+            for k in range(taps):
+                floats[at : at + H] = conv[m, layer, k, :H]
+                at += H
+        at = start + rows_start
+        new = min(new_starts[m + 1] - new_starts[m], starts[m + 1] - at)
+        old = starts[m + 1] - at - new
+        end = old_starts[selected[m] + 1]
+        words[at : at + old] = old_words[end - old : end]
+        for n in range(new):
+            words[at + old + n] = new_rows[new_starts[m + 1] - new + n]
+    return words, starts

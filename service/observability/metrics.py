@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -20,6 +21,19 @@ MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it o
 
 _METHODS = frozenset(("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"))
 _REPLAY_LENGTHS = (0, 1, 2, 5, 10, 50, 100, 500, 1000, 10_000)
+
+
+def known_method(method: str) -> str:
+    """Return `method`, or "other" for one that no client should send."""
+    return method if method in _METHODS else "other"
+
+
+def route_of(scope: Mapping[str, Any]) -> str:
+    """Return the template of the route that matched, or "unmatched".
+
+    Logs and metrics use the template, because the path itself is text from the client.
+    """
+    return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
 class HttpMetrics:
@@ -41,7 +55,7 @@ class HttpMetrics:
         )
         self._rate_limited = Counter(
             "recblr_rate_limited",
-            "Requests refused by the rate limit (429). `key` is the position of the key in RECBLR_API_KEYS.",
+            "Requests refused by the rate limit (429). `key` is the name of the API key.",
             ["key"],
             registry=registry,
         )
@@ -54,15 +68,15 @@ class HttpMetrics:
     def request_finished(self, route: str, method: str, status: int, seconds: float) -> None:
         """Record a finished request; `route` is the template of the route."""
         self._in_progress.dec()
-        labels = (route, method if method in _METHODS else "other", status)
+        labels = (route, known_method(method), status)
         histogram = self._by_labels.get(labels)
         if histogram is None:  # the library's own lookup of labels costs as much as the observation
             histogram = self._by_labels[labels] = self._requests.labels(*map(str, labels))
         histogram.observe(seconds)
 
-    def rate_limited(self, position: int) -> None:
+    def rate_limited(self, key: str) -> None:
         """Count a request refused by the rate limit of a key."""
-        self._rate_limited.labels(str(position)).inc()
+        self._rate_limited.labels(key).inc()
 
 
 class PrometheusMeter:

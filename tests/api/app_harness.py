@@ -17,11 +17,14 @@ import httpx
 from service.api.app import build_api
 from service.api.dependencies import Services
 from service.api.middleware.fast_path import FastPath
+from service.api.user_tokens import UserTokens
 from service.api_keys import parse_key
 from service.core.ports import Engine, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
+from service.key_file import KeyRing
+from service.observability.access_log import AccessLog
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.metrics import PrometheusMeter
 from service.store.factory import open_store
@@ -38,12 +41,15 @@ class AppHarness:
         folder: Path,
         *,
         keys: tuple[str, ...] = (),
+        token_keys: tuple[str, ...] = (),
         rate_limit: int | None = None,
         origins: tuple[str, ...] = (),
         engine: Engine | None = None,
         models: Models | None = None,
         store: Store | None = None,
         fast_path: bool = True,
+        access_log: AccessLog | None = None,
+        ring: KeyRing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
@@ -56,9 +62,11 @@ class AppHarness:
             self._open,
             self.meter,
             self.console,
-            keys=tuple(map(parse_key, keys)),
+            keys=ring or KeyRing([parse_key(entry, f"key-{position}") for position, entry in enumerate(keys, 1)]),
+            tokens=UserTokens([key.encode() for key in token_keys]),
             rate_limit=rate_limit,
             origins=origins,
+            access_log=access_log,
             clock=clock,
         )
         if not fast_path:
@@ -93,6 +101,7 @@ class AppHarness:
         return self
 
     def stop(self) -> None:
+        """Leave the lifespan; more calls are harmless."""
         self._runner.run(self._stack.aclose())
 
     def close(self) -> None:

@@ -32,7 +32,7 @@ def test_openapi_lists_every_operation_with_scope_and_errors(harness: AppHarness
         "GET /readyz",
         "GET /metrics",
     }
-    assert set(schema["components"]["securitySchemes"]) == {"bearer", "api_key"}
+    assert set(schema["components"]["securitySchemes"]) == {"bearer", "api_key", "user_token"}
     assert "HTTPValidationError" not in schema["components"]["schemas"]
     batch = schema["components"]["schemas"]["EventBatchIn"]["properties"]["events"]
     assert batch["items"] == {"$ref": "#/components/schemas/EventIn"}
@@ -46,6 +46,9 @@ def test_openapi_lists_every_operation_with_scope_and_errors(harness: AppHarness
             assert (scope == "admin") == path.startswith("/v1/admin/")
             scopes = scope.split("+")
             named = [] if scope == "none" else [{"bearer": scopes}, {"api_key": scopes}]
+            if "x-user-token" in operation:
+                assert set(scopes) <= {"append", "read"}
+                named.append({"user_token": []})
             assert operation["security"] == (named if scope in ("none", "admin") else [*named, {}])
     assert schema["paths"]["/v1/events"]["post"]["x-scope-with-query"] == {"k": "read"}
     assert schema["paths"]["/v1/users/{user_id}/merge"]["post"]["x-scope"] == "append+erase"

@@ -58,7 +58,7 @@ def test_second_start_compiles_nothing(tmp_path: Path) -> None:
     first |= without_index
     for bundle, large in (("v1", 1), ("v2", 1), ("v2", 10**9)):
         again = start(tmp_path / bundle, tmp_path / "cache", large)
-        assert {"advance", "_search_table"} <= set(again) <= set(first)
+        assert {"replay", "_search_table"} <= set(again) <= set(first)
         assert all((hits, built) == (1, 0) for hits, built in again.values()), again
 
 

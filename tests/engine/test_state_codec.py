@@ -48,10 +48,8 @@ def test_unpacked_state_is_packed_again_with_the_new_rows(config: ModelConfig, c
     assert recent[0].tolist() == [-1] * (K - 1 - known) + rows[count - known :]
     assert np.array_equal(conv[0, 0, : K - 1 - known], initial[known:])
     new_starts = np.array([0, 2])
-    owners, starts = codec.plan(states, np.array([1]), new_starts)
     output = np.concatenate([parts["output"], np.zeros(5, np.float32)])[None]
-    (state,) = codec.pack(states, np.array([1]), np.array([2, 3]), new_starts, starts, h, conv, output)
-    assert owners.tolist() == [0, 0]
+    (state,) = codec.pack(states, np.array([1]), np.array([2, 3]), new_starts, h, conv, output)
     assert state == packed(parts, [*rows, 2, 3][-1001:])
 
 
@@ -60,9 +58,8 @@ def test_state_keeps_the_latest_rows_up_to_the_limit(old: int, new: int) -> None
     codec, parts = StateCodec(SMALL, SMALL.hidden, 3), random_parts(SMALL)
     states, selected, new_starts = join_states([packed(parts, [4] * old)]), np.zeros(1, np.int64), np.array([0, new])
     h, conv, _ = codec.unpack(states, selected, np.zeros((2, SMALL.hidden), np.float32))
-    _, starts = codec.plan(states, selected, new_starts)
     rows = np.arange(new) % 9 + 1
-    (state,) = codec.pack(states, selected, rows, new_starts, starts, h, conv, parts["output"][None])
+    (state,) = codec.pack(states, selected, rows, new_starts, h, conv, parts["output"][None])
     assert state == packed(parts, ([4] * old + rows.tolist())[-3:])
 
 

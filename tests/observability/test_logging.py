@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from types import SimpleNamespace
 
 import pytest
 
-from service.observability.logging import configure_logging, current_request_id, route_of
+from service.observability.logging import configure_logging, current_request_id
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +44,3 @@ def test_request_id_is_added_within_request(capsys: pytest.CaptureFixture[str]) 
     inside, outside = map(json.loads, capsys.readouterr().err.splitlines())
     assert inside["request_id"] == "abc"
     assert "request_id" not in outside
-
-
-def test_route_of_is_template_or_unmatched() -> None:
-    assert route_of({"route": SimpleNamespace(path="/v1/users/{user_id}")}) == "/v1/users/{user_id}"
-    assert route_of({"path": "/v1/users/alice"}) == "unmatched"

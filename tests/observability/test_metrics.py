@@ -7,13 +7,19 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from service.observability.metrics import HttpMetrics, PrometheusMeter
+from service.observability.metrics import HttpMetrics, PrometheusMeter, route_of
 from tests.api.app_harness import AppHarness
 from tests.core.memory_store import MemoryStore
+
+
+def test_route_of_is_template_or_unmatched() -> None:
+    assert route_of({"route": SimpleNamespace(path="/v1/users/{user_id}")}) == "/v1/users/{user_id}"
+    assert route_of({"path": "/v1/users/alice"}) == "unmatched"
 
 
 def test_labels_never_hold_text_from_clients(harness: AppHarness) -> None:

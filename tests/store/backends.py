@@ -13,8 +13,7 @@ from redis import Redis, RedisCluster
 from service.core.events import Event
 from service.core.ports import Store
 from service.store.factory import open_store
-from service.store.redis.layout import SHARDS, deletions_key, keys
-from service.store.redis.log_entry import append_id, decode_events
+from service.store.redis.layout import SHARDS, append_id, decode_events, deletions_key, keys
 from service.store.redis.store import TIMEOUT_SECONDS, open_redis
 from tests.deployments import ClusterServers
 from tests.servers import RedisServer

@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> None:
     """Print the metrics as one JSON object."""
     from model.training.data.event_inputs import InputReport
     from model.training.data.interactions import read_interactions
+    from model.training.evaluation.baselines import baseline_metrics
     from model.training.evaluation.bundle_loader import load_network
     from model.training.evaluation.leave_one_out import leave_one_out
 
@@ -41,4 +42,4 @@ def run(options: argparse.Namespace) -> None:
         # A refit was trained on the test events too, so its figures are not a test.
         "refit": bundle.training_data.get("refit", False),
     }
-    print(json.dumps(facts | ranks.metrics()))
+    print(json.dumps(facts | ranks.metrics() | {"baselines": baseline_metrics(data)}))

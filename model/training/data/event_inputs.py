@@ -18,7 +18,7 @@ from ingest.reading.event_table import read_events
 from model.training.data.export_reader import is_export, read_export
 from model.training.data.history_builder import Histories, HistoryBuilder
 
-_MANY_DUPLICATES = 0.01  # of the events: more is seldom meant
+_MANY_DUPLICATES = 0.01  # of the events: more is hardly meant
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from model.bundle.bundle import Bundle
 from model.network import RecBLR
 from model.ranking_metrics import hit_rate, ndcg
+from model.training.data.history_sorting import user_blocks
 from model.training.data.interactions import Interactions
 from model.training.data.time_split import Timeline
 from model.training.evaluation.next_event_ranking import PredictionTask, rank_next_events
@@ -128,3 +129,26 @@ def evaluate_held_out(model: ComparedModel, timeline: Timeline, held_out: NDArra
         "hr@10": hit_rate(ranks, 10),
         "known_items": float((rows[timeline.items[held_out]] > 0).mean()),
     }
+
+
+def evaluate_last_events(model: ComparedModel, data: Interactions) -> dict[str, float]:
+    """Evaluate how well a model predicts each user's last event.
+
+    An item that the model does not know is a miss. Histories of less than two events are skipped.
+
+    Returns:
+        `ndcg@10` and `hr@10`.
+    """
+    row_of = {item_id: row for row, item_id in enumerate(model.item_ids, start=1)}
+    rows = np.array([0, *(row_of.get(item_id, 0) for item_id in data.item_ids)], np.int64)
+    ranks = []
+    for users, events in user_blocks(data.offsets):
+        lengths = np.diff(data.offsets[users.start : users.stop + 1])
+        task = PredictionTask(
+            rows=rows[data.rows[events]],
+            offsets=data.offsets[users.start : users.stop + 1] - events.start,
+            first=np.where(lengths >= 2, lengths - 1, lengths),
+        )
+        ranks.append(rank_next_events(model.network, model.popularity, task))
+    found = np.concatenate(ranks)
+    return {"ndcg@10": ndcg(found, 10), "hr@10": hit_rate(found, 10)}

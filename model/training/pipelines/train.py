@@ -24,6 +24,7 @@ from model.training.pipelines.candidate import (
     train_candidate,
     write_run_bundle,
 )
+from model.training.pipelines.live_comparison import reason_to_decline
 from model.training.pipelines.refit import refit
 from model.training.publishing.registry import newest_bundle, publish
 from model.training.reports.run_report import write_report
@@ -41,6 +42,7 @@ class TrainJob:
         reading: how to read the files where their content does not say.
         out: folder of the run; an interrupted run in it is resumed.
         registry: model registry to publish the bundle to, None for none.
+        force: publish also if the live model predicts better.
         refit: put a network into the bundle that was trained on all events.
         model: size and hyperparameters of the model.
         device: device to train on.
@@ -50,6 +52,7 @@ class TrainJob:
     reading: ReadOptions
     out: Path
     registry: Path | None
+    force: bool
     refit: bool
     model: ModelSettings
     device: torch.device
@@ -69,8 +72,8 @@ class TrainOutcome:
 def train(job: TrainJob) -> TrainOutcome | None:
     """Train, write the report and the bundle, and publish the bundle.
 
-    It is published only if there is a registry. Each user's last event is the test, and the one before it
-    validates. A finished run is not trained again.
+    It is published only if there is a registry, and no better live model in it. Each user's last event is the test,
+    and the one before it validates. A finished run is not trained again.
 
     Returns:
         The outcome; None in all but the first of several processes.
@@ -96,9 +99,20 @@ def train(job: TrainJob) -> TrainOutcome | None:
         return None
     save_result(job.out, identity, result)
     if job.registry:
-        version = publish(job.registry, bundle_folder(run)).version
-        result |= {"bundle": str(job.registry / version)}
+        result |= _publish(job.registry, run, result, force=job.force)
     return TrainOutcome(result, was_finished=finished is not None)
+
+
+def _publish(registry: Path, run: TrainingRun, result: dict[str, Any], *, force: bool) -> dict[str, Any]:
+    """Publish the bundle unless the live model is better.
+
+    Returns entries of the result.
+    """
+    is_new = not (registry / result["version"]).exists()
+    if is_new and not force and (reason := reason_to_decline(registry, run.data, result, run.device)):
+        return {"published": False, "reason": reason}
+    version = publish(registry, bundle_folder(run)).version
+    return {"published": True, "bundle": str(registry / version)}
 
 
 def _train(job: TrainJob, run: TrainingRun) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from model.network import RecBLR
 from model.training.data.interactions import Interactions
 from model.training.evaluation.accuracy_by_group import GroupAccuracy, accuracy_by_group
+from model.training.evaluation.baselines import baseline_metrics
 from model.training.reports.page import render_page
 from model.training.reports.svg_charts import Bar, bar_chart, line_chart
 from model.training.trainer.progress import read_epochs
@@ -46,13 +47,15 @@ def write_report(
         The path of the report.
     """
     epochs = read_epochs(folder)
+    baselines = baseline_metrics(data) if _masked_names(metrics) else {}
     page = render_page(
         _TEMPLATE,
         title="Training run",
         subtitle=_subtitle(data, epochs),
         tiles=_tiles(metrics, epochs),
         panels=_panels(network, data, epochs),
-        test_metrics=_test_metrics(metrics),
+        baselines=list(baselines),
+        test_metrics=_test_metrics(metrics, baselines),
         other_metrics=_other_metrics(metrics),
         tables=[(title, _format_rows(rows)) for title, rows in tables.items() if rows],
     )
@@ -117,8 +120,16 @@ def _abbreviate(number: int) -> str:
     return f"{number / 1e3:.0f}k" if number < 1_000_000 else f"{number / 1e6:.1f}M"
 
 
-def _test_metrics(metrics: Mapping[str, float]) -> list[tuple[str, str, str]]:
-    return [(name, f"{metrics[name]:.4f}", f"{metrics[_MASKED + name]:.4f}") for name in _masked_names(metrics)]
+def _test_metrics(metrics: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    """Return rows of the table of test metrics.
+
+    A row has the name, then kept and masked of the model and of each baseline.
+    """
+    models = [metrics, *baselines.values()]
+    return [
+        [name, *(f"{model[key]:.4f}" for model in models for key in (name, _MASKED + name))]
+        for name in _masked_names(metrics)
+    ]
 
 
 def _other_metrics(metrics: Mapping[str, float]) -> list[tuple[str, str]]:

@@ -10,17 +10,30 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.api.caller import Caller, set_caller
 from service.api.errors import error_response
 from service.api.middleware.rate_limit import TokenBuckets
-from service.api.scopes import RouteScopes
+from service.api.scopes import Needed, RouteScopes
+from service.api.user_tokens import UserTokens, user_in_path
 from service.api_keys import ApiKey, KeyScope, digest_of
+from service.core.caller import ANONYMOUS, USER_TOKEN, current_caller
 from service.core.errors import Forbidden, RateLimited, ServiceError, Unauthorized
+from service.key_file import KeyRing
 from service.observability.metrics import HttpMetrics
 
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "user_token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "Token of one user, signed with a key of RECBLR_USER_TOKEN_KEYS.",
+    },
 }
+
+
+USER_TOKEN_SCOPES = frozenset((KeyScope.APPEND, KeyScope.READ))
 
 
 class ApiKeys:
@@ -30,7 +43,8 @@ class ApiKeys:
 
     Args:
         app: The application behind this middleware.
-        keys: Known keys.
+        keys: The keys that are valid now.
+        tokens: Verifies the user tokens of browsers.
         scopes: Scopes of the routes.
         rate_limit: Requests per second for each key, in this process; None: no limit. Without keys all clients share
             one limit.
@@ -40,62 +54,96 @@ class ApiKeys:
     def __init__(
         self,
         app: ASGIApp,
-        keys: Sequence[ApiKey],
+        keys: KeyRing,
+        tokens: UserTokens,
         scopes: RouteScopes,
         rate_limit: int | None,
         metrics: HttpMetrics,
     ) -> None:
         self._app = app
-        self._keys = tuple(keys)
+        self._keys = keys
+        self._tokens = tokens
         self._scopes = scopes
-        self._buckets = None if rate_limit is None else TokenBuckets(rate_limit, max(1, len(keys)))
+        self._buckets = None if rate_limit is None else TokenBuckets(rate_limit)
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
-        refusal = self._check(scope) if scope["type"] == "http" else None
-        if refusal is None:
+        """Pass the request on with its caller, or refuse it."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
-        else:
+            return
+        try:
+            caller = self._admit(scope)
+        except ServiceError as refusal:
             await error_response(refusal)(scope, receive, send)
+            return
+        set_caller(scope, caller)
+        token = current_caller.set(caller.name)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            current_caller.reset(token)
 
-    def _check(self, scope: Scope) -> ServiceError | None:
+    def _admit(self, scope: Scope) -> Caller:
+        """Return the caller; raise the refusal."""
         needed = self._scopes.needed(scope["method"], scope["path"], scope["query_string"])
         if needed is None:
-            return None
-        if not self._keys:
-            if KeyScope.ADMIN not in needed:
-                return self._check_rate(0)
-            return Forbidden("administration is closed until the server is started with RECBLR_API_KEYS set")
-        return self._check_keys(_presented_keys(scope), needed)
-
-    def _check_keys(self, presented: Sequence[bytes], needed: frozenset[KeyScope]) -> ServiceError | None:
+            return Caller()
+        admin = KeyScope.ADMIN in needed.scopes
+        if not self._keys.configured and not self._tokens.configured:
+            if admin:
+                raise Forbidden("administration is closed until the server is started with RECBLR_API_KEYS set")
+            return self._within_rate(scope, ANONYMOUS, Caller(ANONYMOUS))
+        presented = _presented_keys(scope)
         if not presented:
-            return Unauthorized("send an API key as Authorization: Bearer <key> or as X-API-Key: <key>")
+            raise Unauthorized("send an API key as Authorization: Bearer <key> or as X-API-Key: <key>")
+        matches = self._matching_keys(presented)
+        for key in matches:
+            if needed.scopes <= key.scopes:
+                return self._within_rate(scope, key.name, Caller(key.name, admin=admin))
+        if matches:
+            set_caller(scope, Caller(matches[0].name))
+            raise Forbidden(_lacking(needed.scopes, matches[0].scopes))
+        if self._tokens.configured and (token := next((each for each in presented if b"." in each), None)):
+            return self._admit_user(scope, needed, self._tokens.user_of(token))
+        raise Unauthorized("the API key is unknown; ask the operator of this server for a key")
+
+    def _admit_user(self, scope: Scope, needed: Needed, user_id: str) -> Caller:
+        """Return the caller of a user token; raise the refusal."""
+        caller = Caller(USER_TOKEN, user_id)
+        set_caller(scope, caller)
+        if not needed.scopes <= USER_TOKEN_SCOPES:
+            raise Forbidden(_lacking(needed.scopes, USER_TOKEN_SCOPES))
+        if needed.user_token is None:
+            raise Forbidden("a user token is for its user's own events and recommendations; this needs an API key")
+        if needed.user_token == "path" and (named := user_in_path(scope["path"])) is not None:  # noqa: S105
+            caller.check_user(named)
+        return self._within_rate(scope, f"{USER_TOKEN} {user_id}", caller)
+
+    def _matching_keys(self, presented: Sequence[bytes]) -> list[ApiKey]:
+        """Return the known keys among those presented."""
         # Every presented key is compared with every known one, so that the time reveals nothing about any key.
         digests = [digest_of(key) for key in presented]
-        matches = [
-            index
-            for index, known in enumerate(self._keys)
-            for digest in digests
-            if hmac.compare_digest(digest, known.digest)
-        ]
-        if not matches:
-            return Unauthorized("the API key is unknown; ask the operator of this server for a key")
-        for index in matches:
-            if needed <= self._keys[index].scopes:
-                return self._check_rate(index)
-        missing = needed - self._keys[matches[0]].scopes
-        return Forbidden(
-            f"this needs an API key with the scope {' and '.join(sorted(needed))}; this key lacks "
-            f"{' and '.join(sorted(missing))}"
-        )
+        return [known for known in self._keys.keys for digest in digests if hmac.compare_digest(digest, known.digest)]
 
-    def _check_rate(self, index: int) -> ServiceError | None:
-        if self._buckets is None or self._buckets.take(index):
-            return None
-        self._metrics.rate_limited(index + 1)
-        return RateLimited("too many requests per second with this API key; wait a second and send fewer")
+    def _within_rate(self, scope: Scope, account: str, caller: Caller) -> Caller:
+        """Return the caller with its account; raise `RateLimited`."""
+        if self._buckets is None:
+            return caller
+        bucket = self._buckets.of(account)
+        if not bucket.take():
+            set_caller(scope, caller)
+            self._metrics.rate_limited(caller.name)
+            raise RateLimited(
+                "this API key has caused too much work lately; wait for Retry-After seconds and send less",
+                retry_after_seconds=bucket.seconds_until_token(),
+            )
+        return caller._replace(account=bucket)
+
+
+def _lacking(needed: frozenset[KeyScope], held: frozenset[KeyScope]) -> str:
+    lacks = " and ".join(sorted(needed - held))
+    return f"this needs an API key with the scope {' and '.join(sorted(needed))}; this one lacks {lacks}"
 
 
 def _presented_keys(scope: Scope) -> list[bytes]:

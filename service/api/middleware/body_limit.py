@@ -1,50 +1,114 @@
-"""Limit on the size of request bodies.
+"""Limits on request bodies: size, decompressed size, number of JSON values.
 
-The limit is checked while a body arrives, so that an oversized body is never held in memory.
+The limits are checked while a body arrives, so that an oversized body is never held in memory.
 """
 
 from __future__ import annotations
 
-from starlette.exceptions import HTTPException
+import zlib
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response
-from service.core.errors import PayloadTooLarge
+from service.api.json_structure import MAX_VALUES, MAX_VALUES_OF_A_BATCH, is_too_complex
+from service.core.errors import InvalidRequest, PayloadTooLarge, ServiceError
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
+_GZIP = 16 + zlib.MAX_WBITS
+_TOO_LARGE = "the body is larger than 4 MiB; send less in one request"
 
 
 class BodyLimit:
-    """Middleware that answers 413 to a body larger than `MAX_BODY_BYTES`."""
+    """Middleware that reads the body, and refuses one that is too large.
+
+    A body with `Content-Encoding: gzip` is decompressed. The application gets the body in one message.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with a limited body."""
+        """Pass the request on with its whole body."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if _declared_length(scope) > MAX_BODY_BYTES:
-            error = PayloadTooLarge("the body is larger than 4 MiB; send less in one request")
+        length, codings = _declared(scope)
+        if length == 0:
+            await self._app(scope, receive, send)
+            return
+        try:
+            if length is not None and length > MAX_BODY_BYTES:
+                raise PayloadTooLarge(_TOO_LARGE)
+            message = await _read(receive, codings)
+            _check_values(scope["path"], message.get("body", b""))
+        except ServiceError as error:
             await error_response(error)(scope, receive, send)
             return
-        received = 0
+        if codings:
+            headers = [each for each in scope["headers"] if each[0] not in (b"content-encoding", b"content-length")]
+            scope = {**scope, "headers": [*headers, (b"content-length", b"%d" % len(message.get("body", b"")))]}
+        await self._app(scope, _replay(message, receive), send)
 
-        async def receive_within_limit() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
-                # FastAPI turns any other exception raised while it reads the body into a 400.
-                raise HTTPException(413)
+
+async def _read(receive: Receive, codings: list[bytes]) -> Message:
+    """Return one message with the whole body, or the client's disconnect."""
+    inflate = _decompressor(codings)
+    received, parts, size = 0, [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
             return message
+        part: bytes = message.get("body", b"")
+        received += len(part)
+        try:
+            plain = part if inflate is None else inflate.decompress(part, MAX_BODY_BYTES - size + 1)
+        except zlib.error:
+            raise InvalidRequest("the body is not valid gzip; send it as Content-Encoding says") from None
+        size += len(plain)
+        if max(received, size) > MAX_BODY_BYTES:
+            raise PayloadTooLarge(_TOO_LARGE)
+        parts.append(plain)
+        if not message.get("more_body"):
+            break
+    if inflate is not None and received and (not inflate.eof or inflate.unused_data):
+        raise InvalidRequest("the gzip body is cut off or has more than one part; send one whole gzip stream")
+    return {"type": "http.request", "body": b"".join(parts), "more_body": False}
 
-        await self._app(scope, receive_within_limit, send)
+
+def _check_values(path: str, body: bytes) -> None:
+    if b"\0" in body:  # UTF-16, in which nothing can be counted; in UTF-8 it is not valid JSON
+        raise InvalidRequest("the body could not be read; send JSON in UTF-8")
+    limit = MAX_VALUES_OF_A_BATCH if path.endswith("/batch") else MAX_VALUES
+    if is_too_complex(body, limit):
+        raise InvalidRequest("the body has too many fields or values, or too long ones; send less in one request")
 
 
-def _declared_length(scope: Scope) -> int:
+def _decompressor(codings: list[bytes]) -> zlib._Decompress | None:
+    if not codings:
+        return None
+    if codings != [b"gzip"]:
+        raise InvalidRequest("the only Content-Encoding is gzip; send the body as it is, or compressed with gzip")
+    return zlib.decompressobj(_GZIP)
+
+
+def _replay(message: Message, receive: Receive) -> Receive:
+    messages = [message]
+
+    async def receive_again() -> Message:
+        return messages.pop() if messages else await receive()
+
+    return receive_again
+
+
+def _declared(scope: Scope) -> tuple[int | None, list[bytes]]:
+    """Return the declared length (None: chunked, 0: no body) and the content codings."""
+    length: int | None = 0
+    codings = []
     for name, value in scope["headers"]:
         if name == b"content-length":
-            return int(value) if value.isdigit() else 0
-    return 0
+            length = int(value) if value.isdigit() and len(value) < 16 else MAX_BODY_BYTES + 1
+        elif name == b"transfer-encoding":
+            length = None
+        elif name == b"content-encoding" and value.strip().lower() != b"identity":
+            codings.append(value.strip().lower())
+    return length, codings

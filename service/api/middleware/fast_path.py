@@ -19,6 +19,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.answers import answer_event, answer_recommendations
+from service.api.caller import caller_of
 from service.api.dependencies import Services
 from service.api.handlers import ErrorHandlers
 from service.api.schemas.field_types import PathId
@@ -66,7 +67,7 @@ class FastPath:
                 if query is not None and _is_short_json(scope):
                     event, receive = await _read_event(receive)
                     if event is not None:
-                        work = answer_event(services.recommender, event, query)
+                        work = answer_event(services.recommender, event, query, caller_of(scope))
                         await self._respond(_RECORD, work, scope, receive, send)
                         return
             elif method == "GET" and path.startswith(_USERS) and path.endswith(_RECOMMENDATIONS):

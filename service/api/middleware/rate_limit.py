@@ -1,31 +1,71 @@
-"""Rate limit: one token bucket per API key in each worker."""
+"""Rate limit: one token bucket per caller in each worker."""
 
 from __future__ import annotations
 
+import math
+from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 
+MAX_BUCKETS = 10_000
 
-class TokenBuckets:
-    """Token buckets: `rate` requests per second for each key.
 
-    A key that was idle for a second may send `rate` requests at once.
-    """
+class Bucket:
+    """Tokens of one caller; a token pays for one ordinary request."""
 
-    def __init__(self, rate: int, count: int, clock: Callable[[], float] = monotonic) -> None:
+    __slots__ = ("_clock", "_filled_at", "_rate", "_tokens")
+
+    def __init__(self, rate: int, clock: Callable[[], float]) -> None:
         self._rate = rate
         self._clock = clock
-        self._tokens = [float(rate)] * count
-        self._filled_at = [clock()] * count
+        self._tokens = float(rate)
+        self._filled_at = clock()
 
-    def take(self, key: int) -> bool:
-        """Take one of a key's tokens; return False if none is left.
-
-        A new token is there after a second at the latest, because `rate` is at least 1.
-        """
-        now = self._clock()
-        tokens = min(self._rate, self._tokens[key] + (now - self._filled_at[key]) * self._rate)
-        self._filled_at[key] = now
-        allowed = tokens >= 1
-        self._tokens[key] = tokens - 1 if allowed else tokens
+    def take(self) -> bool:
+        """Take a token; return False if none is left."""
+        self._fill()
+        allowed = self._tokens >= 1
+        if allowed:
+            self._tokens -= 1
         return allowed
+
+    def charge(self, units: float) -> None:
+        """Take tokens for work beyond the request itself.
+
+        Such work is known only after the request was admitted. The bucket may go into
+        debt: the work is done, and later requests wait until it is paid.
+        """
+        self._tokens -= units
+
+    def seconds_until_token(self) -> int:
+        """Return the whole seconds after which a token is there."""
+        return max(1, math.ceil((1 - self._tokens) / self._rate))
+
+    def _fill(self) -> None:
+        now = self._clock()
+        self._tokens = min(self._rate, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+
+
+class TokenBuckets:
+    """Buckets of `rate` tokens per second for each caller.
+
+    A caller that was idle for a second may send `rate` requests at once. The buckets of callers that have not called
+    for longest are forgotten beyond `MAX_BUCKETS`.
+    """
+
+    def __init__(self, rate: int, clock: Callable[[], float] = monotonic) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    def of(self, caller: str) -> Bucket:
+        """Return the caller's bucket."""
+        bucket = self._buckets.get(caller)
+        if bucket is None:
+            bucket = self._buckets[caller] = Bucket(self._rate, self._clock)
+            if len(self._buckets) > MAX_BUCKETS:
+                self._buckets.popitem(last=False)
+        else:
+            self._buckets.move_to_end(caller)
+        return bucket

@@ -8,9 +8,11 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.caller import caller_of
 from service.api.errors import error_response, internal_error
-from service.observability.logging import current_request_id, route_of
-from service.observability.metrics import HttpMetrics
+from service.observability.access_log import AccessLog
+from service.observability.logging import current_request_id
+from service.observability.metrics import HttpMetrics, known_method, route_of
 
 _log = logging.getLogger(__name__)
 
@@ -23,12 +25,15 @@ _CLIENT_CLOSED_REQUEST = 499  # nginx' status for a request that was cancelled b
 class Telemetry:
     """Middleware that measures and logs every request.
 
+    Requests that use the admin scope are logged also without an access log.
+
     It is pure ASGI: it costs microseconds and never buffers a response.
     """
 
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics, access_log: AccessLog | None) -> None:
         self._app = app
         self._metrics = metrics
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and record its outcome."""
@@ -65,17 +70,17 @@ class Telemetry:
                 raise  # the response has begun and cannot be replaced; the server closes the connection
             await error_response(internal_error())(scope, receive, send_with_id)
         finally:
-            self._finish(scope, status or _CLIENT_CLOSED_REQUEST, perf_counter() - started_at)
+            self._finish(scope, status or _CLIENT_CLOSED_REQUEST, perf_counter() - started_at, request_id)
             current_request_id.reset(token)
 
-    def _finish(self, scope: Scope, status: int, seconds: float) -> None:
-        route = route_of(scope)
-        self._metrics.request_finished(route, scope["method"], status, seconds)
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug(
-                "request",
-                extra={"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 6)},
-            )
+    def _finish(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        route, method, caller = route_of(scope), known_method(scope["method"]), caller_of(scope)
+        self._metrics.request_finished(route, method, status, seconds)
+        if self._access_log is not None:
+            self._access_log.add(caller.name, method, route, status, seconds, request_id)
+        if caller.admin:
+            fields = {"route": route, "method": method, "status": status, "seconds": round(seconds, 6)}
+            _log.info("administration request", extra={**fields, "caller": caller.name})
 
 
 def _request_id(scope: Scope) -> str:

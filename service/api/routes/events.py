@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from service.api.answers import answer_event
+from service.api.answers import Json, answer_event, encoded, json_response, recorded_out
+from service.api.caller import caller_of
 from service.api.dependencies import RecommenderDep
 from service.api.errors import error_body
-from service.api.schemas.requests import EventBatchIn, EventIn, NoQuery, RecordQuery
+from service.api.schemas.requests import EventBatchIn, EventIn, NoQuery, RecordQuery, event_or_error
 from service.api.schemas.responses import BatchOut, RecordedOut
 from service.api.scopes import needs
-from service.api.serializers import Json, encoded, json_response, recorded_out
 from service.api_keys import KeyScope
-from service.core.errors import ServiceError
+from service.core.errors import InvalidRequest, ServiceError
 from service.core.events import NewEvent
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
 
+_SLICE = 50  # events of a batch that are validated before other requests get a turn
+
 
 @router.post(
     "",
-    openapi_extra=needs(KeyScope.APPEND, with_query={"k": KeyScope.READ}),
+    openapi_extra=needs(KeyScope.APPEND, with_query={"k": KeyScope.READ}, bound_user="body"),
     response_model=RecordedOut,
     summary="Record an event",
 )
 async def record_event(
-    event: EventIn, query: Annotated[RecordQuery, Query()], recommender: RecommenderDep
+    event: EventIn, query: Annotated[RecordQuery, Query()], recommender: RecommenderDep, request: Request
 ) -> Response:
     """Append one event to the user's log.
 
     With `k` the response also holds recommendations that reflect the event.
     """
-    return json_response(await answer_event(recommender, event, query))
+    return json_response(await answer_event(recommender, event, query, caller_of(request.scope)))
 
 
 @router.post("/batch", openapi_extra=needs(KeyScope.APPEND), response_model=BatchOut, summary="Record many events")
@@ -47,14 +50,18 @@ async def record_events(
     does not stop the others.
     """
     now = time.time()
-    valid = [event for event in batch.events if isinstance(event, EventIn)]
+    events: list[EventIn | InvalidRequest] = []
+    for start in range(0, len(batch.events), _SLICE):
+        events += map(event_or_error, batch.events[start : start + _SLICE])
+        await asyncio.sleep(0)
+    valid = [event for event in events if isinstance(event, EventIn)]
     outcomes = iter(
         await recommender.record_batch(
             [(event.user_id, NewEvent.create(event.item_id, event.timestamp, event.event_id, now)) for event in valid]
         )
     )
     results: list[Json] = []
-    for event in batch.events:
+    for event in events:
         if isinstance(event, EventIn):
             outcome = next(outcomes)
             results.append(

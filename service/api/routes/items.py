@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from service.api.answers import encoded, items_out, json_response
 from service.api.dependencies import RecommenderDep
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import SimilarQuery
 from service.api.schemas.responses import SimilarOut
 from service.api.scopes import needs
-from service.api.serializers import encoded, items_out, json_response
 from service.api_keys import KeyScope
 
 router = APIRouter(prefix="/v1/items", tags=["items"])

@@ -6,13 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from service.api.answers import answer_recommendations
+from service.api.answers import anonymous_out, answer_recommendations, encoded, json_response, recommendations_out
 from service.api.dependencies import RecommenderDep
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, TopKQuery
 from service.api.schemas.responses import ItemsOut, RecommendationsOut
 from service.api.scopes import needs
-from service.api.serializers import anonymous_out, encoded, json_response, recommendations_out
 from service.api_keys import KeyScope
 from service.core.engine_requests import RankCandidates, TopK
 
@@ -21,7 +20,7 @@ router = APIRouter(prefix="/v1", tags=["recommendations"])
 
 @router.get(
     "/users/{user_id}/recommendations",
-    openapi_extra=needs(KeyScope.READ),
+    openapi_extra=needs(KeyScope.READ, bound_user="path"),
     response_model=RecommendationsOut,
     summary="Recommend items to a user",
 )
@@ -35,7 +34,7 @@ async def recommend(user_id: PathId, query: Annotated[TopKQuery, Query()], recom
 
 @router.post(
     "/users/{user_id}/rank",
-    openapi_extra=needs(KeyScope.READ),
+    openapi_extra=needs(KeyScope.READ, bound_user="path"),
     response_model=RecommendationsOut,
     summary="Rank items for a user",
 )

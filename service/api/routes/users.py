@@ -6,18 +6,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from service.api.answers import event_out
 from service.api.dependencies import RecommenderDep, ServicesDep
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import MergeIn, NoQuery, PageQuery
 from service.api.schemas.responses import AuditOut, EventDeletedOut, EventsOut, MergedOut, UserDeletedOut, UserOut
 from service.api.scopes import needs
-from service.api.serializers import event_out
 from service.api_keys import KeyScope
 
 router = APIRouter(prefix="/v1/users", tags=["users"])
 
 
-@router.get("/{user_id}", openapi_extra=needs(KeyScope.READ), summary="Summarize a user")
+@router.get("/{user_id}", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="Summarize a user")
 async def user(user_id: PathId, query: Annotated[NoQuery, Query()], services: ServicesDep) -> UserOut:
     """Return the user's event counts, last event and model version."""
     history = await services.recommender.history(user_id, None, 1)
@@ -31,7 +31,9 @@ async def user(user_id: PathId, query: Annotated[NoQuery, Query()], services: Se
     )
 
 
-@router.get("/{user_id}/events", openapi_extra=needs(KeyScope.READ), summary="List a user's events")
+@router.get(
+    "/{user_id}/events", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="List a user's events"
+)
 async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommender: RecommenderDep) -> EventsOut:
     """Return a page of the kept events, newest last.
 
@@ -48,7 +50,9 @@ async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommen
     )
 
 
-@router.get("/{user_id}/audit", openapi_extra=needs(KeyScope.READ), summary="Audit a user's snapshot")
+@router.get(
+    "/{user_id}/audit", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="Audit a user's snapshot"
+)
 async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep) -> AuditOut:
     """Replay the kept events and compare with the stored snapshot."""
     found = await recommender.audit(user_id)

@@ -12,7 +12,7 @@ from typing import Any
 from service.api.schemas.field_types import VERSION_PATTERN
 from service.core.ids import NO_CONTROL_CHARACTERS
 
-_MAX_DETAILS = 20
+MAX_DETAILS = 20
 _MAX_NAME_LENGTH = 64
 
 # By pydantic's error type. Names in braces come from the error's context.
@@ -52,7 +52,7 @@ def validation_details(errors: Iterable[Mapping[str, Any]], content_type: str = 
     """Convert pydantic's errors to the `details` of an error response."""
     return [
         {"field": _field(error["loc"], error["type"]), "problem": _sentence(error, content_type)}
-        for error in islice(errors, _MAX_DETAILS)
+        for error in islice(errors, MAX_DETAILS)
     ]
 
 
@@ -61,10 +61,10 @@ def _field(loc: tuple[int | str, ...], error_type: str) -> str:
         return "body"
     # The first part is body, query or path. Events of a batch are validated on their own, without that part.
     path = loc[1:] if len(loc) > 1 and loc[0] in ("body", "query", "path") else loc
-    return ".".join(_printable(part) for part in path)
+    return ".".join(printable(part) for part in path)
 
 
-def _printable(part: int | str) -> str:
+def printable(part: int | str) -> str:
     """Escape and shorten a part of a path.
 
     The name of an unknown field is text from the client.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from service.core.events import Appended, Event, LogView
+from service.core.events import Appended, LogView
 from service.core.ports import Engine
 
 _HASH_RANGE = 2**64
-_NO_SEQUENCES: frozenset[int] = frozenset()
 # Evaluated events of one engine request. Each costs a search, and all requests of the batch wait for it.
 MAX_EVALUATED = 8
 
@@ -28,28 +27,24 @@ class EvaluationSampler:
         digest = hashlib.blake2b(f"{sequence}:{user_id}".encode(), digest_size=8, person=b"accuracy").digest()
         return int.from_bytes(digest, "big") < self._threshold
 
-    def sampled(self, user_id: str, view: LogView) -> frozenset[int]:
-        """Return the sampled sequences of the events appended with `view`.
+    def indices_to_evaluate(self, engine: Engine, user_id: str, view: LogView) -> tuple[int, ...]:
+        """Return the indices of the pending events to evaluate.
 
-        Duplicates are left out: the request that appended the event has evaluated it.
+        These are the newest sampled events that were appended with `view` and whose item the engine knows. Duplicates
+        are left out: the request that appended the event has evaluated it.
         """
-        if not (self._threshold and view.appended):
-            return _NO_SEQUENCES
-        return frozenset(
+        if not self._threshold:
+            return ()
+        sampled = [
             outcome.sequence
             for outcome in view.appended
             if isinstance(outcome, Appended) and not outcome.duplicate and self.selects(user_id, outcome.sequence)
-        )
-
-
-def indices_to_evaluate(engine: Engine, pending: tuple[Event, ...], sampled: frozenset[int]) -> tuple[int, ...]:
-    """Return the indices of the pending events to evaluate.
-
-    These are the newest sampled ones whose item the engine knows.
-    """
-    if not sampled:
-        return ()
-    indices = [
-        index for index, event in enumerate(pending) if event.sequence in sampled and engine.knows(event.item_id)
-    ]
-    return tuple(indices[-MAX_EVALUATED:])
+        ]
+        if not sampled:
+            return ()
+        indices = [
+            index
+            for index, event in enumerate(view.pending)
+            if event.sequence in sampled and engine.knows(event.item_id)
+        ]
+        return tuple(indices[-MAX_EVALUATED:])

@@ -104,9 +104,35 @@ class MicroBatcher(Generic[Request, Result]):
             await self._worker
 
     async def _work(self) -> None:
+        """Run batches until no request is queued."""
         while self._queue or self._low_priority_queue:
-            if batch := self._next_batch():
-                await self._run(batch)
+            batch = self._next_batch()
+            if not batch:
+                continue
+            started_at = time.perf_counter()
+            results: Sequence[Result | Exception]
+            try:
+                results = await self._run_batch([queued.request for queued in batch])
+                if len(results) != len(batch):
+                    raise RuntimeError(f"a batch of {len(batch)} requests returned {len(results)} results")
+            except asyncio.CancelledError:
+                for queued in batch:
+                    queued.future.cancel()
+                raise
+            except Exception as error:
+                results = [error] * len(batch)
+            seconds = time.perf_counter() - started_at
+            for (_, future, _), result in zip(batch, results, strict=True):
+                if future.done():  # the caller was cancelled
+                    continue
+                if isinstance(result, Exception):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)
+            try:
+                self._meter.batch_finished(len(batch), seconds, len(self._queue) + len(self._low_priority_queue))
+            except Exception:
+                _log.exception("cannot record the metrics of a batch")
 
     def _next_batch(self) -> list[_Queued[Request, Result]]:
         now = self._clock()
@@ -125,32 +151,6 @@ class MicroBatcher(Generic[Request, Result]):
         if expired:
             self._meter.requests_expired(expired)
         return batch
-
-    async def _run(self, batch: list[_Queued[Request, Result]]) -> None:
-        started_at = time.perf_counter()
-        results: Sequence[Result | Exception]
-        try:
-            results = await self._run_batch([queued.request for queued in batch])
-            if len(results) != len(batch):
-                raise RuntimeError(f"a batch of {len(batch)} requests returned {len(results)} results")
-        except asyncio.CancelledError:
-            for queued in batch:
-                queued.future.cancel()
-            raise
-        except Exception as error:
-            results = [error] * len(batch)
-        seconds = time.perf_counter() - started_at
-        for (_, future, _), result in zip(batch, results, strict=True):
-            if future.done():  # the caller was cancelled
-                continue
-            if isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-        try:
-            self._meter.batch_finished(len(batch), seconds, len(self._queue) + len(self._low_priority_queue))
-        except Exception:
-            _log.exception("cannot record the metrics of a batch")
 
     def _cancel_queued(self, worker: asyncio.Task[None]) -> None:
         """Cancel the queued requests of a stopped worker."""

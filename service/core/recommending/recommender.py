@@ -16,6 +16,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from service.core.engine_requests import EngineRequest, EngineResult, Query, ScoredItem, TopK
 from service.core.errors import (
@@ -33,7 +34,7 @@ from service.core.ports import Engine, Meter, Models, Store
 from service.core.recommending.audit import Audit, audit
 from service.core.recommending.background_tasks import BackgroundTasks
 from service.core.recommending.batching import BatchedEngine, BatchedStore
-from service.core.recommending.evaluation_sampling import EvaluationSampler, indices_to_evaluate
+from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.results import Answer, Recorded
 from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.core.recommending.snapshots import Snapshot, decode_snapshot, next_snapshot, snapshot_due
@@ -191,21 +192,21 @@ class Recommender:
         self, engine: Engine, user_id: str, view: LogView, query: Query | None, deadline: float
     ) -> Answer:
         """Replay the pending events, answer, and write a due snapshot."""
-        sampled = self._sampler.sampled(user_id, view)
         snapshot: Snapshot | None = None
         result: EngineResult | None = None
         repair = False
         if view.snapshot is not None:
             try:
                 snapshot = decode_snapshot(view.snapshot, user_id, engine.version)
-                result = await self._replay(engine, snapshot.state, view, query, sampled, deadline)
+                result = await self._replay(engine, user_id, snapshot.state, view, query, deadline)
             except (SnapshotDamagedError, StateDamagedError) as error:
                 _log.warning("snapshot damaged; replaying the whole log", extra={"reason": str(error)})
                 self._meter.snapshot_damaged()
                 snapshot, repair = None, True
-                view = await self._batched_store.append_and_read(AppendAndRead(user_id, None), deadline)
+                whole = await self._batched_store.append_and_read(AppendAndRead(user_id, None), deadline)
+                view = replace(whole, appended=view.appended)
         if result is None:
-            result = await self._replay(engine, None, view, query, sampled, deadline)
+            result = await self._replay(engine, user_id, None, view, query, deadline)
         self._meter.events_replayed(len(view.pending))
         for rank in result.ranks:
             self._meter.event_evaluated(engine.version, rank)
@@ -218,21 +219,22 @@ class Recommender:
     async def _replay(
         self,
         engine: Engine,
+        user_id: str,
         state: bytes | None,
         view: LogView,
         query: Query | None,
-        sampled: frozenset[int],
         deadline: float,
     ) -> EngineResult:
         items = tuple([event.item_id for event in view.pending])
-        request = EngineRequest(state, items, query, indices_to_evaluate(engine, view.pending, sampled))
+        evaluated = self._sampler.indices_to_evaluate(engine, user_id, view)
+        request = EngineRequest(state, items, query, evaluated)
         if query is None:  # no client waits for the result
             return await self._batched_engine.run_low_priority(engine, request)
         return await self._batched_engine.run(engine, request, deadline)
 
     def _replay_in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
         """Replay without a query if a snapshot or evaluation is due."""
-        if snapshot_due(view) or self._sampler.sampled(user_id, view):
+        if snapshot_due(view) or self._sampler.indices_to_evaluate(engine, user_id, view):
             self._background.start(self._answer(engine, user_id, view, None, math.inf))
 
     def _logged_failure(self, error: Exception) -> ServiceError:

@@ -41,8 +41,14 @@ class ServedModels:
     engines: tuple[Engine, ...]
 
 
+_NOTHING = ServedModels(Serving(""), ())
+
+
 class Reconciler:
-    """Loads and serves the engines that the rollout record names."""
+    """Loads and serves the engines that the rollout record names.
+
+    The attribute `served` holds the served models. `start` sets it before it returns, and only a switch replaces it.
+    """
 
     def __init__(
         self,
@@ -70,7 +76,7 @@ class Reconciler:
         self._meter = meter
         self._watching = watching
         self._engines = LoadedEngines(bundles, retry_seconds)
-        self._served: ServedModels | None = None
+        self.served = _NOTHING
         self._record: str | None = None
         self._desired: DesiredState | None = None
         self._own_attempt = ""
@@ -84,13 +90,6 @@ class Reconciler:
             retry_seconds=RECONCILE_SECONDS,
             first_delay_seconds=RECONCILE_SECONDS,
         )
-
-    @property
-    def served(self) -> ServedModels:
-        """The served models; `start` must have returned."""
-        if self._served is None:
-            raise RuntimeError("no model is loaded yet")
-        return self._served
 
     @property
     def record(self) -> str | None:
@@ -111,11 +110,11 @@ class Reconciler:
             await self.reconcile()
             if self._record is None:
                 await self._create_record()
-            while self._served is None and await self._engines.wait_for_background_load():
+            while not self.served.engines and await self._engines.wait_for_background_load():
                 await self.reconcile()
         except StoreUnavailable as error:
             _log.warning("cannot read the rollout record; serving the newest bundle", extra={"reason": error.for_log})
-        if self._served is None:
+        if not self.served.engines:
             await self._serve_what_loads()
         self._task.start()
 
@@ -182,14 +181,13 @@ class Reconciler:
         named = serving.versions + (() if desired.coming is None else desired.coming.versions)
         for version in named:
             self._engines.load_in_background(version, retry=version in serving.versions)
-        current = None if self._served is None else self._served.serving
-        if self._engines.has_all(serving.versions) and (current is None or current.label != serving.label):
+        if self._engines.has_all(serving.versions) and self.served.serving.label != serving.label:
             self._switch(serving)
-        if self._served is not None:
-            self._engines.keep_only({*named, *self._served.serving.versions, *self._pinned})
+        if self.served.engines:
+            self._engines.keep_only({*named, *self.served.serving.versions, *self._pinned})
 
     def _switch(self, serving: Serving) -> None:
-        self._served = ServedModels(serving, self._engines.get_all(serving.versions))
+        self.served = ServedModels(serving, self._engines.get_all(serving.versions))
         test = serving.ab_test
         test_fields = {} if test is None else {"ab_test": test.version, "share": test.share}
         _log.info("switched to a model", extra={"model": serving.live, **test_fields})
@@ -214,7 +212,7 @@ class Reconciler:
     def _status(self) -> WorkerStatus:
         return WorkerStatus(
             self._engines.versions,
-            "" if self._served is None else self._served.serving.label,
+            self.served.serving.label,
             self._engines.refusals,
             self._watching,
             "" if self._desired is None else self._desired.attempt,

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate, chain
 
 import numpy as np
 
 from model.bundle.bundle import Bundle, Item
+from model.config import ModelConfig
 from service.core.engine_requests import EngineRequest, TopK
 from service.engine.arrays import F32, I64
-from service.engine.cpu.recurrence import CpuRecurrence
-from service.engine.cpu.weights import kernel_weights
+from service.engine.cpu import kernels
+from service.engine.cpu.weights import KernelWeights, kernel_weights
 from service.engine.engine import BundleEngine
 from service.engine.search.exact import exact_target_ranks, exact_top_k
 from service.engine.search.ivf_pq import MIN_INDEXED_ITEMS, IvfPqIndex
 from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
-from service.engine.state_codec import join_states
+from service.engine.state_codec import StateBatch, StateCodec, join_states, split_states
 
 # Queries on which an index's recall@10 is measured: 2,560 results, so 0.99 is known to +- 0.004.
 _RECALL_SAMPLES = 256
@@ -69,6 +71,45 @@ class CpuEngine(BundleEngine):
             elif request.query is not None:
                 seconds += _RESULT_ITEM_SECONDS * len(request.query.candidates)
         return seconds
+
+
+class CpuRecurrence:
+    """Recurrence of one model; see `interfaces.Recurrence`.
+
+    A state keeps at most `max_rows` rows.
+    """
+
+    def __init__(self, config: ModelConfig, weights: KernelWeights, max_rows: int) -> None:
+        w = self._weights = weights
+        self.codec = StateCodec(config, w.initial_h.shape[1], max_rows)
+        h, conv = w.initial_h[None].copy(), w.initial_conv[None].copy()
+        output = np.zeros((1, w.norm.shape[1]), np.float32)
+        if config.start_token:
+            row, owner = np.zeros(1, np.int64), np.zeros(1, np.int64)
+            kernels.advance(w.embedding, w.norm, w.layers, w.offsets, w.widths, row, owner, h, conv, output)
+        self._initial_conv = np.ascontiguousarray(conv[0, 0])
+        self.initial_state = self.codec.pack_initial(h, conv, output)
+
+    def replay(self, states: StateBatch, selected: Sequence[int], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
+        """Advance some states by the rows of their items; see `interfaces.Recurrence`."""
+        w, codec, which = self._weights, self.codec, np.array(selected, np.int64)
+        row_starts = np.array([0, *accumulate(map(len, rows))])
+        new_rows = np.fromiter(chain.from_iterable(rows), np.int64, int(row_starts[-1]))
+        words, starts = kernels.replay(
+            w.embedding, w.norm, w.layers, w.offsets, w.widths, self._initial_conv,
+            codec.layout_words, codec.max_rows, *states, which, new_rows, row_starts,
+        )  # fmt: skip
+        return split_states(words, starts)
+
+    def recurrent_values(self, state: bytes) -> F32:
+        """Return all recurrent numbers of a valid state.
+
+        The first layer's conv inputs, which are not stored, are recomputed.
+        """
+        w = self._weights
+        h, conv, recent = self.codec.unpack(join_states([state]), np.zeros(1, np.int64), self._initial_conv)
+        kernels.recompute_conv_inputs(w.embedding, w.norm, w.layers, w.widths, recent, conv)
+        return np.concatenate([h.ravel(), conv.ravel()])
 
 
 class CpuSearch:

@@ -12,18 +12,48 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.engine.arrays import F32, I64
+from service.engine.arrays import F32, I64, U32
 from service.engine.cpu.elementwise_kernels import add_norm, silu
 from service.engine.cpu.product_kernels import product
 from service.engine.cpu.time_kernels import convolve, keep_last_rows, recur
 from service.engine.cpu.weights import PANEL
 from service.engine.jit import kernel
+from service.engine.state_codec import Layout, pack_states, unpack_states
 
 # Rows processed together, a multiple of four (see `product`). All intermediates of sixteen rows take 80 KB at the
 # default widths and stay in a core's second-level cache beside the weights.
 ROWS = 16
 
 Widths = tuple[int, int, int, int, int, int]
+
+
+@kernel
+def replay(
+    embedding: F32, norm: F32, layers: F32, offsets: I64, widths: Widths, initial_conv: F32,
+    layout: Layout, max_rows: int, words: U32, starts: I64, selected: I64, rows: I64, row_starts: I64,
+) -> tuple[U32, I64]:  # fmt: skip
+    """Replay rows onto packed states: one compiled call for all steps.
+
+    Args:
+        embedding, norm, layers, offsets, widths: the weights; see `KernelWeights`.
+        initial_conv: the first layer's conv inputs of a history without items (K - 1, Hp).
+        layout, max_rows: the form of a state; see `StateCodec`.
+        words, starts: packed states; see `StateBatch`.
+        selected: indices of the B states to advance.
+        rows: embedding rows of all events (N,), user after user, oldest first.
+        row_starts: where the rows of each user begin (B + 1,).
+
+    Returns:
+        Words and starts of the selected states after their events.
+    """
+    _, _, _, Dp, Hp, _ = widths
+    h, conv, recent = unpack_states(words, starts, selected, layout, Hp, initial_conv)
+    recompute_conv_inputs(embedding, norm, layers, widths, recent, conv)
+    owners, output = np.empty(len(rows), np.int64), np.empty((len(selected), Dp), np.float32)
+    for user in range(len(selected)):
+        owners[row_starts[user] : row_starts[user + 1]] = user
+    advance(embedding, norm, layers, offsets, widths, rows, owners, h, conv, output)
+    return pack_states(words, starts, selected, rows, row_starts, layout, max_rows, h, conv, output)
 
 
 @kernel

@@ -89,11 +89,10 @@ class CudaRecurrence:
     def _step_packed(self, states: StateBatch, new_rows: I64) -> list[bytes]:
         """Return the states after one event each, without kernels."""
         which, new_starts = np.arange(len(new_rows)), np.arange(len(new_rows) + 1)
-        _, starts = self.codec.plan(states, which, new_starts)
         state, recent = self._unpack(states, which)
         state, output = self._step(state, recent, new_rows)
         h, conv = _parts(torch.from_numpy(state))
-        return self.codec.pack(states, which, new_rows, new_starts, starts, h, conv, output)
+        return self.codec.pack(states, which, new_rows, new_starts, h, conv, output)
 
     @torch.no_grad()
     def recurrent_values(self, state: bytes) -> F32:

@@ -28,9 +28,7 @@ def exact_top_k(table: F32, queries: TopKQueries, scale: F32 = _NO_SCALE) -> Top
     A score is the product of query and row, times scale[row] if `scale` (V + 1,) is given. Rows with a score of -inf
     are never returned.
     """
-    result = TopKResult.allocate(queries, len(table) - 1)
-    _search_table(table, scale, *queries, *result)
-    return result
+    return TopKResult(*_search_table(table, scale, *queries))
 
 
 def exact_target_ranks(table: F32, queries: TopKQueries, targets: I64) -> TargetRanks:
@@ -51,10 +49,9 @@ def _search_table(
     excluded: U32,
     excluded_start: I64,
     excluded_end: I64,
-    rows: I64,
-    scores: F32,
-    lengths: I64,
-) -> None:
+) -> tuple[I64, F32, I64]:
+    """Return the fields of `TopKResult`."""
+    rows, scores, lengths = _allocate(ks, len(table) - 1)
     masks = np.zeros(len(table), np.uint8)  # bit i: the row is excluded from query i of the current four
     four, block = np.zeros((4, vectors.shape[1]), np.float32), np.empty((4, _BLOCK_ROWS), np.float32)
     for first in range(0, len(vectors), 4):
@@ -81,6 +78,17 @@ def _search_table(
         for i in range(count):
             for row in excluded[excluded_start[first + i] : excluded_end[first + i]]:
                 masks[row] = 0
+    return rows, scores, lengths
+
+
+@kernel
+def _allocate(ks: I64, items: int) -> tuple[I64, F32, I64]:
+    """Return an empty `TopKResult`; see `TopKResult.allocate`."""
+    width = 0  # not max(), which refuses an empty array
+    for k in ks:
+        width = max(width, min(k, items))
+    scores = np.full((len(ks), width), _MINUS_INFINITY, np.float32)
+    return np.empty((len(ks), width), np.int64), scores, np.zeros(len(ks), np.int64)
 
 
 @kernel

@@ -33,8 +33,11 @@ class Connections:
         closes its connection: a late reply must not be read as the reply to another command.
         """
         async with self._slots:
-            connection = await self._take()
+            connection: AbstractConnection = (
+                self._free.pop() if self._free else await self._pool.get_connection()  # type: ignore[no-untyped-call]
+            )
             try:
+                await self._pool.ensure_connection(connection)  # open, and without an unread reply
                 # hiredis' type stub takes tuples of length one only.
                 packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]
                 await connection.send_packed_command(b"".join(packed))
@@ -59,16 +62,3 @@ class Connections:
                 await connection.disconnect(nowait=True)
         finally:
             self._free += idle
-
-    async def _take(self) -> AbstractConnection:
-        """Return a connection that is open and has no unread reply."""
-        if not self._free:
-            fresh: AbstractConnection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
-            return fresh
-        connection = self._free.pop()
-        try:
-            await self._pool.ensure_connection(connection)
-        except BaseException:
-            self._free.append(connection)
-            raise
-        return connection

@@ -62,24 +62,15 @@ class Deployment(Protocol):
         ...
 
 
-async def run_each(deployment: Deployment, script: Script, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
-    """Run `script` once for each call; faults are raised.
+async def run_script(
+    deployment: Deployment, script: Script, calls: Sequence[Call], *, load: bool = False, partial: bool = False
+) -> list[Any]:
+    """Run `script` once for each call; raise the first fault.
 
-    A `StoreUnavailable` stands in for the reply to a call that failed.
+    Raises `StoreUnavailable` if any call failed. With `partial` it stands in for the reply to that call.
     """
-    if not calls:
-        return []
-    replies = await deployment.run(script, calls, load=load)
+    replies = await deployment.run(script, calls, load=load) if calls else []
     for reply in replies:
-        if isinstance(reply, Exception) and not isinstance(reply, StoreUnavailable):
-            raise reply
-    return replies
-
-
-async def run_all(deployment: Deployment, script: Script, calls: Sequence[Call]) -> list[Any]:
-    """Run `script` for each call; raises `StoreUnavailable` if any failed."""
-    replies = await run_each(deployment, script, calls)
-    for reply in replies:
-        if isinstance(reply, StoreUnavailable):
+        if isinstance(reply, Exception) and not (partial and isinstance(reply, StoreUnavailable)):
             raise reply
     return replies

@@ -10,7 +10,7 @@ The keys of one user and the stream of the user's shard share a hash tag, so tha
         s:<version>        the snapshot, whose first byte is its format: core/recommending/snapshots.py
         v                  record: the model versions that have a snapshot, the one first written last in front
         merges             record: the merges into this user: scripts/user_merge/merge_records.lua
-    {12}:log:<id>          list of the kept events, oldest first: log_entry.py
+    {12}:log:<id>          list of the kept events, oldest first, one entry each
     {12}:stream            stream of the kept events of all users of the shard, in order of arrival; fields format,
                            user, seq, item, ts, event_id ("" if the client gave none). It holds what the logs hold
     {12}:detached          hash by user: record of a log that is being merged into another: merge_records.lua
@@ -27,12 +27,32 @@ also change the format of the user's `head`, because scripts that change events 
 
 The stream and the counter of deletions are an interface: an export reads the stream from where it stopped, and from
 the start when the counter has changed (model/training/data/event_log.py).
+
+An entry of a log:
+
+    byte      format, 1
+    double    sequence
+    double    timestamp, in Unix seconds
+    uint16    size of the item id in bytes
+    uint16    size of the event id in bytes; 0 if the client gave none
+              item id, event id, both UTF-8
+              append id: the id of the event's stream entry, "<milliseconds>-<number>"
+              "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did
+
+All numbers are little-endian. The sequence is a double because numbers in Lua are.
+scripts/lib/entry.lua writes and reads the same layout in Lua.
 """
 
 from __future__ import annotations
 
+import struct
 import zlib
+from collections.abc import Sequence
 from hashlib import sha1
+from random import Random
+
+from service.core.events import Event
+from service.store.errors import unknown_format
 
 SHARDS = 64  # part of the stored format: with another number, users would be looked for under other keys
 
@@ -40,6 +60,11 @@ RECORDS_KEY = "{records}:records"
 USERS_PATTERN = "{*}:user:*"  # also matches the log of a user whose id looks like this; see `user_of`
 _SHARD_TAGS = tuple(f"{{{shard}}}" for shard in range(SHARDS))
 HASH_TAGS = (*_SHARD_TAGS, "{records}")  # in a cluster the tag alone decides on a key's slot
+
+ENTRY_FORMAT = 1
+_ENTRY_HEADER = struct.Struct("<BddHH")
+
+_tokens = Random()  # noqa: S311 - not the module's shared generator, which others may seed
 
 
 def _tag(user_id: str) -> str:
@@ -80,3 +105,37 @@ def token_key(user_id: str) -> str:
     """
     digest = sha1(user_id.encode(), usedforsecurity=False).hexdigest()
     return f"{_tag(user_id)}:token:{digest}"
+
+
+def new_token() -> str:
+    """Return a random generation or token. It must be unique, not secret."""
+    return f"{_tokens.getrandbits(64):016x}"
+
+
+def decode_events(entries: Sequence[bytes], applied: int = 0) -> tuple[Event, ...]:
+    """Return the events with a sequence above `applied`.
+
+    Raises `StoreUnavailable` if an entry has an unknown format.
+    """
+    events = []
+    for entry in entries:
+        found, number, timestamp, item_size, id_size = _ENTRY_HEADER.unpack_from(entry)
+        if found != ENTRY_FORMAT:
+            raise unknown_format(f"an entry of an event log has format {found}")
+        sequence = int(number)
+        if sequence <= applied:
+            continue
+        item_end = _ENTRY_HEADER.size + item_size
+        item_id = entry[_ENTRY_HEADER.size : item_end].decode()
+        event_id = entry[item_end : item_end + id_size].decode() if id_size else f"seq-{sequence}"
+        events.append(Event(sequence, item_id, timestamp, event_id))
+    return tuple(events)
+
+
+def append_id(entry: bytes) -> str:
+    """Return the id of the event's append.
+
+    Unlike a sequence, it is never given to another append, not even after a failover (decision 0071).
+    """
+    _, _, _, item_size, id_size = _ENTRY_HEADER.unpack_from(entry)
+    return entry[_ENTRY_HEADER.size + item_size + id_size :].decode().partition("@")[0]

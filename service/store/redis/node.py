@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextvars import Context
 from typing import Any
 
-from redis.asyncio import ConnectionPool
+from redis.asyncio import ConnectionPool, SSLConnection
 from redis.exceptions import (
     AuthenticationError,
     MasterDownError,
@@ -29,6 +29,7 @@ from service.store.errors import StoreRefusedError, StoreUnreachableError, unkno
 from service.store.redis.connections import Command, Connections
 from service.store.redis.deployment import Call
 from service.store.redis.lua_scripts import STORE_SCRIPTS, Script
+from service.store.redis_errors import explain_connection, explain_reply
 
 MAX_CONNECTIONS = 16
 _PROBE_PAUSE_SECONDS = 0.05
@@ -56,6 +57,7 @@ class Node:
         self._pool = pool
         self._connections = Connections(pool, MAX_CONNECTIONS)
         self._timeout = timeout_seconds
+        self._tls = issubclass(pool.connection_class, SSLConnection)
         self._min_replicas = min_replicas
         self._wait: Command = ("WAIT", min_replicas, int(1000 * timeout_seconds * _WAIT_FRACTION))
         self._probe: asyncio.Task[None] | None = None
@@ -63,13 +65,10 @@ class Node:
     async def run(self, script: Script, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
         """See `Deployment.run`."""
         try:
-            return await self.run_until(self.deadline(), script, calls, load=load)
+            deadline = asyncio.get_running_loop().time() + self._timeout
+            return await self.run_until(deadline, script, calls, load=load)
         except StoreUnavailable as error:
             return [error] * len(calls)
-
-    def deadline(self) -> float:
-        """Return when a pipeline that starts now times out, in event-loop time."""
-        return asyncio.get_running_loop().time() + self._timeout
 
     async def run_until(
         self, deadline: float, script: Script, calls: Sequence[Call], *, load: bool = False, asking: bool = False
@@ -79,18 +78,6 @@ class Node:
         Raises `StoreUnavailable` if the whole pipeline failed.
         `asking` is needed for a slot that is being moved here, after another server replied ASK.
         """
-        replies = await self._run_once(deadline, script, calls, load, asking)
-        # NOSCRIPT (after a restart or on a promoted replica) means that the call did nothing.
-        missed = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if missed:
-            again = await self._run_once(deadline, script, [calls[index] for index in missed], True, asking)
-            for index, reply in zip(missed, again, strict=True):
-                replies[index] = reply
-        return [self._convert(reply) if isinstance(reply, RedisError) else reply for reply in replies]
-
-    async def _run_once(
-        self, deadline: float, script: Script, calls: Sequence[Call], load: bool, asking: bool
-    ) -> list[Any]:
         commands: list[Command] = [("SCRIPT", "LOAD", script.source)] if load else []
         for call in calls:
             if asking:
@@ -102,7 +89,16 @@ class Node:
         replies = await self.pipeline(commands, deadline)
         acknowledged = replies.pop() if waits else None
         replies = replies[load + asking :: 1 + asking]
-        return self._require_replicas(calls, replies, acknowledged) if waits else replies
+        if waits:
+            replies = self._require_replicas(calls, replies, acknowledged)
+        # NOSCRIPT (after a restart or on a promoted replica) means that the call did nothing.
+        missed = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        if missed and not load:
+            again = [calls[index] for index in missed]
+            found = await self.run_until(deadline, script, again, load=True, asking=asking)
+            for index, reply in zip(missed, found, strict=True):
+                replies[index] = reply
+        return [self._convert(reply) if isinstance(reply, RedisError) else reply for reply in replies]
 
     def _require_replicas(self, calls: Sequence[Call], replies: list[Any], count: object) -> list[Any]:
         """Refuse to acknowledge durable calls that too few replicas have."""
@@ -162,7 +158,8 @@ class Node:
         await self._call("PING")
 
     async def _call(self, *command: str | int) -> object:
-        [reply] = await self.pipeline([command], self.deadline())
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        [reply] = await self.pipeline([command], deadline)
         if isinstance(reply, Exception):
             raise self._convert(reply)
         return reply
@@ -181,10 +178,8 @@ class Node:
             raise StoreRefusedError(
                 f"{self.name} refuses the credentials; correct user and password in the state URL."
             ) from None
-        except (RedisError, OSError):  # OSError includes the timeout's TimeoutError
-            raise StoreUnreachableError(
-                f"{self.name} cannot be reached; start it or correct the state URL."
-            ) from None
+        except (RedisError, OSError) as error:  # OSError includes the timeout's TimeoutError
+            raise StoreUnreachableError(f"{self.name} {explain_connection(error, tls=self._tls)}.") from None
         for reply in refused:
             if isinstance(reply, ResponseError):
                 raise StoreRefusedError(
@@ -208,20 +203,21 @@ class Node:
             self._probe.cancel()
         await self._pool.disconnect()
 
-    def unavailable(self, problem: str) -> StoreUnavailable:
+    def unavailable(self, problem: str, explanation: str | None = None) -> StoreUnavailable:
         """Return an error whose log text alone names the server."""
-        return StoreUnavailable(f"the event log {problem}", for_log=f"{self.name} {problem}")
+        return StoreUnavailable(f"the event log {problem}", for_log=f"{self.name} {explanation or problem}")
 
     def _convert(self, error: Exception) -> Exception:
         """Return `StoreUnavailable` for outages and temporary refusals, otherwise `error`."""
         if isinstance(error, OutOfMemoryError):
-            return self.unavailable("has no memory left for events")
+            return self.unavailable("has no memory left for events", explain_reply(error))
         if isinstance(error, ReadOnlyError | MasterDownError) or str(error).startswith(_TEMPORARY_ERRORS):
-            return self.unavailable("takes no events at the moment")
+            return self.unavailable("takes no events at the moment", explain_reply(error))
         if isinstance(error, RedisTimeoutError | TimeoutError):
             return self.unavailable("did not answer in time")
         if isinstance(error, RedisConnectionError | NoScriptError | OSError):
-            return self.unavailable("cannot be reached or is not ready")
+            explanation = explain_connection(error, tls=self._tls)
+            return self.unavailable("cannot be reached or is not ready", explanation)
         if found := _UNKNOWN_FORMAT.search(str(error)):
             return unknown_format(f"{self.name}: {found[1]}")
         return error

@@ -23,12 +23,11 @@ from service.core.events import (
 )
 from service.store.redis import layout, lua_scripts
 from service.store.redis.cluster import Cluster
-from service.store.redis.deployment import Call, Deployment, run_all, run_each
-from service.store.redis.log_entry import append_id, decode_events
+from service.store.redis.deployment import Call, Deployment, run_script
 from service.store.redis.node import Node
 from service.store.redis.pools import primary_pool, server_pool
 from service.store.redis.url import Address, Target, parse_url
-from service.store.redis.user_merge import UserMerge, new_token
+from service.store.redis.user_merge import UserMerge
 
 TIMEOUT_SECONDS = 1.0  # of one call of the store
 _DUPLICATE, _CONFLICT = 1, 2  # outcomes of append_and_read.lua
@@ -90,26 +89,26 @@ class RedisStore:
 
     async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         """See `Store.append_and_read`."""
-        calls = [self._append_call(request) for request in requests]
+        oldest = self._oldest_arrival()
+        calls = []
+        for request in requests:
+            arguments: list[str | bytes | int] = [
+                request.user_id,
+                self._events_kept,
+                layout.new_token(),
+                request.model_version or "",
+                self._must_write,
+                oldest,
+            ]
+            for event in request.events:
+                arguments += (event.item_id, repr(event.timestamp), event.event_id or "", event.fingerprint)
+            calls.append(Call(layout.keys(request.user_id), arguments, durable=bool(request.events)))
         # If a user's first request found the script unknown, and another process loaded it before the second request,
         # only the first would be sent again and take effect last. Sending the script along prevents that.
         repeated = len({request.user_id for request in requests}) < len(requests)
-        replies = await run_each(self._deployment, lua_scripts.APPEND_AND_READ, calls, load=repeated)
+        script = lua_scripts.APPEND_AND_READ
+        replies = await run_script(self._deployment, script, calls, load=repeated, partial=True)
         return [reply if isinstance(reply, StoreUnavailable) else _log_view(reply) for reply in replies]
-
-    def _append_call(self, request: AppendAndRead) -> Call:
-        user_id = request.user_id
-        arguments: list[str | bytes | int] = [
-            user_id,
-            self._events_kept,
-            new_token(),
-            request.model_version or "",
-            self._must_write,
-            self._oldest_arrival(),
-        ]
-        for event in request.events:
-            arguments += (event.item_id, repr(event.timestamp), event.event_id or "", event.fingerprint)
-        return Call(layout.keys(user_id), arguments, durable=bool(request.events))
 
     async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         """See `Store.put_snapshots`."""
@@ -120,23 +119,23 @@ class RedisStore:
             )
             for put in puts
         ]
-        return [stored == 1 for stored in await run_all(self._deployment, lua_scripts.PUT_SNAPSHOT, calls)]
+        return [stored == 1 for stored in await run_script(self._deployment, lua_scripts.PUT_SNAPSHOT, calls)]
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         """See `Store.history`."""
         call = Call(layout.keys(user_id)[:2], (limit, "" if before is None else before))
-        [reply] = await run_all(self._deployment, lua_scripts.HISTORY, [call])
+        [reply] = await run_script(self._deployment, lua_scripts.HISTORY, [call])
         if reply is None:
             return None
         sequence, trimmed, kept, entries = reply
-        return History(sequence, kept, trimmed, decode_events(entries))
+        return History(sequence, kept, trimmed, layout.decode_events(entries))
 
     async def delete_event(self, user_id: str, event_id: str) -> bool:
         """See `Store.delete_event`."""
         sequence = event_id.removeprefix("seq-") if RESERVED_EVENT_ID.fullmatch(event_id) else ""
-        arguments = (new_token(), event_id, sequence, self._must_write)
+        arguments = (layout.new_token(), event_id, sequence, self._must_write)
         call = Call((*layout.keys(user_id), layout.deletions_key(user_id)), arguments, durable=True)
-        return await run_all(self._deployment, lua_scripts.DELETE_EVENT, [call]) == [1]
+        return await run_script(self._deployment, lua_scripts.DELETE_EVENT, [call]) == [1]
 
     async def delete_user(self, user_id: str) -> int:
         """See `Store.delete_user`."""
@@ -159,7 +158,7 @@ class RedisStore:
             Call((*layout.keys(user), layout.deletions_key(user), layout.token_key(user)), (oldest,))
             for user in user_ids
         ]
-        return sum(await run_all(self._deployment, lua_scripts.EXPIRE, calls))
+        return sum(await run_script(self._deployment, lua_scripts.EXPIRE, calls))
 
     def _oldest_arrival(self) -> int:
         """Return the arrival time before which events expire; 0 for none.
@@ -177,7 +176,7 @@ class RedisStore:
 
     async def records(self) -> dict[str, str]:
         """See `Store.records`."""
-        [reply] = await run_all(self._deployment, lua_scripts.RECORDS, [Call((layout.RECORDS_KEY,), ())])
+        [reply] = await run_script(self._deployment, lua_scripts.RECORDS, [Call((layout.RECORDS_KEY,), ())])
         texts = [text.decode() for text in reply]
         return dict(zip(texts[::2], texts[1::2], strict=True))
 
@@ -185,7 +184,7 @@ class RedisStore:
         """See `Store.compare_and_set`."""
         # A record's text is never empty, so the script takes "" for no record.
         call = Call((layout.RECORDS_KEY,), (name, expected or "", text or ""), durable=True)
-        return await run_all(self._deployment, lua_scripts.COMPARE_AND_SET, [call]) == [1]
+        return await run_script(self._deployment, lua_scripts.COMPARE_AND_SET, [call]) == [1]
 
     async def ping(self) -> None:
         """See `Store.ping`."""
@@ -200,7 +199,7 @@ def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
     """Convert the reply of append_and_read.lua."""
     generation, sequence, trimmed, snapshot, applied, entries, outcomes = reply
     try:
-        pending = decode_events(entries, applied)
+        pending = layout.decode_events(entries, applied)
     except StoreUnavailable as error:
         return error
     return LogView(
@@ -212,5 +211,5 @@ def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
         tuple(
             Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes
         ),
-        append_id(entries[-1]) if entries else "",
+        layout.append_id(entries[-1]) if entries else "",
     )

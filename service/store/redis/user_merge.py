@@ -21,18 +21,16 @@ Deleting a user whose log is detached empties that log, revokes the target's tok
 from __future__ import annotations
 
 from collections.abc import Sequence
-from random import Random
 from typing import Any, NamedTuple
 
 from service.core.errors import StoreUnavailable
 from service.core.events import MERGES_KNOWN, Merged
 from service.store.redis import layout, lua_scripts
-from service.store.redis.deployment import Call, Deployment, run_all, run_each
+from service.store.redis.deployment import Call, Deployment, run_script
 from service.store.redis.lua_scripts import Script
 
 _MAX_ATTEMPTS = 32  # exceeded only if others merge into the same user without a pause
 _TOKEN_MILLISECONDS = 10_000
-_tokens = Random()  # noqa: S311 - not the module's shared generator, which others may seed
 
 
 class _Detached(NamedTuple):
@@ -78,7 +76,7 @@ class UserMerge:
     async def finish_all(self) -> int:
         """See `Store.finish_merges`."""
         calls = [Call((key,), ()) for key in layout.detached_keys()]
-        replies = await run_each(self._deployment, lua_scripts.LIST_DETACHED, calls)
+        replies = await run_script(self._deployment, lua_scripts.LIST_DETACHED, calls, partial=True)
         failures = [reply for reply in replies if isinstance(reply, StoreUnavailable)]
         names = [name.decode() for reply in replies if not isinstance(reply, StoreUnavailable) for name in reply]
         for source, target in zip(names[::2], names[1::2], strict=True):
@@ -131,7 +129,7 @@ class UserMerge:
 
     async def _move(self, user_id: str, source: str, generation: bytes) -> Merged | None:
         """Apply a detached log to its target; None if another process did."""
-        grant = Call((layout.token_key(user_id),), (new_token(), _TOKEN_MILLISECONDS))
+        grant = Call((layout.token_key(user_id),), (layout.new_token(), _TOKEN_MILLISECONDS))
         for _ in range(_MAX_ATTEMPTS):
             token = await self._run(lua_scripts.GRANT_TOKEN, grant)
             detached = await self._detach(source, user_id, read_only=True)
@@ -155,7 +153,7 @@ class UserMerge:
 
     def _apply_call(self, user_id: str, source: str, log: bytes, token: bytes) -> Call:
         keys = (*layout.keys(user_id), layout.deletions_key(user_id), layout.token_key(user_id))
-        arguments = (user_id, self._events_kept, new_token(), source, log, self._must_write, token)
+        arguments = (user_id, self._events_kept, layout.new_token(), source, log, self._must_write, token)
         return Call(keys, arguments, durable=True)
 
     async def _finalize_all(self, user_id: str, merges: Sequence[bytes]) -> None:
@@ -179,13 +177,8 @@ class UserMerge:
         await self._run(lua_scripts.DISCARD, Call(keys, (source, generation, self._must_write), durable=True))
 
     async def _run(self, script: Script, call: Call) -> Any:  # noqa: ANN401 - the script decides
-        [reply] = await run_all(self._deployment, script, [call])
+        [reply] = await run_script(self._deployment, script, [call])
         return reply
-
-
-def new_token() -> str:
-    """Return a random generation or token. It must be unique, not secret."""
-    return f"{_tokens.getrandbits(64):016x}"
 
 
 def _all_keys(user_id: str) -> tuple[str, ...]:

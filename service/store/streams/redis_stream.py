@@ -26,6 +26,7 @@ from service.store.errors import StoreUnreachableError
 from service.store.redis.lua_scripts import IF_LEASE_HELD
 from service.store.redis.pools import blocking_pool
 from service.store.redis.url import parse_url
+from service.store.redis_errors import explain_connection, explain_reply
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,10 @@ async def open_stream(url: str, stream: str, group: str, timeout_seconds: float 
         await source.create_group()
     except StoreUnavailable as error:
         await source.close()
-        raise StoreUnreachableError(f"{error.for_log}; start it or correct the URL.") from None
+        if isinstance(error.__cause__, ResponseError) and not explain_reply(error.__cause__):
+            raise StoreUnreachableError(f"{error.for_log}; correct the URL.") from None
+        reason = explain_connection(error, tls=target.tls)
+        raise StoreUnreachableError(f"Redis at {target.addresses[0]} {reason}.") from None
     except BaseException:
         await source.close()
         raise

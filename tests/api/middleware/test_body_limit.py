@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import AsyncIterator
+
+import pytest
 
 from tests.api.app_harness import AppHarness
 
@@ -32,3 +35,45 @@ def test_large_body_is_refused_while_it_arrives(harness: AppHarness) -> None:
 def test_body_within_limit_is_read(harness: AppHarness) -> None:
     padded = json.dumps({"user_id": "another", "item_id": "1"}).encode() + b" " * 4_000_000
     assert harness.post("/v1/events", content=padded, headers=JSON).status_code == 200
+
+
+def test_gzip_body_is_decompressed(harness: AppHarness) -> None:
+    event = json.dumps({"user_id": "zip", "item_id": "1"}).encode()
+    for query in ("", "?k=1"):
+        response = harness.post(
+            f"/v1/events{query}", content=gzip.compress(event), headers={**JSON, "content-encoding": "gzip"}
+        )
+        assert response.status_code == 200, response.text
+    assert harness.get("/v1/users/zip").json()["events"] == 2
+
+
+def test_gzip_body_is_limited_after_decompression(harness: AppHarness) -> None:
+    headers = {**JSON, "content-encoding": "gzip"}
+    bomb = gzip.compress(b" " * 40_000_000, compresslevel=1)
+    assert len(bomb) < 4_000_000
+    assert harness.refused(413, harness.post("/v1/events", content=bomb, headers=headers))
+
+
+@pytest.mark.parametrize("coding", ["br", "gzip, gzip", "deflate"])
+def test_other_content_codings_are_422(harness: AppHarness, coding: str) -> None:
+    response = harness.post("/v1/events", content=b"{}", headers={**JSON, "content-encoding": coding})
+    assert "gzip" in harness.refused(422, response)["message"]
+
+
+@pytest.mark.parametrize("body", [b"{}", gzip.compress(b"{}", mtime=0)[:-4], gzip.compress(b"{}", mtime=0) * 2])
+def test_broken_gzip_is_422(harness: AppHarness, body: bytes) -> None:
+    response = harness.post("/v1/events", content=body, headers={**JSON, "content-encoding": "gzip"})
+    assert "gzip" in harness.refused(422, response)["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/batch", "/v1/recommendations", "/v1/users/u/rank"])
+def test_many_unknown_fields_are_refused_before_they_are_parsed(harness: AppHarness, path: str) -> None:
+    body = ("{" + ",".join(f'"f{number}":1' for number in range(300_000)) + "}").encode()
+    response = harness.post(path, content=body, headers=JSON)
+    assert "details" not in harness.refused(422, response)
+    assert len(response.content) < 300
+
+
+def test_utf_16_is_422(harness: AppHarness) -> None:
+    body = json.dumps({"user_id": "u", "item_id": "1"}).encode("utf-16")
+    assert "UTF-8" in harness.refused(422, harness.post("/v1/events", content=body, headers=JSON))["message"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.api.middleware.rate_limit import TokenBuckets
+from service.api.middleware.rate_limit import MAX_BUCKETS, TokenBuckets
 from tests.api.app_harness import AppHarness
 
 FIRST, SECOND = "the-first-key-of-two", "the-second-key-of-two"
@@ -12,13 +12,36 @@ FIRST, SECOND = "the-first-key-of-two", "the-second-key-of-two"
 
 def test_bucket_holds_one_second_of_requests_and_refills() -> None:
     now = 100.0
-    buckets = TokenBuckets(4, 2, lambda: now)
-    assert [buckets.take(0) for _ in range(6)] == [True] * 4 + [False] * 2
-    assert buckets.take(1)
+    buckets = TokenBuckets(4, lambda: now)
+    assert [buckets.of("a").take() for _ in range(6)] == [True] * 4 + [False] * 2
+    assert buckets.of("b").take()
     now += 0.5
-    assert [buckets.take(0) for _ in range(3)] == [True, True, False]
+    assert [buckets.of("a").take() for _ in range(3)] == [True, True, False]
     now += 3600
-    assert [buckets.take(0) for _ in range(5)] == [True] * 4 + [False]
+    assert [buckets.of("a").take() for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_charged_work_is_paid_before_next_request() -> None:
+    now = 100.0
+    bucket = TokenBuckets(4, lambda: now).of("a")
+    assert bucket.take()
+    bucket.charge(40)
+    assert not bucket.take()
+    assert bucket.seconds_until_token() == 10
+    now += 9.4
+    assert not bucket.take()
+    now += 0.2
+    assert bucket.take()
+
+
+def test_buckets_of_callers_idle_for_longest_are_forgotten() -> None:
+    buckets = TokenBuckets(1, lambda: 0.0)
+    assert buckets.of("first").take()
+    for number in range(MAX_BUCKETS - 1):
+        buckets.of(f"user {number}")
+    assert not buckets.of("first").take()
+    buckets.of("one more")
+    assert not buckets.of("first").take()
 
 
 def test_key_beyond_its_rate_is_refused_and_other_keys_are_not(tmp_path: Path) -> None:
@@ -33,8 +56,8 @@ def test_key_beyond_its_rate_is_refused_and_other_keys_are_not(tmp_path: Path) -
         assert answer.headers["retry-after"] == "1"
     page = harness.get("/metrics", headers={"x-api-key": SECOND})
     assert page.status_code == 200
-    assert f'recblr_rate_limited_total{{key="1"}} {len(refused)}.0' in page.text
-    assert 'recblr_rate_limited_total{key="2"}' not in page.text
+    assert f'recblr_rate_limited_total{{key="key-1"}} {len(refused)}.0' in page.text
+    assert 'recblr_rate_limited_total{key="key-2"}' not in page.text
     harness.close()
 
 

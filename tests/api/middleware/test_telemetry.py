@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.api_keys import digest_of
+from service.observability.access_log import AccessLog
 from service.observability.logging import configure_logging
 from tests.api.app_harness import AppHarness
 
@@ -30,18 +35,69 @@ def test_responses_under_v1_are_not_cached_and_types_are_not_sniffed(harness: Ap
     assert harness.get("/docs").headers["x-content-type-options"] == "nosniff"
 
 
-def test_request_is_logged_as_json_with_request_id(harness: AppHarness, capsys: pytest.CaptureFixture[str]) -> None:
+SHOP, OPERATOR = "the key of the shop", "the key of the operator"
+
+
+def hashed(name: str, scopes: str, key: str) -> str:
+    return f"{name}={scopes}:sha256:{digest_of(key.encode()).hex()}"
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> Iterator[tuple[AppHarness, list[str]]]:
+    """Application with two named keys, and the writes of its access log."""
+    writes: list[str] = []
+    keys = (hashed("shop", "append+read", SHOP), hashed("operator", "admin", OPERATOR))
+    harness = AppHarness(tmp_path, keys=keys, access_log=AccessLog(writes.append)).start()
+    yield harness, writes
+    harness.close()
+
+
+def test_every_request_has_one_access_log_line_with_its_caller(named: tuple[AppHarness, list[str]]) -> None:
+    harness, writes = named
+    shop = {"x-api-key": SHOP}
+    harness.post("/v1/events?k=1", json={"user_id": "u", "item_id": "10"}, headers=shop)
+    harness.get("/v1/users/u/recommendations", headers=shop)
+    harness.get("/v1/users/alice", headers={**shop, "x-request-id": 'a"b\\c'})
+    harness.delete("/v1/users/u", headers=shop)
+    harness.get("/v1/model", headers={"x-api-key": "unknown"})
+    harness.call("BREW", "/healthz")
+    harness.call("HEAD", "/v1/users/u/recommendations", headers=shop)
+    harness.stop()
+    lines: list[dict[str, Any]] = [json.loads(line) for line in "".join(writes).splitlines()]
+    assert [(line["caller"], line["method"], line["route"], line["status"]) for line in lines] == [
+        ("shop", "POST", "/v1/events", 200),
+        ("shop", "GET", "/v1/users/{user_id}/recommendations", 200),
+        ("shop", "GET", "/v1/users/{user_id}", 404),
+        ("shop", "DELETE", "unmatched", 403),
+        ("anonymous", "GET", "unmatched", 401),
+        ("anonymous", "other", "/healthz", 405),
+        ("shop", "HEAD", "/v1/users/{user_id}/recommendations", 200),
+    ]
+    assert lines[2]["request_id"] == 'a"b\\c'
+    for line in lines:
+        assert (line["level"], line["message"]) == ("INFO", "request")
+        assert 0 < line["seconds"] < 60
+        assert datetime.fromisoformat(line["timestamp"]).utcoffset() == timedelta(0)
+
+
+def test_log_lines_of_a_request_have_request_id_and_caller(
+    named: tuple[AppHarness, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
     root = logging.getLogger()
     before = root.handlers[:], root.level
+    harness, _ = named
     try:
-        configure_logging("debug")
-        harness.get("/v1/users/alice", headers={"x-request-id": "abc"})
+        configure_logging("info")
+        headers = {"x-request-id": "abc", "x-api-key": OPERATOR}
+        assert harness.post("/v1/admin/reload", headers=headers, json={}).status_code == 200
+        harness.get("/v1/admin/nothing", headers=headers)
+        harness.get("/v1/model", headers={"x-api-key": SHOP})
     finally:
         root.handlers[:], root.level = before
         logging.captureWarnings(False)
     lines: list[dict[str, Any]] = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    access = [line for line in lines if line["message"] == "request"]
-    assert len(access) == 1
-    assert access[0]["request_id"] == "abc"
-    assert (access[0]["level"], access[0]["route"], access[0]["status"]) == ("DEBUG", "/v1/users/{user_id}", 404)
-    assert access[0]["timestamp"]
+    admin = [line for line in lines if line["message"] == "administration request"]
+    assert [(line["route"], line["status"]) for line in admin] == [("/v1/admin/reload", 200), ("unmatched", 404)]
+    for line in admin:
+        assert (line["level"], line["caller"], line["request_id"]) == ("INFO", "operator", "abc")
+        assert line["timestamp"]

@@ -56,14 +56,27 @@ async def test_stream_works_behind_tls(tls_server: tuple[int, Path]) -> None:
 
 async def test_stream_refuses_untrusted_server_and_tls_options_without_tls(tls_server: tuple[int, Path]) -> None:
     port, _ = tls_server
-    with pytest.raises(StoreRefusedError):
+    with pytest.raises(StoreRefusedError, match="certificate that is not trusted"):
         await open_stream(f"rediss://127.0.0.1:{port}/0", "events", "recblr")
     with pytest.raises(StoreRefusedError, match="only with rediss"):
         await open_stream(f"redis://127.0.0.1:{port}/0?ssl_ca_certs=/ca.pem", "events", "recblr")
 
 
-@pytest.mark.parametrize("scheme", ["rediss", "redis"])
-async def test_store_refuses_untrusted_server_and_plain_text(tls_server: tuple[int, Path], scheme: str) -> None:
-    port, _ = tls_server
-    with pytest.raises(StoreRefusedError, match="cannot be reached"):
-        await open_store(f"{scheme}://127.0.0.1:{port}/0", 10)
+@pytest.mark.parametrize(
+    ("scheme", "query", "says"),
+    [
+        ("rediss", "", "certificate that is not trusted .*self-signed.*ssl_ca_certs=FILE"),
+        ("rediss", "?ssl_ca_certs={folder}/other.pem", "certificate that is not trusted"),
+        ("rediss", "?ssl_ca_certs={folder}/none.pem", "a TLS file cannot be read"),
+        ("rediss", "?ssl_ca_certs={folder}/key.pem", "a TLS file cannot be read"),
+        ("redis", "", "use rediss:// if it speaks TLS"),
+    ],
+)
+async def test_refusal_names_the_fault_of_tls(
+    tls_server: tuple[int, Path], scheme: str, query: str, says: str
+) -> None:
+    port, ca = tls_server
+    trustme.CA().cert_pem.write_to_path(str(ca.parent / "other.pem"))
+    with pytest.raises(StoreRefusedError, match=says) as refused:
+        await open_store(f"{scheme}://127.0.0.1:{port}/0{query.format(folder=ca.parent)}", 10)
+    assert "\n" not in str(refused.value)

@@ -70,13 +70,41 @@ def test_report_of_reading_is_printed_before_the_training(
 def test_equal_bundles_are_published_once(tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     versions = []
     for seed in ("1", "2", "2"):
-        out = ["--out", str(tmp_path / f"run-{seed}"), "--bundles", str(tmp_path / "bundles"), "--seed", seed]
+        out = [
+            "--out",
+            str(tmp_path / f"run-{seed}"),
+            "--bundles",
+            str(tmp_path / "bundles"),
+            "--seed",
+            seed,
+            "--force",
+        ]
         assert main(["train", str(circle), *out, *OPTIONS.split()]) == 0
         result = json.loads(capsys.readouterr().out)
         versions.append(result["version"])
         assert result["bundle"] == str(tmp_path / "bundles" / result["version"])
     assert list(find_bundles(tmp_path / "bundles")) == versions[:2]
     assert versions[2] == versions[1]
+
+
+def test_worse_model_is_published_only_with_force(
+    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundles = ["--bundles", str(tmp_path / "bundles"), *OPTIONS.split()]
+    good = ["--out", str(tmp_path / "good"), *bundles, "--epochs", "40", "--learning-rate", "0.01"]
+    assert main(["train", str(circle), *good]) == 0
+    assert json.loads(capsys.readouterr().out)["published"] is True
+    bad = ["train", str(circle), "--out", str(tmp_path / "bad"), *bundles, "--epochs", "1", "--learning-rate", "1e-9"]
+    for _ in range(2):  # trained, and then finished before
+        assert main(bad) == 3
+        declined = capsys.readouterr()
+        result = json.loads(declined.out)
+        assert result["published"] is False
+        assert "may have been trained on these events" in result["reason"]
+        assert declined.err.endswith("--force publishes the new model all the same\n")
+        assert len(find_bundles(tmp_path / "bundles")) == 1
+    assert main([*bad, "--force"]) == 0
+    assert list(find_bundles(tmp_path / "bundles"))[-1] == result["version"]
 
 
 def test_refit_bundle_has_another_network_with_the_measured_metrics(
@@ -88,7 +116,15 @@ def test_refit_bundle_has_another_network_with_the_measured_metrics(
         results.append(json.loads(capsys.readouterr().out))
         bundles.append(load_bundle(tmp_path / name / "bundle"))
         assert main(["evaluate", str(tmp_path / name / "bundle"), str(circle), "--device", "cpu"]) == 0
-        assert json.loads(capsys.readouterr().out)["refit"] is bool(more)
+        evaluated = json.loads(capsys.readouterr().out)
+        assert evaluated["refit"] is bool(more)
+        assert set(evaluated["baselines"]) == {"popularity", "item_knn"}
+        assert evaluated["baselines"]["popularity"].keys() == evaluated.keys() - {
+            "version",
+            "users",
+            "refit",
+            "baselines",
+        }
     plain, refit = bundles
     assert results[0]["ndcg@10"] == results[1]["ndcg@10"] == refit.metrics["ndcg@10"]
     assert not np.array_equal(plain.weights["item_embedding.weight"], refit.weights["item_embedding.weight"])

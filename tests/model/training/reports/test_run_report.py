@@ -10,6 +10,7 @@ import pytest
 
 from model.training.__main__ import main
 from model.training.data.interactions import Interactions
+from model.training.evaluation.baselines import baseline_metrics
 from model.training.evaluation.leave_one_out import leave_one_out
 from model.training.reports.run_report import write_report
 from tests.model.training.evaluation.random_histories import random_histories, small_network
@@ -33,6 +34,9 @@ def test_report_shows_charts_metrics_and_tables(tmp_path: Path) -> None:
     for figure in (f"{metrics['ndcg@10']:.4f}", f"{metrics['masked_hr@20']:.4f}", "0.1234", "0.4321", "2,000"):
         assert figure in text
     assert "learning_rate\n0.002" in text
+    for name, values in baseline_metrics(data).items():
+        assert f"{name}, masked" in text
+        assert f"{values['ndcg@10']:.4f}" in text
     assert "<script>alert(1)</script>" in text  # escaped, so it arrives as text
     assert "None" not in text
 

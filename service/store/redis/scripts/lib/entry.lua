@@ -1,4 +1,4 @@
--- Entries of a user's log; log_entry.py describes their layout and reads them in Python. Needs format.lua.
+-- Entries of a user's log; layout.py describes their layout and reads them in Python. Needs format.lua.
 
 local function pack_entry(sequence, timestamp, item_id, event_id, append_id)
   return struct.pack('<BddHH', FORMAT, sequence, timestamp, #item_id, #event_id) .. item_id .. event_id .. append_id

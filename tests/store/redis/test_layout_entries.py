@@ -11,7 +11,7 @@ from redis import Redis
 
 from service.core.errors import StoreUnavailable
 from service.core.events import Event
-from service.store.redis.log_entry import append_id, decode_events
+from service.store.redis.layout import append_id, decode_events
 from tests.servers import RedisServer
 from tests.store.redis.lua_entry import EntryFields, pack_entry, unpack_entry
 

@@ -1,0 +1,60 @@
+"""Caller of a request: its name, and the account of its work."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from starlette.types import Scope
+
+from service.core.caller import ANONYMOUS
+from service.core.errors import Forbidden
+
+_SCOPE_NAME = "recblr.caller"
+
+
+class Account(Protocol):
+    """Account that a caller's work is charged to."""
+
+    def charge(self, units: float) -> None:
+        """Charge work beyond the request itself, in ordinary requests."""
+        ...
+
+
+class Caller(NamedTuple):
+    """Sender of a request.
+
+    Attributes:
+        name: Name of the API key, for logs and metrics.
+        user_id: The only user that the request may concern; None: any user.
+        admin: The request uses the admin scope; it is always logged.
+        account: What the request's work is charged to; None: nothing is limited.
+    """
+
+    name: str = ANONYMOUS
+    user_id: str | None = None
+    admin: bool = False
+    account: Account | None = None
+
+    def charge(self, units: float) -> None:
+        """Charge work beyond the request itself, in ordinary requests."""
+        if self.account is not None and units > 0:
+            self.account.charge(units)
+
+    def check_user(self, user_id: str) -> None:
+        """Raise `Forbidden` unless the request may concern this user."""
+        if self.user_id is not None and self.user_id != user_id:
+            raise Forbidden("this user token is for another user")
+
+
+_ANONYMOUS = Caller()
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Return the caller that the auth middleware found."""
+    found: Caller = scope.get(_SCOPE_NAME, _ANONYMOUS)
+    return found
+
+
+def set_caller(scope: Scope, caller: Caller) -> None:
+    """Attach the caller to the request."""
+    scope[_SCOPE_NAME] = caller
