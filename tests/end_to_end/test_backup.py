@@ -1,4 +1,4 @@
-"""A backup that is taken under load restores every event acknowledged before it."""
+"""Backups under load restore all events acknowledged before."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Backup = Callable[[], str]
 
 @contextmanager
 def sqlite(folder: Path) -> Iterator[tuple[str, Backup]]:
-    """Yield a state URL, and the backup of docs/operations.md, which returns that of the copy."""
+    """Yield a state URL and its backup, which returns the copy's URL."""
 
     def backup() -> str:
         with (
@@ -58,7 +58,7 @@ def redis_dump(folder: Path) -> Iterator[tuple[str, Backup]]:
 
 
 class Writer(threading.Thread):
-    """Posts events until it is stopped; `acknowledged` are the event ids by user."""
+    """Writer of events, with the acknowledged event ids by user."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
