@@ -12,7 +12,7 @@ LOAD   := $(VENV)/.installed-loadtest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test faults check docs audit loadtest redis clean
+.PHONY: help run test faults check docs audit sbom loadtest redis clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -40,8 +40,12 @@ check: $(DEV) docs  ## lint, types, import contracts, style, docs, compose file 
 docs: $(DEV)  ## build the documentation as a site in build/site; a broken link is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
-audit: $(DEV)  ## scan for secrets and, where its database can be reached, for vulnerable packages
+audit: $(DEV)  ## scan for secrets and vulnerable packages; AUDIT_OFFLINE=1 passes without the database
 	@$(BIN)/python .ci/audit.py
+
+# pip resolves what the server's image installs, and names each file's SHA-256.
+sbom: | $(BIN)/pip  ## write the server's packages, with licences and hashes, into build/sbom.cyclonedx.json
+	@$(BIN)/python .ci/sbom.py build/sbom.cyclonedx.json
 
 loadtest: $(LOAD) redis  ## measure for a minute: capacity and latency, on servers of its own (Linux)
 	@$(BIN)/python -m loadtests.cli --scenario short

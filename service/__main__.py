@@ -26,6 +26,7 @@ from service.demo import demo_environment
 from service.key_file import KeyFileError, KeyRing
 from service.kubernetes import drop_injected
 from service.observability.logging import configure_logging
+from service.preflight import StartupError, check_start
 from service.settings import Settings, SettingsError, load_settings
 from service.settings_reference import settings_help
 from service.temporary_folder import shared_metrics_folder
@@ -37,13 +38,6 @@ SHUTDOWN_TIMEOUT_SECONDS = 20
 # first, the client's next request on it fails (decision 0077).
 KEEP_ALIVE_SECONDS = 75
 _ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-
-
-class StartupError(Exception):
-    """The service cannot start.
-
-    The message is one sentence that says what to do.
-    """
 
 
 def main() -> int:
@@ -67,7 +61,7 @@ def main() -> int:
             _check_key_file(settings)
             check_port(settings.host, settings.port)
             with shared_metrics_folder(settings.workers):
-                asyncio.run(_preflight(settings))
+                check_start(settings)
                 _serve(settings)
     except (SettingsError, StartupError) as error:
         print(f"recblr-serve: {error}", file=sys.stderr)
@@ -179,48 +173,6 @@ async def _precompile(settings: Settings) -> None:
     for kernel, (cached, compiled) in sorted(statistics().items()):
         print(f"{kernel}: {compiled} compiled, {cached} already in the cache")
     print(f"model version {newest}: {sum(compiled for _, compiled in statistics().values())} kernels compiled")
-
-
-async def _preflight(settings: Settings) -> None:
-    """Open and close the stream, the event log and the bundle.
-
-    Raises:
-        StartupError: One of them cannot be used.
-    """
-    # Imported late: with several workers the metrics library reads its environment when it is imported.
-    from service.core.errors import BundleRefusedError, StoreUnavailable
-    from service.core.rollout.startup import choose_startup_version
-    from service.engine import DeviceRefusedError
-    from service.main import model_registry, open_event_log
-    from service.store.errors import StoreRefusedError
-    from service.store.factory import log_exists
-    from service.store.streams.redis_stream import open_stream
-
-    if settings.stream_url is not None:
-        try:
-            address = settings.stream_url
-            source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
-            await source.close()
-        except StoreRefusedError as error:
-            raise StartupError(f"RECBLR_STREAM_URL: {error}") from None
-    try:
-        bundles = model_registry(settings)
-        if not log_exists(settings.state_url.get_secret_value()):
-            # A start that fails must not leave an empty log behind, so what a new log will serve is loaded first.
-            await bundles.load((await bundles.published())[-1].version)
-        store = await open_event_log(settings)
-        try:
-            await choose_startup_version(store, bundles, settings.watch)
-        finally:
-            await store.close()
-    except StoreRefusedError as error:
-        raise StartupError(f"RECBLR_STATE_URL: {error}") from None
-    except StoreUnavailable as error:
-        raise StartupError(f"RECBLR_STATE_URL: {error.for_log}") from None
-    except BundleRefusedError as error:
-        raise StartupError(f"RECBLR_BUNDLE: {error.for_log}") from None
-    except DeviceRefusedError as error:
-        raise StartupError(str(error)) from None
 
 
 def _serve(settings: Settings) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from service.__main__ import StartupError, check_openness, check_port
+from service.__main__ import check_openness, check_port
 from service.api_keys import KeyScope, parse_key
+from service.preflight import StartupError
 from service.settings import Settings
 from service.settings_reference import settings_help
 from tests.environment import run_python

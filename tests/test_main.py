@@ -203,5 +203,13 @@ def test_two_workers_share_metrics_and_reload(tmp_path: Path) -> None:
             assert answer.status_code == 200
         page = client.get("/metrics", headers={"x-api-key": KEY}).text
         assert "recblr_cold_starts_total 8.0" in page
+        assert not libraries_of(process.pid) & {"numpy", "numba", "faiss"}  # the parent only supervises
         process.terminate()
         assert process.wait(30) == 0
+
+
+def libraries_of(process: int) -> set[str]:
+    """Return the packages whose native libraries a process has loaded."""
+    maps = Path(f"/proc/{process}/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    return {line.rpartition("site-packages/")[2].partition("/")[0] for line in lines if "site-packages/" in line}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from ingest.errors import DataError
 from ingest.options import ReadOptions
-from ingest.reading.column_names import Columns, find_columns
+from ingest.reading.column_names import Columns, FindColumns, find_columns
 from ingest.reading.dialect import Dialect, detect_dialect
 from ingest.reading.event_cleaner import EventChunk, EventCleaner, ReadSummary
 from ingest.reading.parquet_table import is_parquet, read_parquet
@@ -91,11 +91,22 @@ def _table(plain: Path, dialect: Dialect, options: ReadOptions, summary: ReadSum
 
 
 def _json(plain: Path, options: ReadOptions, summary: ReadSummary) -> Iterator[EventChunk]:
-    yield from _typed(read_json(plain, summary.source, options), "JSON", "object", options, summary)
+    yield from _typed(read_json(plain, summary.source, _finder(options, summary)), "JSON", "object", options, summary)
 
 
 def _parquet(path: Path, options: ReadOptions, summary: ReadSummary) -> Iterator[EventChunk]:
-    yield from _typed(read_parquet(path, summary.source, options), "Parquet", "row", options, summary)
+    yield from _typed(
+        read_parquet(path, summary.source, _finder(options, summary)), "Parquet", "row", options, summary
+    )
+
+
+def _finder(options: ReadOptions, summary: ReadSummary) -> FindColumns:
+    """Return what finds user, item and, if there is one, time."""
+
+    def find(names: Sequence[str]) -> list[str]:
+        return [name for name in find_columns(summary.source, names, options) if name is not None]
+
+    return find
 
 
 def _typed(

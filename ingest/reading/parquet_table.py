@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
-from ingest.reading.column_names import find_columns
+from ingest.reading.column_names import FindColumns
 
 _ROWS = 1 << 16  # in a chunk
 _BUFFER_BYTES = 1 << 20
@@ -22,8 +21,8 @@ def is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
-def read_parquet(path: Path, source: str, options: ReadOptions) -> Iterator[pa.RecordBatch]:
-    """Read user, item and, if there is one, time, in file order.
+def read_parquet(path: Path, source: str, find: FindColumns) -> Iterator[pa.RecordBatch]:
+    """Read columns in file order.
 
     Raises:
         DataError: the file is damaged, a column is missing, or the column name occurs twice.
@@ -31,9 +30,7 @@ def read_parquet(path: Path, source: str, options: ReadOptions) -> Iterator[pa.R
     try:
         # Arrow would otherwise read ahead, and keep what it has read until the end of the file.
         with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
-            schema = file.schema_arrow
-            found = find_columns(source, schema.names, options)
-            wanted = [name for name in found if name is not None]
+            wanted = list(find(file.schema_arrow.names))
             for batch in file.iter_batches(_ROWS, columns=wanted):
                 yield batch.select(wanted)
     except pa.ArrowException as error:

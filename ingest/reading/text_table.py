@@ -12,8 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
-from ingest.reading.column_names import find_columns
+from ingest.reading.column_names import FindColumns
 from ingest.reading.dialect import Dialect
 
 if TYPE_CHECKING:
@@ -87,8 +86,8 @@ def read_table(
         connection.close()
 
 
-def read_json(path: Path, source: str, options: ReadOptions) -> Iterator[pa.RecordBatch]:
-    """Read user, item and time of JSON objects as text.
+def read_json(path: Path, source: str, find: FindColumns) -> Iterator[pa.RecordBatch]:
+    """Read columns of JSON objects as text.
 
     The file has one object a line, or one array of objects.
 
@@ -100,8 +99,7 @@ def read_json(path: Path, source: str, options: ReadOptions) -> Iterator[pa.Reco
         literal = _literal(str(path))
         described = connection.sql(f"DESCRIBE SELECT * FROM read_json_auto({literal})")  # noqa: S608 - our own file
         names = [row[0] for row in described.fetchall()]
-        found = find_columns(source, names, options)
-        columns = [name for name in found if name is not None]
+        columns = find(names)
         types = _options({"columns": dict.fromkeys(columns, "VARCHAR"), "maximum_object_size": _MAX_LINE_BYTES})
         query = f"SELECT {', '.join(map(_identifier, columns))} FROM read_json({literal}, {types})"  # noqa: S608
         yield from connection.sql(query).to_arrow_reader(ROWS)

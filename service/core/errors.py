@@ -33,7 +33,7 @@ Errors that the service handles itself:
     |-- DeviceRefusedError              engine: the device cannot be used: the start fails
     |-- SettingsError                   settings: an environment variable is invalid: the start fails
     |-- RetiredScopeError               api_keys: a key names a scope that was replaced: the start fails
-    `-- StartupError                    __main__: any of these, as one sentence on the command line
+    `-- StartupError                    preflight: any of these, as one sentence on the command line
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class _GuardedCache:
     def __init__(self, cache: Any, stamp: tuple[object, ...]) -> None:  # noqa: ANN401 - numba has no types
         self._cache = cache
         found = cache._cache_file
-        files = cache.cache_path, cache._impl.filename_base, (found._source_stamp, stamp)
+        files = cache.cache_path, f"{cache._impl.filename_base}.checked", (found._source_stamp, stamp)
         cache._cache_file = _CheckedCacheFile(*files)  # type: ignore[no-untyped-call]
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401

@@ -131,8 +131,10 @@ class PrometheusMeter:
     def served_versions(self, versions: Sequence[str]) -> None:
         """Report the model versions that are served from now on."""
         for version in self._versions.difference(versions):
-            self._model.labels(version).set(0)  # a worker's file cannot shrink, so the value is also set
-            self._model.remove(version)
+            if MULTIPROCESS_FOLDER in os.environ:
+                self._model.labels(version).set(0)  # a worker's file cannot shrink
+            else:
+                self._model.remove(version)
         self._versions = frozenset(versions)
         for version in versions:
             self._model.labels(version).set(1)

@@ -8,13 +8,20 @@ from service.core.ports import Store
 from service.store.errors import StoreRefusedError
 from service.store.redis.store import open_redis
 from service.store.redis.url import SCHEMES
+from service.store.sqlite.schema import check_folder
 from service.store.sqlite.store import open_sqlite
 
 
 def log_exists(url: str) -> bool:
-    """Return False if opening the store at `url` would create a file."""
+    """Return False if opening the store at `url` would create a file.
+
+    Raises `StoreRefusedError` if it could not.
+    """
     path = url.removeprefix("sqlite:///")
-    return path == url or Path(path).exists()
+    if path == url or Path(path).exists():
+        return True
+    check_folder(Path(path))
+    return False
 
 
 async def open_store(url: str, events_kept: int, min_replicas: int = 0, days_kept: int | None = None) -> Store:

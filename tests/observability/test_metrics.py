@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -68,6 +69,15 @@ def test_gauges_of_dead_workers_are_dropped(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     PrometheusMeter()
     assert (dead.exists(), alive.exists()) == (False, True)
+
+
+def test_reload_of_several_workers_does_not_warn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    meter = PrometheusMeter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for version in ("v1", "v2", "v1"):
+            meter.served_versions((version,))
 
 
 def test_reload_replaces_model_version(harness: AppHarness) -> None:

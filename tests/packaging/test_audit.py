@@ -1,4 +1,4 @@
-"""The audit fails for known vulnerabilities only."""
+"""The audit fails for vulnerabilities, and if nothing was audited."""
 
 from __future__ import annotations
 
@@ -20,7 +20,12 @@ def test_known_vulnerability_fails_and_is_named(capsys: pytest.CaptureFixture[st
     assert "1 of 2 pins vulnerable, 1 unknown" in captured.out
 
 
-def test_unreachable_database_passes_with_notice(capsys: pytest.CaptureFixture[str]) -> None:
-    assert AUDIT["report"]([SKIPPED]) == 0
-    assert "NOT AUDITED" in capsys.readouterr().out
+@pytest.mark.parametrize(("offline", "code"), [("", 1), ("0", 1), ("1", 0)])
+def test_database_without_the_packages_fails_unless_offline(
+    offline: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AUDIT_OFFLINE", offline)
+    assert AUDIT["report"]([SKIPPED]) == code
+    assert "NOT AUDITED" in capsys.readouterr().err
+    assert AUDIT["not_audited"]("a reason") == code
     assert AUDIT["report"]([CLEAN]) == 0

@@ -77,11 +77,7 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     Raises:
         StoreRefusedError: The file cannot be used, belongs to another program, or has another format.
     """
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise StoreRefusedError(f"the folder {folder} does not exist; create it or correct the state URL.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreRefusedError(f"the folder {folder} is not writable; change its permissions or the state URL.")
+    check_folder(path)
     opened: list[sqlite3.Connection] = []
     try:
         _create_private(path)
@@ -97,6 +93,15 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
             ) from error
         raise
     return opened[0], opened[1]
+
+
+def check_folder(path: Path) -> None:
+    """Raise `StoreRefusedError` unless the file's folder can hold it."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise StoreRefusedError(f"the folder {folder} does not exist; create it or correct the state URL.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreRefusedError(f"the folder {folder} is not writable; change its permissions or the state URL.")
 
 
 def _create_private(path: Path) -> None:
