@@ -115,7 +115,8 @@ class Settings(BaseSettings):
         ge=1,
         le=1_000_000,
         title="a whole number from 1 to 1000000",
-        description="Rate limit of each API key, in each worker. Requests beyond it are answered 429.",
+        description="Rate limit of each API key, in each worker: work beyond it is answered 429. An event of a batch "
+        "counts as a request, and long answers and histories as several.",
         json_schema_extra={"unit": "requests/s"},
     )
     cors_origins: OriginList = Field(

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import Response
 from pydantic_core import to_json
 
+from service.api import costs
 from service.api.caller import Caller
 from service.api.schemas.requests import EventIn, RecordQuery, TopKQuery
 from service.api.schemas.responses import EventOut
@@ -35,6 +36,7 @@ async def answer_event(recommender: Recommender, event: EventIn, query: RecordQu
     The route and the fast path share this function and the next.
     """
     caller.check_user(event.user_id)
+    caller.charge(costs.of_items(query.k or 0))
     top_k = None if query.k is None else TopK(query.k, query.exclude_seen)
     new = NewEvent.create(event.item_id, event.timestamp, event.event_id, time.time())
     recorded = await recommender.record(event.user_id, new, top_k)
@@ -45,8 +47,9 @@ async def answer_event(recommender: Recommender, event: EventIn, query: RecordQu
     return encoded(out)
 
 
-async def answer_recommendations(recommender: Recommender, user_id: str, query: TopKQuery) -> bytes:
+async def answer_recommendations(recommender: Recommender, user_id: str, query: TopKQuery, caller: Caller) -> bytes:
     """Return the response body of `GET /v1/users/{user_id}/recommendations`."""
+    caller.charge(costs.of_items(query.k))
     answer = await recommender.recommend(user_id, TopK(query.k, query.exclude_seen))
     return encoded(recommendations_out(user_id, answer))
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.api.caller import Caller, caller_of
 from service.core.errors import NotReady
 from service.core.ports import Models, Store
 from service.core.recommending.recommender import Recommender
@@ -35,5 +36,10 @@ async def _recommender(request: Request) -> Recommender:
     return (await _services(request)).recommender
 
 
+async def _caller(request: Request) -> Caller:
+    return caller_of(request.scope)
+
+
+CallerDep = Annotated[Caller, Depends(_caller)]
 ServicesDep = Annotated[Services, Depends(_services)]
 RecommenderDep = Annotated[Recommender, Depends(_recommender)]

@@ -35,7 +35,7 @@ def test_event_with_k_has_recommendations_that_a_read_repeats(harness: AppHarnes
     body = json.loads(harness.run(answer_event(harness.recommender, EVENT, query, Caller())))
     assert [item["item_id"] for item in body["recommendations"]["items"]] == ["10", "11"]
     top_k = TopKQuery(k=2, exclude_seen=False)
-    read = json.loads(harness.run(answer_recommendations(harness.recommender, "u", top_k)))
+    read = json.loads(harness.run(answer_recommendations(harness.recommender, "u", top_k, Caller())))
     assert read == body["recommendations"]
 
 

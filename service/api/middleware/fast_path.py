@@ -74,7 +74,7 @@ class FastPath:
                 user_id = _parse_user_id(path[len(_USERS) : -len(_RECOMMENDATIONS)])
                 top_k = _parse_query(TopKQuery, scope["query_string"])
                 if user_id is not None and top_k is not None:
-                    work = answer_recommendations(services.recommender, user_id, top_k)
+                    work = answer_recommendations(services.recommender, user_id, top_k, caller_of(scope))
                     await self._respond(_RECOMMEND, work, scope, receive, send)
                     return
         await self._app(scope, receive, send)

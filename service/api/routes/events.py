@@ -6,11 +6,11 @@ import asyncio
 import time
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
+from service.api import costs
 from service.api.answers import Json, answer_event, encoded, json_response, recorded_out
-from service.api.caller import caller_of
-from service.api.dependencies import RecommenderDep
+from service.api.dependencies import CallerDep, RecommenderDep
 from service.api.errors import error_body
 from service.api.schemas.requests import EventBatchIn, EventIn, NoQuery, RecordQuery, event_or_error
 from service.api.schemas.responses import BatchOut, RecordedOut
@@ -31,24 +31,25 @@ _SLICE = 50  # events of a batch that are validated before other requests get a 
     summary="Record an event",
 )
 async def record_event(
-    event: EventIn, query: Annotated[RecordQuery, Query()], recommender: RecommenderDep, request: Request
+    event: EventIn, query: Annotated[RecordQuery, Query()], recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Append one event to the user's log.
 
     With `k` the response also holds recommendations that reflect the event.
     """
-    return json_response(await answer_event(recommender, event, query, caller_of(request.scope)))
+    return json_response(await answer_event(recommender, event, query, caller))
 
 
 @router.post("/batch", openapi_extra=needs(KeyScope.APPEND), response_model=BatchOut, summary="Record many events")
 async def record_events(
-    batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
+    batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Append up to 1,000 events, each user's in the order given.
 
     The status is 200 if the batch itself is valid. Each result says whether its event was recorded; a refused event
     does not stop the others.
     """
+    caller.charge(costs.of_batch(len(batch.events)))
     now = time.time()
     events: list[EventIn | InvalidRequest] = []
     for start in range(0, len(batch.events), _SLICE):

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from service.api import costs
 from service.api.answers import encoded, items_out, json_response
-from service.api.dependencies import RecommenderDep
+from service.api.dependencies import CallerDep, RecommenderDep
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import SimilarQuery
 from service.api.schemas.responses import SimilarOut
@@ -20,11 +21,14 @@ router = APIRouter(prefix="/v1/items", tags=["items"])
 @router.get(
     "/{item_id}/similar", openapi_extra=needs(KeyScope.READ), response_model=SimilarOut, summary="Find similar items"
 )
-async def similar(item_id: PathId, query: Annotated[SimilarQuery, Query()], recommender: RecommenderDep) -> Response:
+async def similar(
+    item_id: PathId, query: Annotated[SimilarQuery, Query()], recommender: RecommenderDep, caller: CallerDep
+) -> Response:
     """Return the `k` items nearest to this item.
 
     Nearness is cosine similarity of the item embeddings. The item itself is left out.
     """
+    caller.charge(costs.of_items(query.k))
     model_version, items = await recommender.similar(item_id, query.k)
     out = {"item_id": item_id, "model_version": model_version, "items": items_out(items)}
     return json_response(encoded(out))

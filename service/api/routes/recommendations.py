@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from service.api import costs
 from service.api.answers import anonymous_out, answer_recommendations, encoded, json_response, recommendations_out
-from service.api.dependencies import RecommenderDep
+from service.api.dependencies import CallerDep, RecommenderDep
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, TopKQuery
 from service.api.schemas.responses import ItemsOut, RecommendationsOut
@@ -24,12 +25,14 @@ router = APIRouter(prefix="/v1", tags=["recommendations"])
     response_model=RecommendationsOut,
     summary="Recommend items to a user",
 )
-async def recommend(user_id: PathId, query: Annotated[TopKQuery, Query()], recommender: RecommenderDep) -> Response:
+async def recommend(
+    user_id: PathId, query: Annotated[TopKQuery, Query()], recommender: RecommenderDep, caller: CallerDep
+) -> Response:
     """Return the `k` best items for a user.
 
     A user without events gets the model's answer to an empty history.
     """
-    return json_response(await answer_recommendations(recommender, user_id, query))
+    return json_response(await answer_recommendations(recommender, user_id, query, caller))
 
 
 @router.post(
@@ -39,12 +42,17 @@ async def recommend(user_id: PathId, query: Annotated[TopKQuery, Query()], recom
     summary="Rank items for a user",
 )
 async def rank(
-    user_id: PathId, body: CandidatesIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
+    user_id: PathId,
+    body: CandidatesIn,
+    query: Annotated[NoQuery, Query()],
+    recommender: RecommenderDep,
+    caller: CallerDep,
 ) -> Response:
     """Return the candidates, best first.
 
     Items that the model does not know come last, with score null.
     """
+    caller.charge(costs.of_candidates(len(body.candidates)))
     answer = await recommender.recommend(user_id, RankCandidates(tuple(body.candidates)))
     return json_response(encoded(recommendations_out(user_id, answer)))
 
@@ -56,11 +64,12 @@ async def rank(
     summary="Recommend items for a history",
 )
 async def recommend_for_history(
-    body: HistoryIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
+    body: HistoryIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Return the `k` best items for the history in the body.
 
     Nothing is stored.
     """
+    caller.charge(costs.of_history(len(body.history)) + costs.of_items(body.k))
     answer = await recommender.recommend_for_history(body.history, TopK(body.k, body.exclude_seen))
     return json_response(encoded(anonymous_out(answer)))

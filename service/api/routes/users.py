@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from service.api import costs
 from service.api.answers import event_out
-from service.api.dependencies import RecommenderDep, ServicesDep
+from service.api.dependencies import CallerDep, RecommenderDep, ServicesDep
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import MergeIn, NoQuery, PageQuery
 from service.api.schemas.responses import AuditOut, EventDeletedOut, EventsOut, MergedOut, UserDeletedOut, UserOut
@@ -53,9 +54,12 @@ async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommen
 @router.get(
     "/{user_id}/audit", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="Audit a user's snapshot"
 )
-async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep) -> AuditOut:
+async def audit(
+    user_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep, caller: CallerDep
+) -> AuditOut:
     """Replay the kept events and compare with the stored snapshot."""
     found = await recommender.audit(user_id)
+    caller.charge(costs.of_history(found.kept))
     return AuditOut(
         user_id=user_id,
         model_version=found.model_version,
@@ -74,7 +78,11 @@ async def audit(user_id: PathId, query: Annotated[NoQuery, Query()], recommender
     summary="Merge another user into this one",
 )
 async def merge_user(
-    user_id: PathId, merge: MergeIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep
+    user_id: PathId,
+    merge: MergeIn,
+    query: Annotated[NoQuery, Query()],
+    recommender: RecommenderDep,
+    caller: CallerDep,
 ) -> MergedOut:
     """Move another user's events into this user's log.
 
@@ -83,6 +91,7 @@ async def merge_user(
     be repeated: until then the other user's events may be in neither log.
     """
     merged = await recommender.merge_user(user_id, merge.from_user_id)
+    caller.charge(costs.of_merge(merged.moved))
     return MergedOut(
         user_id=user_id,
         from_user_id=merge.from_user_id,

@@ -6,12 +6,13 @@ import asyncio
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from service.core.caller import current_caller
 from service.core.errors import DeadlineExceeded, Overloaded
+from service.core.recommending.fair_queue import FairQueue
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ class BatchMeter(Protocol):
         ...
 
 
+def _overloaded() -> Overloaded:
+    return Overloaded("the service is at its limit; try again shortly")
+
+
 class _Queued(NamedTuple, Generic[Request, Result]):
     request: Request
     future: asyncio.Future[Result]
@@ -50,11 +55,15 @@ class MicroBatcher(Generic[Request, Result]):
     runs at once, alone. Low-priority requests have a queue of their own, and a batch takes them only while the
     normal queue is empty.
 
+    Callers (API keys) alternate. If the queue is full, the caller with the most queued requests loses its newest one,
+    so a heavy caller never makes the requests of a light one fail.
+
     Args:
-        run_batch: Gets at most `max_batch` requests in order of arrival, and returns one result each, in that order.
-            An exception among the results fails its own request; an exception raised fails the whole batch.
+        run_batch: Gets at most `max_batch` requests, each caller's in order of arrival, and returns one result each,
+            in the order given. An exception among the results fails its own request; an exception raised fails the
+            whole batch.
         max_batch: Requests in one batch.
-        max_queue: Queued requests; beyond them `submit` raises `Overloaded` at once.
+        max_queue: Queued requests; beyond them a request raises `Overloaded`.
         meter: Metrics of this batcher.
         clock: Seconds; the clock of all deadlines.
     """
@@ -73,8 +82,8 @@ class MicroBatcher(Generic[Request, Result]):
         self._max_queue = max_queue
         self._meter = meter
         self._clock = clock
-        self._queue: deque[_Queued[Request, Result]] = deque()
-        self._low_priority_queue: deque[_Queued[Request, Result]] = deque()
+        self._queue: FairQueue[_Queued[Request, Result]] = FairQueue()
+        self._low_priority_queue: FairQueue[_Queued[Request, Result]] = FairQueue()
         self._worker: asyncio.Task[None] | None = None
 
     async def submit(self, request: Request, deadline: float = math.inf, *, low_priority: bool = False) -> Result:
@@ -87,11 +96,16 @@ class MicroBatcher(Generic[Request, Result]):
         queue, limit = self._queue, self._max_queue
         if low_priority:
             queue, limit = self._low_priority_queue, limit // LOW_PRIORITY_QUEUE_DIVISOR
+        caller = current_caller.get()
         if len(queue) >= limit:
             self._meter.request_rejected()
-            raise Overloaded("the service is at its limit; try again shortly")
+            crowded_out = queue.make_room(caller)
+            if crowded_out is None:
+                raise _overloaded()
+            if not crowded_out.future.done():
+                crowded_out.future.set_exception(_overloaded())
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        queue.append(_Queued(request, future, deadline))
+        queue.append(caller, _Queued(request, future, deadline))
         if self._worker is None or self._worker.done():
             # An empty context: a batch serves many requests, so its logs must not carry the first one's request id.
             self._worker = asyncio.create_task(self._work(), context=Context())

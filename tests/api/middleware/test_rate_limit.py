@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from service.api.middleware.rate_limit import MAX_BUCKETS, TokenBuckets
 from tests.api.app_harness import AppHarness
@@ -65,4 +68,28 @@ def test_open_path_is_never_limited(tmp_path: Path) -> None:
     harness = AppHarness(tmp_path, rate_limit=1).start()
     assert {harness.get("/healthz").status_code for _ in range(10)} == {200}
     assert 429 in {harness.get("/v1/model").status_code for _ in range(10)}
+    harness.close()
+
+
+@pytest.mark.parametrize("fast_path", [True, False])
+@pytest.mark.parametrize(
+    ("method", "path", "body", "cost"),
+    [
+        ("POST", "/v1/events/batch", {"events": [{"user_id": "u", "item_id": "10"}] * 100}, 100),
+        ("POST", "/v1/events?k=10000", {"user_id": "u", "item_id": "10"}, 26),
+        ("GET", "/v1/users/u/recommendations?k=10000", None, 26),
+        ("POST", "/v1/recommendations", {"history": ["10"] * 960, "k": 4000}, 27),
+        ("POST", "/v1/users/u/rank", {"candidates": ["10"] * 1000}, 11),
+        ("POST", "/v1/events?k=10", {"user_id": "u", "item_id": "10"}, 1),
+        ("GET", "/v1/users/u/recommendations", None, 1),
+    ],
+)
+def test_request_is_charged_for_its_work(
+    tmp_path: Path, fast_path: bool, method: str, path: str, body: Any, cost: int
+) -> None:
+    harness = AppHarness(tmp_path, keys=(FIRST,), rate_limit=1, fast_path=fast_path).start()
+    assert harness.call(method, path, json=body, headers={"x-api-key": FIRST}).status_code == 200
+    refused = harness.get("/v1/model", headers={"x-api-key": FIRST})
+    assert refused.status_code == 429
+    assert cost - 1 <= int(refused.headers["retry-after"]) <= cost
     harness.close()

@@ -1,0 +1,34 @@
+"""Work of requests beyond an ordinary one, in ordinary requests.
+
+An ordinary request, one event with its top 10, takes some 0.2 ms of CPU. Measured against it: a history of 1,000
+items with 10,000 answers takes 8.5 ms (some 42 such requests), and a merge of 1,000 events 19 ms of the store.
+"""
+
+from __future__ import annotations
+
+_ITEMS, _REPLAYED, _CANDIDATES, _MERGED = 400, 60, 100, 10
+
+
+def of_batch(events: int) -> int:
+    """Return the cost of a batch: each event counts as a request."""
+    return events - 1
+
+
+def of_items(k: int) -> int:
+    """Return the cost of a long answer."""
+    return k // _ITEMS
+
+
+def of_history(events: int) -> int:
+    """Return the cost of replaying a history."""
+    return events // _REPLAYED
+
+
+def of_candidates(count: int) -> int:
+    """Return the cost of ranking candidates."""
+    return count // _CANDIDATES
+
+
+def of_merge(moved_events: int) -> int:
+    """Return the cost of merging two logs."""
+    return moved_events // _MERGED
