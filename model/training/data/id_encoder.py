@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class _Codes(dict[str, int]):
-    """Codes by id; looking up a new id gives it the next code."""
+    """Codes by id; a new id gets the next code."""
 
     def __missing__(self, id_: str) -> int:
         code = self[id_] = len(self)
