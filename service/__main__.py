@@ -37,6 +37,7 @@ SHUTDOWN_TIMEOUT_SECONDS = 20
 # Longer than the 60 s for which common balancers and pools keep an idle connection. If the server closes a connection
 # first, the client's next request on it fails (decision 0077).
 KEEP_ALIVE_SECONDS = 75
+_ALL_ADDRESSES = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 
 def main() -> int:
@@ -56,6 +57,7 @@ def main() -> int:
             if arguments.precompile:
                 asyncio.run(_precompile(settings))
                 return 0
+            check_openness(settings)
             _check_key_file(settings)
             check_port(settings.host, settings.port)
             with shared_metrics_folder(settings.workers):
@@ -67,6 +69,16 @@ def main() -> int:
     except KeyboardInterrupt:
         return 0
     return 0
+
+
+def check_openness(settings: Settings) -> None:
+    """Raise `StartupError` if anybody on the network could call without a key."""
+    has_keys = KeyRing(settings.api_keys, settings.api_keys_file).configured
+    if settings.host in _ALL_ADDRESSES and not (has_keys or settings.open_to_network):
+        raise StartupError(
+            f"RECBLR_HOST={settings.host} opens the server to the network without keys: set RECBLR_API_KEYS (see "
+            "recblr-serve --new-key), or RECBLR_OPEN_TO_NETWORK=true if every machine there may read and delete."
+        )
 
 
 def check_port(host: str, port: int) -> None:

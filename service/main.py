@@ -97,6 +97,7 @@ def create_app(settings: Settings) -> FastAPI:
         tokens=UserTokens([key.get_secret_value().encode() for key in settings.user_token_keys]),
         rate_limit=settings.requests_per_second,
         origins=settings.cors_origins,
+        hosts=(settings.host, *settings.allowed_hosts),
         access_log=AccessLog(sys.stderr.write) if settings.access_log and settings.log_level in INFO_LEVELS else None,
     )
 

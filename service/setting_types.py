@@ -93,5 +93,10 @@ StateUrl = Annotated[SecretStr, AfterValidator(_check_scheme)]
 SigningKey = Annotated[SecretStr, AfterValidator(_check_signing_key)]
 StreamUrl = Annotated[StreamAddress | None, NoDecode, BeforeValidator(_parse_stream)]
 ApiKeyList = Annotated[tuple[ApiKey, ...], NoDecode, BeforeValidator(_parse_keys)]
+HostList = Annotated[
+    tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,253}$")], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
 TokenKeyList = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_parse_token_keys)]
 OriginList = Annotated[tuple[_Origin, ...], NoDecode, BeforeValidator(_split)]

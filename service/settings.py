@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import Literal
@@ -12,10 +11,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.api_keys import MIN_KEY_LENGTH, SCOPE_NAMES, RetiredScopeError
 from service.kubernetes import drop_injected
-from service.setting_types import ApiKeyList, OriginList, SigningKey, StateUrl, StreamUrl, TokenKeyList
+from service.setting_types import ApiKeyList, HostList, OriginList, SigningKey, StateUrl, StreamUrl, TokenKeyList
+from service.unknown_settings import unknown_variable
 
 PREFIX = "RECBLR_"
-_MIN_SIMILARITY = 0.75  # difflib's ratio from which a wrong name is taken for a misspelled setting
 
 
 class SettingsError(Exception):
@@ -124,6 +123,17 @@ class Settings(BaseSettings):
         title="a comma-separated list of origins, each like https://shop.example or http://localhost:3000",
         description="Origins whose web pages may call from a browser, comma-separated, such as https://shop.example.",
     )
+    allowed_hosts: HostList = Field(
+        default=(),
+        title="a comma-separated list of host names without ports, such as recommender.internal",
+        description="Names under which a server without keys is called, besides localhost and addresses. Requests "
+        "with another Host header are answered 403.",
+    )
+    open_to_network: bool = Field(
+        default=False,
+        title="true or false",
+        description="Allow RECBLR_HOST to be all addresses of the machine (0.0.0.0 or ::) without RECBLR_API_KEYS.",
+    )
     device: Literal["cpu", "cuda"] = Field(
         default="cpu",
         title="cpu or cuda",
@@ -207,7 +217,9 @@ def load_settings() -> Settings:
         SettingsError: A variable is wrong or unknown; the first one is named.
     """
     drop_injected(os.environ)
-    _refuse_unknown_variables()
+    problem = unknown_variable(os.environ, PREFIX, {variable_of(name) for name in Settings.model_fields})
+    if problem is not None:
+        raise SettingsError(problem)
     try:
         return Settings()
     except ValidationError as error:
@@ -234,17 +246,3 @@ def default_of(name: str) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     return "none" if default in ((), None) else str(default)
-
-
-def _refuse_unknown_variables() -> None:
-    known = {variable_of(name) for name in Settings.model_fields}
-    for name in os.environ:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            # Compared without the prefix, which would make any two names similar.
-            typed, names = name.upper().removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known]
-            similar = difflib.get_close_matches(typed, names, n=1, cutoff=_MIN_SIMILARITY)
-            if similar:
-                advice = f"did you mean {PREFIX}{similar[0]}?"
-            else:
-                advice = f"the settings are {', '.join(sorted(known))}."
-            raise SettingsError(f"{name} is not a setting of this service; unset it or correct its name: {advice}")

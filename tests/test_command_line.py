@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.__main__ import check_port
+from service.__main__ import check_openness, check_port
 from service.api_keys import KeyScope, parse_key
 from service.preflight import StartupError
 from service.settings import Settings
@@ -101,3 +101,18 @@ def test_free_port_is_accepted() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     check_port("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_all_addresses_without_keys_are_refused(host: str) -> None:
+    result = serve(RECBLR_HOST=host)
+    assert result.returncode == 2
+    assert "RECBLR_API_KEYS" in result.stderr
+    assert "RECBLR_OPEN_TO_NETWORK=true" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_all_addresses_are_accepted_with_keys_or_by_name() -> None:
+    check_openness(Settings(host="127.0.0.1"))
+    check_openness(Settings(host="0.0.0.0", open_to_network=True))
+    check_openness(Settings(host="0.0.0.0", api_keys=(parse_key("a-key-of-enough-length"),)))

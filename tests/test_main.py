@@ -72,7 +72,7 @@ def test_endless_request_head_is_refused_and_large_one_is_read(tmp_path: Path) -
 
 def test_idle_connection_stays_usable(tmp_path: Path) -> None:
     """A client that reuses a connection after some seconds gets an answer."""
-    ask = b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n"
+    ask = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
     with (
         serving(tmp_path) as (client, _),
         socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as connection,

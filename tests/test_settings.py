@@ -45,6 +45,8 @@ def test_every_kind_of_setting_is_read_from_environment(monkeypatch: pytest.Monk
         "ACCURACY_SAMPLE": "0.25",
         "BUNDLE_KEY": "bundle-key-" * 4,
         "REQUESTS_PER_SECOND": "50",
+        "ALLOWED_HOSTS": "recommender, shop.internal",
+        "OPEN_TO_NETWORK": "true",
         "CORS_ORIGINS": "https://shop.example, http://localhost:3000,http://[::1]:8080",
     }.items():
         monkeypatch.setenv(f"RECBLR_{name}", value)
@@ -53,6 +55,8 @@ def test_every_kind_of_setting_is_read_from_environment(monkeypatch: pytest.Monk
     assert settings.bundle == Path("/models")
     assert settings.requests_per_second == 50
     assert settings.min_recall == 0.95
+    assert settings.allowed_hosts == ("recommender", "shop.internal")
+    assert settings.open_to_network
     assert settings.accuracy_sample == 0.25
     assert settings.cors_origins == ("https://shop.example", "http://localhost:3000", "http://[::1]:8080")
     for secret in ("pass", "first-key", "second-key", "bundle-key"):

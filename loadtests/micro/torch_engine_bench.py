@@ -89,6 +89,9 @@ def measure_replay(bundle: Bundle, device: str, users: int, events: int) -> Figu
         for name, top_k in (("replay", None), ("replay + top-10", TopK(10, exclude_seen=True))):
             requests = [EngineRequest(state, history(1), top_k) for state in states[:batch]]
             figures[f"{name}, batch of {batch}: us/batch"] = wall_seconds(partial(engine.run, requests)) * 1e6
+            if top_k:
+                call = partial(read_items, engine, requests)
+                figures[f"{name}, all items read, batch of {batch}: us/batch"] = wall_seconds(call) * 1e6
         figures[f"the network's step alone, not captured, batch of {batch}: us/batch"] = eager_step_us(engine, batch)
     requests = [EngineRequest(None, history(events), None) for _ in range(users)]
     started = time.perf_counter()
@@ -101,6 +104,13 @@ def measure_replay(bundle: Bundle, device: str, users: int, events: int) -> Figu
         runs.append(time.perf_counter() - started)
     figures[f"replay of {users} users x {events} events: events/s"] = users * events / statistics.median(runs)
     return figures
+
+
+def read_items(engine: CudaEngine, requests: list[EngineRequest]) -> None:
+    """Run requests and read every item of their answers."""
+    for result in engine.run(requests):
+        if isinstance(result, EngineResult):
+            tuple(result.items)
 
 
 def eager_step_us(engine: CudaEngine, users: int) -> float:
@@ -134,7 +144,11 @@ def measure_search(items: int, device: str) -> Figures:
         for seen in SEEN_ITEMS:
             queries = top_10_queries(vectors[:batch], seen, items)
             seconds = wall_seconds(partial(search.top_k, queries))
-            figures[f"{items} items, {seen} seen, batch of {batch}: us/query"] = seconds / batch * 1e6
+            plain = wall_seconds(partial(search.top_k_in_pytorch, queries))
+            name = f"{items} items, {seen} seen, batch of {batch}"
+            figures[f"{name}: us/query"] = seconds / batch * 1e6
+            figures[f"{name}, in PyTorch: us/query"] = plain / batch * 1e6
+            figures[f"{name}: times faster than in PyTorch"] = plain / seconds
     queries = top_10_queries(vectors[:8], 1000, items)
     found, expected = search.top_k(queries), exact_top_k(table.cpu().numpy(), queries)
     same = [len(set(a) & set(b)) / 10 for a, b in zip(found.rows.tolist(), expected.rows.tolist(), strict=True)]

@@ -3,6 +3,7 @@
 A request passes, from outside to inside:
 
     Telemetry      request id, metrics, log line, response to unexpected exceptions
+    HostCheck      only without keys: refuses names that are not this server's
     HeadAsGet      HEAD is GET without the body
     CORS           only if origins are configured: which web pages of other sites may call
     ApiKeys        API keys and scopes, requests per second
@@ -34,6 +35,7 @@ from service.api.handlers import ErrorHandlers
 from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
+from service.api.middleware.host_check import HostCheck
 from service.api.middleware.request_line import HeadAsGet, SingleParameters
 from service.api.middleware.telemetry import Telemetry
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
@@ -135,6 +137,7 @@ def build_api(
     tokens: UserTokens,
     rate_limit: int | None = None,
     origins: Sequence[str] = (),
+    hosts: Sequence[str] = (),
     access_log: AccessLog | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Api:
@@ -148,6 +151,7 @@ def build_api(
         tokens: Verifies the user tokens of browsers.
         rate_limit: Requests per second for each key; None: no limit.
         origins: Origins whose web pages may call from a browser.
+        hosts: Names of this server; checked without keys.
         access_log: Gets a line for each request; None: no access log.
         clock: Monotonic seconds, for the throttling of repeated log messages.
     """
@@ -157,6 +161,7 @@ def build_api(
     app = _framework_app(partial(_lifespan, open_services, access_log))
     app.outer_middleware = [
         Middleware(Telemetry, metrics=meter.http, access_log=access_log),
+        *([] if keys.configured else [Middleware(HostCheck, hosts=hosts)]),
         Middleware(HeadAsGet),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
         Middleware(ApiKeys, keys=keys, tokens=tokens, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),

@@ -1,4 +1,4 @@
-"""User tokens: short-lived credentials of one user, for browsers (decision 0092).
+"""User tokens: short-lived credentials of one user, for browsers (decision 0091).
 
 A token is a JSON Web Token (RFC 7519) signed with HMAC-SHA256 (`HS256`), with the claims
 

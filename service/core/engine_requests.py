@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -83,5 +84,5 @@ class EngineResult(NamedTuple):
 
     state: bytes
     cold: bool
-    items: tuple[ScoredItem, ...]
+    items: Sequence[ScoredItem]
     ranks: tuple[TargetRank, ...] = ()

@@ -66,6 +66,7 @@ class AppHarness:
             tokens=UserTokens([key.encode() for key in token_keys]),
             rate_limit=rate_limit,
             origins=origins,
+            hosts=("test",),
             access_log=access_log,
             clock=clock,
         )

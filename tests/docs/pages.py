@@ -24,6 +24,7 @@ _FENCE = re.compile(
 )
 _BACKGROUND = re.compile(r"run in the background until (\S+) answers")
 _NOT_RUN = re.compile(r"not run: .+")
+PAGE_STATE_URL = "sqlite:///shop.db"  # of your-own-data.md
 _SPLIT = "-- end of a block --"
 _START_SECONDS = 300
 _PROLOGUE = "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"
@@ -55,7 +56,9 @@ def blocks_of(page: Path) -> list[Block]:
     ]
 
 
-def run_page(page: Path, folder: Path, port: int, environment: dict[str, str]) -> list[tuple[Block, str]]:
+def run_page(
+    page: Path, folder: Path, port: int, environment: dict[str, str], state_url: str | None = None
+) -> list[tuple[Block, str]]:
     """Run a page's commands in `folder`, all in one shell.
 
     The pages speak of port 8000; it may be taken, so `port` replaces it.
@@ -64,6 +67,8 @@ def run_page(page: Path, folder: Path, port: int, environment: dict[str, str]) -
     script = "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n" + "\n".join(
         map(_script_of, blocks)
     )
+    if state_url is not None:
+        script = script.replace(PAGE_STATE_URL, state_url)
     ran = subprocess.run(
         ["bash", "-c", script.replace("localhost:8000", f"localhost:{port}")],
         cwd=folder,

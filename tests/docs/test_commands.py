@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import PAGES, ROOT, Block, blocks_of, last_json, run_page, shape
-from tests.servers import free_port
+from tests.deployments import ClusterServers, SentinelServers
+from tests.docs.pages import PAGE_STATE_URL, PAGES, ROOT, Block, blocks_of, last_json, run_page, shape
+from tests.servers import RedisServer, free_port
 
 
 @pytest.fixture
@@ -55,3 +56,16 @@ def test_commands_work_and_answers_have_the_shape_shown(page: Path, checkout: Pa
             assert shape(last_json(printed[command.text])) == shape(json.loads(shown.text)), command.text
         else:
             assert '{"error"' not in printed[command.text], printed[command.text]
+
+
+@pytest.mark.parametrize("servers", [RedisServer, SentinelServers, ClusterServers])
+def test_own_data_page_works_on_every_redis(
+    servers: type[RedisServer | SentinelServers | ClusterServers], checkout: Path
+) -> None:
+    page = ROOT / "docs" / "your-own-data.md"
+    assert PAGE_STATE_URL in page.read_text()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")}
+    with servers() as deployment:
+        for _, printed in run_page(page, checkout, free_port(), environment, deployment.url):
+            assert '{"error"' not in printed, printed
+    assert not (checkout / "shop.db").exists()

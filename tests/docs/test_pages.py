@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from model.training.cli.job_guard import PUBLISHED, job_metrics
 from service.core.engine_requests import TargetRank
 from service.observability.metrics import PrometheusMeter
 from service.settings import PREFIX, Settings
@@ -50,6 +51,13 @@ def test_configuration_has_the_table_of_all_settings() -> None:
     assert table == settings_table(), "run `python -m service.settings_reference` and put its output there"
 
 
+def retrain_metrics() -> set[str]:
+    """Return the names of the metrics of `retrain`."""
+    figures = {"ndcg@10": 0.5}
+    found = job_metrics(PUBLISHED, {"compared_events": 1, "new": figures, "live": figures}, 0.0, 1.0)
+    return {f"recblr_retrain_{name.partition('{')[0]}" for name in found}
+
+
 def test_metrics_named_in_docs_exist() -> None:
     async def metrics_page() -> str:
         meter = PrometheusMeter()
@@ -58,6 +66,7 @@ def test_metrics_named_in_docs_exist() -> None:
         return meter.page().decode()
 
     exported = {family.name for family in text_string_to_metric_families(asyncio.run(metrics_page()))}
+    exported |= retrain_metrics()
     for page in PAGES:
         for name in re.findall(r"\brecblr_[a-z_0-9]+", page.read_text()):
             assert name.removesuffix("_total") in exported, f"{page.name}: {name}"

@@ -170,7 +170,7 @@ def test_every_service_of_compose_is_hardened(compose: dict[str, Any]) -> None:
 
 def test_trainer_of_compose_is_optional(compose: dict[str, Any]) -> None:
     profiles = {name: service.get("profiles", []) for name, service in compose["services"].items()}
-    assert profiles == {"server": [], "redis": [], "trainer": ["train"]}
+    assert profiles == {"server": [], "redis": [], "trainer": ["train"], "retrain": ["retrain"]}
 
 
 @pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)

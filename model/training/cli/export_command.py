@@ -14,7 +14,7 @@ def add(subparsers: shared.Subparsers) -> None:
     """Add the subcommand."""
     help_text = "bring a folder of Parquet files up to date with the service's event log"
     parser = shared.add_command(subparsers, "export", help_text, run)
-    parser.add_argument("state_url", help="the service's RECBLR_STATE_URL: sqlite:///path or redis://host:port/db")
+    parser.add_argument("state_url", help="the service's RECBLR_STATE_URL")
     parser.add_argument("out", type=Path, help="folder of the export; a second run adds only new events")
 
 

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import time
 from pathlib import Path
+from typing import Any
 
+from ingest.errors import DataError
 from model.training.cli import options as shared
+from model.training.cli.job_guard import (
+    DECLINED,
+    FAILED,
+    PUBLISHED,
+    exclusive_locks,
+    report_outcome,
+    time_limit,
+)
+from model.training.live_test.live_test import LiveTestJob, run_live_test
+from model.training.live_test.sequential_test import SequentialTest
 
 EXIT_DECLINED = 3
-_EPILOG = """exit codes: 0 published; 3 declined, the result has the reason; 2 an error. With 3 and 2 the folder of
-versions is unchanged. The last line of the output is the result as one JSON object."""
+_STATE_URL = "RECBLR_STATE_URL"
+_EPILOG = """exit codes: 0 published; 3 declined or withdrawn, the result has the reason; 2 an error. With 3 no new
+version is in the registry, and with 2 neither, unless the live test failed. The last line of the output is the result
+as one JSON object. One line of JSON on stderr has the outcome, for alerts. One retrain at a time uses a registry and
+a work folder."""
 
 
 def add(subparsers: shared.Subparsers) -> None:
@@ -22,7 +39,7 @@ def add(subparsers: shared.Subparsers) -> None:
     parser = shared.add_command(subparsers, "retrain", help_text, run)
     parser.epilog = _EPILOG
     add = parser.add_argument
-    add("--state-url", required=True, help="the service's RECBLR_STATE_URL: sqlite:///path or redis://host:port/db")
+    add("--state-url", help=f"the service's {_STATE_URL}; if absent, the environment variable of this name")
     add("--bundles", type=Path, required=True, help="model registry (RECBLR_BUNDLE); the newest is the live one")
     add("--work", type=Path, required=True, help="folder of the job, for the export and the runs")
     add("--margin", type=_not_negative, default=0.005, help="how much lower the new NDCG@10 may be, as a difference")
@@ -33,17 +50,50 @@ def add(subparsers: shared.Subparsers) -> None:
     add("--min-events", type=_at_least_one, default=1000, help="fewest events to train on")
     add("--min-compared", type=_at_least_one, default=100, help="fewest events to compare two models on")
     add("--max-compared", type=_at_least_one, default=200_000, help="most events to compare on, the newest ones")
+    add("--timeout-hours", type=_above_zero, help="give up after these hours; the next run resumes")
+    add("--metrics", type=Path, help="text file for Prometheus' node exporter, such as .../retrain.prom")
+    _add_live_test_options(parser)
     shared.add_device_option(parser)
     shared.add_model_options(parser)
 
 
+def _add_live_test_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("live test, with RECBLR_WATCH off and a key in RECBLR_API_KEY").add_argument
+    add("--ab-share", type=_fraction, help="let a published version answer this share of the users first")
+    add("--service-url", help="address of the service, for --ab-share")
+    add("--ab-hours", type=_above_zero, default=20.0, help="then promote the version if it was not worse")
+    add("--ab-alpha", type=_fraction, default=0.05, help="how often two equal models may be told apart")
+    add("--ab-poll-seconds", type=_above_zero, default=30.0, help="time between two looks at the service's counters")
+
+
 def run(options: argparse.Namespace) -> int:
-    """Run the job and print its result; return the exit code."""
+    """Run the job and print its result; return the exit code.
+
+    The outcome is reported also if the job fails.
+    """
+    started = time.time()
+    try:
+        result = _retrain(options)
+    except BaseException as error:
+        failure = {"reason": str(error) or type(error).__name__}
+        report_outcome(FAILED, failure, started, options.metrics)
+        raise
+    report_outcome(PUBLISHED if result["published"] else DECLINED, result, started, options.metrics)
+    print(json.dumps(result))
+    return 0 if result["published"] else EXIT_DECLINED
+
+
+def _retrain(options: argparse.Namespace) -> dict[str, Any]:
     from model.training.pipelines.retrain import RetrainJob, retrain
 
-    result = retrain(
-        RetrainJob(
-            state_url=options.state_url,
+    if (options.ab_share is None) != (options.service_url is None):
+        raise DataError("give --ab-share and --service-url together, or neither")
+    if not (state_url := options.state_url or os.environ.get(_STATE_URL)):
+        raise DataError(f"give --state-url, or set {_STATE_URL}")
+    options.work.mkdir(parents=True, exist_ok=True)
+    with exclusive_locks(options.work, *filter(Path.is_dir, [options.bundles])):
+        job = RetrainJob(
+            state_url=state_url,
             registry=options.bundles,
             work=options.work,
             margin=options.margin,
@@ -57,9 +107,25 @@ def run(options: argparse.Namespace) -> int:
             model=shared.model_settings_from(options),
             device=shared.device_from(options),
         )
+        with time_limit(options.timeout_hours):
+            result = retrain(job)
+        if not result["published"] or result["live_version"] is None or options.ab_share is None:
+            return result
+        tested = run_live_test(_live_test_job(options), result["version"])
+        if tested["outcome"] == "withdrawn":
+            result |= {"published": False, "reason": "withdrawn: its live accuracy was lower than the live model's"}
+        return result | {"live_test": tested}
+
+
+def _live_test_job(options: argparse.Namespace) -> LiveTestJob:
+    return LiveTestJob(
+        url=options.service_url,
+        registry=options.bundles,
+        share=options.ab_share,
+        hours=options.ab_hours,
+        test=SequentialTest(alpha=options.ab_alpha),
+        poll_seconds=options.ab_poll_seconds,
     )
-    print(json.dumps(result))
-    return 0 if result["published"] else EXIT_DECLINED
 
 
 def _fraction(text: str) -> float:
@@ -73,6 +139,13 @@ def _not_negative(text: str) -> float:
     value = float(text)
     if not 0.0 <= value < float("inf"):
         raise argparse.ArgumentTypeError("must be a number of at least 0")
+    return value
+
+
+def _above_zero(text: str) -> float:
+    value = _not_negative(text)
+    if value == 0.0:
+        raise argparse.ArgumentTypeError("must be a number above 0")
     return value
 
 

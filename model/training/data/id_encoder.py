@@ -9,6 +9,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 
+class _Codes(dict[str, int]):
+    """Codes by id; a new id gets the next code."""
+
+    def __missing__(self, id_: str) -> int:
+        code = self[id_] = len(self)
+        return code
+
+
 class IdEncoder:
     """Number ids from 0 in order of appearance.
 
@@ -16,7 +24,7 @@ class IdEncoder:
     """
 
     def __init__(self) -> None:
-        self._code_of: dict[str, int] = {}
+        self._code_of = _Codes()
         # Both arrays are indexed by code and longer than needed; an event number of 0 means that none is recorded.
         self._first_order: NDArray[Any] = np.zeros(0)
         self._first_event: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -27,8 +35,7 @@ class IdEncoder:
     def encode(self, ids: pa.Array) -> NDArray[np.int32]:
         """Return the code of each id; new ids get new codes."""
         encoded = encode_ids(ids)
-        code_of = self._code_of
-        codes = [code_of.setdefault(id_, len(code_of)) for id_ in encoded.dictionary.to_pylist()]
+        codes = list(map(self._code_of.__getitem__, encoded.dictionary.to_pylist()))
         result: NDArray[np.int32] = np.array(codes, np.int32)[encoded.indices.to_numpy()]
         return result
 

@@ -39,7 +39,7 @@ from model.training.pipelines.candidate import (
     write_run_bundle,
 )
 from model.training.pipelines.refit import refit
-from model.training.publishing.registry import newest_bundle, prune, publish, trained_until
+from model.training.publishing.registry import newest_bundle, prune, publish, trained_until, was_withdrawn
 from model.training.reports.run_report import write_report
 from model.training.trainer.trainer import TrainingResult
 from model.training.trainer.training_run import TrainingRun
@@ -92,6 +92,8 @@ def retrain(job: RetrainJob) -> dict[str, Any]:
     if not comparison.accepts(job.margin):
         return result
     accepted = candidate.refit_on_all_events(timeline) if job.refit else bundle_folder(run)
+    if was_withdrawn(job.registry, version := read_manifest(accepted).version):
+        return result | {"reason": f"declined: {version} has the weights of a version that was withdrawn"}
     bundle = publish(job.registry, accepted)
     removed = prune(job.registry, job.keep, protected=(bundle.version, result["live_version"]))
     published = {"version": bundle.version, "bundle": str(job.registry / bundle.version), "removed": removed}

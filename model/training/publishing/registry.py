@@ -19,6 +19,8 @@ from model.bundle.bundle import MANIFEST, Bundle, find_bundles, load_bundle, rea
 from model.bundle.signature import signing_key
 from model.training.publishing.item_titles import with_titles_of
 
+_WITHDRAWN = ".withdrawn-"  # bundles with a dot in front are not versions
+
 
 def newest_bundle(registry: Path) -> Path | None:
     """Return the folder of the newest bundle, None if there is none.
@@ -62,8 +64,13 @@ def publish(registry: Path, candidate: Path) -> Bundle:
     """Copy a bundle into the registry as its newest version.
 
     A version that is already there stays as it is. Items without a title get that of the newest bundle until then.
+
+    Raises:
+        DataError: a version with the same weights was withdrawn.
     """
     newest, bundle = newest_bundle(registry), load_bundle(candidate, signing_key())
+    if was_withdrawn(registry, bundle.version):
+        raise DataError(f"{bundle.version} has the weights of a version that was withdrawn; it is not published")
     folder = registry / bundle.version
     if not (folder / MANIFEST).exists():
         bundle = _created_after(newest, bundle)
@@ -71,6 +78,24 @@ def publish(registry: Path, candidate: Path) -> Bundle:
             bundle = with_titles_of(bundle, load_bundle(newest, signing_key()))
         write_bundle(folder, bundle, signing_key())
     return bundle
+
+
+def withdraw(registry: Path, version: str) -> None:
+    """Hide a version for ever.
+
+    No service loads it, and `publish` refuses its weights. Its folder stays, with another name.
+    """
+    folder = find_bundles(registry)[version]
+    folder.rename(folder.with_name(f"{_WITHDRAWN}{version}"))
+
+
+def was_withdrawn(registry: Path, version: str) -> bool:
+    """Return whether a version with the same weights was withdrawn.
+
+    A version ends with the digest of its weights.
+    """
+    digest = version.rpartition("-")[2]
+    return any(path.name.rpartition("-")[2] == digest for path in registry.glob(f"{_WITHDRAWN}*"))
 
 
 def prune(registry: Path, keep: int, protected: Iterable[str | None]) -> list[str]:

@@ -101,7 +101,7 @@ def _replay(message: Message, receive: Receive) -> Receive:
 
 
 def _declared(scope: Scope) -> tuple[int | None, list[bytes]]:
-    """Return the declared length (None: chunked, 0: no body) and the content codings."""
+    """Return the declared length, None if chunked, and the content codings."""
     length: int | None = 0
     codings = []
     for name, value in scope["headers"]:

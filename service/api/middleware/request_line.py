@@ -13,7 +13,7 @@ from service.core.errors import InvalidRequest
 
 
 class HeadAsGet:
-    """Middleware that answers HEAD like GET, without the body (RFC 9110, section 9.3.2)."""
+    """Middleware that answers HEAD like GET, without the body (RFC 9110)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

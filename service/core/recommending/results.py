@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from service.core.engine_requests import ScoredItem
@@ -16,7 +17,7 @@ class Answer(NamedTuple):
     model_version: str
     sequence: int
     cold: bool
-    items: tuple[ScoredItem, ...]
+    items: Sequence[ScoredItem]
 
 
 class Recorded(NamedTuple):

@@ -1,18 +1,48 @@
-"""CUDA engine: the network and the catalogue in PyTorch on a GPU."""
+"""CUDA engine: the network and the catalogue on a GPU.
+
+Requests of at most one event are one pass of `RequestPipeline`, longer ones go through `ReplayStream`. Requests with
+evaluated events, and everything on a CPU, take the way of `BundleEngine`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import repeat
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from model.bundle.bundle import Bundle
 from model.network import RecBLR
-from service.core.engine_requests import EngineRequest
+from model.state_layout import WORD_BYTES
+from service.core.engine_requests import (
+    EngineRequest,
+    EngineResult,
+    Query,
+    RankCandidates,
+    ScoredItem,
+    TopK,
+)
+from service.core.errors import StateDamagedError
+from service.engine.arrays import I64
 from service.engine.cuda.cuda_recurrence import CudaRecurrence
 from service.engine.cuda.cuda_search import CudaSearch
+from service.engine.cuda.replay_stream import Chunk, chunks_by_length
+from service.engine.cuda.top_items import AnswerBatch, ItemColumns, TopItems
 from service.engine.engine import BundleEngine
+from service.engine.state_codec import join_states
+
+if TYPE_CHECKING:  # it needs Triton, which a CPU's torch does not bring
+    from service.engine.cuda.request_pipeline import Advanced
+
+_Results = list[EngineResult | StateDamagedError]
+# One call in C; the constructor of a named tuple is one in Python.
+_result = partial(tuple.__new__, EngineResult)
 
 
 class CudaEngine(BundleEngine):
@@ -20,12 +50,150 @@ class CudaEngine(BundleEngine):
 
     def __init__(self, bundle: Bundle, seen_limit: int, device: str = "cuda") -> None:
         self.network = _network(bundle, torch.device(device))
-        recurrence = CudaRecurrence(self.network, max(seen_limit, bundle.config.conv_width - 1))
-        super().__init__(bundle, recurrence, CudaSearch(self.network.item_embedding.weight.detach()))
+        search = CudaSearch(self.network.item_embedding.weight.detach())
+        recurrence = CudaRecurrence(self.network, max(seen_limit, bundle.config.conv_width - 1), search.kernels)
+        super().__init__(bundle, recurrence, search)
+        self._stream, self._pipeline = recurrence.stream, recurrence.pipeline
+        self._columns = ItemColumns.of(bundle.items)
+        self._packed_rows = {item_id: row.to_bytes(WORD_BYTES, "little") for item_id, row in self._rows.items()}
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
         """Always run in the engine thread, because GPU calls block."""
         return math.inf if requests else 0.0
+
+    def run(self, requests: Sequence[EngineRequest]) -> _Results:
+        """Replay and answer all requests as one batch; see core.ports.Engine."""
+        if self._pipeline is None or not requests:
+            return super().run(requests)
+        _, items, _, evaluated = zip(*requests, strict=True)
+        lengths = np.fromiter(map(len, items), np.int64, len(items))
+        if not any(evaluated) and lengths.max() <= 1:
+            return self._run_short(requests)
+        plain = np.fromiter(map(len, evaluated), np.int64, len(items)) == 0
+        return _run_each(
+            requests,
+            (~plain, super().run),
+            (plain & (lengths <= 1), self._run_short),
+            (plain & (lengths > 1), self._run_long),
+        )
+
+    def _run_short(self, requests: Sequence[EngineRequest]) -> _Results:
+        """Run requests of at most one event each."""
+        pipeline, known, initial_state = self._pipeline, self._rows, self._recurrence.initial_state
+        assert pipeline is not None  # noqa: S101 - `run` has checked
+        given, items, queries, _ = zip(*requests, strict=True)
+        states = [initial_state if state is None else state for state in given] if None in given else given
+        new_rows = np.array([known.get(item[0], 0) if item else 0 for item in items], np.int64)
+        sizes = np.fromiter(map(len, states), np.int64, len(states))
+        shaped = (sizes >= self._layout.float_bytes) & (sizes % WORD_BYTES == 0) & pipeline.fits(sizes // WORD_BYTES)
+        if not shaped.all():  # not a state, or too long for the pipeline
+            return _run_each(requests, (shaped, self._run_short), (~shaped, super().run))
+        words, found = sizes // WORD_BYTES, _Results()
+        for part in pipeline.parts(words):
+            cold = (sizes[part] == self._layout.float_bytes) & (new_rows[part] == 0)
+            k, exclude_seen = self._searches(queries[part], cold, pipeline.answers)
+            advanced = pipeline.advance(states[part], words[part], new_rows[part], k, exclude_seen)
+            found += self._collect(requests[part], advanced, k)
+        return found
+
+    def _searches(
+        self, queries: tuple[Query | None, ...], cold: NDArray[np.bool_], most: int
+    ) -> tuple[I64 | None, NDArray[np.bool_]]:
+        """Return k and `exclude_seen` of the pipeline's search.
+
+        k (Q,) is None if nobody asks for rows. Queries for more than `most` rows are not for the pipeline.
+
+        The first is None if nobody asks for any. Queries for more than `most` rows are not for the pipeline.
+        """
+        distinct = {queries[0]} if queries.count(queries[0]) == len(queries) else set(queries)
+        limits = {query: query.k if isinstance(query, TopK) and query.k <= most else 0 for query in distinct}
+        excluding = {query: isinstance(query, TopK) and query.exclude_seen for query in distinct}
+        if not any(limits.values()):
+            return None, np.zeros(len(queries), np.bool_)
+        if len(distinct) == 1:
+            k, exclude_seen = np.full(len(queries), limits[queries[0]]), np.full(len(queries), excluding[queries[0]])
+        else:
+            k = np.fromiter(map(limits.__getitem__, queries), np.int64, len(queries))
+            exclude_seen = np.fromiter(map(excluding.__getitem__, queries), np.bool_, len(queries))
+        if not self._bundle.config.start_token:  # cold answers are by popularity
+            k[cold] = 0
+        return k, exclude_seen
+
+    def _collect(self, requests: Sequence[EngineRequest], advanced: Advanced, k: I64 | None) -> _Results:
+        """Return the results of one batch; answer what the pipeline has not."""
+        M, states = len(requests), advanced.states
+        items: list[Sequence[ScoredItem]] = [()] * M
+        answered = np.zeros(M, np.bool_)
+        if k is not None:
+            lengths = np.minimum((advanced.rows > 0).sum(axis=1), k)
+            answers = AnswerBatch(self._columns, advanced.rows, advanced.scores, lengths)
+            items = list(map(TopItems, repeat(answers), range(M)))
+            answered = (k > 0) & advanced.complete
+        results: _Results = list(map(_result, zip(states, advanced.cold.tolist(), items, repeat((), M), strict=True)))
+        for n in np.flatnonzero(~advanced.valid).tolist():
+            results[n] = self._damaged(states[n])
+        missing_answers = np.flatnonzero(~answered & advanced.valid).tolist()
+        self._answer(requests, states, [n for n in missing_answers if requests[n].query is not None], results)
+        return results
+
+    def _answer(
+        self, requests: Sequence[EngineRequest], states: Sequence[bytes], selected: Sequence[int], results: _Results
+    ) -> None:
+        """Answer some requests from their next states, in `results`."""
+        top_k = self._top_k(requests, states, selected)
+        for n in selected:
+            query = requests[n].query
+            items = self._rank(query, states[n]) if isinstance(query, RankCandidates) else top_k.get(n, ())
+            results[n] = EngineResult(states[n], self._is_cold(states[n]), items)
+
+    def _run_long(self, requests: Sequence[EngineRequest]) -> _Results:
+        """Run requests of several events each."""
+        given, items, _, _ = zip(*requests, strict=True)
+        valid = np.ones(len(requests), np.bool_)
+        if stored := [n for n, state in enumerate(given) if state is not None]:
+            whole = [given[n] if len(given[n]) % WORD_BYTES == 0 else b"" for n in stored]
+            valid[stored] = self._codec.valid(join_states(whole))
+        lengths, selected = np.fromiter(map(len, items), np.int64, len(items)), np.flatnonzero(valid)
+        states = [self._recurrence.initial_state if state is None else state for state in given]
+        advanced: list[list[int]] = []
+
+        def chunks() -> Iterator[Chunk]:
+            for part in chunks_by_length(lengths[selected]):
+                rows = {n: packed for n in selected[part].tolist() if (packed := self._pack_rows(items[n]))}
+                if rows:
+                    advanced.append(list(rows))
+                    yield Chunk([given[n] for n in rows], list(rows.values()))
+
+        for number, after in enumerate(self._stream.run(chunks())):
+            for n, state in zip(advanced[number], after, strict=True):
+                states[n] = state
+        cold = (np.fromiter(map(len, states), np.int64, len(states)) == self._layout.float_bytes).tolist()
+        results: _Results = list(map(_result, zip(states, cold, repeat(()), repeat(()), strict=False)))
+        for n in np.flatnonzero(~valid).tolist():
+            results[n] = self._damaged(states[n])
+        self._answer(requests, states, [n for n in selected.tolist() if requests[n].query is not None], results)
+        return results
+
+    def _pack_rows(self, items: tuple[str, ...]) -> bytes:
+        """Return the rows of the known items as uint32."""
+        known = self._packed_rows
+        try:
+            return b"".join(itemgetter(*items)(known))  # all look-ups in one call
+        except KeyError:
+            return b"".join([row for item in items if (row := known.get(item))])
+
+
+def _run_each(
+    requests: Sequence[EngineRequest],
+    *ways: tuple[NDArray[np.bool_], Callable[[Sequence[EngineRequest]], _Results]],
+) -> _Results:
+    """Run each request in the way whose mask selects it."""
+    results: dict[int, EngineResult | StateDamagedError] = {}
+    for mask, run in ways:
+        selected = np.flatnonzero(mask).tolist()
+        if selected:
+            results |= zip(selected, run([requests[n] for n in selected]), strict=True)
+    return [results[n] for n in range(len(requests))]
 
 
 def missing() -> str | None:

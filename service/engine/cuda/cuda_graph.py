@@ -1,4 +1,4 @@
-"""Network step for many users, as a CUDA graph on a GPU.
+"""CUDA graphs, their memory, and the network's step as one.
 
 Without a graph the kernel launches of a step take longer than its computation.
 
@@ -7,10 +7,13 @@ Axes as in `cuda_recurrence`.
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.layers import RecurrentLayer
@@ -19,7 +22,7 @@ from service.engine.arrays import F32, I64
 
 # A graph has a fixed batch size. Smaller batches are padded, larger ones are split.
 _SIZES = (1, 8, 64, 256, 1024)
-_WARM_UP = 3
+_WARM_UP = 2
 
 
 def recompute_conv_inputs(network: RecBLR, state: Tensor, recent: Tensor) -> Tensor:
@@ -75,23 +78,65 @@ class _Graph:
     """Captured `step` of one batch size, with fixed input and output tensors."""
 
     def __init__(self, network: RecBLR, size: int) -> None:
+        self._network = network
         self._state = network.begin(size).clone()
         self._rows = torch.zeros(size, network.config.conv_width, dtype=torch.int64, device=self._state.device)
-        stream = torch.cuda.Stream(self._state.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.no_grad():
-            with torch.cuda.stream(stream):  # kernels and workspaces must exist before the capture
-                for _ in range(_WARM_UP):
-                    step(network, self._state, self._rows)
-            stream.synchronize()
-            self._graph = torch.cuda.CUDAGraph()
-            # Another engine may allocate in another thread during the capture.
-            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                self._after, self._output = step(network, self._state, self._rows)
+        self._replay = capture(self._run, self._state.device)
+
+    @torch.no_grad()
+    def _run(self) -> None:
+        self._after, self._output = step(self._network, self._state, self._rows)
 
     def __call__(self, state: F32, rows: I64) -> tuple[F32, F32]:
         n = len(rows)
         self._state[:n].copy_(torch.from_numpy(state))
         self._rows[:n].copy_(torch.from_numpy(rows))
-        self._graph.replay()
+        self._replay()
         return self._after[:n].cpu().numpy(), self._output[:n].cpu().numpy()
+
+
+def kernels_run(device: torch.device) -> bool:
+    """Return whether Triton kernels run on this device.
+
+    They run on a GPU, and on a CPU if Triton interprets them.
+    """
+    return device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """Record `work` as a CUDA graph and return its replay.
+
+    On a CPU return `work` itself.
+    """
+    if device.type != "cuda":
+        return work
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # kernels and workspaces must exist before the capture
+        for _ in range(_WARM_UP):
+            work()
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    # Another engine may allocate in another thread during the capture.
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        work()
+    return graph.replay
+
+
+class Mailbox:
+    """int32 words in pinned host memory and on the device."""
+
+    def __init__(self, words: int, device: torch.device) -> None:
+        self.device = torch.zeros(words, dtype=torch.int32, device=device)
+        self._pinned: Tensor = torch.zeros(words, dtype=torch.int32, pin_memory=device.type == "cuda")
+        self.host: NDArray[np.int32] = self._pinned.numpy()
+
+    def upload(self, words: int) -> None:
+        """Copy the first words to the device, in the stream's order."""
+        self.device[:words].copy_(self._pinned[:words], non_blocking=True)
+
+    def download(self, words: int) -> None:
+        """Copy the first words from the device and wait for them."""
+        self._pinned[:words].copy_(self.device[:words], non_blocking=True)
+        if self.device.is_cuda:
+            torch.cuda.current_stream(self.device.device).synchronize()

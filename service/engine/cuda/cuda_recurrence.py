@@ -1,7 +1,7 @@
 """Replay of items onto packed states with the network in PyTorch.
 
-A single event of a user is one step of the network; several events go through the parallel scan of
-`model.batch_states`.
+A single event of a user is one step of the network, on a GPU as a kernel (`RequestPipeline`). Several events go
+through `ReplayStream`.
 
 Axes: M users, L layers, K conv taps, D model width, H channels.
 """
@@ -9,26 +9,32 @@ Axes: M users, L layers, K conv taps, D model width, H channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.batch_states import replay_histories
 from model.network import RecBLR
+from model.state_layout import WORD_BYTES
 from service.engine.arrays import F32, I64
 from service.engine.cuda.cuda_graph import CapturedStep, recompute_conv_inputs, step
+from service.engine.cuda.replay_stream import Chunk, ReplayStream, chunks_by_length
 from service.engine.state_codec import StateBatch, StateCodec, join_states
+
+if TYPE_CHECKING:  # these need Triton, which a CPU's torch does not bring
+    from service.engine.cuda.request_pipeline import RequestPipeline
+    from service.engine.cuda.topk_search import TopKSearch
 
 
 class CudaRecurrence:
     """Recurrence of one model; see `interfaces.Recurrence`.
 
-    A state keeps at most `max_rows` rows.
+    A state keeps at most `max_rows` rows. The kernels of a GPU come with the kernels' search; without `search` the
+    network's own step is used.
     """
 
-    def __init__(self, network: RecBLR, max_rows: int) -> None:
+    def __init__(self, network: RecBLR, max_rows: int, search: TopKSearch | None = None) -> None:
         config = network.config
         self._network = network
         self._device = network.initial_state.device
@@ -40,24 +46,51 @@ class CudaRecurrence:
         h, conv = _parts(state)
         self._initial_conv: F32 = np.ascontiguousarray(conv[0, 0])
         self.initial_state = self.codec.pack_initial(h, conv, output.cpu().numpy())
-        self._captured = CapturedStep(network) if self._device.type == "cuda" else None
+        initial_conv = torch.from_numpy(self._initial_conv)
+        self.stream = ReplayStream(network, self.codec.layout, initial_conv, self.initial_state, max_rows)
+        self.pipeline = _pipeline(network, self.codec.layout.rows_start, initial_conv, max_rows, search)
+        self._captured = CapturedStep(network) if self._device.type == "cuda" and self.pipeline is None else None
 
-    @torch.no_grad()
     def replay(self, states: StateBatch, selected: Sequence[int], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
         """Advance some states by their items; see `interfaces.Recurrence`."""
-        which = np.array(selected, np.int64)
         counts = np.fromiter(map(len, rows), np.int64, len(rows))
-        new_starts = np.array([0, *accumulate(counts.tolist())])
-        new_rows = np.fromiter(chain.from_iterable(rows), np.int64, int(new_starts[-1]))
+        after: list[bytes] = [b""] * len(selected)
+        for chosen, run in ((counts == 1, self._advance), (counts > 1, self._replay_histories)):
+            which = np.flatnonzero(chosen).tolist()
+            if which:
+                ranges = [states.starts[selected[n] : selected[n] + 2].tolist() for n in which]
+                own = [states.words[start:end].tobytes() for start, end in ranges]
+                for n, state in zip(which, run(own, [rows[n] for n in which]), strict=True):
+                    after[n] = state
+        return after
+
+    def _advance(self, states: list[bytes], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
+        """Return the states after one event each."""
+        new_rows = np.array([new[0] for new in rows], np.int64)
+        words = np.fromiter(map(len, states), np.int64, len(states)) // WORD_BYTES
+        if self.pipeline is None or not self.pipeline.fits(words).all():
+            return self._step_packed(join_states(states), new_rows)
+        after: list[bytes] = []
+        for part in self.pipeline.parts(words):
+            after += self.pipeline.advance(states[part], words[part], new_rows[part]).states
+        return after
+
+    def _replay_histories(self, states: list[bytes], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
+        """Return the states after several events each."""
+        packed = [np.asarray(new, np.uint32).tobytes() for new in rows]
+        batches = chunks_by_length(np.fromiter(map(len, rows), np.int64, len(rows)))
+        chunks = (Chunk([states[n] for n in batch], [packed[n] for n in batch]) for batch in batches)
+        for batch, after in zip(batches, self.stream.run(chunks), strict=True):
+            for n, state in zip(batch.tolist(), after, strict=True):
+                states[n] = state
+        return states
+
+    @torch.no_grad()
+    def _step_packed(self, states: StateBatch, new_rows: I64) -> list[bytes]:
+        """Return the states after one event each, without kernels."""
+        which, new_starts = np.arange(len(new_rows)), np.arange(len(new_rows) + 1)
         state, recent = self._unpack(states, which)
-        output = np.empty((len(which), self._network.config.dim), np.float32)
-        single, several = np.flatnonzero(counts == 1), np.flatnonzero(counts > 1)
-        if single.size:
-            items = new_rows[new_starts[single]]
-            state[single], output[single] = self._step(state[single], recent[single], items)
-        if several.size:
-            histories = [new_rows[new_starts[n] : new_starts[n + 1]] for n in several]
-            state[several], output[several] = self._scan(state[several], recent[several], histories)
+        state, output = self._step(state, recent, new_rows)
         h, conv = _parts(torch.from_numpy(state))
         return self.codec.pack(states, which, new_rows, new_starts, h, conv, output)
 
@@ -87,11 +120,6 @@ class CudaRecurrence:
         after, output = step(self._network, self._put(state), self._put(rows))
         return after.cpu().numpy(), output.cpu().numpy()
 
-    def _scan(self, state: F32, recent: I64, histories: list[I64]) -> tuple[F32, F32]:
-        begin = recompute_conv_inputs(self._network, self._put(state), self._put(recent))
-        after, output = replay_histories(self._network, histories, initial=begin)
-        return after.cpu().numpy(), output.cpu().numpy()
-
     def _put(self, array: F32 | I64) -> Tensor:
         return torch.from_numpy(array).to(self._device)
 
@@ -100,3 +128,17 @@ def _parts(state: Tensor) -> tuple[F32, F32]:
     """Split states (M, L, K, H) into h and conv, both contiguous."""
     numbers = state.cpu().numpy()
     return np.ascontiguousarray(numbers[:, :, -1]), np.ascontiguousarray(numbers[:, :, :-1])
+
+
+def _pipeline(
+    network: RecBLR, floats: int, initial_conv: Tensor, max_rows: int, search: TopKSearch | None
+) -> RequestPipeline | None:
+    """Return the pipeline, if there are kernels for this network."""
+    if search is None:
+        return None
+    from service.engine.cuda.fused_step import FusedStep, supported
+    from service.engine.cuda.request_pipeline import RequestPipeline
+
+    if not supported(network.config):
+        return None
+    return RequestPipeline(FusedStep(network, initial_conv), search, floats, max_rows)

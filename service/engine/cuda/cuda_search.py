@@ -1,18 +1,26 @@
-"""Exact top-k of the whole catalogue in PyTorch, on the table's device.
+"""Exact top-k of the whole catalogue, on the table's device.
 
-A matrix product may round equal rows differently, depending on their position and on the batch. It therefore only
-proposes candidates, with a margin for rounding. Candidates are scored again row by row, which decides scores, ties
-and order.
+On a GPU the kernels of `topk_search` answer. Other queries, and all on a CPU, are searched in PyTorch with all scores
+in memory. A matrix product may round equal rows differently, depending on their position and on the batch. It
+therefore only proposes candidates, with a margin for rounding. Candidates are scored again row by row, which decides
+scores, ties and order.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from service.engine.arrays import F32, I64
+from service.engine.cuda.cuda_graph import kernels_run
 from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
+
+if TYPE_CHECKING:  # these need Triton, which a CPU's torch does not bring
+    from service.engine.cuda.captured_search import CapturedSearch
+    from service.engine.cuda.topk_search import TopKSearch
 
 # Scores in memory at once: one gigabyte, or those of one query.
 _SCORES = 1 << 28
@@ -29,10 +37,21 @@ class CudaSearch:
         self._per_norm = 1 / norms.clamp(min=limits.tiny)
         # Largest difference between two orders of summing the D terms of a product, for a query of length one.
         self._blur = 2 * table.shape[1] * limits.eps * norms.max()
+        self.kernels: TopKSearch | None
+        self._captured: CapturedSearch | None
+        self.kernels, self._captured = _kernel_search(table)
 
     @torch.inference_mode()
     def top_k(self, queries: TopKQueries) -> TopKResult:
         """Return the rows with the highest products."""
+        k = min(int(queries.k.max(initial=0)), len(self._table) - 1)
+        if self.kernels is None or self._captured is None or not self.kernels.answers(k):
+            return self.top_k_in_pytorch(queries)
+        return self._top_k(queries, k, self._captured)
+
+    @torch.inference_mode()
+    def top_k_in_pytorch(self, queries: TopKQueries) -> TopKResult:
+        """Return the same as `top_k`, without the kernels."""
         return self._search(queries, None)
 
     @torch.inference_mode()
@@ -91,6 +110,22 @@ class CudaSearch:
         among_all = 1 + (above > blur).sum(dim=1) + counts[0]
         hidden = np.array([row in rows for row, rows in zip(targets, seen, strict=True)])
         return among_all.cpu().numpy(), np.where(hidden, 0, (among_all - counts[1]).cpu().numpy())
+
+    def _top_k(self, queries: TopKQueries, k: int, search: CapturedSearch) -> TopKResult:
+        """Search with the kernels.
+
+        Queries for whose candidates they have no room are searched in PyTorch.
+        """
+        found, answers = TopKResult.allocate(queries, len(self._table) - 1), search(queries, k)
+        found.rows[:], found.scores[:] = answers.rows[:, :k], answers.scores[:, :k]
+        found.lengths[:] = np.minimum((found.scores > -np.inf).sum(axis=1), queries.k)
+        crowded = np.flatnonzero(~answers.complete & (queries.k > 0))
+        if crowded.size:
+            rest = self._search(queries.take(crowded), None)
+            columns = rest.rows.shape[1]
+            found.rows[crowded, :columns], found.scores[crowded, :columns] = rest.rows, rest.scores
+            found.lengths[crowded] = rest.lengths
+        return found
 
     def _search(self, queries: TopKQueries, scale: Tensor | None) -> TopKResult:
         found = TopKResult.allocate(queries, len(self._table) - 1)
@@ -151,3 +186,17 @@ def candidates(scores: Tensor, k: int, blur: Tensor) -> Tensor:
     for q, more in zip(missing.nonzero()[:, 0].tolist(), near, strict=True):
         rows[q, : len(more)], rows[q, len(more) :] = more, 0
     return rows
+
+
+def _kernel_search(table: Tensor) -> tuple[TopKSearch, CapturedSearch] | tuple[None, None]:
+    """Return the kernels' search of this table, if it is possible."""
+    if not kernels_run(table.device):
+        return None, None
+    from service.engine.cuda.captured_search import CapturedSearch
+    from service.engine.cuda.topk_search import TopKSearch
+    from service.engine.cuda.topk_table import supported
+
+    if not supported(table):
+        return None, None
+    search = TopKSearch(table)
+    return search, CapturedSearch(search)

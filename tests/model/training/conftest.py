@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.model.training.logs import backends
+from tests.model.training.logs import append, backends
+from tests.model.training.pipelines.retrain_harness import circle
 from tests.servers import RedisServer
-from tests.store.backends import Backend
+from tests.store.backends import Backend, SqliteBackend
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,11 @@ def log_redis() -> Iterator[RedisServer]:
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """Provide an empty event log on each kind of store."""
     yield from backends(request.param, tmp_path, lambda: request.getfixturevalue("log_redis"))
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> SqliteBackend:
+    """Provide a log with 192 events of 12 users."""
+    backend = SqliteBackend(tmp_path / "events.db")
+    append(backend, circle(12, 0, 16))
+    return backend

@@ -34,7 +34,7 @@ def test_job_that_cannot_run_exits_with_2_and_one_sentence(
     code, result, error = run_retrain(tmp_path, capsys, *options)
     assert (code, result) == (2, {})
     assert message in error
-    assert error.count("\n") == 1
+    assert [line[:7] for line in error.splitlines()] == ['{"time"', "error: "]
     assert not (tmp_path / "bundles").exists()
 
 

@@ -66,7 +66,7 @@ def test_events_before_the_training_never_decide_if_the_file_has_no_usable_times
         histories = [f"u{user} " + " ".join(f"i{(user + n) % 12}" for n in range(16)) for user in range(12)]
         trained_until = train_on(tmp_path, histories, "history.txt")
     else:
-        trained_until = train_on(tmp_path, table([*HISTORY, ("user 0", "item 1", FUTURE)]))
+        trained_until = train_on(tmp_path, table([*HISTORY, ("user 0", "item 1", 4_102_444_800.0)]))
     assert started <= trained_until <= time.time()
     log = SqliteBackend(tmp_path / "events.db")
     append(log, circle(12, 0, 20))

@@ -1,0 +1,125 @@
+"""`TopKSearch` for arrays in host memory, as a CUDA graph.
+
+A search is one copy in, one graph and one copy out.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from service.engine.arrays import F32, U32
+from service.engine.cuda.cuda_graph import Mailbox, capture
+from service.engine.cuda.topk_search import ANSWERS, ROOM, Excluded, Found, TopKSearch
+from service.engine.search.queries import TopKQueries
+
+_SIZES = (1, 16, 64, 256, 1024)
+_MAX_EXCLUDED = 1 << 20
+
+
+class Answers(NamedTuple):
+    """Best rows of each query, then row 0 with score -inf.
+
+    rows      (Q, K)
+    scores    (Q, K) float32
+    complete  (Q,) whether there was room for all candidates; if not, the line is not valid
+    """
+
+    rows: NDArray[np.int32]
+    scores: F32
+    complete: NDArray[np.bool_]
+
+
+class CapturedSearch:
+    """Search of one table; thread-safe.
+
+    A graph is captured at the first batch of its size.
+    """
+
+    def __init__(self, search: TopKSearch) -> None:
+        self._search, self._dim = search, search.table.shape[1]
+        device = search.table.device
+        self._inbox = Mailbox(_SIZES[-1] * (self._dim + 3) + _MAX_EXCLUDED, device)
+        self._outbox = Mailbox(_SIZES[-1] * (2 * ANSWERS + 1), device)
+        self._graph = cache(lambda size, excluding: capture(partial(self._run, size, excluding), device))
+        if device.type == "cuda":
+            self._compile()
+
+    @torch.inference_mode()
+    def __call__(self, queries: TopKQueries, k: int) -> Answers:
+        """Return the `k` best rows of each query.
+
+        A query's own k may be smaller.
+        """
+        Q, lengths = len(queries.k), queries.excluded_end - queries.excluded_start
+        if k > ANSWERS or _SIZES[-1] < Q or int(lengths.sum()) > _MAX_EXCLUDED:
+            return self._launch(queries, k)
+        size = next(size for size in _SIZES if size >= Q)
+        rows, end = _joined(queries), np.cumsum(lengths)
+        vectors_end, rows_start = self._dim * size, (self._dim + 3) * size
+        with self._search.lock:
+            inbox = self._inbox.host
+            inbox[:vectors_end].view(np.float32).reshape(size, self._dim)[:Q] = queries.vectors
+            header = inbox[vectors_end:rows_start].reshape(3, size)
+            header[:, Q:] = 0
+            header[:, :Q] = queries.k, rows_start + end - lengths, rows_start + end
+            inbox[rows_start : rows_start + len(rows)] = rows.view(np.int32)
+            self._inbox.upload(rows_start + len(rows))
+            self._graph(size, len(rows) > 0)()
+            self._outbox.download((2 * ANSWERS + 1) * size)
+            return _answers(self._outbox.host[: (2 * ANSWERS + 1) * size].copy(), size, ANSWERS, ROOM, Q)
+
+    def _compile(self) -> None:
+        """Search once in every way; no query then waits for the compiler."""
+        for count in (1, _SIZES[2]):
+            queries = TopKQueries.without_exclusions(np.ones((count, self._dim), np.float32), 1)
+            excluding = queries._replace(excluded=np.ones(1, np.uint32), excluded_end=np.ones(count, np.int64))
+            self(queries, 1)
+            self(excluding, 1)
+        k = 2 * ANSWERS
+        while self._search.answers(k):
+            self(queries, k)
+            k *= 2
+
+    def _run(self, size: int, excluding: bool) -> None:
+        """Search what is in the inbox."""
+        inbox, out = self._inbox.device, self._outbox.device
+        vectors = inbox[: self._dim * size].view(torch.float32).view(size, self._dim)
+        k, start, end = inbox[self._dim * size : (self._dim + 3) * size].view(3, size)
+        excluded = Excluded(inbox, start, end) if excluding else None
+        self._search.search(vectors, k, excluded, out=Found.of(out[: (2 * ANSWERS + 1) * size], ANSWERS))
+
+    def _launch(self, queries: TopKQueries, k: int) -> Answers:
+        """Search without a graph, for any size."""
+        Q, device = len(queries.k), self._search.table.device
+        lengths = queries.excluded_end - queries.excluded_start
+        rows, end = _joined(queries), np.cumsum(lengths)
+        vectors = torch.from_numpy(np.ascontiguousarray(queries.vectors)).to(device)
+        limits, start, stop = torch.from_numpy(np.stack([queries.k, end - lengths, end])).to(device)
+        excluded = Excluded(torch.from_numpy(rows.view(np.int32)).to(device), start, stop) if len(rows) else None
+        columns, room = max(ANSWERS, 1 << (k - 1).bit_length()), self._search.room_for(k)
+        words = torch.empty(Q * (2 * columns + 1), dtype=torch.int32, device=device)
+        with self._search.lock:
+            self._search.search(vectors, limits, excluded, room=room, out=Found.of(words, columns))
+            return _answers(words.cpu().numpy(), Q, columns, room, Q)
+
+
+def _joined(queries: TopKQueries) -> U32:
+    """Return the excluded rows of all queries, end to end."""
+    start, end = queries.excluded_start, queries.excluded_end
+    if not (end > start).any():
+        return np.empty(0, np.uint32)
+    if (start[1:] == end[:-1]).all():
+        return queries.excluded[start[0] : end[-1]].copy()
+    return np.concatenate(queries.excluded_rows())
+
+
+def _answers(words: NDArray[np.int32], size: int, columns: int, room: int, Q: int) -> Answers:
+    """Return the first Q answers among the words of a `Found`."""
+    rows, scores = words[: size * columns], words[size * columns : 2 * size * columns].view(np.float32)
+    groups = words[2 * size * columns :]
+    return Answers(rows.reshape(size, columns)[:Q], scores.reshape(size, columns)[:Q], groups[:Q] <= room)

@@ -1,0 +1,1 @@
+"""Triton kernels of the CUDA engine; only they import Triton."""

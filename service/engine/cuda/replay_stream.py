@@ -1,0 +1,198 @@
+"""Replay of long histories of many users, one chunk after the other.
+
+The host prepares a chunk while the device works on the one before, and reads a chunk's results while the next one
+runs. States are unpacked and packed on the device.
+
+Axes: M users, T time, L layers, K conv taps, D model width, H channels.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from struct import Struct
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.network import RecBLR
+from model.state_layout import WORD_BYTES, StateLayout
+from service.engine.arrays import I64
+from service.engine.cuda.cuda_graph import kernels_run, recompute_conv_inputs
+
+MAX_STEPS = 1 << 19  # padded events of a chunk
+MAX_USERS = 1 << 12
+_IN_FLIGHT = 2
+
+
+class Chunk(NamedTuple):
+    """Work for M users.
+
+    states  packed states, valid; None is a new history
+    rows    the rows of each user's events as uint32, oldest first; at least one
+    """
+
+    states: Sequence[bytes | None]
+    rows: Sequence[bytes]
+
+
+class _Running(NamedTuple):
+    """Results on their way from the device.
+
+    words  the next states, end to end
+    sizes  bytes of each
+    ready  when the words have arrived
+    """
+
+    words: Tensor
+    sizes: list[int]
+    ready: torch.cuda.Event | None
+
+
+class ReplayStream:
+    """Stream of one model."""
+
+    def __init__(
+        self, network: RecBLR, layout: StateLayout, initial_conv: Tensor, initial_state: bytes, max_rows: int
+    ) -> None:
+        """Prepare for a network.
+
+        Args:
+            network: the model, in evaluation mode.
+            layout: the format of its states.
+            initial_conv: (K - 1, H) layer 0's conv inputs before any item.
+            initial_state: the state before any item.
+            max_rows: rows that a state keeps.
+        """
+        self._network, self._layout, self._max_rows = network, layout, max_rows
+        self._device = network.item_embedding.weight.device
+        self._initial_conv, self._initial_state = initial_conv.to(self._device), initial_state
+        self._forward = _forward(network)
+
+    def run(self, chunks: Iterable[Chunk]) -> Iterator[list[bytes]]:
+        """Yield the next states of each chunk's users."""
+        running: deque[_Running] = deque()
+        for chunk in chunks:
+            running.append(self._start(chunk))
+            if len(running) == _IN_FLIGHT:
+                yield _finish(running.popleft())
+        while running:
+            yield _finish(running.popleft())
+
+    @torch.no_grad()
+    def _start(self, chunk: Chunk) -> _Running:
+        """Launch the work of one chunk."""
+        M, floats = len(chunk.rows), self._layout.rows_start
+        states = [state or b"" for state in chunk.states]
+        words = np.fromiter(map(len, states), np.int64, M) // WORD_BYTES
+        events = np.fromiter(map(len, chunk.rows), np.int64, M) // WORD_BYTES
+        kept = np.minimum(np.maximum(words - floats, 0) + events, self._max_rows)
+        header = np.stack([words, events, kept]).astype(np.int32).tobytes()
+        inbox = self._put(b"".join([header, *states, *chunk.rows, self._initial_state]))
+        out = self._advance(inbox, M, int(words.sum()), int(events.max()), int(kept.sum()))
+        sizes = (WORD_BYTES * (floats + kept)).tolist()
+        if self._device.type != "cuda":
+            return _Running(out, sizes, None)
+        host = torch.empty(out.shape, dtype=torch.int32, pin_memory=True)
+        host.copy_(out, non_blocking=True)
+        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        ready.record()
+        return _Running(host, sizes, ready)
+
+    def _put(self, data: bytes) -> Tensor:
+        host = torch.empty(len(data) // WORD_BYTES, dtype=torch.int32, pin_memory=self._device.type == "cuda")
+        host.numpy()[:] = np.frombuffer(data, np.int32)
+        return host.to(self._device, non_blocking=True)
+
+    def _advance(self, inbox: Tensor, M: int, words: int, steps: int, rows: int) -> Tensor:
+        """Return the next states, end to end.
+
+        Args:
+            inbox: (3, M) words, events and kept rows of each user; the states, the events' rows, the initial state.
+            M: users.
+            words: words of all states.
+            steps: the most events of a user.
+            rows: kept rows of all users.
+        """
+        sizes = inbox[: 3 * M].view(3, M).long()
+        ends = sizes.cumsum(dim=1)
+        lengths, floats, users = sizes[1], self._layout.rows_start, torch.arange(M, device=self._device)
+        end = torch.where(sizes[0] > 0, 3 * M + ends[0], len(inbox))
+        start = torch.where(sizes[0] > 0, end - sizes[0], end - floats)
+        events_end = 3 * M + words + ends[1]
+        state, recent = self._unpack(inbox, start, end)
+        t = torch.arange(steps, device=self._device)
+        at = ((events_end - lengths)[:, None] + t).clamp(max=len(inbox) - 1)
+        items = torch.where(t < lengths[:, None], inbox[at], 0)
+        after = self._forward(items, recompute_conv_inputs(self._network, state, recent), lengths)
+        numbers = torch.cat([part.flatten(1) for part in after], dim=1)
+        out = inbox.new_empty(M * floats + rows)
+        out_end = floats * (users + 1) + ends[2]
+        out_start = out_end - sizes[2] - floats
+        out[out_start[:, None] + torch.arange(floats, device=self._device)] = numbers.view(torch.int32)
+        owner = torch.repeat_interleave(users, sizes[2], output_size=rows)
+        back = ends[2][owner] - torch.arange(rows, device=self._device)  # 1 is the newest row
+        old = back - lengths[owner]
+        out[out_end[owner] - back] = inbox[torch.where(old <= 0, events_end[owner] - back, end[owner] - old)]
+        return out
+
+    def _unpack(self, inbox: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
+        """Return unpacked states and recent rows.
+
+        States are (M, L, K, H), rows (M, K - 1). Layer 0's conv inputs are not recomputed.
+        """
+        layout, M = self._layout, len(start)
+        taps = layout.conv_inputs
+        numbers = inbox.view(torch.float32)[start[:, None] + torch.arange(layout.rows_start, device=self._device)]
+        state = numbers.new_empty(M, layout.layers, taps + 1, layout.hidden)
+        state[:, :, -1] = numbers[:, layout.h_start : layout.conv_start].view(M, layout.layers, layout.hidden)
+        state[:, 1:, :-1] = numbers[:, layout.conv_start :].view(M, layout.layers - 1, taps, layout.hidden)
+        known = (end - start - layout.rows_start)[:, None]
+        back = torch.arange(taps, 0, -1, device=self._device)
+        recent = torch.where(back > known, -1, inbox[end[:, None] - back])
+        k = torch.arange(taps, device=self._device) + known
+        state[:, 0, :-1] = self._initial_conv[torch.where(back > known, k, 0)]
+        return state, recent.long()
+
+
+def chunks_by_length(lengths: I64) -> list[I64]:
+    """Split users with histories of so many events into chunks.
+
+    A chunk has users of similar length, at most MAX_USERS, and at most MAX_STEPS padded events or one user.
+    """
+    order = np.argsort(lengths, kind="stable")
+    ordered, found, start = lengths[order], [], 0
+    while start < len(order):
+        stop = min(start + MAX_USERS, len(order))
+        fitting = np.arange(1, stop - start + 1) * ordered[start:stop] <= MAX_STEPS  # the last one pads all
+        stop = start + max(1, int(np.count_nonzero(fitting)))
+        found.append(order[start:stop])
+        start = stop
+    return found
+
+
+def _finish(running: _Running) -> list[bytes]:
+    """Wait for the results of a chunk."""
+    if running.ready is not None:
+        running.ready.synchronize()
+    layout = Struct("%ds" * len(running.sizes) % tuple(running.sizes))
+    return list(layout.unpack(running.words.numpy().data))
+
+
+def _forward(network: RecBLR) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Return a function of items (M, T), states and lengths.
+
+    It returns output (M, D), h (M, L, H), and conv (M, L - 1, K - 1, H) of the upper layers after the last item.
+    """
+    if kernels_run(network.item_embedding.weight.device):
+        from service.engine.cuda.sequence_forward import SequenceForward
+
+        return SequenceForward(network)
+
+    def forward(items: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        outputs, after = network(items.long(), state, lengths)
+        return outputs[torch.arange(len(items)), lengths - 1], after[:, :, -1], after[:, 1:, :-1]
+
+    return forward

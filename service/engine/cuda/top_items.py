@@ -1,0 +1,93 @@
+"""Answers as arrays, which become items when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.bundle.bundle import Item
+from service.core.engine_requests import ScoredItem
+from service.engine.arrays import F32, I64
+
+# One call in C; the constructor of a named tuple is one in Python.
+_scored_item = partial(tuple.__new__, ScoredItem)
+
+
+class ItemColumns(NamedTuple):
+    """Ids, titles and categories by row."""
+
+    ids: list[str]
+    titles: list[str | None]
+    categories: list[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, items: Sequence[Item]) -> ItemColumns:
+        """Return the columns of a bundle's items; row 0 is empty."""
+        return cls(
+            ["", *(item.item_id for item in items)],
+            [None, *(item.title for item in items)],
+            [(), *(item.categories for item in items)],
+        )
+
+
+class AnswerBatch(NamedTuple):
+    """Answers to Q queries.
+
+    columns  the items
+    rows     (Q, K), best first
+    scores   (Q, K)
+    lengths  (Q,) how many entries of each line are valid
+    """
+
+    columns: ItemColumns
+    rows: NDArray[np.int32]
+    scores: F32
+    lengths: I64
+
+    def items_of(self, query: int) -> tuple[ScoredItem, ...]:
+        """Return the items of one answer."""
+        length, (ids, titles, categories) = self.lengths[query], self.columns
+        rows = self.rows[query, :length].tolist()
+        fields = zip(
+            map(ids.__getitem__, rows),
+            self.scores[query, :length].tolist(),
+            map(titles.__getitem__, rows),
+            map(categories.__getitem__, rows),
+            strict=True,
+        )
+        return tuple(map(_scored_item, fields))
+
+
+class TopItems(Sequence[ScoredItem]):
+    """One answer of a batch; equal to the tuple of its items."""
+
+    __slots__ = ("_batch", "_query")
+
+    def __init__(self, batch: AnswerBatch, query: int) -> None:
+        self._batch, self._query = batch, query
+
+    def __len__(self) -> int:
+        return int(self._batch.lengths[self._query])
+
+    def __iter__(self) -> Iterator[ScoredItem]:
+        return iter(self._batch.items_of(self._query))
+
+    @overload
+    def __getitem__(self, index: int) -> ScoredItem: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[ScoredItem, ...]: ...
+    def __getitem__(self, index: int | slice) -> ScoredItem | tuple[ScoredItem, ...]:
+        return self._batch.items_of(self._query)[index]
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, TopItems | tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
