@@ -16,7 +16,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.server import ServerState
 
 from service.api.connection import refusals
-from service.api.connection.body_framing import BadFraming, BodyFraming, ChunkedFraming, LengthFraming
+from service.api.connection.body_framing import BodyFraming, ChunkedFraming, FramingError, LengthFraming
 from service.api.connection.refusals import Refusal
 from service.api.connection.timed_connection import ANSWER, BODY, HEAD, IDLE, TimedConnection
 
@@ -169,7 +169,7 @@ class HttpProtocol(TimedConnection):
         """Give the received part of the body to the application."""
         try:
             part, self._received = framing.take(bytes(self._received))
-        except BadFraming as error:
+        except FramingError as error:
             self._refuse(refusals.malformed(str(error)))
             return
         cycle = self.cycle

@@ -33,7 +33,7 @@ Errors that the service handles itself:
     |-- DeviceRefusedError              engine: the device cannot be used: the start fails
     |-- SettingsError                   settings: an environment variable is invalid: the start fails
     |-- KeyFileError                    key_file: the file of keys is damaged: the keys read before stay
-    |-- BadFraming                      api.connection: a message's framing is invalid: 400 or 501, then closed
+    |-- FramingError                    api.connection: a message's framing is invalid: 400 or 501, then closed
     |-- RetiredScopeError               api_keys: a key names a scope that was replaced: the start fails
     `-- StartupError                    preflight: any of these, as one sentence on the command line
 """

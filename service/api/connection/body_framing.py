@@ -14,7 +14,7 @@ MAX_FRAMING_BYTES, MAX_FRAMING_FACTOR = 16 * 1024, 8
 _SIZE_LINE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 
 
-class BadFraming(Exception):
+class FramingError(Exception):
     """A chunked body that does not follow RFC 9112."""
 
 
@@ -61,7 +61,7 @@ class ChunkedFraming:
         """Return the next part of the body, and the bytes left over.
 
         Raises:
-            BadFraming: The chunks are malformed, or lines and trailers are too long.
+            FramingError: The chunks are malformed, or lines and trailers are too long.
         """
         parts: list[bytes] = []
         position = 0
@@ -92,26 +92,26 @@ class ChunkedFraming:
     def _take_line(self, line: bytes) -> None:
         self._framing_bytes += len(line) + 2
         if self._framing_bytes > MAX_FRAMING_BYTES + MAX_FRAMING_FACTOR * self._body_bytes:
-            raise BadFraming("the chunks of the body are too small or have too many extensions; send larger chunks")
+            raise FramingError("the chunks of the body are too small or have too many extensions; send larger chunks")
         if self._in_trailers:
             self._trailer_bytes += len(line) + 2
             self._check_unfinished_line(0)
             if b"\n" in line or b"\r" in line:  # a proxy might take it for the end of the body
-                raise BadFraming("a trailer contains a single line break; send none, because trailers are not used")
+                raise FramingError("a trailer contains a single line break; send none, because trailers are not used")
             self.done = not line
         elif self._chunk_ends:
             if line:
-                raise BadFraming("a chunk of the body is longer than declared; send each chunk with its own size")
+                raise FramingError("a chunk of the body is longer than declared; send each chunk with its own size")
             self._chunk_ends = False
         else:
             match = _SIZE_LINE.fullmatch(line)
             if match is None or len(line) > MAX_LINE_BYTES:
-                raise BadFraming("the size of a chunk of the body is not valid; send it in hexadecimal digits")
+                raise FramingError("the size of a chunk of the body is not valid; send it in hexadecimal digits")
             self._chunk_left = int(match[1], 16)
             self._in_trailers = self._chunk_left == 0
 
     def _check_unfinished_line(self, length: int) -> None:
         if self._in_trailers and self._trailer_bytes + length > MAX_TRAILER_BYTES:
-            raise BadFraming("the trailers are larger than 8 KiB; send none, because they are not used")
+            raise FramingError("the trailers are larger than 8 KiB; send none, because they are not used")
         if not self._in_trailers and length > MAX_LINE_BYTES:
-            raise BadFraming("the line before a chunk of the body is too long; send no chunk extensions")
+            raise FramingError("the line before a chunk of the body is too long; send no chunk extensions")
