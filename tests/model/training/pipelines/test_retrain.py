@@ -11,6 +11,7 @@ import pytest
 
 from model.bundle.bundle import find_bundles, load_bundle, read_manifest, write_bundle
 from model.config import ModelConfig
+from model.training.pipelines import retrain
 from tests.model.builders import bundle_of
 from tests.model.training.logs import append
 from tests.model.training.pipelines.retrain_harness import circle, file_contents, run_retrain
@@ -131,7 +132,7 @@ def test_killed_job_resumes(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("model.training.pipelines.retrain.write_report", stop)
+        patch.setattr(retrain, "write_report", stop)
         assert run_retrain(tmp_path, capsys)[0] == 2
     assert not (tmp_path / "bundles").exists()
     [folder] = (tmp_path / "work" / "runs").iterdir()
