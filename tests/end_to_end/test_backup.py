@@ -56,7 +56,10 @@ def redis_dump(folder: Path) -> Iterator[tuple[str, Backup]]:
 
 
 def run_bgsave(client: redis.Redis) -> None:
-    """Write dump.rdb; `rdb_saves` counts a save when it starts, LASTSAVE moves when it has ended well."""
+    """Write dump.rdb, and wait until it is complete.
+
+    `rdb_saves` counts a save when it starts; LASTSAVE moves when it has ended well.
+    """
     before = client.lastsave()
     # LASTSAVE counts whole seconds, and an empty server's own start counts as a save.
     wait_for("a later second", lambda: client.time()[0] > before.timestamp())
