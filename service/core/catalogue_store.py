@@ -41,8 +41,8 @@ class ItemWrite(NamedTuple):
     expected: int | None = None
 
 
+class StoredItem(NamedTuple):
     """Record of an item, with its revision in the shard."""
-    """Record of an item, and the revision of its shard that wrote it."""
 
     item_id: str
     revision: int
