@@ -34,9 +34,7 @@ def test_out_of_memory_exits_with_2_and_advice(
 
 
 def test_missing_package_exits_with_2_and_names_the_extra(tmp_path: Path, events: Path) -> None:
-    without_torch = (
-        "import sys; sys.modules['torch'] = None; from model.training.__main__ import main; sys.exit(main())"
-    )
+    program = "import sys; sys.modules['torch'] = None; from model.training.__main__ import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "train", str(events), "--out", str(tmp_path / "run")]
     finished = subprocess.run([*command, *OPTIONS.split()], capture_output=True, text=True, check=False)
     assert finished.returncode == 2
