@@ -1,4 +1,4 @@
-"""Errors of the training jobs."""
+"""Recognition of failed allocations."""
 
 from __future__ import annotations
 

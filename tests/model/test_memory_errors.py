@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from model.training.errors import is_out_of_memory
+from model.memory_errors import is_out_of_memory
 
 
 @pytest.mark.parametrize(
