@@ -74,4 +74,4 @@ def _to_json(value: AttributeValue) -> object:
 def _from_json(value: Any) -> AttributeValue:  # noqa: ANN401
     if isinstance(value, dict):
         return from_microseconds(value["time"])
-    return tuple(value) if isinstance(value, list) else value  # type: ignore[no-any-return]
+    return tuple(value) if isinstance(value, list) else value

@@ -18,5 +18,6 @@ def test_record_gives_the_item_back_with_the_types_of_its_values() -> None:
 
 
 def test_equal_items_have_equal_records() -> None:
-    reordered = Item("i-1", *(ITEM.title, ITEM.categories, False), dict(reversed(ITEM.attributes.items())), ITEM.vector)
+    attributes = dict(reversed(ITEM.attributes.items()))
+    reordered = Item("i-1", ITEM.title, ITEM.categories, False, attributes, ITEM.vector)
     assert to_record(reordered) == to_record(ITEM)
