@@ -15,10 +15,10 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.load_checks import audit_after_load, check_load
-from tests.faults.modes import LONG, report, short_or_long
-from tests.faults.population import Population
-from tests.faults.writers import Load
+from tests.faults.harness.load_checks import audit_after_load, check_load
+from tests.faults.harness.modes import LONG, report, short_or_long
+from tests.faults.harness.population import Population
+from tests.faults.harness.writers import Load
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from model.bundle.bundle import Bundle
-from tests.faults.load_checks import check_load
-from tests.faults.writers import Load
+from tests.faults.harness.load_checks import check_load
+from tests.faults.harness.writers import Load
 
 
 @dataclass

@@ -14,7 +14,7 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.modes import LONG, report, short_or_long
+from tests.faults.harness.modes import LONG, report, short_or_long
 from tests.model.builders import bundle_of
 from tests.servers import empty_log
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from model.bundle.bundle import Bundle
-from tests.faults.oracle import CheckResult, Oracle, check_answers, logs_of
-from tests.faults.population import AuditSummary, Population, audit_all_users
-from tests.faults.writers import Load
+from tests.faults.harness.oracle import CheckResult, Oracle, check_answers, logs_of
+from tests.faults.harness.population import AuditSummary, Population, audit_all_users
+from tests.faults.harness.writers import Load
 
 
 async def check_load(load: Load, bundles: Sequence[Bundle], population: Population | None = None) -> CheckResult:

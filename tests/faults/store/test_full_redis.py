@@ -17,12 +17,12 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import info
 from tests.end_to_end.service import RunningService
-from tests.faults.client import Client
-from tests.faults.load_checks import check_load
-from tests.faults.modes import report, short_or_long
-from tests.faults.poller import Poller
-from tests.faults.population import audit_all_users
-from tests.faults.writers import TIMEOUT_SECONDS, Load
+from tests.faults.harness.client import Client
+from tests.faults.harness.load_checks import check_load
+from tests.faults.harness.modes import report, short_or_long
+from tests.faults.harness.poller import Poller
+from tests.faults.harness.population import audit_all_users
+from tests.faults.harness.writers import TIMEOUT_SECONDS, Load
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 from tests.store.backends import RedisBackend

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.modes import report, short_or_long
+from tests.faults.harness.modes import report, short_or_long
 from tests.faults.simulation.__main__ import main
 from tests.faults.simulation.run import simulate
 from tests.store.mutants import (
@@ -84,6 +84,6 @@ def test_store_without_one_of_the_checks_fails_some_seed(mutant: type[ReferenceS
 def test_seed_has_the_same_outcome_in_another_process(capsys: pytest.CaptureFixture[str]) -> None:
     main(8)
     command = [sys.executable, "-m", "tests.faults.simulation", "8"]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     other = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60, check=False)
     assert (other.returncode, other.stdout) == (0, capsys.readouterr().out)

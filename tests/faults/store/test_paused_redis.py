@@ -15,10 +15,10 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
-from tests.faults.load_checks import check_load
-from tests.faults.modes import LONG, report
-from tests.faults.poller import Poller
-from tests.faults.writers import Load
+from tests.faults.harness.load_checks import check_load
+from tests.faults.harness.modes import LONG, report
+from tests.faults.harness.poller import Poller
+from tests.faults.harness.writers import Load
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 

@@ -18,11 +18,11 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import SentinelServers, in_sync, info, wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.lagging_link import LaggingLink
-from tests.faults.modes import report, short_or_long
-from tests.faults.population import audit_all_users
-from tests.faults.tally import Tally
-from tests.faults.writers import Load
+from tests.faults.harness.lagging_link import LaggingLink
+from tests.faults.harness.modes import report, short_or_long
+from tests.faults.harness.population import audit_all_users
+from tests.faults.harness.tally import Tally
+from tests.faults.harness.writers import Load
 from tests.model.builders import bundle_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.alone]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from tests.faults.client import Client, Refused, Unanswered
+from tests.faults.harness.client import Client, Refused, Unanswered
 
 K = 5
 RETRY_PAUSE_SECONDS = 0.02

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from model.bundle.bundle import Bundle
-from tests.faults.client import Client
-from tests.faults.writers import K, Load, ReceivedAnswer
+from tests.faults.harness.client import Client
+from tests.faults.harness.writers import K, Load, ReceivedAnswer
 from tests.model.float64 import Plain
 
 TOLERANCE = 1e-4  # of scores: float32 in the service, float64 here

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.store.factory import open_store
-from tests.faults.client import Client
+from tests.faults.harness.client import Client
 
 MAX_HISTORY = 200
 BATCH_EVENTS = 1000

@@ -20,10 +20,10 @@ from model.config import ModelConfig
 from service.store.redis.layout import keys
 from tests.deployments import SLOTS, ClusterServers, info, wait_for
 from tests.end_to_end.service import RunningService
-from tests.faults.modes import report, short_or_long
-from tests.faults.population import audit_all_users
-from tests.faults.tally import Tally
-from tests.faults.writers import Load
+from tests.faults.harness.modes import report, short_or_long
+from tests.faults.harness.population import audit_all_users
+from tests.faults.harness.tally import Tally
+from tests.faults.harness.writers import Load
 from tests.model.builders import bundle_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.alone]

@@ -10,12 +10,12 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
-from tests.faults.load_checks import check_load
-from tests.faults.modes import report, short_or_long
-from tests.faults.oracle import CheckResult
-from tests.faults.population import AuditSummary, audit_all_users
-from tests.faults.proxy import Fault, Proxy
-from tests.faults.writers import Load
+from tests.faults.harness.load_checks import check_load
+from tests.faults.harness.modes import report, short_or_long
+from tests.faults.harness.oracle import CheckResult
+from tests.faults.harness.population import AuditSummary, audit_all_users
+from tests.faults.harness.proxy import Fault, Proxy
+from tests.faults.harness.writers import Load
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 

@@ -10,9 +10,9 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
-from tests.faults.oracle import CheckResult, LogEntry, Logs, Oracle, check_answers, logs_of
-from tests.faults.population import Population, audit_all_users
-from tests.faults.writers import Load
+from tests.faults.harness.oracle import CheckResult, LogEntry, Logs, Oracle, check_answers, logs_of
+from tests.faults.harness.population import Population, audit_all_users
+from tests.faults.harness.writers import Load
 from tests.model.builders import bundle_of
 
 ITEMS, SEED = 40, 20261128

@@ -13,7 +13,7 @@ import pytest
 
 from service.api_keys import KeyScope, digest_of
 from tests.api.app_harness import AppHarness
-from tests.faults.modes import report
+from tests.faults.harness.modes import report
 
 pytestmark = pytest.mark.faults
 

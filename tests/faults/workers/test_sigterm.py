@@ -11,10 +11,10 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
-from tests.faults.load_checks import check_load
-from tests.faults.modes import report, short_or_long
-from tests.faults.oracle import logs_of
-from tests.faults.writers import Load
+from tests.faults.harness.load_checks import check_load
+from tests.faults.harness.modes import report, short_or_long
+from tests.faults.harness.oracle import logs_of
+from tests.faults.harness.writers import Load
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 

@@ -20,7 +20,7 @@ from safetensors.numpy import load, save
 from model.bundle.bundle import ITEMS, MANIFEST, WEIGHTS, write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, ROOT, RunningService
-from tests.faults.modes import report
+from tests.faults.harness.modes import report
 from tests.model.builders import bundle_of
 from tests.servers import free_port
 

@@ -15,7 +15,7 @@ from schemathesis.checks import CHECKS, load_all_checks
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import KEY, RunningService
-from tests.faults.modes import report, short_or_long
+from tests.faults.harness.modes import report, short_or_long
 from tests.model.builders import bundle_of
 
 pytestmark = pytest.mark.faults
