@@ -47,7 +47,7 @@ _PROBE_SECONDS = 1.0
 
 
 def explain_tls(error: BaseException) -> str | None:
-    """Explain an error of TLS, or return None if it is not known."""
+    """Explain an error of TLS; None if unknown."""
     if isinstance(error, ssl.SSLCertVerificationError):
         sentence = _VERIFICATION.get(error.verify_code, _UNTRUSTED)
         return sentence.format(reason=error.verify_message.rstrip("."))
