@@ -34,7 +34,7 @@ class FairQueue(Generic[Item]):
         self.length += 1
 
     def take(self, count: int) -> list[Item]:
-        """Remove and return at most `count` items, the oldest of each caller in turn."""
+        """Remove and return at most `count` items, callers in turn."""
         queues = self._queues
         taken: list[Item] = []
         while queues and len(taken) < count:
