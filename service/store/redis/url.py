@@ -47,6 +47,13 @@ class Target:
     options: Mapping[str, Any]
     service: str = ""
 
+    @property
+    def name(self) -> str:
+        """The URL without credentials and options."""
+        scheme = ("rediss" if self.tls else "redis") + (f"+{self.kind}" if self.kind else "")
+        path = "" if self.kind == "cluster" else f"/{self.options['db']}"
+        return f"{scheme}://{','.join(map(str, self.addresses))}{self.service and f'/{self.service}'}{path}"
+
 
 def parse_url(url: str) -> Target:
     """Parse a URL with one of `SCHEMES`; raises `StoreRefusedError`."""

@@ -9,16 +9,16 @@ from typing import cast
 import redis
 
 from ingest.errors import DataError
-from model.training.data.event_log.log_url import LogUrl
 from model.training.data.event_log.logged_event import EventLog, LoggedEvent, Position
 from model.training.data.event_log.redis_servers import RedisServers, connect
+from service.store.redis.url import Target
 
 REDIS_SHARDS = 64
 _STREAM_FORMAT = "1"
 
 
 @contextmanager
-def open_redis_log(url: LogUrl) -> Iterator[EventLog]:
+def open_redis_log(url: Target) -> Iterator[EventLog]:
     """Open the event log at a Redis URL; see `open_log`."""
     try:
         with closing(connect(url)) as servers:
