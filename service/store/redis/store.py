@@ -5,6 +5,7 @@ The deployment runs a script on the server that has the user's keys: see deploym
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from service.core.events import (
     Merged,
     SnapshotPut,
 )
+from service.store.errors import StoreUnreachableError
 from service.store.redis import layout, lua_scripts
 from service.store.redis.cluster import Cluster
 from service.store.redis.deployment import Call, Deployment, run_script
@@ -29,6 +31,7 @@ from service.store.redis.pools import primary_pool, server_pool
 from service.store.redis.redis_catalogue import RedisCatalogue
 from service.store.redis.url import Address, Target, parse_url
 from service.store.redis.user_merge import UserMerge
+from service.store.tls_errors import find_tls_fault
 
 TIMEOUT_SECONDS = 1.0  # of one call of the store
 _DUPLICATE, _CONFLICT = 1, 2  # outcomes of append_and_read.lua
@@ -53,9 +56,15 @@ async def open_redis(
     Raises:
         StoreRefusedError: Redis is unreachable, or it could evict events.
     """
-    deployment = _deployment(parse_url(url), min_replicas, timeout_seconds)
+    target = parse_url(url)
+    deployment = _deployment(target, min_replicas, timeout_seconds)
     try:
         await deployment.check()
+    except StoreUnreachableError:
+        await deployment.close()
+        if target.tls and (fault := await asyncio.to_thread(find_tls_fault, target.addresses, target.options)):
+            raise StoreUnreachableError(f"{fault}.") from None
+        raise
     except BaseException:
         await deployment.close()
         raise
