@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial
 
 import numpy as np
 
-from service.core.catalogue.attributes import AttributeType, declared_type
+from service.core.catalogue.attributes import AttributeType
 from service.core.catalogue.change_log import ChangeLog
 from service.core.catalogue.columns.item_columns import ItemColumns
 from service.core.catalogue.compiled_filter import CompiledFilter, Source
-from service.core.catalogue.expression.checker import suggestion
-from service.core.catalogue.expression.predicates import Predicate
-from service.core.catalogue.expression.syntax import Condition
 from service.core.catalogue.filter_cache import FilterCache
 from service.core.catalogue.filter_request import FilterRequest
-from service.core.catalogue.filters import bind_parameters, check_expression, parse_expression
+from service.core.catalogue.filters import FilterTexts
 from service.core.catalogue.item_pages import ItemPages
 from service.core.catalogue.items import Item, from_record
 from service.core.catalogue.model_rows import ModelRows
 from service.core.catalogue.revisions import encode_revision
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
 from service.core.engine_requests import AllowedRows
-from service.core.errors import InvalidRequest
 
 FILTER_BYTES = 64 << 20
 _MAX_ITEMS_CACHED = 4096
-_MAX_PARSED = 1024
 _START = ShardPosition(0, "")
 
 
@@ -75,13 +69,10 @@ class Catalogue:
         self._changes = ChangeLog()
         self._source = Source(self._columns, self._changes)
         self._positions = [_START] * shards
-        self._definitions = Definitions(_START, {}, {})
-        self._types: Mapping[str, AttributeType] = {}
-        self._types_generation = 0
         self._models: dict[str, ModelRows | Sequence[str]] = {}
         self._filters = FilterCache(filter_bytes, clock)
         self._pages = ItemPages(self._columns)
-        self._parsed: OrderedDict[str, Condition] = OrderedDict()
+        self._texts = FilterTexts(self._filters.in_thread)
         self._items: dict[str, Item | None] = {}
         self._revision: str | None = None
         self.is_empty = True
@@ -90,13 +81,13 @@ class Catalogue:
     def revision(self) -> str:
         """Opaque text that names the state; see `revisions.includes`."""
         if self._revision is None:
-            self._revision = encode_revision([*self._positions, self._definitions.position])
+            self._revision = encode_revision([*self._positions, self._texts.definitions.position])
         return self._revision
 
     @property
     def types(self) -> Mapping[str, AttributeType]:
         """Declared attributes."""
-        return self._types
+        return self._texts.types
 
     @property
     def nbytes(self) -> int:
@@ -131,14 +122,15 @@ class Catalogue:
 
     def set_definitions(self, definitions: Definitions) -> None:
         """Replace the declared attributes and the named filters."""
-        types = {name: declared_type(text) for name, text in definitions.attributes.items()}
-        if any(types.get(name) is not kind for name, kind in self._types.items()):
-            self._types_generation += 1
+        self._revision = None
+        if self._texts.replace(definitions):
             self._filters.drop(lambda key: True)
-        self._types, self._definitions, self._revision = types, definitions, None
 
     def get(self, item_id: str) -> Item | None:
-        """Return the entry of an item without its vector; None if there is none or it is deleted."""
+        """Return an item's entry without its vector, or None.
+
+        A deleted item has none.
+        """
         if item_id not in self._items:
             if len(self._items) >= _MAX_ITEMS_CACHED:
                 self._items.clear()
@@ -147,7 +139,7 @@ class Catalogue:
         return self._items[item_id]
 
     def add_model(self, version: str, item_ids: Sequence[str]) -> None:
-        """Map a model's rows 1..V, which are these items, onto the rows here."""
+        """Map the rows 1..V of a model, which are these items."""
         self._models[version] = item_ids if self.is_empty else ModelRows(item_ids, self._columns)
 
     def remove_model(self, version: str) -> None:
@@ -163,11 +155,13 @@ class Catalogue:
         """
         if request is None and self.is_empty:
             return None
-        compiled = self._filters.current(self._key(version, request, self._expression(request)))
+        compiled = self._filters.current(self._key(version, request, self._texts.expression(request)))
         return NOT_CACHED if compiled is None else compiled.result
 
     async def allowed(self, version: str, request: FilterRequest | None) -> AllowedRows | None:
-        """Return the rows of a model that may be in an answer, as of `revision` at the return; None for all.
+        """Return the rows that may be in an answer; None for all.
+
+        They are those of `revision` at the moment of the return.
 
         Unavailable and deleted items never may, and with `listed_only` none without an entry.
 
@@ -177,31 +171,31 @@ class Catalogue:
         """
         if request is None and self.is_empty:
             return None
-        text = self._expression(request)
+        text = self._texts.expression(request)
         key = self._key(version, request, text)
         if found := self._filters.current(key):
             return found.result
         predicate = None
         if request is not None:
-            predicate = await self._predicate(text, request)
+            predicate = await self._texts.predicate(text, request)
         model = self._model(version)
         now = self._filters.clock()
         compiled = await self._filters.compiled(key, partial(CompiledFilter, self._source, model, predicate, now))
         return compiled.result
 
     async def check(self, expression: str) -> None:
-        """Check an expression, as a named filter is before it is stored; raises `InvalidRequest`."""
-        check_expression(expression, await self._tree(expression), self._types)
+        """Check an expression that will be stored; raises `InvalidRequest`."""
+        await self._texts.check(expression)
 
     async def page(self, request: FilterRequest | None, cursor: str, limit: int) -> tuple[list[Item], str]:
-        """Return up to `limit` entries after the id `cursor`, by id, and the next cursor.
+        """Return entries after the id `cursor`, by id, and the next cursor.
 
         Unavailable items are included. Cursor "" is the start, and as a result the end.
 
         Raises:
             InvalidRequest: the expression or a parameter is refused.
         """
-        predicate = None if request is None else await self._predicate(self._expression(request), request)
+        predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
         search = partial(self._pages.find, predicate, self._filters.clock(), cursor, limit)
         rows, is_end = await self._filters.in_thread(search)
         # An entry may have changed since the search began, so what is returned is checked once more.
@@ -244,29 +238,7 @@ class Catalogue:
             model = self._models[version] = ModelRows(model, self._columns)
         return model
 
-    def _expression(self, request: FilterRequest | None) -> str:
-        if request is None or request.name is None:
-            return (request and request.expression) or ""
-        if (text := self._definitions.filters.get(request.name)) is not None:
-            return text
-        meant = suggestion(request.name, self._definitions.filters)
-        problem = f"no filter {request.name[:64]!r}" + (f"; did you mean {meant!r}?" if meant else "")
-        details: dict[str, object] = {"field": "filter_name", "problem": problem}
-        raise InvalidRequest(problem, details=[details if meant is None else {**details, "suggestion": meant}])
-
     def _key(self, version: str, request: FilterRequest | None, text: str) -> tuple[object, ...]:
         if request is None:
             return (version,)
-        return version, self._types_generation, text, request.key
-
-    async def _tree(self, text: str) -> Condition:
-        tree = self._parsed.get(text)
-        if tree is None:
-            tree = self._parsed[text] = await self._filters.in_thread(partial(parse_expression, text))
-            if len(self._parsed) > _MAX_PARSED:
-                self._parsed.popitem(last=False)
-        return tree
-
-    async def _predicate(self, text: str, request: FilterRequest) -> Predicate:
-        checked = check_expression(text, await self._tree(text), self._types)
-        return bind_parameters(text, checked, request)
+        return version, self._texts.generation, text, request.key

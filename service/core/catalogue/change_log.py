@@ -31,7 +31,10 @@ class ChangeLog:
         self._used += len(new)
 
     def since(self, position: int) -> NDArray[np.int64] | None:
-        """Return the distinct rows that changed after a position; None if they are not known any more."""
+        """Return the distinct rows that changed after a position.
+
+        None: they are not known any more.
+        """
         count = self.position - position
         if count > self._used:
             return None

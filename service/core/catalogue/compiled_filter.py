@@ -1,4 +1,4 @@
-"""A filter compiled for one model: a bitmap that follows the catalogue's changes."""
+"""Filter that is compiled for one model, and follows the changes."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ _OVERHEAD_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What filters are evaluated on."""
+    """Items to evaluate filters on, and their changes."""
 
     columns: ItemColumns
     changes: ChangeLog
 
 
 class CompiledFilter:
-    """Allowed rows of one model under one predicate, as of a position of the change log.
+    """Allowed rows of one model under one predicate.
+
+    They are those at a position of the change log.
 
     Attributes:
         allowed: The allowed rows.
     """
 
     def __init__(self, source: Source, model: ModelRows, predicate: Predicate | None, now: int) -> None:
-        """Prepare a compilation on the event loop; `compile` then fills in the rows in any thread."""
+        """Prepare a compilation, on the event loop."""
         self._source = source
         self._model = model
         self._predicate = predicate
@@ -57,7 +59,10 @@ class CompiledFilter:
         return None if self.allowed.count == self._model.count else self.allowed
 
     def compile(self) -> None:
-        """Evaluate all rows, as they are or as they were at the construction."""
+        """Evaluate all rows, in any thread.
+
+        A row that changes meanwhile is evaluated again by `catch_up`.
+        """
         columns, predicate = self._source.columns, self._predicate
         passes = columns.shown.data[: self._row_count] != 0
         if predicate is not None:
@@ -67,9 +72,9 @@ class CompiledFilter:
         self.allowed = self._model.allowed(passes)
 
     def catch_up(self, now: int, at_most: int = MAX_ROWS_AT_ONCE) -> bool:
-        """Evaluate the rows that have changed; return False if that needs a new compilation.
+        """Evaluate the rows that have changed, on the event loop.
 
-        Runs on the event loop.
+        Returns whether the filter is up to date. If not, it has to be compiled anew.
         """
         changes, upcoming = self._source.changes, self._upcoming
         is_current = self._position == changes.position

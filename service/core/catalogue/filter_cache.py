@@ -44,7 +44,7 @@ class FilterCache:
         return sum(self._sizes.values())
 
     def current(self, key: Hashable) -> CompiledFilter | None:
-        """Return a compiled filter, brought up to date; None if that takes a compilation."""
+        """Return the filter, up to date; None if that takes a compilation."""
         found = self._filters.get(key)
         if found is None or not found.catch_up(self.clock()):
             return None
@@ -52,7 +52,7 @@ class FilterCache:
         return found
 
     async def compiled(self, key: Hashable, prepare: Callable[[], CompiledFilter]) -> CompiledFilter:
-        """Return a filter that is up to date at the moment of the return.
+        """Return the filter, up to date at the return.
 
         Args:
             key: its identity.
@@ -69,7 +69,7 @@ class FilterCache:
         return compiled
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
-        """Run work that must not hold up the event loop, in the thread that compiles."""
+        """Run work in the thread that compiles."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def drop(self, is_stale: Callable[[Any], bool]) -> None:

@@ -10,7 +10,7 @@ Scalar = bool | int | float | str | None
 
 @dataclass(frozen=True, slots=True)
 class FilterRequest:
-    """An expression or the name of one, and the values of its parameters.
+    """Expression, or the name of one, with its parameters.
 
     A value is a bool, number, string or None, or a list of these. In a query string everything is a string.
 

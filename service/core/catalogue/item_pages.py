@@ -27,7 +27,9 @@ class ItemPages:
         self._order = np.zeros(0, np.int64)
 
     def find(self, predicate: Predicate | None, now: int, cursor: str, limit: int) -> tuple[list[int], bool]:
-        """Return up to `limit` rows after the id `cursor`, and whether they are the last.
+        """Return up to `limit` rows after an id.
+
+        Also returns whether they are the last.
 
         May run in a thread while rows are written; see `typed_columns`.
         """
@@ -62,7 +64,9 @@ class ItemPages:
 
 
 def sorted_codes(view: TableView) -> NDArray[np.int64]:
-    """Return the codes of distinct entries without zero bytes in the order of the entries.
+    """Return the codes in the order of their entries.
+
+    Entries are distinct and have no zero bytes.
 
     Sorts by the first eight bytes, then those that are equal there by the next eight, and so on.
     """

@@ -49,7 +49,7 @@ class ModelRows:
         return AllowedRows(np.packbits(padded, bitorder="little").view(np.uint32), int(np.count_nonzero(found)))
 
     def select(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return which of these column rows are items of the model, and their rows in it."""
+        """Return those rows that the model has, and their numbers there."""
         if self._rows is None:
             rows = rows[rows <= self.count]
             return rows, rows

@@ -28,7 +28,7 @@ def encode_revision(positions: Sequence[ShardPosition]) -> str:
 
 
 def includes(newer: str, older: str) -> bool:
-    """Return whether a catalogue at `newer` has all changes that one at `older` has.
+    """Return whether `newer` has all changes that `older` has.
 
     Compared per shard. Two changes with one number differ by their token, after a failover. Raises
     `RevisionFormatError`.
@@ -45,24 +45,24 @@ def _decode(text: str) -> list[tuple[int, bytes]]:
     except (binascii.Error, ValueError):
         raise RevisionFormatError("is no revision of a catalogue") from None
     found: list[tuple[int, bytes]] = []
-    place = 1
+    position = 1
     if content[:1] != bytes([_FORMAT]):
         raise RevisionFormatError("is no revision of a catalogue")
-    while place < len(content):
+    while position < len(content):
         revision = shift = 0
         while True:
-            if place == len(content):
+            if position == len(content):
                 raise RevisionFormatError("is cut off")
-            byte = content[place]
+            byte = content[position]
             revision |= (byte & 0x7F) << shift
-            shift, place = shift + 7, place + 1
+            shift, position = shift + 7, position + 1
             if byte < 0x80:
                 break
-        end = place + (_TOKEN_BYTES if revision else 0)
+        end = position + (_TOKEN_BYTES if revision else 0)
         if end > len(content):
             raise RevisionFormatError("is cut off")
-        found.append((revision, content[place:end]))
-        place = end
+        found.append((revision, content[position:end]))
+        position = end
     return found
 
 

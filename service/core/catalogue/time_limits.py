@@ -1,4 +1,4 @@
-"""Instants at which rows change by themselves, because a filter compares them with now()."""
+"""Instants at which comparisons with now() change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker's copy of the catalogue, against a plain evaluation of each item."""
+"""Filters and pages against a plain evaluation of each item."""
 
 from __future__ import annotations
 

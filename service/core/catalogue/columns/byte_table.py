@@ -15,7 +15,9 @@ _MIN_SLOTS = 64
 
 
 class TableView(NamedTuple):
-    """Entries of a table at one moment; stays readable while the table grows.
+    """Entries of a table at one moment.
+
+    Stays readable while the table grows.
 
     Attributes:
         size: Number of entries.
@@ -32,7 +34,13 @@ class TableView(NamedTuple):
     def words(
         self, codes: slice | NDArray[np.int64], offset: int = 0, length: int = WORD_BYTES
     ) -> NDArray[np.uint64]:
-        """Return bytes offset .. offset + length of entries as numbers, which sort like the bytes."""
+        """Return bytes of entries as numbers, which sort alike.
+
+        Args:
+            codes: the entries.
+            offset: the first byte.
+            length: number of bytes, up to eight; an entry that ends before is filled up with zeros.
+        """
         starts = self.starts[: self.size + 2]
         begins, ends = starts[:-1][codes] + offset, starts[1:][codes] - self.gap
         result = np.zeros(len(begins), np.uint64)
@@ -95,7 +103,7 @@ class ByteTable:
         return code
 
     def add_distinct(self, entries: Sequence[bytes]) -> None:
-        """Append entries, which are distinct and not in the table, in one step."""
+        """Append distinct entries that are not in the table."""
         first, count = self._count + 1, len(entries)
         lengths = np.fromiter(map(len, entries), np.int64, count) + len(self._separator)
         starts = self._starts.reserve(first + count + 1)
@@ -121,7 +129,7 @@ class ByteTable:
         return code
 
     def _probe(self, entry: bytes, hashed: int) -> tuple[int, int]:
-        """Return the entry's code, or 0 and the free slot where it belongs."""
+        """Return the code, or 0 and the free slot for it."""
         slots = self._slot_values
         mask = len(slots) - 1
         slot = hashed & mask
@@ -133,18 +141,18 @@ class ByteTable:
         return 0, slot
 
     def _rebuild_slots(self) -> None:
-        """Place all codes into a hash table that is at most a third full."""
+        """Put all codes into a larger hash table."""
         size = len(self._slots)
         while size < 3 * self._count:
             size *= 2
         slots = np.zeros(size, np.int32)
         codes = np.arange(1, self._count + 1, dtype=np.int32)
-        places = self._hashes.data[1 : self._count + 1] & (size - 1)
+        positions = self._hashes.data[1 : self._count + 1] & (size - 1)
         while len(codes):
-            free = slots[places] == 0
-            slots[places[free]] = codes[free]  # of codes with one place the last one gets it
-            left = slots[places] != codes
-            codes, places = codes[left], (places[left] + 1) & (size - 1)
+            free = slots[positions] == 0
+            slots[positions[free]] = codes[free]  # of codes with one place the last one gets it
+            left = slots[positions] != codes
+            codes, positions = codes[left], (positions[left] + 1) & (size - 1)
         self._set_slots(slots)
 
     def _set_slots(self, slots: NDArray[np.int32]) -> None:

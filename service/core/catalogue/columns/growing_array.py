@@ -18,7 +18,9 @@ def grown_capacity(needed: int) -> int:
 
 
 class GrowingArray(Generic[Scalar]):
-    """One-dimensional array that is replaced by a larger copy when it is full.
+    """One-dimensional array with room at its end.
+
+    When it is full, a larger copy replaces it.
 
     A thread that took `data` before keeps a valid array; later values may be missing from it.
 

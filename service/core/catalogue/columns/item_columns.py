@@ -24,7 +24,9 @@ NO_SHARD = 255
 
 
 class ItemColumns:
-    """Rows of items; row 0 is not an item, and a row is never given to another item.
+    """All items, one row each.
+
+    Row 0 is not an item. A row is never given to another item.
 
     Attributes:
         ids: The ids; the code of an id is its row.
@@ -37,7 +39,10 @@ class ItemColumns:
     """
 
     def __init__(self, listed_only: bool) -> None:
-        """Create empty columns; with `listed_only` an item without an entry is not shown."""
+        """Create empty columns.
+
+        With `listed_only` an item without an entry is not shown.
+        """
         self._listed_only = listed_only
         self.ids = ByteTable(SEPARATOR)
         self.normal_ids: dict[int, bytes] = {}
@@ -78,7 +83,7 @@ class ItemColumns:
         row = self.ids.intern(encode_id(item_id))
         if row >= self._capacity:
             self._grow(row + 1)
-        self._note_normal_id(row, item_id)
+        self._keep_normal_id(row, item_id)
         return row
 
     def add_rows(self, item_ids: Sequence[str]) -> None:
@@ -87,7 +92,7 @@ class ItemColumns:
         self.ids.add_distinct(list(map(encode_id, item_ids)))
         self._grow(self.row_count)
         for row, item_id in enumerate(item_ids, first):
-            self._note_normal_id(row, item_id)
+            self._keep_normal_id(row, item_id)
 
     def column(self, name: str, kind: AttributeType) -> Column | None:
         """Return a column; None if no item has such a value."""
@@ -115,7 +120,10 @@ class ItemColumns:
         self._put_values(row, None)
 
     def get(self, row: int) -> Item | None:
-        """Return the entry of a row, without its vector; None if there is none or it is deleted."""
+        """Return the entry without its vector, or None.
+
+        A deleted item has none.
+        """
         if not self.has_entry.data[row] or self.deleted.data[row]:
             return None
         values = {name: column.get(row) for (name, _), column in self._attributes.items()}
@@ -143,7 +151,7 @@ class ItemColumns:
             column.resize(self._capacity)
             column.put(row, value)
 
-    def _note_normal_id(self, row: int, item_id: str) -> None:
+    def _keep_normal_id(self, row: int, item_id: str) -> None:
         if not item_id.isascii() and (normal := normalize(item_id)) != item_id:
             self.normal_ids[row] = encode_id(normal)
 

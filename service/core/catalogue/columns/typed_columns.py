@@ -182,7 +182,7 @@ class SetColumn:
         return codes
 
     def sets_with(self, member: int) -> NDArray[np.bool_]:
-        """Return for every code whether its set has the member; code 0 has none."""
+        """Return for every code whether its set has the member."""
         view = self.sets.view()
         selected = np.zeros(view.size + 1, np.bool_)
         if member:

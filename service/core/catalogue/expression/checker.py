@@ -51,9 +51,9 @@ def check(tree: syntax.Condition, types: Mapping[str, AttributeType]) -> Checked
 
 def suggestion(name: str, names: Iterable[str]) -> str | None:
     """Return the known name that was probably meant."""
-    by_folded = {known.casefold(): known for known in names}
-    close = get_close_matches(name.casefold(), by_folded, n=1)
-    return by_folded[close[0]] if close else None
+    by_casefold = {known.casefold(): known for known in names}
+    close = get_close_matches(name.casefold(), by_casefold, n=1)
+    return by_casefold[close[0]] if close else None
 
 
 class _Checker:

@@ -51,8 +51,8 @@ def parse(text: str) -> syntax.Condition:
 def _parse_error(error: ParseError, tokens: Sequence[Token]) -> ExpressionError:
     """Name the token at which sqlglot gave up."""
     found = error.errors[0] if error.errors else {}
-    place = (found.get("line"), found.get("col"))
-    index = next((index for index, token in enumerate(tokens) if (token.line, token.col) == place), 0)
+    position = (found.get("line"), found.get("col"))
+    index = next((index for index, token in enumerate(tokens) if (token.line, token.col) == position), 0)
     if "missing" in str(found.get("description")):  # after this token
         if index + 1 == len(tokens):
             return ExpressionError(f"ends unfinished after {tokens[index].text[:20]!r}", tokens[index].end + 1)
@@ -174,7 +174,10 @@ class _Converter:
         return sign * _interval(interval, offset) if sign else 0
 
     def _offset(self, node: exp.Expr) -> int:
-        """Return where a node begins, by what it holds; operators have no place of their own."""
+        """Return where a node begins.
+
+        Operators have no position of their own, only what they connect has.
+        """
         starts = [found.meta["start"] for found in node.walk() if "start" in found.meta]
         starts += [self._parameters[found.name] for found in node.find_all(exp.Placeholder)]
         return min(starts, default=0)

@@ -1,4 +1,4 @@
-"""Tests of rows: each takes rows and returns for which of them it is TRUE."""
+"""Tests of rows: functions that return where they are TRUE."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def column_comparison(left: AnyColumn, operator: str, right: AnyColumn, whole: b
 
 
 def among_test(column: PlainColumn, listed: Sequence[float], negated: bool) -> Test:
-    """Test that a column is one of the constants, or none of them."""
+    """Test that a column is one of the constants, or none."""
     constants = np.unique(np.array(listed, column.values.data.dtype))
 
     def test(rows: Rows) -> Bools:
@@ -173,7 +173,7 @@ def _select(column: AnyTextColumn | SetColumn, selected: Bools, rows: Rows) -> B
 
 
 def _but_null(selected: Bools, negated: bool) -> Bools:
-    """Return what a test with this outcome per code, or its negation, selects."""
+    """Return the outcome per code, or its negation."""
     if negated:
         np.logical_not(selected, out=selected)
         selected[0] = False

@@ -14,7 +14,7 @@ Rows = slice | NDArray[np.int64]
 
 
 class IdColumn:
-    """Column of the item ids in NFC: the code of an id is its row."""
+    """Item ids in NFC; the code of an id is its row."""
 
     def __init__(self, columns: ItemColumns) -> None:
         self.table = columns.ids
@@ -43,7 +43,10 @@ def select_texts(column: AnyTextColumn, match: TextMatch) -> Bools:
 
 
 def text_ranks(*columns: AnyTextColumn) -> list[NDArray[np.int64]]:
-    """Return for each column's codes the order of their strings among all; -1 for code 0."""
+    """Return for each column the ranks of its codes.
+
+    A rank is the position of the string among those of all columns, and -1 for code 0.
+    """
     entries = [[column.entry(code) for code in range(1, len(column.table) + 1)] for column in columns]
     ranks = {entry: rank for rank, entry in enumerate(sorted({entry for found in entries for entry in found}))}
     return [np.array([-1, *(ranks[entry] for entry in found)], np.int64) for found in entries]

@@ -1,4 +1,4 @@
-"""Matching of strings, one by one or all distinct ones of a column at once.
+"""Matching of strings, or of all distinct strings of a column.
 
 Strings are compared as UTF-8, whose order is that of the code points.
 """
@@ -120,7 +120,7 @@ class LikeMatch:
 
 
 def _pattern_parts(pattern: str, escape: str | None, offset: int) -> Iterator[bytes | str]:
-    """Yield literal texts as bytes, and the wildcards % and _ as strings."""
+    """Yield literals as bytes, and the wildcards as strings."""
     text, characters = "", iter(pattern)
     last: str | None = None
     for character in characters:
@@ -141,7 +141,10 @@ def _pattern_parts(pattern: str, escape: str | None, offset: int) -> Iterator[by
 
 
 def _regex(parts: list[bytes | str]) -> bytes:
-    """Return a regex that needs no backtracking: what follows a % is searched once."""
+    """Return a regex without backtracking.
+
+    The text between two % is searched once: its first occurrence is as good as any.
+    """
     segments: list[bytes] = [b""]
     for part in parts:
         if part == "%":

@@ -120,7 +120,7 @@ def _parser_tokens(tokens: Sequence[Token]) -> Iterator[Token]:
 
 
 def _is_misplaced(kind: TokenType, previous: object, following: object) -> bool:
-    """Return whether the parser would read this as something that our grammar does not have."""
+    """Return whether our grammar has no such token here."""
     if kind is TokenType.L_PAREN:
         return previous in _VALUE_ENDS
     return kind in (TokenType.DASH, TokenType.PLUS) and following not in (TokenType.NUMBER, TokenType.INTERVAL)
@@ -138,5 +138,5 @@ def _word(token: Token, previous: object, before: object, following: object) -> 
 
 
 def unexpected(token: Token) -> ExpressionError:
-    """Build the error for a token that the grammar does not have there."""
+    """Build the error for a token that does not belong there."""
     return ExpressionError(f"unexpected {token.text[:20]!r}", token.start)
