@@ -2,7 +2,8 @@
 
 A request passes, from outside to inside:
 
-    Telemetry      request id, metrics, log line, response to unexpected exceptions
+    Telemetry      the path without the prefix, request id, metrics, log line, response to unexpected exceptions
+    PrefixRedirect only with a prefix: the prefix itself is the console
     HostCheck      only without keys: refuses names that are not this server's
     HeadAsGet      HEAD is GET without the body
     CORS           only if origins are configured: which web pages of other sites may call
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -36,9 +38,10 @@ from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
 from service.api.middleware.host_check import HostCheck
-from service.api.middleware.request_line import HeadAsGet, SingleParameters
+from service.api.middleware.request_line import HeadAsGet, PrefixRedirect, SingleParameters
 from service.api.middleware.telemetry import Telemetry
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
+from service.api.routes.api_docs import docs_router
 from service.api.routes.console import console_router
 from service.api.schemas.responses import ErrorOut
 from service.api.scopes import RouteScopes, security_requirements
@@ -114,16 +117,22 @@ def _declared_scopes() -> RouteScopes:
     return RouteScopes(route for router in _ROUTERS for route in router.routes)
 
 
-def _framework_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> Api:
+def _operation_id(route: APIRoute) -> str:
+    """Return the name of the route's function: generated clients name their functions after it."""
+    return route.name
+
+
+def _framework_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], root_path: str) -> Api:
     return Api(
         title="recblr-service",
         description="Sequential recommendations that reflect each user's latest event.",
         lifespan=lifespan,
         redirect_slashes=False,
-        redoc_url=None,
+        servers=[{"url": root_path}] if root_path else None,
+        generate_unique_id_function=_operation_id,
+        openapi_url=None,  # routes.api_docs serves the document and the page
         # Off: looking for an OpenTelemetry setup took 3 % of each request. /metrics is our own route.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        swagger_ui_oauth2_redirect_url=None,
         responses=_ERROR_RESPONSES,
     )
 
@@ -131,13 +140,14 @@ def _framework_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[Non
 def build_api(
     open_services: OpenServices,
     meter: PrometheusMeter,
-    console: Path,
+    pages: Path,
     *,
     keys: KeyRing,
     tokens: UserTokens,
     rate_limit: int | None = None,
     origins: Sequence[str] = (),
     hosts: Sequence[str] = (),
+    root_path: str = "",
     access_log: AccessLog | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Api:
@@ -146,21 +156,23 @@ def build_api(
     Args:
         open_services: Entered when the process starts, left when it ends.
         meter: Metrics of this process.
-        console: HTML file of the console page; without the file there is no console.
+        pages: Folder of the console and of the page of the API documentation.
         keys: API keys that may call. Without configured keys only administration is closed.
         tokens: Verifies the user tokens of browsers.
         rate_limit: Requests per second for each key; None: no limit.
         origins: Origins whose web pages may call from a browser.
         hosts: Names of this server; checked without keys.
+        root_path: Prefix of all paths behind a proxy, such as /recommender. Paths without it are served too.
         access_log: Gets a line for each request; None: no access log.
         clock: Monotonic seconds, for the throttling of repeated log messages.
     """
 
     scopes = _declared_scopes()
     handlers = ErrorHandlers(clock, scopes.methods)
-    app = _framework_app(partial(_lifespan, open_services, access_log))
+    app = _framework_app(partial(_lifespan, open_services, access_log), root_path)
     app.outer_middleware = [
-        Middleware(Telemetry, metrics=meter.http, access_log=access_log),
+        Middleware(Telemetry, metrics=meter.http, access_log=access_log, root_path=root_path),
+        *([Middleware(PrefixRedirect, root_path=root_path)] if root_path else []),
         *([] if keys.configured else [Middleware(HostCheck, hosts=hosts)]),
         Middleware(HeadAsGet),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
@@ -174,5 +186,6 @@ def build_api(
     handlers.install(app)
     for router in _ROUTERS:
         app.include_router(router)
-    app.include_router(console_router(console))
+    app.include_router(docs_router(pages, app.openapi))
+    app.include_router(console_router(pages / "index.html"))
     return app

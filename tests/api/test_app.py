@@ -1,4 +1,4 @@
-"""The assembled application: OpenAPI document, CORS, documentation page."""
+"""The assembled application: OpenAPI document, CORS."""
 
 from __future__ import annotations
 
@@ -52,10 +52,6 @@ def test_openapi_lists_every_operation_with_scope_and_errors(harness: AppHarness
             assert operation["security"] == (named if scope in ("none", "admin") else [*named, {}])
     assert schema["paths"]["/v1/events"]["post"]["x-scope-with-query"] == {"k": "read"}
     assert schema["paths"]["/v1/users/{user_id}/merge"]["post"]["x-scope"] == "append+erase"
-
-
-def test_docs_page_is_served(harness: AppHarness) -> None:
-    assert "swagger" in harness.get("/docs").text.lower()
 
 
 FIRST, SECOND = "the-first-key-of-two", "the-second-key-of-two"

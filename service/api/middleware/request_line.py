@@ -1,9 +1,11 @@
-"""Middleware for methods and query strings: HEAD as GET, no repeated parameters."""
+"""Middleware for methods, paths and query strings."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from urllib.parse import unquote_plus
 
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.caller import caller_of, set_caller
@@ -34,6 +36,23 @@ class HeadAsGet:
             set_caller(scope, caller_of(inner))  # for the access log
             if "route" in inner:  # for the metrics
                 scope["route"] = inner["route"]
+
+
+class PrefixRedirect:
+    """Middleware that redirects from `/prefix` to `/prefix/`, the console.
+
+    The links of the page are relative, so its path must end in a slash.
+    """
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app = app
+        self._location = f"{root_path}/"
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Pass the request on, or redirect it."""
+        if scope["type"] == "http" and not scope["path"]:
+            return RedirectResponse(self._location, 308)(scope, receive, send)
+        return self._app(scope, receive, send)
 
 
 class SingleParameters:

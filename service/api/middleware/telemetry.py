@@ -30,10 +30,11 @@ class Telemetry:
     It is pure ASGI: it costs microseconds and never buffers a response.
     """
 
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics, access_log: AccessLog | None) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics, access_log: AccessLog | None, root_path: str = "") -> None:
         self._app = app
         self._metrics = metrics
         self._access_log = access_log
+        self._root_path = root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and record its outcome."""
@@ -46,6 +47,8 @@ class Telemetry:
             # Routes match the path as the client sent it, and `field_types.PathId` decodes each id afterwards, so
             # that an id may contain a slash.
             scope["path"] = scope["raw_path"].decode("latin-1")
+        if self._root_path:
+            scope["path"] = _without_prefix(scope["path"], self._root_path)
         status = 0
         private = scope["path"].startswith("/v1/")
 
@@ -81,6 +84,12 @@ class Telemetry:
         if caller.admin:
             fields = {"route": route, "method": method, "status": status, "seconds": round(seconds, 6)}
             _log.info("administration request", extra={**fields, "caller": caller.name})
+
+
+def _without_prefix(path: str, root_path: str) -> str:
+    """Remove the prefix, if the proxy has left it."""
+    rest = path.removeprefix(root_path)
+    return rest if rest[:1] in ("/", "") else path
 
 
 def _request_id(scope: Scope) -> str:
