@@ -7,9 +7,10 @@ A request passes, from outside to inside:
     HostCheck      only without keys: refuses names that are not this server's
     HeadAsGet      HEAD is GET without the body
     CORS           only if origins are configured: which web pages of other sites may call
+    IdsInQuery     moves ids from the query into the path
     ApiKeys        API keys and scopes, requests per second
     FastPath       answers an ordinary event or read; every other request continues below
-    SingleParameters  no query parameter twice
+    SingleParameters  no query parameter twice, no id missing
     BodyLimit      at most 4 MiB, also after gzip, and a bounded number of JSON values
     FastAPI        its own layers and the router
     a route        validation (schemas), one use case of the Recommender, the response (answers)
@@ -38,8 +39,9 @@ from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
 from service.api.middleware.host_check import HostCheck
-from service.api.middleware.request_line import HeadAsGet, PrefixRedirect, SingleParameters
+from service.api.middleware.request_line import HeadAsGet, IdsInQuery, PrefixRedirect, SingleParameters
 from service.api.middleware.telemetry import Telemetry
+from service.api.query_ids import add_query_forms, query_forms
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
 from service.api.routes.api_docs import docs_router
 from service.api.routes.console import console_router
@@ -97,6 +99,7 @@ class Api(FastAPI):
             for operations in schema["paths"].values():
                 for operation in operations.values():
                     operation["security"] = security_requirements(operation)
+            add_query_forms(schema["paths"])
         assert self.openapi_schema is not None  # noqa: S101 - super() has set it
         return self.openapi_schema
 
@@ -115,6 +118,10 @@ async def _lifespan(open_services: OpenServices, access_log: AccessLog | None, a
 
 def _declared_scopes() -> RouteScopes:
     return RouteScopes(route for router in _ROUTERS for route in router.routes)
+
+
+def _declared_paths() -> list[str]:
+    return [route.path for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -176,6 +183,7 @@ def build_api(
         *([] if keys.configured else [Middleware(HostCheck, hosts=hosts)]),
         Middleware(HeadAsGet),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
+        Middleware(IdsInQuery, forms=query_forms(_declared_paths())),
         Middleware(ApiKeys, keys=keys, tokens=tokens, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),
         Middleware(FastPath, handlers=handlers),
         Middleware(SingleParameters),

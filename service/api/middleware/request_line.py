@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from urllib.parse import unquote_plus
 
 from starlette.responses import RedirectResponse
@@ -10,8 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.caller import caller_of, set_caller
 from service.api.errors import error_response
+from service.api.query_ids import QueryForm
 from service.api.schemas.validation_messages import MAX_DETAILS, printable
 from service.core.errors import InvalidRequest
+
+_ID_PROBLEMS = "recblr.id_problems"
 
 
 class HeadAsGet:
@@ -55,8 +58,29 @@ class PrefixRedirect:
         return self._app(scope, receive, send)
 
 
+class IdsInQuery:
+    """Middleware that moves ids from the query into the path (`query_ids`).
+
+    Everything behind it, the check of keys included, sees one form only.
+    """
+
+    def __init__(self, app: ASGIApp, forms: Mapping[str, QueryForm]) -> None:
+        self._app = app
+        self._forms = forms
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Pass the request on."""
+        if scope["type"] == "http" and (form := self._forms.get(scope["path"])) is not None:
+            path, rest, problems = form.fill(scope["query_string"])
+            if problems:
+                scope[_ID_PROBLEMS] = problems  # told behind the check of keys
+            else:
+                scope["path"], scope["query_string"] = path, rest
+        return self._app(scope, receive, send)
+
+
 class SingleParameters:
-    """Middleware that refuses a query parameter that is given twice.
+    """Middleware that refuses a query parameter that is given twice, and ids that are missing there.
 
     Otherwise one of the values would be ignored silently, and a proxy might act on the other one.
     """
@@ -66,19 +90,15 @@ class SingleParameters:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        repeated = _repeated(scope["query_string"]) if scope["type"] == "http" else []
-        if not repeated:
+        details = (scope.get(_ID_PROBLEMS) or _repeated(scope["query_string"])) if scope["type"] == "http" else []
+        if not details:
             await self._app(scope, receive, send)
             return
-        details: list[dict[str, object]] = [
-            {"field": printable(name), "problem": "is given more than once; send it once"}
-            for name in repeated[:MAX_DETAILS]
-        ]
-        error = InvalidRequest("the request does not follow the contract", details=details)
+        error = InvalidRequest("the request does not follow the contract", details=details[:MAX_DETAILS])
         await error_response(error)(scope, receive, send)
 
 
-def _repeated(query_string: bytes) -> list[str]:
+def _repeated(query_string: bytes) -> list[dict[str, object]]:
     if b"&" not in query_string:
         return []
     seen: dict[str, int] = {}
@@ -86,4 +106,8 @@ def _repeated(query_string: bytes) -> list[str]:
         if part:
             name = unquote_plus(part.partition("=")[0])
             seen[name] = seen.get(name, 0) + 1
-    return [name for name, count in seen.items() if count > 1]
+    return [
+        {"field": printable(name), "problem": "is given more than once; send it once"}
+        for name, count in seen.items()
+        if count > 1
+    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import Services
@@ -44,7 +43,11 @@ async def check_readiness(request: Request) -> ReadyOut:
 
 
 @router.get(
-    "/metrics", openapi_extra=needs(KeyScope.METRICS), response_class=PlainTextResponse, summary="Read the metrics"
+    "/metrics",
+    openapi_extra=needs(KeyScope.METRICS),
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    summary="Read the metrics",
 )
 async def read_metrics(request: Request) -> Response:
     """Return the metrics of all workers in Prometheus' text format."""
