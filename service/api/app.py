@@ -2,15 +2,13 @@
 
 A request passes, from outside to inside:
 
-    Telemetry      the path without the prefix, request id, metrics, log line, response to unexpected exceptions
-    PrefixRedirect only with a prefix: the prefix itself is the console
-    HostCheck      only without keys: refuses names that are not this server's
-    HeadAsGet      HEAD is GET without the body
+    Telemetry      the path (`request_path`), request id, metrics, log line, response to unexpected exceptions
     CORS           only if origins are configured: which web pages of other sites may call
-    IdsInQuery     moves ids from the query into the path
-    ApiKeys        API keys and scopes, requests per second
+    ApiKeys        host names (only without keys), API keys and scopes, requests per second
     FastPath       answers an ordinary event or read; every other request continues below
-    SingleParameters  no query parameter twice, no id missing
+    PathProblems   only a prefix: to the console; an id missing in the query
+    HeadAsGet      HEAD is GET without the body
+    SingleParameters  no query parameter twice
     BodyLimit      at most 4 MiB, also after gzip, and a bounded number of JSON values
     FastAPI        its own layers and the router
     a route        validation (schemas), one use case of the Recommender, the response (answers)
@@ -38,10 +36,9 @@ from service.api.handlers import ErrorHandlers
 from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
-from service.api.middleware.host_check import HostCheck
-from service.api.middleware.request_line import HeadAsGet, IdsInQuery, PrefixRedirect, SingleParameters
+from service.api.middleware.request_line import HeadAsGet, SingleParameters
+from service.api.middleware.request_path import PathProblems, RequestPath, add_query_forms
 from service.api.middleware.telemetry import Telemetry
-from service.api.query_ids import add_query_forms, query_forms
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
 from service.api.routes.api_docs import docs_router
 from service.api.routes.console import console_router
@@ -125,7 +122,10 @@ def _declared_paths() -> list[str]:
 
 
 def _operation_id(route: APIRoute) -> str:
-    """Return the name of the route's function: generated clients name their functions after it."""
+    """Return the name of the route's function.
+
+    Generated clients name their functions after it.
+    """
     return route.name
 
 
@@ -178,22 +178,18 @@ def build_api(
     handlers = ErrorHandlers(clock, scopes.methods)
     app = _framework_app(partial(_lifespan, open_services, access_log), root_path)
     app.outer_middleware = [
-        Middleware(Telemetry, metrics=meter.http, access_log=access_log, root_path=root_path),
-        *([Middleware(PrefixRedirect, root_path=root_path)] if root_path else []),
-        *([] if keys.configured else [Middleware(HostCheck, hosts=hosts)]),
-        Middleware(HeadAsGet),
+        Middleware(Telemetry, RequestPath(root_path, _declared_paths()), meter.http, access_log),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
-        Middleware(IdsInQuery, forms=query_forms(_declared_paths())),
-        Middleware(ApiKeys, keys=keys, tokens=tokens, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),
+        Middleware(ApiKeys, keys, tokens, scopes, hosts, rate_limit, meter.http),
         Middleware(FastPath, handlers=handlers),
+        Middleware(PathProblems, root_path),
+        Middleware(HeadAsGet),
         Middleware(SingleParameters),
         Middleware(BodyLimit),
     ]
     app.state.services = None
     app.state.meter = meter
     handlers.install(app)
-    for router in _ROUTERS:
+    for router in (*_ROUTERS, docs_router(pages, app.openapi), console_router(pages / "index.html")):
         app.include_router(router)
-    app.include_router(docs_router(pages, app.openapi))
-    app.include_router(console_router(pages / "index.html"))
     return app

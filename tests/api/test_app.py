@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from service.api.query_ids import TAG
+from service.api.middleware.request_path import TAG
 from tests.api.app_harness import AppHarness
 
 

@@ -46,15 +46,31 @@ def redis_dump(folder: Path) -> Iterator[tuple[str, Backup]]:
 
         def backup() -> str:
             with closing(redis.Redis(port=server.port)) as client:
-                before = client.info("persistence")["rdb_saves"]
-                client.bgsave()
-                wait_for("BGSAVE", lambda: client.info("persistence")["rdb_saves"] > before)
+                run_bgsave(client)
             restored.kill()
             shutil.copy(server.folder / "dump.rdb", restored.folder / "dump.rdb")
             restored.start()
             return restored.url
 
         yield server.url, backup
+
+
+def run_bgsave(client: redis.Redis) -> None:
+    """Write dump.rdb, and wait until it is complete.
+
+    `rdb_saves` counts a save when it starts; LASTSAVE moves when it has ended well.
+    """
+    before = client.lastsave()
+    # LASTSAVE counts whole seconds, and an empty server's own start counts as a save.
+    wait_for("a later second", lambda: client.time()[0] > before.timestamp())
+    client.bgsave()
+
+    def ended_well() -> bool:
+        state = client.info("persistence")
+        assert state["rdb_last_bgsave_status"] == "ok"
+        return state["rdb_bgsave_in_progress"] == 0 and client.lastsave() > before
+
+    wait_for("BGSAVE", ended_well)
 
 
 class Writer(threading.Thread):

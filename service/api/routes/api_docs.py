@@ -1,4 +1,4 @@
-"""Routes for the API documentation: the OpenAPI document, and a page that shows it.
+"""Routes for the OpenAPI document, and for a page that shows it.
 
 Everything is served from this process: Swagger UI comes with the package fastapi-offline, at the version that
 `constraints.txt` pins. The page has no inline script, and its policy allows nothing from elsewhere. All its links are
