@@ -84,7 +84,6 @@ class CompiledFilter:
         elif not upcoming.covers(now):
             return False
         elif is_current and now < upcoming.next_change:
-            upcoming.evaluated_at = now
             return True
         rows = changes.since(self._position)
         if rows is None:

@@ -21,6 +21,7 @@ SEPARATOR = b"\xff"  # is in no UTF-8
 NULL_TIME = np.iinfo(np.int64).min
 NULL_BOOL = -1
 _CODE_BYTES = 4
+_MAX_KNOWN = 4096  # strings or sets of a column that are also kept as objects
 
 
 class NumberColumn:
@@ -104,6 +105,7 @@ class TextColumn:
     def __init__(self) -> None:
         self.codes = GrowingArray(np.int32)
         self.table = ByteTable(SEPARATOR)
+        self._known: dict[str, int] = {}
 
     @property
     def nbytes(self) -> int:
@@ -124,7 +126,7 @@ class TextColumn:
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
-        self.codes.data[row] = 0 if value is None else self.table.intern(encode_text(value))
+        self.codes.data[row] = 0 if value is None else code_of(value, self._known, self.table)
 
     def get(self, row: int) -> str | None:
         """Return the value of a row, or None."""
@@ -145,6 +147,8 @@ class SetColumn:
         self.codes = GrowingArray(np.int32)
         self.sets = ByteTable()
         self.members = ByteTable(SEPARATOR)
+        self._known_members: dict[str, int] = {}
+        self._known_sets: dict[tuple[str, ...], int] = {}
 
     @property
     def nbytes(self) -> int:
@@ -161,11 +165,7 @@ class SetColumn:
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
-        if value is None:
-            self.codes.data[row] = 0
-            return
-        members = sorted({self.members.intern(encode_text(member)) for member in value})
-        self.codes.data[row] = self.sets.intern(np.array(members, np.int32).tobytes())
+        self.codes.data[row] = 0 if value is None else self._known_sets.get(value) or self._intern(value)
 
     def get(self, row: int) -> tuple[str, ...] | None:
         """Return the value of a row, or None."""
@@ -175,6 +175,13 @@ class SetColumn:
     def members_of(self, code: int) -> tuple[str, ...]:
         """Return a set, sorted."""
         return tuple(sorted(decode_text(self.members.get(member)) for member in self.member_codes(code)))
+
+    def _intern(self, value: tuple[str, ...]) -> int:
+        members = sorted({code_of(member, self._known_members, self.members) for member in value})
+        code = self.sets.intern(np.array(members, np.int32).tobytes())
+        if len(self._known_sets) < _MAX_KNOWN:
+            self._known_sets[value] = code
+        return code
 
     def member_codes(self, code: int) -> list[int]:
         """Return the codes of a set's members, ascending."""
@@ -190,6 +197,19 @@ class SetColumn:
             members = view.content[: view.starts[view.size + 1]].view(np.int32)
             selected[np.searchsorted(starts, np.flatnonzero(members == member), side="right")] = True
         return selected
+
+
+def code_of(text: str, known: dict[str, int], table: ByteTable) -> int:
+    """Return the code of a string, adding it if needed.
+
+    The first strings of a column are kept as objects too: if there are few, most rows have one of them.
+    """
+    code = known.get(text)
+    if code is None:
+        code = table.intern(encode_text(text))
+        if len(known) < _MAX_KNOWN:
+            known[text] = code
+    return code
 
 
 def encode_text(text: str) -> bytes:
