@@ -39,6 +39,10 @@ class Upcoming:
         """Bytes of memory."""
         return self._times.nbytes + self._rows.nbytes
 
+    def is_valid(self, now: int) -> bool:
+        """Return whether no row changes between the evaluation and `now`."""
+        return self.evaluated_at <= now < self.next_change
+
     def covers(self, now: int) -> bool:
         """Return whether all changes until `now` are known."""
         return self.evaluated_at <= now < self.horizon
@@ -66,7 +70,7 @@ class Upcoming:
         return int(np.partition(times, last)[last]) if len(times) > last else FOREVER
 
     def _find(self, columns: ItemColumns, now: int, rows: _Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the instants between `now` and the horizon, and the rows that change."""
+        """Return the instants until the horizon, and their rows."""
         times, found = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for test in self._tests:
             column = columns.column(test.column.name, test.column.kind)

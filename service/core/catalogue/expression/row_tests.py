@@ -10,15 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.catalogue.columns.typed_columns import (
-    NULL_BOOL,
-    NULL_TIME,
-    BoolColumn,
-    NumberColumn,
-    SetColumn,
-    TextColumn,
-    TimeColumn,
-)
+from service.core.catalogue.columns.coded_columns import SetColumn, TextColumn
+from service.core.catalogue.columns.typed_columns import NULL_BOOL, NULL_TIME, BoolColumn, NumberColumn, TimeColumn
 from service.core.catalogue.expression.text_columns import AnyTextColumn, IdColumn, select_texts, text_ranks
 from service.core.catalogue.expression.text_match import TextMatch
 
@@ -168,7 +161,7 @@ def _not_null(column: PlainColumn, values: NDArray[Any]) -> Bools:
 
 
 def _code_test(column: AnyTextColumn | SetColumn, selected: Bools, negated: bool) -> Test:
-    """Test that a row's code is selected, or is not and not NULL."""
+    """Test that codes are selected, or neither selected nor NULL."""
     if negated:
         np.logical_not(selected, out=selected)
         selected[0] = False
