@@ -3,11 +3,10 @@
 A request passes, from outside to inside:
 
     Telemetry      request id, metrics, log line, response to unexpected exceptions
-    HostCheck      only without keys: refuses names that are not this server's
-    HeadAsGet      HEAD is GET without the body
     CORS           only if origins are configured: which web pages of other sites may call
-    ApiKeys        API keys and scopes, requests per second
+    ApiKeys        host names (only without keys), API keys and scopes, requests per second
     FastPath       answers an ordinary event or read; every other request continues below
+    HeadAsGet      HEAD is GET without the body
     SingleParameters  no query parameter twice
     BodyLimit      at most 4 MiB, also after gzip, and a bounded number of JSON values
     FastAPI        its own layers and the router
@@ -35,7 +34,6 @@ from service.api.handlers import ErrorHandlers
 from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
-from service.api.middleware.host_check import HostCheck
 from service.api.middleware.request_line import HeadAsGet, SingleParameters
 from service.api.middleware.telemetry import Telemetry
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
@@ -161,11 +159,10 @@ def build_api(
     app = _framework_app(partial(_lifespan, open_services, access_log))
     app.outer_middleware = [
         Middleware(Telemetry, metrics=meter.http, access_log=access_log),
-        *([] if keys.configured else [Middleware(HostCheck, hosts=hosts)]),
-        Middleware(HeadAsGet),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
-        Middleware(ApiKeys, keys=keys, tokens=tokens, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),
+        Middleware(ApiKeys, keys, tokens, scopes, hosts, rate_limit, meter.http),
         Middleware(FastPath, handlers=handlers),
+        Middleware(HeadAsGet),
         Middleware(SingleParameters),
         Middleware(BodyLimit),
     ]

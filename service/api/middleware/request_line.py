@@ -6,7 +6,6 @@ from urllib.parse import unquote_plus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.caller import caller_of, set_caller
 from service.api.errors import error_response
 from service.api.schemas.validation_messages import MAX_DETAILS, printable
 from service.core.errors import InvalidRequest
@@ -31,7 +30,6 @@ class HeadAsGet:
         try:
             await self._app(inner, receive, send_without_body)
         finally:
-            set_caller(scope, caller_of(inner))  # for the access log
             if "route" in inner:  # for the metrics
                 scope["route"] = inner["route"]
 

@@ -8,11 +8,11 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.caller import caller_of
+from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
 from service.api.errors import error_response, internal_error
 from service.observability.access_log import AccessLog
 from service.observability.logging import current_request_id
-from service.observability.metrics import HttpMetrics, known_method, route_of
+from service.observability.metrics import KNOWN_METHODS, OTHER_METHOD, HttpMetrics, route_of
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ class Telemetry:
             current_request_id.reset(token)
 
     def _finish(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        route, method, caller = route_of(scope), known_method(scope["method"]), caller_of(scope)
+        route, method = route_of(scope), KNOWN_METHODS.get(scope["method"], OTHER_METHOD)
+        caller: Caller = scope.get(CALLER, ANONYMOUS_CALLER)
         self._metrics.request_finished(route, method, status, seconds)
         if self._access_log is not None:
             self._access_log.add(caller.name, method, route, status, seconds, request_id)

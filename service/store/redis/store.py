@@ -28,6 +28,7 @@ from service.store.redis.cluster import Cluster
 from service.store.redis.deployment import Call, Deployment, run_script
 from service.store.redis.node import Node
 from service.store.redis.pools import primary_pool, server_pool
+from service.store.redis.redis_catalogue import RedisCatalogue
 from service.store.redis.url import Address, Target, parse_url
 from service.store.redis.user_merge import UserMerge
 from service.store.tls_errors import find_tls_fault
@@ -85,11 +86,15 @@ def _deployment(target: Target, min_replicas: int, timeout_seconds: float) -> De
 
 
 class RedisStore:
-    """See `service.core.ports.Store`. May be shared by the tasks of one event loop."""
+    """See `service.core.ports.Store`. May be shared by the tasks of one event loop.
+
+    `catalogue` is the catalogue on the same servers.
+    """
 
     def __init__(
         self, deployment: Deployment, events_kept: int, min_replicas: int = 0, days_kept: int | None = None
     ) -> None:
+        self.catalogue = RedisCatalogue(deployment, min_replicas)
         self._deployment = deployment
         self._events_kept = events_kept
         self._days_kept = days_kept
