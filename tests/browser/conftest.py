@@ -23,7 +23,7 @@ WIDE = ViewportSize(width=1280, height=900)
 
 @dataclass
 class Console:
-    """A page of the console, with what it has sent and complained of."""
+    """A page of the console, its writing requests and its errors."""
 
     page: Page
     url: str
@@ -50,7 +50,7 @@ class Console:
         return found
 
     def await_list(self) -> None:
-        """Wait until a list of recommendations is shown, and nothing is being loaded."""
+        """Wait until recommendations are shown and nothing is loading."""
         expect(self.page.locator("#list > li")).to_have_count(10)
         expect(self.page.locator("#list")).not_to_have_attribute("aria-busy", "true")
 
@@ -107,20 +107,20 @@ def watched(page: Page, url: str) -> Console:
     """Return the page's console; record errors and writing requests."""
     console = Console(page, url)
     page.on("pageerror", lambda error: console.complaints.append(str(error)))
-    page.on("console", lambda message: _note(console, message.type, message.text))
-    page.on("request", lambda request: _note_write(console, request))
+    page.on("console", lambda message: _record_message(console, message.type, message.text))
+    page.on("request", lambda request: _record_write(console, request))
     page.set_default_timeout(20_000)
     expect.set_options(timeout=20_000)
     return console
 
 
-def _note(console: Console, kind: str, text: str) -> None:
+def _record_message(console: Console, kind: str, text: str) -> None:
     # A refusal's status is in the browser's log whatever the page does with it.
     if kind in ("error", "warning") and "Failed to load resource" not in text:
         console.complaints.append(text)
 
 
-def _note_write(console: Console, request: Request) -> None:
+def _record_write(console: Console, request: Request) -> None:
     if request.method != "GET" and not request.url.endswith("/rank"):  # a rank request only reads
         console.writes.append(f"{request.method} {request.url.removeprefix(console.url)}")
 

@@ -46,7 +46,7 @@ def run_commands(heading: str, number: int, names: Mapping[str, object], folder:
 
 @contextmanager
 def sqlite(folder: Path) -> Iterator[tuple[str, Backup]]:
-    """Yield a state URL and its backup, which returns the copy's URL."""
+    """Yield a state URL, and a backup that returns the copy's."""
 
     def backup() -> str:
         run_commands("SQLite", 0, {".venv": ROOT / ".venv"}, folder)
@@ -57,7 +57,7 @@ def sqlite(folder: Path) -> Iterator[tuple[str, Backup]]:
 
 @contextmanager
 def redis_file(folder: Path) -> Iterator[tuple[str, Backup]]:
-    """Do the same for one Redis server and its data in one file."""
+    """Do the same for a Redis server, as one file."""
     with RedisServer() as server, RedisServer(appendonly="no") as restored:
 
         def backup() -> str:
@@ -111,7 +111,7 @@ def redis_sentinel(folder: Path) -> Iterator[tuple[str, Backup]]:
 
 @contextmanager
 def redis_cluster(folder: Path) -> Iterator[tuple[str, Backup]]:
-    """Do the same for a cluster, which is restored as a new one."""
+    """Do the same for a cluster, restored as a new one."""
     with ClusterServers() as servers, RestoredCluster() as restored:
 
         def backup() -> str:

@@ -1,4 +1,4 @@
-"""An upgrade loses nothing: machine by machine, and on a store of an earlier release."""
+"""Upgrades: machine by machine, and on a recorded store."""
 
 from __future__ import annotations
 
