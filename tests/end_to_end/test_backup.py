@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from service.main import CONSOLE
 from tests.deployments import wait_for
 from tests.end_to_end.backups import Backup, redis_append_only, redis_cluster, redis_file, redis_sentinel, sqlite
 from tests.end_to_end.event_writer import USERS, EventWriter
 from tests.end_to_end.service import RunningService
+from tests.environment import ROOT
 
-BUNDLE = CONSOLE.parents[2] / "bundles" / "ml-1m-demo"
+BUNDLE = ROOT / "bundles" / "ml-1m-demo"
 BACKENDS = (sqlite, redis_file, redis_append_only, redis_sentinel, redis_cluster)
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from service.main import CONSOLE
 from tests.deployments import wait_for
 from tests.end_to_end.event_writer import USERS, EventWriter
 from tests.end_to_end.service import RunningService
 from tests.end_to_end.test_backup import assert_audit_agrees
+from tests.environment import ROOT
 from tests.servers import RedisServer
 
-BUNDLE = CONSOLE.parents[2] / "bundles" / "ml-1m-demo"
+BUNDLE = ROOT / "bundles" / "ml-1m-demo"
 RECORDED = Path(__file__).parent / "recorded_stores"
 
 

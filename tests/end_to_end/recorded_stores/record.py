@@ -17,12 +17,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from service.main import CONSOLE
 from tests.end_to_end.service import RunningService
+from tests.environment import ROOT
 from tests.servers import RedisServer
 
 FOLDER = Path(__file__).parent
-BUNDLE = CONSOLE.parents[2] / "bundles" / "ml-1m-demo"
+BUNDLE = ROOT / "bundles" / "ml-1m-demo"
 RELEASE = version("recblr-service")
 
 
