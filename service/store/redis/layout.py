@@ -40,7 +40,7 @@ An entry of a log:
               "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did
 
 All numbers are little-endian. The sequence is a double because numbers in Lua are.
-scripts/lib/entry.lua writes and reads the same layout in Lua.
+scripts/lib/pack_entry.lua and unpack_entry.lua write and read the same layout in Lua.
 """
 
 from __future__ import annotations

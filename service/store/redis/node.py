@@ -37,7 +37,7 @@ _WAIT_FRACTION = 0.5  # of the timeout, for WAIT: it begins after the scripts
 
 # Error replies by which Redis refuses a command for now.
 _TEMPORARY_ERRORS = ("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "WAIT cannot be used with replica")
-_UNKNOWN_FORMAT = re.compile(r"UNKNOWNFORMAT (.+? has format \w+)")  # raised in scripts/lib/record.lua
+_UNKNOWN_FORMAT = re.compile(r"UNKNOWNFORMAT (.+? has format \w+)")  # raised in scripts/lib/format.lua
 _TOO_FEW_REPLICAS = "has not got the write onto enough replicas"
 
 

@@ -5,6 +5,8 @@ local function pack_record(fields)
 end
 
 local function unpack_record(value, kind)
-  check_format(value, kind)
+  if value:byte() ~= FORMAT then
+    refuse_format(value, kind)
+  end
   return cmsgpack.unpack(string.sub(value, 2))
 end
