@@ -67,7 +67,7 @@ from service.observability.metrics import PrometheusMeter
 from service.setting_types import StreamAddress
 from service.settings import Settings, load_settings
 from service.store.errors import StoreUnreachableError
-from service.store.factory import open_store
+from service.store.factory import OpenedStore, open_store
 from service.store.streams.redis_stream import open_stream
 
 _log = logging.getLogger(__name__)
@@ -232,7 +232,7 @@ def docs_url(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/docs"
 
 
-async def open_event_log(settings: Settings) -> Store:
+async def open_event_log(settings: Settings) -> OpenedStore:
     """Open the configured store; raises `StoreRefusedError`."""
     url = settings.state_url.get_secret_value()
     return await open_store(url, settings.events_kept, settings.redis_wait, settings.days_kept)

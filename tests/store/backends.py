@@ -11,8 +11,7 @@ from typing import Any, Protocol
 from redis import Redis, RedisCluster
 
 from service.core.events import Event
-from service.core.ports import Store
-from service.store.factory import open_store
+from service.store.factory import OpenedStore, open_store
 from service.store.redis.layout import SHARDS, decode_events, deletions_key, keys
 from service.store.redis.store import TIMEOUT_SECONDS, open_redis
 from tests.deployments import ClusterServers
@@ -28,7 +27,7 @@ class Backend(Protocol):
 
     url: str
 
-    async def open(self, keep: int = 1000, days: int | None = None) -> Store: ...
+    async def open(self, keep: int = 1000, days: int | None = None) -> OpenedStore: ...
 
     def contents(self) -> str:
         """Everything that is stored, as text."""
@@ -56,7 +55,7 @@ class SqliteBackend:
         self.path = path
         self.url = f"sqlite:///{path}"
 
-    async def open(self, keep: int = 1000, days: int | None = None) -> Store:
+    async def open(self, keep: int = 1000, days: int | None = None) -> OpenedStore:
         return await open_store(self.url, keep, days_kept=days)
 
     def contents(self) -> str:
@@ -98,7 +97,7 @@ class RedisBackend:
         self._timeout = timeout
         self._min_replicas = min_replicas
 
-    async def open(self, keep: int = 1000, days: int | None = None) -> Store:
+    async def open(self, keep: int = 1000, days: int | None = None) -> OpenedStore:
         return await open_redis(self.url, keep, self._min_replicas, days, self._timeout)
 
     @contextmanager

@@ -27,7 +27,7 @@ class Script:
 
 # A file may use what the files before it define.
 _HEAD = ("lib/format.lua", "lib/head.lua")
-_LIB = (*_HEAD, "lib/event_id.lua", "lib/find_event_id.lua", "lib/pack_entry.lua", "lib/unpack_entry.lua")
+_LIB = (*_HEAD, "lib/event_id.lua", "lib/pack_entry.lua", "lib/unpack_entry.lua")
 _SNAPSHOTS = ("lib/record.lua", "lib/snapshots.lua")
 _MERGES = ("lib/record.lua", "user_merge/merge_records.lua")
 _SEARCH, _RETENTION = "lib/binary_search.lua", "lib/retention.lua"
@@ -48,8 +48,17 @@ DISCARD = Script("lib/format.lua", *_MERGES, _REPLICATE, "user_merge/discard.lua
 FINALIZE = Script("lib/format.lua", *_MERGES, _REPLICATE, "user_merge/finalize.lua")
 REVOKE_TOKEN = Script(_REPLICATE, "user_merge/revoke_token.lua")
 LIST_DETACHED = Script("lib/format.lua", *_MERGES, "user_merge/list_detached.lua")
+_CATALOGUE = ("lib/format.lua", "lib/catalogue.lua")
+WRITE_ITEMS = Script(*_CATALOGUE, _REPLICATE, "catalogue/write_items.lua")
+READ_ITEMS = Script("catalogue/read_items.lua")
+READ_POSITION = Script(*_CATALOGUE, "catalogue/read_position.lua")
+READ_CHANGES = Script(*_CATALOGUE, "catalogue/read_changes.lua")
+SCAN_ITEMS = Script(*_CATALOGUE, "catalogue/scan_items.lua")
+READ_DEFINITIONS = Script(*_CATALOGUE, "catalogue/read_definitions.lua")
+SET_DEFINITION = Script(*_CATALOGUE, _REPLICATE, "catalogue/set_definition.lua")
 STORE_SCRIPTS = (
     *(APPEND_AND_READ, PUT_SNAPSHOT, HISTORY, DELETE_EVENT, DELETE_USER, EXPIRE, RECORDS, COMPARE_AND_SET),
     *(DETACH, GRANT_TOKEN, APPLY, DISCARD, FINALIZE, REVOKE_TOKEN, LIST_DETACHED),
+    *(WRITE_ITEMS, READ_ITEMS, READ_POSITION, READ_CHANGES, SCAN_ITEMS, READ_DEFINITIONS, SET_DEFINITION),
 )
 IF_LEASE_HELD = Script("if_lease_held.lua")  # of the stream reader, which may use another Redis

@@ -5,6 +5,7 @@ The deployment runs a script on the server that has the user's keys: see deploym
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,13 +22,16 @@ from service.core.events import (
     Merged,
     SnapshotPut,
 )
+from service.store.errors import StoreUnreachableError
 from service.store.redis import layout, lua_scripts
 from service.store.redis.cluster import Cluster
 from service.store.redis.deployment import Call, Deployment, run_script
 from service.store.redis.node import Node
 from service.store.redis.pools import primary_pool, server_pool
+from service.store.redis.redis_catalogue import RedisCatalogue
 from service.store.redis.url import Address, Target, parse_url
 from service.store.redis.user_merge import UserMerge
+from service.store.tls_errors import find_tls_fault
 
 TIMEOUT_SECONDS = 1.0  # of one call of the store
 _DUPLICATE, _CONFLICT = 1, 2  # outcomes of append_and_read.lua
@@ -52,9 +56,15 @@ async def open_redis(
     Raises:
         StoreRefusedError: Redis is unreachable, or it could evict events.
     """
-    deployment = _deployment(parse_url(url), min_replicas, timeout_seconds)
+    target = parse_url(url)
+    deployment = _deployment(target, min_replicas, timeout_seconds)
     try:
         await deployment.check()
+    except StoreUnreachableError:
+        await deployment.close()
+        if target.tls and (fault := await asyncio.to_thread(find_tls_fault, target.addresses, target.options)):
+            raise StoreUnreachableError(f"{fault}.") from None
+        raise
     except BaseException:
         await deployment.close()
         raise
@@ -76,11 +86,15 @@ def _deployment(target: Target, min_replicas: int, timeout_seconds: float) -> De
 
 
 class RedisStore:
-    """See `service.core.ports.Store`. May be shared by the tasks of one event loop."""
+    """See `service.core.ports.Store`. May be shared by the tasks of one event loop.
+
+    `catalogue` is the catalogue on the same servers.
+    """
 
     def __init__(
         self, deployment: Deployment, events_kept: int, min_replicas: int = 0, days_kept: int | None = None
     ) -> None:
+        self.catalogue = RedisCatalogue(deployment, min_replicas)
         self._deployment = deployment
         self._events_kept = events_kept
         self._days_kept = days_kept

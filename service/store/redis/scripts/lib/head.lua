@@ -11,7 +11,7 @@ local function unpack_head(head)
     return 0, 0, nil
   end
   if head:byte() ~= FORMAT then
-    refuse_format(head, 'a user')
+    check_format(head, 'a user')
   end
   local _, sequence, trimmed, start = struct.unpack('<Bdd', head)
   return sequence, trimmed, head:sub(start)

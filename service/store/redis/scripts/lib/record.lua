@@ -5,8 +5,6 @@ local function pack_record(fields)
 end
 
 local function unpack_record(value, kind)
-  if value:byte() ~= FORMAT then
-    refuse_format(value, kind)
-  end
+  check_format(value, kind)
   return cmsgpack.unpack(string.sub(value, 2))
 end

@@ -2,7 +2,7 @@
 
 local function unpack_header(entry)
   if entry:byte() ~= FORMAT then
-    refuse_format(entry, 'an entry of an event log')
+    check_format(entry, 'an entry of an event log')
   end
   local _, sequence, timestamp, item_size, id_size, start = struct.unpack('<BddHH', entry)
   return sequence, timestamp, item_size, id_size, start
