@@ -72,7 +72,7 @@ from service.store.streams.redis_stream import open_stream
 
 _log = logging.getLogger(__name__)
 
-CONSOLE = Path(__file__).parent / "console" / "index.html"
+PAGES = Path(__file__).parent / "console"
 
 # GIL switch interval. The engine thread takes the GIL back after each kernel; with the interpreter's default of 5 ms
 # it would wait that long each time the event loop is busy.
@@ -92,12 +92,13 @@ def create_app(settings: Settings) -> FastAPI:
     return build_api(
         partial(start_services, settings, meter, keys),
         meter,
-        CONSOLE,
+        PAGES,
         keys=keys,
         tokens=UserTokens([key.get_secret_value().encode() for key in settings.user_token_keys]),
         rate_limit=settings.requests_per_second,
         origins=settings.cors_origins,
         hosts=(settings.host, *settings.allowed_hosts),
+        root_path=settings.root_path or "",
         access_log=AccessLog(sys.stderr.write) if settings.access_log and settings.log_level in INFO_LEVELS else None,
     )
 
