@@ -1,4 +1,4 @@
-"""Every refusal of a message, on a real connection, has the one error shape."""
+"""Refused messages on a real connection have the one error shape."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ MESSAGES: dict[str, tuple[int, bytes]] = {
 }
 
 
-def exchange(server: RawServer, message: bytes) -> tuple[int, bytes, Any]:
+def send_message(server: RawServer, message: bytes) -> tuple[int, bytes, Any]:
     with server.connect() as client:
         client.sendall(message)
         status, answer_head, body = read_answer(client)
@@ -77,7 +77,7 @@ def exchange(server: RawServer, message: bytes) -> tuple[int, bytes, Any]:
 @pytest.mark.parametrize("name", MESSAGES)
 def test_refused_message_gets_the_error_shape_and_the_origin(server: RawServer, name: str) -> None:
     status, message = MESSAGES[name]
-    answered, answer_head, body = exchange(server, message)
+    answered, answer_head, body = send_message(server, message)
     assert answered == status, body
     assert set(body) == {"error"}
     assert {"code", "message"} <= set(body["error"]) <= {"code", "message", "details"}
@@ -90,7 +90,7 @@ def test_refused_message_gets_the_error_shape_and_the_origin(server: RawServer, 
 @pytest.mark.parametrize("name", ["no HTTP", "wrong chunk", "long head", "slow body", "no key", "large body"])
 def test_refused_message_of_another_origin_gets_no_permission(server: RawServer, name: str) -> None:
     status, message = MESSAGES[name]
-    answered, answer_head, _ = exchange(server, message.replace(b"shop.example", b"evil.example"))
+    answered, answer_head, _ = send_message(server, message.replace(b"shop.example", b"evil.example"))
     assert answered == status
     assert b"access-control" not in answer_head
 
