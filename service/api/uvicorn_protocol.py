@@ -107,7 +107,7 @@ class HttpProtocol(TimedConnection):
         except httptools.HttpParserError:
             self._refusal = self._refusal or refusals.MALFORMED
         if self._refusal is not None or self._in_head:
-            self._refuse(self._refusal or refusals.MALFORMED)
+            self._refuse(self._refusal or refusals.MALFORMED, head)
             return False
         return True
 
