@@ -75,7 +75,7 @@ def begin(
     """Begin a transaction; wait for another process's lock.
 
     SQLite's own wait sleeps for up to 100 ms at a time, and the write lock is free and taken again by others
-    meanwhile (decision 0098). Raises `sqlite3.OperationalError` after BUSY_SECONDS.
+    meanwhile (decision 0100). Raises `sqlite3.OperationalError` after BUSY_SECONDS.
     """
     if mode == "DEFERRED":  # takes no lock yet
         db.execute("BEGIN DEFERRED")
