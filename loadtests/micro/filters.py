@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
+from service.core.catalogue.attributes import AttributeValue
 from service.core.catalogue.catalogue import Catalogue
 from service.core.catalogue.filter_cache import NOT_CACHED
 from service.core.catalogue.filter_request import FilterRequest
@@ -70,7 +71,7 @@ def made_up_items(count: int) -> Iterator[Item]:
     rng = random.Random(1)
     start = datetime.now(UTC)
     for index in range(count):
-        attributes = {
+        attributes: dict[str, AttributeValue] = {
             "price": round(rng.expovariate(1 / 60), 2),
             "stock": float(rng.randrange(50)),
             "rating": rng.randrange(10, 51) / 10,
