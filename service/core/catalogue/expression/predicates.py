@@ -12,8 +12,10 @@ from math import isfinite
 
 from service.core.catalogue.attributes import AttributeType, normalize, parse_time, to_microseconds
 from service.core.catalogue.expression.syntax import ExpressionError
+from service.core.catalogue.expression.text_match import LikeMatch
 
 MAX_LIST = 1000
+MAX_CHARACTERS = 1024  # of a parameter
 
 # What a client may pass for a parameter; in a query string everything is a string.
 ParameterValue = bool | int | float | str | None | Sequence["bool | int | float | str | None"]
@@ -174,7 +176,9 @@ def bind(predicate: Predicate, values: Mapping[str, Constant | tuple[Constant, .
         case Compare() | Contains():
             return replace(predicate, operand=constant(predicate.operand))
         case Like():
-            return replace(predicate, pattern=constant(predicate.pattern))
+            bound = replace(predicate, pattern=constant(predicate.pattern))
+            check_pattern(bound)
+            return bound
         case Among(column, (Parameter(name, is_list=True),)):
             listed = values[name]
             assert isinstance(listed, tuple)  # noqa: S101 - `convert` made it
@@ -188,6 +192,12 @@ def bind(predicate: Predicate, values: Mapping[str, Constant | tuple[Constant, .
             assert isinstance(found, Value)  # noqa: S101 - conditions are never times
             return Always(None if found.value is None else bool(found.value))
     return predicate
+
+
+def check_pattern(like: Like) -> None:
+    """Refuse an unfinished escape in a pattern that is known."""
+    if isinstance(like.pattern, Value) and isinstance(like.pattern.value, str):
+        LikeMatch(like.pattern.value, like.escape, like.offset)
 
 
 def convert(parameter: Parameter, given: ParameterValue) -> Constant | tuple[Constant, ...]:
@@ -205,6 +215,8 @@ def convert(parameter: Parameter, given: ParameterValue) -> Constant | tuple[Con
 def _convert_one(parameter: Parameter, given: bool | int | float | str | None) -> Constant:
     if given is None:
         return None
+    if isinstance(given, str) and len(given) > MAX_CHARACTERS:
+        raise _refused(parameter, f"at most {MAX_CHARACTERS} characters")
     match parameter.kind:
         case None:
             return bool(given) if isinstance(given, bool) else str(given)
