@@ -110,7 +110,7 @@ def redis(compose: Compose) -> Iterator[None]:
 
 @contextmanager
 def server(compose: Compose) -> Iterator[None]:
-    """Run the service `server` until its health check passes, and it is ready."""
+    """Run the service `server` once it is ready."""
     variables, [program], [python, *check] = server_image()
     own = {"RECBLR_HOST": "127.0.0.1", "RECBLR_PORT": str(compose.port)}
     cache = os.environ.get("NUMBA_CACHE_DIR", "")
