@@ -33,7 +33,7 @@ class PackedIds(NamedTuple):
 
     def take(self, which: NDArray[np.int64]) -> PackedIds:
         """Return some of the ids."""
-        return PackedIds(*(column[which] for column in self))
+        return PackedIds(self.low[which], self.high[which], self.is_long[which])
 
 
 def pack_ids(texts: pa.StringArray) -> PackedIds:
