@@ -103,7 +103,7 @@ def combined_files(count: int, seed: int = 0) -> Iterator[tuple[str, Case]]:
 
 
 def _joined(records: list[list[str]], separator: str, end: str, *, quoted: bool) -> str:
-    """Return the text of a table; raise `UnicodeError` if it cannot hold the fields."""
+    """Return the text of a table; `UnicodeError` if it cannot hold them."""
     lines = []
     for number, fields in enumerate(records):
         marks = (separator, '"', "\n")
@@ -116,6 +116,6 @@ def _joined(records: list[list[str]], separator: str, end: str, *, quoted: bool)
 
 
 def _encoded(text: str, encoding: str) -> tuple[bytes, dict[str, Any]]:
-    """Return the bytes, and the option that names an encoding without a mark."""
+    """Return the bytes, and the option for one without a mark."""
     options: dict[str, Any] = {"encoding": encoding} if encoding in ("utf-16-be", "cp1252") else {}
     return text.encode(encoding), options
