@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
+import pytest
 
 from service.core.catalogue.attributes import to_microseconds
 from service.core.catalogue.catalogue import Catalogue
 from service.core.catalogue.expression import syntax
+from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item, to_record
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
 from service.core.engine_requests import AllowedRows
+from service.core.errors import InvalidRequest
 from tests.core.catalogue.expressions import NOW, TYPES
 from tests.core.catalogue.reference import Reference
 
 MODEL = ["a", "ab", "b", "é", "e\u0301", "i-1", "i-2", "%", "never put", "abcdefgh"]
 DEFINITIONS = Definitions(ShardPosition(1, "d"), {name: kind.value for name, kind in TYPES.items()}, {})
+ALL = set(MODEL)
 
 
 class Driven:
@@ -54,3 +60,32 @@ def ids_of(model: list[str], allowed: AllowedRows | None) -> set[str]:
     rows = np.flatnonzero(bits).tolist()
     assert len(rows) == allowed.count
     return {model[row - 1] for row in rows}
+
+
+def run(test: Any) -> None:
+    """Run a coroutine function with an open catalogue that knows one model."""
+
+    async def wrapped() -> None:
+        async for driven in opened():
+            await test(driven)
+
+    asyncio.run(wrapped())
+
+
+async def opened(**options: Any) -> AsyncIterator[Driven]:
+    driven = Driven(**options)
+    await driven.catalogue.add_model("one", MODEL)
+    yield driven
+    driven.catalogue.close()
+
+
+async def allowed(driven: Driven, expression: str | None = None, **values: Any) -> set[str]:
+    request = None if expression is None else FilterRequest(expression, None, values)
+    return ids_of(MODEL, await driven.catalogue.allowed("one", request))
+
+
+async def refused(driven: Driven, request: FilterRequest | str) -> InvalidRequest:
+    asked = FilterRequest(request) if isinstance(request, str) else request
+    with pytest.raises(InvalidRequest) as caught:
+        await driven.catalogue.allowed("one", asked)
+    return caught.value

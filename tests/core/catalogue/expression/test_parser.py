@@ -108,7 +108,7 @@ _PARTS = ["a", "b", "'x'", "1", "(", ")", "NOT", "AND", "OR", "IN", "LIKE", "ESC
 # fmt: on
 
 
-@settings(max_examples=2000, deadline=500)
+@settings(max_examples=800, deadline=500)
 @given(st.lists(st.sampled_from(_PARTS), max_size=60))
 def test_no_text_fails_in_another_way_or_takes_long(parts: list[str]) -> None:
     try:
