@@ -89,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
     meter = PrometheusMeter()
     keys = KeyRing(settings.api_keys, settings.api_keys_file)
     keys.load_or_log()
-    return build_api(
+    app = build_api(
         partial(start_services, settings, meter, keys),
         meter,
         CONSOLE,
@@ -100,6 +100,8 @@ def create_app(settings: Settings) -> FastAPI:
         hosts=(settings.host, *settings.allowed_hosts),
         access_log=AccessLog(sys.stderr.write) if settings.access_log and settings.log_level in INFO_LEVELS else None,
     )
+    app.openapi()  # now: at its first request it would hold the event loop for 70 ms
+    return app
 
 
 def app_from_environment() -> FastAPI:

@@ -4,7 +4,7 @@ A request passes, from outside to inside:
 
     Telemetry      request id, metrics, log line, response to unexpected exceptions
     HostCheck      only without keys: refuses names that are not this server's
-    HeadAsGet      HEAD is GET without the body
+    RequestLine    bounds of path and query; HEAD is GET without the body
     CORS           only if origins are configured: which web pages of other sites may call
     ApiKeys        API keys and scopes, requests per second
     FastPath       answers an ordinary event or read; every other request continues below
@@ -36,7 +36,7 @@ from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
 from service.api.middleware.host_check import HostCheck
-from service.api.middleware.request_line import HeadAsGet, SingleParameters
+from service.api.middleware.request_line import RequestLine, SingleParameters
 from service.api.middleware.telemetry import Telemetry
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
 from service.api.routes.console import console_router
@@ -162,7 +162,7 @@ def build_api(
     app.outer_middleware = [
         Middleware(Telemetry, metrics=meter.http, access_log=access_log),
         *([] if keys.configured else [Middleware(HostCheck, hosts=hosts)]),
-        Middleware(HeadAsGet),
+        Middleware(RequestLine),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
         Middleware(ApiKeys, keys=keys, tokens=tokens, scopes=scopes, rate_limit=rate_limit, metrics=meter.http),
         Middleware(FastPath, handlers=handlers),

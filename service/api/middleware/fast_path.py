@@ -29,6 +29,7 @@ from service.core.errors import ServiceError
 _EVENTS = "/v1/events"
 _USERS, _RECOMMENDATIONS = "/v1/users/", "/recommendations"
 _MAX_BODY_BYTES = 16 * 1024  # more than any single event needs
+_MAX_CACHED_BYTES = 256  # of a query string
 
 _EVENT = TypeAdapter(EventIn).validator
 _USER_ID = TypeAdapter(PathId).validator
@@ -118,8 +119,14 @@ def _parse_user_id(segment: str) -> str | None:
         return None
 
 
-@lru_cache(maxsize=256)  # clients repeat a few query strings
 def _parse_query(model: type[Query], query_string: bytes) -> Query | None:
+    if len(query_string) > _MAX_CACHED_BYTES:
+        return None  # no ordinary request has as much
+    return _parse_short_query(model, query_string)
+
+
+@lru_cache(maxsize=256)  # clients repeat a few query strings
+def _parse_short_query(model: type[Query], query_string: bytes) -> Query | None:
     fields = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
     try:
         return model.model_validate(dict(fields)) if len(dict(fields)) == len(fields) else None

@@ -15,11 +15,12 @@ from service.api.errors import error_body
 from service.api.schemas.requests import EventBatchIn, EventIn, NoQuery, RecordQuery, event_or_error
 from service.api.schemas.responses import BatchOut, RecordedOut
 from service.api.scopes import needs
+from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.events import NewEvent
 
-router = APIRouter(prefix="/v1/events", tags=["events"])
+router = APIRouter(prefix="/v1/events", tags=["events"], route_class=BodyRoute)
 
 _SLICE = 50  # events of a batch that are validated before other requests get a turn
 

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import Services
 from service.api.scopes import OPEN, needs
+from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
 from service.core.errors import NotReady, ServiceError
 from service.observability.metrics import PrometheusMeter
@@ -45,4 +46,5 @@ async def readyz(request: Request) -> dict[str, str]:
 async def metrics(request: Request) -> Response:
     """Return the metrics of all workers in Prometheus' text format."""
     meter: PrometheusMeter = request.app.state.meter
-    return Response(meter.page(), media_type=CONTENT_TYPE_LATEST)
+    meter.update()
+    return Response(await in_work_thread(meter.render), media_type=CONTENT_TYPE_LATEST)

@@ -13,10 +13,11 @@ from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, TopKQuery
 from service.api.schemas.responses import ItemsOut, RecommendationsOut
 from service.api.scopes import needs
+from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 from service.core.engine_requests import RankCandidates, TopK
 
-router = APIRouter(prefix="/v1", tags=["recommendations"])
+router = APIRouter(prefix="/v1", tags=["recommendations"], route_class=BodyRoute)
 
 
 @router.get(
