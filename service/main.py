@@ -183,7 +183,7 @@ async def _open_models(
 def _open_recommender(
     settings: Settings, store: Store, models: RolloutManager, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> Recommender:
-    batched_engine = BatchedEngine(meter.batching.stage("engine"), meter.batching.stage("similar"))
+    batched_engine = BatchedEngine(*[meter.batching.stage(name) for name in ("engine", "similar", "engine_long")])
     closing.push_async_callback(batched_engine.close)
     batched_store = BatchedStore(store, meter.batching.stage("append_and_read"))
     closing.push_async_callback(batched_store.close)

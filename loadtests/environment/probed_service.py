@@ -29,7 +29,7 @@ _RECORD = struct.Struct("<dd200p")  # CPU seconds, wall seconds, name of the cal
 
 
 class LoopTime(NamedTuple):
-    """Longest time for which the event loop did one thing.
+    """Longest times for which the event loop did one thing.
 
     Attributes:
         cpu_ms: CPU time of the event loop's thread.
@@ -43,7 +43,7 @@ class LoopTime(NamedTuple):
 
 
 class LoopProbe:
-    """The file between the probed service and its reader."""
+    """File between the probed service and its reader."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -61,7 +61,10 @@ class LoopProbe:
         return LoopTime(round(cpu * 1e3, 2), round(wall * 1e3, 2), name.decode(errors="replace"))
 
     def record(self, cpu: float, wall: float, name: Callable[[], str] = str) -> None:
-        """Keep the longest times; `name` is called for a new longest CPU time."""
+        """Keep the longest times.
+
+        `name` is called for a new longest CPU time.
+        """
         longest_cpu, longest_wall, longest = _RECORD.unpack_from(self._memory)
         if cpu > longest_cpu:
             longest_cpu, longest = cpu, name().encode()[:199]

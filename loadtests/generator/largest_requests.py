@@ -1,4 +1,4 @@
-"""Every route with the largest request that it accepts, and the largest that it refuses late."""
+"""Largest requests of every route, accepted or refused."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _batch(users: int, items: Sequence[str], prefix: str = "user-") -> dict[str,
 
 
 def _log_of(user: str, items: Sequence[str]) -> Request:
-    """Return the request that gives a user 1,000 events, at times that interleave with those of others."""
+    """Return the request that gives a user 1,000 events."""
     events = [
         {"user_id": user, "item_id": item, "timestamp": 1e9 + number, "event_id": f"{user[:1]}{number}"}
         for number, item in enumerate(items)

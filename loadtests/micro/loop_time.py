@@ -29,7 +29,7 @@ from loadtests.generator.http_client import Connection, Request
 from loadtests.generator.largest_requests import LargestRequest, largest_requests
 from model.bundle.bundle import load_bundle
 
-_SETTLE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.05
 _SERIALS = count(1)
 
 
@@ -54,12 +54,12 @@ def measure(port: int, probe: LoopProbe, case: LargestRequest, client: redis.Red
     for request in case.before:
         if _send(port, request, serial) != 200:
             raise SystemExit(f"cannot prepare {case.name}")
-    time.sleep(_SETTLE_SECONDS)
+    time.sleep(_PAUSE_SECONDS)
     probe.reset()
     if client is not None:
         client.slowlog_reset()
     status = _send(port, case.request, serial)
-    time.sleep(_SETTLE_SECONDS)
+    time.sleep(_PAUSE_SECONDS)
     found = probe.read()
     commands = [each["duration"] / 1e3 for each in client.slowlog_get(1000)] if client is not None else []
     return {

@@ -1,4 +1,4 @@
-"""Thread for the work of large requests that would hold the event loop.
+"""Thread for work that would hold the event loop.
 
 Compiled code keeps the GIL for as long as one call takes. Large bodies and answers are therefore worked on in slices,
 in a thread of their own, and the event loop waits for one slice at most. There is one such thread, because more would
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from service.api.json_structure import SLICE_BYTES, parse
+from service.api.schemas.json_structure import SLICE_BYTES, parse
 
 MAX_INLINE_BYTES = SLICE_BYTES
 

@@ -146,7 +146,7 @@ class PrometheusMeter:
         return self.render()
 
     def update(self) -> None:
-        """Write what was collected since the last page; call it on the event loop."""
+        """Write what was collected; call it on the event loop."""
         self._accuracy.write()
 
     def render(self) -> bytes:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
 from service.api import costs
-from service.api.answers import anonymous_out, answer_recommendations, encoded, json_response, recommendations_out
+from service.api.answers import (
+    anonymous_out,
+    answer_recommendations,
+    encode_answer,
+    json_response,
+    recommendations_out,
+)
 from service.api.dependencies import CallerDep, RecommenderDep
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, TopKQuery
@@ -55,7 +62,7 @@ async def rank(
     """
     caller.charge(costs.of_candidates(len(body.candidates)))
     answer = await recommender.recommend(user_id, RankCandidates(tuple(body.candidates)))
-    return json_response(encoded(recommendations_out(user_id, answer)))
+    return json_response(await encode_answer(answer, partial(recommendations_out, user_id)))
 
 
 @router.post(
@@ -73,4 +80,4 @@ async def recommend_for_history(
     """
     caller.charge(costs.of_history(len(body.history)) + costs.of_items(body.k))
     answer = await recommender.recommend_for_history(body.history, TopK(body.k, body.exclude_seen))
-    return json_response(encoded(anonymous_out(answer)))
+    return json_response(await encode_answer(answer, anonymous_out))

@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
+# Time after a normal request in which low-priority requests get their share only.
+QUIET_SECONDS = 1.0
 LOW_PRIORITY_QUEUE_DIVISOR = 4  # the low-priority queue is this many times shorter than the normal one
 
 
@@ -36,6 +38,10 @@ class BatchMeter(Protocol):
     def requests_expired(self, count: int) -> None:
         """Count requests that were dropped because their deadline had passed."""
         ...
+
+
+def _one(request: object) -> int:
+    return 1
 
 
 def _overloaded() -> Overloaded:
@@ -58,6 +64,10 @@ class MicroBatcher(Generic[Request, Result]):
     Callers (API keys) alternate. If the queue is full, the caller with the most queued requests loses its newest one,
     so a heavy caller never makes the requests of a light one fail.
 
+    With `low_priority_share` batches also take low-priority requests of that cost, at least one, so that these make
+    progress beside any load. The batches after such a batch take none, for as long as it took: half of the time is
+    for normal requests. Low-priority ones fill whole batches once no normal one has arrived for QUIET_SECONDS.
+
     Args:
         run_batch: Gets at most `max_batch` requests, each caller's in order of arrival, and returns one result each,
             in the order given. An exception among the results fails its own request; an exception raised fails the
@@ -66,6 +76,9 @@ class MicroBatcher(Generic[Request, Result]):
         max_queue: Queued requests; beyond them a request raises `Overloaded`.
         meter: Metrics of this batcher.
         clock: Seconds; the clock of all deadlines.
+        low_priority_share: Cost of the low-priority requests in each batch. 0: a batch takes them only while the
+            normal queue is empty.
+        cost: Cost of a low-priority request.
     """
 
     def __init__(
@@ -76,12 +89,20 @@ class MicroBatcher(Generic[Request, Result]):
         max_queue: int,
         meter: BatchMeter,
         clock: Callable[[], float] = time.monotonic,
+        low_priority_share: int = 0,
+        cost: Callable[[Request], int] = _one,
     ) -> None:
         self._run_batch = run_batch
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._meter = meter
         self._clock = clock
+        self._low_priority_share = low_priority_share
+        self._cost = cost
+        self._busy_until = -math.inf  # until then, normal requests are expected
+        self._low_priority_from = -math.inf  # until then, no low-priority requests are taken
+        self._shared = False  # whether the newest batch has low-priority requests although normal ones are expected
+        self._resume = asyncio.Event()
         self._queue: FairQueue[_Queued[Request, Result]] = FairQueue()
         self._low_priority_queue: FairQueue[_Queued[Request, Result]] = FairQueue()
         self._worker: asyncio.Task[None] | None = None
@@ -106,6 +127,8 @@ class MicroBatcher(Generic[Request, Result]):
                 crowded_out.future.set_exception(_overloaded())
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         queue.append(caller, _Queued(request, future, deadline))
+        if not low_priority:
+            self._resume.set()
         if self._worker is None or self._worker.done():
             # An empty context: a batch serves many requests, so its logs must not carry the first one's request id.
             self._worker = asyncio.create_task(self._work(), context=Context())
@@ -122,6 +145,7 @@ class MicroBatcher(Generic[Request, Result]):
         while self._queue or self._low_priority_queue:
             batch = self._next_batch()
             if not batch:
+                await self._pause()
                 continue
             started_at = time.perf_counter()
             results: Sequence[Result | Exception]
@@ -136,6 +160,8 @@ class MicroBatcher(Generic[Request, Result]):
             except Exception as error:
                 results = [error] * len(batch)
             seconds = time.perf_counter() - started_at
+            if self._shared:
+                self._low_priority_from = self._clock() + seconds
             for (_, future, _), result in zip(batch, results, strict=True):
                 if future.done():  # the caller was cancelled
                     continue
@@ -148,23 +174,49 @@ class MicroBatcher(Generic[Request, Result]):
             except Exception:
                 _log.exception("cannot record the metrics of a batch")
 
+    async def _pause(self) -> None:
+        """Wait until low-priority requests may be taken, or a normal one arrives."""
+        seconds = self._low_priority_from - self._clock()
+        if self._queue or not self._low_priority_queue or seconds <= 0:
+            return
+        self._resume.clear()
+        timer = asyncio.get_running_loop().call_later(seconds, self._resume.set)
+        await self._resume.wait()
+        timer.cancel()
+
     def _next_batch(self) -> list[_Queued[Request, Result]]:
         now = self._clock()
         batch: list[_Queued[Request, Result]] = []
         expired = 0
-        while len(batch) < self._max_batch and (queue := self._queue or self._low_priority_queue):
-            queued = queue.popleft()
-            if queued.deadline >= now:
-                batch.append(queued)
-                continue
-            expired += 1
-            if not queued.future.done():
-                queued.future.set_exception(
-                    DeadlineExceeded("the request was not started before its deadline; try again shortly")
-                )
+        while self._queue and len(batch) < self._max_batch:
+            expired += self._take(self._queue, batch, now)
+        room, normal = self._max_batch - len(batch), len(batch)
+        if self._low_priority_share:
+            self._busy_until = now + QUIET_SECONDS if batch else self._busy_until
+            if now < self._busy_until:
+                room = self._low_priority_share if now >= self._low_priority_from else 0
+        while self._low_priority_queue and room > 0:
+            taken = len(batch)
+            expired += self._take(self._low_priority_queue, batch, now)
+            room -= sum([self._cost(queued.request) for queued in batch[taken:]])
+        self._shared = now < self._busy_until and len(batch) > normal
         if expired:
             self._meter.requests_expired(expired)
         return batch
+
+    def _take(
+        self, queue: FairQueue[_Queued[Request, Result]], batch: list[_Queued[Request, Result]], now: float
+    ) -> bool:
+        """Move the next request to the batch, or return True: it has expired."""
+        queued = queue.popleft()
+        if queued.deadline >= now:
+            batch.append(queued)
+            return False
+        if not queued.future.done():
+            queued.future.set_exception(
+                DeadlineExceeded("the request was not started before its deadline; try again shortly")
+            )
+        return True
 
     def _cancel_queued(self, worker: asyncio.Task[None]) -> None:
         """Cancel the queued requests of a stopped worker."""

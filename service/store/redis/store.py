@@ -5,6 +5,7 @@ The deployment runs a script on the server that has the user's keys: see deploym
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -31,6 +32,8 @@ from service.store.redis.user_merge import UserMerge
 
 TIMEOUT_SECONDS = 1.0  # of one call of the store
 _DUPLICATE, _CONFLICT = 1, 2  # outcomes of append_and_read.lua
+_ENTRIES = 5  # their position in its reply
+_DECODED_AT_ONCE = 1000  # entries, some 1 ms
 
 
 async def open_redis(
@@ -108,7 +111,14 @@ class RedisStore:
         repeated = len({request.user_id for request in requests}) < len(requests)
         script = lua_scripts.APPEND_AND_READ
         replies = await run_script(self._deployment, script, calls, load=repeated, partial=True)
-        return [reply if isinstance(reply, StoreUnavailable) else _log_view(reply) for reply in replies]
+        views, decoded = [], 0
+        for reply in replies:
+            views.append(reply if isinstance(reply, StoreUnavailable) else _log_view(reply))
+            decoded += 1 if isinstance(reply, StoreUnavailable) else len(reply[_ENTRIES])
+            if decoded > _DECODED_AT_ONCE:
+                decoded = 0
+                await asyncio.sleep(0)  # other requests get their turn
+        return views
 
     async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         """See `Store.put_snapshots`."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.json_structure import MAX_STRING_BYTES, MAX_VALUES, MAX_VALUES_OF_A_BATCH, is_too_complex
+from service.api.schemas.json_structure import MAX_STRING_BYTES, MAX_VALUES, MAX_VALUES_OF_A_BATCH, is_too_complex
 
 ODD = '",[{\\\n' * 42 + '"\\\\'  # 255 characters that look like structure
 
