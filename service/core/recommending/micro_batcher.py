@@ -207,7 +207,7 @@ class MicroBatcher(Generic[Request, Result]):
     def _take(
         self, queue: FairQueue[_Queued[Request, Result]], batch: list[_Queued[Request, Result]], now: float
     ) -> bool:
-        """Move the next request to the batch, or return True: it has expired."""
+        """Move the next request to the batch; return whether it has expired."""
         queued = queue.popleft()
         if queued.deadline >= now:
             batch.append(queued)
