@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.micro.interleaved import Call, CpuTimes, Measured, measure_interleaved
+from loadtests.micro.random_histories import RandomHistories
 from model.bundle.bundle import Bundle
-from service.core.engine_requests import EngineRequest, EngineResult, TopK
+from service.core.engine_requests import EngineRequest, TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.cpu.kernels import advance
 from service.engine.cpu.weights import kernel_weights
@@ -24,24 +25,16 @@ def measure_replay(bundle: Bundle) -> CpuTimes:
     """Measure the step, and replays of stored states and of histories."""
     engine, rng = CpuEngine(bundle, EVENTS_KEPT), np.random.default_rng(0)
     warm(engine)
-    names = [item.item_id for item in bundle.items]
-
-    def history(length: int) -> tuple[str, ...]:
-        return tuple(names[n] for n in rng.integers(0, len(names), length))
-
-    states = [
-        result.state
-        for result in engine.run([EngineRequest(None, history(200), None)] * max(BATCHES))
-        if isinstance(result, EngineResult)
-    ]
+    histories = RandomHistories(bundle)
+    states = histories.states(engine, max(BATCHES), 200)
     calls = {TORCH_STEP: Measured(torch_step(bundle), 1)}
     for batch in BATCHES:
         call, _ = step(bundle, batch)
         calls[f"step, batch of {batch}: us/event"] = Measured(call, batch)
         for name, top_k in (("replay", None), ("replay + top-10", TopK(10, exclude_seen=True))):
-            requests = [EngineRequest(state, history(1), top_k) for state in states[:batch]]
+            requests = [EngineRequest(state, histories.history(1), top_k) for state in states[:batch]]
             calls[f"{name}, batch of {batch}: us/event"] = Measured(partial(engine.run, requests), batch)
-    requests = [EngineRequest(None, history(int(n)), None) for n in rng.integers(20, 400, 64)]
+    requests = [EngineRequest(None, histories.history(int(n)), None) for n in rng.integers(20, 400, 64)]
     events = sum(len(request.items) for request in requests)
     calls["replay of 64 histories: us/event"] = Measured(partial(engine.run, requests), events)
     return measure_interleaved(calls)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from loadtests.micro.random_histories import RandomHistories
 from model.bundle.bundle import Bundle
 from service.core.engine_requests import EngineRequest, EngineResult, TopK
 from service.engine.cuda.cuda_engine import CudaEngine
@@ -72,28 +73,20 @@ def wall_seconds(call: Callable[[], object], min_seconds: float = 0.2) -> float:
 
 def measure_replay(bundle: Bundle, device: str, users: int, events: int) -> Figures:
     """Measure one event per user, and the replay of histories."""
-    engine, rng = CudaEngine(bundle, EVENTS_KEPT, device), np.random.default_rng(0)
+    engine = CudaEngine(bundle, EVENTS_KEPT, device)
     warm(engine)
-    names = [item.item_id for item in bundle.items]
-
-    def history(length: int) -> tuple[str, ...]:
-        return tuple(names[n] for n in rng.integers(0, len(names), length))
-
-    states = [
-        result.state
-        for result in engine.run([EngineRequest(None, history(50), None)] * max(REPLAY_BATCHES))
-        if isinstance(result, EngineResult)
-    ]
+    histories = RandomHistories(bundle)
+    states = histories.states(engine, max(REPLAY_BATCHES), 50)
     figures: Figures = {}
     for batch in REPLAY_BATCHES:
         for name, top_k in (("replay", None), ("replay + top-10", TopK(10, exclude_seen=True))):
-            requests = [EngineRequest(state, history(1), top_k) for state in states[:batch]]
+            requests = [EngineRequest(state, histories.history(1), top_k) for state in states[:batch]]
             figures[f"{name}, batch of {batch}: us/batch"] = wall_seconds(partial(engine.run, requests)) * 1e6
             if top_k:
                 call = partial(read_items, engine, requests)
                 figures[f"{name}, all items read, batch of {batch}: us/batch"] = wall_seconds(call) * 1e6
         figures[f"the network's step alone, not captured, batch of {batch}: us/batch"] = eager_step_us(engine, batch)
-    requests = [EngineRequest(None, history(events), None) for _ in range(users)]
+    requests = [EngineRequest(None, histories.history(events), None) for _ in range(users)]
     started = time.perf_counter()
     engine.run(requests)
     figures["replay of histories, first time: s"] = time.perf_counter() - started  # includes compilation

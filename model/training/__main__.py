@@ -10,6 +10,7 @@ from ingest.errors import DataError
 from model.bundle.bundle import BundleError
 from model.bundle.signature import SigningKeyError, signing_key
 from model.config import ConfigError
+from model.memory_errors import is_out_of_memory
 from model.training.cli import (
     evaluate_command,
     export_command,
@@ -20,7 +21,6 @@ from model.training.cli import (
     train_command,
 )
 from model.training.cli.options import Command
-from model.training.errors import is_out_of_memory
 
 EXIT_ERROR = 2
 _OUT_OF_MEMORY = (

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api.caller import Caller, caller_of
+from service.api.caller import CALLER, Caller
 from service.core.errors import NotReady
 from service.core.ports import Models, Store
 from service.core.recommending.recommender import Recommender
@@ -37,7 +37,8 @@ async def _recommender(request: Request) -> Recommender:
 
 
 async def _caller(request: Request) -> Caller:
-    return caller_of(request.scope)
+    caller: Caller = request.scope[CALLER]
+    return caller
 
 
 CallerDep = Annotated[Caller, Depends(_caller)]

@@ -3,26 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AllowedRows:
+    """Rows of one model's embedding table that may be in an answer.
+
+    Immutable, and shared by all requests with one filter. Row 0 is not an item.
+
+    Attributes:
+        bitmap: (ceil((V + 1) / 32),) uint32, little-endian; bit `row % 32` of word `row // 32` is set if allowed.
+        count: Number of allowed rows.
+    """
+
+    bitmap: NDArray[np.uint32]
+    count: int
 
 
 class TopK(NamedTuple):
     """Query for the `k` best items.
 
-    With `exclude_seen` the items of the user's history are left out.
+    With `exclude_seen` the items of the user's history are left out. The items of `exclude` always are. Only
+    `allowed` rows are returned; None allows all.
     """
 
     k: int
     exclude_seen: bool
+    allowed: AllowedRows | None = None
+    exclude: tuple[str, ...] = ()
 
 
 class RankCandidates(NamedTuple):
     """Query for the scores of these items, best first.
 
-    Unknown items are last, with score None.
+    Unknown items are last, with score None. `allowed` decides on `ScoredItem.eligible` only; None allows all.
     """
 
     candidates: tuple[str, ...]
+    allowed: AllowedRows | None = None
 
 
 Query = TopK | RankCandidates

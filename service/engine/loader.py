@@ -12,6 +12,7 @@ from typing import Literal
 
 from model.bundle.bundle import Bundle, load_files
 from model.bundle.manifest import BundleError, ManifestReader
+from model.memory_errors import is_out_of_memory
 from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, TopK
 from service.core.errors import BundleRefusedError, ModelVersionNotFound, StateDamagedError
 from service.core.ports import Engine, ModelVersion
@@ -104,7 +105,7 @@ class BundleLoader:
         try:
             return self._load_and_warm_up(version)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         # Outside the handler, because a chained exception would keep everything that was loaded by then.
         raise BundleRefusedError(f"version {version} needs more memory than is left ({self._device})")
@@ -142,15 +143,6 @@ class BundleLoader:
         if reason := missing():
             raise DeviceRefusedError(f"RECBLR_DEVICE: {reason}, or set it to cpu.")
         return CudaEngine(bundle, self._seen_limit)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory of the host or the device is used up.
-
-    torch raises a RuntimeError if cuBLAS cannot allocate.
-    """
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "alloc_failed" in text
 
 
 def _refused(error: BundleError, folder: Path, name: str) -> BundleRefusedError:

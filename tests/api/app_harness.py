@@ -24,6 +24,7 @@ from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.key_file import KeyRing
+from service.main import PAGES
 from service.observability.access_log import AccessLog
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.metrics import PrometheusMeter
@@ -44,6 +45,8 @@ class AppHarness:
         token_keys: tuple[str, ...] = (),
         rate_limit: int | None = None,
         origins: tuple[str, ...] = (),
+        pages: Path | None = None,
+        root_path: str = "",
         engine: Engine | None = None,
         models: Models | None = None,
         store: Store | None = None,
@@ -57,15 +60,15 @@ class AppHarness:
         self.engine = engine or FakeEngine()
         self.meter = PrometheusMeter()
         self.models = models or FakeModels(self.engine, self.meter.served_versions)
-        self.console = folder / "index.html"
         self.app = build_api(
             self._open,
             self.meter,
-            self.console,
+            pages or PAGES,
             keys=ring or KeyRing([parse_key(entry, f"key-{position}") for position, entry in enumerate(keys, 1)]),
             tokens=UserTokens([key.encode() for key in token_keys]),
             rate_limit=rate_limit,
             origins=origins,
+            root_path=root_path,
             hosts=("test",),
             access_log=access_log,
             clock=clock,

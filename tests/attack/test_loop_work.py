@@ -18,6 +18,7 @@ from starlette.types import Message
 from loadtests.generator.http_client import Request
 from loadtests.generator.largest_requests import LargestRequest, largest_requests
 from service.api.app import _ROUTERS
+from service.api.uvicorn_protocol import is_target_too_long
 from tests.api.app_harness import AppHarness
 from tests.core.fakes import CATALOGUE, FakeEngine
 
@@ -62,6 +63,8 @@ def send(harness: AppHarness, request: Request, serial: int) -> int:
     head, _, body = request.with_serial(serial).partition(b"\r\n\r\n")
     line, *headers = head.split(b"\r\n")
     method, target, _ = line.split(b" ")
+    if is_target_too_long(target):
+        return 414
     path, _, query = target.partition(b"?")
     scope = {
         "type": "http",

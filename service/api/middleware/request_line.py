@@ -1,4 +1,4 @@
-"""Middleware for the request line: bounds, HEAD as GET, no repeated parameters."""
+"""Middleware for methods and query strings: HEAD as GET, no repeated parameters."""
 
 from __future__ import annotations
 
@@ -6,40 +6,20 @@ from urllib.parse import unquote_plus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.caller import caller_of, set_caller
 from service.api.errors import error_response
 from service.api.schemas.validation_messages import MAX_DETAILS, printable
 from service.core.errors import InvalidRequest
 
-MAX_PATH_BYTES = 8 * 1024  # two ids of 256 characters take 6 KiB, percent-encoded
-MAX_PARAMETERS = 2048
-_CHECKED_BYTES = MAX_PARAMETERS
 
-
-class RequestLine:
-    """Middleware that refuses overlong paths and queries, and answers HEAD like GET.
-
-    HEAD gets the same answer without its body (RFC 9110). The head of a request may have 64 KiB; all of it as query
-    parameters would take 25 ms to parse and to refuse one by one.
-    """
+class HeadAsGet:
+    """Middleware that answers HEAD like GET, without the body (RFC 9110)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on as GET, or refuse it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        query: bytes = scope["query_string"]
-        if len(scope["path"]) > MAX_PATH_BYTES:
-            refusal = InvalidRequest("the path is longer than 8 KiB; ids have at most 256 characters")
-            await error_response(refusal)(scope, receive, send)
-            return
-        if len(query) > _CHECKED_BYTES and query.count(b"&") >= MAX_PARAMETERS:
-            await error_response(InvalidRequest("there are too many query parameters"))(scope, receive, send)
-            return
-        if scope["method"] != "HEAD":
+        """Pass the request on as GET."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return
 
@@ -50,7 +30,6 @@ class RequestLine:
         try:
             await self._app(inner, receive, send_without_body)
         finally:
-            set_caller(scope, caller_of(inner))  # for the access log
             if "route" in inner:  # for the metrics
                 scope["route"] = inner["route"]
 
@@ -66,19 +45,15 @@ class SingleParameters:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        repeated = _repeated(scope["query_string"]) if scope["type"] == "http" else []
-        if not repeated:
+        details = _repeated(scope["query_string"]) if scope["type"] == "http" else []
+        if not details:
             await self._app(scope, receive, send)
             return
-        details: list[dict[str, object]] = [
-            {"field": printable(name), "problem": "is given more than once; send it once"}
-            for name in repeated[:MAX_DETAILS]
-        ]
-        error = InvalidRequest("the request does not follow the contract", details=details)
+        error = InvalidRequest("the request does not follow the contract", details=details[:MAX_DETAILS])
         await error_response(error)(scope, receive, send)
 
 
-def _repeated(query_string: bytes) -> list[str]:
+def _repeated(query_string: bytes) -> list[dict[str, object]]:
     if b"&" not in query_string:
         return []
     seen: dict[str, int] = {}
@@ -86,4 +61,8 @@ def _repeated(query_string: bytes) -> list[str]:
         if part:
             name = unquote_plus(part.partition("=")[0])
             seen[name] = seen.get(name, 0) + 1
-    return [name for name, count in seen.items() if count > 1]
+    return [
+        {"field": printable(name), "problem": "is given more than once; send it once"}
+        for name, count in seen.items()
+        if count > 1
+    ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, ScoredItem, TopK
 from service.core.events import AppendAndRead, LogView
@@ -52,9 +52,9 @@ class BatchedStore:
             cost=_store_cost,
         )
 
-    async def append_and_read(
+    def append_and_read(
         self, request: AppendAndRead, deadline: float = math.inf, *, bulk: bool = False
-    ) -> LogView:
+    ) -> Coroutine[Any, Any, LogView]:
         """Append the request's events and read the user's log; see `Store.append_and_read`.
 
         Requests of a batch are `bulk`: beside others, each round trip takes few of them.
@@ -64,7 +64,7 @@ class BatchedStore:
             Overloaded: Too many requests are queued; nothing was appended.
             DeadlineExceeded: The request was still queued at `deadline`; nothing was appended.
         """
-        return await self._batcher.submit(request, deadline, low_priority=bulk)
+        return self._batcher.submit(request, deadline, low_priority=bulk)
 
     async def close(self) -> None:
         """Wait until every request has its result."""
@@ -124,7 +124,9 @@ class BatchedEngine:
             self._similar_batch, max_batch=max_similar_batch, max_queue=max_queue, meter=similar_meter, clock=clock
         )
 
-    async def run(self, engine: Engine, request: EngineRequest, deadline: float = math.inf) -> EngineResult:
+    def run(
+        self, engine: Engine, request: EngineRequest, deadline: float = math.inf
+    ) -> Coroutine[Any, Any, EngineResult]:
         """Run one request; see `Engine.run`.
 
         Raises:
@@ -133,21 +135,21 @@ class BatchedEngine:
             DeadlineExceeded: The request was still queued at `deadline`.
         """
         requests = self._long_requests if _is_long(request) else self._requests
-        return await requests.submit(_EngineCall(engine, request), deadline)
+        return requests.submit(_EngineCall(engine, request), deadline)
 
-    async def run_low_priority(self, engine: Engine, request: EngineRequest) -> EngineResult:
+    def run_low_priority(self, engine: Engine, request: EngineRequest) -> Coroutine[Any, Any, EngineResult]:
         """Run one request that no client waits for, after all others."""
         requests = self._long_requests if _is_long(request) else self._requests
-        return await requests.submit(_EngineCall(engine, request), low_priority=True)
+        return requests.submit(_EngineCall(engine, request), low_priority=True)
 
-    async def similar(
+    def similar(
         self, engine: Engine, item_id: str, k: int, deadline: float = math.inf
-    ) -> tuple[ScoredItem, ...]:
+    ) -> Coroutine[Any, Any, tuple[ScoredItem, ...]]:
         """Find the `k` items most similar to `item_id`.
 
         Raises `ItemNotFound`, `Overloaded` or `DeadlineExceeded`.
         """
-        return await self._similar_requests.submit(_SimilarCall(engine, item_id, k), deadline)
+        return self._similar_requests.submit(_SimilarCall(engine, item_id, k), deadline)
 
     async def close(self) -> None:
         """Wait until every request has its result, then stop the threads."""

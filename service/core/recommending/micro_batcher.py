@@ -118,7 +118,7 @@ class MicroBatcher(Generic[Request, Result]):
         if low_priority:
             queue, limit = self._low_priority_queue, limit // LOW_PRIORITY_QUEUE_DIVISOR
         caller = current_caller.get()
-        if len(queue) >= limit:
+        if queue.length >= limit:
             self._meter.request_rejected()
             crowded_out = queue.make_room(caller)
             if crowded_out is None:
@@ -142,7 +142,7 @@ class MicroBatcher(Generic[Request, Result]):
 
     async def _work(self) -> None:
         """Run batches until no request is queued."""
-        while self._queue or self._low_priority_queue:
+        while self._queue.length or self._low_priority_queue.length:
             batch = self._next_batch()
             if not batch:
                 await self._pause()
@@ -150,12 +150,12 @@ class MicroBatcher(Generic[Request, Result]):
             started_at = time.perf_counter()
             results: Sequence[Result | Exception]
             try:
-                results = await self._run_batch([queued.request for queued in batch])
+                results = await self._run_batch([each.request for each in batch])
                 if len(results) != len(batch):
                     raise RuntimeError(f"a batch of {len(batch)} requests returned {len(results)} results")
             except asyncio.CancelledError:
-                for queued in batch:
-                    queued.future.cancel()
+                for each in batch:
+                    each.future.cancel()
                 raise
             except Exception as error:
                 results = [error] * len(batch)
@@ -170,14 +170,14 @@ class MicroBatcher(Generic[Request, Result]):
                 else:
                     future.set_result(result)
             try:
-                self._meter.batch_finished(len(batch), seconds, len(self._queue) + len(self._low_priority_queue))
+                self._meter.batch_finished(len(batch), seconds, self._queue.length + self._low_priority_queue.length)
             except Exception:
                 _log.exception("cannot record the metrics of a batch")
 
     async def _pause(self) -> None:
         """Wait until low-priority requests may be taken, or a normal one arrives."""
         seconds = self._low_priority_from - self._clock()
-        if self._queue or not self._low_priority_queue or seconds <= 0:
+        if self._queue.length or not self._low_priority_queue.length or seconds <= 0:
             return
         self._resume.clear()
         timer = asyncio.get_running_loop().call_later(seconds, self._resume.set)
@@ -185,38 +185,47 @@ class MicroBatcher(Generic[Request, Result]):
         timer.cancel()
 
     def _next_batch(self) -> list[_Queued[Request, Result]]:
+        """Take requests from the queues, and fail those whose deadline has passed."""
         now = self._clock()
         batch: list[_Queued[Request, Result]] = []
-        expired = 0
-        while self._queue and len(batch) < self._max_batch:
-            expired += self._take(self._queue, batch, now)
-        room, normal = self._max_batch - len(batch), len(batch)
-        if self._low_priority_share:
-            self._busy_until = now + QUIET_SECONDS if batch else self._busy_until
-            if now < self._busy_until:
-                room = self._low_priority_share if now >= self._low_priority_from else 0
-        while self._low_priority_queue and room > 0:
+        expired: list[_Queued[Request, Result]] = []
+        while self._queue.length and len(batch) < self._max_batch:
+            self._take(self._queue, self._max_batch - len(batch), now, batch, expired)
+        normal = len(batch)
+        room = self._low_priority_room(now, normal)
+        while self._low_priority_queue.length and room > 0:
             taken = len(batch)
-            expired += self._take(self._low_priority_queue, batch, now)
+            self._take(self._low_priority_queue, 1 if self._low_priority_share else room, now, batch, expired)
             room -= sum([self._cost(queued.request) for queued in batch[taken:]])
-        self._shared = now < self._busy_until and len(batch) > normal
+        self._shared = len(batch) > normal and now < self._busy_until
+        for queued in expired:
+            if not queued.future.done():
+                queued.future.set_exception(
+                    DeadlineExceeded("the request was not started before its deadline; try again shortly")
+                )
         if expired:
-            self._meter.requests_expired(expired)
+            self._meter.requests_expired(len(expired))
         return batch
 
+    def _low_priority_room(self, now: float, normal: int) -> int:
+        """Return the cost of low-priority requests beside `normal` others."""
+        if self._low_priority_share:
+            if normal:
+                self._busy_until = now + QUIET_SECONDS
+            if now < self._busy_until:
+                return self._low_priority_share if now >= self._low_priority_from else 0
+        return self._max_batch - normal
+
+    @staticmethod
     def _take(
-        self, queue: FairQueue[_Queued[Request, Result]], batch: list[_Queued[Request, Result]], now: float
-    ) -> bool:
-        """Move the next request to the batch; return whether it has expired."""
-        queued = queue.popleft()
-        if queued.deadline >= now:
-            batch.append(queued)
-            return False
-        if not queued.future.done():
-            queued.future.set_exception(
-                DeadlineExceeded("the request was not started before its deadline; try again shortly")
-            )
-        return True
+        queue: FairQueue[_Queued[Request, Result]],
+        count: int,
+        now: float,
+        batch: list[_Queued[Request, Result]],
+        expired: list[_Queued[Request, Result]],
+    ) -> None:
+        for queued in queue.take(count):
+            (batch if queued.deadline >= now else expired).append(queued)
 
     def _cancel_queued(self, worker: asyncio.Task[None]) -> None:
         """Cancel the queued requests of a stopped worker."""

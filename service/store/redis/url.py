@@ -47,6 +47,13 @@ class Target:
     options: Mapping[str, Any]
     service: str = ""
 
+    @property
+    def name(self) -> str:
+        """The URL without credentials and options."""
+        scheme = ("rediss" if self.tls else "redis") + (f"+{self.kind}" if self.kind else "")
+        path = "" if self.kind == "cluster" else f"/{self.options['db']}"
+        return f"{scheme}://{','.join(map(str, self.addresses))}{self.service and f'/{self.service}'}{path}"
+
 
 def parse_url(url: str) -> Target:
     """Parse a URL with one of `SCHEMES`; raises `StoreRefusedError`."""
@@ -100,4 +107,6 @@ def _tls_options(parts: SplitResult, tls: bool) -> dict[str, object]:
                 f"{', '.join(_TLS_FILES)} and ssl_check_hostname, and only with rediss."
             )
         options[name] = value.lower() in ("1", "true", "yes") if name == "ssl_check_hostname" else value
+    if "ssl_keyfile" in options and "ssl_certfile" not in options:
+        raise StoreRefusedError("the Redis URL has an ssl_keyfile without its certificate; add ssl_certfile.")
     return options

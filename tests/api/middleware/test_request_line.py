@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.middleware.request_line import MAX_PARAMETERS, MAX_PATH_BYTES
 from tests.api.app_harness import AppHarness, send_event
 from tests.api.conftest import KEY
 
@@ -50,18 +49,3 @@ def test_repeated_parameter_is_422(harness: AppHarness, method: str, path: str, 
     error = harness.refused(422, harness.call(method, f"{path}?{query}", json=body))
     assert error["details"] == [{"field": "k", "problem": "is given more than once; send it once"}]
     assert harness.get("/v1/users/repeated").status_code == 404
-
-
-@pytest.mark.parametrize("path", ["/v1/users/u/recommendations", "/v1/events", "/v1/nothing"])
-def test_too_many_parameters_are_refused_before_they_are_parsed(harness: AppHarness, path: str) -> None:
-    for count, refused in ((MAX_PARAMETERS, False), (MAX_PARAMETERS + 1, True)):
-        response = harness.call("GET" if "users" in path else "POST", f"{path}?" + "&".join(["a"] * count))
-        assert ("too many query parameters" in response.text) is refused
-        assert len(response.content) < 3000
-
-
-def test_path_of_the_longest_ids_passes_and_a_longer_one_is_refused(harness: AppHarness) -> None:
-    longest = "%F0%9F%8E%AC" * 256
-    assert harness.delete(f"/v1/users/{longest}/events/{longest}").status_code == 404
-    error = harness.refused(422, harness.get("/v1/users/" + "a" * MAX_PATH_BYTES))
-    assert "8 KiB" in error["message"]

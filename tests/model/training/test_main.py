@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,13 @@ def test_out_of_memory_exits_with_2_and_advice(
     assert "Traceback" not in error
 
 
-def test_missing_package_exits_with_2_and_names_the_extra(
-    tmp_path: Path, events: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    for module in [name for name in sys.modules if name.startswith("model.training.") and "cli" not in name]:
-        monkeypatch.delitem(sys.modules, module)
-    assert main(["train", str(events), "--out", str(tmp_path / "run"), *OPTIONS.split()]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: torch is not installed; install the extra 'train'")
-    assert "pip install -e '.[train]'" in error
+def test_missing_package_exits_with_2_and_names_the_extra(tmp_path: Path, events: Path) -> None:
+    program = "import sys; sys.modules['torch'] = None; from model.training.__main__ import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "train", str(events), "--out", str(tmp_path / "run")]
+    finished = subprocess.run([*command, *OPTIONS.split()], capture_output=True, text=True, check=False)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("error: torch is not installed; install the extra 'train'")
+    assert "pip install -e '.[train]'" in finished.stderr
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,12 @@ def test_valid_url_is_parsed(url: str, target: Target) -> None:
     assert parse_url(url) == target
 
 
+def test_name_has_the_servers_and_no_credentials() -> None:
+    url = parse_url("rediss+sentinel://me:secret@a,b:5/primary/2?ssl_ca_certs=/ca.pem")
+    assert url.name == "rediss+sentinel://a:26379,b:5/primary/2"
+    assert parse_url("redis+cluster://:secret@a:1,b").name == "redis+cluster://a:1,b:6379"
+
+
 @pytest.mark.parametrize(("url", "message"), INVALID_URLS)
 def test_invalid_url_is_refused_without_its_password(url: str, message: str) -> None:
     with pytest.raises(StoreRefusedError, match=message) as refusal:

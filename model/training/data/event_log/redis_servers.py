@@ -17,7 +17,7 @@ from redis.exceptions import AskError, AuthenticationError, ClusterDownError, Mo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from model.training.data.event_log.log_url import Address, LogUrl
+from service.store.redis.url import Address, Target
 
 _READ_TIMEOUT_SECONDS = 30.0
 _CONNECT_TIMEOUT_SECONDS = 5.0
@@ -38,7 +38,7 @@ class RedisServers(Protocol):
         ...
 
 
-def connect(url: LogUrl) -> RedisServers:
+def connect(url: Target) -> RedisServers:
     """Return the servers that a URL names; nothing is sent yet."""
     if url.kind == "cluster":
         return ClusterServers(url)
@@ -68,7 +68,7 @@ class ClusterServers:
     A command is repeated while a slot moves or a primary is elected. All of our commands only read.
     """
 
-    def __init__(self, url: LogUrl) -> None:
+    def __init__(self, url: Target) -> None:
         self._url = url
         self._clients: dict[Address, redis.Redis] = {}
         self._owners: list[tuple[int, int, Address]] = []
@@ -144,11 +144,11 @@ def _address(server: Sequence[Any], source: Address) -> Address:
     return Address(source.host if server[0] in (None, "", "?") else server[0], server[1])
 
 
-def _client(url: LogUrl, address: Address) -> redis.Redis:
+def _client(url: Target, address: Address) -> redis.Redis:
     return redis.Redis(host=address.host, port=address.port, ssl=url.tls, **_options(url))
 
 
-def _primary_client(url: LogUrl) -> redis.Redis:
+def _primary_client(url: Target) -> redis.Redis:
     """Return a client that asks the sentinels for the primary."""
     timeouts = {"socket_timeout": _CONNECT_TIMEOUT_SECONDS, "socket_connect_timeout": _CONNECT_TIMEOUT_SECONDS}
     tls = {name: value for name, value in url.options.items() if name.startswith("ssl_")}
@@ -157,7 +157,7 @@ def _primary_client(url: LogUrl) -> redis.Redis:
     return client
 
 
-def _options(url: LogUrl) -> dict[str, Any]:
+def _options(url: Target) -> dict[str, Any]:
     return {
         **url.options,
         "socket_timeout": _READ_TIMEOUT_SECONDS,

@@ -10,6 +10,7 @@ from ingest.errors import DataError
 from model.training.data.event_log import LoggedEvent, open_log
 from tests.model.training.logs import append, logged, use
 from tests.store.backends import Backend
+from tests.store.redis.test_url import INVALID_URLS
 
 
 def read_all(url: str) -> list[LoggedEvent]:
@@ -22,6 +23,13 @@ def test_log_is_read_as_the_store_returns_it(backend: Backend) -> None:
     append(backend, [("a", "z", 1.5)], named=True)
     found = sorted(event[:5] for event in read_all(backend.url))
     assert found == logged(backend, ["a", "b"])
+
+
+@pytest.mark.parametrize(("url", "message"), INVALID_URLS)
+def test_url_that_the_service_refuses_is_refused_without_its_password(url: str, message: str) -> None:
+    with pytest.raises(DataError, match=message) as refusal, open_log(url):
+        pass
+    assert "secret" not in str(refusal.value)
 
 
 def test_reading_continues_after_a_position_up_to_the_newest(backend: Backend) -> None:

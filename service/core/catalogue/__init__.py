@@ -1,0 +1,1 @@
+"""Catalogue: the items that may be shown, and filters over them."""

@@ -1,0 +1,101 @@
+"""Failover to a replica that is 50 ms behind its primary.
+
+With RECBLR_REDIS_WAIT=1 no acknowledged event is lost. Without it some are, which proves that the test sees losses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from model.bundle.bundle import write_bundle
+from model.config import ModelConfig
+from tests.deployments import SentinelServers, in_sync, info, wait_for
+from tests.end_to_end.service import RunningService
+from tests.faults.harness.lagging_link import LaggingLink
+from tests.faults.harness.modes import report, short_or_long
+from tests.faults.harness.population import audit_all_users
+from tests.faults.harness.tally import Tally
+from tests.faults.harness.writers import Load
+from tests.model.builders import bundle_of
+
+pytestmark = [pytest.mark.faults, pytest.mark.alone]
+
+SEED = 20261128
+LAG_SECONDS = 0.05
+USERS, ITEMS = 24, 40
+BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1))
+
+
+class LaggingPair:
+    """A primary and its delayed replica, which swap roles at each failover."""
+
+    def __init__(self, servers: SentinelServers, stack: ExitStack) -> None:
+        self._primary, self._replica = servers.primary, servers.replica
+        self._stack = stack
+        self._follow()
+
+    def _follow(self) -> None:
+        self._link = self._stack.enter_context(LaggingLink(self._primary.port, LAG_SECONDS))
+        with Redis(port=self._replica.port) as client:
+            client.replicaof("127.0.0.1", self._link.port)
+        wait_for("the replica to be in sync", lambda: in_sync(self._primary))
+
+    def fail_over(self) -> None:
+        """Kill the primary, discard data in transit, and wait for the promotion."""
+        self._link.cut()
+        self._primary.kill()
+        wait_for("the promotion of the replica", lambda: info(self._replica, "replication")["role"] == "master")
+
+    def restart(self) -> None:
+        """Start the killed server as the delayed replica of the new primary."""
+        self._primary.start()
+        self._primary, self._replica = self._replica, self._primary
+        self._follow()
+
+
+def test_failover_to_a_delayed_replica_loses_events_only_without_wait(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", BUNDLE)
+    rounds = short_or_long(1, 10)
+    # After this time a sentinel would reconnect the replica directly to the primary, without the link.
+    with SentinelServers(failover_timeout_ms=600_000, sentinels=1) as servers, ExitStack() as stack:
+        pair = LaggingPair(servers, stack)
+        tallies = {}
+        for wait in (0, 1):
+            settings = {"RECBLR_REDIS_WAIT": str(wait), "RECBLR_EVENTS_KEPT": "100000"}
+            with RunningService(tmp_path, servers.url, tmp_path / "bundle", **settings) as service:
+                tallies[wait] = tally = Tally(BUNDLE)
+                for number in range(rounds):
+                    users = [f"{wait}-{number}-{n}" for n in range(USERS)]
+                    asyncio.run(_fail_over(service, pair, users, tally))
+                audited = asyncio.run(audit_all_users(service.url, servers.url))
+            report(
+                "the primary is killed while its replica is 50 ms behind, and a sentinel promotes the replica",
+                redis_wait=wait,
+                seed=SEED,
+                failovers=rounds,
+                **tally.figures(),
+                **audited.figures(),
+            )
+            assert set(tally.statuses) == {"200", "503"}
+            assert audited.damaged == 0
+            assert audited.max_relative_error <= 1e-5
+    assert tallies[0].violations["lost"] > 0
+    assert tallies[1].clean(), tallies[1].examples
+
+
+async def _fail_over(service: RunningService, pair: LaggingPair, users: Sequence[str], tally: Tally) -> None:
+    load = Load(service.url, users, [item.item_id for item in BUNDLE.items], SEED)
+    async with load.running():
+        await load.wait_for_acknowledged(200)
+        started_at = time.monotonic()
+        await asyncio.to_thread(pair.fail_over)
+        await asyncio.to_thread(pair.restart)
+        await load.wait_for_acknowledged(200)
+    await tally.add(load, started_at)
