@@ -29,7 +29,7 @@ from service.core.errors import ServiceError
 _EVENTS = "/v1/events"
 _USERS, _RECOMMENDATIONS = "/v1/users/", "/recommendations"
 _MAX_BODY_BYTES = 16 * 1024  # more than any single event needs
-_MAX_CACHED_BYTES = 256  # of a query string
+_MAX_QUERY_BYTES = 256  # as much is kept in a cache
 
 _EVENT = TypeAdapter(EventIn).validator
 _USER_ID = TypeAdapter(PathId).validator
@@ -61,7 +61,7 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request if it is ordinary, otherwise pass it on."""
         services: Services | None = scope["app"].state.services if scope["type"] == "http" else None
-        if services is not None:
+        if services is not None and len(scope["query_string"]) <= _MAX_QUERY_BYTES:
             method, path = scope["method"], scope["path"]
             if method == "POST" and path == _EVENTS:
                 query = _parse_query(RecordQuery, scope["query_string"])
@@ -141,14 +141,8 @@ def _parse_user_id(segment: str) -> str | None:
         return None
 
 
-def _parse_query(model: type[Query], query_string: bytes) -> Query | None:
-    if len(query_string) > _MAX_CACHED_BYTES:
-        return None  # no ordinary request has as much
-    return _parse_short_query(model, query_string)
-
-
 @lru_cache(maxsize=256)  # clients repeat a few query strings
-def _parse_short_query(model: type[Query], query_string: bytes) -> Query | None:
+def _parse_query(model: type[Query], query_string: bytes) -> Query | None:
     fields = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
     try:
         return model.model_validate(dict(fields)) if len(dict(fields)) == len(fields) else None

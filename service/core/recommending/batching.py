@@ -134,12 +134,18 @@ class BatchedEngine:
             Overloaded: Too many requests are queued.
             DeadlineExceeded: The request was still queued at `deadline`.
         """
-        requests = self._long_requests if _is_long(request) else self._requests
+        query, requests = request.query, self._requests
+        if (
+            len(request.items) > LONG_HISTORY
+            or (isinstance(query, TopK) and query.k > LONG_ANSWER)
+            or (isinstance(query, RankCandidates) and len(query.candidates) > LONG_RANKING)
+        ):
+            requests = self._long_requests
         return requests.submit(_EngineCall(engine, request), deadline)
 
     def run_low_priority(self, engine: Engine, request: EngineRequest) -> Coroutine[Any, Any, EngineResult]:
         """Run one request that no client waits for, after all others."""
-        requests = self._long_requests if _is_long(request) else self._requests
+        requests = self._long_requests if len(request.items) > LONG_HISTORY else self._requests
         return requests.submit(_EngineCall(engine, request), low_priority=True)
 
     def similar(
@@ -162,56 +168,41 @@ class BatchedEngine:
             self._long_thread.shutdown()
 
     async def _run_batch(self, calls: Sequence[_EngineCall]) -> list[EngineResult | Exception]:
-        groups = _by_engine(calls)
-        if sum([group.engine.cost(group.requests) for group in groups]) <= self._max_inline_seconds:
-            return _run_each(groups)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _run_each, groups)
+        indices_by_engine: dict[int, list[int]] = {}
+        for index, call in enumerate(calls):
+            indices_by_engine.setdefault(id(call.engine), []).append(index)
+        batches = [
+            (calls[indices[0]].engine, [calls[index].request for index in indices])
+            for indices in indices_by_engine.values()
+        ]
+        if sum([engine.cost(requests) for engine, requests in batches]) <= self._max_inline_seconds:
+            results_by_engine = _run_each(batches)
+        else:
+            loop = asyncio.get_running_loop()
+            results_by_engine = await loop.run_in_executor(self._thread, _run_each, batches)
+        results: dict[int, EngineResult | Exception] = {}
+        for indices, found in zip(indices_by_engine.values(), results_by_engine, strict=True):
+            results.update(zip(indices, found, strict=True))
+        return [results[index] for index in range(len(calls))]
 
     async def _run_long_batch(self, calls: Sequence[_EngineCall]) -> list[EngineResult | Exception]:
-        return await asyncio.get_running_loop().run_in_executor(self._long_thread, _run_each, _by_engine(calls))
+        alone = [(engine, [request]) for engine, request in calls]  # together they would be no faster
+        results = await asyncio.get_running_loop().run_in_executor(self._long_thread, _run_each, alone)
+        return [result for (result,) in results]
 
     async def _similar_batch(self, calls: Sequence[_SimilarCall]) -> list[tuple[ScoredItem, ...] | Exception]:
         # Never on the event loop: a search by cosine scans the whole catalogue.
         return await asyncio.get_running_loop().run_in_executor(self._long_thread, _search_each, calls)
 
 
-class _Group(NamedTuple):
-    """Requests of one engine, with their positions in the batch."""
-
-    engine: Engine
-    positions: list[int]
-    requests: list[EngineRequest]
-
-
-def _is_long(request: EngineRequest) -> bool:
-    query = request.query
-    return (
-        len(request.items) > LONG_HISTORY
-        or (isinstance(query, TopK) and query.k > LONG_ANSWER)
-        or (isinstance(query, RankCandidates) and len(query.candidates) > LONG_RANKING)
-    )
-
-
-def _by_engine(calls: Sequence[_EngineCall]) -> list[_Group]:
-    groups: dict[int, _Group] = {}
-    for position, (engine, request) in enumerate(calls):
-        group = groups.get(id(engine))
-        if group is None:
-            group = groups[id(engine)] = _Group(engine, [], [])
-        group.positions.append(position)
-        group.requests.append(request)
-    return list(groups.values())
-
-
-def _run_each(groups: Sequence[_Group]) -> list[EngineResult | Exception]:
-    """Return the results of all groups, by position."""
-    results: dict[int, EngineResult | Exception] = {}
-    for engine, positions, requests in groups:
+def _run_each(batches: Sequence[tuple[Engine, list[EngineRequest]]]) -> list[Sequence[EngineResult | Exception]]:
+    results: list[Sequence[EngineResult | Exception]] = []
+    for engine, requests in batches:
         try:
-            results.update(zip(positions, engine.run(requests), strict=True))
+            results.append(engine.run(requests))
         except Exception as error:  # the failure of one engine must not fail the other's requests
-            results.update(dict.fromkeys(positions, error))
-    return [results[position] for position in range(len(results))]
+            results.append([error] * len(requests))
+    return results
 
 
 def _search_each(calls: Sequence[_SimilarCall]) -> list[tuple[ScoredItem, ...] | Exception]:

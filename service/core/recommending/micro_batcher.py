@@ -190,14 +190,13 @@ class MicroBatcher(Generic[Request, Result]):
         batch: list[_Queued[Request, Result]] = []
         expired: list[_Queued[Request, Result]] = []
         while self._queue.length and len(batch) < self._max_batch:
-            self._take(self._queue, self._max_batch - len(batch), now, batch, expired)
-        normal = len(batch)
-        room = self._low_priority_room(now, normal)
-        while self._low_priority_queue.length and room > 0:
-            taken = len(batch)
-            self._take(self._low_priority_queue, 1 if self._low_priority_share else room, now, batch, expired)
-            room -= sum([self._cost(queued.request) for queued in batch[taken:]])
-        self._shared = len(batch) > normal and now < self._busy_until
+            for queued in self._queue.take(self._max_batch - len(batch)):
+                (batch if queued.deadline >= now else expired).append(queued)
+        self._shared = False
+        if self._low_priority_share and batch:
+            self._busy_until = now + QUIET_SECONDS
+        if self._low_priority_queue.length:
+            self._take_low_priority(now, batch, expired)
         for queued in expired:
             if not queued.future.done():
                 queued.future.set_exception(
@@ -207,25 +206,18 @@ class MicroBatcher(Generic[Request, Result]):
             self._meter.requests_expired(len(expired))
         return batch
 
-    def _low_priority_room(self, now: float, normal: int) -> int:
-        """Return the cost of low-priority requests beside `normal` others."""
-        if self._low_priority_share:
-            if normal:
-                self._busy_until = now + QUIET_SECONDS
-            if now < self._busy_until:
-                return self._low_priority_share if now >= self._low_priority_from else 0
-        return self._max_batch - normal
-
-    @staticmethod
-    def _take(
-        queue: FairQueue[_Queued[Request, Result]],
-        count: int,
-        now: float,
-        batch: list[_Queued[Request, Result]],
-        expired: list[_Queued[Request, Result]],
+    def _take_low_priority(
+        self, now: float, batch: list[_Queued[Request, Result]], expired: list[_Queued[Request, Result]]
     ) -> None:
-        for queued in queue.take(count):
-            (batch if queued.deadline >= now else expired).append(queued)
+        """Add low-priority requests to the batch."""
+        room, normal, shared = self._max_batch - len(batch), len(batch), now < self._busy_until
+        if shared:
+            room = self._low_priority_share if now >= self._low_priority_from else 0
+        while self._low_priority_queue.length and room > 0:
+            for queued in self._low_priority_queue.take(1 if self._low_priority_share else room):
+                (batch if queued.deadline >= now else expired).append(queued)
+                room -= self._cost(queued.request) if queued.deadline >= now else 0
+        self._shared = shared and len(batch) > normal
 
     def _cancel_queued(self, worker: asyncio.Task[None]) -> None:
         """Cancel the queued requests of a stopped worker."""
