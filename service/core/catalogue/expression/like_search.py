@@ -23,7 +23,7 @@ class NotAsciiError(Exception):
 def matching_entries(view: TableView, codes: slice, segments: Sequence[Segment]) -> Ints:
     """Return the positions in `codes` of the entries that match.
 
-    There may be any text between two segments. The first one stands at the beginning, the last at the end; both may be
+    There may be any text between two segments. The first stands at the beginning, the last at the end; both may be
     empty. Each other one is looked for after the one before: its first occurrence is as good as any.
 
     Args:
