@@ -1,7 +1,7 @@
 """Kernels of `bounded_lists`.
 
-Axes: V items, D model width, L lists, Q queries. Places are positions in `rows` (V,), which holds the lists end to
-end: list l is rows[starts[l] : starts[l + 1]].
+Axes: V items, D model width, L lists, Q queries. Places are positions in the lists, end to end: list l has the
+places from starts[l] up to starts[l + 1].
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.engine.arrays import F32, I64, U32
 from service.engine.jit import kernel
-from service.engine.search.allowed_rows import is_allowed
+from service.engine.search.allowed_rows import is_allowed, list_allowed
 from service.engine.search.scoring import insert_row, row_score
 
 # Lists are visited in order of their bounds, in this many steps.
@@ -23,30 +23,73 @@ _MINUS_INFINITY, _INFINITY, _TINY = np.float32(-np.inf), np.float32(np.inf), np.
 
 
 @kernel
-def split_rows(table: F32, rows: NDArray[np.int32], starts: I64, directions: F32, along: F32, across: F32) -> None:
-    """Write the parts (V,) of each row along and across the direction of its list.
+def split_rows(table: F32, lists: NDArray[np.int32], directions: F32, parts: F32) -> None:
+    """Write the parts of each row along and across the direction of its list to parts[:, 1:].
 
-    directions (L, D) have length one.
+    lists[:, 0] are the rows' lists, and directions (L, D) have length one. No part across is quite zero, because
+    rounding is not.
     """
-    for number in range(len(directions)):
-        for place in range(starts[number], starts[number + 1]):
-            row = table[rows[place]]
-            part = row_score(row, directions[number])
-            along[place] = part
-            whole = row_score(row, row)
-            across[place] = np.sqrt(max(whole - part * part, LEAST_ACROSS * whole))
+    for n in range(1, len(table)):
+        row = table[n]
+        along, square = row_score(row, directions[lists[n, 0]]), row_score(row, row)
+        parts[n, 1] = along
+        parts[n, 2] = np.sqrt(max(square - along * along, LEAST_ACROSS * square))
+
+
+@kernel
+def scan_allowed(
+    table: F32,
+    lists: NDArray[np.int32],
+    parts: F32,
+    closeness: F32,
+    reaches: F32,
+    vectors: F32,
+    ks: I64,
+    excluded: U32,
+    excluded_start: I64,
+    excluded_end: I64,
+    bitmap: U32,
+    rows: I64,
+    scores: F32,
+    lengths: I64,
+) -> None:
+    """Write the fields of `TopKResult`, from the bounds of all allowed rows.
+
+    Args:
+        table: (V + 1, D)
+        lists: (V + 1, 3) the first column has the list of each row.
+        parts: (V + 1, 3) the same memory; the other columns have the rows' parts along and across.
+        closeness: (Q, L) products of queries and lists' directions.
+        reaches: (Q,) bound of a query's product with a part across, for length one.
+        vectors, ks, excluded, excluded_start, excluded_end: see `TopKQueries`.
+        bitmap: see `AllowedRows`.
+        rows, scores, lengths: see `TopKResult`.
+    """
+    listed, count = np.empty(len(table), np.int64), 0
+    for word in range(len(bitmap)):
+        count = list_allowed(bitmap, word, len(table), listed, count)
+    for q in range(len(vectors)):
+        without, k = excluded[excluded_start[q] : excluded_end[q]], min(ks[q], rows.shape[1])
+        own_rows, own_scores, n, reach = rows[q, :k], scores[q, :k], 0, reaches[q]
+        if k > 0:
+            for row in listed[:count]:
+                bound = parts[row, 1] * closeness[q, lists[row, 0]] + reach * parts[row, 2]
+                if n < k or bound > own_scores[k - 1]:
+                    n = insert_row(row, row_score(table[row], vectors[q]), without, own_rows, own_scores, n)
+        lengths[q] = n
 
 
 @kernel
 def search_lists(
     table: F32,
-    list_rows: NDArray[np.int32],
     starts: I64,
-    along: F32,
-    across: F32,
-    widest: F32,
+    list_rows: NDArray[np.int32],
+    parts: F32,
+    shapes: F32,
     closeness: F32,
-    reaches: F32,
+    scatters: F32,
+    list_margin: np.float32,
+    row_margin: np.float32,
     vectors: F32,
     ks: I64,
     excluded: U32,
@@ -61,48 +104,74 @@ def search_lists(
 
     Args:
         table: (V + 1, D)
-        list_rows: (V,) rows of the lists, in descending order of `along`.
         starts: (L + 1,)
-        along: (V,) see `split_rows`.
-        across: (V,)
-        widest: (L,) the largest `across` of each list.
-        closeness: (Q, L) products of queries and directions.
-        reaches: (Q,) bound of a query's product with a row across its list's direction, for length one.
+        list_rows: (V, 3) the first column has the rows of the lists, longest first.
+        parts: (V, 3) the same memory; the other columns have the rows' parts along and across their list's direction.
+        shapes: (L, 4) mean and deviation of the rows' directions along the list's, largest and least length of a
+            row; lengths below zero mark a list without rows.
+        closeness: (Q, L) products of queries and lists' directions.
+        scatters: (Q,) deviation of a query's product with a part across, for length one.
+        list_margin: how many deviations bound the products of a list's directions.
+        row_margin: how many deviations bound the product with a part across.
         vectors, ks, excluded, excluded_start, excluded_end: see `TopKQueries`.
         bitmap: see `AllowedRows`.
         rows, scores, lengths: see `TopKResult`.
     """
-    bounds, order = np.empty(len(widest), np.float32), np.empty(len(widest), np.int64)
+    units, bounds = np.empty(len(shapes), np.float32), np.empty(len(shapes), np.float32)
+    order = np.empty(len(shapes), np.int64)
     for q in range(len(vectors)):
         without, k = excluded[excluded_start[q] : excluded_end[q]], min(ks[q], rows.shape[1])
-        own_rows, own_scores, n = rows[q, :k], scores[q, :k], 0
+        own_rows, own_scores, n, reach = rows[q, :k], scores[q, :k], 0, row_margin * scatters[q]
         if k > 0:
-            reach = reaches[q]
-            for number in range(len(widest)):
-                start, end, close = starts[number], starts[number + 1], closeness[q, number]
-                bounds[number] = _MINUS_INFINITY
-                if end > start:
-                    bounds[number] = max(along[start] * close, along[end - 1] * close) + reach * widest[number]
+            _bound_lists(shapes, closeness[q], scatters[q], list_margin, units, bounds)
             _sort_lists(bounds, order)
             for number in order:
-                if n == k and bounds[number] <= own_scores[k - 1]:
+                least = own_scores[k - 1] if n == k else _MINUS_INFINITY
+                if bounds[number] <= least:
                     continue
                 start, end, close = starts[number], starts[number + 1], closeness[q, number]
-                most = reach * widest[number]
-                for nth in range(
-                    end - start
-                ):  # the best first: the longest along the query, or the shortest against it
-                    place = start + nth if close > _ZERO else end - 1 - nth
+                backward, limit = units[number] <= _ZERO, _length_limit(units[number], least)
+                for nth in range(end - start):
+                    place = end - 1 - nth if backward else start + nth
+                    along, across = parts[place, 1], parts[place, 2]
                     if n == k:
-                        expected, least = along[place] * close, own_scores[k - 1]
-                        if expected + most <= least:
+                        square = along * along + across * across
+                        if square >= limit if backward else square <= limit:
                             break
-                        if expected + reach * across[place] <= least:
+                        if along * close + reach * across <= least:
                             continue
-                    row = np.int64(list_rows[place])
+                    row = np.int64(list_rows[place, 0])
                     if is_allowed(bitmap, row):
                         n = insert_row(row, row_score(table[row], vectors[q]), without, own_rows, own_scores, n)
+                        if n == k and own_scores[k - 1] > least:
+                            least = own_scores[k - 1]
+                            limit = _length_limit(units[number], least)
         lengths[q] = n
+
+
+@kernel
+def _bound_lists(
+    shapes: F32, closeness: F32, scatter: np.float32, margin: np.float32, units: F32, bounds: F32
+) -> None:
+    """Write bounds of the scores of each list's rows (L,), and of a row of length one."""
+    for number in range(len(units)):
+        mean, spread, longest, shortest = shapes[number]
+        unit = closeness[number] * mean + margin * scatter * spread
+        units[number] = unit
+        bounds[number] = unit * (longest if unit > _ZERO else shortest)
+        if longest < _ZERO:
+            bounds[number] = _MINUS_INFINITY
+
+
+@kernel
+def _length_limit(unit: np.float32, least: np.float32) -> np.float32:
+    """Return the square of the length from which on a list cannot have a row above `least`.
+
+    With a positive bound of a row of length one, these are the shorter rows, else the longer ones.
+    """
+    if unit > _ZERO:
+        return (least / unit) * (least / unit) if least > _ZERO else _ZERO
+    return (least / unit) * (least / unit) if least < _ZERO and unit < _ZERO else _INFINITY
 
 
 @kernel
