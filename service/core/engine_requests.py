@@ -31,6 +31,18 @@ class AllowedRows:
         if self.bitmap.dtype != np.uint32 or self.bitmap.ndim != 1 or not (flags.c_contiguous and flags.writeable):
             raise ValueError("a bitmap is a contiguous array of uint32 that is not marked read-only")
 
+    def contains(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether each row is allowed; rows are 0 to V."""
+        bits = self.bitmap[rows >> 5] >> (rows & 31).astype(np.uint32)
+        found: NDArray[np.bool_] = (bits & 1).astype(np.bool_)
+        return found
+
+    def mask(self, rows: int) -> NDArray[np.bool_]:
+        """Return whether each of the first `rows` rows is allowed; row 0 is not."""
+        bits = np.unpackbits(self.bitmap.astype("<u4").view(np.uint8), count=rows, bitorder="little").view(np.bool_)
+        bits[0] = False
+        return bits
+
     @classmethod
     def of(cls, allowed: NDArray[np.bool_]) -> AllowedRows:
         """Return the rows that are True in `allowed` (V + 1,); its first entry is ignored."""

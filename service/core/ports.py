@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, TargetRank
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TargetRank
 from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 
@@ -34,12 +34,22 @@ class Engine(Protocol):
         """Estimate the seconds of `run`. Infinity: always use the engine thread."""
         ...
 
+    @property
+    def item_ids(self) -> Sequence[str]:
+        """Items that the model knows; the n-th has row n + 1 of `AllowedRows`."""
+        ...
+
     def knows(self, item_id: str) -> bool:
         """Return whether the model has an embedding of the item."""
         ...
 
-    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
-        """Find the `k` nearest other items by cosine; raises `ItemNotFound`."""
+    def similar(
+        self, item_id: str, k: int, allowed: AllowedRows | None = None, exclude: Sequence[str] = ()
+    ) -> tuple[ScoredItem, ...]:
+        """Find the `k` nearest other items by cosine; raises `ItemNotFound`.
+
+        Only `allowed` rows (None: all) are returned, without the items of `exclude`.
+        """
         ...
 
     def difference(self, state: bytes, expected: bytes) -> float:

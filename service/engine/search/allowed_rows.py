@@ -38,7 +38,7 @@ def allowed_top_k(table: F32, queries: TopKQueries, allowed: AllowedRows, scale:
 @kernel
 def is_allowed(bitmap: U32, row: int) -> bool:
     """Return the row's bit."""
-    return (bitmap[row >> 5] >> np.uint32(row & 31)) & _ONE != 0
+    return bool((bitmap[row >> 5] >> np.uint32(row & 31)) & _ONE)
 
 
 @kernel

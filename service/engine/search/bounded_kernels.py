@@ -140,7 +140,7 @@ def search_lists(
                             break
                         if along * close + reach * across <= least:
                             continue
-                    row = np.int64(list_rows[place, 0])
+                    row = int(list_rows[place, 0])
                     if is_allowed(bitmap, row):
                         n = insert_row(row, row_score(table[row], vectors[q]), without, own_rows, own_scores, n)
                         if n == k and own_scores[k - 1] > least:

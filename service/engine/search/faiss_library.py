@@ -23,7 +23,7 @@ def import_faiss() -> ModuleType:
     2004 model and then builds an index three times slower (decision 0047). numpy's OpenBLAS knows more processors. A
     processor that the user has set stays as it is.
     """
-    from threadpoolctl import threadpool_info
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
     names = (library.get("architecture") for library in threadpool_info() if library["internal_api"] == "openblas")
     core = next((_BLAS_CORES[name] for name in names if name in _BLAS_CORES), None)

@@ -5,7 +5,7 @@ Axes: Q queries, D model width, V items of the catalogue (embedding row 0 is not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +49,27 @@ class TopKQueries(NamedTuple):
     def unfiltered(self) -> TopKQueries:
         """Return the same queries without filters."""
         return self._replace(filters=(), chosen=_NO_FILTER)
+
+    def restricted(self, allowed: Sequence[AllowedRows | None], excluded: Sequence[Sequence[int]]) -> TopKQueries:
+        """Return the same queries with filters (None: all rows) and further excluded rows."""
+        filters = {id(rows): rows for rows in allowed if rows is not None}
+        numbers = {key: number for number, key in enumerate(filters)}
+        chosen = np.array([numbers.get(id(rows), -1) for rows in allowed], np.int64)
+        parts, starts, ends = [self.excluded], self.excluded_start.copy(), self.excluded_end.copy()
+        length = len(self.excluded)
+        for q, more in enumerate(excluded):
+            if more:
+                before = self.excluded[starts[q] : ends[q]]
+                parts += [before, np.array(more, np.uint32)]
+                starts[q], ends[q] = length, length + len(before) + len(more)
+                length = int(ends[q])
+        return self._replace(
+            excluded=np.concatenate(parts) if len(parts) > 1 else self.excluded,
+            excluded_start=starts,
+            excluded_end=ends,
+            filters=tuple(filters.values()),
+            chosen=chosen if filters else _NO_FILTER,
+        )
 
     def excluded_rows(self) -> list[U32]:
         """Return the excluded rows of each query."""
