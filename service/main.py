@@ -67,12 +67,12 @@ from service.observability.metrics import PrometheusMeter
 from service.setting_types import StreamAddress
 from service.settings import Settings, load_settings
 from service.store.errors import StoreUnreachableError
-from service.store.factory import open_store
+from service.store.factory import OpenedStore, open_store
 from service.store.streams.redis_stream import open_stream
 
 _log = logging.getLogger(__name__)
 
-CONSOLE = Path(__file__).parent / "console" / "index.html"
+PAGES = Path(__file__).parent / "console"
 
 # GIL switch interval. The engine thread takes the GIL back after each kernel; with the interpreter's default of 5 ms
 # it would wait that long each time the event loop is busy.
@@ -92,12 +92,13 @@ def create_app(settings: Settings) -> FastAPI:
     return build_api(
         partial(start_services, settings, meter, keys),
         meter,
-        CONSOLE,
+        PAGES,
         keys=keys,
         tokens=UserTokens([key.get_secret_value().encode() for key in settings.user_token_keys]),
         rate_limit=settings.requests_per_second,
         origins=settings.cors_origins,
         hosts=(settings.host, *settings.allowed_hosts),
+        root_path=settings.root_path or "",
         access_log=AccessLog(sys.stderr.write) if settings.access_log and settings.log_level in INFO_LEVELS else None,
     )
 
@@ -232,7 +233,7 @@ def docs_url(settings: Settings) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/docs"
 
 
-async def open_event_log(settings: Settings) -> Store:
+async def open_event_log(settings: Settings) -> OpenedStore:
     """Open the configured store; raises `StoreRefusedError`."""
     url = settings.state_url.get_secret_value()
     return await open_store(url, settings.events_kept, settings.redis_wait, settings.days_kept)

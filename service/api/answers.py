@@ -36,8 +36,11 @@ async def answer_event(recommender: Recommender, event: EventIn, query: RecordQu
     The route and the fast path share this function and the next.
     """
     caller.check_user(event.user_id)
-    caller.charge(costs.of_items(query.k or 0))
-    top_k = None if query.k is None else TopK(query.k, query.exclude_seen)
+    top_k = None
+    if query.k is not None:
+        top_k = TopK(query.k, query.exclude_seen)
+        if caller.account is not None:
+            caller.charge(costs.of_items(query.k))
     new = NewEvent.create(event.item_id, event.timestamp, event.event_id, time.time())
     recorded = await recommender.record(event.user_id, new, top_k)
     out = recorded_out(event.user_id, recorded)

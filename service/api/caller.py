@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from starlette.types import Scope
-
 from service.core.caller import ANONYMOUS
 from service.core.errors import Forbidden
 
-_SCOPE_NAME = "recblr.caller"
+CALLER = "recblr.caller"  # entry of the ASGI scope: the `Caller` that the auth middleware found
 
 
 class Account(Protocol):
@@ -46,15 +44,4 @@ class Caller(NamedTuple):
             raise Forbidden("this user token is for another user")
 
 
-_ANONYMOUS = Caller()
-
-
-def caller_of(scope: Scope) -> Caller:
-    """Return the caller that the auth middleware found."""
-    found: Caller = scope.get(_SCOPE_NAME, _ANONYMOUS)
-    return found
-
-
-def set_caller(scope: Scope, caller: Caller) -> None:
-    """Attach the caller to the request."""
-    scope[_SCOPE_NAME] = caller
+ANONYMOUS_CALLER = Caller()

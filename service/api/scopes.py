@@ -87,6 +87,19 @@ class _Declared:
         self.by_query = {
             name: frozenset((KeyScope(scope),)) for name, scope in extra.get(QUERY_SCOPES_EXTENSION, {}).items()
         }
+        self.with_short_query = lru_cache(maxsize=256)(self.with_query)  # clients repeat a few query strings
+
+    def with_query(self, query_string: bytes) -> Needed | None:
+        """Return the requirements of a request with this query string.
+
+        It is parsed as the framework and the fast path parse it, so that no spelling of a parameter escapes its
+        scope.
+        """
+        if self.needed is None:
+            return None
+        names = {name for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)}
+        further = [scope for name, scope in self.by_query.items() if name in names]
+        return self.needed._replace(scopes=self.needed.scopes.union(*further))
 
 
 _ADMIN = Needed(frozenset((KeyScope.ADMIN,)))
@@ -116,6 +129,11 @@ class RouteScopes:
         }
         self._declared = {method: tuple(each for _, each in entries) for method, entries in by_method.items()}
 
+    @property
+    def all_methods(self) -> list[str]:
+        """Methods of all routes."""
+        return sorted({*self._patterns, "HEAD"})
+
     def methods(self, path: str) -> list[str]:
         """Return the methods that `path` supports."""
         found = {method for method, pattern in self._patterns.items() if pattern.match(path)}
@@ -129,23 +147,9 @@ class RouteScopes:
         match = pattern.match(path) if pattern is not None else None
         if match is not None and match.lastindex is not None:
             declared = self._declared[method][match.lastindex - 1]
-            if declared.needed is None or not declared.by_query or not query_string:
+            if not declared.by_query or not query_string:
                 return declared.needed
-            names = _parameter_names(query_string)
-            further = [scope for name, scope in declared.by_query.items() if name in names]
-            return declared.needed._replace(scopes=declared.needed.scopes.union(*further))
+            return (declared.with_short_query if len(query_string) <= 256 else declared.with_query)(query_string)
         if path.startswith("/v1/admin/"):
             return _ADMIN
         return _ANY_SCOPE if path.startswith("/v1/") or path == "/metrics" else None
-
-
-def _parameter_names(query_string: bytes) -> frozenset[str]:
-    # Parsed as the framework and the fast path parse it, so that no spelling of a parameter escapes its scope.
-    return _short_names(query_string) if len(query_string) <= 256 else _names(query_string)
-
-
-def _names(query_string: bytes) -> frozenset[str]:
-    return frozenset(name for name, _ in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
-
-
-_short_names = lru_cache(maxsize=256)(_names)  # clients repeat a few query strings

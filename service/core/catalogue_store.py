@@ -7,10 +7,19 @@ keep a copy of the catalogue and follow the changes of each shard. The bytes of 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from service.core.errors import StoreUnavailable
+
+CATALOGUE_SHARDS = 16  # part of the stored format: with another number, items would be looked for elsewhere
+CHANGES_KEPT = 65_536  # in each shard; a worker that has missed more reads the shard again
+
+
+def catalogue_shard(item_id: str) -> int:
+    """Return the item's shard."""
+    return zlib.crc32(item_id.encode()) % CATALOGUE_SHARDS
 
 
 class ShardPosition(NamedTuple):
@@ -77,6 +86,20 @@ class ShardChanges(NamedTuple):
     more: bool
 
 
+class ShardPage(NamedTuple):
+    """Page of a shard's items.
+
+    Attributes:
+        items: Items of the shard.
+        cursor: Where the next page begins; "" after the last page.
+        position: The newest position when the page was read. No item of the page has a higher revision.
+    """
+
+    items: tuple[StoredItem, ...]
+    cursor: str
+    position: ShardPosition
+
+
 class Definitions(NamedTuple):
     """Declared attributes and named filters, as texts by name.
 
@@ -91,18 +114,9 @@ class Definitions(NamedTuple):
 class CatalogueStore(Protocol):
     """Items, declared attributes and named filters; as durable as the event log.
 
-    Every method raises `StoreUnavailable` if the backend does not answer within its budget, and `write_items` and
-    `positions` say so for each entry.
+    Every method raises `StoreUnavailable` if the backend does not answer within its budget. `write_items` and
+    `positions` return it in place of each entry that failed.
     """
-
-    @property
-    def shards(self) -> int:
-        """Number of shards; part of the stored format."""
-        ...
-
-    def shard_of(self, item_id: str) -> int:
-        """Return the item's shard."""
-        ...
 
     async def write_items(self, writes: Sequence[ItemWrite]) -> list[Written | StoreUnavailable]:
         """Write the items in order; return one outcome each.
@@ -116,23 +130,27 @@ class CatalogueStore(Protocol):
         ...
 
     async def positions(self) -> list[ShardPosition | StoreUnavailable]:
-        """Return the newest positions: one a shard, then the definitions'."""
+        """Return the newest positions, one a shard, and the definitions' last."""
         ...
 
     async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
-        """Return up to `limit` items that changed after the position.
+        """Return the items of the first `limit` changes after the position.
+
+        No returned item has a higher revision than the returned position. An item that changed again later is
+        returned with that later change only.
 
         None: the shard does not know the position, or no longer keeps the changes since. Then read it with `scan`.
         """
         ...
 
-    async def scan(self, shard: int, cursor: str, limit: int) -> tuple[list[StoredItem], str]:
-        """Return a page of the shard's items, and the next cursor.
+    async def scan(self, shard: int, cursor: str, limit: int) -> ShardPage | None:
+        """Return a page of about `limit` items; cursor "" begins.
 
-        Cursor "" is the start, and as a result the end. A page has about `limit` items.
+        An item that exists throughout is on at least one page. What changes after the first page's position may be
+        missing: read the changes after that position next. After a failover in between, the copy may hold a change
+        that the failover undid. So `changes` must then know the last page's position too.
 
-        An item that exists throughout is returned at least once. Read the position first: changes after it may be
-        missing.
+        None: the pages before came from another server. Drop them and begin again.
         """
         ...
 
@@ -141,15 +159,15 @@ class CatalogueStore(Protocol):
         ...
 
     async def set_attribute(self, name: str, expected: str | None, text: str | None) -> bool:
-        """Replace the declaration atomically if it equals `expected`.
+        """Replace the attribute's declaration atomically if it equals `expected`.
 
-        None stands for no declaration.
+        None stands for no declaration. Returns whether it was replaced.
         """
         ...
 
     async def set_filter(self, name: str, expected: str | None, text: str | None) -> bool:
         """Replace the named filter atomically if it equals `expected`.
 
-        None stands for no filter.
+        None stands for no filter. Returns whether it was replaced.
         """
         ...

@@ -19,13 +19,9 @@ from service.observability.live_accuracy import LiveAccuracy, WindowMeans
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it once, when it is imported
 
-_METHODS = frozenset(("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS"))
+OTHER_METHOD = "other"  # stands for a method that no client should send
+KNOWN_METHODS = {name: name for name in ("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS")}
 _REPLAY_LENGTHS = (0, 1, 2, 5, 10, 50, 100, 500, 1000, 10_000)
-
-
-def known_method(method: str) -> str:
-    """Return `method`, or "other" for one that no client should send."""
-    return method if method in _METHODS else "other"
 
 
 def route_of(scope: Mapping[str, Any]) -> str:
@@ -68,7 +64,7 @@ class HttpMetrics:
     def request_finished(self, route: str, method: str, status: int, seconds: float) -> None:
         """Record a finished request; `route` is the template of the route."""
         self._in_progress.dec()
-        labels = (route, known_method(method), status)
+        labels = (route, KNOWN_METHODS.get(method, OTHER_METHOD), status)
         histogram = self._by_labels.get(labels)
         if histogram is None:  # the library's own lookup of labels costs as much as the observation
             histogram = self._by_labels[labels] = self._requests.labels(*map(str, labels))

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
+from service.core.catalogue_store import CatalogueStore
 from service.core.ports import Store
 from service.store.errors import StoreRefusedError
 from service.store.redis.store import open_redis
 from service.store.redis.url import SCHEMES
 from service.store.sqlite.schema import check_folder
 from service.store.sqlite.store import open_sqlite
+
+
+class OpenedStore(Store, Protocol):
+    """The event log, with the catalogue in the same backend."""
+
+    @property
+    def catalogue(self) -> CatalogueStore:
+        """The catalogue. Closing the store closes it too."""
+        ...
 
 
 def log_exists(url: str) -> bool:
@@ -24,7 +35,7 @@ def log_exists(url: str) -> bool:
     return False
 
 
-async def open_store(url: str, events_kept: int, min_replicas: int = 0, days_kept: int | None = None) -> Store:
+async def open_store(url: str, events_kept: int, min_replicas: int = 0, days_kept: int | None = None) -> OpenedStore:
     """Open the store at `url`.
 
     Args:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-import ssl
 
 from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError
+
+from service.store.tls_errors import explain_tls
 
 # Error replies, by their beginning; the texts complete "Redis at HOST:PORT ...".
 _REPLIES = (
@@ -28,8 +29,6 @@ _ERRORS = (
     (MasterDownError, "is a replica without its primary (MASTERDOWN); name the primary, or start it"),
     (OutOfMemoryError, "has no memory left for events (OOM); raise its maxmemory"),
 )
-# Reasons by which OpenSSL refuses a file.
-_NO_PEM = ("NO_CERTIFICATE_OR_CRL_FOUND", "PEM_LIB", "NO_START_LINE")
 
 
 def explain_reply(error: BaseException) -> str | None:
@@ -41,31 +40,29 @@ def explain_reply(error: BaseException) -> str | None:
     return next((sentence for start, sentence in _REPLIES if text.startswith(start)), None)
 
 
-def explain_connection(error: BaseException, *, tls: bool) -> str:
-    """Explain why there is no connection.
+def explain_fault(error: BaseException) -> str | None:
+    """Explain an error or its cause; None if unknown.
 
     The client library hides the system's error behind one of its own.
     """
-    causes = _chain(error)
-    known = (explain_reply(cause) or _explain_cause(cause) for cause in causes)
-    if found := next(filter(None, known), None):
+    explained = (explain_reply(cause) or _explain_cause(cause) for cause in _chain(error))
+    return next(filter(None, explained), None)
+
+
+def explain_connection(error: BaseException, *, tls: bool) -> str:
+    """Explain why there is no connection."""
+    if found := explain_fault(error):
         return found
     if tls:
-        return "cannot be reached with TLS; use redis:// if it has none, or add the ssl_certfile it asks for"
-    if any(isinstance(cause, ConnectionResetError) for cause in causes):
+        return "closes the connection; start it, use redis:// if it has no TLS, or name the ssl_certfile it asks for"
+    if any(isinstance(cause, ConnectionResetError) for cause in _chain(error)):
         return "closes the connection; start it, or use rediss:// if it speaks TLS"
     return "cannot be reached; start it or correct the state URL"
 
 
 def _explain_cause(error: BaseException) -> str | None:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"has a certificate that is not trusted ({error.verify_message.rstrip('.')}); "
-            "name its authority with ?ssl_ca_certs=FILE, and the host as the certificate does"
-        )
-    # Errors of reading a file, not of the connection.
-    if isinstance(error, FileNotFoundError | PermissionError) or getattr(error, "reason", "") in _NO_PEM:
-        return "cannot be tried because a TLS file cannot be read; correct ssl_ca_certs and the like in the state URL"
+    if sentence := explain_tls(error):
+        return sentence
     if isinstance(error, socket.gaierror):
         return "has a host name that cannot be resolved; correct the state URL"
     if isinstance(error, ConnectionRefusedError):

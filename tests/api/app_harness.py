@@ -16,6 +16,7 @@ import httpx
 
 from service.api.app import build_api
 from service.api.dependencies import Services
+from service.api.middleware.auth import ApiKeys
 from service.api.middleware.fast_path import FastPath
 from service.api.user_tokens import UserTokens
 from service.api_keys import parse_key
@@ -24,6 +25,7 @@ from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.key_file import KeyRing
+from service.main import PAGES
 from service.observability.access_log import AccessLog
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.metrics import PrometheusMeter
@@ -44,12 +46,15 @@ class AppHarness:
         token_keys: tuple[str, ...] = (),
         rate_limit: int | None = None,
         origins: tuple[str, ...] = (),
+        pages: Path | None = None,
+        root_path: str = "",
         engine: Engine | None = None,
         models: Models | None = None,
         store: Store | None = None,
         fast_path: bool = True,
         access_log: AccessLog | None = None,
         ring: KeyRing | None = None,
+        stranger_rate: int = 1_000_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
@@ -57,19 +62,22 @@ class AppHarness:
         self.engine = engine or FakeEngine()
         self.meter = PrometheusMeter()
         self.models = models or FakeModels(self.engine, self.meter.served_versions)
-        self.console = folder / "index.html"
         self.app = build_api(
             self._open,
             self.meter,
-            self.console,
+            pages or PAGES,
             keys=ring or KeyRing([parse_key(entry, f"key-{position}") for position, entry in enumerate(keys, 1)]),
             tokens=UserTokens([key.encode() for key in token_keys]),
             rate_limit=rate_limit,
             origins=origins,
+            root_path=root_path,
             hosts=("test",),
             access_log=access_log,
             clock=clock,
         )
+        for layer in self.app.outer_middleware:
+            if layer.cls is ApiKeys:
+                layer.kwargs["stranger_rate"] = stranger_rate
         if not fast_path:
             self.app.outer_middleware = [layer for layer in self.app.outer_middleware if layer.cls is not FastPath]
         self._runner = asyncio.Runner()

@@ -11,9 +11,8 @@ from typing import Any, Protocol
 from redis import Redis, RedisCluster
 
 from service.core.events import Event
-from service.core.ports import Store
-from service.store.factory import open_store
-from service.store.redis.layout import SHARDS, append_id, decode_events, deletions_key, keys
+from service.store.factory import OpenedStore, open_store
+from service.store.redis.layout import SHARDS, decode_events, deletions_key, keys
 from service.store.redis.store import TIMEOUT_SECONDS, open_redis
 from tests.deployments import ClusterServers
 from tests.servers import RedisServer
@@ -28,7 +27,7 @@ class Backend(Protocol):
 
     url: str
 
-    async def open(self, keep: int = 1000, days: int | None = None) -> Store: ...
+    async def open(self, keep: int = 1000, days: int | None = None) -> OpenedStore: ...
 
     def contents(self) -> str:
         """Everything that is stored, as text."""
@@ -56,7 +55,7 @@ class SqliteBackend:
         self.path = path
         self.url = f"sqlite:///{path}"
 
-    async def open(self, keep: int = 1000, days: int | None = None) -> Store:
+    async def open(self, keep: int = 1000, days: int | None = None) -> OpenedStore:
         return await open_store(self.url, keep, days_kept=days)
 
     def contents(self) -> str:
@@ -98,7 +97,7 @@ class RedisBackend:
         self._timeout = timeout
         self._min_replicas = min_replicas
 
-    async def open(self, keep: int = 1000, days: int | None = None) -> Store:
+    async def open(self, keep: int = 1000, days: int | None = None) -> OpenedStore:
         return await open_redis(self.url, keep, self._min_replicas, days, self._timeout)
 
     @contextmanager
@@ -140,8 +139,9 @@ class RedisBackend:
                 user_id = key.decode().split(":", 2)[2]
                 assert key.decode() == keys(user_id)[1]
                 entries = client.lrange(key, 0, -1)
-                for event, entry in zip(decode_events(entries), entries, strict=True):
-                    logged.add((user_id, *event, append_id(entry)))
+                for entry in entries:
+                    [event], append_id = decode_events([entry])
+                    logged.add((user_id, *event, append_id))
             for shard in range(SHARDS):
                 for stream_id, f in client.xrange(f"{{{shard}}}:stream"):
                     sequence, event_id = int(f[b"seq"]), f[b"event_id"].decode()

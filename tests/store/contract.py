@@ -9,8 +9,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from service.core.ports import Store
+from service.core.catalogue_store import CatalogueStore
+from service.store.factory import OpenedStore
 from tests.store.backends import Backend
+from tests.store.contract_catalogue import CatalogueContract
+from tests.store.contract_catalogue_changes import CatalogueChangesContract
 from tests.store.contract_deletion import DeletionContract
 from tests.store.contract_log import LogContract
 from tests.store.contract_merge import MergeContract
@@ -20,10 +23,21 @@ from tests.store.contract_snapshots import SnapshotContract
 
 
 class StoreContract(
-    LogContract, SnapshotContract, MergeContract, RecordsContract, DeletionContract, RetentionContract
+    LogContract,
+    SnapshotContract,
+    MergeContract,
+    RecordsContract,
+    DeletionContract,
+    RetentionContract,
+    CatalogueContract,
+    CatalogueChangesContract,
 ):
     @pytest.fixture
-    async def store(self, backend: Backend) -> AsyncIterator[Store]:
+    async def store(self, backend: Backend) -> AsyncIterator[OpenedStore]:
         store = await backend.open()
         yield store
         await store.close()
+
+    @pytest.fixture
+    async def catalogue(self, store: OpenedStore) -> CatalogueStore:
+        return store.catalogue

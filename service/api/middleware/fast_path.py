@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.answers import answer_event, answer_recommendations
-from service.api.caller import caller_of
+from service.api.caller import CALLER
 from service.api.dependencies import Services
 from service.api.handlers import ErrorHandlers
 from service.api.schemas.field_types import PathId
@@ -65,16 +65,17 @@ class FastPath:
             if method == "POST" and path == _EVENTS:
                 query = _parse_query(RecordQuery, scope["query_string"])
                 if query is not None and _is_short_json(scope):
-                    event, receive = await _read_event(receive)
+                    event, messages = await _read_event(receive)
                     if event is not None:
-                        work = answer_event(services.recommender, event, query, caller_of(scope))
+                        work = answer_event(services.recommender, event, query, scope[CALLER])
                         await self._respond(_RECORD, work, scope, receive, send)
                         return
+                    receive = _replay(messages, receive)
             elif method == "GET" and path.startswith(_USERS) and path.endswith(_RECOMMENDATIONS):
                 user_id = _parse_user_id(path[len(_USERS) : -len(_RECOMMENDATIONS)])
                 top_k = _parse_query(TopKQuery, scope["query_string"])
                 if user_id is not None and top_k is not None:
-                    work = answer_recommendations(services.recommender, user_id, top_k, caller_of(scope))
+                    work = answer_recommendations(services.recommender, user_id, top_k, scope[CALLER])
                     await self._respond(_RECOMMEND, work, scope, receive, send)
                     return
         await self._app(scope, receive, send)
@@ -93,22 +94,27 @@ class FastPath:
         await send({"type": "http.response.body", "body": body})
 
 
-async def _read_event(receive: Receive) -> tuple[EventIn | None, Receive]:
-    """Return the body's event, if valid, and a `receive` that repeats it."""
+async def _read_event(receive: Receive) -> tuple[EventIn | None, list[Message]]:
+    """Return the body's event, if valid, and the messages of the body."""
     messages = [await receive()]
     while messages[-1].get("more_body"):
         messages.append(await receive())
+    if messages[-1]["type"] == "http.disconnect":  # the body is cut off, whatever it says so far
+        return None, messages
+    try:
+        event: EventIn = _EVENT.validate_json(b"".join([message.get("body", b"") for message in messages]))
+    except ValidationError:
+        return None, messages
+    return event, messages
+
+
+def _replay(messages: list[Message], receive: Receive) -> Receive:
+    """Return a `receive` that begins with `messages`."""
 
     async def receive_again() -> Message:
         return messages.pop(0) if messages else await receive()
 
-    if messages[-1]["type"] == "http.disconnect":  # the body is cut off, whatever it says so far
-        return None, receive_again
-    try:
-        event: EventIn = _EVENT.validate_json(b"".join([message.get("body", b"") for message in messages]))
-    except ValidationError:
-        return None, receive_again
-    return event, receive_again
+    return receive_again
 
 
 def _parse_user_id(segment: str) -> str | None:
@@ -137,8 +143,7 @@ def _is_short_json(scope: Scope) -> bool:
             types.append(value)
         elif name == b"content-encoding":
             return False
-    return types == [b"application/json"] and len(lengths) == 1 and _is_short(lengths[0])
-
-
-def _is_short(length: bytes) -> bool:
+    if types != [b"application/json"] or len(lengths) != 1:
+        return False
+    [length] = lengths
     return length.isdigit() and len(length) < 7 and int(length) <= _MAX_BODY_BYTES

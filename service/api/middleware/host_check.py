@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
-from starlette.types import ASGIApp, Receive, Scope, Send
-
-from service.api.errors import error_response
 from service.core.errors import Forbidden
 
 # An address is not a name, so nobody can let it resolve to another one.
@@ -20,32 +18,25 @@ _PORT = re.compile(r":[0-9]*$")
 
 
 class HostCheck:
-    """Middleware that refuses host names that are not this server's.
+    """Refuses host names that are not this server's.
 
     Args:
-        app: The application behind this middleware.
         hosts: Names of this server, besides localhost and any address.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] = ()) -> None:
-        self._app = app
+    def __init__(self, hosts: Iterable[str] = ()) -> None:
         self._hosts = frozenset(("localhost", *(host.lower() for host in hosts)))
+        self._accepts = lru_cache(maxsize=256)(self._is_own)  # clients repeat a few names
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or refuse it."""
-        if scope["type"] == "http" and not self._is_allowed(scope):
-            error = Forbidden(
-                "the Host header names another server; call localhost or an address, name the host in "
-                "RECBLR_ALLOWED_HOSTS, or set RECBLR_API_KEYS"
-            )
-            await error_response(error)(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+    def check(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Raise `Forbidden` if a Host header names another server."""
+        for name, value in headers:
+            if name == b"host" and not self._accepts(value):
+                raise Forbidden(
+                    "the Host header names another server; call localhost or an address, name the host in "
+                    "RECBLR_ALLOWED_HOSTS, or set RECBLR_API_KEYS"
+                )
 
-    def _is_allowed(self, scope: Scope) -> bool:
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = _PORT.sub("", value.decode("latin-1").lower())
-                if host.rstrip(".") not in self._hosts and not _ADDRESS.fullmatch(host):
-                    return False
-        return True
+    def _is_own(self, value: bytes) -> bool:
+        host = _PORT.sub("", value.decode("latin-1").lower())
+        return host.rstrip(".") in self._hosts or _ADDRESS.fullmatch(host) is not None

@@ -8,11 +8,13 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.caller import caller_of
+from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
 from service.api.errors import error_response, internal_error
+from service.api.middleware.cors import CorsPolicy
+from service.api.middleware.request_path import RequestPath
 from service.observability.access_log import AccessLog
 from service.observability.logging import current_request_id
-from service.observability.metrics import HttpMetrics, known_method, route_of
+from service.observability.metrics import KNOWN_METHODS, OTHER_METHOD, HttpMetrics, route_of
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +32,19 @@ class Telemetry:
     It is pure ASGI: it costs microseconds and never buffers a response.
     """
 
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics, access_log: AccessLog | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        request_path: RequestPath,
+        cors: CorsPolicy,
+        metrics: HttpMetrics,
+        access_log: AccessLog | None,
+    ) -> None:
         self._app = app
+        self._cors = cors or None
+        self._request_path = request_path
+        self._rewrites = bool(request_path.root_path)
+        self._query_forms = request_path.forms
         self._metrics = metrics
         self._access_log = access_log
 
@@ -46,6 +59,8 @@ class Telemetry:
             # Routes match the path as the client sent it, and `field_types.PathId` decodes each id afterwards, so
             # that an id may contain a slash.
             scope["path"] = scope["raw_path"].decode("latin-1")
+        if self._rewrites or scope["path"] in self._query_forms:
+            self._request_path.rewrite(scope)
         status = 0
         private = scope["path"].startswith("/v1/")
 
@@ -58,6 +73,8 @@ class Telemetry:
                     (b"x-request-id", request_id.encode("ascii")),
                     *(_PRIVATE_HEADERS if private else _PUBLIC_HEADERS),
                 ]
+                if self._cors is not None:
+                    message["headers"] += self._cors.response_headers(scope["headers"])
             await send(message)
 
         started_at = perf_counter()
@@ -74,7 +91,8 @@ class Telemetry:
             current_request_id.reset(token)
 
     def _finish(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
-        route, method, caller = route_of(scope), known_method(scope["method"]), caller_of(scope)
+        route, method = route_of(scope), KNOWN_METHODS.get(scope["method"], OTHER_METHOD)
+        caller: Caller = scope.get(CALLER, ANONYMOUS_CALLER)
         self._metrics.request_finished(route, method, status, seconds)
         if self._access_log is not None:
             self._access_log.add(caller.name, method, route, status, seconds, request_id)

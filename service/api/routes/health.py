@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import Services
+from service.api.schemas.model_responses import LiveOut, ReadyOut
 from service.api.scopes import OPEN, needs
 from service.api_keys import KeyScope
 from service.core.errors import NotReady, ServiceError
@@ -15,17 +14,15 @@ from service.observability.metrics import PrometheusMeter
 
 router = APIRouter(tags=["health"])
 
-_PING_TIMEOUT_SECONDS = 1.0
-
 
 @router.get("/healthz", openapi_extra=OPEN, summary="Check liveness")
-async def healthz() -> dict[str, str]:
+async def check_liveness() -> LiveOut:
     """Answer 200 while the process runs."""
-    return {"status": "ok"}
+    return LiveOut(status="ok")
 
 
 @router.get("/readyz", openapi_extra=OPEN, summary="Check readiness")
-async def readyz(request: Request) -> dict[str, str]:
+async def check_readiness(request: Request) -> ReadyOut:
     """Answer 200 if the service can answer requests, otherwise 503.
 
     The model must be loaded, and the event log must answer within a second.
@@ -34,15 +31,20 @@ async def readyz(request: Request) -> dict[str, str]:
     if services is None:
         raise NotReady("the service is starting or stopping; send traffic elsewhere")
     try:
-        async with asyncio.timeout(_PING_TIMEOUT_SECONDS):
-            await services.store.ping()
+        await services.readiness.check()
     except (TimeoutError, ServiceError) as error:
         raise NotReady("the event log does not answer; send traffic elsewhere and check RECBLR_STATE_URL") from error
-    return {"status": "ready"}
+    return ReadyOut(status="ready")
 
 
-@router.get("/metrics", openapi_extra=needs(KeyScope.METRICS), response_class=Response, summary="Read the metrics")
-async def metrics(request: Request) -> Response:
+@router.get(
+    "/metrics",
+    openapi_extra=needs(KeyScope.METRICS),
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    summary="Read the metrics",
+)
+async def read_metrics(request: Request) -> Response:
     """Return the metrics of all workers in Prometheus' text format."""
     meter: PrometheusMeter = request.app.state.meter
     return Response(meter.page(), media_type=CONTENT_TYPE_LATEST)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem
 from service.core.events import AppendAndRead, LogView
@@ -40,7 +40,7 @@ class BatchedStore:
             store.append_and_read, max_batch=max_batch, max_queue=max_queue, meter=meter, clock=clock
         )
 
-    async def append_and_read(self, request: AppendAndRead, deadline: float = math.inf) -> LogView:
+    def append_and_read(self, request: AppendAndRead, deadline: float = math.inf) -> Coroutine[Any, Any, LogView]:
         """Append the request's events and read the user's log; see `Store.append_and_read`.
 
         Raises:
@@ -48,7 +48,7 @@ class BatchedStore:
             Overloaded: Too many requests are queued; nothing was appended.
             DeadlineExceeded: The request was still queued at `deadline`; nothing was appended.
         """
-        return await self._batcher.submit(request, deadline)
+        return self._batcher.submit(request, deadline)
 
     async def close(self) -> None:
         """Wait until every request has its result."""
@@ -94,7 +94,9 @@ class BatchedEngine:
             self._similar_batch, max_batch=max_similar_batch, max_queue=max_queue, meter=similar_meter, clock=clock
         )
 
-    async def run(self, engine: Engine, request: EngineRequest, deadline: float = math.inf) -> EngineResult:
+    def run(
+        self, engine: Engine, request: EngineRequest, deadline: float = math.inf
+    ) -> Coroutine[Any, Any, EngineResult]:
         """Run one request; see `Engine.run`.
 
         Raises:
@@ -102,20 +104,20 @@ class BatchedEngine:
             Overloaded: Too many requests are queued.
             DeadlineExceeded: The request was still queued at `deadline`.
         """
-        return await self._requests.submit(_EngineCall(engine, request), deadline)
+        return self._requests.submit(_EngineCall(engine, request), deadline)
 
-    async def run_low_priority(self, engine: Engine, request: EngineRequest) -> EngineResult:
+    def run_low_priority(self, engine: Engine, request: EngineRequest) -> Coroutine[Any, Any, EngineResult]:
         """Run one request that no client waits for, after all others."""
-        return await self._requests.submit(_EngineCall(engine, request), low_priority=True)
+        return self._requests.submit(_EngineCall(engine, request), low_priority=True)
 
-    async def similar(
+    def similar(
         self, engine: Engine, item_id: str, k: int, deadline: float = math.inf
-    ) -> tuple[ScoredItem, ...]:
+    ) -> Coroutine[Any, Any, tuple[ScoredItem, ...]]:
         """Find the `k` items most similar to `item_id`.
 
         Raises `ItemNotFound`, `Overloaded` or `DeadlineExceeded`.
         """
-        return await self._similar_requests.submit(_SimilarCall(engine, item_id, k), deadline)
+        return self._similar_requests.submit(_SimilarCall(engine, item_id, k), deadline)
 
     async def close(self) -> None:
         """Wait until every request has its result, then stop the engine thread."""

@@ -33,7 +33,7 @@ class EvaluationSampler:
         These are the newest sampled events that were appended with `view` and whose item the engine knows. Duplicates
         are left out: the request that appended the event has evaluated it.
         """
-        if not self._threshold:
+        if not self._threshold or not view.appended:
             return ()
         sampled = [
             outcome.sequence

@@ -13,14 +13,13 @@ class FairQueue(Generic[Item]):
     """First-in-first-out queues of several callers, which alternate.
 
     A caller with one item waits for at most one item of each other caller, however many these have queued.
+
+    The attribute `length` is the number of items.
     """
 
     def __init__(self) -> None:
         self._queues: OrderedDict[str, deque[Item]] = OrderedDict()
-        self._length = 0
-
-    def __len__(self) -> int:
-        return self._length
+        self.length = 0
 
     def __iter__(self) -> Iterator[Item]:
         for queue in self._queues.values():
@@ -32,18 +31,19 @@ class FairQueue(Generic[Item]):
         if queue is None:
             queue = self._queues[caller] = deque()
         queue.append(item)
-        self._length += 1
+        self.length += 1
 
-    def popleft(self) -> Item:
-        """Remove and return the oldest item of the next caller."""
-        caller, queue = next(iter(self._queues.items()))
-        item = queue.popleft()
-        self._length -= 1
-        if queue:
-            self._queues.move_to_end(caller)
-        else:
-            del self._queues[caller]
-        return item
+    def take(self, count: int) -> list[Item]:
+        """Remove and return at most `count` items, callers in turn."""
+        queues = self._queues
+        taken: list[Item] = []
+        while queues and len(taken) < count:
+            caller, queue = queues.popitem(last=False)
+            taken.append(queue.popleft())
+            if queue:
+                queues[caller] = queue  # behind the other callers
+        self.length -= len(taken)
+        return taken
 
     def make_room(self, caller: str) -> Item | None:
         """Remove the newest item of the caller with the most items.
@@ -54,10 +54,10 @@ class FairQueue(Generic[Item]):
         longest = max(self._queues, key=lambda each: len(self._queues[each]), default=caller)
         if len(self._queues.get(caller, ())) >= len(self._queues.get(longest, ())):
             return None
-        self._length -= 1
+        self.length -= 1
         return self._queues[longest].pop()
 
     def clear(self) -> None:
         """Remove all items."""
         self._queues.clear()
-        self._length = 0
+        self.length = 0

@@ -97,7 +97,7 @@ class MicroBatcher(Generic[Request, Result]):
         if low_priority:
             queue, limit = self._low_priority_queue, limit // LOW_PRIORITY_QUEUE_DIVISOR
         caller = current_caller.get()
-        if len(queue) >= limit:
+        if queue.length >= limit:
             self._meter.request_rejected()
             crowded_out = queue.make_room(caller)
             if crowded_out is None:
@@ -119,19 +119,19 @@ class MicroBatcher(Generic[Request, Result]):
 
     async def _work(self) -> None:
         """Run batches until no request is queued."""
-        while self._queue or self._low_priority_queue:
+        while self._queue.length or self._low_priority_queue.length:
             batch = self._next_batch()
             if not batch:
                 continue
             started_at = time.perf_counter()
             results: Sequence[Result | Exception]
             try:
-                results = await self._run_batch([queued.request for queued in batch])
+                results = await self._run_batch([each.request for each in batch])
                 if len(results) != len(batch):
                     raise RuntimeError(f"a batch of {len(batch)} requests returned {len(results)} results")
             except asyncio.CancelledError:
-                for queued in batch:
-                    queued.future.cancel()
+                for each in batch:
+                    each.future.cancel()
                 raise
             except Exception as error:
                 results = [error] * len(batch)
@@ -144,26 +144,26 @@ class MicroBatcher(Generic[Request, Result]):
                 else:
                     future.set_result(result)
             try:
-                self._meter.batch_finished(len(batch), seconds, len(self._queue) + len(self._low_priority_queue))
+                self._meter.batch_finished(len(batch), seconds, self._queue.length + self._low_priority_queue.length)
             except Exception:
                 _log.exception("cannot record the metrics of a batch")
 
     def _next_batch(self) -> list[_Queued[Request, Result]]:
+        """Take requests from the queues, and fail those whose deadline has passed."""
         now = self._clock()
         batch: list[_Queued[Request, Result]] = []
-        expired = 0
-        while len(batch) < self._max_batch and (queue := self._queue or self._low_priority_queue):
-            queued = queue.popleft()
-            if queued.deadline >= now:
-                batch.append(queued)
-                continue
-            expired += 1
+        expired: list[_Queued[Request, Result]] = []
+        while len(batch) < self._max_batch and (self._queue.length or self._low_priority_queue.length):
+            queue = self._queue if self._queue.length else self._low_priority_queue
+            for queued in queue.take(self._max_batch - len(batch)):
+                (batch if queued.deadline >= now else expired).append(queued)
+        for queued in expired:
             if not queued.future.done():
                 queued.future.set_exception(
                     DeadlineExceeded("the request was not started before its deadline; try again shortly")
                 )
         if expired:
-            self._meter.requests_expired(expired)
+            self._meter.requests_expired(len(expired))
         return batch
 
     def _cancel_queued(self, worker: asyncio.Task[None]) -> None:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from service.core.engine_requests import EngineRequest, EngineResult, Query, ScoredItem, TopK
+from service.core.engine_requests import EngineRequest, Query, ScoredItem, TopK
 from service.core.errors import (
     EventConflict,
     EventNotFound,
@@ -37,7 +37,7 @@ from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.results import Answer, Recorded
 from service.core.recommending.snapshot_writer import SnapshotWriter
-from service.core.recommending.snapshots import Snapshot, decode_snapshot, next_snapshot, snapshot_due
+from service.core.recommending.snapshots import decode_snapshot, next_snapshot, snapshot_due
 
 _log = logging.getLogger(__name__)
 
@@ -189,24 +189,39 @@ class Recommender:
         await self._snapshots.close()
 
     async def _answer(
-        self, engine: Engine, user_id: str, view: LogView, query: Query | None, deadline: float
+        self,
+        engine: Engine,
+        user_id: str,
+        view: LogView,
+        query: Query | None,
+        deadline: float,
+        *,
+        repair: bool = False,
     ) -> Answer:
-        """Replay the pending events, answer, and write a due snapshot."""
-        snapshot: Snapshot | None = None
-        result: EngineResult | None = None
-        repair = False
-        if view.snapshot is not None:
-            try:
-                snapshot = decode_snapshot(view.snapshot, user_id, engine.version)
-                result = await self._replay(engine, user_id, snapshot.state, view, query, deadline)
-            except (SnapshotDamagedError, StateDamagedError) as error:
-                _log.warning("snapshot damaged; replaying the whole log", extra={"reason": str(error)})
-                self._meter.snapshot_damaged()
-                snapshot, repair = None, True
-                whole = await self._batched_store.append_and_read(AppendAndRead(user_id, None), deadline)
-                view = replace(whole, appended=view.appended)
-        if result is None:
-            result = await self._replay(engine, user_id, None, view, query, deadline)
+        """Replay the pending events, answer, and write a due snapshot.
+
+        Without a query no client waits. With `repair` the stored snapshot is damaged, and `view` is the whole log.
+        """
+        try:
+            snapshot = None if view.snapshot is None else decode_snapshot(view.snapshot, user_id, engine.version)
+            request = EngineRequest(
+                None if snapshot is None else snapshot.state,
+                tuple([event.item_id for event in view.pending]),
+                query,
+                self._sampler.indices_to_evaluate(engine, user_id, view),
+            )
+            if query is None:
+                result = await self._batched_engine.run_low_priority(engine, request)
+            else:
+                result = await self._batched_engine.run(engine, request, deadline)
+        except (SnapshotDamagedError, StateDamagedError) as error:
+            if repair:
+                raise
+            _log.warning("snapshot damaged; replaying the whole log", extra={"reason": str(error)})
+            self._meter.snapshot_damaged()
+            whole = await self._batched_store.append_and_read(AppendAndRead(user_id, None), deadline)
+            view = replace(whole, appended=view.appended)
+            return await self._answer(engine, user_id, view, query, deadline, repair=True)
         self._meter.events_replayed(len(view.pending))
         for rank in result.ranks:
             self._meter.event_evaluated(engine.version, rank)
@@ -215,22 +230,6 @@ class Recommender:
         if query is not None and result.cold:
             self._meter.cold_start()
         return Answer(engine.version, view.sequence, result.cold, result.items)
-
-    async def _replay(
-        self,
-        engine: Engine,
-        user_id: str,
-        state: bytes | None,
-        view: LogView,
-        query: Query | None,
-        deadline: float,
-    ) -> EngineResult:
-        items = tuple([event.item_id for event in view.pending])
-        evaluated = self._sampler.indices_to_evaluate(engine, user_id, view)
-        request = EngineRequest(state, items, query, evaluated)
-        if query is None:  # no client waits for the result
-            return await self._batched_engine.run_low_priority(engine, request)
-        return await self._batched_engine.run(engine, request, deadline)
 
     def _replay_in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
         """Replay without a query if a snapshot or evaluation is due."""

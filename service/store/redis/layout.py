@@ -18,6 +18,15 @@ The keys of one user and the stream of the user's shard share a hash tag, so tha
     {12}:deletions         counter of all changes of the shard's logs other than appends and retention
     {records}:records      hash of the records that the workers share, as JSON: core/rollout, core/jobs
 
+The catalogue has shards of its own, with a stream of changes each:
+
+    {c5}:items             hash by item id: format byte, revision (double, little-endian), record of core/catalogue
+    {c5}:changes           stream of the newest changes of the shard's items. The id is "<revision>-0"; fields format,
+                           token (a random word that tells this change from another of the same revision, which a
+                           failover may have undone), name (the item id)
+    {catalogue}:definitions  hash: a:<name> for a declared attribute, f:<name> for a named filter; format byte, text
+    {catalogue}:changes    stream of their newest changes, as above
+
 The first byte of every value that has a structure is its format, 1 today; in the stream it is the field `format`, and
 the JSON texts have a format of their own. A "record" is a format byte and an array in MessagePack. Counters, tokens
 and `a:<version>` are single numbers or opaque words.
@@ -40,7 +49,7 @@ An entry of a log:
               "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did
 
 All numbers are little-endian. The sequence is a double because numbers in Lua are.
-scripts/lib/entry.lua writes and reads the same layout in Lua.
+scripts/lib/pack_entry.lua and unpack_entry.lua write and read the same layout in Lua.
 """
 
 from __future__ import annotations
@@ -51,6 +60,7 @@ from collections.abc import Sequence
 from hashlib import sha1
 from random import Random
 
+from service.core.catalogue_store import CATALOGUE_SHARDS
 from service.core.events import Event
 from service.store.errors import unknown_format
 
@@ -59,7 +69,14 @@ SHARDS = 64  # part of the stored format: with another number, users would be lo
 RECORDS_KEY = "{records}:records"
 USERS_PATTERN = "{*}:user:*"  # also matches the log of a user whose id looks like this; see `user_of`
 _SHARD_TAGS = tuple(f"{{{shard}}}" for shard in range(SHARDS))
-HASH_TAGS = (*_SHARD_TAGS, "{records}")  # in a cluster the tag alone decides on a key's slot
+_CATALOGUE_TAGS = tuple(f"{{c{shard}}}" for shard in range(CATALOGUE_SHARDS))
+DEFINITION_KEYS = ("{catalogue}:definitions", "{catalogue}:changes")
+HASH_TAGS = (
+    *_SHARD_TAGS,
+    *_CATALOGUE_TAGS,
+    "{records}",
+    "{catalogue}",
+)  # in a cluster the tag alone decides on a key's slot
 
 ENTRY_FORMAT = 1
 _ENTRY_HEADER = struct.Struct("<BddHH")
@@ -107,35 +124,34 @@ def token_key(user_id: str) -> str:
     return f"{_tag(user_id)}:token:{digest}"
 
 
+def catalogue_keys(shard: int) -> tuple[str, str]:
+    """Return the keys of a catalogue shard's items and changes."""
+    tag = _CATALOGUE_TAGS[shard]
+    return f"{tag}:items", f"{tag}:changes"
+
+
 def new_token() -> str:
     """Return a random generation or token. It must be unique, not secret."""
     return f"{_tokens.getrandbits(64):016x}"
 
 
-def decode_events(entries: Sequence[bytes], applied: int = 0) -> tuple[Event, ...]:
-    """Return the events with a sequence above `applied`.
+def decode_events(entries: Sequence[bytes], applied: int = 0) -> tuple[tuple[Event, ...], str]:
+    """Return the events above `applied`, and the newest append id.
 
-    Raises `StoreUnavailable` if an entry has an unknown format.
+    Unlike a sequence, an append id is never given to another append, not even after a failover (decision 0071).
+    It is "" if there is no entry. Raises `StoreUnavailable` if an entry has an unknown format.
     """
-    events = []
+    events: list[Event] = []
+    id_end = 0
     for entry in entries:
         found, number, timestamp, item_size, id_size = _ENTRY_HEADER.unpack_from(entry)
         if found != ENTRY_FORMAT:
             raise unknown_format(f"an entry of an event log has format {found}")
         sequence = int(number)
-        if sequence <= applied:
-            continue
         item_end = _ENTRY_HEADER.size + item_size
-        item_id = entry[_ENTRY_HEADER.size : item_end].decode()
-        event_id = entry[item_end : item_end + id_size].decode() if id_size else f"seq-{sequence}"
-        events.append(Event(sequence, item_id, timestamp, event_id))
-    return tuple(events)
-
-
-def append_id(entry: bytes) -> str:
-    """Return the id of the event's append.
-
-    Unlike a sequence, it is never given to another append, not even after a failover (decision 0071).
-    """
-    _, _, _, item_size, id_size = _ENTRY_HEADER.unpack_from(entry)
-    return entry[_ENTRY_HEADER.size + item_size + id_size :].decode().partition("@")[0]
+        id_end = item_end + id_size
+        if sequence > applied:
+            item_id = entry[_ENTRY_HEADER.size : item_end].decode()
+            event_id = entry[item_end:id_end].decode() if id_size else f"seq-{sequence}"
+            events.append(Event(sequence, item_id, timestamp, event_id))
+    return tuple(events), entries[-1][id_end:].decode().partition("@")[0] if entries else ""

@@ -5,6 +5,7 @@ The deployment runs a script on the server that has the user's keys: see deploym
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -21,13 +22,16 @@ from service.core.events import (
     Merged,
     SnapshotPut,
 )
+from service.store.errors import StoreUnreachableError
 from service.store.redis import layout, lua_scripts
 from service.store.redis.cluster import Cluster
 from service.store.redis.deployment import Call, Deployment, run_script
 from service.store.redis.node import Node
 from service.store.redis.pools import primary_pool, server_pool
+from service.store.redis.redis_catalogue import RedisCatalogue
 from service.store.redis.url import Address, Target, parse_url
 from service.store.redis.user_merge import UserMerge
+from service.store.tls_errors import find_tls_fault
 
 TIMEOUT_SECONDS = 1.0  # of one call of the store
 _DUPLICATE, _CONFLICT = 1, 2  # outcomes of append_and_read.lua
@@ -52,9 +56,15 @@ async def open_redis(
     Raises:
         StoreRefusedError: Redis is unreachable, or it could evict events.
     """
-    deployment = _deployment(parse_url(url), min_replicas, timeout_seconds)
+    target = parse_url(url)
+    deployment = _deployment(target, min_replicas, timeout_seconds)
     try:
         await deployment.check()
+    except StoreUnreachableError:
+        await deployment.close()
+        if target.tls and (fault := await asyncio.to_thread(find_tls_fault, target.addresses, target.options)):
+            raise StoreUnreachableError(f"{fault}.") from None
+        raise
     except BaseException:
         await deployment.close()
         raise
@@ -76,11 +86,15 @@ def _deployment(target: Target, min_replicas: int, timeout_seconds: float) -> De
 
 
 class RedisStore:
-    """See `service.core.ports.Store`. May be shared by the tasks of one event loop."""
+    """See `service.core.ports.Store`. May be shared by the tasks of one event loop.
+
+    `catalogue` is the catalogue on the same servers.
+    """
 
     def __init__(
         self, deployment: Deployment, events_kept: int, min_replicas: int = 0, days_kept: int | None = None
     ) -> None:
+        self.catalogue = RedisCatalogue(deployment, min_replicas)
         self._deployment = deployment
         self._events_kept = events_kept
         self._days_kept = days_kept
@@ -89,7 +103,7 @@ class RedisStore:
 
     async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         """See `Store.append_and_read`."""
-        oldest = self._oldest_arrival()
+        oldest = 0 if self._days_kept is None else self._oldest_arrival(self._days_kept)
         calls = []
         for request in requests:
             arguments: list[str | bytes | int] = [
@@ -128,7 +142,8 @@ class RedisStore:
         if reply is None:
             return None
         sequence, trimmed, kept, entries = reply
-        return History(sequence, kept, trimmed, layout.decode_events(entries))
+        events, _ = layout.decode_events(entries)
+        return History(sequence, kept, trimmed, events)
 
     async def delete_event(self, user_id: str, event_id: str) -> bool:
         """See `Store.delete_event`."""
@@ -153,19 +168,17 @@ class RedisStore:
         """See `Store.expire`."""
         if self._days_kept is None:
             return 0
-        oldest = self._oldest_arrival()
+        oldest = self._oldest_arrival(self._days_kept)
         calls = [
             Call((*layout.keys(user), layout.deletions_key(user), layout.token_key(user)), (oldest,))
             for user in user_ids
         ]
         return sum(await run_script(self._deployment, lua_scripts.EXPIRE, calls))
 
-    def _oldest_arrival(self) -> int:
-        """Return the arrival time before which events expire; 0 for none.
-
-        The unit is milliseconds since 1970.
-        """
-        return 0 if self._days_kept is None else int(1000 * (time.time() - self._days_kept * DAY_SECONDS))
+    @staticmethod
+    def _oldest_arrival(days_kept: int) -> int:
+        """Return the arrival before which events expire, in milliseconds since 1970."""
+        return int(1000 * (time.time() - days_kept * DAY_SECONDS))
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store.users`."""
@@ -199,7 +212,7 @@ def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
     """Convert the reply of append_and_read.lua."""
     generation, sequence, trimmed, snapshot, applied, entries, outcomes = reply
     try:
-        pending = layout.decode_events(entries, applied)
+        pending, newest = layout.decode_events(entries, applied)
     except StoreUnavailable as error:
         return error
     return LogView(
@@ -211,5 +224,5 @@ def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
         tuple(
             Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes
         ),
-        layout.append_id(entries[-1]) if entries else "",
+        newest,
     )

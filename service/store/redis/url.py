@@ -107,4 +107,6 @@ def _tls_options(parts: SplitResult, tls: bool) -> dict[str, object]:
                 f"{', '.join(_TLS_FILES)} and ssl_check_hostname, and only with rediss."
             )
         options[name] = value.lower() in ("1", "true", "yes") if name == "ssl_check_hostname" else value
+    if "ssl_keyfile" in options and "ssl_certfile" not in options:
+        raise StoreRefusedError("the Redis URL has an ssl_keyfile without its certificate; add ssl_certfile.")
     return options

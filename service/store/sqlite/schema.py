@@ -1,7 +1,8 @@
 """Tables of the SQLite file, and opening it.
 
-`PRAGMA user_version` is the format of every row. Snapshots begin with a format byte of their own
-(core/recommending/snapshots.py), and the texts in `records` have one too (core/rollout, core/jobs).
+`PRAGMA user_version` is the format of every row, save those of the catalogue (`catalogue_queries`). Snapshots begin
+with a format byte of their own (core/recommending/snapshots.py), and the texts in `records` have one too
+(core/rollout, core/jobs).
 
 `events` and `deletions` are an interface: an export reads `events` by `id` from where it stopped, and from the start
 when `deletions.count` has changed (model/training/data/event_log.py).
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from service.store.errors import StoreRefusedError
+from service.store.sqlite import catalogue_queries
 
 FORMAT = 2  # 1 was never released
 BUSY_SECONDS = 2.0  # how long a write waits for another process's transaction
@@ -88,11 +90,28 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
         for db in opened:
             db.close()
         if isinstance(error, sqlite3.DatabaseError):
-            raise StoreRefusedError(
-                f"the data file {path} cannot be used ({error}); correct the state URL."
-            ) from error
+            raise _unusable(path, error) from error
         raise
     return opened[0], opened[1]
+
+
+def open_catalogue(path: Path) -> sqlite3.Connection:
+    """Open a connection for the catalogue of an existing file.
+
+    Raises:
+        StoreRefusedError: The file cannot be used, or its catalogue has another format.
+    """
+    db = _connect(path, "FULL")
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        catalogue_queries.prepare(db)
+        db.execute("COMMIT")
+    except BaseException as error:
+        db.close()
+        if isinstance(error, sqlite3.DatabaseError):
+            raise _unusable(path, error) from error
+        raise
+    return db
 
 
 def check_folder(path: Path) -> None:
@@ -102,6 +121,10 @@ def check_folder(path: Path) -> None:
         raise StoreRefusedError(f"the folder {folder} does not exist; create it or correct the state URL.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreRefusedError(f"the folder {folder} is not writable; change its permissions or the state URL.")
+
+
+def _unusable(path: Path, error: sqlite3.DatabaseError) -> StoreRefusedError:
+    return StoreRefusedError(f"the data file {path} cannot be used ({error}); correct the state URL.")
 
 
 def _create_private(path: Path) -> None:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
@@ -20,12 +18,8 @@ from service.store.sqlite import queries, user_merge
 from service.store.sqlite.file_identity import FileIdentity
 from service.store.sqlite.retention import Retention, remove_user
 from service.store.sqlite.schema import open_file
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-# A transaction that may write takes the write lock at once: a reader that becomes a writer midway could only fail.
-Mode = Literal["DEFERRED", "IMMEDIATE"]
+from service.store.sqlite.sqlite_catalogue import SqliteCatalogue, open_sqlite_catalogue
+from service.store.sqlite.transactions import Mode, TransactionThread
 
 
 async def open_sqlite(url: str, events_kept: int, days_kept: int | None = None) -> SqliteStore:
@@ -40,56 +34,65 @@ async def open_sqlite(url: str, events_kept: int, days_kept: int | None = None) 
     except BaseException:
         executor.shutdown(wait=False)
         raise
-    return SqliteStore(executor, log, snapshots, Retention(events_kept, days_kept), FileIdentity(path))
+    thread = TransactionThread(executor, FileIdentity(path))
+    try:
+        catalogue = await open_sqlite_catalogue(path)
+    except BaseException:
+        await thread.close(snapshots, log)
+        raise
+    return SqliteStore(thread, log, snapshots, Retention(events_kept, days_kept), catalogue)
 
 
 class SqliteStore:
-    """See `service.core.ports.Store`. A batch costs at most one fsync."""
+    """See `service.core.ports.Store`. A batch costs at most one fsync.
+
+    `catalogue` is the catalogue in the same file.
+    """
 
     def __init__(
         self,
-        executor: ThreadPoolExecutor,
+        thread: TransactionThread,
         log: sqlite3.Connection,
         snapshots: sqlite3.Connection,
         retention: Retention,
-        identity: FileIdentity,
+        catalogue: SqliteCatalogue,
     ) -> None:
         """Use the two connections of `schema.open_file`, in the thread that opened them."""
-        self._executor = executor
+        self.catalogue = catalogue
+        self._thread = thread
         self._log = log
         self._snapshots = snapshots
         self._retention = retention
-        self._identity = identity
 
     async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         """See `Store.append_and_read`. The batch succeeds or fails as a whole."""
         mode: Mode = "IMMEDIATE" if any(request.events for request in requests) else "DEFERRED"
         try:
-            views = await self._run(self._log, mode, queries.append_and_read_all, requests, self._retention)
+            views = await self._thread.run(self._log, mode, queries.append_and_read_all, requests, self._retention)
         except StoreUnavailable as error:
             return [error] * len(requests)
         return [*views]
 
     async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         """See `Store.put_snapshots`."""
-        return await self._run(self._snapshots, "IMMEDIATE", queries.put_snapshots, puts)
+        return await self._thread.run(self._snapshots, "IMMEDIATE", queries.put_snapshots, puts)
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         """See `Store.history`."""
-        return await self._run(self._log, "DEFERRED", queries.history, user_id, before, limit)
+        return await self._thread.run(self._log, "DEFERRED", queries.history, user_id, before, limit)
 
     async def delete_event(self, user_id: str, event_id: str) -> bool:
         """See `Store.delete_event`."""
-        return await self._run(self._log, "IMMEDIATE", queries.delete_event, user_id, event_id)
+        return await self._thread.run(self._log, "IMMEDIATE", queries.delete_event, user_id, event_id)
 
     async def delete_user(self, user_id: str) -> int:
         """See `Store.delete_user`."""
-        return await self._run(self._log, "IMMEDIATE", remove_user, user_id)
+        return await self._thread.run(self._log, "IMMEDIATE", remove_user, user_id)
 
     async def merge(self, user_id: str, from_user_id: str) -> Merged | None:
         """See `Store.merge`."""
         events_kept = self._retention.events_kept
-        return await self._run(self._log, "IMMEDIATE", user_merge.merge, user_id, from_user_id, events_kept)
+        return await self._thread.run(self._log, "IMMEDIATE", user_merge.merge, user_id, from_user_id, events_kept)
 
     async def finish_merges(self) -> int:
         """See `Store.finish_merges`."""
@@ -99,65 +102,25 @@ class SqliteStore:
         """See `Store.expire`."""
         if self._retention.days_kept is None:
             return 0
-        return await self._run(self._log, "IMMEDIATE", queries.expire, user_ids, self._retention)
+        return await self._thread.run(self._log, "IMMEDIATE", queries.expire, user_ids, self._retention)
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store.users`."""
-        return await self._run(self._log, "DEFERRED", queries.users, cursor, limit)
+        return await self._thread.run(self._log, "DEFERRED", queries.users, cursor, limit)
 
     async def records(self) -> dict[str, str]:
         """See `Store.records`."""
-        return await self._run(self._snapshots, "DEFERRED", queries.records)
+        return await self._thread.run(self._snapshots, "DEFERRED", queries.records)
 
     async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
         """See `Store.compare_and_set`."""
-        return await self._run(self._snapshots, "IMMEDIATE", queries.compare_and_set, name, expected, text)
+        return await self._thread.run(self._snapshots, "IMMEDIATE", queries.compare_and_set, name, expected, text)
 
     async def ping(self) -> None:
         """See `Store.ping`."""
-        await self._run(self._log, "DEFERRED", queries.ping)
+        await self._thread.run(self._log, "DEFERRED", queries.ping)
 
     async def close(self) -> None:
         """See `Store.close`."""
-        loop = asyncio.get_running_loop()
-        for connection in (self._snapshots, self._log):
-            await loop.run_in_executor(self._executor, connection.close)
-        self._executor.shutdown(wait=False)
-
-    async def _run(
-        self,
-        db: sqlite3.Connection,
-        mode: Mode,
-        query: Callable[Concatenate[sqlite3.Connection, Arguments], Result],
-        *args: Arguments.args,
-        **kwargs: Arguments.kwargs,
-    ) -> Result:
-        """Run `query` in a transaction, in the store's thread; raises `StoreUnavailable`."""
-
-        def transaction() -> Result:
-            self._identity.check()
-            with _transaction(db, mode):
-                result = query(db, *args, **kwargs)
-            self._identity.check()  # what was committed elsewhere is not acknowledged
-            return result
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, transaction)
-        except sqlite3.DatabaseError as error:
-            # A lock that is not released, a full disk or a failed read raise one of these two classes; their
-            # subclasses are faults of ours.
-            if type(error) in (sqlite3.OperationalError, sqlite3.DatabaseError):
-                raise StoreUnavailable(f"cannot read or write the SQLite file: {error}") from error
-            raise
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection, mode: Mode) -> Iterator[None]:
-    db.execute(f"BEGIN {mode}")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
+        await self.catalogue.close()
+        await self._thread.close(self._snapshots, self._log)

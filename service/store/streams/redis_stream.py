@@ -27,6 +27,7 @@ from service.store.redis.lua_scripts import IF_LEASE_HELD
 from service.store.redis.pools import blocking_pool
 from service.store.redis.url import parse_url
 from service.store.redis_errors import explain_connection, explain_reply
+from service.store.tls_errors import find_tls_fault
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +56,9 @@ async def open_stream(url: str, stream: str, group: str, timeout_seconds: float 
         await source.close()
         if isinstance(error.__cause__, ResponseError) and not explain_reply(error.__cause__):
             raise StoreUnreachableError(f"{error.for_log}; correct the URL.") from None
-        reason = explain_connection(error, tls=target.tls)
-        raise StoreUnreachableError(f"Redis at {target.addresses[0]} {reason}.") from None
+        reason = f"Redis at {target.addresses[0]} {explain_connection(error, tls=target.tls)}"
+        fault = await asyncio.to_thread(find_tls_fault, target.addresses, target.options) if target.tls else None
+        raise StoreUnreachableError(f"{fault or reason}.") from None
     except BaseException:
         await source.close()
         raise

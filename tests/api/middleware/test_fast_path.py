@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from service.api.caller import ANONYMOUS_CALLER, CALLER
 from service.api.handlers import ErrorHandlers
 from service.api.middleware.fast_path import FastPath
 from tests.api.app_harness import AppHarness
@@ -135,7 +136,7 @@ async def inner_app(scope: Scope, receive: Receive, send: Send) -> None:
 def call_fast_path(harness: AppHarness, method: str, path: str, **arguments: Any) -> httpx.Response:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await FastPath(inner_app, ErrorHandlers())(
-            {**scope, "app": harness.app, "path": scope["raw_path"].decode()}, receive, send
+            {**scope, "app": harness.app, "path": scope["raw_path"].decode(), CALLER: ANONYMOUS_CALLER}, receive, send
         )
 
     async def ask() -> httpx.Response:

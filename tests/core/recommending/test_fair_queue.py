@@ -18,9 +18,11 @@ def test_callers_alternate_and_each_keeps_its_order() -> None:
     queue: FairQueue[str] = FairQueue()
     for item in ("a1", "a2", "a3", "b1", "c1", "b2"):
         queue.append(item[0], item)
-    assert len(queue) == 6
-    assert [queue.popleft() for _ in range(6)] == ["a1", "b1", "c1", "a2", "b2", "a3"]
-    assert not queue
+    assert queue.length == 6
+    assert queue.take(4) == ["a1", "b1", "c1", "a2"]
+    assert queue.length == 2
+    assert queue.take(4) == ["b2", "a3"]
+    assert queue.length == 0
 
 
 def test_room_is_made_by_caller_with_most_items() -> None:

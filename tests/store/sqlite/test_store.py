@@ -113,7 +113,7 @@ async def test_event_rows_have_one_order_over_all_users(backend: SqliteBackend) 
 async def test_deleted_rows_are_overwritten_in_the_file(backend: SqliteBackend) -> None:
     store = await backend.open()
     for connection in ("_log", "_snapshots"):
-        assert await store._run(
+        assert await store._thread.run(
             getattr(store, connection), "DEFERRED", lambda db: db.execute("PRAGMA secure_delete").fetchone()
         ) == (1,)  # type: ignore[attr-defined]
     await append(store, "stays", new("a"))
@@ -154,7 +154,9 @@ async def test_full_disk_refuses_the_whole_batch(backend: SqliteBackend) -> None
     store = await backend.open()
     await append(store, "u", new("a", "x"))
     # A page limit makes SQLite report the same error as a full disk.
-    assert await store._run(store._log, "DEFERRED", lambda db: db.execute("PRAGMA max_page_count=1").fetchone())  # type: ignore[attr-defined]
+    assert await store._thread.run(
+        store._log, "DEFERRED", lambda db: db.execute("PRAGMA max_page_count=1").fetchone()
+    )  # type: ignore[attr-defined]
     before = backend.contents()
     with pytest.raises(StoreUnavailable, match="full"):
         await append(store, "u", *(new("b" * 100) for _ in range(1000)))

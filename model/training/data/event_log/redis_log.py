@@ -12,6 +12,8 @@ from ingest.errors import DataError
 from model.training.data.event_log.logged_event import EventLog, LoggedEvent, Position
 from model.training.data.event_log.redis_servers import RedisServers, connect
 from service.store.redis.url import Target
+from service.store.redis_errors import explain_fault
+from service.store.tls_errors import find_tls_fault
 
 REDIS_SHARDS = 64
 _STREAM_FORMAT = "1"
@@ -20,11 +22,14 @@ _STREAM_FORMAT = "1"
 @contextmanager
 def open_redis_log(url: Target) -> Iterator[EventLog]:
     """Open the event log at a Redis URL; see `open_log`."""
+    # The client library would try again for minutes, and lose the server's reason.
+    if url.tls and (fault := find_tls_fault(url.addresses, url.options)):
+        raise DataError(f"{url.name} cannot be read: {fault}")
     try:
         with closing(connect(url)) as servers:
             yield _RedisLog(servers, url.name)
     except (redis.RedisError, OSError) as error:
-        raise DataError(f"{url.name} cannot be read: {error}") from None
+        raise DataError(f"{url.name} cannot be read: {explain_fault(error) or error}") from None
 
 
 class _RedisLog:

@@ -1,0 +1,106 @@
+"""Columns: one attribute of all items, by row.
+
+A thread may read a column while the event loop writes to it. Arrays are only replaced by larger copies, so such a
+thread sees for each row the old or the new value; rows that changed meanwhile are evaluated again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from service.core.catalogue.attributes import AttributeType, from_microseconds, to_microseconds
+from service.core.catalogue.columns.coded_columns import SetColumn, TextColumn
+from service.core.catalogue.columns.growing_array import GrowingArray
+
+NULL_TIME = np.iinfo(np.int64).min
+NULL_BOOL = -1
+
+
+class NumberColumn:
+    """Numbers; NULL is NaN, because values are finite."""
+
+    def __init__(self) -> None:
+        self.values = GrowingArray(np.float64, np.nan)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.values.data.nbytes
+
+    def resize(self, capacity: int) -> None:
+        """Make room."""
+        self.values.resize(capacity)
+
+    def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
+        """Set a row."""
+        self.values.data[row] = np.nan if value is None else value
+
+    def get(self, row: int) -> float | None:
+        """Return the value of a row, or None."""
+        value = float(self.values.data[row])
+        return None if value != value else value  # noqa: PLR0124 - NaN
+
+
+class BoolColumn:
+    """True, false or -1 for NULL."""
+
+    def __init__(self) -> None:
+        self.values = GrowingArray(np.int8, NULL_BOOL)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.values.data.nbytes
+
+    def resize(self, capacity: int) -> None:
+        """Make room."""
+        self.values.resize(capacity)
+
+    def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
+        """Set a row."""
+        self.values.data[row] = NULL_BOOL if value is None else value
+
+    def get(self, row: int) -> bool | None:
+        """Return the value of a row, or None."""
+        value = self.values.data[row]
+        return None if value == NULL_BOOL else bool(value)
+
+
+class TimeColumn:
+    """Microseconds since 1970, UTC; NULL is the smallest number."""
+
+    def __init__(self) -> None:
+        self.values = GrowingArray(np.int64, NULL_TIME)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return self.values.data.nbytes
+
+    def resize(self, capacity: int) -> None:
+        """Make room."""
+        self.values.resize(capacity)
+
+    def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
+        """Set a row."""
+        self.values.data[row] = NULL_TIME if value is None else to_microseconds(value)
+
+    def get(self, row: int) -> datetime | None:
+        """Return the value of a row, or None."""
+        value = int(self.values.data[row])
+        return None if value == NULL_TIME else from_microseconds(value)
+
+
+Column = NumberColumn | BoolColumn | TimeColumn | TextColumn | SetColumn
+
+COLUMN_TYPES: Mapping[AttributeType, type[Column]] = {
+    AttributeType.BOOL: BoolColumn,
+    AttributeType.NUMBER: NumberColumn,
+    AttributeType.STRING: TextColumn,
+    AttributeType.STRINGS: SetColumn,
+    AttributeType.TIME: TimeColumn,
+}
