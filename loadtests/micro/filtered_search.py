@@ -88,7 +88,10 @@ class Categories:
 
 
 def filtered_queries(categories: Categories, users: Floats, kind: Kind, selectivity: float) -> TopKQueries:
-    """Return a batch of queries; query n is of user n % 20 and has that user's filter."""
+    """Return a batch of queries.
+
+    Query n is of user n % 20, and has that user's filter.
+    """
     rng = np.random.default_rng(1)
     own = np.arange(BATCH) % len(users)
     noise = 0.05 * np.linalg.norm(users, axis=1).mean() * rng.standard_normal((BATCH, users.shape[1]))

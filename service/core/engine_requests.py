@@ -38,14 +38,17 @@ class AllowedRows:
         return found
 
     def mask(self, rows: int) -> NDArray[np.bool_]:
-        """Return whether each of the first `rows` rows is allowed; row 0 is not."""
+        """Return (rows,) whether each row is allowed; row 0 is not."""
         bits = np.unpackbits(self.bitmap.astype("<u4").view(np.uint8), count=rows, bitorder="little").view(np.bool_)
         bits[0] = False
         return bits
 
     @classmethod
     def of(cls, allowed: NDArray[np.bool_]) -> AllowedRows:
-        """Return the rows that are True in `allowed` (V + 1,); its first entry is ignored."""
+        """Return the rows that are True in `allowed` (V + 1,).
+
+        The first entry is ignored.
+        """
         bits = np.zeros(-(-len(allowed) // 32) * 32, np.bool_)
         bits[1 : len(allowed)] = allowed[1:]
         return cls(np.packbits(bits, bitorder="little").view("<u4").astype(np.uint32), int(bits.sum()))

@@ -12,10 +12,7 @@ from service.core.events import AppendAndRead, History, LogView, Merged, Snapsho
 
 
 class Engine(Protocol):
-    """A loaded model: immutable and thread-safe.
-
-    Every method is CPU-bound and may be called off the event loop.
-    """
+    """A loaded model: immutable, thread-safe and CPU-bound."""
 
     @property
     def version(self) -> str:
@@ -36,7 +33,7 @@ class Engine(Protocol):
 
     @property
     def item_ids(self) -> Sequence[str]:
-        """Items that the model knows; the n-th has row n + 1 of `AllowedRows`."""
+        """Items that the model knows; the n-th has row n + 1."""
         ...
 
     def knows(self, item_id: str) -> bool:
@@ -46,17 +43,11 @@ class Engine(Protocol):
     def similar(
         self, item_id: str, k: int, allowed: AllowedRows | None = None, exclude: Sequence[str] = ()
     ) -> tuple[ScoredItem, ...]:
-        """Find the `k` nearest other items by cosine; raises `ItemNotFound`.
-
-        Only `allowed` rows (None: all) are returned, without the items of `exclude`.
-        """
+        """Find the `k` nearest other items by cosine; raises `ItemNotFound`."""
         ...
 
     def difference(self, state: bytes, expected: bytes) -> float:
-        """Return max |state - expected| / max |expected|.
-
-        Both are over the recurrent state. Raises `StateDamagedError`.
-        """
+        """Return the relative difference of two states; raises `StateDamagedError`."""
         ...
 
     def describe(self) -> dict[str, Any]:

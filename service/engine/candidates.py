@@ -9,6 +9,7 @@ import numpy as np
 from model.bundle.bundle import Item
 from service.core.engine_requests import RankCandidates, ScoredItem
 from service.engine.arrays import F32, I64
+from service.engine.search.queries import check_filter
 
 
 def rank_candidates(
@@ -25,6 +26,7 @@ def rank_candidates(
     """
     eligible = rows > 0
     if query.allowed is not None:
+        check_filter(query.allowed, len(items))
         eligible &= query.allowed.contains(rows)
     if len(excluded):
         eligible &= ~np.isin(rows, excluded)

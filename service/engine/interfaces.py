@@ -61,7 +61,10 @@ class Search(Protocol):
         ...
 
     def nearest(self, row: int, k: int, allowed: AllowedRows | None, excluded: Sequence[int]) -> TopKResult:
-        """Return the `k` allowed rows nearest to `row` by cosine, without `row` and the excluded ones."""
+        """Return the `k` allowed rows nearest to `row` by cosine.
+
+        `row` and the excluded rows are not among them.
+        """
         ...
 
     def scores(self, rows: I64, output: F32) -> F32:

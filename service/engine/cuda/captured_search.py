@@ -41,7 +41,7 @@ class Answers(NamedTuple):
 class DeviceFilters:
     """The filters used last, each in a row of one tensor.
 
-    A CUDA graph reads the tensor, so its place in memory is fixed. Hold the search's lock from `place` to the end of
+    A CUDA graph reads the tensor, so its place in memory is fixed. Hold the search's lock from `load` to the end of
     the search.
     """
 
@@ -50,10 +50,10 @@ class DeviceFilters:
         self._items = items
         self.bitmaps = torch.zeros(MAX_FILTERS, words, dtype=torch.int32, device=device)
         # By identity; holding the filter keeps its identity its own.
-        self._places: OrderedDict[int, tuple[AllowedRows, int]] = OrderedDict()
+        self._slots: OrderedDict[int, tuple[AllowedRows, int]] = OrderedDict()
 
-    def place(self, filters: Sequence[AllowedRows]) -> list[int]:
-        """Return the number of each filter's bitmap; copy those that are not there.
+    def load(self, filters: Sequence[AllowedRows]) -> list[int]:
+        """Copy the filters that are not there; return their bitmaps' numbers.
 
         Raises:
             ValueError: there are more than MAX_FILTERS filters, or one is of another catalogue.
@@ -62,19 +62,19 @@ class DeviceFilters:
             raise ValueError(f"{len(filters)} filters are more than {MAX_FILTERS}")
         for allowed in filters:
             check_filter(allowed, self._items)
-            if id(allowed) in self._places:
-                self._places.move_to_end(id(allowed))
-        return [self._place(allowed) for allowed in filters]
+            if id(allowed) in self._slots:
+                self._slots.move_to_end(id(allowed))
+        return [self._load(allowed) for allowed in filters]
 
-    def _place(self, allowed: AllowedRows) -> int:
-        if id(allowed) not in self._places:
-            number = len(self._places)
+    def _load(self, allowed: AllowedRows) -> int:
+        if id(allowed) not in self._slots:
+            number = len(self._slots)
             if number == MAX_FILTERS:
-                _, (_, number) = self._places.popitem(last=False)
+                _, (_, number) = self._slots.popitem(last=False)
             words = torch.from_numpy(allowed.bitmap.view(np.int32))
             self.bitmaps[number, : len(words)].copy_(words)
-            self._places[id(allowed)] = allowed, number
-        return self._places[id(allowed)][1]
+            self._slots[id(allowed)] = allowed, number
+        return self._slots[id(allowed)][1]
 
 
 class CapturedSearch:
@@ -112,7 +112,7 @@ class CapturedSearch:
             inbox[:vectors_end].view(np.float32).reshape(size, self._dim)[:Q] = queries.vectors
             header = inbox[vectors_end:rows_start].reshape(4, size)
             header[:, Q:] = 0
-            header[:, :Q] = queries.k, rows_start + end - lengths, rows_start + end, self._place(queries)
+            header[:, :Q] = queries.k, rows_start + end - lengths, rows_start + end, self._load_filters(queries)
             inbox[rows_start : rows_start + len(rows)] = rows.view(np.int32)
             self._inbox.upload(rows_start + len(rows))
             self._graph(size, len(rows) > 0, len(queries.filters) > 0)()
@@ -145,11 +145,11 @@ class CapturedSearch:
             parts.append(self(part._replace(filters=filters, chosen=chosen - (used[0] < 0)), k))
         return Answers(*map(np.concatenate, zip(*parts, strict=True)))
 
-    def _place(self, queries: TopKQueries) -> NDArray[np.int64]:
-        """Copy the filters to the device, and return the bitmap's number (Q,) of each query."""
+    def _load_filters(self, queries: TopKQueries) -> NDArray[np.int64]:
+        """Copy the filters to the device; return each query's bitmap (Q,)."""
         if not queries.filters:
             return np.full(len(queries.k), -1)
-        return np.array([*self._filters.place(queries.filters), -1])[queries.chosen]
+        return np.array([*self._filters.load(queries.filters), -1])[queries.chosen]
 
     def _run(self, size: int, excluding: bool, filtering: bool) -> None:
         """Search what is in the inbox."""
@@ -173,7 +173,7 @@ class CapturedSearch:
         with self._search.lock:
             filters = None
             if queries.filters:
-                chosen = torch.from_numpy(self._place(queries).astype(np.int32)).to(device)
+                chosen = torch.from_numpy(self._load_filters(queries).astype(np.int32)).to(device)
                 filters = Filters(self._filters.bitmaps, chosen)
             self._search.search(vectors, limits, excluded, filters, room=room, out=Found.of(words, columns))
             return _answers(words.cpu().numpy(), Q, columns, room, Q)

@@ -150,7 +150,7 @@ class CudaSearch:
         return found
 
     def _score_all(self, queries: TopKQueries, vectors: Tensor, scale: Tensor | None) -> Tensor:
-        """Return all scores (Q, V + 1), -inf for excluded and forbidden rows."""
+        """Return scores (Q, V + 1), -inf where forbidden or excluded."""
         scores = vectors @ self._table.T
         if scale is not None:
             scores *= scale

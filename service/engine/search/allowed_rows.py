@@ -43,7 +43,7 @@ def is_allowed(bitmap: U32, row: int) -> bool:
 
 @kernel
 def list_allowed(bitmap: U32, word: int, table_rows: int, listed: I64, length: int) -> int:
-    """Append the allowed rows of one word to a list; return its length."""
+    """Append a word's allowed rows to a list; return its length."""
     bits = bitmap[word]
     while bits:
         lowest = bits & (~bits + _ONE)
@@ -107,7 +107,7 @@ def _search_allowed(
 
 @kernel
 def _score_all(table: F32, listed: I64, start: int, four: F32, count: int, block: F32) -> None:
-    """Score a whole block, and move the scores of the listed rows to its front."""
+    """Score a whole block; write the listed rows' scores to its front."""
     part = table[start : start + _BLOCK_ROWS]
     if count == 1:
         score_one(part, four[0], block[0])
@@ -120,7 +120,7 @@ def _score_all(table: F32, listed: I64, start: int, four: F32, count: int, block
 
 @reduction
 def _score_listed(table: F32, listed: I64, four: F32, count: int, block: F32) -> None:
-    """Score the listed rows; four queries at once, so that each row is loaded once."""
+    """Score the listed rows, four queries at once."""
     q0, q1, q2, q3 = four[0], four[1], four[2], four[3]
     for n in range(len(listed)):
         row = table[listed[n]]

@@ -1,7 +1,7 @@
 """Kernels of `bounded_lists`.
 
 Axes: V items, D model width, L lists, Q queries. Places are positions in the lists, end to end: list l has the
-places from starts[l] up to starts[l + 1].
+positions from starts[l] up to starts[l + 1].
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MINUS_INFINITY, _INFINITY, _TINY = np.float32(-np.inf), np.float32(np.inf), np.
 
 @kernel
 def split_rows(table: F32, lists: NDArray[np.int32], directions: F32, parts: F32) -> None:
-    """Write the parts of each row along and across the direction of its list to parts[:, 1:].
+    """Write each row's parts along and across its list to parts[:, 1:].
 
     lists[:, 0] are the rows' lists, and directions (L, D) have length one. No part across is quite zero, because
     rounding is not.
@@ -132,15 +132,15 @@ def search_lists(
                 start, end, close = starts[number], starts[number + 1], closeness[q, number]
                 backward, limit = units[number] <= _ZERO, _length_limit(units[number], least)
                 for nth in range(end - start):
-                    place = end - 1 - nth if backward else start + nth
-                    along, across = parts[place, 1], parts[place, 2]
+                    position = end - 1 - nth if backward else start + nth
+                    along, across = parts[position, 1], parts[position, 2]
                     if n == k:
                         square = along * along + across * across
                         if square >= limit if backward else square <= limit:
                             break
                         if along * close + reach * across <= least:
                             continue
-                    row = int(list_rows[place, 0])
+                    row = int(list_rows[position, 0])
                     if is_allowed(bitmap, row):
                         n = insert_row(row, row_score(table[row], vectors[q]), without, own_rows, own_scores, n)
                         if n == k and own_scores[k - 1] > least:
@@ -153,7 +153,7 @@ def search_lists(
 def _bound_lists(
     shapes: F32, closeness: F32, scatter: np.float32, margin: np.float32, units: F32, bounds: F32
 ) -> None:
-    """Write bounds of the scores of each list's rows (L,), and of a row of length one."""
+    """Bound the scores of lists (L,) and of unit rows."""
     for number in range(len(units)):
         mean, spread, longest, shortest = shapes[number]
         unit = closeness[number] * mean + margin * scatter * spread
@@ -165,7 +165,9 @@ def _bound_lists(
 
 @kernel
 def _length_limit(unit: np.float32, least: np.float32) -> np.float32:
-    """Return the square of the length from which on a list cannot have a row above `least`.
+    """Return the square of the length where a list ends.
+
+    From there on no row can score above `least`.
 
     With a positive bound of a row of length one, these are the shorter rows, else the longer ones.
     """

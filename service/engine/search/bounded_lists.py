@@ -101,7 +101,7 @@ class BoundedLists:
         return result
 
     def _sort_list(self, start: int, end: int) -> tuple[float, ...]:
-        """Sort the rows of a list by length, and return its shape; see `search_lists`."""
+        """Sort a list by length; return its shape for `search_lists`."""
         along, across = self._parts[start:end, 1], self._parts[start:end, 2]
         lengths = np.hypot(along, across)
         mean = float((along / lengths).mean())
@@ -109,22 +109,22 @@ class BoundedLists:
         return mean, max(1 - mean * mean, float(LEAST_ACROSS)) ** 0.5, lengths.max(), lengths.min()
 
     def _scatter(self, vectors: F32) -> F32:
-        """Return the deviation (Q,) of products with parts across a list of length one."""
+        """Return the deviation (Q,) of products with unit parts across."""
         variance = ((vectors @ self._covariance) * vectors).sum(axis=1)
         scatter: F32 = np.sqrt(np.maximum(variance, _TINY))
         return scatter
 
     def _measure_covariance(self) -> F32:
-        """Return the covariance (D, D) of the parts across the lists, for length one."""
-        places = np.arange(0, len(self._rows), max(1, len(self._rows) // _SCATTER_ROWS))
-        lists = np.searchsorted(self._starts, places, "right") - 1
-        along, across = self._parts[places, 1:2], self._parts[places, 2:3]
-        rest = (self._table[self._rows[places, 0]] - along * self._directions[lists]) / np.maximum(across, _TINY)
-        covariance: F32 = (rest.T @ rest / len(places)).astype(np.float32)
+        """Return the covariance (D, D) of unit parts across the lists."""
+        positions = np.arange(0, len(self._rows), max(1, len(self._rows) // _SCATTER_ROWS))
+        lists = np.searchsorted(self._starts, positions, "right") - 1
+        along, across = self._parts[positions, 1:2], self._parts[positions, 2:3]
+        rest = (self._table[self._rows[positions, 0]] - along * self._directions[lists]) / np.maximum(across, _TINY)
+        covariance: F32 = (rest.T @ rest / len(positions)).astype(np.float32)
         return covariance
 
     def _measure_margins(self, list_of_row: I64, samples: F32) -> None:
-        """Set the margins that reach nearly all of the best rows of some queries."""
+        """Set margins that reach nearly all best rows of some queries."""
         items = len(self._table) - 1
         depths = sorted({min(depth, items) for depth in _DEPTHS})
         best = exact_top_k(self._table, TopKQueries.without_exclusions(samples, depths[-1]))

@@ -152,7 +152,7 @@ class IvfPqIndex:
         return ranks
 
     def _lists_of_rows(self) -> tuple[I64, F32]:
-        """Return the list of each row (V + 1,), and the lists' directions (L, D).
+        """Return the lists of the rows (V + 1,), and their directions.
 
         The rows of the flat index have a list too.
         """

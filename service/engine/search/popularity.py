@@ -1,4 +1,4 @@
-"""Order of items by popularity, for histories without known items."""
+"""Order of items by popularity, for users without known items."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _WALKED_PER_SORTED = 16
 
 
 class PopularityOrder:
-    """Rows of a catalogue by popularity; equal ones are in order of row."""
+    """Rows of a catalogue by popularity, then in order of row."""
 
     def __init__(self, popularity: F32) -> None:
-        """Sort the items; popularity (V,) is that of rows 1 to V."""
+        """Sort the items by popularity (V,)."""
         self._popularity = popularity
         self._rows = 1 + np.argsort(-popularity, kind="stable")
         self._ranks = np.zeros(len(popularity) + 1, np.int64)
@@ -32,7 +32,7 @@ class PopularityOrder:
         return int(self._ranks[row])
 
     def top_k(self, k: int, allowed: AllowedRows | None = None, excluded: Sequence[int] = ()) -> tuple[I64, F32]:
-        """Return the most popular rows that are allowed and not excluded, and their popularity."""
+        """Return the most popular rows that are left, and their popularity."""
         if allowed is None and not excluded:
             rows = self._rows[:k]
         else:
@@ -52,7 +52,7 @@ class PopularityOrder:
 
 @kernel
 def walk(order: I64, bitmap: U32, excluded: U32, k: int) -> I64:
-    """Return the first `k` rows of an order that are allowed and not excluded."""
+    """Return the first `k` allowed, not excluded rows of an order."""
     found, n = np.empty(min(k, len(order)), np.int64), 0
     for row in order:
         if n == len(found):

@@ -51,7 +51,7 @@ class TopKQueries(NamedTuple):
         return self._replace(filters=(), chosen=_NO_FILTER)
 
     def restricted(self, allowed: Sequence[AllowedRows | None], excluded: Sequence[Sequence[int]]) -> TopKQueries:
-        """Return the same queries with filters (None: all rows) and further excluded rows."""
+        """Return the queries with filters (None: all rows) and exclusions."""
         filters = {id(rows): rows for rows in allowed if rows is not None}
         numbers = {key: number for number, key in enumerate(filters)}
         chosen = np.array([numbers.get(id(rows), -1) for rows in allowed], np.int64)
@@ -158,6 +158,6 @@ def top_k_by_filter(
 
 
 def check_filter(allowed: AllowedRows, items: int) -> None:
-    """Raise `ValueError` if the filter is not for a catalogue of so many items."""
+    """Raise `ValueError` if the filter is of another catalogue."""
     if len(allowed.bitmap) != items // 32 + 1:
         raise ValueError(f"a filter of {len(allowed.bitmap)} words is not for {items} items")

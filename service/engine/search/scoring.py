@@ -49,8 +49,9 @@ def row_score(row: F32, vector: F32) -> np.float32:
 
 @kernel
 def scores_of_rows(table: F32, rows: I64, vector: F32) -> F32:
-    """Return the products of a query and these rows, each added up in one order.
+    """Return the products of a query and these rows.
 
+    Each is added up in the same order.
     A matrix product may round equal rows differently, depending on their position.
     """
     scores = np.empty(len(rows), np.float32)

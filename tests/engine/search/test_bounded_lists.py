@@ -105,7 +105,7 @@ def test_exclusion_of_all_but_a_few_rows_gives_those(built: tuple[IvfPqIndex, F3
 
 
 def test_equal_rows_are_in_order_of_row(built: tuple[IvfPqIndex, F32, F32], way: str) -> None:
-    index, table, vectors = built
+    index, table, _ = built
     allowed = np.zeros(len(table), np.bool_)
     allowed[[*range(1, 501), *range(6001, 6501)]] = True
     queries = TopKQueries.without_exclusions(table[1:30], 2).restricted([AllowedRows.of(allowed)] * 29, [[]] * 29)
@@ -115,7 +115,7 @@ def test_equal_rows_are_in_order_of_row(built: tuple[IvfPqIndex, F32, F32], way:
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_bounds_hold_for_queries_against_all_rows(sign: float) -> None:
-    """All scores are negative with the second sign: the shortest rows are the best."""
+    """Scores are negative with the second sign: the shortest rows win."""
     rng = np.random.default_rng(5)
     table = (np.abs(rng.standard_normal((6001, 8))) + 0.5).astype(np.float32)
     table *= rng.lognormal(0, 0.5, (6001, 1)).astype(np.float32)
