@@ -111,8 +111,8 @@ def filtered_queries(categories: Categories, users: Floats, kind: Kind, selectiv
 def recall(found: TopKResult, expected: TopKResult) -> float:
     """Return the share of the expected rows that were found."""
     hits = sum(
-        len(set(a[:n].tolist()) & set(b[:n].tolist()))
-        for a, b, n in zip(found.rows, expected.rows, expected.lengths.tolist(), strict=True)
+        len(set(a[:m].tolist()) & set(b[:n].tolist()))
+        for a, m, b, n in zip(found.rows, found.lengths, expected.rows, expected.lengths, strict=True)
     )
     return float(hits / max(1, expected.lengths.sum()))
 

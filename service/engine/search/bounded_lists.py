@@ -72,6 +72,10 @@ class BoundedLists:
         """Sort the rows, and measure the margins with queries (S, D)."""
         found = cls(table, list_of_row, directions)
         found._measure_margins(list_of_row, samples[:_SAMPLES])
+        for share in (0.0, 1.0):  # no request then waits for the compiler
+            found.top_k(
+                TopKQueries.without_exclusions(samples[:1], 1), AllowedRows.of(np.full(len(table), share > 0))
+            )
         return found
 
     def top_k(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:

@@ -26,6 +26,7 @@ class PopularityOrder:
         self._rows = 1 + np.argsort(-popularity, kind="stable")
         self._ranks = np.zeros(len(popularity) + 1, np.int64)
         self._ranks[self._rows] = np.arange(1, len(popularity) + 1)
+        self._filtered(1, AllowedRows.of(np.zeros(len(popularity) + 1, np.bool_)), np.empty(0, np.uint32))  # compile
 
     def rank(self, row: int) -> int:
         """Return the row's rank among all rows; 1 is the most popular."""
