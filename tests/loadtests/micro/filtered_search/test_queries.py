@@ -1,18 +1,17 @@
-"""Benchmark of filtered search on a small catalogue."""
+"""Queries of the filtered search benchmark."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from loadtests.micro import filtered_search
 from loadtests.micro.engine_search import synthetic_catalogue
-from loadtests.micro.filtered_search import Categories, Kind, filtered_queries, forbidden, recall
+from loadtests.micro.filtered_search.queries import KINDS, Categories, Kind, filtered_queries, forbidden, recall
 from service.engine.search.exact import exact_top_k
 from service.engine.search.queries import TopKResult
 
 
-@pytest.mark.parametrize("kind", filtered_search.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_filters_allow_their_share_of_liked_or_disliked_items(kind: Kind) -> None:
     table, vectors = synthetic_catalogue(3000)
     queries = filtered_queries(Categories(table), vectors[:20], kind, 0.1)
@@ -37,10 +36,3 @@ def test_recall_and_forbidden_rows_are_counted() -> None:
     assert forbidden(queries, wrong) > 100
     nothing = TopKResult(right.rows, right.scores, np.zeros_like(right.lengths))
     assert (recall(nothing, right), forbidden(queries, nothing)) == (0.0, 0)
-
-
-def test_all_kinds_and_selectivities_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filtered_search, "SELECTIVITIES", (0.5, 0.001))
-    summary = filtered_search.measure(3000)["summary"]
-    assert len(summary) == 6
-    assert all(row["recall@10"] == 1 and row["forbidden"] == 0 for row in summary.values())
