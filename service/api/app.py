@@ -36,7 +36,19 @@ from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
 from service.api.middleware.request_line import HeadAsGet, SingleParameters
 from service.api.middleware.telemetry import Telemetry
-from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
+from service.api.routes import (
+    attributes,
+    backfill_progress,
+    catalogue_items,
+    events,
+    filters,
+    health,
+    item_batches,
+    items,
+    models,
+    recommendations,
+    users,
+)
 from service.api.routes.console import console_router
 from service.api.schemas.responses import ErrorOut
 from service.api.scopes import RouteScopes, security_requirements
@@ -57,13 +69,17 @@ _ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 _CORS: dict[str, Any] = {
-    "allow_methods": ["GET", "POST", "DELETE"],
+    "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
     "allow_headers": ["Authorization", "X-API-Key", "Content-Type", "X-Request-ID"],
     "expose_headers": ["X-Request-ID", "Retry-After"],
 }
 
 _ROUTERS = tuple(
-    module.router for module in (events, recommendations, users, items, models, backfill_progress, health)
+    module.router
+    for module in (
+        *(events, recommendations, users, items, catalogue_items, item_batches, attributes, filters),
+        *(models, backfill_progress, health),
+    )
 )
 
 

@@ -19,6 +19,9 @@ from service.api.dependencies import Services
 from service.api.middleware.fast_path import FastPath
 from service.api.user_tokens import UserTokens
 from service.api_keys import parse_key
+from service.core.catalogue.editing.definition_editor import DefinitionEditor
+from service.core.catalogue.editing.item_editor import ItemEditor
+from service.core.catalogue.editing.known_definitions import KnownDefinitions
 from service.core.ports import Engine, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.recommender import Recommender
@@ -29,6 +32,7 @@ from service.observability.instrumented_store import InstrumentedStore
 from service.observability.metrics import PrometheusMeter
 from service.store.factory import open_store
 from tests.core.fakes import FakeEngine, FakeModels, NullBatchMeter
+from tests.core.memory_catalogue import MemoryCatalogue
 
 T = TypeVar("T")
 
@@ -80,9 +84,10 @@ class AppHarness:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Services]:
-        store = InstrumentedStore(
-            self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000), self.meter.store
-        )
+        opened = self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000)
+        store = InstrumentedStore(opened, self.meter.store)
+        catalogue = getattr(opened, "catalogue", None) or MemoryCatalogue()
+        definitions = KnownDefinitions(catalogue, list)
         batched_engine = BatchedEngine(NullBatchMeter(), NullBatchMeter())
         recommender = Recommender(
             store,
@@ -92,7 +97,13 @@ class AppHarness:
             SnapshotWriter(store, max_queue=100),
             self.meter,
         )
-        yield Services(recommender, self.models, store)
+        yield Services(
+            recommender,
+            self.models,
+            store,
+            ItemEditor(catalogue, definitions),
+            DefinitionEditor(catalogue, definitions, accept_filter),
+        )
         await recommender.close()
         await batched_engine.close()
         await store.close()
@@ -142,6 +153,10 @@ class AppHarness:
         for detail in error.get("details", ()):
             assert set(detail) == {"field", "problem"}
         return error
+
+
+async def accept_filter(expression: str) -> None:
+    """Accept any expression."""
 
 
 def send_event(harness: AppHarness, item_id: str, user_id: str = "u", query: str = "", **more: Any) -> dict[str, Any]:

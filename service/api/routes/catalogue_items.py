@@ -1,0 +1,93 @@
+"""Routes that change and read items of the catalogue."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query
+
+from service.api.dependencies import ServicesDep
+from service.api.schemas.catalogue_requests import ItemIn
+from service.api.schemas.catalogue_responses import CatalogueEntryOut, ItemChangedOut
+from service.api.schemas.field_types import PathId
+from service.api.schemas.requests import NoQuery
+from service.api.scopes import needs
+from service.api_keys import KeyScope
+from service.core.catalogue.attributes import AttributeValue
+from service.core.catalogue.editing.item_editor import Edited
+from service.core.catalogue.items import Item
+from service.core.errors import ServiceError
+
+router = APIRouter(prefix="/v1/items", tags=["catalogue"])
+
+
+@router.put("/{item_id}", openapi_extra=needs(KeyScope.CATALOGUE), summary="Put an item into the catalogue")
+async def put_item(
+    item_id: PathId, item: ItemIn, query: Annotated[NoQuery, Query()], services: ServicesDep
+) -> ItemChangedOut:
+    """Replace the item's content, or create the item.
+
+    A deleted item comes back. Within a second, every worker's answers reflect the change.
+    """
+    return _changed(item_id, await services.items.put([item.change(item_id)]))
+
+
+@router.patch("/{item_id}", openapi_extra=needs(KeyScope.CATALOGUE), summary="Change fields of an item")
+async def patch_item(
+    item_id: PathId, item: ItemIn, query: Annotated[NoQuery, Query()], services: ServicesDep
+) -> ItemChangedOut:
+    """Change the fields and attributes that are given; null removes them.
+
+    An item that is not in the catalogue is created. A deleted one is not found.
+    """
+    return _changed(item_id, await services.items.patch([item.change(item_id)]))
+
+
+@router.delete("/{item_id}", openapi_extra=needs(KeyScope.CATALOGUE), summary="Delete an item")
+async def delete_item(item_id: PathId, query: Annotated[NoQuery, Query()], services: ServicesDep) -> ItemChangedOut:
+    """Delete the item, and keep it out of every answer.
+
+    This also blocks an item that only the model knows. PUT brings a deleted item back.
+    """
+    return _changed(item_id, await services.items.delete(item_id))
+
+
+@router.get("/{item_id}", openapi_extra=needs(KeyScope.READ), summary="Read an item of the catalogue")
+async def item(item_id: PathId, query: Annotated[NoQuery, Query()], services: ServicesDep) -> CatalogueEntryOut:
+    """Return the item's newest content."""
+    found = await services.items.get(item_id)
+    vector = None if found.vector is None else _floats(found.vector)
+    return CatalogueEntryOut(**item_out(found), vector=vector)
+
+
+def item_out(found: Item) -> dict[str, Any]:
+    """Return the fields of an item for a response."""
+    return {
+        "item_id": found.item_id,
+        "title": found.title,
+        "categories": list(found.categories),
+        "available": found.available,
+        "attributes": {name: value_out(value) for name, value in sorted(found.attributes.items())},
+    }
+
+
+def value_out(value: AttributeValue) -> bool | float | str | list[str]:
+    """Return an attribute's value as JSON has it."""
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _floats(vector: bytes) -> list[float]:
+    """Return the shortest numbers that stand for these float32."""
+    return list(map(float, np.frombuffer(vector, "<f4").astype(str)))
+
+
+def _changed(item_id: str, edited: Edited) -> ItemChangedOut:
+    """Return the outcome of one change; raise its error."""
+    [outcome] = edited.outcomes
+    if isinstance(outcome, ServiceError):
+        raise outcome
+    return ItemChangedOut(item_id=item_id, changed=outcome.changed, catalogue_revision=edited.revision)
