@@ -56,6 +56,12 @@ def _check_scheme(url: SecretStr) -> SecretStr:
     return url
 
 
+def _check_root_path(path: str) -> str:
+    if f"{path}/".startswith("/v1/"):
+        raise ValueError("a prefix that the API's own paths have")
+    return path
+
+
 def _check_signing_key(key: SecretStr) -> SecretStr:
     if not re.fullmatch(KEY_PATTERN, key.get_secret_value()):
         raise ValueError("not usable as a key")
@@ -89,6 +95,12 @@ def _parse_stream(value: object) -> object:
 # An origin as a browser sends it: lower case, no path, a port only if it is not the scheme's default.
 _Origin = Annotated[str, StringConstraints(pattern=r"^https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9][0-9]{0,4})?$")]
 
+_Prefix = Annotated[
+    str,
+    StringConstraints(pattern=r"^(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+$", max_length=200),
+    AfterValidator(_check_root_path),
+]
+RootPath = _Prefix | None
 StateUrl = Annotated[SecretStr, AfterValidator(_check_scheme)]
 SigningKey = Annotated[SecretStr, AfterValidator(_check_signing_key)]
 StreamUrl = Annotated[StreamAddress | None, NoDecode, BeforeValidator(_parse_stream)]

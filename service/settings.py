@@ -6,22 +6,19 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, FiniteFloat, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service import setting_types as types
 from service.api_keys import MIN_KEY_LENGTH, SCOPE_NAMES, RetiredScopeError
 from service.kubernetes import drop_injected
-from service.setting_types import ApiKeyList, HostList, OriginList, SigningKey, StateUrl, StreamUrl, TokenKeyList
 from service.unknown_settings import unknown_variable
 
 PREFIX = "RECBLR_"
 
 
 class SettingsError(Exception):
-    """A setting is wrong.
-
-    The message is one sentence that names the variable and says what to do.
-    """
+    """A setting is wrong; the message says what to do."""
 
 
 class Settings(BaseSettings):
@@ -47,7 +44,7 @@ class Settings(BaseSettings):
     port: int = Field(
         default=8000, ge=1, le=65535, title="a whole number from 1 to 65535", description="TCP port to listen on."
     )
-    state_url: StateUrl = Field(
+    state_url: types.StateUrl = Field(
         default=SecretStr("sqlite:///recblr.db"),
         title="a URL that begins with sqlite:///, redis://, redis+sentinel:// or redis+cluster:// (rediss for TLS)",
         description="Store of the event log: sqlite:///PATH, redis://HOST:PORT/DB, redis+cluster://HOST:PORT,... or "
@@ -72,12 +69,12 @@ class Settings(BaseSettings):
         title="true or false",
         description="Switch automatically to a bundle that is newly published in the model registry.",
     )
-    bundle_key: SigningKey | None = Field(
+    bundle_key: types.SigningKey | None = Field(
         default=None,
         title="32 to 512 printable ASCII characters without spaces",
         description="Secret key of the bundle signatures. If set, bundles without a valid signature are refused.",
     )
-    stream_url: StreamUrl = Field(
+    stream_url: types.StreamUrl = Field(
         default=None,
         title="a URL like redis://host:port/0?stream=events&group=recblr (the group may be left out)",
         description="Redis stream to read events from, besides HTTP: redis://HOST:PORT/DB?stream=NAME&group=NAME.",
@@ -90,7 +87,7 @@ class Settings(BaseSettings):
         description="Worker processes that share the port.",
         json_schema_extra={"unit": "processes"},
     )
-    api_keys: ApiKeyList = Field(
+    api_keys: types.ApiKeyList = Field(
         default=(),
         title=f"a comma-separated list of keys, each at least {MIN_KEY_LENGTH} printable ASCII characters (every "
         f"scope) or [<name>=]<scopes>:sha256:<64 hex digits> with scopes of {SCOPE_NAMES}, joined by +",
@@ -103,7 +100,7 @@ class Settings(BaseSettings):
         description="File of further API keys: an entry a line, # begins a comment. Read again within 2 s when it "
         "changes; a damaged file changes nothing.",
     )
-    user_token_keys: TokenKeyList = Field(
+    user_token_keys: types.TokenKeyList = Field(
         default=(),
         title="one or two keys of 32 to 512 printable ASCII characters without spaces, separated by a comma",
         description="Keys with which the shop's server signs user tokens for browsers: the current and the previous "
@@ -118,16 +115,22 @@ class Settings(BaseSettings):
         "counts as a request, and long answers and histories as several.",
         json_schema_extra={"unit": "requests/s"},
     )
-    cors_origins: OriginList = Field(
+    cors_origins: types.OriginList = Field(
         default=(),
         title="a comma-separated list of origins, each like https://shop.example or http://localhost:3000",
         description="Origins whose web pages may call from a browser, comma-separated, such as https://shop.example.",
     )
-    allowed_hosts: HostList = Field(
+    allowed_hosts: types.HostList = Field(
         default=(),
         title="a comma-separated list of host names without ports, such as recommender.internal",
         description="Names under which a server without keys is called, besides localhost and addresses. Requests "
         "with another Host header are answered 403.",
+    )
+    root_path: types.RootPath = Field(
+        default=None,
+        title="a path such as /recommender, without a slash at its end and not under /v1",
+        description="Prefix of all paths behind a proxy. The proxy may remove it or leave it. The OpenAPI document "
+        "names it.",
     )
     open_to_network: bool = Field(
         default=False,
@@ -166,40 +169,40 @@ class Settings(BaseSettings):
         "is removed too.",
         json_schema_extra={"unit": "days"},
     )
-    deadline: float = Field(
+    deadline: FiniteFloat = Field(
         default=2.0,
         gt=0,
         le=60,
-        allow_inf_nan=False,
         title="a number of seconds above 0 and up to 60",
         description="Longest time a request may be queued. Then it is answered 503 and not started.",
         json_schema_extra={"unit": "seconds"},
     )
-    backfill_share: float = Field(
+    backfill_share: FiniteFloat = Field(
         default=0.5,
         ge=0,
         le=1,
-        allow_inf_nan=False,
         title="a number from 0 to 1",
         description="Largest fraction of one core's time that each worker spends on backfills after the model "
         "version has changed. 0: no backfill; a user's snapshot is then computed at the user's next request.",
         json_schema_extra={"unit": "fraction"},
     )
-    min_recall: float = Field(
+    min_recall: FiniteFloat = Field(
         default=0.99,
         gt=0,
         le=1,
-        allow_inf_nan=False,
         title="a number above 0 and up to 1",
-        description="Lowest measured recall@10 at which the index of a large catalogue is used. Below it the search "
-        "is exact.",
+        description="Lowest measured recall@10 at which an index is used. Below it the search is exact.",
         json_schema_extra={"unit": "fraction"},
     )
-    accuracy_sample: float = Field(
+    catalogue: Literal["open", "listed"] = Field(
+        default="open",
+        title="open or listed",
+        description="Whether items without an entry in the catalogue may be in answers. open: yes. listed: no.",
+    )
+    accuracy_sample: FiniteFloat = Field(
         default=0.1,
         ge=0,
         le=1,
-        allow_inf_nan=False,
         title="a number from 0 to 1",
         description="Fraction of the events that are evaluated for the live accuracy metrics. 0: none.",
         json_schema_extra={"unit": "fraction"},
@@ -213,8 +216,7 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Read the settings from the environment.
 
-    Raises:
-        SettingsError: A variable is wrong or unknown; the first one is named.
+    Raises `SettingsError` for the first variable that is wrong or unknown.
     """
     drop_injected(os.environ)
     problem = unknown_variable(os.environ, PREFIX, {variable_of(name) for name in Settings.model_fields})

@@ -47,6 +47,7 @@ def test_every_kind_of_setting_is_read_from_environment(monkeypatch: pytest.Monk
         "REQUESTS_PER_SECOND": "50",
         "ALLOWED_HOSTS": "recommender, shop.internal",
         "OPEN_TO_NETWORK": "true",
+        "ROOT_PATH": "/shop/recommender-1.0",
         "CORS_ORIGINS": "https://shop.example, http://localhost:3000,http://[::1]:8080",
     }.items():
         monkeypatch.setenv(f"RECBLR_{name}", value)
@@ -57,6 +58,7 @@ def test_every_kind_of_setting_is_read_from_environment(monkeypatch: pytest.Monk
     assert settings.min_recall == 0.95
     assert settings.allowed_hosts == ("recommender", "shop.internal")
     assert settings.open_to_network
+    assert settings.root_path == "/shop/recommender-1.0"
     assert settings.accuracy_sample == 0.25
     assert settings.cors_origins == ("https://shop.example", "http://localhost:3000", "http://[::1]:8080")
     for secret in ("pass", "first-key", "second-key", "bundle-key"):
@@ -121,6 +123,13 @@ WRONG = [
     ("RECBLR_CORS_ORIGINS", "https://shop.example/"),
     ("RECBLR_CORS_ORIGINS", "https://Shop.example"),
     ("RECBLR_CORS_ORIGINS", "https://shop.example,null"),
+    ("RECBLR_ROOT_PATH", "/"),
+    ("RECBLR_ROOT_PATH", "recommender"),
+    ("RECBLR_ROOT_PATH", "/recommender/"),
+    ("RECBLR_ROOT_PATH", "/a/../b"),
+    ("RECBLR_ROOT_PATH", "/a b"),
+    ("RECBLR_ROOT_PATH", "/v1"),
+    ("RECBLR_ROOT_PATH", "/v1/users"),
     ("RECBLR_DEVICE", "tpu"),
     ("RECBLR_LOG_LEVEL", "loud"),
     ("RECBLR_EVENTS_KEPT", "9"),

@@ -27,7 +27,7 @@ from service.api.dependencies import Services
 from service.api.user_tokens import UserTokens
 from service.api_keys import parse_key
 from service.key_file import KeyRing
-from service.main import CONSOLE, open_services
+from service.main import PAGES, open_services
 from service.observability.access_log import AccessLog
 from service.observability.metrics import PrometheusMeter
 from service.settings import Settings
@@ -79,7 +79,7 @@ def main() -> None:
         with (Path(folder) / "access.log").open("w", buffering=1) as file:
             calls = {}
             for name, log in (("with", AccessLog(file.write)), ("without", None)):
-                app = build_api(open_again, meter, CONSOLE, keys=keys, tokens=UserTokens(), access_log=log)
+                app = build_api(open_again, meter, PAGES, keys=keys, tokens=UserTokens(), access_log=log)
                 app.state.services = services
                 calls[name] = Measured(_call(runner, app), CONCURRENT)
             times = measure_interleaved(calls, min_seconds=0.5)

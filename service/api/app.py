@@ -2,10 +2,11 @@
 
 A request passes, from outside to inside:
 
-    Telemetry      request id, metrics, log line, response to unexpected exceptions
+    Telemetry      the path (`request_path`), request id, metrics, log line, response to unexpected exceptions
     CORS           only if origins are configured: which web pages of other sites may call
     ApiKeys        host names (only without keys), API keys and scopes, requests per second
     FastPath       answers an ordinary event or read; every other request continues below
+    PathProblems   only a prefix: to the console; an id missing in the query
     HeadAsGet      HEAD is GET without the body
     SingleParameters  no query parameter twice
     BodyLimit      at most 4 MiB, also after gzip, and a bounded number of JSON values
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -35,20 +37,11 @@ from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.fast_path import FastPath
 from service.api.middleware.request_line import HeadAsGet, SingleParameters
+from service.api.middleware.request_path import PathProblems, RequestPath, add_query_forms
 from service.api.middleware.telemetry import Telemetry
-from service.api.routes import (
-    attributes,
-    backfill_progress,
-    catalogue_items,
-    events,
-    filters,
-    health,
-    item_batches,
-    items,
-    models,
-    recommendations,
-    users,
-)
+from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
+from service.api.routes.api_docs import docs_router
+from service.api.routes.catalogue import attributes, catalogue_items, filters, item_batches
 from service.api.routes.console import console_router
 from service.api.schemas.responses import ErrorOut
 from service.api.scopes import RouteScopes, security_requirements
@@ -108,6 +101,7 @@ class Api(FastAPI):
             for operations in schema["paths"].values():
                 for operation in operations.values():
                     operation["security"] = security_requirements(operation)
+            add_query_forms(schema["paths"])
         assert self.openapi_schema is not None  # noqa: S101 - super() has set it
         return self.openapi_schema
 
@@ -128,16 +122,29 @@ def _declared_scopes() -> RouteScopes:
     return RouteScopes(route for router in _ROUTERS for route in router.routes)
 
 
-def _framework_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> Api:
+def _declared_paths() -> list[str]:
+    return [route.path for router in _ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+
+
+def _operation_id(route: APIRoute) -> str:
+    """Return the name of the route's function.
+
+    Generated clients name their functions after it.
+    """
+    return route.name
+
+
+def _framework_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], root_path: str) -> Api:
     return Api(
         title="recblr-service",
         description="Sequential recommendations that reflect each user's latest event.",
         lifespan=lifespan,
         redirect_slashes=False,
-        redoc_url=None,
+        servers=[{"url": root_path}] if root_path else None,
+        generate_unique_id_function=_operation_id,
+        openapi_url=None,  # routes.api_docs serves the document and the page
         # Off: looking for an OpenTelemetry setup took 3 % of each request. /metrics is our own route.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        swagger_ui_oauth2_redirect_url=None,
         responses=_ERROR_RESPONSES,
     )
 
@@ -145,13 +152,14 @@ def _framework_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[Non
 def build_api(
     open_services: OpenServices,
     meter: PrometheusMeter,
-    console: Path,
+    pages: Path,
     *,
     keys: KeyRing,
     tokens: UserTokens,
     rate_limit: int | None = None,
     origins: Sequence[str] = (),
     hosts: Sequence[str] = (),
+    root_path: str = "",
     access_log: AccessLog | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Api:
@@ -160,24 +168,26 @@ def build_api(
     Args:
         open_services: Entered when the process starts, left when it ends.
         meter: Metrics of this process.
-        console: HTML file of the console page; without the file there is no console.
+        pages: Folder of the console and of the page of the API documentation.
         keys: API keys that may call. Without configured keys only administration is closed.
         tokens: Verifies the user tokens of browsers.
         rate_limit: Requests per second for each key; None: no limit.
         origins: Origins whose web pages may call from a browser.
         hosts: Names of this server; checked without keys.
+        root_path: Prefix of all paths behind a proxy, such as /recommender. Paths without it are served too.
         access_log: Gets a line for each request; None: no access log.
         clock: Monotonic seconds, for the throttling of repeated log messages.
     """
 
     scopes = _declared_scopes()
     handlers = ErrorHandlers(clock, scopes.methods)
-    app = _framework_app(partial(_lifespan, open_services, access_log))
+    app = _framework_app(partial(_lifespan, open_services, access_log), root_path)
     app.outer_middleware = [
-        Middleware(Telemetry, metrics=meter.http, access_log=access_log),
+        Middleware(Telemetry, RequestPath(root_path, _declared_paths()), meter.http, access_log),
         *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
         Middleware(ApiKeys, keys, tokens, scopes, hosts, rate_limit, meter.http),
         Middleware(FastPath, handlers=handlers),
+        Middleware(PathProblems, root_path),
         Middleware(HeadAsGet),
         Middleware(SingleParameters),
         Middleware(BodyLimit),
@@ -185,7 +195,6 @@ def build_api(
     app.state.services = None
     app.state.meter = meter
     handlers.install(app)
-    for router in _ROUTERS:
+    for router in (*_ROUTERS, docs_router(pages, app.openapi), console_router(pages / "index.html")):
         app.include_router(router)
-    app.include_router(console_router(console))
     return app

@@ -8,9 +8,8 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.api.caller import CALLER, Caller
-from service.core.catalogue.editing.definition_editor import DefinitionEditor
-from service.core.catalogue.editing.item_editor import ItemEditor
 from service.core.errors import NotReady
+from service.core.jobs.catalogue_services import CatalogueServices
 from service.core.ports import Models, Store
 from service.core.recommending.recommender import Recommender
 
@@ -20,14 +19,13 @@ class Services:
     """The services that the application opens at start.
 
     Routes about a user or an item's neighbours use `recommender`. `store` serves the readiness check and the
-    backfills. `items` and `definitions` change the catalogue.
+    backfills.
     """
 
     recommender: Recommender
     models: Models
     store: Store
-    items: ItemEditor
-    definitions: DefinitionEditor
+    catalogue: CatalogueServices
 
 
 async def _services(request: Request) -> Services:

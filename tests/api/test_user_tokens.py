@@ -139,6 +139,13 @@ NEVER: list[tuple[str, str, Any]] = [
     ("GET", "/v1/admin/backfills", None),
     ("GET", "/v1/users/{user}/unknown", None),
 ]
+# The same with the user in the query.
+for requests in (ALLOWED, NEVER):
+    requests += [
+        (method, re.sub(r"/users/\{user\}([^?]*)\??", r"/user\1?user_id={user}&", path), body)
+        for method, path, body in requests
+        if path.startswith("/v1/users/{user}") and "/events/e" not in path
+    ]
 
 
 def send(harness: AppHarness, request: tuple[str, str, Any], user: str, headers: dict[str, str]) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from model.config import ModelConfig
 from service.core.engine_requests import EngineRequest, EngineResult, Query, ScoredItem, TargetRank, TopK
 from service.core.errors import (
     ItemNotFound,
@@ -85,7 +86,13 @@ class FakeEngine:
         return 0.0 if state == expected else 1.0
 
     def describe(self) -> dict[str, Any]:
-        return {"version": self.version, "config": {"dimension": 64}, "metrics": {"ndcg@10": 0.17}}
+        return {
+            "version": self.version,
+            "created": "2026-11-30T12:00:00+00:00",
+            "config": ModelConfig(items=99).to_dict(),
+            "metrics": {"ndcg@10": 0.17},
+            "training_data": {"events": 1000},
+        }
 
 
 def _best_first(item: ScoredItem) -> tuple[bool, float, str]:

@@ -14,12 +14,12 @@ import httpx
 import pytest
 import redis
 
-from service.main import CONSOLE
+from service.main import PAGES
 from tests.deployments import wait_for
 from tests.end_to_end.service import KEY, RunningService
 from tests.servers import RedisServer
 
-BUNDLE = CONSOLE.parents[2] / "bundles" / "ml-1m-demo"
+BUNDLE = PAGES.parents[1] / "bundles" / "ml-1m-demo"
 USERS = 20
 Backup = Callable[[], str]
 

@@ -45,19 +45,15 @@ class SingleParameters:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        repeated = _repeated(scope["query_string"]) if scope["type"] == "http" else []
-        if not repeated:
+        details = _repeated(scope["query_string"]) if scope["type"] == "http" else []
+        if not details:
             await self._app(scope, receive, send)
             return
-        details: list[dict[str, object]] = [
-            {"field": printable(name), "problem": "is given more than once; send it once"}
-            for name in repeated[:MAX_DETAILS]
-        ]
-        error = InvalidRequest("the request does not follow the contract", details=details)
+        error = InvalidRequest("the request does not follow the contract", details=details[:MAX_DETAILS])
         await error_response(error)(scope, receive, send)
 
 
-def _repeated(query_string: bytes) -> list[str]:
+def _repeated(query_string: bytes) -> list[dict[str, object]]:
     if b"&" not in query_string:
         return []
     seen: dict[str, int] = {}
@@ -65,4 +61,8 @@ def _repeated(query_string: bytes) -> list[str]:
         if part:
             name = unquote_plus(part.partition("=")[0])
             seen[name] = seen.get(name, 0) + 1
-    return [name for name, count in seen.items() if count > 1]
+    return [
+        {"field": printable(name), "problem": "is given more than once; send it once"}
+        for name, count in seen.items()
+        if count > 1
+    ]

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
 from service.api.errors import error_response, internal_error
+from service.api.middleware.request_path import RequestPath
 from service.observability.access_log import AccessLog
 from service.observability.logging import current_request_id
 from service.observability.metrics import KNOWN_METHODS, OTHER_METHOD, HttpMetrics, route_of
@@ -30,8 +31,13 @@ class Telemetry:
     It is pure ASGI: it costs microseconds and never buffers a response.
     """
 
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics, access_log: AccessLog | None) -> None:
+    def __init__(
+        self, app: ASGIApp, request_path: RequestPath, metrics: HttpMetrics, access_log: AccessLog | None
+    ) -> None:
         self._app = app
+        self._request_path = request_path
+        self._rewrites = bool(request_path.root_path)
+        self._query_forms = request_path.forms
         self._metrics = metrics
         self._access_log = access_log
 
@@ -46,6 +52,8 @@ class Telemetry:
             # Routes match the path as the client sent it, and `field_types.PathId` decodes each id afterwards, so
             # that an id may contain a slash.
             scope["path"] = scope["raw_path"].decode("latin-1")
+        if self._rewrites or scope["path"] in self._query_forms:
+            self._request_path.rewrite(scope)
         status = 0
         private = scope["path"].startswith("/v1/")
 

@@ -8,8 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from service.api.dependencies import ServicesDep
+from service.api.schemas.model_responses import BackfillOut, BackfillsOut
 from service.api.schemas.requests import NoQuery
-from service.api.schemas.responses import BackfillOut, BackfillsOut
 from service.api.scopes import needs
 from service.api_keys import KeyScope
 from service.core.jobs.backfill_progress_record import Progress, list_backfills
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", tags=["model"])
 
 
 @router.get("/admin/backfills", openapi_extra=needs(KeyScope.ADMIN), summary="List backfills")
-async def backfills(query: Annotated[NoQuery, Query()], services: ServicesDep) -> BackfillsOut:
+async def list_model_backfills(query: Annotated[NoQuery, Query()], services: ServicesDep) -> BackfillsOut:
     """Return the progress of each served or recent model version's backfill.
 
     A backfill computes the users' snapshots in the background after the model version has changed.

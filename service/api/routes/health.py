@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import Services
+from service.api.schemas.model_responses import LiveOut, ReadyOut
 from service.api.scopes import OPEN, needs
 from service.api_keys import KeyScope
 from service.core.errors import NotReady, ServiceError
@@ -19,16 +20,17 @@ _PING_TIMEOUT_SECONDS = 1.0
 
 
 @router.get("/healthz", openapi_extra=OPEN, summary="Check liveness")
-async def healthz() -> dict[str, str]:
+async def check_liveness() -> LiveOut:
     """Answer 200 while the process runs."""
-    return {"status": "ok"}
+    return LiveOut(status="ok")
 
 
 @router.get("/readyz", openapi_extra=OPEN, summary="Check readiness")
-async def readyz(request: Request) -> dict[str, str]:
+async def check_readiness(request: Request) -> ReadyOut:
     """Answer 200 if the service can answer requests, otherwise 503.
 
-    The model must be loaded, and the event log must answer within a second.
+    The model must be loaded, and the event log must answer within a second. While a part of the catalogue cannot be
+    read, answers are made from the last revision that was read; `catalogue_age_seconds` tells.
     """
     services: Services | None = request.app.state.services
     if services is None:
@@ -38,11 +40,17 @@ async def readyz(request: Request) -> dict[str, str]:
             await services.store.ping()
     except (TimeoutError, ServiceError) as error:
         raise NotReady("the event log does not answer; send traffic elsewhere and check RECBLR_STATE_URL") from error
-    return {"status": "ready"}
+    return ReadyOut(status="ready", catalogue_age_seconds=round(services.catalogue.sync.age_seconds, 3))
 
 
-@router.get("/metrics", openapi_extra=needs(KeyScope.METRICS), response_class=Response, summary="Read the metrics")
-async def metrics(request: Request) -> Response:
+@router.get(
+    "/metrics",
+    openapi_extra=needs(KeyScope.METRICS),
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    summary="Read the metrics",
+)
+async def read_metrics(request: Request) -> Response:
     """Return the metrics of all workers in Prometheus' text format."""
     meter: PrometheusMeter = request.app.state.meter
     return Response(meter.page(), media_type=CONTENT_TYPE_LATEST)

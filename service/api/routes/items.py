@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/items", tags=["items"])
 @router.get(
     "/{item_id}/similar", openapi_extra=needs(KeyScope.READ), response_model=SimilarOut, summary="Find similar items"
 )
-async def similar(
+async def list_similar_items(
     item_id: PathId, query: Annotated[SimilarQuery, Query()], recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Return the `k` items nearest to this item.

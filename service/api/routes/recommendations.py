@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1", tags=["recommendations"])
     response_model=RecommendationsOut,
     summary="Recommend items to a user",
 )
-async def recommend(
+async def recommend_for_user(
     user_id: PathId, query: Annotated[TopKQuery, Query()], recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Return the `k` best items for a user.
@@ -41,7 +41,7 @@ async def recommend(
     response_model=RecommendationsOut,
     summary="Rank items for a user",
 )
-async def rank(
+async def rank_for_user(
     user_id: PathId,
     body: CandidatesIn,
     query: Annotated[NoQuery, Query()],

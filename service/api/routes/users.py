@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1/users", tags=["users"])
 
 
 @router.get("/{user_id}", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="Summarize a user")
-async def user(user_id: PathId, query: Annotated[NoQuery, Query()], services: ServicesDep) -> UserOut:
+async def read_user(user_id: PathId, query: Annotated[NoQuery, Query()], services: ServicesDep) -> UserOut:
     """Return the user's event counts, last event and model version."""
     history = await services.recommender.history(user_id, None, 1)
     return UserOut(
@@ -35,7 +35,9 @@ async def user(user_id: PathId, query: Annotated[NoQuery, Query()], services: Se
 @router.get(
     "/{user_id}/events", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="List a user's events"
 )
-async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommender: RecommenderDep) -> EventsOut:
+async def list_events(
+    user_id: PathId, query: Annotated[PageQuery, Query()], recommender: RecommenderDep
+) -> EventsOut:
     """Return a page of the kept events, newest last.
 
     The first page has no `before`. Pass `next_before` as `before` to get the next, older page, until it is null.
@@ -54,7 +56,7 @@ async def events(user_id: PathId, query: Annotated[PageQuery, Query()], recommen
 @router.get(
     "/{user_id}/audit", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="Audit a user's snapshot"
 )
-async def audit(
+async def audit_user(
     user_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep, caller: CallerDep
 ) -> AuditOut:
     """Replay the kept events and compare with the stored snapshot."""

@@ -6,7 +6,6 @@ Every field is present in a response, also if its value is null. Exceptions: `ti
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
@@ -15,7 +14,6 @@ _UserId = Annotated[str, Field(description="User id.")]
 _ItemId = Annotated[str, Field(description="Item id.")]
 _EventId = Annotated[str, Field(description="Event id; `seq-<sequence>` if the client sent none.")]
 _ModelVersion = Annotated[str, Field(description="Model version that computed the answer.")]
-_LiveVersion = Annotated[str, Field(description="Model version that is live now.")]
 _Sequence = Annotated[int, Field(description="Sequence of the newest event that the answer reflects. 0: no events.")]
 _Source = Annotated[
     Literal["state", "cold_start"],
@@ -28,6 +26,10 @@ class ErrorDetail(BaseModel):
 
     field: str = Field(description="Path of the field, such as `history.2`.")
     problem: str = Field(description="What is wrong with the value.")
+    offset: int | None = Field(default=None, description="Of a filter: characters before the place.")
+    line: int | None = Field(default=None, description="Of a filter: line of the place, from 1.")
+    column: int | None = Field(default=None, description="Of a filter: column of the place, from 1.")
+    suggestion: str | None = Field(default=None, description="Of a filter: a name that may be meant.")
 
 
 class ErrorInfo(BaseModel):
@@ -176,41 +178,3 @@ class EventDeletedOut(BaseModel):
     user_id: _UserId
     event_id: _EventId
     deleted: Literal[True] = Field(description="Always true.")
-
-
-class AbTestOut(BaseModel):
-    """The A/B test that runs in every worker."""
-
-    model_version: _LiveVersion
-    tested_version: str = Field(description="Model version that is tested beside it.")
-    share: float = Field(description="Fraction of the users who get the tested version.")
-
-
-class ReloadedOut(BaseModel):
-    """The switch to another model version."""
-
-    model_version: _LiveVersion
-    previous_version: str = Field(description="Model version that was live before.")
-
-
-class BackfillOut(BaseModel):
-    """Progress of one model version's backfill, over all workers."""
-
-    model_version: str = Field(description="Model version whose snapshots are computed.")
-    running: bool = Field(description="Whether the backfill still runs.")
-    fraction_done: float = Field(description="Fraction of the users processed in this pass.")
-    pass_number: int = Field(
-        serialization_alias="pass",
-        description="Number of this pass over the users. If a pass finds missing or old snapshots, another follows.",
-    )
-    users: int = Field(description="Number of users in the log.")
-    snapshots: int = Field(description="Snapshots written so far.")
-    events: int = Field(description="Events replayed so far.")
-    started_at: datetime = Field(description="Start of the backfill.")
-    ended_at: datetime | None = Field(description="End of the backfill. Null: it still runs.")
-
-
-class BackfillsOut(BaseModel):
-    """Backfills of all recent model versions."""
-
-    backfills: list[BackfillOut] = Field(description="Backfills, newest first.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -39,6 +40,11 @@ _PYTHON_TYPES: Mapping[type, AttributeType] = {
 def type_of(value: AttributeValue) -> AttributeType:
     """Return the type of a value."""
     return _PYTHON_TYPES[type(value)]
+
+
+def normalize(text: str) -> str:
+    """Return the form in which strings are compared: NFC."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def declared_type(text: str) -> AttributeType:

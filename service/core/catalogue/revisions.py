@@ -28,13 +28,15 @@ def encode_revision(positions: Sequence[ShardPosition]) -> str:
 
 
 def includes(newer: str, older: str) -> bool:
-    """Return whether a catalogue at `newer` has all changes of `older`.
+    """Return whether `newer` has all changes that `older` has.
 
     Compared per shard. Two changes with one number differ by their token, after a failover. Raises
     `RevisionFormatError`.
     """
-    pairs = zip(_decode(newer), _decode(older), strict=True)
-    return all(new[0] > old[0] or new == old for new, old in pairs)
+    new, old = _decode(newer), _decode(older)
+    if len(new) != len(old):
+        raise RevisionFormatError("is of a catalogue with another number of shards")
+    return all(ours[0] > theirs[0] or ours == theirs for ours, theirs in zip(new, old, strict=True))
 
 
 def _decode(text: str) -> list[tuple[int, bytes]]:
@@ -43,24 +45,24 @@ def _decode(text: str) -> list[tuple[int, bytes]]:
     except (binascii.Error, ValueError):
         raise RevisionFormatError("is no revision of a catalogue") from None
     found: list[tuple[int, bytes]] = []
-    start = 1
+    position = 1
     if content[:1] != bytes([_FORMAT]):
         raise RevisionFormatError("is no revision of a catalogue")
-    while start < len(content):
+    while position < len(content):
         revision = shift = 0
         while True:
-            if start == len(content):
+            if position == len(content):
                 raise RevisionFormatError("is cut off")
-            byte = content[start]
+            byte = content[position]
             revision |= (byte & 0x7F) << shift
-            shift, start = shift + 7, start + 1
+            shift, position = shift + 7, position + 1
             if byte < 0x80:
                 break
-        end = start + (_TOKEN_BYTES if revision else 0)
+        end = position + (_TOKEN_BYTES if revision else 0)
         if end > len(content):
             raise RevisionFormatError("is cut off")
-        found.append((revision, content[start:end]))
-        start = end
+        found.append((revision, content[position:end]))
+        position = end
     return found
 
 

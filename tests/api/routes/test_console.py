@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from service.main import CONSOLE
+from service.main import PAGES
 from tests.api.app_harness import AppHarness
 from tests.api.conftest import KEY
 
@@ -42,6 +42,9 @@ class Page(HTMLParser):
             self.inline[self._inside[-1]].append(data)
 
 
+CONSOLE = PAGES / "index.html"
+
+
 @pytest.fixture(scope="module")
 def source() -> str:
     return CONSOLE.read_text("utf-8")
@@ -54,7 +57,6 @@ def page(source: str) -> Page:
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[AppHarness]:
-    (tmp_path / "index.html").write_bytes(CONSOLE.read_bytes())
     harness = AppHarness(tmp_path, keys=(KEY,)).start()
     yield harness
     harness.close()
@@ -117,12 +119,12 @@ def test_page_calls_only_paths_of_the_api(serving: AppHarness, page: Page) -> No
 
 
 def test_missing_page_has_no_route_and_existing_one_gets_policy(tmp_path: Path) -> None:
-    bare = AppHarness(tmp_path).start()
+    bare = AppHarness(tmp_path, pages=tmp_path).start()
     bare.refused(404, bare.get("/"))
     bare.close()
     page = '<!doctype html><style>b{}</style><script type="module">go()</script>'
     (tmp_path / "index.html").write_text(page)
-    harness = AppHarness(tmp_path).start()
+    harness = AppHarness(tmp_path, pages=tmp_path).start()
     response = harness.get("/")
     assert response.text == page
     assert response.headers["content-type"].startswith("text/html")

@@ -18,7 +18,7 @@ BEARER = {"authorization": f"Bearer {KEY}"}
 
 def test_model_route_returns_version_and_config(harness: AppHarness) -> None:
     body = harness.get("/v1/model").json()
-    assert (body["version"], body["config"]) == ("v1", {"dimension": 64})
+    assert (body["version"], body["config"]["layers"], body["test"]) == ("v1", 2, None)
 
 
 def test_reload_serves_newest_or_named_version(guarded: AppHarness) -> None:

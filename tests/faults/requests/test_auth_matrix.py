@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from service.api.middleware.request_path import query_path
 from service.api_keys import KeyScope, digest_of
 from tests.api.app_harness import AppHarness
 from tests.faults.harness.modes import report
@@ -49,6 +50,8 @@ NEEDED: list[tuple[str, str, str, Any]] = [
     ("catalogue", "PUT", "/v1/items/{item_id}", {}),
     ("catalogue", "PATCH", "/v1/items/{item_id}", {}),
     ("read", "GET", "/v1/items/{item_id}", None),
+    ("read", "GET", "/v1/items", None),
+    ("read", "GET", "/v1/items?limit=3", None),
     ("catalogue", "POST", "/v1/items/batch", {"items": [{"item_id": "x"}]}),
     ("catalogue", "PUT", "/v1/attributes/{name}", {"type": "number"}),
     ("read", "GET", "/v1/attributes/{name}", None),
@@ -68,6 +71,12 @@ NEEDED: list[tuple[str, str, str, Any]] = [
     ("metrics", "GET", "/metrics", None),
     ("", "GET", "/healthz", None),
     ("", "GET", "/readyz", None),
+]
+# The same with the ids in the query.
+NEEDED += [
+    (scopes, method, f"{query_path(path)}?{'&'.join(f'{name}=x' for name in names)}", body)
+    for scopes, method, path, body in NEEDED
+    if "?" not in path and (names := re.findall(r"\{(\w+)\}", path))
 ]
 
 
@@ -97,6 +106,7 @@ def test_every_request_accepts_exactly_the_keys_with_its_scopes(harness: AppHarn
 
 def test_matrix_has_every_operation_with_its_declared_scopes(harness: AppHarness) -> None:
     expected = {(method.lower(), path): scopes for scopes, method, path, _ in NEEDED if "?" not in path}
+    expected |= {(method, query_path(path)): scopes for (method, path), scopes in expected.items()}
     operations = [
         (method, path, operation)
         for path, methods in harness.app.openapi()["paths"].items()

@@ -23,6 +23,7 @@ ATTRIBUTE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
 RawValue = bool | int | float | str | Sequence[str]  # of an attribute, as JSON has it
 
+_MAX_NAME_CHARACTERS = 64
 _NAME = re.compile(ATTRIBUTE_NAME)
 _KINDS = {
     AttributeType.BOOL: "true or false",
@@ -72,7 +73,7 @@ def merge(base: Item, change: ItemChange, types: ItemTypes) -> tuple[Item, ItemT
         try:
             _merge_attribute(attributes, name, raw, types)
         except ValueError as error:
-            problems[f"attributes.{name}"] = str(error)
+            problems[f"attributes.{_printable(name)}"] = str(error)
     fields: dict[str, Any] = {
         "title": base.title,
         "categories": base.categories,
@@ -199,6 +200,12 @@ def _vector(raw: Any, types: ItemTypes) -> bytes | None:  # noqa: ANN401
 
 
 _FIELDS = {"title": _title, "categories": _categories, "available": _available, "vector": _vector}
+
+
+def _printable(name: str) -> str:
+    """Escape and shorten a name that is text from the client."""
+    text = name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
+    return text if len(text) <= _MAX_NAME_CHARACTERS else f"{text[:_MAX_NAME_CHARACTERS]}…"
 
 
 def _refused(problems: Mapping[str, str]) -> InvalidRequest:

@@ -62,6 +62,10 @@ class ItemEditor:
         item = None if stored is None else from_record(item_id, stored.record)
         if item is None or item.deleted:
             raise ItemNotFound("the catalogue has no such item" if item is None else "the item was deleted")
+        return self.declared(item)
+
+    def declared(self, item: Item) -> Item:
+        """Return the item with the values of declared attributes only."""
         return replace(item, attributes=declared_values(item, self._definitions.types))
 
     async def put(self, changes: Sequence[ItemChange]) -> Edited:

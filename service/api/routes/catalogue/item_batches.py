@@ -69,7 +69,7 @@ async def change_items(
         changes += map(change_or_error, batch.items[start : start + _SLICE])
         await asyncio.sleep(0)
     valid = [change for change in changes if isinstance(change, ItemChange)]
-    edited = await (services.items.put if batch.mode == "put" else services.items.patch)(valid)
+    edited = await (services.catalogue.items.put if batch.mode == "put" else services.catalogue.items.patch)(valid)
     outcomes = iter(edited.outcomes)
     results: list[Json] = []
     for change in changes:

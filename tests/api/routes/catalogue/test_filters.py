@@ -25,6 +25,13 @@ def test_name_that_a_query_could_not_hold_is_refused(harness: AppHarness, name: 
     assert harness.call("PUT", f"/v1/filters/{name}", json={"expression": "1 = 1"}).status_code in (404, 422)
 
 
+def test_expression_that_names_no_attribute_is_refused(harness: AppHarness) -> None:
+    harness.call("PUT", "/v1/attributes/price", json={"type": "number"})
+    error = harness.refused(422, harness.call("PUT", "/v1/filters/cheap", json={"expression": "prise < 50"}))
+    assert "price" in str(error)
+    assert harness.get("/v1/filters").json() == {"filters": []}
+
+
 def test_expression_is_bounded(harness: AppHarness) -> None:
     for expression in ("", "x" * 4097):
         harness.refused(422, harness.call("PUT", "/v1/filters/cheap", json={"expression": expression}))

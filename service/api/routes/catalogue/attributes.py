@@ -19,17 +19,17 @@ _Name = Annotated[str, Path(max_length=256, description="Name of the attribute."
 
 
 @router.get("", openapi_extra=needs(KeyScope.READ), summary="List the attributes")
-async def attributes(query: Annotated[NoQuery, Query()], services: ServicesDep) -> AttributesOut:
+async def list_attributes(query: Annotated[NoQuery, Query()], services: ServicesDep) -> AttributesOut:
     """Return all declared attributes and their types."""
-    types, vector_length = await services.definitions.attributes()
+    types, vector_length = await services.catalogue.definitions.attributes()
     declared = [AttributeOut(name=name, type=kind.value) for name, kind in types.items()]
     return AttributesOut(attributes=declared, vector_length=vector_length)
 
 
 @router.get("/{name}", openapi_extra=needs(KeyScope.READ), summary="Read an attribute's type")
-async def attribute(name: _Name, query: Annotated[NoQuery, Query()], services: ServicesDep) -> AttributeOut:
+async def read_attribute(name: _Name, query: Annotated[NoQuery, Query()], services: ServicesDep) -> AttributeOut:
     """Return the declared type of an attribute."""
-    return AttributeOut(name=name, type=(await services.definitions.attribute(name)).value)
+    return AttributeOut(name=name, type=(await services.catalogue.definitions.attribute(name)).value)
 
 
 @router.put("/{name}", openapi_extra=needs(KeyScope.CATALOGUE), summary="Declare an attribute")
@@ -41,7 +41,7 @@ async def declare_attribute(
     Otherwise its first value does. Times must be declared, because JSON has no times. Another type than the declared
     one is a conflict.
     """
-    await services.definitions.declare(name, attribute.kind)
+    await services.catalogue.definitions.declare(name, attribute.kind)
     return AttributeOut(name=name, type=attribute.type)
 
 
@@ -53,5 +53,5 @@ async def delete_attribute(
 
     After that the attribute can be declared with another type.
     """
-    await services.definitions.forget_attribute(name)
+    await services.catalogue.definitions.forget_attribute(name)
     return AttributeDeletedOut(name=name, deleted=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from typing import Any
@@ -184,3 +185,56 @@ def test_body_that_is_no_batch_is_refused(harness: AppHarness, content: bytes) -
 def test_body_beyond_four_mebibytes_is_refused(harness: AppHarness) -> None:
     items = [{"item_id": f"i{n}", "title": "x" * 1000} for n in range(4300)]
     assert harness.refused(413, harness.post("/v1/items/batch", json={"items": items}))["code"] == "payload_too_large"
+
+
+def followed(harness: AppHarness, count: int) -> dict[str, Any]:
+    """The whole list, once the copy has this many items."""
+    for _ in range(500):
+        page = send(harness, "GET", "/v1/items?limit=1000")
+        if len(page["items"]) == count:
+            return page
+        harness.run(asyncio.sleep(0.01))
+    pytest.fail(f"the copy has {len(page['items'])} items")
+
+
+def test_items_are_listed_in_pages_by_id(harness: AppHarness) -> None:
+    assert send(harness, "GET", "/v1/items")["items"] == []
+    items = [{"item_id": f"i{n:02}", "attributes": {"n": n}, "available": n % 2 == 0} for n in range(25)]
+    put = send(harness, "POST", "/v1/items/batch", {"items": items})
+    send(harness, "DELETE", "/v1/items/i07")
+    listed = followed(harness, 24)
+    assert includes(listed["catalogue_revision"], put["catalogue_revision"])
+    assert listed["next_cursor"] is None
+    assert listed["items"][1] == {
+        "item_id": "i01",
+        "title": None,
+        "categories": [],
+        "available": False,
+        "attributes": {"n": 1.0},
+    }
+    found, cursor = [], ""
+    while cursor is not None:
+        page = harness.call("GET", "/v1/items", params={"limit": 10, "cursor": cursor}).json()
+        assert len(page["items"]) <= 10
+        found += page["items"]
+        cursor = page["next_cursor"]
+    assert found == listed["items"]
+    some = harness.call("GET", "/v1/items", params={"filter": "n >= 20 AND available"}).json()
+    assert [item["item_id"] for item in some["items"]] == ["i20", "i22", "i24"]
+
+
+def test_list_with_a_wrong_filter_is_refused_with_a_suggestion(harness: AppHarness) -> None:
+    send(harness, "PUT", "/v1/attributes/price", {"type": "number"})
+    error = harness.refused(422, harness.call("GET", "/v1/items", params={"filter": "prise < 5"}))
+    assert "price" in json.dumps(error)
+
+
+def test_value_of_a_deleted_attribute_is_not_listed(harness: AppHarness) -> None:
+    send(harness, "PUT", "/v1/items/a", {"attributes": {"price": 5, "new": True}})
+    send(harness, "DELETE", "/v1/attributes/price")
+    assert followed(harness, 1)["items"][0]["attributes"] == {"new": True}
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "filter=", "more=1", "cursor=" + "x" * 3000])
+def test_list_with_a_wrong_parameter_is_refused(harness: AppHarness, query: str) -> None:
+    harness.refused(422, harness.get(f"/v1/items?{query}"))

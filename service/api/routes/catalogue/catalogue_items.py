@@ -9,14 +9,20 @@ import numpy as np
 from fastapi import APIRouter, Query
 
 from service.api.dependencies import ServicesDep
-from service.api.schemas.catalogue_requests import ItemIn
-from service.api.schemas.catalogue_responses import CatalogueEntryOut, ItemChangedOut
+from service.api.schemas.catalogue_requests import ItemIn, ItemPageQuery
+from service.api.schemas.catalogue_responses import (
+    CatalogueEntryOut,
+    CatalogueItemOut,
+    CataloguePageOut,
+    ItemChangedOut,
+)
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import NoQuery
 from service.api.scopes import needs
 from service.api_keys import KeyScope
 from service.core.catalogue.attributes import AttributeValue
 from service.core.catalogue.editing.item_editor import Edited
+from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item
 from service.core.errors import ServiceError
 
@@ -31,7 +37,7 @@ async def put_item(
 
     A deleted item comes back. Within a second, every worker's answers reflect the change.
     """
-    return _changed(item_id, await services.items.put([item.change(item_id)]))
+    return _changed(item_id, await services.catalogue.items.put([item.change(item_id)]))
 
 
 @router.patch("/{item_id}", openapi_extra=needs(KeyScope.CATALOGUE), summary="Change fields of an item")
@@ -42,7 +48,7 @@ async def patch_item(
 
     An item that is not in the catalogue is created. A deleted one is not found.
     """
-    return _changed(item_id, await services.items.patch([item.change(item_id)]))
+    return _changed(item_id, await services.catalogue.items.patch([item.change(item_id)]))
 
 
 @router.delete("/{item_id}", openapi_extra=needs(KeyScope.CATALOGUE), summary="Delete an item")
@@ -51,13 +57,28 @@ async def delete_item(item_id: PathId, query: Annotated[NoQuery, Query()], servi
 
     This also blocks an item that only the model knows. PUT brings a deleted item back.
     """
-    return _changed(item_id, await services.items.delete(item_id))
+    return _changed(item_id, await services.catalogue.items.delete(item_id))
+
+
+@router.get("", openapi_extra=needs(KeyScope.READ), summary="List the catalogue")
+async def list_items(query: Annotated[ItemPageQuery, Query()], services: ServicesDep) -> CataloguePageOut:
+    """Return a page of the items, by id.
+
+    With `filter` only those for which it is true. Pass `next_cursor` as `cursor` to get the next page, until it is
+    null. Unavailable items are listed, deleted ones are not. The page is as of `catalogue_revision`, which may differ
+    from page to page.
+    """
+    catalogue = services.catalogue
+    request = None if query.filter is None else FilterRequest(query.filter)
+    found, cursor = await catalogue.copy.page(request, query.cursor, query.limit)
+    items = [CatalogueItemOut(**item_out(catalogue.items.declared(each))) for each in found]
+    return CataloguePageOut(items=items, next_cursor=cursor or None, catalogue_revision=catalogue.copy.revision)
 
 
 @router.get("/{item_id}", openapi_extra=needs(KeyScope.READ), summary="Read an item of the catalogue")
-async def item(item_id: PathId, query: Annotated[NoQuery, Query()], services: ServicesDep) -> CatalogueEntryOut:
+async def read_item(item_id: PathId, query: Annotated[NoQuery, Query()], services: ServicesDep) -> CatalogueEntryOut:
     """Return the item's newest content."""
-    found = await services.items.get(item_id)
+    found = await services.catalogue.items.get(item_id)
     vector = None if found.vector is None else _floats(found.vector)
     return CatalogueEntryOut(**item_out(found), vector=vector)
 

@@ -19,16 +19,16 @@ _Name = Annotated[FilterName, Path(description="Name of the filter. Letters, dig
 
 
 @router.get("", openapi_extra=needs(KeyScope.READ), summary="List the named filters")
-async def filters(query: Annotated[NoQuery, Query()], services: ServicesDep) -> FiltersOut:
+async def list_filters(query: Annotated[NoQuery, Query()], services: ServicesDep) -> FiltersOut:
     """Return all named filters."""
-    found = await services.definitions.filters()
+    found = await services.catalogue.definitions.filters()
     return FiltersOut(filters=[FilterOut(name=name, expression=text) for name, text in found.items()])
 
 
 @router.get("/{name}", openapi_extra=needs(KeyScope.READ), summary="Read a named filter")
 async def read_filter(name: _Name, query: Annotated[NoQuery, Query()], services: ServicesDep) -> FilterOut:
     """Return the filter's expression."""
-    return FilterOut(name=name, expression=await services.definitions.filter(name))
+    return FilterOut(name=name, expression=await services.catalogue.definitions.filter(name))
 
 
 @router.put("/{name}", openapi_extra=needs(KeyScope.CATALOGUE), summary="Name a filter")
@@ -39,12 +39,12 @@ async def put_filter(
 
     Questions use the filter as `filter_name`. An expression that cannot be used is refused.
     """
-    await services.definitions.put_filter(name, body.expression)
+    await services.catalogue.definitions.put_filter(name, body.expression)
     return FilterOut(name=name, expression=body.expression)
 
 
 @router.delete("/{name}", openapi_extra=needs(KeyScope.CATALOGUE), summary="Delete a named filter")
 async def delete_filter(name: _Name, query: Annotated[NoQuery, Query()], services: ServicesDep) -> FilterDeletedOut:
     """Delete the filter. Questions that name it are refused from then on."""
-    await services.definitions.delete_filter(name)
+    await services.catalogue.definitions.delete_filter(name)
     return FilterDeletedOut(name=name, deleted=True)

@@ -1,0 +1,249 @@
+"""The worker's copy of the catalogue."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import partial
+
+import numpy as np
+
+from service.core.catalogue.attributes import AttributeType
+from service.core.catalogue.change_log import ChangeLog
+from service.core.catalogue.columns.item_columns import ItemColumns
+from service.core.catalogue.compiled_filter import CompiledFilter, Source
+from service.core.catalogue.filter_cache import FilterCache
+from service.core.catalogue.filter_request import FilterRequest
+from service.core.catalogue.filters import FilterTexts
+from service.core.catalogue.item_pages import ItemPages
+from service.core.catalogue.items import Item, from_record
+from service.core.catalogue.model_rows import ModelRows
+from service.core.catalogue.revisions import encode_revision
+from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
+from service.core.engine_requests import AllowedRows
+
+FILTER_BYTES = 64 << 20
+_MAX_ITEMS_CACHED = 4096
+_START = ShardPosition(0, "")
+
+
+class NotCached(Enum):
+    """Type of `NOT_CACHED`."""
+
+    NOT_CACHED = "not cached"
+
+
+NOT_CACHED = NotCached.NOT_CACHED
+"""Answer of `Catalogue.allowed_now` if the filter is not compiled or too far behind."""
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+class Catalogue:
+    """Items as columns, their revision, and the compiled filters.
+
+    Used on the event loop only. Filters are parsed and compiled in a thread. Until the first item is put, the
+    catalogue takes no memory and everything that a model knows is allowed.
+    """
+
+    def __init__(
+        self,
+        shards: int,
+        *,
+        listed_only: bool = False,
+        filter_bytes: int = FILTER_BYTES,
+        clock: Callable[[], int] = _now,
+    ) -> None:
+        """Create an empty catalogue.
+
+        Args:
+            shards: number of shards of the store.
+            listed_only: whether items without an entry are not allowed.
+            filter_bytes: bound of the memory of compiled filters.
+            clock: the time in microseconds.
+        """
+        self._columns = ItemColumns(listed_only)
+        self._changes = ChangeLog()
+        self._source = Source(self._columns, self._changes)
+        self._positions = [_START] * shards
+        self._models: dict[str, ModelRows | Sequence[str]] = {}
+        self._filters = FilterCache(filter_bytes, clock)
+        self._pages = ItemPages(self._columns)
+        self._texts = FilterTexts(self._filters.in_thread)
+        self._items: dict[str, Item | None] = {}
+        self._revision: str | None = None
+        self.is_empty = True
+
+    @property
+    def revision(self) -> str:
+        """Opaque text that names the state; see `revisions.includes`."""
+        if self._revision is None:
+            self._revision = encode_revision([*self._positions, self._texts.definitions.position])
+        return self._revision
+
+    @property
+    def types(self) -> Mapping[str, AttributeType]:
+        """Declared attributes."""
+        return self._texts.types
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory of the columns and the compiled filters."""
+        return self._columns.nbytes + self._filters.nbytes
+
+    @property
+    def item_count(self) -> int:
+        """Number of entries that are not deleted."""
+        return self._columns.item_count
+
+    def position(self, shard: int) -> ShardPosition:
+        """Return the position up to which a shard's changes are applied."""
+        return self._positions[shard]
+
+    def apply(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+        """Apply changes of a shard.
+
+        Repeating them changes nothing: an older revision never replaces a newer one.
+        """
+        self._apply(shard, items)
+        if position.revision >= self._positions[shard].revision:
+            self._set_position(shard, position)
+
+    def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+        """Replace the items of a shard by what was read again."""
+        kept = {item.item_id for item in items}
+        gone = [row for row in self._columns.rows_of_shard(shard) if self._columns.id_of(row) not in kept]
+        for row in gone:
+            self._columns.forget(row)
+            self._items.pop(self._columns.id_of(row), None)
+        self._changes.append(gone)
+        # The revisions of another history say nothing about these.
+        self._columns.revisions.data[np.fromiter(self._columns.rows_of_shard(shard), np.int64)] = 0
+        self._apply(shard, items)
+        self._set_position(shard, position)
+
+    def set_definitions(self, definitions: Definitions) -> None:
+        """Replace the declared attributes and the named filters."""
+        self._revision = None
+        if self._texts.replace(definitions):
+            self._filters.drop(lambda key: True)
+
+    def get(self, item_id: str) -> Item | None:
+        """Return an item's entry without its vector, or None.
+
+        A deleted item has none.
+        """
+        if item_id not in self._items:
+            if len(self._items) >= _MAX_ITEMS_CACHED:
+                self._items.clear()
+            row = self._columns.row_of(item_id)
+            self._items[item_id] = self._columns.get(row) if row else None
+        return self._items[item_id]
+
+    def add_model(self, version: str, item_ids: Sequence[str]) -> None:
+        """Map the rows 1..V of a model, which are these items."""
+        self._models[version] = item_ids if self.is_empty else ModelRows(item_ids, self._columns)
+
+    def remove_model(self, version: str) -> None:
+        """Forget a model and its compiled filters."""
+        self._models.pop(version, None)
+        self._filters.drop(lambda key: key[0] == version)
+
+    def allowed_now(self, version: str, request: FilterRequest | None) -> AllowedRows | NotCached | None:
+        """Return what `allowed` would, if that needs no waiting.
+
+        Raises:
+            InvalidRequest: there is no filter of this name.
+        """
+        if request is None and self.is_empty:
+            return None
+        compiled = self._filters.current(self._key(version, request, self._texts.expression(request)))
+        return NOT_CACHED if compiled is None else compiled.result
+
+    async def allowed(self, version: str, request: FilterRequest | None) -> AllowedRows | None:
+        """Return the rows that may be in an answer; None for all.
+
+        They are those of `revision` at the moment of the return.
+
+        Unavailable and deleted items never may, and with `listed_only` none without an entry.
+
+        Raises:
+            InvalidRequest: the expression or a parameter is refused; the details name place and suggestion.
+            Overloaded: too many other filters are being compiled.
+        """
+        if request is None and self.is_empty:
+            return None
+        text = self._texts.expression(request)
+        key = self._key(version, request, text)
+        if found := self._filters.current(key):
+            return found.result
+        predicate = None
+        if request is not None:
+            predicate = await self._texts.predicate(text, request)
+        model = self._model(version)
+        now = self._filters.clock()
+        compiled = await self._filters.compiled(key, partial(CompiledFilter, self._source, model, predicate, now))
+        return compiled.result
+
+    async def check(self, expression: str) -> None:
+        """Check an expression that will be stored; raises `InvalidRequest`."""
+        await self._texts.check(expression)
+
+    async def page(self, request: FilterRequest | None, cursor: str, limit: int) -> tuple[list[Item], str]:
+        """Return entries after the id `cursor`, by id, and the next cursor.
+
+        Unavailable items are included. Cursor "" is the start, and as a result the end.
+
+        Raises:
+            InvalidRequest: the expression or a parameter is refused.
+        """
+        predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
+        search = partial(self._pages.find, predicate, self._filters.clock(), cursor, limit)
+        rows, is_end = await self._filters.in_thread(search)
+        # An entry may have changed since the search began, so what is returned is checked once more.
+        listed = self._pages.still_listed(predicate, self._filters.clock(), rows)
+        items = [item for row in listed if (item := self._columns.get(row))]
+        return items, "" if is_end else self._columns.id_of(rows[-1])
+
+    def close(self) -> None:
+        """Stop the thread that compiles."""
+        self._filters.close()
+
+    def _apply(self, shard: int, items: Sequence[StoredItem]) -> None:
+        if items and self.is_empty:
+            self._fill_models()
+        columns, changed = self._columns, []
+        for stored in items:
+            row = columns.add_row(stored.item_id)
+            if columns.shards.data[row] == shard and columns.revisions.data[row] >= stored.revision:
+                continue
+            columns.put(row, from_record(stored.item_id, stored.record))
+            columns.revisions.data[row], columns.shards.data[row] = stored.revision, shard
+            self._items.pop(stored.item_id, None)
+            changed.append(row)
+        self._changes.append(changed)
+
+    def _set_position(self, shard: int, position: ShardPosition) -> None:
+        self._positions[shard], self._revision = position, None
+        if position.revision and self.is_empty:
+            self._fill_models()
+
+    def _fill_models(self) -> None:
+        """Give the models' items their rows, now that they are needed."""
+        self.is_empty = False
+        for version in self._models:
+            self._model(version)
+
+    def _model(self, version: str) -> ModelRows:
+        model = self._models[version]
+        if not isinstance(model, ModelRows):
+            model = self._models[version] = ModelRows(model, self._columns)
+        return model
+
+    def _key(self, version: str, request: FilterRequest | None, text: str) -> tuple[object, ...]:
+        if request is None:
+            return (version,)
+        return version, self._texts.generation, text, request.key

@@ -1,0 +1,1 @@
+"""Columns: the attributes of all items in one worker, as arrays."""

@@ -1,0 +1,106 @@
+"""Compiled filters of one worker, bounded in bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from service.core.catalogue.compiled_filter import CompiledFilter
+from service.core.errors import Overloaded
+
+_MAX_COMPILING = 64
+_MAX_ATTEMPTS = 3
+_NO_BOUND = 1 << 62
+
+Result = TypeVar("Result")
+
+
+class FilterCache:
+    """Least recently used filters are dropped first."""
+
+    def __init__(self, max_bytes: int, clock: Callable[[], int]) -> None:
+        """Create an empty cache.
+
+        Args:
+            max_bytes: bound of all compiled filters together.
+            clock: the time in microseconds.
+        """
+        self._max_bytes = max_bytes
+        self.clock = clock
+        self._filters: OrderedDict[Hashable, CompiledFilter] = OrderedDict()
+        self._sizes: dict[Hashable, int] = {}
+        self._compiling: dict[Hashable, asyncio.Task[CompiledFilter]] = {}
+        self._thread = ThreadPoolExecutor(1, "filters")
+
+    def __len__(self) -> int:
+        return len(self._filters)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory of all compiled filters."""
+        return sum(self._sizes.values())
+
+    def current(self, key: Hashable) -> CompiledFilter | None:
+        """Return the filter, up to date; None if that takes a compilation."""
+        found = self._filters.get(key)
+        if found is None or not found.catch_up(self.clock()):
+            return None
+        self._filters.move_to_end(key)
+        return found
+
+    async def compiled(self, key: Hashable, prepare: Callable[[], CompiledFilter]) -> CompiledFilter:
+        """Return the filter, up to date at the return.
+
+        Args:
+            key: its identity.
+            prepare: creates the filter, on the event loop and cheaply.
+        """
+        for _ in range(_MAX_ATTEMPTS):
+            if found := self.current(key):
+                return found
+            compiled = await self._compile(key, prepare)
+            if compiled.catch_up(self.clock()):
+                return compiled
+        # More changes than can be followed otherwise.
+        compiled.catch_up(self.clock(), at_most=_NO_BOUND)
+        return compiled
+
+    async def in_thread(self, work: Callable[[], Result]) -> Result:
+        """Run work in the thread that compiles."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    def drop(self, is_stale: Callable[[Any], bool]) -> None:
+        """Drop filters by their keys."""
+        for key in [key for key in self._filters if is_stale(key)]:
+            del self._filters[key], self._sizes[key]
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _compile(self, key: Hashable, prepare: Callable[[], CompiledFilter]) -> CompiledFilter:
+        task = self._compiling.get(key)
+        if task is None:
+            if len(self._compiling) >= _MAX_COMPILING:
+                raise Overloaded("too many new filters at once; try again")
+            task = self._compiling[key] = asyncio.create_task(self._run(key, prepare))
+        return await asyncio.shield(task)  # others may wait for it too
+
+    async def _run(self, key: Hashable, prepare: Callable[[], CompiledFilter]) -> CompiledFilter:
+        try:
+            compiled = prepare()
+            await self.in_thread(compiled.compile)
+        finally:
+            del self._compiling[key]
+        self._put(key, compiled)
+        return compiled
+
+    def _put(self, key: Hashable, compiled: CompiledFilter) -> None:
+        self._filters[key], self._sizes[key] = compiled, compiled.nbytes
+        self._filters.move_to_end(key)
+        while self.nbytes > self._max_bytes and len(self._filters) > 1:
+            dropped, _ = self._filters.popitem(last=False)
+            del self._sizes[dropped]

@@ -1,0 +1,71 @@
+"""Rows of one model's embedding table in the catalogue's columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core.catalogue.columns.item_columns import ItemColumns
+from service.core.engine_requests import AllowedRows
+
+_WORD_BITS = 32
+
+
+class ModelRows:
+    """Mapping of a model's rows 1..V onto the rows of the columns.
+
+    The first model's items get the same rows, so nothing needs to be mapped for it.
+
+    Attributes:
+        count: Number of items, V.
+    """
+
+    def __init__(self, item_ids: Sequence[str], columns: ItemColumns) -> None:
+        """Map the items, adding rows for those that have none."""
+        self.count = len(item_ids)
+        self._rows: NDArray[np.int64] | None = None
+        if columns.row_count == 1:
+            columns.add_rows(item_ids)
+            return
+        rows = np.fromiter(map(columns.add_row, item_ids), np.int64, self.count)
+        if not np.array_equal(rows, np.arange(1, self.count + 1)):
+            self._rows = np.concatenate([np.zeros(1, np.int64), rows])
+            self._model_rows = np.zeros(columns.row_count, np.int32)
+            self._model_rows[rows] = np.arange(1, self.count + 1)
+
+    def columns_rows(self, columns: ItemColumns) -> int:
+        """Return how many rows of the columns have to be evaluated."""
+        return self.count + 1 if self._rows is None else columns.row_count
+
+    def allowed(self, passes: NDArray[np.bool_]) -> AllowedRows:
+        """Convert what is allowed by column row."""
+        found = passes[: self.count + 1] if self._rows is None else passes[self._rows]
+        found[0] = False
+        padded = np.zeros(-(-(self.count + 1) // _WORD_BITS) * _WORD_BITS, np.bool_)
+        padded[: self.count + 1] = found
+        return AllowedRows(np.packbits(padded, bitorder="little").view(np.uint32), int(np.count_nonzero(found)))
+
+    def select(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return those rows that the model has, and their numbers there."""
+        if self._rows is None:
+            rows = rows[rows <= self.count]
+            return rows, rows
+        rows = rows[rows < len(self._model_rows)]
+        model_rows = self._model_rows[rows].astype(np.int64)
+        return rows[model_rows > 0], model_rows[model_rows > 0]
+
+
+def patched(allowed: AllowedRows, model_rows: NDArray[np.int64], passes: NDArray[np.bool_]) -> AllowedRows:
+    """Return a copy with the bits of distinct rows replaced."""
+    words, bits = model_rows // _WORD_BITS, np.uint32(1) << (model_rows % _WORD_BITS).astype(np.uint32)
+    before = (allowed.bitmap[words] & bits) != 0
+    if np.array_equal(before, passes):
+        return allowed
+    bitmap: NDArray[Any] = allowed.bitmap.copy()
+    on, off = passes & ~before, before & ~passes
+    np.bitwise_or.at(bitmap, words[on], bits[on])
+    np.bitwise_and.at(bitmap, words[off], ~bits[off])
+    return AllowedRows(bitmap, allowed.count + int(np.count_nonzero(on)) - int(np.count_nonzero(off)))
