@@ -12,7 +12,7 @@ LOAD   := $(VENV)/.installed-loadtest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test faults check docs audit sbom loadtest redis clean
+.PHONY: help run test faults check docs audit sbom lock loadtest redis programs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ run: $(SERVER)  ## start the service with the demo bundle on 127.0.0.1:8000 (REC
 	@exec $(BIN)/python -m service
 
 # Files in alphabetical order: the last ones are short, so that neither process waits long for the other.
-test: $(DEV) redis  ## run the tests, against a real Redis server too
+test: $(DEV) programs  ## run the tests, against a real Redis server too
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(BIN)/python -m pytest -m alone
 
@@ -47,25 +47,20 @@ audit: $(DEV)  ## scan for secrets and vulnerable packages; AUDIT_OFFLINE=1 pass
 sbom: | $(BIN)/pip  ## write the server's packages, with licences and hashes, into build/sbom.cyclonedx.json
 	@$(BIN)/python .ci/sbom.py build/sbom.cyclonedx.json
 
+lock: $(DEV)  ## write the images' lock files, after a change of constraints.txt
+	@$(BIN)/python .ci/lock.py
+
 loadtest: $(LOAD) redis  ## measure for a minute: capacity and latency, on servers of its own (Linux)
 	@$(BIN)/python -m loadtests.cli --scenario short
 
-# The tests start servers of their own, so Debian must not start one: that is what the policy file says meanwhile.
 redis:  ## see that a redis-server is there; as root on Debian, install it
-	@command -v redis-server >/dev/null && exit; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		echo "Installing redis-server ..."; \
-		policy=/usr/sbin/policy-rc.d; \
-		if [ ! -e $$policy ]; then \
-			trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; \
-		fi; \
-		apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null; \
-	else \
-		echo "The tests need a real Redis server, and there is no redis-server on the PATH. Install it with your" >&2; \
-		echo "system's package manager (sudo apt-get install redis-server, brew install redis), then run this again." >&2; \
-		exit 1; \
-	fi
+	@.ci/install_programs.sh redis-server=redis-server
+
+# As "program=Debian's package".
+PROGRAMS := redis-server=redis-server redis-cli=redis-tools curl=curl openssl=openssl nginx=nginx-light \
+	haproxy=haproxy caddy=caddy chromium=chromium promtool=prometheus systemd-analyze=systemd
+programs:  ## the same for all programs that the tests start: proxies, a browser and others
+	@.ci/install_programs.sh $(PROGRAMS)
 
 clean:  ## remove .venv and everything that tools have built or cached; databases stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

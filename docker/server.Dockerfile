@@ -1,7 +1,10 @@
 # The server on a CPU, without torch and without a compiler. Build it in the repository's root:
 #     docker build --file docker/server.Dockerfile --tag recblr-server .
 
-FROM python:3.12-slim AS build
+# docker/pin-images.sh pins the image by its digest.
+ARG PYTHON_IMAGE=python:3.12-slim
+
+FROM ${PYTHON_IMAGE} AS build
 RUN python -m venv /opt/recblr
 ENV PATH=/opt/recblr/bin:$PATH
 WORKDIR /src
@@ -9,10 +12,10 @@ COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY service service
 COPY model model
 COPY ingest ingest
-COPY docker/install-server.sh docker/install-server.sh
+COPY docker/install-server.sh docker/server.lock docker/
 RUN sh docker/install-server.sh
 
-FROM python:3.12-slim
+FROM ${PYTHON_IMAGE}
 # A fixed user id, so that a mounted volume can be given to it. The trainer's image has the same user.
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin recblr \
     && install --directory --owner=recblr --group=recblr /data /bundles /var/cache/recblr

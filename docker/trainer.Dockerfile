@@ -7,7 +7,10 @@
 # the one with CPU builds, which PyTorch's install page names. Its versions have a local suffix (+cpu), and pip prefers
 # them to the same version without a suffix.
 
-FROM python:3.12-slim AS build
+# docker/pin-images.sh pins the image by its digest.
+ARG PYTHON_IMAGE=python:3.12-slim
+
+FROM ${PYTHON_IMAGE} AS build
 RUN python -m venv /opt/recblr
 ENV PATH=/opt/recblr/bin:$PATH
 WORKDIR /src
@@ -15,7 +18,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE NOTICE ./
 COPY service service
 COPY model model
 COPY ingest ingest
-COPY docker/install-trainer.sh docker/install-trainer.sh
+COPY docker/install-trainer.sh docker/trainer.lock docker/torch.lock docker/
 
 FROM build AS build-cpu
 ARG TORCH_INDEX=""
@@ -24,7 +27,7 @@ RUN TORCH_INDEX="$TORCH_INDEX" sh docker/install-trainer.sh
 FROM build AS build-cuda
 RUN sh docker/install-trainer.sh
 
-FROM python:3.12-slim AS base
+FROM ${PYTHON_IMAGE} AS base
 # The server's image has the same user, so both can use one volume of bundles.
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin recblr \
     && install --directory --owner=recblr --group=recblr /data /bundles /runs

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import LAYER_NORM_EPS, ModelConfig
+from model.ops.causal_conv.dispatch import causal_conv
 from model.ops.gated_scan.dispatch import gated_scan
 from model.ops.gated_scan.reference import decay
 
@@ -66,29 +67,12 @@ class BehaviorModeling(nn.Module):
         """
         x, z = self.input(u).chunk(2, dim=-1)
         inputs = torch.cat([state[:, :-1].to(x.dtype), x], dim=1)  # (B, K - 1 + T, H)
-        x = F.silu(self._convolve(inputs, segments.position)).to(z.dtype)
+        assert self.conv1d.bias is not None  # noqa: S101 - the constructor makes it
+        x = causal_conv(inputs, self.conv1d.weight[:, 0], self.conv1d.bias, segments.position).to(z.dtype)
         h, last_h = gated_scan(x, self.gates(x), self.Lambda, state[:, -1], segments.lengths, segments.starts)
         y = self.output(F.silu(z) * h)
         conv_state = _last_inputs(inputs, state.shape[1] - 1, segments.lengths)
         return y, torch.cat([conv_state, last_h[:, None]], dim=1)
-
-    def _convolve(self, inputs: Tensor, position: Tensor | None) -> Tensor:
-        """Convolve inputs causally, channel by channel.
-
-        inputs are (B, K - 1 + T, H), the result (B, T, H).
-
-        With `position`, inputs before the start of a segment count as zero.
-        """
-        K = self.conv1d.kernel_size[0]
-        T = inputs.shape[1] - K + 1
-        total = self.conv1d.bias
-        assert total is not None  # noqa: S101 - the constructor makes it
-        for k in range(K):
-            tap = inputs[:, k : k + T] * self.conv1d.weight[:, 0, k]
-            if position is not None and k < K - 1:
-                tap = torch.where((position >= K - 1 - k)[:, :, None], tap, 0.0)
-            total = total + tap
-        return total
 
     def step(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return output (B, D) and state after one event.

@@ -1,1 +1,1 @@
-"""Operations with fast implementations: gated scan and softmax loss."""
+"""Operations with fast implementations: causal convolution, gated scan and softmax loss."""

@@ -2,8 +2,8 @@
 
 A request passes, from outside to inside:
 
-    Telemetry      the path (`request_path`), request id, metrics, log line, response to unexpected exceptions
-    CORS           only if origins are configured: which web pages of other sites may call
+    Telemetry      the path (`request_path`), request id, CORS headers, metrics, log line, unexpected exceptions
+    Preflight      only if origins are configured: answers browsers that ask what other sites' pages may send
     ApiKeys        host names (only without keys), API keys and scopes, requests per second
     FastPath       answers an ordinary event or read; every other request continues below
     PathProblems   only a prefix: to the console; an id missing in the query
@@ -27,14 +27,15 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp
 
+from service.api.connection.refusals import CORS_STATE
 from service.api.dependencies import Services
 from service.api.handlers import ErrorHandlers
 from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
+from service.api.middleware.cors import CorsPolicy, Preflight
 from service.api.middleware.fast_path import FastPath
 from service.api.middleware.request_line import HeadAsGet, SingleParameters
 from service.api.middleware.request_path import PathProblems, RequestPath, add_query_forms
@@ -59,12 +60,6 @@ _ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "The request is not valid. `details` lists the fields.",
     },
     "5XX": {"model": ErrorOut, "description": "The service failed, or is temporarily unavailable."},
-}
-
-_CORS: dict[str, Any] = {
-    "allow_methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
-    "allow_headers": ["Authorization", "X-API-Key", "Content-Type", "X-Request-ID"],
-    "expose_headers": ["X-Request-ID", "Retry-After"],
 }
 
 _ROUTERS = tuple(
@@ -107,11 +102,14 @@ class Api(FastAPI):
 
 
 @asynccontextmanager
-async def _lifespan(open_services: OpenServices, access_log: AccessLog | None, app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(
+    open_services: OpenServices, access_log: AccessLog | None, cors: CorsPolicy, app: FastAPI
+) -> AsyncIterator[dict[str, Any]]:
+    """Open the services; yield what the protocol class must know."""
     async with open_services() as services:
         app.state.services = services
         try:
-            yield
+            yield {CORS_STATE: cors.header_lines()}
         finally:
             app.state.services = None
             if access_log is not None:
@@ -134,7 +132,7 @@ def _operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def _framework_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]], root_path: str) -> Api:
+def _framework_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]], root_path: str) -> Api:
     return Api(
         title="recblr-service",
         description="Sequential recommendations that reflect each user's latest event.",
@@ -181,10 +179,11 @@ def build_api(
 
     scopes = _declared_scopes()
     handlers = ErrorHandlers(clock, scopes.methods)
-    app = _framework_app(partial(_lifespan, open_services, access_log), root_path)
+    cors = CorsPolicy(origins, scopes.all_methods)
+    app = _framework_app(partial(_lifespan, open_services, access_log, cors), root_path)
     app.outer_middleware = [
-        Middleware(Telemetry, RequestPath(root_path, _declared_paths()), meter.http, access_log),
-        *([Middleware(CORSMiddleware, allow_origins=origins, **_CORS)] if origins else []),
+        Middleware(Telemetry, RequestPath(root_path, _declared_paths()), cors, meter.http, access_log),
+        *([Middleware(Preflight, cors)] if cors else []),
         Middleware(ApiKeys, keys, tokens, scopes, hosts, rate_limit, meter.http),
         Middleware(FastPath, handlers=handlers),
         Middleware(PathProblems, root_path),

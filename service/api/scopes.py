@@ -129,6 +129,11 @@ class RouteScopes:
         }
         self._declared = {method: tuple(each for _, each in entries) for method, entries in by_method.items()}
 
+    @property
+    def all_methods(self) -> list[str]:
+        """Methods of all routes."""
+        return sorted({*self._patterns, "HEAD"})
+
     def methods(self, path: str) -> list[str]:
         """Return the methods that `path` supports."""
         found = {method for method, pattern in self._patterns.items() if pattern.match(path)}

@@ -75,7 +75,7 @@ class HttpProtocol(TimedConnection):
                 return
             elif not self._take_head():
                 break
-        if not self.transport.is_closing():
+        if self.flow.held and not self.transport.is_closing():
             self.flow.release()
 
     def _continue_later(self) -> None:
@@ -107,38 +107,36 @@ class HttpProtocol(TimedConnection):
         except httptools.HttpParserError:
             self._refusal = self._refusal or refusals.MALFORMED
         if self._refusal is not None or self._in_head:
-            self._refuse(self._refusal or refusals.MALFORMED)
+            self._refuse(self._refusal or refusals.MALFORMED, head)
             return False
         return True
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect a header of the head."""
-        if len(self.headers) >= MAX_HEADERS:
-            self._refusal = refusals.HEAD_TOO_LARGE
-        elif self._in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
-        """Find the body's framing, and start the request."""
-        if self._refusal is None:
-            framing = self._framing()
+        """Start the request, with its body if all of it has arrived."""
+        length = self._body_length()
         if self._refusal is not None:
             return
-        self._body = None if framing.done else framing
-        self._body_bytes = self._dropped_bytes = 0
-        self._phase = ANSWER
+        self._dropped_bytes = 0
+        self._phase, self._in_head = ANSWER, False
         super().on_headers_complete()
-        self._in_head = False
-        if self._body is None:
+        if length is not None and length <= len(self._received):
+            self._body, self._body_bytes = None, length
+            self.cycle.body += self._received[:length]
             self.cycle.more_body = False
             self.cycle.message_event.set()
-            if not self.parser.should_upgrade():
+            self._received = self._received[length:]
+            if not (length or self.parser.should_upgrade()):
                 return
+        else:
+            self._body, self._body_bytes = ChunkedFraming() if length is None else LengthFraming(length), 0
         # The parser expects a body, or another protocol.
         self.parser = httptools.HttpRequestParser(self)
 
-    def _framing(self) -> BodyFraming:
-        """Return the body's framing; leave a refusal in `_refusal`."""
+    def _body_length(self) -> int | None:
+        """Return the body's length, None if it is chunked.
+
+        Leaves a refusal in `_refusal`.
+        """
         length = coding = None
         hosts = 0
         for name, value in self.headers:
@@ -149,7 +147,11 @@ class HttpProtocol(TimedConnection):
             elif name == b"host":
                 hosts += 1
         version = self.parser.get_http_version()
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
+        if len(self.headers) > MAX_HEADERS:
+            self._refusal = refusals.HEAD_TOO_LARGE
+        elif not self._in_head:  # a second head before the end of the first
+            self._refusal = refusals.MALFORMED
+        elif hosts > 1 or (hosts == 0 and version == "1.1"):
             self._refusal = refusals.BAD_HOST
         elif version not in ("1.0", "1.1") or (coding is not None and (length is not None or version == "1.0")):
             self._refusal = refusals.MALFORMED
@@ -157,7 +159,9 @@ class HttpProtocol(TimedConnection):
             self._refusal = refusals.UNKNOWN_CODING
         elif length is not None and not (length.isdigit() and len(length) < 16):
             self._refusal = refusals.MALFORMED
-        return ChunkedFraming() if coding is not None else LengthFraming(int(length or 0) if not self._refusal else 0)
+        if coding is not None:
+            return None
+        return 0 if length is None or self._refusal is not None else int(length)
 
     def on_body(self, body: bytes) -> None:
         """Do nothing: the parser never gets a body."""
@@ -195,7 +199,7 @@ class HttpProtocol(TimedConnection):
         if self.transport.is_closing():
             return
         if self._body is None:
-            self._wait_for(IDLE)
+            self._phase, self._since = IDLE, self.loop.time()
         elif self.expect_100_continue and not self._body_bytes:
             self.transport.close()  # nobody knows whether the body will come
             return
@@ -203,6 +207,6 @@ class HttpProtocol(TimedConnection):
             self._wait_for(BODY)
         if self._received:
             self._continue_later()
-        else:
+        elif self.flow.read_paused:
             self.flow.release()
             self.flow.resume_reading()

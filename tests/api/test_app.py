@@ -1,8 +1,6 @@
-"""The assembled application: OpenAPI document, CORS."""
+"""The assembled application: the OpenAPI document."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from service.api.middleware.request_path import TAG
 from tests.api.app_harness import AppHarness
@@ -74,30 +72,3 @@ def test_openapi_lists_every_operation_with_scope_and_errors(harness: AppHarness
             assert operation["security"] == (named if scope in ("none", "admin") else [*named, {}])
     assert schema["paths"]["/v1/events"]["post"]["x-scope-with-query"] == {"k": "read"}
     assert schema["paths"]["/v1/users/{user_id}/merge"]["post"]["x-scope"] == "append+erase"
-
-
-FIRST, SECOND = "the-first-key-of-two", "the-second-key-of-two"
-
-ORIGIN = "https://shop.example"
-
-
-def test_only_configured_origins_may_call_from_browser(tmp_path: Path) -> None:
-    asks = {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key,content-type"}
-    closed = AppHarness(tmp_path, keys=(FIRST,)).start()
-    answer = closed.call("OPTIONS", "/v1/events", headers={"origin": ORIGIN, **asks})
-    assert answer.status_code == 401
-    answer = closed.get("/v1/model", headers={"origin": ORIGIN, "x-api-key": FIRST})
-    assert not [name for name in answer.headers if name.startswith("access-control")]
-    closed.close()
-    harness = AppHarness(tmp_path, keys=(FIRST,), origins=(ORIGIN,)).start()
-    answer = harness.call("OPTIONS", "/v1/events", headers={"origin": ORIGIN, **asks})
-    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, ORIGIN)
-    assert harness.call("OPTIONS", "/v1/events", headers={"origin": f"{ORIGIN}.evil", **asks}).status_code == 400
-    # Errors too, or a page could not tell why.
-    for key, status in ((FIRST, 200), ("wrong", 401)):
-        answer = harness.get("/v1/model", headers={"origin": ORIGIN, "x-api-key": key})
-        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (status, ORIGIN)
-        assert "access-control-allow-credentials" not in answer.headers
-    other = harness.get("/v1/model", headers={"origin": f"{ORIGIN}.evil", "x-api-key": FIRST})
-    assert "access-control-allow-origin" not in other.headers
-    harness.close()

@@ -11,7 +11,7 @@ import time
 from types import TracebackType
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.connection.limits import Timeouts
 from service.api.uvicorn_protocol import HttpProtocol
@@ -25,14 +25,21 @@ Seen = tuple[str, str, list[tuple[bytes, bytes]], bytes]
 class RawServer:
     """Context manager of a server in a thread.
 
-    Paths: `/unread` answers without reading the body, `/slow` after 0.3 s, `/large` with 4 MB; others read the body.
+    With `app` it serves that application. Otherwise: `/unread` answers without reading the body, `/slow` after 0.3 s,
+    `/large` with 4 MB; other paths read the body.
     """
 
-    def __init__(self, timeouts: Timeouts = Timeouts()) -> None:  # noqa: B008 - frozen
+    def __init__(self, timeouts: Timeouts = Timeouts(), app: ASGIApp | None = None) -> None:  # noqa: B008 - frozen
         self.seen: list[Seen] = []
         protocol = type("TestedProtocol", (HttpProtocol,), {"timeouts": timeouts})
         config = uvicorn.Config(
-            self._answer, port=0, http=protocol, ws="none", log_config=None, lifespan="off", interface="asgi3"
+            app or self._answer,
+            port=0,
+            http=protocol,
+            ws="none",
+            log_config=None,
+            lifespan="off" if app is None else "on",
+            interface="asgi3",
         )
         self.server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self.server.run)

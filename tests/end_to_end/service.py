@@ -39,9 +39,15 @@ class RunningService:
             "RECBLR_API_KEYS": KEY,
             **settings,
         }
+        self.bundles = bundles
         self._client = httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {KEY}"}, timeout=10.0)
 
     def __enter__(self) -> RunningService:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start the service; return once it is ready."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service"],
@@ -57,7 +63,6 @@ class RunningService:
                 self._process.kill()
                 raise RuntimeError(f"the service did not start:\n{self._log.read_text()}")
             time.sleep(0.05)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -110,6 +115,10 @@ class RunningService:
         answer = self._client.get(f"/v1{path}", params={name: str(value) for name, value in parameters.items()})
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+    def event_ids(self, user: str) -> list[str]:
+        """Return the ids of a user's kept events, the oldest first."""
+        return [event["event_id"] for event in self.get(f"/users/{user}/events", limit=1000)["events"]]
 
     def post(self, path: str, body: object) -> Any:
         """POST `body`; return the JSON of the response, which must be 200."""

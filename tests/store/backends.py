@@ -12,7 +12,7 @@ from redis import Redis, RedisCluster
 
 from service.core.events import Event
 from service.store.factory import OpenedStore, open_store
-from service.store.redis.layout import SHARDS, append_id, decode_events, deletions_key, keys
+from service.store.redis.layout import SHARDS, decode_events, deletions_key, keys
 from service.store.redis.store import TIMEOUT_SECONDS, open_redis
 from tests.deployments import ClusterServers
 from tests.servers import RedisServer
@@ -139,8 +139,9 @@ class RedisBackend:
                 user_id = key.decode().split(":", 2)[2]
                 assert key.decode() == keys(user_id)[1]
                 entries = client.lrange(key, 0, -1)
-                for event, entry in zip(decode_events(entries), entries, strict=True):
-                    logged.add((user_id, *event, append_id(entry)))
+                for entry in entries:
+                    [event], append_id = decode_events([entry])
+                    logged.add((user_id, *event, append_id))
             for shard in range(SHARDS):
                 for stream_id, f in client.xrange(f"{{{shard}}}:stream"):
                     sequence, event_id = int(f[b"seq"]), f[b"event_id"].decode()

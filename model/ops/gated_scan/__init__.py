@@ -1,1 +1,1 @@
-"""Gated scan (BD-LRU): a reference in PyTorch, and Triton kernels."""
+"""Gated scan (BD-LRU): a reference in PyTorch, Triton kernels and CPU kernels."""

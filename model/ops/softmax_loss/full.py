@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-# Logits in one chunk: 2^28 are 512 MiB in bfloat16.
+# Logits in one chunk: 2^28 are 512 MiB in bfloat16. On a CPU a chunk stays in the last-level cache, unless that left
+# too few rows for a fast matrix product.
 CHUNK_LOGITS = 1 << 28
+_CPU_CHUNK_LOGITS, _MIN_CPU_ROWS = 1 << 20, 64
 
 
 class SoftLabels(NamedTuple):
@@ -38,7 +40,7 @@ class _SoftmaxLoss(torch.autograd.Function):
         items: Tensor | None,
         shares: Tensor | None,
     ) -> Tensor:
-        rows = max(1, chunk // table.shape[0])
+        rows = chunk_rows(chunk, table.shape[0], outputs)
         dtable = torch.zeros_like(table, dtype=scale.dtype)
         doutputs, losses = [], []
         for begin in range(0, len(outputs), rows):
@@ -48,7 +50,7 @@ class _SoftmaxLoss(torch.autograd.Function):
             logits = o @ table.T
             losses.append(loss_and_gradient(logits, targets[part], scale[part], soft_labels))
             doutputs.append(logits @ table)
-            dtable += logits.T @ o
+            add_product(dtable, logits.T, o)
         ctx.save_for_backward(torch.cat(doutputs), dtable.to(table.dtype))
         return torch.stack(losses).sum()
 
@@ -56,6 +58,22 @@ class _SoftmaxLoss(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         doutputs, dtable = ctx.saved_tensors
         return doutputs * grads[0], dtable * grads[0], None, None, None, None, None
+
+
+def chunk_rows(chunk: int, columns: int, outputs: Tensor) -> int:
+    """Return how many positions a chunk has: at least one."""
+    rows = chunk // columns
+    if not outputs.is_cuda:
+        rows = min(rows, max(_MIN_CPU_ROWS, _CPU_CHUNK_LOGITS // columns))
+    return max(1, rows)
+
+
+def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add left @ right to `total`, which may be of higher precision."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
 
 
 def loss_and_gradient(
@@ -69,6 +87,10 @@ def loss_and_gradient(
         from model.ops.softmax_loss.loss_kernels import loss_and_gradient as fused
 
         return fused(logits, targets, scale, soft_labels)
+    if logits.dtype == torch.float32:
+        from model.ops.softmax_loss.cpu_kernels import loss_and_gradient_cpu
+
+        return loss_and_gradient_cpu(logits, targets, scale, *(soft_labels or (None, None)))
     wanted, scale = targets[:, None], scale * (targets > 0)
     logits.sub_(logits.logsumexp(1, keepdim=True))
     losses = -logits.gather(1, wanted).squeeze(1)

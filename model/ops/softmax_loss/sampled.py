@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.ops.softmax_loss.full import CHUNK_LOGITS, loss_and_gradient, scale_of
+from model.ops.softmax_loss.full import CHUNK_LOGITS, add_product, chunk_rows, loss_and_gradient, scale_of
 
 # exp of it is 0 in every floating-point type, and unlike -inf it yields no NaN.
 _EXCLUDED = -1e4
@@ -75,7 +75,7 @@ class _SampledLoss(torch.autograd.Function):
         columns = F.pad(negatives, (0, 0, 0, 1))  # the last column is the target's
         dcolumns = torch.zeros_like(columns, dtype=scale.dtype)
         doutputs, dpositives, losses = [], [], []
-        n = max(1, chunk // (S + 1))
+        n = chunk_rows(chunk, S + 1, outputs)
         for o, p, t, s in zip(*(torch.split(part, n) for part in (outputs, positives, targets, scale)), strict=True):
             logits = o @ columns.T
             logits[:, :S] -= log_expected.to(logits.dtype)
@@ -85,7 +85,7 @@ class _SampledLoss(torch.autograd.Function):
             own = logits[:, S:].clone()
             doutputs.append(torch.addcmul(logits @ columns, own, p))
             dpositives.append(own * o)
-            dcolumns += logits.T @ o
+            add_product(dcolumns, logits.T, o)
         ctx.save_for_backward(torch.cat(doutputs), dcolumns[:S].to(negatives.dtype), torch.cat(dpositives))
         return torch.stack(losses).sum()
 

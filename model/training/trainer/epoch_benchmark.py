@@ -12,8 +12,7 @@ relative to its first entry:
 Prints one line per entry, and JSON as the last line.
 
 Times are medians of `--repeats` epochs after a first one that compiles. An epoch lasts from drawing the rows to
-reading the loss, without validation. The benchmark is meant for a GPU. On a CPU the reference recurrence
-loops over time, so a longer window costs more.
+reading the loss, without validation. The benchmark is meant for a GPU; loadtests/micro/cpu_training.py is for a CPU.
 """
 
 from __future__ import annotations

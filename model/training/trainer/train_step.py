@@ -21,6 +21,9 @@ from model.training.trainer.hyperparameters import Hyperparameters
 from model.training.trainer.sequence_packing import Batch
 from model.training.trainer.soft_targets import SoftTargets
 
+# On a CPU a step works on parts of its rows, whose activations stay in the cache. Each part writes a gradient of the
+# whole table, so parts of a large catalogue are larger.
+_CPU_PART_EVENTS = 4096
 # Steps before the capture: they compile the kernels and create Adam's buffers.
 _EAGER_STEPS = 3
 
@@ -40,6 +43,7 @@ class TrainStep:
         processes: Processes,
         negatives: Negatives | None = None,
         soft_targets: SoftTargets | None = None,
+        part_events: int | None = None,
     ) -> None:
         """Create Adam and, on a GPU, compile the layers.
 
@@ -49,6 +53,7 @@ class TrainStep:
             processes: the processes that train the network together.
             negatives: sampler of negatives; None means the full softmax.
             soft_targets: distributions to learn besides the targets; they need the full softmax.
+            part_events: events whose activations exist at a time; None: all on a GPU, what the cache holds on a CPU.
         """
         self._network = network
         self._negatives = negatives
@@ -56,12 +61,15 @@ class TrainStep:
         self._device = device
         self._processes = processes
         self._on_gpu = device.type == "cuda"
+        if part_events is None and not self._on_gpu:
+            part_events = max(_CPU_PART_EVENTS, network.config.items)
+        self._part_events = part_events
         self._learning_rate = torch.zeros((), device=device)
         self._target_count = torch.zeros((), device=device)
         self._adam = torch.optim.Adam(
             network.parameters(),
             lr=self._learning_rate if self._on_gpu else 0.0,
-            fused=self._on_gpu,
+            fused=True,
             capturable=self._on_gpu,
         )
         # Compiled one by one, the layers share one program: compiling takes as long for many layers as for one.
@@ -146,15 +154,23 @@ class TrainStep:
         return loss
 
     def _step(self, batch: Batch) -> Tensor:
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._on_gpu, cache_enabled=False):
-            outputs = self._forward(batch.inputs, batch.starts)
-        loss = self._softmax_loss(outputs.flatten(0, 1), batch.map(Tensor.flatten))
+        """Optimise on a batch, whose gradient is summed over parts."""
+        B, T = batch.inputs.shape
+        rows = B if self._part_events is None else max(1, self._part_events // T)
+        negatives = None if self._negatives is None else self._negatives.draw(batch.targets.flatten())
         self._adam.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        losses = []
+        for begin in range(0, B, rows):
+            part = batch.map(lambda tensor: tensor[begin : begin + rows])  # noqa: B023 - called at once
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._on_gpu, cache_enabled=False):
+                outputs = self._forward(part.inputs, part.starts)
+            loss = self._softmax_loss(outputs.flatten(0, 1), part.map(Tensor.flatten), negatives)
+            torch.autograd.backward(loss)
+            losses.append(loss.detach())
         gradients = [parameter.grad for parameter in self._network.parameters() if parameter.grad is not None]
         self._processes.all_reduce(gradients)
         self._adam.step()
-        return loss.detach()
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _forward(self, items: Tensor, starts: Tensor) -> Tensor:
         """Run the compiled layers; return outputs (B, T, D) without states."""
@@ -165,7 +181,7 @@ class TrainStep:
             u, _ = layer(u, state[:, index], segments)
         return u
 
-    def _softmax_loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+    def _softmax_loss(self, outputs: Tensor, batch: Batch, negatives: tuple[Tensor, Tensor] | None) -> Tensor:
         """Return the loss of outputs (N, D).
 
         The fields of the batch have the shape (N,).
@@ -173,12 +189,11 @@ class TrainStep:
         outputs = outputs.to(torch.bfloat16 if self._on_gpu else torch.float32)
         table = self._network.item_embedding.weight
         targets, count = batch.targets, self._target_count
-        if self._negatives is None:
+        if negatives is None:
             taught = None if self._soft_targets is None else self._soft_targets.of(batch.events)
             return softmax_loss(
                 outputs, table.to(outputs.dtype), targets, count, weights=batch.weights, soft_labels=taught
             )
-        negatives = self._negatives.draw(targets)
         return sampled_softmax_loss(outputs, table, targets, negatives, count, weights=batch.weights)
 
 

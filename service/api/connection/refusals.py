@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
+
+CORS_STATE = "recblr.cors_header_lines"  # of the lifespan's state: encoded CORS headers by allowed origin
+_ORIGIN = re.compile(rb"\r\norigin:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
+
+
+def origin_in(head: bytes | bytearray) -> bytes:
+    """Return the Origin of a head, complete or not."""
+    match = _ORIGIN.search(head)
+    return b"" if match is None else bytes(match[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +25,14 @@ class Refusal:
     code: str
     message: str
 
-    def encoded(self) -> bytes:
-        """Return status line, headers and body."""
+    def encoded(self, header_lines: bytes = b"") -> bytes:
+        """Return status line, headers with `header_lines`, and body."""
         body = json.dumps({"error": {"code": self.code, "message": self.message}}).encode()
         retry = b"retry-after: 1\r\n" if self.status == HTTPStatus.SERVICE_UNAVAILABLE else b""
         return (
             b"HTTP/1.1 %d %s\r\nconnection: close\r\ncontent-type: application/json\r\n%s"
-            b"x-content-type-options: nosniff\r\ncache-control: no-store\r\ncontent-length: %d\r\n\r\n%s"
-            % (self.status.value, self.status.phrase.encode(), retry, len(body), body)
+            b"x-content-type-options: nosniff\r\ncache-control: no-store\r\ncontent-length: %d\r\n%s\r\n%s"
+            % (self.status.value, self.status.phrase.encode(), retry, len(body), header_lines, body)
         )
 
 

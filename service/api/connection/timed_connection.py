@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, cast
 
 from uvicorn.config import Config
@@ -12,7 +13,7 @@ from uvicorn.server import ServerState
 from service.api.connection import refusals
 from service.api.connection.body_framing import BodyFraming
 from service.api.connection.limits import ConnectionLimits, Timeouts, limits_of
-from service.api.connection.refusals import Refusal
+from service.api.connection.refusals import CORS_STATE, Refusal, origin_in
 from service.api.connection.transport import CollectingTransport, HeldFlow
 
 MAX_DROPPED_BYTES = 32 * 1024 * 1024  # of a body that nobody reads any more
@@ -43,6 +44,7 @@ class TimedConnection(HttpToolsProtocol):
         self._body: BodyFraming | None = None
         self._body_bytes = self._dropped_bytes = 0
         self._stalled_since: float | None = None
+        self._cors_headers: Mapping[bytes, bytes] = app_state.get(CORS_STATE, {})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Collect the writes to this connection, and count it."""
@@ -126,10 +128,14 @@ class TimedConnection(HttpToolsProtocol):
         if self._dropped_bytes > MAX_DROPPED_BYTES:
             self.transport.abort()
 
-    def _refuse(self, refusal: Refusal) -> None:
-        """Answer with `refusal`, and close the connection."""
+    def _refuse(self, refusal: Refusal, head: bytes = b"") -> None:
+        """Answer with `refusal`, and close the connection.
+
+        `head` is the refused head, if it is complete.
+        """
         if self.transport.is_closing():
             return
+        header_lines = self._cors_lines(head)
         started = False
         if self.cycle is not None and not self.cycle.response_complete:
             started = self.cycle.response_started
@@ -137,8 +143,17 @@ class TimedConnection(HttpToolsProtocol):
             self.cycle.message_event.set()
         self._wait_for(CLOSE)
         if not started:
-            self.transport.write(refusal.encoded())
+            self.transport.write(refusal.encoded(header_lines))
         self.transport.close()
+
+    def _cors_lines(self, head: bytes) -> bytes:
+        if not self._cors_headers:
+            return b""
+        if head or self._phase == HEAD:
+            origin = origin_in(head or self._received)
+        else:
+            origin = next((value for name, value in self.headers if name == b"origin"), b"")
+        return self._cors_headers.get(origin, b"")
 
     def _close_slow(self, part: str, refusal: Refusal | None = None) -> None:
         self._limits.count_closed(part)

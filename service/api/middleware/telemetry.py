@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
 from service.api.errors import error_response, internal_error
+from service.api.middleware.cors import CorsPolicy
 from service.api.middleware.request_path import RequestPath
 from service.observability.access_log import AccessLog
 from service.observability.logging import current_request_id
@@ -32,9 +33,15 @@ class Telemetry:
     """
 
     def __init__(
-        self, app: ASGIApp, request_path: RequestPath, metrics: HttpMetrics, access_log: AccessLog | None
+        self,
+        app: ASGIApp,
+        request_path: RequestPath,
+        cors: CorsPolicy,
+        metrics: HttpMetrics,
+        access_log: AccessLog | None,
     ) -> None:
         self._app = app
+        self._cors = cors or None
         self._request_path = request_path
         self._rewrites = bool(request_path.root_path)
         self._query_forms = request_path.forms
@@ -66,6 +73,8 @@ class Telemetry:
                     (b"x-request-id", request_id.encode("ascii")),
                     *(_PRIVATE_HEADERS if private else _PUBLIC_HEADERS),
                 ]
+                if self._cors is not None:
+                    message["headers"] += self._cors.response_headers(scope["headers"])
             await send(message)
 
         started_at = perf_counter()

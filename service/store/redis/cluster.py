@@ -91,13 +91,12 @@ class Cluster:
         replies: list[Any],
     ) -> None:
         """Run the calls at the indices `group` on one node; fill `replies`."""
-        try:
-            if address is None:
-                raise self._unavailable("has no server for the user's data")
+        if address is None:
+            found: list[Any] = [self._unavailable("has no server for the user's data")] * len(group)
+        else:
             selected = [calls[index] for index in group]
-            found = await self._node(address).run_until(deadline, script, selected, load=load, asking=asking)
-        except StoreUnavailable as error:
-            found = [error] * len(group)
+            found = await self._node(address).run(script, selected, load=load, asking=asking, deadline=deadline)
+        if any(isinstance(reply, StoreUnavailable) for reply in found):
             self._refresh_soon()
         for index, reply in zip(group, found, strict=True):
             # ASK with an empty host means the server that replied.

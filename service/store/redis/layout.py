@@ -49,7 +49,7 @@ An entry of a log:
               "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did
 
 All numbers are little-endian. The sequence is a double because numbers in Lua are.
-scripts/lib/entry.lua writes and reads the same layout in Lua.
+scripts/lib/pack_entry.lua and unpack_entry.lua write and read the same layout in Lua.
 """
 
 from __future__ import annotations
@@ -135,30 +135,23 @@ def new_token() -> str:
     return f"{_tokens.getrandbits(64):016x}"
 
 
-def decode_events(entries: Sequence[bytes], applied: int = 0) -> tuple[Event, ...]:
-    """Return the events with a sequence above `applied`.
+def decode_events(entries: Sequence[bytes], applied: int = 0) -> tuple[tuple[Event, ...], str]:
+    """Return the events above `applied`, and the newest append id.
 
-    Raises `StoreUnavailable` if an entry has an unknown format.
+    Unlike a sequence, an append id is never given to another append, not even after a failover (decision 0071).
+    It is "" if there is no entry. Raises `StoreUnavailable` if an entry has an unknown format.
     """
-    events = []
+    events: list[Event] = []
+    id_end = 0
     for entry in entries:
         found, number, timestamp, item_size, id_size = _ENTRY_HEADER.unpack_from(entry)
         if found != ENTRY_FORMAT:
             raise unknown_format(f"an entry of an event log has format {found}")
         sequence = int(number)
-        if sequence <= applied:
-            continue
         item_end = _ENTRY_HEADER.size + item_size
-        item_id = entry[_ENTRY_HEADER.size : item_end].decode()
-        event_id = entry[item_end : item_end + id_size].decode() if id_size else f"seq-{sequence}"
-        events.append(Event(sequence, item_id, timestamp, event_id))
-    return tuple(events)
-
-
-def append_id(entry: bytes) -> str:
-    """Return the id of the event's append.
-
-    Unlike a sequence, it is never given to another append, not even after a failover (decision 0071).
-    """
-    _, _, _, item_size, id_size = _ENTRY_HEADER.unpack_from(entry)
-    return entry[_ENTRY_HEADER.size + item_size + id_size :].decode().partition("@")[0]
+        id_end = item_end + id_size
+        if sequence > applied:
+            item_id = entry[_ENTRY_HEADER.size : item_end].decode()
+            event_id = entry[item_end:id_end].decode() if id_size else f"seq-{sequence}"
+            events.append(Event(sequence, item_id, timestamp, event_id))
+    return tuple(events), entries[-1][id_end:].decode().partition("@")[0] if entries else ""

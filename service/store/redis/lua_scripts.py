@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha1
 from importlib import resources
 
 _FOLDER = resources.files("service.store.redis") / "scripts"
+_INCLUDE = re.compile(r"^ *-- include (\S+)$", re.MULTILINE)
+
+
+def _read(file: str) -> str:
+    return _FOLDER.joinpath(file).read_text("utf-8")
 
 
 class Script:
-    """A Lua script made of several files, with its digest."""
+    """A Lua script made of several files, with its digest.
+
+    A line `-- include FILE` stands for the file.
+    """
 
     def __init__(self, *files: str) -> None:
-        self.source = "\n".join(_FOLDER.joinpath(file).read_text("utf-8") for file in files)
+        self.source = _INCLUDE.sub(lambda line: _read(line[1]), "\n".join(map(_read, files)))
         self.digest = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
 # A file may use what the files before it define.
-_LIB = ("lib/format.lua", "lib/user_hash.lua", "lib/entry.lua")
+_HEAD = ("lib/format.lua", "lib/head.lua")
+_LIB = (*_HEAD, "lib/event_id.lua", "lib/pack_entry.lua", "lib/unpack_entry.lua")
 _SNAPSHOTS = ("lib/record.lua", "lib/snapshots.lua")
 _MERGES = ("lib/record.lua", "user_merge/merge_records.lua")
 _SEARCH, _RETENTION = "lib/binary_search.lua", "lib/retention.lua"
 _SEQUENCE, _REPLICATE = "lib/find_sequence.lua", "lib/replicate.lua"
 
-APPEND_AND_READ = Script(*_LIB, _REPLICATE, _SEARCH, _RETENTION, "append_and_read.lua")
-PUT_SNAPSHOT = Script(*_LIB, *_SNAPSHOTS, _SEARCH, _SEQUENCE, "put_snapshot.lua")
+APPEND_AND_READ = Script(*_HEAD, "lib/event_id.lua", "lib/pack_entry.lua", "append_and_read.lua")
+PUT_SNAPSHOT = Script(*_HEAD, "lib/unpack_entry.lua", "put_snapshot.lua")
 HISTORY = Script(*_LIB, _SEARCH, _SEQUENCE, "history.lua")
 DELETE_EVENT = Script(*_LIB, *_SNAPSHOTS, _REPLICATE, _SEARCH, _SEQUENCE, "delete_event.lua")
 DELETE_USER = Script(*_LIB, *_MERGES, _REPLICATE, "delete_user.lua")

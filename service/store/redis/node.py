@@ -37,7 +37,7 @@ _WAIT_FRACTION = 0.5  # of the timeout, for WAIT: it begins after the scripts
 
 # Error replies by which Redis refuses a command for now.
 _TEMPORARY_ERRORS = ("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "WAIT cannot be used with replica")
-_UNKNOWN_FORMAT = re.compile(r"UNKNOWNFORMAT (.+? has format \w+)")  # raised in scripts/lib/record.lua
+_UNKNOWN_FORMAT = re.compile(r"UNKNOWNFORMAT (.+? has format \w+)")  # raised in scripts/lib/format.lua
 _TOO_FEW_REPLICAS = "has not got the write onto enough replicas"
 
 
@@ -62,22 +62,21 @@ class Node:
         self._wait: Command = ("WAIT", min_replicas, int(1000 * timeout_seconds * _WAIT_FRACTION))
         self._probe: asyncio.Task[None] | None = None
 
-    async def run(self, script: Script, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
-        """See `Deployment.run`."""
-        try:
-            deadline = asyncio.get_running_loop().time() + self._timeout
-            return await self.run_until(deadline, script, calls, load=load)
-        except StoreUnavailable as error:
-            return [error] * len(calls)
-
-    async def run_until(
-        self, deadline: float, script: Script, calls: Sequence[Call], *, load: bool = False, asking: bool = False
+    async def run(
+        self,
+        script: Script,
+        calls: Sequence[Call],
+        *,
+        load: bool = False,
+        asking: bool = False,
+        deadline: float | None = None,
     ) -> list[Any]:
-        """Run `script` as `run` does, until `deadline`.
+        """See `Deployment.run`.
 
-        Raises `StoreUnavailable` if the whole pipeline failed.
         `asking` is needed for a slot that is being moved here, after another server replied ASK.
         """
+        if deadline is None:
+            deadline = asyncio.get_running_loop().time() + self._timeout
         commands: list[Command] = [("SCRIPT", "LOAD", script.source)] if load else []
         for call in calls:
             if asking:
@@ -86,7 +85,10 @@ class Node:
         waits = self._min_replicas > 0 and any(call.durable for call in calls)
         if waits:
             commands.append(self._wait)
-        replies = await self.pipeline(commands, deadline)
+        try:
+            replies = await self.pipeline(commands, deadline)
+        except StoreUnavailable as error:
+            return [error] * len(calls)
         acknowledged = replies.pop() if waits else None
         replies = replies[load + asking :: 1 + asking]
         if waits:
@@ -95,7 +97,7 @@ class Node:
         missed = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if missed and not load:
             again = [calls[index] for index in missed]
-            found = await self.run_until(deadline, script, again, load=True, asking=asking)
+            found = await self.run(script, again, load=True, asking=asking, deadline=deadline)
             for index, reply in zip(missed, found, strict=True):
                 replies[index] = reply
         return [self._convert(reply) if isinstance(reply, RedisError) else reply for reply in replies]

@@ -103,7 +103,7 @@ class RedisStore:
 
     async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         """See `Store.append_and_read`."""
-        oldest = self._oldest_arrival()
+        oldest = 0 if self._days_kept is None else self._oldest_arrival(self._days_kept)
         calls = []
         for request in requests:
             arguments: list[str | bytes | int] = [
@@ -142,7 +142,8 @@ class RedisStore:
         if reply is None:
             return None
         sequence, trimmed, kept, entries = reply
-        return History(sequence, kept, trimmed, layout.decode_events(entries))
+        events, _ = layout.decode_events(entries)
+        return History(sequence, kept, trimmed, events)
 
     async def delete_event(self, user_id: str, event_id: str) -> bool:
         """See `Store.delete_event`."""
@@ -167,19 +168,17 @@ class RedisStore:
         """See `Store.expire`."""
         if self._days_kept is None:
             return 0
-        oldest = self._oldest_arrival()
+        oldest = self._oldest_arrival(self._days_kept)
         calls = [
             Call((*layout.keys(user), layout.deletions_key(user), layout.token_key(user)), (oldest,))
             for user in user_ids
         ]
         return sum(await run_script(self._deployment, lua_scripts.EXPIRE, calls))
 
-    def _oldest_arrival(self) -> int:
-        """Return the arrival time before which events expire; 0 for none.
-
-        The unit is milliseconds since 1970.
-        """
-        return 0 if self._days_kept is None else int(1000 * (time.time() - self._days_kept * DAY_SECONDS))
+    @staticmethod
+    def _oldest_arrival(days_kept: int) -> int:
+        """Return the arrival before which events expire, in milliseconds since 1970."""
+        return int(1000 * (time.time() - days_kept * DAY_SECONDS))
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store.users`."""
@@ -213,7 +212,7 @@ def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
     """Convert the reply of append_and_read.lua."""
     generation, sequence, trimmed, snapshot, applied, entries, outcomes = reply
     try:
-        pending = layout.decode_events(entries, applied)
+        pending, newest = layout.decode_events(entries, applied)
     except StoreUnavailable as error:
         return error
     return LogView(
@@ -225,5 +224,5 @@ def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
         tuple(
             Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes
         ),
-        layout.append_id(entries[-1]) if entries else "",
+        newest,
     )

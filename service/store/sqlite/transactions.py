@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from service.core.errors import StoreUnavailable
+from service.store.sqlite import schema
 from service.store.sqlite.file_identity import FileIdentity
 
 Arguments = ParamSpec("Arguments")
@@ -17,6 +19,9 @@ Result = TypeVar("Result")
 
 # A transaction that may write takes the write lock at once: a reader that becomes a writer midway could only fail.
 Mode = Literal["DEFERRED", "IMMEDIATE"]
+
+LOCK_PAUSE_SECONDS = 1e-3  # between attempts to take the write lock; a commit takes about as long
+_PRIMARY_CODE = 0xFF  # of SQLite's extended error codes
 
 
 class TransactionThread:
@@ -61,9 +66,38 @@ class TransactionThread:
         self._executor.shutdown(wait=False)
 
 
+def begin(
+    db: sqlite3.Connection,
+    mode: Mode,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Begin a transaction; wait for another process's lock.
+
+    SQLite's own wait sleeps for up to 100 ms at a time, and the write lock is free and taken again by others
+    meanwhile (decision 0100). Raises `sqlite3.OperationalError` after BUSY_SECONDS.
+    """
+    if mode == "DEFERRED":  # takes no lock yet
+        db.execute("BEGIN DEFERRED")
+        return
+    deadline = clock() + schema.BUSY_SECONDS
+    db.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY or clock() >= deadline:
+                    raise
+            sleep(LOCK_PAUSE_SECONDS)
+    finally:
+        db.execute(f"PRAGMA busy_timeout={int(1000 * schema.BUSY_SECONDS)}")
+
+
 @contextmanager
 def _transaction(db: sqlite3.Connection, mode: Mode) -> Iterator[None]:
-    db.execute(f"BEGIN {mode}")
+    begin(db, mode)
     try:
         yield
         db.execute("COMMIT")

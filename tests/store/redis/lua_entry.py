@@ -8,13 +8,13 @@ from service.store.redis.lua_scripts import Script
 
 # A number travels as text: Redis cuts the numbers of a reply to integers.
 _PACK = (
-    Script("lib/format.lua", "lib/entry.lua").source
+    Script("lib/format.lua", "lib/pack_entry.lua").source
     + """
 return pack_entry(tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5])
 """
 )
 _UNPACK = (
-    Script("lib/format.lua", "lib/entry.lua").source
+    Script("lib/format.lua", "lib/unpack_entry.lua").source
     + """
 local sequence, timestamp, item_id, event_id, append_id, arrived = unpack_entry(ARGV[1])
 assert(sequence_of(ARGV[1]) == sequence and append_id_of(ARGV[1]) == append_id)

@@ -16,39 +16,50 @@
 -- that write must be one that can fail for lack of memory: XADD or HSET, not XDEL, LPOP or HDEL. There is no "#!lua"
 -- line: see decision 0002.
 --
--- Needs lib/format, user_hash, entry, replicate, binary_search, retention.
+-- Needs lib/format, head, event_id, pack_entry. Lua creates every function anew in each run, so the parts that few
+-- calls need are included where they are needed.
 local user, log, stream = KEYS[1], KEYS[2], KEYS[3]
 local keep, version, oldest_arrival = tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[6])
-local found = redis.call('HMGET', user, 'head', 'a:' .. version, 's:' .. version)
+local found = redis.call('HMGET', user, 'head', 'a:' .. version, 's:' .. version, 'e:' .. (ARGV[9] or ''))
 local before, trimmed, generation = unpack_head(found[1])
 local applied, snapshot = tonumber(found[2]), found[3]
 
-local sequence, kept, outcomes = before, 0, {}
+local sequence, kept, outcomes, appended = before, 0, {}, {}
 for i = 7, #ARGV, 4 do
   local item_id, timestamp, event_id, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local first, stored, value = find_event_id(user, event_id)
-  if first then
+  local value = found[4]  -- of the first event
+  if i > 7 then
+    value = event_id ~= '' and redis.call('HGET', user, 'e:' .. event_id)
+  end
+  if value then
+    local first, stored = unpack_event_id(value)
     outcomes[#outcomes + 1] = { first, stored == fingerprint and 1 or 2 }
     if ARGV[5] == '1' then
+      -- include lib/replicate.lua
       rewrite_field(user, 'e:' .. event_id, value)
     end
   else
     sequence = sequence + 1
-    local append_id = redis.call('XADD', stream, '*', 'format', FORMAT, 'user', ARGV[1], 'seq', sequence,
+    local digits = string.format('%d', sequence)  -- once: Redis writes a number with 17 digits, which takes longer
+    local append_id = redis.call('XADD', stream, '*', 'format', FORMAT_TEXT, 'user', ARGV[1], 'seq', digits,
       'item', item_id, 'ts', timestamp, 'event_id', event_id)
-    kept = redis.call('RPUSH', log, pack_entry(sequence, timestamp, item_id, event_id, append_id))
+    appended[#appended + 1] = pack_entry(sequence, timestamp, item_id, event_id, append_id)
+    kept = redis.call('RPUSH', log, appended[#appended])
     generation = generation or ARGV[3]
     local head = pack_head(sequence, trimmed, generation)
     if event_id == '' then
       redis.call('HSET', user, 'head', head)
     else
-      redis.call('HSET', user, 'head', head, 'e:' .. event_id, pack_event_id(sequence, fingerprint))
+      redis.call('HSET', user, 'head', head, 'e:' .. event_id, pack_event_id(digits, fingerprint))
     end
     outcomes[#outcomes + 1] = { sequence, 0 }
   end
 end
 
-if sequence > before then
+if kept > keep or (kept > 0 and oldest_arrival > 0) then
+  -- include lib/unpack_entry.lua
+  -- include lib/binary_search.lua
+  -- include lib/retention.lua
   local excess = math.max(kept - keep, oldest_arrival > 0 and count_expired(log, oldest_arrival) or 0)
   if excess > 0 then
     trimmed = remove_oldest(user, log, stream, excess)
@@ -60,10 +71,10 @@ end
 if not snapshot or not applied or applied > before or applied < trimmed then
   snapshot, applied = false, 0
 end
-local entries = {}
+local entries = appended  -- all that is after a snapshot of the log as it was
 if not snapshot then
   entries = redis.call('LRANGE', log, 0, -1)
-elseif sequence > applied then
+elseif applied < before then
   -- Deleted events leave gaps, so this may reach back too far; the caller skips entries up to `applied`.
   entries = redis.call('LRANGE', log, applied - sequence, -1)
 end

@@ -4,7 +4,9 @@
 -- ARGV  1 generation, 2 model version, 3 sequence of the snapshot, 4 snapshot, 5 "1" to repair a damaged one,
 --       6 append id of the snapshot's newest event, or ""
 --
--- The first write may be refused for lack of memory: see append_and_read.lua.
+-- The first write may be refused for lack of memory: see append_and_read.lua, also about what is included where.
+--
+-- Needs lib/format, head, unpack_entry.
 local user, log, version = KEYS[1], KEYS[2], ARGV[2]
 local applied = tonumber(ARGV[3])
 local found = redis.call('HMGET', user, 'head', 'a:' .. version, 'v')
@@ -16,6 +18,8 @@ end
 if ARGV[6] ~= '' then
   local entry = redis.call('LINDEX', log, -1)
   if entry and sequence_of(entry) > applied then
+    -- include lib/binary_search.lua
+    -- include lib/find_sequence.lua
     local index = index_of(log, applied + 1) - 1
     entry = index >= 0 and redis.call('LINDEX', log, index)
   end
@@ -28,8 +32,10 @@ local stored = tonumber(found[2])
 if stored and stored >= applied and stored <= sequence and ARGV[5] ~= '1' then
   return 0
 end
-redis.call('HSET', user, 'a:' .. version, applied, 's:' .. version, ARGV[4])
+redis.call('HSET', user, 'a:' .. version, ARGV[3], 's:' .. version, ARGV[4])
 if not stored then
+  -- include lib/record.lua
+  -- include lib/snapshots.lua
   local versions = unpack_versions(found[3])
   table.insert(versions, 1, version)
   local dropped = table.remove(versions, 3)

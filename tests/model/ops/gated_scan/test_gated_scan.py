@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.ops.gated_scan.cpu_scan import gated_scan_cpu
 from model.ops.gated_scan.dispatch import gated_scan
 from model.ops.gated_scan.reference import decay, gated_scan_reference
 from tests.model.ops.gated_scan.comparison import (
@@ -98,10 +99,39 @@ def test_half_precision_inputs_are_scanned_in_float32() -> None:
     assert torch.equal(h, gated_scan_reference(*(half.float() for half in halves))[0])
 
 
-def test_cpu_tensors_use_the_reference() -> None:
+@pytest.mark.parametrize("T", [1, 2, 7, 37, 200])
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("H", [1, 33, 128])
+def test_cpu_kernels_agree_with_float64(T: int, mode: str, H: int) -> None:
+    assert_close(errors(gated_scan_cpu, T, H, mode))
+
+
+def test_cpu_kernels_give_the_same_bits_in_any_number_of_threads() -> None:
+    given, threads = inputs(37, 33, seed=6), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = results(gated_scan_cpu, given, "ragged")
+        torch.set_num_threads(3)
+        together = results(gated_scan_cpu, given, "ragged")
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_float32_on_a_cpu_uses_the_kernels_and_float64_the_reference() -> None:
     tensors = inputs(7, 8, seed=5)
-    wanted = gated_scan_reference(*tensors[:4], tensors[6])
-    assert all(torch.equal(a, b) for a, b in zip(gated_scan(*tensors[:4], tensors[6]), wanted, strict=True))
+    doubles = [tensor.double() for tensor in tensors[:4]]
+    for scan, given in ((gated_scan_cpu, tensors[:4]), (gated_scan_reference, doubles)):
+        wanted = scan(*given, tensors[6])
+        assert all(torch.equal(a, b) for a, b in zip(gated_scan(*given, tensors[6]), wanted, strict=True))
+
+
+def test_cpu_scale_keeps_its_precision() -> None:
+    assert scale_error(gated_scan_cpu) <= 1e-6
+
+
+def test_cpu_gradients_are_finite_without_decay() -> None:
+    assert finite_where_nothing_decays(gated_scan_cpu)
 
 
 @pytest.mark.parametrize("Lambda", [-15.0, -12.0, -8.0, -4.0, -1.0, 2.0])

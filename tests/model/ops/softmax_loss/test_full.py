@@ -57,6 +57,34 @@ def test_weights_and_soft_labels_agree_with_a_full_distribution(chunk: int) -> N
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize(("positions", "rows"), [(1, 2), (37, 50), (300, 4099)])
+@pytest.mark.parametrize("taught", [False, True])
+def test_float32_kernel_agrees_with_float64(positions: int, rows: int, taught: bool) -> None:
+    torch.manual_seed(rows)
+    outputs, table = torch.randn(positions, 8), torch.randn(rows, 8)
+    targets, weights = torch.randint(0, rows, (positions,)), torch.rand(positions)
+    targets[0] = 1
+    K = min(5, rows - 1)
+    items = torch.stack([torch.randperm(rows - 1)[:K] + 1 for _ in range(positions)])
+    labels = SoftLabels(items, torch.rand(positions, K) / K) if taught else None
+    found, wanted = [], []
+    for results, kind in ((found, torch.float32), (wanted, torch.float64)):
+        given = [outputs.to(kind).requires_grad_(), table.to(kind).requires_grad_()]
+        soft = labels and SoftLabels(labels.items, labels.shares.to(kind))
+        loss = softmax_loss(*given, targets, weights=weights, soft_labels=soft)
+        results += [loss.detach(), *torch.autograd.grad(loss, given)]
+    for one, other in zip(found, wanted, strict=True):
+        # the logits alone are rounded by up to 3e-6, as in PyTorch's float32 cross-entropy
+        assert (one.double() - other).abs().max() <= 6e-6 * other.abs().max()
+
+
+def test_float32_kernel_is_finite_for_extreme_logits() -> None:
+    outputs = torch.tensor([[1e3], [-1e3], [1e18]], requires_grad=True)
+    table = torch.tensor([[0.0], [1.0], [-1.0]], requires_grad=True)
+    loss = softmax_loss(outputs, table, torch.tensor([1, 1, 2]))
+    assert all(bool(tensor.isfinite().all()) for tensor in (loss, *torch.autograd.grad(loss, (outputs, table))))
+
+
 def test_batch_without_targets_has_zero_loss_and_gradient() -> None:
     outputs = torch.randn(5, 4, requires_grad=True)
     table = torch.randn(9, 4, requires_grad=True)

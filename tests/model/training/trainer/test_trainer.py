@@ -109,9 +109,9 @@ def test_loss_falls_and_model_beats_popularity(tmp_path: Path, start_token: bool
 
 def test_diverged_run_restarts_at_half_the_learning_rate(tmp_path: Path) -> None:
     data, hyperparameters = markov(users=50, length=12), replace(SHORT, epochs=4)
-    diverged, lines = train(tmp_path / "diverged", data, replace(hyperparameters, learning_rate=200.0))
-    assert [line["learning_rate"] for line in lines if "diverged" in line] == [100.0]
-    calm, _ = train(tmp_path / "calm", data, replace(hyperparameters, learning_rate=100.0))
+    diverged, lines = train(tmp_path / "diverged", data, replace(hyperparameters, learning_rate=300.0))
+    assert [line["learning_rate"] for line in lines if "diverged" in line] == [150.0]
+    calm, _ = train(tmp_path / "calm", data, replace(hyperparameters, learning_rate=150.0))
     assert have_equal_weights(diverged, calm)
 
 

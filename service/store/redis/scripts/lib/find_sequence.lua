@@ -1,4 +1,4 @@
--- Index of a sequence in a log. Needs entry.lua and binary_search.lua.
+-- Index of a sequence in a log. Needs unpack_entry.lua and binary_search.lua.
 
 -- The number of entries whose sequence is below `sequence`: the index of `sequence` if the log has it.
 local function index_of(log, sequence)

@@ -1,4 +1,4 @@
--- Removal of the oldest events. Needs entry.lua and binary_search.lua.
+-- Removal of the oldest events. Needs unpack_entry.lua and binary_search.lua.
 
 -- The number of entries that arrived before `limit`, in milliseconds. Arrival times never descend along a log.
 local function count_expired(log, limit)

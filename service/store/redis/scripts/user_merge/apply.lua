@@ -111,10 +111,10 @@ local batch = {}
 for i = removed + 1, #events do
   local event = events[i]
   if i > unmoved then
-    event.append_id = redis.call('XADD', stream, '*', 'format', FORMAT, 'user', ARGV[1], 'seq', event.sequence,
+    event.append_id = redis.call('XADD', stream, '*', 'format', FORMAT_TEXT, 'user', ARGV[1], 'seq', event.sequence,
       'item', event.item_id, 'ts', string.format('%.17g', event.timestamp), 'event_id', event.event_id)
     if event.event_id ~= '' then
-      redis.call('HSET', user, 'e:' .. event.event_id, pack_event_id(event.sequence, event.fingerprint))
+      redis.call('HSET', user, 'e:' .. event.event_id, pack_event_id(string.format('%d', event.sequence), event.fingerprint))
     end
   end
   local arrived_then = tonumber(string.match(event.append_id, '^%d+')) == event.arrived

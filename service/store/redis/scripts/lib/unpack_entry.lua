@@ -1,12 +1,11 @@
--- Entries of a user's log; layout.py describes their layout and reads them in Python. Needs format.lua.
-
-local function pack_entry(sequence, timestamp, item_id, event_id, append_id)
-  return struct.pack('<BddHH', FORMAT, sequence, timestamp, #item_id, #event_id) .. item_id .. event_id .. append_id
-end
+-- Reading of the entries of a user's log; layout.py describes their layout. Needs format.lua.
 
 local function unpack_header(entry)
-  check_format(entry, 'an entry of an event log')
-  return select(2, struct.unpack('<BddHH', entry))
+  if entry:byte() ~= FORMAT then
+    check_format(entry, 'an entry of an event log')
+  end
+  local _, sequence, timestamp, item_size, id_size, start = struct.unpack('<BddHH', entry)
+  return sequence, timestamp, item_size, id_size, start
 end
 
 local function sequence_of(entry)

@@ -1,0 +1,1 @@
+"""Causal convolution and SiLU: a reference, and CPU kernels."""
