@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ingest.errors import DataError
 from ingest.options import ReadOptions
 from ingest.reading.column_names import Columns
-from ingest.reading.identifiers import IdReader
-from ingest.reading.timestamps import TimeParser
+from ingest.reading.values.identifiers import IdReader, Ids
+from ingest.reading.values.timestamps import TimeParser
 
 _SKIP = "skip up to a share of bad rows with --skip-bad-rows"
 
@@ -42,6 +42,7 @@ class ReadSummary:
         events: events read.
         bad_rows: rows left out, and `first_bad`, the reason of the first.
         notices: what a person should know, each a sentence.
+        times: of the oldest and the newest event, nanoseconds since 1970; None if there are none.
     """
 
     source: str
@@ -50,13 +51,31 @@ class ReadSummary:
     bad_rows: int = 0
     first_bad: str = ""
     notices: list[str] = field(default_factory=list)
+    times: tuple[int, int] | None = None
+
+    def widen_times(self, oldest: int, newest: int) -> None:
+        """Widen `times`."""
+        before = self.times or (oldest, newest)
+        self.times = min(oldest, before[0]), max(newest, before[1])
 
     def lines(self) -> list[str]:
         """Return the summary as lines of text."""
-        found = [f"{self.source}: {self.form}: {self.events:,} events"]
+        span = "" if self.times is None else f" from {_shown(self.times[0])} to {_shown(self.times[1])}"
+        found = [f"{self.source}: {self.form}: {self.events:,} events{span}"]
         if self.bad_rows:
             found.append(f"{self.source}: {self.bad_rows:,} rows left out; the first: {self.first_bad}")
         return found + [f"{self.source}: {notice}" for notice in self.notices]
+
+
+def _shown(nanoseconds: int) -> str:
+    return f"{np.datetime64(nanoseconds, 'ns').astype('datetime64[s]')}Z"
+
+
+def _text(value: pa.Scalar) -> str:
+    try:
+        return str(value.as_py())
+    except ValueError:  # a time of day in nanoseconds is no Python object
+        return str(value.value)
 
 
 class EventCleaner:
@@ -85,16 +104,31 @@ class EventCleaner:
             times = self._times.parse(batch[self._columns.time])
             problems.append((times.bad, self._columns.time, times.reason))
             nanoseconds = times.nanoseconds
+        else:
+            problems.append((self._repeats_header(users, items), self._columns.user, "is the header once more"))
         bad = np.logical_or.reduce([mask for mask, _, _ in problems])
         self._summary.events += len(bad) - int(bad.sum())
+        if bad.any():
+            self._report(batch, problems, bad, where)
+            nanoseconds = None if nanoseconds is None else nanoseconds[~bad]
+        if nanoseconds is not None and len(nanoseconds):
+            self._summary.widen_times(int(nanoseconds.min()), int(nanoseconds.max()))
         if not bad.any():
             return EventChunk(users.values, items.values, nanoseconds)
-        self._report(batch, problems, bad, where)
-        keep = ~bad
-        mask = pa.array(keep)
-        return EventChunk(
-            users.values.filter(mask), items.values.filter(mask), None if nanoseconds is None else nanoseconds[keep]
-        )
+        mask = pa.array(~bad)
+        return EventChunk(users.values.filter(mask), items.values.filter(mask), nanoseconds)
+
+    def _repeats_header(self, users: Ids, items: Ids) -> NDArray[np.bool_]:
+        """Return which rows hold the names of the columns again.
+
+        Files that were joined have such rows.
+        """
+        result = np.zeros(len(users.bad), bool)
+        user = users.values.dictionary.index(self._columns.user).as_py()
+        item = items.values.dictionary.index(self._columns.item).as_py()
+        if user >= 0 and item >= 0:
+            result |= (users.values.indices.to_numpy() == user) & (items.values.indices.to_numpy() == item)
+        return result
 
     def _report(
         self,
@@ -106,8 +140,8 @@ class EventCleaner:
         if not self._summary.bad_rows:
             row = int(np.argmax(bad))
             name, reason = next((name, reason) for mask, name, reason in problems if mask[row])
-            value = batch[name][row].as_py()
-            shown = "" if value is None else f" {str(value)[:60]!r}"
+            value = batch[name][row]
+            shown = f" {_text(value)[:60]!r}" if value.is_valid else ""
             self._summary.first_bad = f"{where(row)}: {name}{shown} {reason}"
             if not self._options.max_bad_rows:
                 raise DataError(f"{self._summary.first_bad}; correct the row, or {_SKIP}")
@@ -129,6 +163,10 @@ class EventCleaner:
         for reader, name in ((self._users, self._columns.user), (self._items, self._columns.item)):
             if reader.from_floats:
                 summary.notices.append(f"{name} holds whole numbers written as floats; 9.0 is read as the id '9'")
+            if reader.scientific:
+                summary.notices.append(
+                    f"{name} has ids such as {reader.scientific}, read as they stand; has a spreadsheet rounded them?"
+                )
             if reader.stripped:
                 summary.notices.append(f"{name}: spaces around {reader.stripped:,} ids were removed")
         if self._columns.time is None:

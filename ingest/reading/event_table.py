@@ -12,9 +12,11 @@ from ingest.options import ReadOptions
 from ingest.reading.column_names import Columns, FindColumns, find_columns
 from ingest.reading.dialect import Dialect, detect_dialect
 from ingest.reading.event_cleaner import EventChunk, EventCleaner, ReadSummary
+from ingest.reading.file_signatures import check_file
+from ingest.reading.json_objects import read_json
 from ingest.reading.parquet_table import is_parquet, read_parquet
 from ingest.reading.plain_text import open_plain_text
-from ingest.reading.text_table import ROWS, RejectedRows, line_of, read_json, read_table, swallowed_row
+from ingest.reading.text_table import ROWS, RejectedRows, line_of, read_table, swallowed_row
 
 
 def read_events(path: Path, options: ReadOptions, summary: ReadSummary) -> Iterator[EventChunk]:
@@ -31,23 +33,23 @@ def read_events(path: Path, options: ReadOptions, summary: ReadSummary) -> Itera
     Raises:
         DataError: the file is not understood or holds a bad row; the message has file, line and remedy.
     """
-    try:
-        parquet = is_parquet(path)
-    except OSError as error:
-        raise DataError(f"{_shown(path)} cannot be read: {error.strerror or error}") from None
-    if parquet:
+    check_file(path)
+    if is_parquet(path):
         yield from _parquet(path, options, summary)
     else:
         yield from _text(path, options, summary)
     if not summary.events:
-        raise DataError(f"{summary.source} holds no events")
+        left_out = f"; {summary.bad_rows:,} rows were left out, the first: {summary.first_bad}" * bool(
+            summary.bad_rows
+        )
+        raise DataError(f"{summary.source} holds no events{left_out}")
 
 
 def _text(path: Path, options: ReadOptions, summary: ReadSummary) -> Iterator[EventChunk]:
     with open_plain_text(path, options.encoding) as plain:
         dialect = detect_dialect(plain, _shown(path), options)
         if dialect.kind == "histories":
-            yield from _histories(plain, summary, options)
+            yield from _histories(plain, dialect, summary, options)
         elif dialect.kind == "json":
             yield from _json(plain, options, summary)
         else:
@@ -130,7 +132,7 @@ def _typed(
         cleaner.finish()
 
 
-def _histories(plain: Path, summary: ReadSummary, options: ReadOptions) -> Iterator[EventChunk]:
+def _histories(plain: Path, dialect: Dialect, summary: ReadSummary, options: ReadOptions) -> Iterator[EventChunk]:
     """Yield the events of lines `user item item …`, oldest item first."""
     summary.form = "histories, a line `user item item …` for each user"
     cleaner = EventCleaner(Columns("user", "item", None), options, summary)
@@ -145,7 +147,7 @@ def _histories(plain: Path, summary: ReadSummary, options: ReadOptions) -> Itera
     with plain.open(encoding="utf-8") as file:
         try:
             for number, line in enumerate(file, start=1):
-                fields = line.split()
+                fields = line.split() if number > dialect.skip else []
                 users.extend(fields[:1] * (len(fields) - 1))
                 items.extend(fields[1:])
                 lines.extend([number] * (len(fields) - 1))

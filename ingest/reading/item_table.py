@@ -16,10 +16,12 @@ from ingest.errors import DataError
 from ingest.options import ReadOptions
 from ingest.reading.column_names import find_item_columns
 from ingest.reading.dialect import Dialect, detect_dialect, split_record
-from ingest.reading.identifiers import IdReader
+from ingest.reading.file_signatures import check_file
+from ingest.reading.json_objects import read_json
 from ingest.reading.parquet_table import is_parquet, read_parquet
 from ingest.reading.plain_text import open_plain_text
-from ingest.reading.text_table import read_json, read_table, swallowed_row
+from ingest.reading.text_table import read_table, swallowed_row
+from ingest.reading.values.identifiers import IdReader
 
 _DELIMITERS = ("\t", ",", ";", "|", "::")
 _MOVIELENS = ("item", "title", "categories")  # movies.dat: `id::title::category|category`, without a header
@@ -57,11 +59,8 @@ def read_items(path: Path, options: ItemTableOptions) -> Iterator[ItemText]:
     def find(names: Sequence[str]) -> list[str]:
         return find_item_columns(source, names, options.reading, options.title_column, options.categories_column)
 
-    try:
-        parquet = is_parquet(path)
-    except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror or error}") from None
-    if parquet:
+    check_file(path)
+    if is_parquet(path):
         yield from _items(source, read_parquet(path, source, find))
         return
     with open_plain_text(path, options.reading.encoding) as plain:

@@ -33,5 +33,6 @@ def read_parquet(path: Path, source: str, find: FindColumns) -> Iterator[pa.Reco
             wanted = list(find(file.schema_arrow.names))
             for batch in file.iter_batches(_ROWS, columns=wanted):
                 yield batch.select(wanted)
-    except pa.ArrowException as error:
-        raise DataError(f"{source} cannot be read as Parquet: {str(error)[:200]}; write it again") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0][:200].rstrip(". ")
+        raise DataError(f"{source} cannot be read as Parquet: {reason}; write it again") from None

@@ -17,6 +17,8 @@ from typing import IO, cast
 import pyarrow as pa
 
 from ingest.errors import DataError
+from ingest.reading.duckdb_reader import MAX_LINE_BYTES
+from ingest.reading.file_signatures import HEAD_BYTES, refuse_known_files
 
 _SAMPLE = 1 << 20
 _COPY = 1 << 20
@@ -46,22 +48,7 @@ _COMPRESSIONS: dict[bytes, _Open] = {
     b"\xfd7zXZ\x00": _open_xz,
     b"\x28\xb5\x2f\xfd": _open_zstd,
 }
-# Signatures of unsupported file formats.
-_OTHERS = {
-    b"PK\x03\x04": "a ZIP archive or an Excel workbook; unpack it, or save the sheet as CSV",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV",
-    b"ARROW1": "an Arrow file; write it as Parquet",
-    b"FEA1": "a Feather file; write it as Parquet",
-    b"Obj\x01": "an Avro file; write it as Parquet or CSV",
-    b"ORC": "an ORC file; write it as Parquet or CSV",
-    b"SQLite format 3": "a SQLite database; export the table as CSV",
-    b"\x89HDF": "an HDF5 file; write the table as Parquet or CSV",
-    b"\x80\x04": "a Python pickle, which is never read; write the table as Parquet or CSV",
-    b"%PDF": "a PDF; write the table as CSV",
-    b"\x93NUMPY": "a NumPy array; write the table as Parquet or CSV",
-    b"Rar!": "a RAR archive; unpack it",
-    b"7z\xbc\xaf": "a 7-Zip archive; unpack it",
-}
+_IGNORED = b"\0 \t\r\n" + codecs.BOM_UTF8 + codecs.BOM_UTF16_LE  # before the first bracket of JSON
 _MARKS = (  # byte order marks, the longer first
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -84,13 +71,15 @@ def open_plain_text(path: Path, encoding: str | None) -> Iterator[Path]:
     source = _compression(path)
     with _reading(path), source(path) as file:
         sample = file.read(_SAMPLE)
+    refuse_known_files(path, sample[:HEAD_BYTES], compressed=source is not _open_file)
     codec = encoding or _encoding(path, sample)
-    if source is _open_file and codec in ("utf-8", "utf8") and _lines_end_alike(path):
+    length = _LineLength(path, MAX_LINE_BYTES if sample.translate(None, _IGNORED)[:1] not in (b"{", b"[") else None)
+    if source is _open_file and codec in ("utf-8", "utf8") and _lines_end_alike(path, length):
         yield path
         return
     with tempfile.NamedTemporaryFile(prefix="recblr-", suffix=".txt") as copy:
         with _reading(path), source(path) as file:
-            _copy(path, file, copy, codec)
+            _copy(path, file, copy, codec, length.restarted())
         copy.flush()
         yield Path(copy.name)
 
@@ -99,12 +88,13 @@ def _open_file(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _lines_end_alike(path: Path) -> bool:
+def _lines_end_alike(path: Path, length: _LineLength) -> bool:
     """Return whether all lines end with LF, or all with CR LF."""
     feeds = returns = pairs = 0
     ends_with_return = False
     with _reading(path), path.open("rb") as file:
         while block := file.read(_COPY):
+            length.check(block)
             feeds += block.count(b"\n")
             if ends_with_return and block.startswith(b"\n"):
                 pairs += 1
@@ -115,14 +105,37 @@ def _lines_end_alike(path: Path) -> bool:
     return returns == 0 or feeds == returns == pairs
 
 
+class _LineLength:
+    """Refuses lines that are too long; with a limit of None none.
+
+    DuckDB leaves out, without a word, a line that is longer than its buffers.
+    """
+
+    def __init__(self, path: Path, limit: int | None) -> None:
+        self._path, self._limit = path, limit
+        self._lines = self._pending = 0  # lines before, and bytes of the line that goes on
+
+    def restarted(self) -> _LineLength:
+        """Return the same for reading the file once more."""
+        return _LineLength(self._path, self._limit)
+
+    def check(self, block: bytes) -> None:
+        """Raise `DataError` if a line that ends here is too long."""
+        first = block.find(b"\n")
+        if self._limit is not None and self._pending + (len(block) if first < 0 else first) > self._limit:
+            raise DataError(
+                f"{self._path}:{self._lines + 1} is longer than {self._limit >> 20} MiB; remove the line, or "
+                "the column of long texts"
+            )
+        self._lines += block.count(b"\n")
+        self._pending = self._pending + len(block) if first < 0 else len(block) - block.rfind(b"\n") - 1
+
+
 def _compression(path: Path) -> _Open:
     with _reading(path), path.open("rb") as file:
         head = file.read(16)
     if not head:
         raise DataError(f"{path} is empty")
-    for mark, what in _OTHERS.items():
-        if head.startswith(mark):
-            raise DataError(f"{path} is {what}")
     return next((source for mark, source in _COMPRESSIONS.items() if head.startswith(mark)), _open_file)
 
 
@@ -141,10 +154,11 @@ def _encoding(path: Path, sample: bytes) -> str:
     return "utf-8"
 
 
-def _copy(path: Path, file: IO[bytes], copy: IO[bytes], codec: str) -> None:
+def _copy(path: Path, file: IO[bytes], copy: IO[bytes], codec: str, length: _LineLength) -> None:
     try:
         decoder = codecs.getincrementaldecoder(codec)()
-    except LookupError:
+        "".encode(codec)  # refuses codecs that do not encode text
+    except (LookupError, UnicodeError):
         raise DataError(f"--encoding {codec} is unknown; try utf-8, latin-1, cp1252 or utf-16") from None
     newline = io.IncrementalNewlineDecoder(None, translate=True)
     lines = 1
@@ -152,13 +166,15 @@ def _copy(path: Path, file: IO[bytes], copy: IO[bytes], codec: str) -> None:
         block = file.read(_COPY)
         try:
             text = newline.decode(decoder.decode(block, final=not block), final=not block)
-        except UnicodeDecodeError as error:
-            line = lines + block[: error.start].count(b"\n")
-            reason = f"{path}:{line} is not {codec}: {error.reason}"
-            raise DataError(f"{reason}; name its encoding with --encoding") from None
+        except UnicodeError as error:
+            begin, reason = (error.start, error.reason) if isinstance(error, UnicodeDecodeError) else (0, str(error))
+            line = lines + block[:begin].count(b"\n")
+            raise DataError(f"{path}:{line} is not {codec} ({reason}); name its encoding with --encoding") from None
         lines += text.count("\n")
+        plain = text.encode("utf-8", "strict")
+        length.check(plain)
         try:
-            copy.write(text.encode("utf-8", "strict"))
+            copy.write(plain)
         except OSError as error:
             raise DataError(
                 f"{tempfile.gettempdir()} cannot take a copy of {path} ({error.strerror}); "
@@ -175,4 +191,6 @@ def _reading(path: Path) -> Iterator[None]:
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, pa.ArrowException) as error:
         raise DataError(f"{path} is compressed and damaged or cut off ({error}); copy it again") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        if error.errno is None:  # Arrow's error for damaged zstd
+            raise DataError(f"{path} is compressed and damaged or cut off ({error}); copy it again") from None
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None

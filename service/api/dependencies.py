@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,19 +14,58 @@ from service.core.jobs.catalogue_services import CatalogueServices
 from service.core.ports import Models, Store
 from service.core.recommending.recommender import Recommender
 
+_PING_TIMEOUT_SECONDS = 1.0
+_PING_VALID_SECONDS = 0.1
+
+
+class Readiness:
+    """Check of the store, one at a time for all requests together.
+
+    `/readyz` needs no key, so its cost must not grow with its requests.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._ping: asyncio.Task[None] | None = None
+        self._begun_at = 0.0
+
+    async def check(self) -> None:
+        """Raise `TimeoutError` or the store's error unless the store answers.
+
+        The outcome may be that of a check up to 0.1 s ago.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._ping is None or (self._ping.done() and now - self._begun_at > _PING_VALID_SECONDS):
+            self._ping, self._begun_at = asyncio.create_task(self._run()), now
+            self._ping.add_done_callback(_retrieve)
+        await asyncio.shield(self._ping)  # a client that disconnects does not cancel it for others
+
+    async def _run(self) -> None:
+        async with asyncio.timeout(_PING_TIMEOUT_SECONDS):
+            await self._store.ping()
+
+
+def _retrieve(ping: asyncio.Task[None]) -> None:
+    if not ping.cancelled():
+        ping.exception()  # nobody may be waiting any more
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """The services that the application opens at start.
 
-    Routes about a user or an item's neighbours use `recommender`. `store` serves the readiness check and the
-    backfills.
+    Routes about a user or an item's neighbours use `recommender`, routes about the catalogue `catalogue`. `store`
+    serves the backfills.
     """
 
     recommender: Recommender
     models: Models
     store: Store
     catalogue: CatalogueServices
+    readiness: Readiness = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "readiness", Readiness(self.store))
 
 
 async def _services(request: Request) -> Services:

@@ -17,6 +17,7 @@ STATUS: Mapping[type[errors.ServiceError], int] = {
     errors.InvalidRequest: 422,
     errors.PayloadTooLarge: 413,
     errors.Unauthorized: 401,
+    errors.TokenExpired: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.UserNotFound: 404,

@@ -22,7 +22,7 @@ from urllib.parse import unquote_to_bytes
 from pydantic import TypeAdapter, ValidationError
 
 from service.api.schemas.field_types import Identifier
-from service.core.errors import Unauthorized
+from service.core.errors import TokenExpired, Unauthorized
 
 AUDIENCE = "recblr"
 MAX_SECONDS = 3600
@@ -68,7 +68,7 @@ class UserTokens:
             raise Unauthorized(_REFUSED)
         now = self._clock()
         if not expires_at > now:  # not a number is refused too
-            raise Unauthorized(_EXPIRED)
+            raise TokenExpired(_EXPIRED)
         if expires_at > now + MAX_SECONDS + CLOCK_TOLERANCE_SECONDS:
             raise Unauthorized("a user token may be valid for an hour at most; sign one that expires earlier")
         try:

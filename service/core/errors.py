@@ -6,6 +6,7 @@ Errors that reach a client, with the HTTP status (api/errors.py) and the `code` 
     |-- InvalidRequest                  422  invalid_request
     |-- PayloadTooLarge                 413  payload_too_large
     |-- Unauthorized                    401  unauthorized
+    |   `-- TokenExpired                401  token_expired
     |-- Forbidden                       403  forbidden
     |-- NotFound                        404  not_found
     |   |-- UserNotFound                404  user_not_found
@@ -89,6 +90,12 @@ class Unauthorized(ServiceError):
     """The API key is missing or unknown."""
 
     code = "unauthorized"
+
+
+class TokenExpired(Unauthorized):
+    """The user token was valid once."""
+
+    code = "token_expired"
 
 
 class Forbidden(ServiceError):

@@ -16,6 +16,7 @@ import httpx
 
 from service.api.app import build_api
 from service.api.dependencies import Services
+from service.api.middleware.auth import ApiKeys
 from service.api.middleware.fast_path import FastPath
 from service.api.user_tokens import UserTokens
 from service.api_keys import parse_key
@@ -55,6 +56,7 @@ class AppHarness:
         fast_path: bool = True,
         access_log: AccessLog | None = None,
         ring: KeyRing | None = None,
+        stranger_rate: int = 1_000_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
@@ -75,6 +77,9 @@ class AppHarness:
             access_log=access_log,
             clock=clock,
         )
+        for layer in self.app.outer_middleware:
+            if layer.cls is ApiKeys:
+                layer.kwargs["stranger_rate"] = stranger_rate
         if not fast_path:
             self.app.outer_middleware = [layer for layer in self.app.outer_middleware if layer.cls is not FastPath]
         self._runner = asyncio.Runner()

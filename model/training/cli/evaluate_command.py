@@ -26,6 +26,8 @@ def run(options: argparse.Namespace) -> None:
     """Print the metrics as one JSON object."""
     from model.training.data.event_inputs import InputReport
     from model.training.data.interactions import read_interactions
+    from model.training.evaluation.accuracy_by_group import accuracy_by_group
+    from model.training.evaluation.accuracy_details import accuracy_details
     from model.training.evaluation.baselines import baseline_metrics
     from model.training.evaluation.bundle_loader import load_network
     from model.training.evaluation.leave_one_out import leave_one_out
@@ -42,4 +44,10 @@ def run(options: argparse.Namespace) -> None:
         # A refit was trained on the test events too, so its figures are not a test.
         "refit": bundle.training_data.get("refit", False),
     }
-    print(json.dumps(facts | ranks.metrics() | {"baselines": baseline_metrics(data)}))
+    by_length, by_popularity = accuracy_by_group(network, data)
+    groups = {
+        "by_history_length": [group._asdict() for group in by_length],
+        "by_popularity": [group._asdict() for group in by_popularity],
+    }
+    details = accuracy_details(ranks, data)
+    print(json.dumps(facts | ranks.metrics() | details | groups | {"baselines": baseline_metrics(data)}))

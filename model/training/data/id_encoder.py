@@ -8,13 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-
-class _Codes(dict[str, int]):
-    """Codes by id; a new id gets the next code."""
-
-    def __missing__(self, id_: str) -> int:
-        code = self[id_] = len(self)
-        return code
+from model.training.data.id_table import IdTable, pack_ids
 
 
 class IdEncoder:
@@ -24,19 +18,46 @@ class IdEncoder:
     """
 
     def __init__(self) -> None:
-        self._code_of = _Codes()
+        self._count = 0
+        self._short = IdTable()
+        self._long: dict[str, int] = {}
+        self._ids: list[pa.StringArray] = []  # in order of their codes
         # Both arrays are indexed by code and longer than needed; an event number of 0 means that none is recorded.
         self._first_order: NDArray[Any] = np.zeros(0)
         self._first_event: NDArray[np.int64] = np.zeros(0, np.int64)
 
     def __len__(self) -> int:
-        return len(self._code_of)
+        return self._count
 
     def encode(self, ids: pa.Array) -> NDArray[np.int32]:
         """Return the code of each id; new ids get new codes."""
         encoded = encode_ids(ids)
-        codes = list(map(self._code_of.__getitem__, encoded.dictionary.to_pylist()))
-        result: NDArray[np.int32] = np.array(codes, np.int32)[encoded.indices.to_numpy()]
+        result: NDArray[np.int32] = self._codes(encoded.dictionary.cast(pa.string()))[encoded.indices.to_numpy()]
+        return result
+
+    def _codes(self, distinct: pa.StringArray) -> NDArray[np.int32]:
+        """Return the codes of strings, most of which are distinct."""
+        packed = pack_ids(distinct)
+        codes = self._short.find(packed)
+        long = np.flatnonzero(packed.is_long)
+        if len(long):
+            codes[long] = [self._long.get(id_, -1) for id_ in distinct.take(pa.array(long)).to_pylist()]
+        new = np.flatnonzero(codes < 0)
+        if len(new):
+            codes[new] = self._add(distinct.take(pa.array(new)))
+        return codes
+
+    def _add(self, new: pa.StringArray) -> NDArray[np.int32]:
+        """Give new ids the next codes, in order of appearance; return them."""
+        encoded = new.dictionary_encode()  # a chunk's dictionary may hold an id twice
+        added = np.arange(self._count, self._count + len(encoded.dictionary), dtype=np.int32)
+        packed = pack_ids(encoded.dictionary)
+        short, long = np.flatnonzero(~packed.is_long), np.flatnonzero(packed.is_long)
+        self._short.add(packed.take(short), added[short])
+        self._long.update(zip(encoded.dictionary.take(pa.array(long)).to_pylist(), added[long].tolist(), strict=True))
+        self._ids.append(encoded.dictionary)
+        self._count += len(added)
+        result: NDArray[np.int32] = added[encoded.indices.to_numpy()]
         return result
 
     def record_events(self, codes: NDArray[np.int32], order: NDArray[Any], events_before: int) -> None:
@@ -72,8 +93,9 @@ class IdEncoder:
 
     def sorted_by(self, ranks: NDArray[np.int32]) -> list[str]:
         """Return the ids in ascending order of `ranks`."""
-        ids = list(self._code_of)
-        return [ids[code] for code in np.argsort(ranks).tolist()]
+        ids = pa.concat_arrays(self._ids) if self._ids else pa.array([], pa.string())
+        result: list[str] = ids.take(pa.array(np.argsort(ranks))).to_pylist()
+        return result
 
 
 def encode_ids(ids: pa.Array) -> pa.DictionaryArray:

@@ -6,7 +6,8 @@ items among the candidates, which is the paper's protocol, and without them ("ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from ingest.errors import DataError
 from model.network import RecBLR
 from model.ranking_metrics import hit_rate, mrr, ndcg
 from model.training.data.interactions import Interactions
-from model.training.evaluation.item_ranking import items_ranked_before
+from model.training.evaluation.item_ranking import item_scores, items_ranked_before
 
 CUTOFFS = (10, 20)
 _MAX_USERS = 1024  # in one forward pass
@@ -31,10 +32,14 @@ class LeaveOneOutRanks:
     Attributes:
         kept: (U,) int64, rank among all items.
         masked: (U,) int64, rank without the user's other seen items; V + 1 if the last item was seen before.
+        targets: (U,) int64, row of each user's last item; empty if it is not needed.
+        recommended: (V + 1,) bool, rows in any user's 10 best unseen items; empty if it is not needed.
     """
 
     kept: NDArray[np.int64]
     masked: NDArray[np.int64]
+    targets: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    recommended: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics by name, such as `ndcg@10` and `masked_ndcg@10`."""
@@ -63,18 +68,33 @@ def leave_one_out(network: RecBLR, data: Interactions) -> LeaveOneOutRanks:
     users = users[np.argsort(lengths[users], kind="stable")]
     was_training = network.training
     network.eval()
-    kept, masked = [], []
+    found: list[_Ranked] = []
     start = 0
     while start < len(users):
         # Histories of similar length share a forward pass.
         longest = int(lengths[users[min(start + _MAX_USERS, len(users)) - 1]])
         stop = min(start + max(1, min(_MAX_USERS, _MAX_TOKENS // longest)), len(users))
-        kept_ranks, masked_ranks = _rank_last_items(network, data, users[start:stop])
-        kept.append(kept_ranks.cpu().numpy())
-        masked.append(masked_ranks.cpu().numpy())
+        found.append(_rank_last_items(network, data, users[start:stop]))
         start = stop
     network.train(was_training)
-    return LeaveOneOutRanks(np.concatenate(kept), np.concatenate(masked))
+    kept, masked, targets = (np.concatenate(parts) for parts in list(zip(*found, strict=True))[:3])
+    recommended = np.zeros(len(data.item_ids) + 1, np.bool_)
+    for part in found:
+        recommended[part.best.ravel()] = True
+    recommended[0] = False  # what a list shorter than 10 is filled with
+    return LeaveOneOutRanks(kept, masked, targets, recommended)
+
+
+class _Ranked(NamedTuple):
+    """Results of some users.
+
+    Ranks and targets are (B,), the best unseen items (B, 10), filled with row 0.
+    """
+
+    kept: NDArray[np.int64]
+    masked: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    best: NDArray[np.int64]
 
 
 def last_outputs(network: RecBLR, histories: Tensor, lengths: Tensor) -> Tensor:
@@ -97,8 +117,7 @@ def last_outputs(network: RecBLR, histories: Tensor, lengths: Tensor) -> Tensor:
     return last
 
 
-def _rank_last_items(network: RecBLR, data: Interactions, users: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Return ranks among all items, and among unseen items: (B,) each."""
+def _rank_last_items(network: RecBLR, data: Interactions, users: NDArray[np.int64]) -> _Ranked:
     device = network.item_embedding.weight.device
     lengths = data.lengths[users] - 1
     padded = np.zeros((len(users), int(lengths.max())), np.int64)
@@ -107,9 +126,13 @@ def _rank_last_items(network: RecBLR, data: Interactions, users: NDArray[np.int6
     histories = torch.from_numpy(padded).to(device)
     targets = torch.from_numpy(data.rows[data.offsets[users + 1] - 1].astype(np.int64)).to(device)
     outputs = last_outputs(network, histories, torch.from_numpy(lengths).to(device))
-    ranked_before = items_ranked_before(network, outputs, targets)
+    scores = item_scores(network, outputs)
+    ranked_before = items_ranked_before(scores, targets)
     kept = ranked_before.sum(1) + 1
     seen = torch.zeros_like(ranked_before).scatter_(1, histories, True)
     masked = (ranked_before & ~seen).sum(1) + 1
     target_was_seen = seen.gather(1, targets[:, None]).squeeze(1)
-    return kept, torch.where(target_was_seen, ranked_before.shape[1], masked)
+    masked = torch.where(target_was_seen, ranked_before.shape[1], masked)
+    best, rows = scores.masked_fill_(seen, -torch.inf).topk(min(CUTOFFS[0], scores.shape[1]))
+    rows = torch.where(best > -torch.inf, rows, 0)
+    return _Ranked(*(tensor.cpu().numpy() for tensor in (kept, masked, targets, rows)))

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.network import RecBLR
-from model.training.evaluation.item_ranking import items_ranked_before
+from model.training.evaluation.item_ranking import item_scores, items_ranked_before
 
 # Rank of an item that the model does not know: no answer contains it (see model.ranking_metrics).
 UNKNOWN_ITEM_RANK = 0
@@ -131,7 +131,9 @@ def _rank_batch(
     parts = max(1, -(-len(by_network) * len(popularity_rank) // _MAX_SCORES))
     for part in np.array_split(by_network, parts):
         index = (torch.from_numpy(line_of[part]).to(device), torch.from_numpy(position[part]).to(device))
-        ranked_before = items_ranked_before(network, outputs[index], torch.from_numpy(targets[part]).to(device))
+        ranked_before = items_ranked_before(
+            item_scores(network, outputs[index]), torch.from_numpy(targets[part]).to(device)
+        )
         batch_ranks[part] = (ranked_before.sum(1) + 1).cpu().numpy()
     ends = np.cumsum([len(task.targets) for task in batch])
     for task, user_ranks in zip(batch, np.split(batch_ranks, ends[:-1]), strict=True):

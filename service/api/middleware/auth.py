@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
 from service.api.errors import error_response
 from service.api.middleware.host_check import HostCheck
-from service.api.middleware.rate_limit import TokenBuckets
+from service.api.middleware.rate_limit import TokenBuckets, network_of
 from service.api.scopes import Needed, RouteScopes
 from service.api.user_tokens import UserTokens, user_in_path
 from service.api_keys import ApiKey, KeyScope, digest_of
@@ -34,6 +34,11 @@ SECURITY_SCHEMES = {
 }
 
 
+STRANGER_REQUESTS_PER_SECOND = 100  # of one address, without a valid key, in each worker
+MAX_PRESENTED_KEYS = 8  # each is compared with every known key
+STRANGER = Caller()  # sender of a request that needs no key
+_PROBES = frozenset(("/healthz", "/readyz"))  # never limited: a balancer would take the worker for dead
+
 USER_TOKEN_SCOPES = frozenset((KeyScope.APPEND, KeyScope.READ))
 
 
@@ -41,7 +46,8 @@ class ApiKeys:
     """Middleware that refuses requests without a sufficient API key.
 
     On a server without keys everything is open, except for what needs the admin scope. Requests beyond the rate limit
-    are refused too.
+    are refused too. Requests without a valid key have a limit of their own for each address, and never limit a
+    valid key.
 
     Args:
         app: The application behind this middleware.
@@ -52,6 +58,7 @@ class ApiKeys:
         rate_limit: Requests per second for each key, in this process; None: no limit. Without keys all clients share
             one limit.
         metrics: Counts rate-limited requests.
+        stranger_rate: Requests per second of one address without a valid key.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class ApiKeys:
         hosts: Iterable[str],
         rate_limit: int | None,
         metrics: HttpMetrics,
+        stranger_rate: int = STRANGER_REQUESTS_PER_SECOND,
     ) -> None:
         self._app = app
         self._keys = keys
@@ -70,6 +78,7 @@ class ApiKeys:
         self._scopes = scopes
         self._host_check = None if keys.configured else HostCheck(hosts)
         self._buckets = None if rate_limit is None else TokenBuckets(rate_limit)
+        self._strangers = TokenBuckets(stranger_rate)
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,8 +90,10 @@ class ApiKeys:
             caller, account = self._admit(scope)
             if self._buckets is not None and account:
                 caller = self._within_rate(scope, self._buckets, account, caller)
+            elif caller is STRANGER:
+                self._limit_stranger(scope)
         except ServiceError as refusal:
-            await error_response(refusal)(scope, receive, send)
+            await error_response(self._limited(scope, refusal))(scope, receive, send)
             return
         scope[CALLER] = caller
         token = current_caller.set(caller.name)
@@ -100,12 +111,14 @@ class ApiKeys:
             self._host_check.check(scope["headers"])
         needed = self._scopes.needed(scope["method"], scope["path"], scope["query_string"])
         if needed is None:
-            return ANONYMOUS_CALLER, ""
+            return (ANONYMOUS_CALLER if scope["path"] in _PROBES else STRANGER), ""
         if not self._keys.configured and not self._tokens.configured:
             if KeyScope.ADMIN in needed.scopes:
                 raise Forbidden("administration is closed until the server is started with RECBLR_API_KEYS set")
             return ANONYMOUS_CALLER, ANONYMOUS
         presented = _presented_keys(scope)
+        if len(presented) > MAX_PRESENTED_KEYS:
+            raise Unauthorized("the request has too many API keys; send one")
         if not presented:
             raise Unauthorized("send an API key as Authorization: Bearer <key> or as X-API-Key: <key>")
         matches = self._matching_keys(presented)
@@ -136,6 +149,25 @@ class ApiKeys:
         # Every presented key is compared with every known one, so that the time reveals nothing about any key.
         digests = [digest_of(key) for key in presented]
         return [known for known in self._keys.keys for digest in digests if hmac.compare_digest(digest, known.digest)]
+
+    def _limited(self, scope: Scope, refusal: ServiceError) -> ServiceError:
+        """Return the refusal, or that of too many wrong keys."""
+        if type(refusal) is Unauthorized:
+            try:
+                self._limit_stranger(scope)
+            except RateLimited as limited:
+                return limited
+        return refusal
+
+    def _limit_stranger(self, scope: Scope) -> None:
+        """Raise `RateLimited` if this address sends too much without keys."""
+        bucket = self._strangers.of(network_of(scope.get("client")))
+        if not bucket.take():
+            self._metrics.rate_limited(ANONYMOUS)
+            raise RateLimited(
+                "this address sends too many requests without a valid API key; wait for Retry-After seconds",
+                retry_after_seconds=bucket.seconds_until_token(),
+            )
 
     def _within_rate(self, scope: Scope, buckets: TokenBuckets, account: str, caller: Caller) -> Caller:
         """Return the caller with its account; raise `RateLimited`."""

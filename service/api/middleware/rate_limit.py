@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
 from time import monotonic
 
 MAX_BUCKETS = 10_000
@@ -45,6 +46,19 @@ class Bucket:
         now = self._clock()
         self._tokens = min(self._rate, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
+
+
+def network_of(client: tuple[str, int] | None) -> str:
+    """Return the account of an address.
+
+    It is the address itself, or the /64 network of an IPv6 address.
+    """
+    if client is None or ":" not in client[0]:
+        return "" if client is None else client[0]
+    address = ip_address(client[0].partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return address.exploded[:19]
 
 
 class TokenBuckets:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -15,8 +13,6 @@ from service.core.errors import NotReady, ServiceError
 from service.observability.metrics import PrometheusMeter
 
 router = APIRouter(tags=["health"])
-
-_PING_TIMEOUT_SECONDS = 1.0
 
 
 @router.get("/healthz", openapi_extra=OPEN, summary="Check liveness")
@@ -36,8 +32,7 @@ async def check_readiness(request: Request) -> ReadyOut:
     if services is None:
         raise NotReady("the service is starting or stopping; send traffic elsewhere")
     try:
-        async with asyncio.timeout(_PING_TIMEOUT_SECONDS):
-            await services.store.ping()
+        await services.readiness.check()
     except (TimeoutError, ServiceError) as error:
         raise NotReady("the event log does not answer; send traffic elsewhere and check RECBLR_STATE_URL") from error
     return ReadyOut(status="ready", catalogue_age_seconds=round(services.catalogue.sync.age_seconds, 3))

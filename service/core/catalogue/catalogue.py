@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from enum import Enum
 from functools import partial
 
 import numpy as np
@@ -13,12 +12,12 @@ from service.core.catalogue.attributes import AttributeType
 from service.core.catalogue.change_log import ChangeLog
 from service.core.catalogue.columns.item_columns import ItemColumns
 from service.core.catalogue.compiled_filter import CompiledFilter, Source
-from service.core.catalogue.filter_cache import FilterCache
+from service.core.catalogue.filter_cache import NOT_CACHED, FilterCache, NotCached
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.filters import FilterTexts
 from service.core.catalogue.item_pages import ItemPages
 from service.core.catalogue.items import Item, from_record
-from service.core.catalogue.model_rows import ModelRows
+from service.core.catalogue.model_rows import ModelRows, map_model, map_model_now
 from service.core.catalogue.revisions import encode_revision
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
 from service.core.engine_requests import AllowedRows
@@ -26,16 +25,6 @@ from service.core.engine_requests import AllowedRows
 FILTER_BYTES = 64 << 20
 _MAX_ITEMS_CACHED = 4096
 _START = ShardPosition(0, "")
-
-
-class NotCached(Enum):
-    """Type of `NOT_CACHED`."""
-
-    NOT_CACHED = "not cached"
-
-
-NOT_CACHED = NotCached.NOT_CACHED
-"""Answer of `Catalogue.allowed_now` if the filter is not compiled or too far behind."""
 
 
 def _now() -> int:
@@ -104,10 +93,7 @@ class Catalogue:
         return self._positions[shard]
 
     def apply(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
-        """Apply changes of a shard.
-
-        Repeating them changes nothing: an older revision never replaces a newer one.
-        """
+        """Apply changes of a shard; of each item the newest revision counts."""
         self._apply(shard, items)
         if position.revision >= self._positions[shard].revision:
             self._set_position(shard, position)
@@ -143,9 +129,19 @@ class Catalogue:
             self._items[item_id] = self._columns.get(row) if row else None
         return self._items[item_id]
 
-    def add_model(self, version: str, item_ids: Sequence[str]) -> None:
+    async def add_model(self, version: str, item_ids: Sequence[str]) -> None:
         """Map the rows 1..V of a model, which are these items."""
-        self._models[version] = item_ids if self.is_empty else ModelRows(item_ids, self._columns)
+        self._models[version] = item_ids
+        if not self.is_empty:
+            await self._model(version)
+
+    async def prepare(self) -> None:
+        """Make rows for the models' items, before the first item is applied.
+
+        Optional: else `apply` does it at once, which takes a second for a million items.
+        """
+        for version in list(self._models):
+            await self._model(version)
 
     def remove_model(self, version: str) -> None:
         """Forget a model and its compiled filters."""
@@ -183,9 +179,8 @@ class Catalogue:
         predicate = None
         if request is not None:
             predicate = await self._texts.predicate(text, request)
-        model = self._model(version)
-        now = self._filters.clock()
-        compiled = await self._filters.compiled(key, partial(CompiledFilter, self._source, model, predicate, now))
+        model = await self._model(version)
+        compiled = await self._filters.compiled(key, partial(CompiledFilter, self._source, model, predicate))
         return compiled.result
 
     async def check(self, expression: str) -> None:
@@ -225,6 +220,7 @@ class Catalogue:
             self._items.pop(stored.item_id, None)
             changed.append(row)
         self._changes.append(changed)
+        columns.compact()
 
     def _set_position(self, shard: int, position: ShardPosition) -> None:
         self._positions[shard], self._revision = position, None
@@ -234,13 +230,17 @@ class Catalogue:
     def _fill_models(self) -> None:
         """Give the models' items their rows, now that they are needed."""
         self.is_empty = False
-        for version in self._models:
-            self._model(version)
+        for version, model in self._models.items():
+            if not isinstance(model, ModelRows):
+                self._models[version] = map_model_now(model, self._columns)
 
-    def _model(self, version: str) -> ModelRows:
+    async def _model(self, version: str) -> ModelRows:
         model = self._models[version]
         if not isinstance(model, ModelRows):
-            model = self._models[version] = ModelRows(model, self._columns)
+            mapped = await map_model(model, self._columns, self._filters.in_thread)
+            model = self._models[version]  # perhaps mapped meanwhile
+            if not isinstance(model, ModelRows):
+                model = self._models[version] = mapped
         return model
 
     def _key(self, version: str, request: FilterRequest | None, text: str) -> tuple[object, ...]:

@@ -18,6 +18,8 @@ from service.core.engine_requests import AllowedRows
 MAX_ROWS_AT_ONCE = 512  # evaluated on the event loop
 _FEW = 64  # rows that are looked at one by one
 _OVERHEAD_BYTES = 1024
+_FULL_SHARE = 8  # if more than this fraction of the rows changed, all are evaluated
+_NOWHERE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +30,47 @@ class Source:
     changes: ChangeLog
 
 
+@dataclass(slots=True)
+class Evaluation:
+    """Evaluation of all rows, or of those that changed.
+
+    Attributes:
+        now: The time of now().
+        base: Position of the change log that the filter was at.
+        position: Position that it will be at.
+        rows: The rows; None for all.
+        row_count: Number of rows of the columns to evaluate, if all.
+        allowed: The outcome.
+        upcoming: The next instants after an evaluation of all rows.
+    """
+
+    now: int
+    base: int
+    position: int
+    rows: NDArray[np.int64] | None
+    row_count: int
+    allowed: AllowedRows
+    upcoming: Upcoming | None = None
+
+
 class CompiledFilter:
     """Allowed rows of one model under one predicate.
 
-    They are those at a position of the change log.
+    They are those at a position of the change log. `start`, `finish` and `catch_up` run on the event loop, `evaluate`
+    in any thread: a row that changes meanwhile is in the log, and evaluated again.
 
     Attributes:
-        allowed: The allowed rows.
+        allowed: The allowed rows; none before the first evaluation.
     """
 
-    def __init__(self, source: Source, model: ModelRows, predicate: Predicate | None, now: int) -> None:
-        """Prepare a compilation, on the event loop."""
+    def __init__(self, source: Source, model: ModelRows, predicate: Predicate | None) -> None:
         self._source = source
         self._model = model
         self._predicate = predicate
-        self._position = source.changes.position
-        self._now = now
-        self._row_count = model.columns_rows(source.columns)
+        self._comparisons = [] if predicate is None else list(now_comparisons(predicate))
+        self._position = _NOWHERE
         self._upcoming: Upcoming | None = None
-        self.allowed: AllowedRows
+        self.allowed = AllowedRows(np.zeros(0, np.uint32), 0)
 
     @property
     def nbytes(self) -> int:
@@ -58,51 +82,63 @@ class CompiledFilter:
         """The allowed rows; None if they are all."""
         return None if self.allowed.count == self._model.count else self.allowed
 
-    def compile(self) -> None:
-        """Evaluate all rows, in any thread.
+    def start(self, now: int) -> Evaluation:
+        """Decide which rows to evaluate."""
+        rows = self._changed(now)
+        row_count = self._model.columns_rows(self._source.columns)
+        if rows is not None and len(rows) > row_count // _FULL_SHARE:
+            rows = None
+        return Evaluation(now, self._position, self._source.changes.position, rows, row_count, self.allowed)
 
-        A row that changes meanwhile is evaluated again by `catch_up`.
-        """
-        columns, predicate = self._source.columns, self._predicate
-        passes = columns.shown.data[: self._row_count] != 0
+    def evaluate(self, evaluation: Evaluation) -> None:
+        """Evaluate the rows."""
+        columns, predicate, now = self._source.columns, self._predicate, evaluation.now
+        if evaluation.rows is not None:
+            rows, model_rows = self._model.select(evaluation.rows)
+            passes = columns.shown.data[rows] != 0
+            if predicate is not None and len(rows):
+                passes &= evaluate_rows(predicate, columns, now, rows, one_by_one=len(rows) <= _FEW)
+            evaluation.allowed = patched(evaluation.allowed, model_rows, passes)
+            return
+        passes = columns.shown.data[: evaluation.row_count] != 0
         if predicate is not None:
-            passes &= evaluate_all(predicate, columns, self._now, self._row_count)
-            if tests := list(now_comparisons(predicate)):
-                self._upcoming = Upcoming(tests, columns, self._now, self._row_count)
-        self.allowed = self._model.allowed(passes)
+            passes &= evaluate_all(predicate, columns, now, evaluation.row_count)
+        evaluation.allowed = self._model.allowed(passes)
+        if self._comparisons:
+            evaluation.upcoming = Upcoming(self._comparisons, columns, now, evaluation.row_count)
+
+    def finish(self, evaluation: Evaluation) -> None:
+        """Take over the outcome, unless another evaluation was faster."""
+        if evaluation.base != self._position:
+            return
+        self.allowed, self._position = evaluation.allowed, evaluation.position
+        if evaluation.rows is None:
+            self._upcoming = evaluation.upcoming
+        elif self._upcoming:
+            self._upcoming.advance(self._source.columns, evaluation.now, evaluation.rows)
 
     def catch_up(self, now: int, at_most: int = MAX_ROWS_AT_ONCE) -> bool:
-        """Evaluate the rows that have changed, on the event loop.
+        """Bring the filter up to date if that is little work.
 
-        Returns whether the filter is up to date. If not, it has to be compiled anew.
+        Returns whether it is up to date.
         """
-        changes, upcoming = self._source.changes, self._upcoming
-        is_current = self._position == changes.position
-        if upcoming is None:
-            if is_current:
-                return True
-        elif not upcoming.covers(now):
-            return False
-        elif is_current and now < upcoming.next_change:
-            upcoming.evaluated_at = now
+        is_current = self._position == self._source.changes.position
+        if is_current and (self._upcoming is None or self._upcoming.is_valid(now)):
             return True
-        rows = changes.since(self._position)
-        if rows is None:
+        rows = self._changed(now)
+        if rows is None or (len(rows) > at_most and self._predicate is not None):
             return False
-        if upcoming:
-            rows = np.union1d(rows, upcoming.due(now))
-        if len(rows) > at_most and self._predicate is not None:
-            return False
-        self._evaluate(rows, now)
-        self._position = changes.position
+        evaluation = self.start(now)
+        evaluation.rows = rows
+        self.evaluate(evaluation)
+        self.finish(evaluation)
         return True
 
-    def _evaluate(self, rows: NDArray[np.int64], now: int) -> None:
-        columns = self._source.columns
-        rows, model_rows = self._model.select(rows)
-        passes = columns.shown.data[rows] != 0
-        if self._predicate is not None and len(rows):
-            passes &= evaluate_rows(self._predicate, columns, now, rows, one_by_one=len(rows) <= _FEW)
-        self.allowed = patched(self.allowed, model_rows, passes)
-        if self._upcoming:
-            self._upcoming.advance(columns, now, rows)
+    def _changed(self, now: int) -> NDArray[np.int64] | None:
+        """Return the rows that changed; None if all may have."""
+        if self._position == _NOWHERE or (self._upcoming and not self._upcoming.covers(now)):
+            return None
+        rows = self._source.changes.since(self._position)
+        if rows is None or self._upcoming is None:
+            return rows
+        return np.union1d(rows, self._upcoming.due(now))

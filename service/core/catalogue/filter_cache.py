@@ -6,6 +6,8 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
+from functools import partial
 from typing import Any, TypeVar
 
 from service.core.catalogue.compiled_filter import CompiledFilter
@@ -16,6 +18,15 @@ _MAX_ATTEMPTS = 3
 _NO_BOUND = 1 << 62
 
 Result = TypeVar("Result")
+
+
+class NotCached(Enum):
+    """Type of `NOT_CACHED`: a filter is not compiled, or too far behind."""
+
+    NOT_CACHED = "not cached"
+
+
+NOT_CACHED = NotCached.NOT_CACHED
 
 
 class FilterCache:
@@ -58,15 +69,14 @@ class FilterCache:
             key: its identity.
             prepare: creates the filter, on the event loop and cheaply.
         """
-        for _ in range(_MAX_ATTEMPTS):
+        for attempt in range(_MAX_ATTEMPTS):
             if found := self.current(key):
                 return found
             compiled = await self._compile(key, prepare)
-            if compiled.catch_up(self.clock()):
+            # If more changes arrive than can be followed otherwise, the last attempt takes the time.
+            if compiled.catch_up(self.clock(), *([_NO_BOUND] if attempt == _MAX_ATTEMPTS - 1 else [])):
                 return compiled
-        # More changes than can be followed otherwise.
-        compiled.catch_up(self.clock(), at_most=_NO_BOUND)
-        return compiled
+        raise Overloaded("the catalogue changes faster than the filter can follow; try again")
 
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Run work in the thread that compiles."""
@@ -91,8 +101,10 @@ class FilterCache:
 
     async def _run(self, key: Hashable, prepare: Callable[[], CompiledFilter]) -> CompiledFilter:
         try:
-            compiled = prepare()
-            await self.in_thread(compiled.compile)
+            compiled = self._filters.get(key) or prepare()
+            evaluation = compiled.start(self.clock())
+            await self.in_thread(partial(compiled.evaluate, evaluation))
+            compiled.finish(evaluation)
         finally:
             del self._compiling[key]
         self._put(key, compiled)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from service.core.catalogue.columns.item_columns import ItemColumns
 from service.core.engine_requests import AllowedRows
 
 _WORD_BITS = 32
+_CHUNK = 8192
+
+InThread = Callable[[Callable[[], NDArray[np.int64]]], Awaitable[NDArray[np.int64]]]
 
 
 class ModelRows:
@@ -23,17 +27,13 @@ class ModelRows:
         count: Number of items, V.
     """
 
-    def __init__(self, item_ids: Sequence[str], columns: ItemColumns) -> None:
-        """Map the items, adding rows for those that have none."""
-        self.count = len(item_ids)
+    def __init__(self, rows: NDArray[np.int64]) -> None:
+        """Map row `i + 1` of the model onto rows[i] here."""
+        self.count = len(rows)
         self._rows: NDArray[np.int64] | None = None
-        if columns.row_count == 1:
-            columns.add_rows(item_ids)
-            return
-        rows = np.fromiter(map(columns.add_row, item_ids), np.int64, self.count)
         if not np.array_equal(rows, np.arange(1, self.count + 1)):
             self._rows = np.concatenate([np.zeros(1, np.int64), rows])
-            self._model_rows = np.zeros(columns.row_count, np.int32)
+            self._model_rows = np.zeros(int(self._rows.max()) + 1, np.int32)
             self._model_rows[rows] = np.arange(1, self.count + 1)
 
     def columns_rows(self, columns: ItemColumns) -> int:
@@ -69,3 +69,26 @@ def patched(allowed: AllowedRows, model_rows: NDArray[np.int64], passes: NDArray
     np.bitwise_or.at(bitmap, words[on], bits[on])
     np.bitwise_and.at(bitmap, words[off], ~bits[off])
     return AllowedRows(bitmap, allowed.count + int(np.count_nonzero(on)) - int(np.count_nonzero(off)))
+
+
+async def map_model(item_ids: Sequence[str], columns: ItemColumns, in_thread: InThread) -> ModelRows:
+    """Map a model's items, adding rows for those that have none.
+
+    Looks them up in a thread, and adds a few at a time.
+    """
+    rows = np.zeros(len(item_ids), np.int64)
+    for start in range(0, len(item_ids), _CHUNK):
+        chunk = item_ids[start : start + _CHUNK]
+        found = await in_thread(partial(columns.rows_of, chunk))
+        # Some may have got a row since the thread looked.
+        missing = np.flatnonzero(found == 0)
+        found[missing] = columns.rows_of([chunk[index] for index in missing.tolist()])
+        missing = np.flatnonzero(found == 0)
+        found[missing] = columns.add_rows([chunk[index] for index in missing.tolist()])
+        rows[start : start + _CHUNK] = found
+    return ModelRows(rows)
+
+
+def map_model_now(item_ids: Sequence[str], columns: ItemColumns) -> ModelRows:
+    """Do the same at once."""
+    return ModelRows(np.fromiter(map(columns.add_row, item_ids), np.int64, len(item_ids)))

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.core.catalogue.attributes import to_microseconds
-from service.core.catalogue.catalogue import NOT_CACHED, Catalogue
+from service.core.catalogue.catalogue import Catalogue
 from service.core.catalogue.expression import syntax
+from service.core.catalogue.filter_cache import NOT_CACHED
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item, to_record
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
@@ -73,9 +74,9 @@ def test_compiled_and_patched_filters_allow_what_a_plain_evaluation_does(
 
     async def run() -> None:
         driven = Driven()
-        driven.catalogue.add_model("one", MODEL)
+        await driven.catalogue.add_model("one", MODEL)
         driven.put(*first)
-        driven.catalogue.add_model("two", other)
+        await driven.catalogue.add_model("two", other)
         for version, model in (("one", MODEL), ("two", other)):
             allowed = await driven.catalogue.allowed(version, request)
             assert ids_of(model, allowed) == driven.expected(model, tree, values), text

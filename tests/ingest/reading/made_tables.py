@@ -14,11 +14,11 @@ BEGIN = 1_600_000_000
 
 
 class Row(NamedTuple):
-    """One event of a made file; time in whole Unix seconds."""
+    """One event of a made file; time in Unix seconds."""
 
     user: str
     item: str
-    time: int
+    time: float
 
 
 # Users and items interleave, times tie and go back: order must survive all of it.

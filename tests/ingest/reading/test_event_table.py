@@ -13,9 +13,16 @@ from ingest.errors import DataError
 from ingest.options import ReadOptions
 from ingest.reading.event_cleaner import ReadSummary
 from ingest.reading.event_table import read_events
+from tests.ingest.reading.combined_files import combined_files
 from tests.ingest.reading.made_tables import ROWS, Case, Row, table
+from tests.ingest.reading.more_refused_files import MORE_REFUSED
 from tests.ingest.reading.odd_files import READ
+from tests.ingest.reading.odd_text_files import READ_TEXT
+from tests.ingest.reading.odd_typed_files import READ_TYPED
 from tests.ingest.reading.refused_files import REFUSED
+
+ALL_READ = READ | READ_TEXT | READ_TYPED
+ALL_REFUSED = REFUSED | MORE_REFUSED
 
 Event = tuple[str, str, int | None]
 
@@ -35,18 +42,18 @@ def written(folder: Path, case: Case) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("name", ALL_READ)
 def test_odd_file_is_read_right(name: str, tmp_path: Path) -> None:
-    case = READ[name]
+    case = ALL_READ[name]
     assert case.rows is not None
     events, summary = read(written(tmp_path, case), **case.options)
     assert events == [(user, item, time * 10**9) for user, item, time in case.rows]
     assert summary.events == len(events)
 
 
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("name", ALL_REFUSED)
 def test_odd_file_is_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
-    case = REFUSED[name]
+    case = ALL_REFUSED[name]
     with pytest.raises(DataError) as refusal:
         read(written(tmp_path, case), **case.options)
     message = str(refusal.value)
@@ -54,6 +61,13 @@ def test_odd_file_is_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
     assert str(tmp_path) in message or "--encoding" in message
     for part in case.says:
         assert part in message
+
+
+def test_combined_files_are_read_right(tmp_path: Path) -> None:
+    for name, case in combined_files(150):
+        assert case.rows is not None
+        events, _ = read(written(tmp_path, case), **case.options)
+        assert events == [(user, item, time * 10**9) for user, item, time in case.rows], name
 
 
 def test_chunks_do_not_change_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,7 @@ class ByteTable:
         self._hashes = GrowingArray(np.int64)
         self._set_slots(np.zeros(_MIN_SLOTS, np.int32))
         self._content.reserve(1)
+        self._hashes.reserve(1)
         self._starts.reserve(2)
 
     def __len__(self) -> int:
@@ -91,6 +92,51 @@ class ByteTable:
         """Return the code of `entry`, 0 if there is none."""
         return self._probe(entry, hash(entry))[0]
 
+    def find_many(self, entries: Sequence[bytes]) -> NDArray[np.int64]:
+        """Return the codes of entries, 0 for those that are missing."""
+        hashes, slots, count = _hashes(entries), self._slots, len(entries)
+        codes, found = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        left, positions = np.arange(count), hashes & (len(slots) - 1)
+        while len(left):
+            codes[left] = slots[positions]
+            matches = (self._hashes.data[codes[left]] == hashes[left]) & (codes[left] > 0)
+            found[left[matches]] = codes[left[matches]]
+            goes_on = ~matches & (codes[left] > 0)
+            left, positions = left[goes_on], (positions[goes_on] + 1) & (len(slots) - 1)
+        if not self._are(found, entries):  # two entries with one hash
+            return np.array([self.find(entry) for entry in entries], np.int64)
+        return found
+
+    def _are(self, codes: NDArray[np.int64], entries: Sequence[bytes]) -> bool:
+        """Return whether the codes have these entries; 0 has any."""
+        known = np.flatnonzero(codes)
+        wanted = [entries[index] for index in known.tolist()]
+        content, ends = self._gather(codes[known], len(self._separator))
+        sizes = np.fromiter(map(len, wanted), np.int64, len(wanted))
+        return np.array_equal(ends, np.cumsum(sizes)) and content.tobytes() == b"".join(wanted)
+
+    def _gather(self, codes: NDArray[np.int64], cut: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Return entries one after another, and their ends.
+
+        The last `cut` bytes of each are left out.
+        """
+        begins = self._starts.data[codes]
+        sizes = self._starts.data[codes + 1] - begins - cut
+        ends = np.cumsum(sizes)
+        positions = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begins - (ends - sizes), sizes)
+        return self._content.data[positions], ends
+
+    def subset(self, codes: NDArray[np.int64]) -> ByteTable:
+        """Return a table of some entries, numbered in the order of `codes`."""
+        table = ByteTable(self._separator)
+        content, ends = self._gather(codes, 0)
+        table._count = len(codes)
+        table._content.reserve(len(content) + 1)[: len(content)] = content
+        table._starts.reserve(len(codes) + 2)[2 : len(codes) + 2] = ends
+        table._hashes.reserve(len(codes) + 1)[1 : len(codes) + 1] = self._hashes.data[codes]
+        table._rebuild_slots()
+        return table
+
     def intern(self, entry: bytes) -> int:
         """Return the code of `entry`, adding it if needed."""
         hashed = hash(entry)
@@ -113,9 +159,12 @@ class ByteTable:
         end = int(starts[first + count])
         joined = self._separator.join([*entries, b""])
         self._content.reserve(end)[begin:end] = np.frombuffer(joined, np.uint8)
-        self._hashes.reserve(first + count)[first : first + count] = np.fromiter(map(hash, entries), np.int64, count)
+        self._hashes.reserve(first + count)[first : first + count] = _hashes(entries)
         self._count += count
-        self._rebuild_slots()
+        if 2 * self._count > len(self._slots):
+            self._rebuild_slots()
+        else:
+            self._fill_slots(self._slots, first)
 
     def _append(self, entry: bytes, hashed: int) -> int:
         code = self._count + 1
@@ -146,15 +195,23 @@ class ByteTable:
         while size < 3 * self._count:
             size *= 2
         slots = np.zeros(size, np.int32)
-        codes = np.arange(1, self._count + 1, dtype=np.int32)
-        positions = self._hashes.data[1 : self._count + 1] & (size - 1)
+        self._fill_slots(slots, 1)
+        self._set_slots(slots)
+
+    def _fill_slots(self, slots: NDArray[np.int32], first: int) -> None:
+        """Put the codes from `first` on into free slots."""
+        codes = np.arange(first, self._count + 1, dtype=np.int32)
+        positions = self._hashes.data[first : self._count + 1] & (len(slots) - 1)
         while len(codes):
             free = slots[positions] == 0
-            slots[positions[free]] = codes[free]  # of codes with one place the last one gets it
+            slots[positions[free]] = codes[free]  # of several codes the last one gets the slot
             left = slots[positions] != codes
-            codes, positions = codes[left], (positions[left] + 1) & (size - 1)
-        self._set_slots(slots)
+            codes, positions = codes[left], (positions[left] + 1) & (len(slots) - 1)
 
     def _set_slots(self, slots: NDArray[np.int32]) -> None:
         self._slots = slots
         self._slot_values = memoryview(slots.data)  # reads one value faster than the array does
+
+
+def _hashes(entries: Sequence[bytes]) -> NDArray[np.int64]:
+    return np.fromiter(map(hash, entries), np.int64, len(entries))

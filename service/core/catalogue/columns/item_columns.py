@@ -6,18 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.core.catalogue.attributes import AttributeType, normalize, type_of
 from service.core.catalogue.columns.byte_table import ByteTable
+from service.core.catalogue.columns.coded_columns import SEPARATOR, SetColumn, TextColumn
 from service.core.catalogue.columns.growing_array import GrowingArray, grown_capacity
-from service.core.catalogue.columns.typed_columns import (
-    COLUMN_TYPES,
-    SEPARATOR,
-    BoolColumn,
-    Column,
-    SetColumn,
-    TextColumn,
-)
+from service.core.catalogue.columns.typed_columns import COLUMN_TYPES, BoolColumn, Column
 from service.core.catalogue.items import Item
 
 NO_SHARD = 255
@@ -92,13 +87,18 @@ class ItemColumns:
         self._keep_normal_id(row, item_id)
         return row
 
-    def add_rows(self, item_ids: Sequence[str]) -> None:
-        """Add rows for distinct items that have none."""
+    def add_rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Add rows for distinct items that have none, and return them."""
         first = self.row_count
         self.ids.add_distinct(list(map(encode_id, item_ids)))
         self._grow(self.row_count)
         for row, item_id in enumerate(item_ids, first):
             self._keep_normal_id(row, item_id)
+        return np.arange(first, self.row_count)
+
+    def rows_of(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return rows, 0 for items that have none, in any thread."""
+        return self.ids.find_many(list(map(encode_id, item_ids)))
 
     def column(self, name: str, kind: AttributeType) -> Column | None:
         """Return a column; None if no item has such a value."""
@@ -144,6 +144,19 @@ class ItemColumns:
     def rows_of_shard(self, shard: int) -> Iterator[int]:
         """Return the rows of a shard's entries."""
         return iter(np.flatnonzero(self.shards.data[: self.row_count] == shard).tolist())
+
+    def compact(self) -> None:
+        """Drop strings that were replaced, if they are the most.
+
+        The columns are replaced, so that a thread may go on with the old ones.
+        """
+        for key, column in self._attributes.items():
+            if isinstance(column, TextColumn | SetColumn) and column.is_wasteful:
+                self._attributes[key] = column.compacted()
+        if self.title.is_wasteful:
+            self.title = self.title.compacted()
+        if self.categories.is_wasteful:
+            self.categories = self.categories.compacted()
 
     def _put_values(self, row: int, item: Item | None) -> None:
         self.title.put(row, None if item is None else item.title)

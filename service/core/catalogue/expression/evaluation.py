@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.catalogue.attributes import AttributeType
+from service.core.catalogue.columns.coded_columns import SetColumn, TextColumn, encode_text
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.catalogue.columns.typed_columns import SetColumn, TextColumn, encode_text
 from service.core.catalogue.expression import predicates
 from service.core.catalogue.expression.predicates import Column, NowPlus, Operand, Predicate, Value
 from service.core.catalogue.expression.row_tests import (

@@ -10,15 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.catalogue.columns.typed_columns import (
-    NULL_BOOL,
-    NULL_TIME,
-    BoolColumn,
-    NumberColumn,
-    SetColumn,
-    TextColumn,
-    TimeColumn,
-)
+from service.core.catalogue.columns.coded_columns import SetColumn, TextColumn
+from service.core.catalogue.columns.typed_columns import NULL_BOOL, NULL_TIME, BoolColumn, NumberColumn, TimeColumn
 from service.core.catalogue.expression.text_columns import AnyTextColumn, IdColumn, select_texts, text_ranks
 from service.core.catalogue.expression.text_match import TextMatch
 
@@ -30,7 +23,7 @@ AnyColumn = PlainColumn | AnyTextColumn | SetColumn
 
 NEGATED = {"=": "<>", "<>": "=", "<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
-_MAX_COMPARED = 8  # constants of IN that are compared one by one
+_MAX_COMPARED = 5  # constants that are compared one by one, which is faster than looking each row up in a table
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "=": operators.eq,
     "<>": operators.ne,
@@ -126,7 +119,7 @@ def among_test(column: PlainColumn, listed: Sequence[float], negated: bool) -> T
 def text_test(column: AnyTextColumn, match: TextMatch, negated: bool, whole: bool) -> Test:
     """Test that strings match, or do not."""
     if whole:
-        return partial(_select, column, _but_null(select_texts(column, match), negated))
+        return _code_test(column, select_texts(column, match), negated)
 
     def test(rows: Rows) -> Bools:
         codes = column.codes_of(rows).tolist()
@@ -139,7 +132,7 @@ def text_test(column: AnyTextColumn, match: TextMatch, negated: bool, whole: boo
 def contains_test(column: SetColumn, member: bytes, negated: bool, whole: bool) -> Test:
     """Test that sets have a member, or do not."""
     if whole:
-        return partial(_select, column, _but_null(column.sets_with(column.members.find(member)), negated))
+        return _code_test(column, column.sets_with(column.members.find(member)), negated)
 
     def test(rows: Rows) -> Bools:
         codes, wanted = column.codes_of(rows).tolist(), column.members.find(member)
@@ -167,17 +160,23 @@ def _not_null(column: PlainColumn, values: NDArray[Any]) -> Bools:
     return result
 
 
-def _select(column: AnyTextColumn | SetColumn, selected: Bools, rows: Rows) -> Bools:
-    # A code that is newer than `selected` belongs to a row that has changed meanwhile.
-    return selected.take(column.codes_of(rows), mode="clip")
-
-
-def _but_null(selected: Bools, negated: bool) -> Bools:
-    """Return the outcome per code, or its negation."""
+def _code_test(column: AnyTextColumn | SetColumn, selected: Bools, negated: bool) -> Test:
+    """Test that codes are selected, or neither selected nor NULL."""
     if negated:
         np.logical_not(selected, out=selected)
         selected[0] = False
-    return selected
+    if np.count_nonzero(selected) <= _MAX_COMPARED:
+        return partial(_has_code, column, np.flatnonzero(selected).astype(np.int32))
+    # A code that is newer than `selected` belongs to a row that has changed meanwhile.
+    return lambda rows: selected.take(column.codes_of(rows), mode="clip")
+
+
+def _has_code(column: AnyTextColumn | SetColumn, wanted: NDArray[np.int32], rows: Rows) -> Bools:
+    codes = column.codes_of(rows)
+    found: Bools = codes == (wanted[0] if len(wanted) else -1)
+    for code in wanted[1:]:
+        found |= codes == code
+    return found
 
 
 def _compare_ranks(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from service.core.catalogue.columns.coded_columns import TextColumn
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.catalogue.columns.typed_columns import TextColumn
 from service.core.catalogue.expression.text_match import TextMatch
 
 Bools = NDArray[np.bool_]

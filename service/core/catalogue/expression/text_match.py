@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.catalogue.columns.byte_table import WORD_BYTES, ByteTable, TableView
-from service.core.catalogue.columns.typed_columns import encode_text
+from service.core.catalogue.columns.coded_columns import encode_text
 from service.core.catalogue.expression.syntax import ExpressionError
 
 Bools = NDArray[np.bool_]

@@ -56,7 +56,7 @@ def test_history_that_was_also_loaded_into_the_log_counts_as_duplicates(tmp_path
 
 
 def test_input_without_times_beside_others_raises(tmp_path: Path, export: Path) -> None:
-    (tmp_path / "e.txt").write_text("ann a b\n")
+    (tmp_path / "e.txt").write_text("ann 1 2\n")
     for inputs in ([tmp_path / "e.txt", export], [export, tmp_path / "e.txt"]):
         with pytest.raises(DataError, match=r"e\.txt has no times, .*--time-column"):
             read_interactions(inputs)

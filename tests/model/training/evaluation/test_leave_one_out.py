@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from tests.model.builders import CONFIGS, network_of, random_weights
 
 ROOT = Path(__file__).parents[4]
 DEMO = ROOT / "bundles" / "ml-1m-demo"
-MOVIELENS = ROOT.parent / "shared" / "data" / "ml-1m.txt"
+MOVIELENS = Path(os.environ.get("MOVIELENS_1M", "nowhere"))
 
 
 class TableNetwork(RecBLR):
@@ -139,7 +140,7 @@ def test_evaluation_restores_the_mode_of_the_network() -> None:
         assert network.training is training
 
 
-@pytest.mark.skipif(not MOVIELENS.exists(), reason="../shared/data/ml-1m.txt is not there")
+@pytest.mark.skipif(not MOVIELENS.exists(), reason="MOVIELENS_1M does not name a file of `user item item …` lines")
 def test_demo_bundle_has_the_metrics_of_its_manifest() -> None:
     network, bundle = load_network(DEMO, torch.device("cpu"))
     data = read_interactions([MOVIELENS], item_ids=[item.item_id for item in bundle.items])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ingest.reading.values.array_bytes import holds_bytes
+from ingest.reading.values.calendar_numbers import calendar_digits, parse_calendar
+from ingest.reading.values.iso_times import parse_iso
+
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
-_WITH_OFFSET = r"([zZ]|[-+]\d\d:?\d\d)$"
-_DATE = r"^\d{4}-\d\d-\d\d$"
 _MAX_NANOSECONDS = 2**63 - 1
 _MIN_UNIX_SECONDS = 1e8  # 1973
 # Unix times since 1973 do not overlap in these units: a number's size tells its unit.
@@ -40,11 +43,18 @@ class TimeParser:
 
     def __init__(self) -> None:
         self._unit: tuple[int, str, float] | None = None  # factor to nanoseconds, name, smallest plausible number
+        self._calendar_digits = 0  # of numbers such as 20200913, which are dates
 
     def parse(self, column: pa.Array) -> Times:
         """Parse a column of any type; nulls are bad."""
         if isinstance(column, pa.DictionaryArray):
             column = column.dictionary_decode()
+        times = self._parse(column)
+        if times.reason and not column[int(np.argmax(times.bad))].is_valid:
+            return times._replace(reason="is missing")
+        return times
+
+    def _parse(self, column: pa.Array) -> Times:
         kind = column.type
         if pa.types.is_timestamp(kind):
             return _instants(column)
@@ -58,26 +68,34 @@ class TimeParser:
         return Times(np.zeros(len(column), np.int64), bad, f"is of type {kind}; write Unix seconds or ISO 8601")
 
     def _text(self, column: pa.StringArray) -> Times:
-        try:  # most files have whole numbers, and a cast is faster than a look at their form
-            return self._numbers(column.cast(pa.int64()))
-        except pa.ArrowInvalid:
-            pass
+        # Most files have whole numbers, and a cast is faster than a look at their form. It reads hexadecimals too.
+        if not holds_bytes(column, b"xX"):
+            with contextlib.suppress(pa.ArrowInvalid):
+                return self._numbers(column.cast(pa.int64()))
         numeric = _bools(pc.match_substring_regex(column, _NUMBER))
         if numeric.all():
             return self._numbers(_as_numbers(column))
         if 2 * numeric.sum() > len(column):
             return self._numbers(_as_numbers(pc.if_else(pa.array(numeric), column, pa.scalar(None, pa.string()))))
-        return _parse_iso(column)
+        nanoseconds, bad = parse_iso(column)
+        return Times(nanoseconds, bad, "is neither Unix seconds nor ISO 8601" if bad.any() else "")
 
     def _numbers(self, column: pa.Array) -> Times:
         missing = _bools(column.is_null())
-        whole = pa.types.is_integer(column.type)
+        whole = pa.types.is_integer(column.type) and column.type != pa.uint64()  # whose largest would turn negative
         values = (
             column.cast(pa.int64() if whole else pa.float64(), safe=False).fill_null(0).to_numpy(zero_copy_only=False)
         )
         finite = np.isfinite(values) & ~missing
         if self._unit is None and finite.any():
+            self._calendar_digits = calendar_digits(values[finite])
             self._unit = _unit_of(float(np.median(np.abs(values[finite].astype(np.float64)))))
+        if self._calendar_digits:
+            nanoseconds, bad = parse_calendar(np.where(finite, values, 0), self._calendar_digits)
+            form = "YYYYMMDDhhmmss"[: self._calendar_digits]
+            return Times(
+                nanoseconds, bad, f"is no time of the form {form}, as the first ones are" if bad.any() else ""
+            )
         factor, name, smallest = self._unit or (*_UNITS[0][1:], 0.0)
         sizes = np.abs(values.astype(np.float64))
         of_smaller_unit = (sizes >= _MIN_UNIX_SECONDS) & (sizes < smallest)
@@ -109,41 +127,6 @@ def _as_numbers(column: pa.StringArray) -> pa.Array:
         return stripped.cast(pa.int64())
     except pa.ArrowInvalid:
         return stripped.cast(pa.float64())
-
-
-def _parse_iso(column: pa.StringArray) -> Times:
-    """Parse ISO 8601 dates and times; without an offset they are UTC."""
-    text = pc.utf8_trim_whitespace(column)
-    text = pc.replace_substring_regex(text, r"\s*UTC$", "Z")
-    text = pc.replace_substring_regex(text, r"^(\d{4})(\d\d)(\d\d)$", r"\1-\2-\3")
-    text = pc.replace_substring_regex(text, r"([-+]\d\d)(\d\d)$", r"\1:\2")
-    day = _bools(pc.match_substring_regex(text, _DATE))
-    zoned = _bools(pc.match_substring_regex(text, _WITH_OFFSET)) & ~day
-    result = np.zeros(len(text), np.int64)
-    bad = np.ones(len(text), bool)
-    for mask, kind in ((zoned, pa.timestamp("ns", "UTC")), (~zoned, pa.timestamp("ns"))):
-        where = np.flatnonzero(mask)
-        if len(where):
-            found, wrong = _cast(text.take(pa.array(where)), kind)
-            result[where], bad[where] = found, wrong
-    return Times(result, bad, "is neither Unix seconds nor ISO 8601" if bad.any() else "")
-
-
-def _cast(text: pa.StringArray, kind: pa.DataType) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Cast the values that can be, and mark the others.
-
-    Arrow refuses a whole array for one bad value, so halves are tried.
-    """
-    try:
-        cast = text.cast(kind)
-        missing = _bools(cast.is_null())
-        return cast.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False), missing
-    except pa.ArrowInvalid:
-        if len(text) == 1:
-            return np.zeros(1, np.int64), np.ones(1, bool)
-    middle = len(text) // 2
-    left, right = _cast(text.slice(0, middle), kind), _cast(text.slice(middle), kind)
-    return np.concatenate([left[0], right[0]]), np.concatenate([left[1], right[1]])
 
 
 def _instants(column: pa.TimestampArray) -> Times:
