@@ -34,7 +34,8 @@ CHECKED = CHECKS.get_by_names(
     )
 )
 REJECTION = CHECKS.get_by_names(("negative_data_rejection",))
-WITHOUT_INPUT = ("/healthz", "/readyz", "/metrics", "/v1/model", "/v1/attributes", "/v1/filters")  # no input that could be invalid
+# No input that could be invalid.
+WITHOUT_INPUT = ("/healthz", "/readyz", "/metrics", "/v1/model", "/v1/attributes", "/v1/filters")
 BATCHES = ("/v1/events/batch", "/v1/items/batch")  # answer 200 with an outcome for each entry
 
 
