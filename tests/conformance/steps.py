@@ -24,6 +24,7 @@ _VALUES: dict[str, Any] = {
     "history": ["1", "3114"],
     "k": 3,
     "name": "price",
+    "expression": "available",
     "cursor": "~",  # behind every item, so that the page does not depend on what other clients have put
 }
 _ENTRY = "in-no-model"  # item of the catalogue that is put and deleted
@@ -85,11 +86,11 @@ def requests_for(document: dict[str, Any], tag: str, decodes_paths: bool) -> lis
     return built
 
 
-def _order(operation: tuple[str, str, dict[str, Any]]) -> tuple[bool, bool]:
+def _order(operation: tuple[str, str, dict[str, Any]]) -> tuple[bool, bool, bool]:
     method, path, declared = operation
     if method == "DELETE":  # events before their user
-        return True, "event" not in path
-    return False, declared["operationId"] != "record_event"
+        return True, "event" not in path, False
+    return False, declared["operationId"] != "record_event", method != "PUT"
 
 
 def _request(
@@ -121,6 +122,8 @@ def _example(document: dict[str, Any], schema: dict[str, Any], name: str = "") -
             for field, content in schema.get("properties", {}).items()
             if field in required or (field in _VALUES and field not in _NOT_CHOSEN)
         }
+    if "enum" in schema:
+        return schema["enum"][0]
     if schema.get("type") == "array":
         return [_example(document, schema["items"])]
     return 0.5 if schema.get("type") == "number" else 1 if schema.get("type") == "integer" else "no-such"
