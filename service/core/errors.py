@@ -33,6 +33,7 @@ Errors that the service handles itself:
     |-- StateDamagedError               the engine cannot read a state: the log is replayed
     |-- BundleRefusedError              a bundle cannot be served: the rollout is refused, or the start fails
     |-- ExpressionError                 core.catalogue: a filter expression is refused: becomes InvalidRequest
+    |-- NotAsciiError                   core.catalogue: a text is searched in another way
     |-- RevisionFormatError             core.catalogue: a text is no revision of a catalogue: 422
     |-- LeaseLostError                  core.jobs: another worker reads the stream now
     |-- StoreRefusedError               store: the store cannot be used as configured: the start fails
