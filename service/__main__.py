@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -177,6 +178,10 @@ async def _precompile(settings: Settings) -> None:
 
 def _serve(settings: Settings) -> None:
     hold_load_lock()  # until this process ends; the workers find it
+    if settings.workers == 1:
+        # Collections would scan the modules while they are imported, a tenth of the start. `main.start_services`
+        # turns them on again.
+        gc.disable()
     uvicorn.run(
         "service.main:app_from_environment",
         factory=True,

@@ -129,6 +129,8 @@ async def start_services(settings: Settings, meter: PrometheusMeter, keys: KeyRi
                 if _stop_requested():
                     raise
                 _log.warning("cannot reach the event log; retrying", extra={"reason": str(error)})
+            finally:
+                gc.enable()  # `__main__` has turned it off
             await asyncio.sleep(START_RETRY_SECONDS)
         yield services
 
