@@ -61,6 +61,10 @@ def main() -> int:
             check_openness(settings)
             _check_key_file(settings)
             check_port(settings.host, settings.port)
+            if settings.workers == 1:
+                # Collections would scan the modules while they are imported, a tenth of the start.
+                # `main.start_services` turns them on again.
+                gc.disable()
             with shared_metrics_folder(settings.workers):
                 check_start(settings)
                 _serve(settings)
@@ -178,10 +182,6 @@ async def _precompile(settings: Settings) -> None:
 
 def _serve(settings: Settings) -> None:
     hold_load_lock()  # until this process ends; the workers find it
-    if settings.workers == 1:
-        # Collections would scan the modules while they are imported, a tenth of the start. `main.start_services`
-        # turns them on again.
-        gc.disable()
     uvicorn.run(
         "service.main:app_from_environment",
         factory=True,
