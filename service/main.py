@@ -89,7 +89,7 @@ def create_app(settings: Settings) -> FastAPI:
     meter = PrometheusMeter()
     keys = KeyRing(settings.api_keys, settings.api_keys_file)
     keys.load_or_log()
-    return build_api(
+    app = build_api(
         partial(start_services, settings, meter, keys),
         meter,
         PAGES,
@@ -101,6 +101,8 @@ def create_app(settings: Settings) -> FastAPI:
         root_path=settings.root_path or "",
         access_log=AccessLog(sys.stderr.write) if settings.access_log and settings.log_level in INFO_LEVELS else None,
     )
+    app.openapi()  # now: at its first request it would hold the event loop for 70 ms
+    return app
 
 
 def app_from_environment() -> FastAPI:
@@ -184,7 +186,7 @@ async def _open_models(
 def _open_recommender(
     settings: Settings, store: Store, models: RolloutManager, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> Recommender:
-    batched_engine = BatchedEngine(meter.batching.stage("engine"), meter.batching.stage("similar"))
+    batched_engine = BatchedEngine(*[meter.batching.stage(name) for name in ("engine", "similar", "engine_long")])
     closing.push_async_callback(batched_engine.close)
     batched_store = BatchedStore(store, meter.batching.stage("append_and_read"))
     closing.push_async_callback(batched_store.close)

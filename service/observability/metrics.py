@@ -136,8 +136,16 @@ class PrometheusMeter:
         self._accuracy.serve(versions)
 
     def page(self) -> bytes:
-        """Render the metrics of all workers in Prometheus' text format."""
+        """Return the metrics of all workers in Prometheus' text format."""
+        self.update()
+        return self.render()
+
+    def update(self) -> None:
+        """Write what was collected; call it on the event loop."""
         self._accuracy.write()
+
+    def render(self) -> bytes:
+        """Render the page; any thread may call it."""
         registry = self._registry
         if MULTIPROCESS_FOLDER in os.environ:
             registry = CollectorRegistry()

@@ -10,7 +10,8 @@ import zlib
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response
-from service.api.json_structure import MAX_VALUES, MAX_VALUES_OF_A_BATCH, is_too_complex
+from service.api.schemas.json_structure import MAX_VALUES, MAX_VALUES_OF_A_BATCH, is_too_complex, without_padding
+from service.api.work_thread import MAX_INLINE_BYTES, in_work_thread
 from service.core.errors import InvalidRequest, PayloadTooLarge, ServiceError
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -40,7 +41,11 @@ class BodyLimit:
             if length is not None and length > MAX_BODY_BYTES:
                 raise PayloadTooLarge(_TOO_LARGE)
             message = await _read(receive, codings)
-            _check_values(scope["path"], message.get("body", b""))
+            body: bytes = message.get("body", b"")
+            if len(body) <= MAX_INLINE_BYTES:
+                _check_values(scope["path"], body)
+            else:
+                message["body"] = await in_work_thread(_check_large, scope["path"], body)
         except ServiceError as error:
             await error_response(error)(scope, receive, send)
             return
@@ -61,7 +66,9 @@ async def _read(receive: Receive, codings: list[bytes]) -> Message:
         part: bytes = message.get("body", b"")
         received += len(part)
         try:
-            plain = part if inflate is None else inflate.decompress(part, MAX_BODY_BYTES - size + 1)
+            plain = part
+            if inflate is not None:  # in the thread, because a few KiB may hold 4 MiB; zlib releases the GIL
+                plain = await in_work_thread(inflate.decompress, part, MAX_BODY_BYTES - size + 1)
         except zlib.error:
             raise InvalidRequest("the body is not valid gzip; send it as Content-Encoding says") from None
         size += len(plain)
@@ -73,6 +80,12 @@ async def _read(receive: Receive, codings: list[bytes]) -> Message:
     if inflate is not None and received and (not inflate.eof or inflate.unused_data):
         raise InvalidRequest("the gzip body is cut off or has more than one part; send one whole gzip stream")
     return {"type": "http.request", "body": b"".join(parts), "more_body": False}
+
+
+def _check_large(path: str, body: bytes) -> bytes:
+    """Check a large body; return it without the whitespace around the JSON."""
+    _check_values(path, body)
+    return without_padding(body)
 
 
 def _check_values(path: str, body: bytes) -> None:

@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service.api.dependencies import Services
 from service.api.schemas.model_responses import LiveOut, ReadyOut
 from service.api.scopes import OPEN, needs
+from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
 from service.core.errors import NotReady, ServiceError
 from service.observability.metrics import PrometheusMeter
@@ -47,4 +48,5 @@ async def check_readiness(request: Request) -> ReadyOut:
 async def read_metrics(request: Request) -> Response:
     """Return the metrics of all workers in Prometheus' text format."""
     meter: PrometheusMeter = request.app.state.meter
-    return Response(meter.page(), media_type=CONTENT_TYPE_LATEST)
+    meter.update()
+    return Response(await in_work_thread(meter.render), media_type=CONTENT_TYPE_LATEST)

@@ -62,7 +62,7 @@ def event_or_error(value: object) -> EventIn | InvalidRequest:
 class EventBatchIn(_Body):
     """Events of any number of users."""
 
-    # Not validated here: 1,000 wrong events would hold the event loop. The route calls `event_or_error` in slices.
+    # Not validated here: 1,000 events would hold the event loop. The route calls `event_or_error` in its thread.
     events: list[Annotated[object, PlainValidator(_unchanged, json_schema_input_type=EventIn)]] = Field(
         min_length=1,
         max_length=1000,

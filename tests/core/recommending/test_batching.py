@@ -172,7 +172,7 @@ class BlockingEngine(FakeEngine):
         return super().similar(item_id, k)
 
 
-def test_similar_items_are_searched_in_the_engine_thread_from_a_bounded_queue() -> None:
+def test_similar_items_are_searched_in_the_thread_of_long_requests_from_a_bounded_queue() -> None:
     async def scenario() -> None:
         engine, batched = BlockingEngine(), batched_engine(max_similar_batch=2, max_queue=3)
         running = asyncio.create_task(batched.similar(engine, "1", 1))
@@ -188,6 +188,6 @@ def test_similar_items_are_searched_in_the_engine_thread_from_a_bounded_queue() 
         assert isinstance(unknown, ItemNotFound)
         assert [found[0].item_id for found in (first, last) if isinstance(found, tuple)] == ["1", "2"]
         await batched.close()
-        assert engine.threads == {"engine_0"}
+        assert engine.threads == {"engine-long_0"}
 
     asyncio.run(scenario())
