@@ -77,12 +77,19 @@ def test_read_again_shard_forgets_what_is_gone_and_takes_reissued_revisions() ->
         driven.put(Item("a", available=False), Item("b", available=False), Item("i-1", "of a lost primary"))
         assert await allowed(driven) == ALL - {"a", "b"}
         before = driven.catalogue.revision
-        items = [StoredItem("b", 1, to_record(Item("b"))), StoredItem("i-1", 2, to_record(Item("i-1", "kept")))]
+        older = Item("b", "an older page", available=False)
+        items = [StoredItem("b", 1, to_record(Item("b"))), StoredItem("b", 0, to_record(older))]
+        items.append(StoredItem("i-1", 2, to_record(Item("i-1", "kept"))))
         driven.catalogue.replace_shard(0, ShardPosition(2, "other"), items)
         assert await allowed(driven) == ALL
         assert driven.catalogue.get("a") is None
         assert driven.catalogue.get("i-1") == Item("i-1", "kept")
         assert not includes(driven.catalogue.revision, before)
+        assert driven.catalogue.item_count == 2
+        # What follows in that history is applied, however low its number.
+        driven.catalogue.apply(0, ShardPosition(3, "u"), [StoredItem("b", 3, to_record(Item("b", deleted=True)))])
+        assert await allowed(driven) == ALL - {"b"}
+        assert driven.catalogue.item_count == 1
 
     run(test)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ class ItemColumns:
         deleted: (rows,) 1 if the entry is a tombstone.
         revisions: (rows,) revision of the entry in its shard.
         shards: (rows,) the shard of the entry.
+        digests: (rows,) hash of the entry's record.
+        item_count: Number of entries that are not deleted.
     """
 
     def __init__(self, listed_only: bool) -> None:
@@ -46,6 +48,8 @@ class ItemColumns:
         self.deleted = GrowingArray(np.int8)
         self.revisions = GrowingArray(np.int64)
         self.shards = GrowingArray(np.uint8, NO_SHARD)
+        self.digests = GrowingArray(np.int64)
+        self.item_count = 0
         self.title = TextColumn()
         self.categories = SetColumn()
         self.available = BoolColumn()
@@ -108,12 +112,14 @@ class ItemColumns:
     def put(self, row: int, item: Item) -> None:
         """Set all columns of a row."""
         entry = not item.deleted
+        self.item_count += entry - self._is_listed(row)
         self.has_entry.data[row], self.deleted.data[row] = 1, item.deleted
         self.shown.data[row] = entry and item.available
         self._put_values(row, item if entry else None)
 
     def forget(self, row: int) -> None:
         """Remove the entry of a row."""
+        self.item_count -= self._is_listed(row)
         self.has_entry.data[row] = self.deleted.data[row] = self.revisions.data[row] = 0
         self.shards.data[row] = NO_SHARD
         self.shown.data[row] = not self._listed_only
@@ -124,7 +130,7 @@ class ItemColumns:
 
         A deleted item has none.
         """
-        if not self.has_entry.data[row] or self.deleted.data[row]:
+        if not self._is_listed(row):
             return None
         values = {name: column.get(row) for (name, _), column in self._attributes.items()}
         return Item(
@@ -135,9 +141,12 @@ class ItemColumns:
             {name: value for name, value in values.items() if value is not None},
         )
 
-    def rows_of_shard(self, shard: int) -> Iterator[int]:
+    def rows_of_shard(self, shard: int) -> set[int]:
         """Return the rows of a shard's entries."""
-        return iter(np.flatnonzero(self.shards.data[: self.row_count] == shard).tolist())
+        return set(np.flatnonzero(self.shards.data[: self.row_count] == shard).tolist())
+
+    def _is_listed(self, row: int) -> bool:
+        return bool(self.has_entry.data[row]) and not self.deleted.data[row]
 
     def compact(self) -> None:
         """Drop strings that were replaced, if they are the most.
@@ -178,7 +187,7 @@ class ItemColumns:
                 column.resize(self._capacity)
 
     def _arrays(self) -> tuple[GrowingArray[Any], ...]:
-        return self.shown, self.has_entry, self.deleted, self.revisions, self.shards
+        return self.shown, self.has_entry, self.deleted, self.revisions, self.shards, self.digests
 
     def _columns(self) -> tuple[Column, ...]:
         return self.title, self.categories, self.available, *self._attributes.values()
