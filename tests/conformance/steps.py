@@ -95,7 +95,9 @@ def _request(
         for name in (parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query")
         if name in _VALUES
     ]
-    path = re.sub(r"\{(\w+)\}", lambda match: quote(str(_named(_VALUES[match[1]], names)), safe=""), path)
+    path = re.sub(
+        r"\{(\w+)\}", lambda match: quote(str(_named(_VALUES.get(match[1], "no-such"), names)), safe=""), path
+    )
     body = ""
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
