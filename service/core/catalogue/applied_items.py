@@ -41,19 +41,28 @@ class AppliedItems:
         An older revision never replaces a newer one.
         """
         columns, changed = self.columns, []
-        for stored in items:
-            row, digest = columns.add_row(stored.item_id), hash(stored.record)
-            is_known = columns.shards.data[row] == shard
-            if is_known and columns.revisions.data[row] >= stored.revision:
-                continue
-            if not (is_known and columns.digests.data[row] == digest):
-                columns.put(row, from_record(stored.item_id, stored.record))
-                self._cached.pop(stored.item_id, None)
-                changed.append(row)
-            columns.revisions.data[row], columns.shards.data[row] = stored.revision, shard
-            columns.digests.data[row] = digest
-        self.changes.append(changed)
+        try:
+            for stored in items:
+                if row := self._put(shard, stored):
+                    changed.append(row)
+        finally:
+            self.changes.append(changed)
         columns.compact()
+
+    def _put(self, shard: int, stored: StoredItem) -> int:
+        """Write one item; return its row if it changed, else 0."""
+        columns = self.columns
+        row, digest = columns.add_row(stored.item_id), hash(stored.record)
+        is_known = columns.shards.data[row] == shard
+        if is_known and columns.revisions.data[row] >= stored.revision:
+            return 0
+        is_other = not is_known or columns.digests.data[row] != digest
+        if is_other:
+            columns.put(row, from_record(stored.item_id, stored.record))
+            self._cached.pop(stored.item_id, None)
+        columns.revisions.data[row], columns.shards.data[row] = stored.revision, shard
+        columns.digests.data[row] = digest
+        return row if is_other else 0
 
     def replace(self, shard: int, items: Sequence[StoredItem]) -> None:
         """Replace the items of a shard.

@@ -81,7 +81,7 @@ class Catalogue:
 
     @property
     def item_count(self) -> int:
-        """Number of items that are not deleted."""
+        """Number of entries that are not deleted."""
         return self._columns.item_count
 
     def position(self, shard: int) -> ShardPosition:
@@ -89,10 +89,7 @@ class Catalogue:
         return self._positions[shard]
 
     def apply(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
-        """Apply changes of a shard.
-
-        Repeating them changes nothing: an older revision never replaces a newer one.
-        """
+        """Apply changes of a shard; of each item the newest revision counts."""
         self._begin(items)
         self._items.apply(shard, items)
         if position.revision >= self._positions[shard].revision:

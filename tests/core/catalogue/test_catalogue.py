@@ -9,6 +9,7 @@ from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item, to_record
 from service.core.catalogue.revisions import includes
 from service.core.catalogue_store import ShardPosition, StoredItem
+from service.core.errors import StoreUnavailable
 from tests.core.catalogue.driven import ALL, DEFINITIONS, MODEL, Driven, allowed, ids_of, opened, run
 
 
@@ -143,5 +144,18 @@ def test_allowed_rows_that_were_handed_out_never_change() -> None:
         assert await allowed(driven, "price < 5") == {"a", "b"}
         assert np.array_equal(old.bitmap, copy)
         assert old.count == 1
+
+    run(test)
+
+
+def test_items_before_one_that_cannot_be_read_are_applied() -> None:
+    async def test(driven: Driven) -> None:
+        driven.put(Item("b"))
+        assert await allowed(driven) == ALL
+        items = [StoredItem("a", 2, to_record(Item("a", available=False))), StoredItem("b", 3, b'{"format": 99}')]
+        with pytest.raises(StoreUnavailable):
+            driven.catalogue.apply(0, ShardPosition(3, "t"), items)
+        assert await allowed(driven) == ALL - {"a"}
+        assert driven.catalogue.position(0).revision == 1
 
     run(test)

@@ -32,7 +32,6 @@ class ItemColumns:
         revisions: (rows,) revision of the entry in its shard.
         shards: (rows,) the shard of the entry.
         digests: (rows,) hash of the entry's record.
-        item_count: Number of entries that are not deleted.
     """
 
     def __init__(self, listed_only: bool) -> None:
@@ -49,7 +48,6 @@ class ItemColumns:
         self.revisions = GrowingArray(np.int64)
         self.shards = GrowingArray(np.uint8, NO_SHARD)
         self.digests = GrowingArray(np.int64)
-        self.item_count = 0
         self.title = TextColumn()
         self.categories = SetColumn()
         self.available = BoolColumn()
@@ -68,6 +66,12 @@ class ItemColumns:
         """Bytes of memory."""
         arrays = sum(array.data.nbytes for array in self._arrays())
         return self.ids.nbytes + arrays + sum(column.nbytes for column in self._columns())
+
+    @property
+    def item_count(self) -> int:
+        """Number of entries that are not deleted."""
+        rows = self.row_count
+        return int(np.count_nonzero(self.has_entry.data[:rows] > self.deleted.data[:rows]))
 
     def row_of(self, item_id: str) -> int:
         """Return the item's row, 0 if there is none."""
@@ -112,14 +116,12 @@ class ItemColumns:
     def put(self, row: int, item: Item) -> None:
         """Set all columns of a row."""
         entry = not item.deleted
-        self.item_count += entry - self._is_listed(row)
         self.has_entry.data[row], self.deleted.data[row] = 1, item.deleted
         self.shown.data[row] = entry and item.available
         self._put_values(row, item if entry else None)
 
     def forget(self, row: int) -> None:
         """Remove the entry of a row."""
-        self.item_count -= self._is_listed(row)
         self.has_entry.data[row] = self.deleted.data[row] = self.revisions.data[row] = 0
         self.shards.data[row] = NO_SHARD
         self.shown.data[row] = not self._listed_only
@@ -130,7 +132,7 @@ class ItemColumns:
 
         A deleted item has none.
         """
-        if not self._is_listed(row):
+        if not self.has_entry.data[row] or self.deleted.data[row]:
             return None
         values = {name: column.get(row) for (name, _), column in self._attributes.items()}
         return Item(
@@ -144,9 +146,6 @@ class ItemColumns:
     def rows_of_shard(self, shard: int) -> set[int]:
         """Return the rows of a shard's entries."""
         return set(np.flatnonzero(self.shards.data[: self.row_count] == shard).tolist())
-
-    def _is_listed(self, row: int) -> bool:
-        return bool(self.has_entry.data[row]) and not self.deleted.data[row]
 
     def compact(self) -> None:
         """Drop strings that were replaced, if they are the most.
