@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 
 from service.core.catalogue.filter_cache import NOT_CACHED
 from service.core.catalogue.filter_request import FilterRequest
