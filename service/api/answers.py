@@ -35,7 +35,8 @@ async def answer_event(recommender: Recommender, event: EventIn, query: RecordQu
 
     The route and the fast path share this function and the next.
     """
-    caller.check_user(event.user_id)
+    if caller.user_id is not None:
+        caller.check_user(event.user_id)
     top_k = None
     if query.k is not None:
         top_k = TopK(query.k, query.exclude_seen)

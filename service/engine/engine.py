@@ -53,7 +53,8 @@ class BundleEngine:
         states = [self._recurrence.initial_state if request.state is None else request.state for request in requests]
         batch = join_states([state if len(state) % WORD_BYTES == 0 else b"" for state in states])
         valid: list[bool] = self._codec.valid(batch).tolist()
-        rows = [self._known_rows(request.items) for request in requests]
+        known = self._rows
+        rows = [[row for item in request.items if (row := known.get(item))] for request in requests]
         ranks: dict[int, list[TargetRank]] = {}
         if evaluated := [n for n, request in enumerate(requests) if request.evaluated and valid[n]]:
             ranks, advanced = self._evaluate(requests, evaluated, states, rows, batch)
@@ -69,7 +70,8 @@ class BundleEngine:
             if valid[n]:
                 query = request.query
                 items = self._rank(query, state) if isinstance(query, RankCandidates) else top_k.get(n, ())
-                results.append(EngineResult(state, self._is_cold(state), items, tuple(ranks.get(n, ()))))
+                cold = len(state) == self._cold_state_bytes
+                results.append(EngineResult(state, cold, items, tuple(ranks.get(n, ()))))
             else:
                 results.append(self._damaged(state))
         return results
@@ -167,7 +169,7 @@ class BundleEngine:
         results, searched, ks, exclude_seen = {}, [], [], []
         for n in valid:
             if isinstance(query := requests[n].query, TopK):
-                if self._is_cold(states[n]) and not self._bundle.config.start_token:
+                if len(states[n]) == self._cold_state_bytes and not self._bundle.config.start_token:
                     rows = self._rows_by_popularity[: query.k]
                     results[n] = self._scored_items(rows, self._popularity[rows - 1], len(rows))
                 else:

@@ -33,7 +33,10 @@ def route_of(scope: Mapping[str, Any]) -> str:
 
 
 class HttpMetrics:
-    """Duration and outcome of requests. No label holds text from a client."""
+    """Duration and outcome of requests. No label holds text from a client.
+
+    An arriving request increments `in_progress`; `request_finished` must follow.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Histogram(
@@ -43,7 +46,7 @@ class HttpMetrics:
             buckets=DURATION_SECONDS,
             registry=registry,
         )
-        self._in_progress = Gauge(
+        self.in_progress = Gauge(
             "recblr_http_requests_in_progress",
             "Requests that have arrived and are not answered yet.",
             registry=registry,
@@ -57,13 +60,9 @@ class HttpMetrics:
         )
         self._by_labels: dict[tuple[str, str, int], Histogram] = {}
 
-    def request_started(self) -> None:
-        """Count a request that has arrived; `request_finished` must follow."""
-        self._in_progress.inc()
-
     def request_finished(self, route: str, method: str, status: int, seconds: float) -> None:
         """Record a finished request; `route` is the template of the route."""
-        self._in_progress.dec()
+        self.in_progress.dec()
         labels = (route, KNOWN_METHODS.get(method, OTHER_METHOD), status)
         histogram = self._by_labels.get(labels)
         if histogram is None:  # the library's own lookup of labels costs as much as the observation

@@ -8,9 +8,11 @@ block shows the shape of what the block before it has printed last.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +56,33 @@ def blocks_of(page: Path) -> list[Block]:
     return [
         Block(match["language"], match["text"], match["mark"] or "") for match in _FENCE.finditer(page.read_text())
     ]
+
+
+def text_under(page: Path, heading: str, number: int = 0) -> str:
+    """Return the text of a section's block: the first is number 0."""
+    parts = re.split(r"^## |\A# ", page.read_text(), flags=re.MULTILINE)[1:]  # a "# " later may be in a block
+    sections = dict(part.split("\n", 1) for part in parts)
+    section = sections[heading]
+    return [match["text"] for match in _FENCE.finditer(section)][number]
+
+
+def replaced(text: str, names: Mapping[str, object]) -> str:
+    """Replace a page's ports, folders and files; each must be there."""
+    for name, value in names.items():
+        assert name in text, f"{name!r} is not in:\n{text}"
+        text = text.replace(name, str(value))
+    return text
+
+
+def run_commands(text: str, folder: Path, **environment: str) -> str:
+    """Run a block of commands; return what it prints."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")}
+    command = ["bash", "-c", f"set -euo pipefail\n{text}"]
+    ran = subprocess.run(
+        command, cwd=folder, env=inherited | environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, f"{text}\n{ran.stdout}{ran.stderr}"
+    return ran.stdout
 
 
 def run_page(

@@ -58,7 +58,9 @@ def retrain_metrics() -> set[str]:
     return {f"recblr_retrain_{name.partition('{')[0]}" for name in found}
 
 
-def test_metrics_named_in_docs_exist() -> None:
+def exported_metrics() -> set[str]:
+    """Return the names of all metrics, of the service and of `retrain`."""
+
     async def metrics_page() -> str:
         meter = PrometheusMeter()
         meter.served_versions(("v1",))
@@ -66,7 +68,11 @@ def test_metrics_named_in_docs_exist() -> None:
         return meter.page().decode()
 
     exported = {family.name for family in text_string_to_metric_families(asyncio.run(metrics_page()))}
-    exported |= retrain_metrics()
+    return exported | retrain_metrics()
+
+
+def test_metrics_named_in_docs_exist() -> None:
+    exported = exported_metrics()
     for page in PAGES:
         for name in re.findall(r"\brecblr_[a-z_0-9]+", page.read_text()):
             assert name.removesuffix("_total") in exported, f"{page.name}: {name}"

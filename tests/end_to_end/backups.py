@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,34 +12,16 @@ from typing import Any
 import redis
 
 from tests.deployments import SLOTS, ClusterServers, SentinelServers, wait_for
-from tests.docs.pages import ROOT, blocks_of
+from tests.docs.pages import ROOT, replaced, run_commands, text_under
 from tests.servers import RedisServer, free_port
 
 PAGE = ROOT / "docs" / "operations" / "backup.md"
 Backup = Callable[[], str]
 
 
-def run_commands(heading: str, number: int, names: Mapping[str, object], folder: Path = ROOT) -> None:
-    """Run a block of commands of the page.
-
-    Args:
-        heading: The heading above the block.
-        number: Which of the section's blocks, from 0.
-        names: What replaces the page's ports, folders and files.
-        folder: Working folder.
-    """
-    section = PAGE.read_text().partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    assert section, heading
-    commands = [block.text for block in blocks_of(PAGE) if block.language == "sh" and block.text in section][number]
-    for name, value in names.items():
-        assert name in commands, (heading, name)
-        commands = commands.replace(name, str(value))
-    script = f"set -euo pipefail\n{commands}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")}
-    ran = subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert ran.returncode == 0, f"{heading}: {ran.stdout}{ran.stderr}"
+def run_block(heading: str, number: int, names: Mapping[str, object], folder: Path = ROOT) -> None:
+    """Run commands of the page, with `names` replaced."""
+    run_commands(replaced(text_under(PAGE, heading, number), names), folder)
 
 
 @contextmanager
@@ -49,7 +29,7 @@ def sqlite(folder: Path) -> Iterator[tuple[str, Backup]]:
     """Yield a state URL, and a backup that returns the copy's."""
 
     def backup() -> str:
-        run_commands("SQLite", 0, {".venv": ROOT / ".venv"}, folder)
+        run_block("SQLite", 0, {".venv": ROOT / ".venv"}, folder)
         return f"sqlite:///{folder}/backup.db"
 
     yield f"sqlite:///{folder}/recblr.db", backup
@@ -61,7 +41,7 @@ def redis_file(folder: Path) -> Iterator[tuple[str, Backup]]:
     with RedisServer() as server, RedisServer(appendonly="no") as restored:
 
         def backup() -> str:
-            run_commands("Redis, as one file", 0, {"6379": server.port, "/backups": folder})
+            run_block("Redis, as one file", 0, {"6379": server.port, "/backups": folder})
             restore_file(folder / "dump.rdb", restored)
             return restored.url
 
@@ -73,7 +53,7 @@ def restore_file(file: Path, restored: RedisServer) -> None:
     restored.kill()
     shutil.copy(file, restored.folder / "dump.rdb")
     restored.start()
-    run_commands("Redis, as one file", 1, {"6379": restored.port})
+    run_block("Redis, as one file", 1, {"6379": restored.port})
     wait_for("its file", lambda: bool(list((restored.folder / "appendonlydir").glob("*.manifest"))))
 
 
@@ -85,7 +65,7 @@ def redis_append_only(folder: Path) -> Iterator[tuple[str, Backup]]:
 
         def backup() -> str:
             names = {"6379": server.port, "/backups": folder, "/var/lib/redis": server.folder}
-            run_commands("Redis, by a copy of its append-only files", 0, names)
+            run_block("Redis, by a copy of its append-only files", 0, names)
             restored.kill()
             shutil.rmtree(restored.folder / "appendonlydir")
             shutil.copytree(folder / "appendonlydir", restored.folder / "appendonlydir")
@@ -102,7 +82,7 @@ def redis_sentinel(folder: Path) -> Iterator[tuple[str, Backup]]:
         port = servers.url.rpartition(":")[2].partition("/")[0]
 
         def backup() -> str:
-            run_commands("Sentinel", 0, {"26379": port, "mymaster": servers.SERVICE, "/backups": folder})
+            run_block("Sentinel", 0, {"26379": port, "mymaster": servers.SERVICE, "/backups": folder})
             restore_file(folder / "dump.rdb", restored)
             return restored.url
 
@@ -117,7 +97,7 @@ def redis_cluster(folder: Path) -> Iterator[tuple[str, Backup]]:
         def backup() -> str:
             copies = folder / "cluster"
             copies.mkdir()
-            run_commands("Redis Cluster", 0, {"6379": servers.nodes[0].port, "/backups": copies})
+            run_block("Redis Cluster", 0, {"6379": servers.nodes[0].port, "/backups": copies})
             restored.load(copies)
             return restored.url
 

@@ -10,7 +10,6 @@ from service.core.catalogue.attributes import AttributeType, normalize, parse_ti
 from service.core.catalogue.expression import predicates, syntax
 from service.core.catalogue.expression.predicates import Column, NowPlus, Operand, Parameter, Predicate, Value
 from service.core.catalogue.expression.syntax import ExpressionError
-from service.core.catalogue.expression.text_match import LikeMatch
 
 RESERVED: Mapping[str, AttributeType] = {
     "item_id": AttributeType.STRING,
@@ -124,8 +123,7 @@ class _Checker:
             raise ExpressionError("ESCAPE needs one character in quotation marks", node.escape.offset)
         assert escape is None or isinstance(escape, str)  # noqa: S101 - for the type checker
         like = predicates.Like(column, pattern, escape, node.pattern.offset)
-        if isinstance(pattern, Value) and isinstance(pattern.value, str):
-            LikeMatch(pattern.value, escape, like.offset)  # refuses an unfinished escape
+        predicates.check_pattern(like)
         return like
 
     def _null_check(self, operand: syntax.Operand) -> Predicate:
