@@ -36,7 +36,7 @@ def log_exists(url: str) -> bool:
 
 
 def remove_unused_log(url: str) -> None:
-    """Remove the file at `url`, if there is one, unless it holds events."""
+    """Remove the file at `url`, if any, unless it holds events."""
     path = url.removeprefix("sqlite:///")
     if path != url:
         remove_if_unused(Path(path))
