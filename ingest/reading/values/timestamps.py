@@ -42,7 +42,7 @@ class TimeParser:
     """
 
     def __init__(self, time_format: str | None = None) -> None:
-        """Parse text by a format of `strptime` if it is given, as UTC."""
+        """Parse text by a format of `strptime`, if there is one."""
         self._format = time_format
         self._unit: tuple[int, str, float] | None = None  # factor to nanoseconds, name, smallest plausible number
         self._calendar_digits = 0  # of numbers such as 20200913, which are dates
@@ -82,7 +82,9 @@ class TimeParser:
             return self._numbers(_as_numbers(pc.if_else(pa.array(numeric), column, pa.scalar(None, pa.string()))))
         nanoseconds, bad = parse_iso(column)
         return Times(
-            nanoseconds, bad, "is neither Unix seconds nor ISO 8601, and has no --time-format" if bad.any() else ""
+            nanoseconds,
+            bad,
+            "is neither Unix seconds nor ISO 8601 (--time-format names another form)" if bad.any() else "",
         )
 
     def _numbers(self, column: pa.Array) -> Times:
