@@ -183,8 +183,11 @@ def _quote(lines: Sequence[str], delimiter: str) -> str:
         return ""
     if delimiter != "\t":
         return '"'
-    fields = [field for line in lines for field in line.split(delimiter)]
-    return '"' if any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields) else ""
+    rows = [line.split(delimiter) for line in lines]
+    if any(len(field) > 1 and field[0] == field[-1] == '"' for row in rows for field in row):
+        return '"'
+    # A quoted field may hold the separator: then only quotes make the rows equally long.
+    return '"' if len({len(row) for row in rows}) > 1 and _splits(lines, delimiter, '"', None) else ""
 
 
 def _escape(lines: Sequence[str], delimiter: str, quote: str) -> str:
