@@ -14,7 +14,7 @@ from service.core.engine_requests import TargetRank
 from service.observability.batching_metrics import BatchingMetrics
 from service.observability.buckets import DURATION_SECONDS
 from service.observability.instrumented_store import StoreMetrics
-from service.observability.job_metrics import BackfillMetrics, StreamMetrics
+from service.observability.job_metrics import BackfillMetrics, CatalogueMetrics, StreamMetrics
 from service.observability.live_accuracy import LiveAccuracy, WindowMeans
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it once, when it is imported
@@ -105,6 +105,7 @@ class PrometheusMeter:
         self.batching = BatchingMetrics(registry)
         self.backfill = BackfillMetrics(registry, self._snapshots_damaged)
         self.stream = StreamMetrics(registry)
+        self.catalogue = CatalogueMetrics(registry)
         _forget_dead_processes()
 
     def events_replayed(self, count: int) -> None:
@@ -136,8 +137,16 @@ class PrometheusMeter:
         self._accuracy.serve(versions)
 
     def page(self) -> bytes:
-        """Render the metrics of all workers in Prometheus' text format."""
+        """Return the metrics of all workers in Prometheus' text format."""
+        self.update()
+        return self.render()
+
+    def update(self) -> None:
+        """Write what was collected; call it on the event loop."""
         self._accuracy.write()
+
+    def render(self) -> bytes:
+        """Render the page; any thread may call it."""
         registry = self._registry
         if MULTIPROCESS_FOLDER in os.environ:
             registry = CollectorRegistry()

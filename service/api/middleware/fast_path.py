@@ -29,6 +29,7 @@ from service.core.errors import ServiceError
 _EVENTS = "/v1/events"
 _USERS, _RECOMMENDATIONS = "/v1/users/", "/recommendations"
 _MAX_BODY_BYTES = 16 * 1024  # more than any single event needs
+_MAX_QUERY_BYTES = 256  # as much is kept in a cache
 
 _EVENT = TypeAdapter(EventIn).validator
 _USER_ID = TypeAdapter(PathId).validator
@@ -60,7 +61,7 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request if it is ordinary, otherwise pass it on."""
         services: Services | None = scope["app"].state.services if scope["type"] == "http" else None
-        if services is not None:
+        if services is not None and len(scope["query_string"]) <= _MAX_QUERY_BYTES:
             method, path = scope["method"], scope["path"]
             if method == "POST" and path == _EVENTS:
                 query = _parse_query(RecordQuery, scope["query_string"])
