@@ -99,14 +99,18 @@ async def _check_event_log(settings: Settings) -> None:
     bundles = model_registry(settings)
     url = settings.state_url.get_secret_value()
     existed = log_exists(url)
+    checked = None
     if not existed:  # load what a new log will serve before it is created
-        await bundles.load((await bundles.published())[-1].version)
-    store = await open_event_log(settings)
+        checked = (await bundles.published())[-1].version
+        await bundles.load(checked)
     has_started = False
     try:
-        await choose_startup_version(store, bundles, settings.watch)
+        store = await open_event_log(settings)
+        try:
+            await choose_startup_version(store, bundles, settings.watch, checked)
+        finally:
+            await store.close()
         has_started = True
     finally:
-        await store.close()
         if not existed and not has_started:  # such as on a full disk
             remove_unused_log(url)

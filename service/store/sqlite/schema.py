@@ -132,19 +132,26 @@ def _unusable(path: Path, error: sqlite3.DatabaseError) -> StoreRefusedError:
 
 
 def remove_if_unused(path: Path) -> None:
-    """Remove the file of a start that failed, unless it holds events.
+    """Remove the file of a start that failed, unless it is used.
 
-    On a full disk nobody can have written any, so the write-ahead log need not be read then.
+    It is used if it holds events or items, or if another process is writing. On a full disk nobody can have written
+    any, so the write-ahead log need not be read then.
     """
-    for options in ("mode=ro", "immutable=1"):
+    for options in ("mode=rw", "immutable=1"):
         try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as db:
-                tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE name = 'events'")]
-                if any(db.execute("SELECT 1 FROM events LIMIT 1").fetchone() for _ in tables):
+            uri = f"{path.absolute().as_uri()}?{options}"
+            with closing(sqlite3.connect(uri, timeout=0.0, isolation_level=None, uri=True)) as db:
+                if options == "mode=rw":
+                    db.execute("BEGIN IMMEDIATE")
+                tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
+                if "events" in tables and db.execute("SELECT 1 FROM events LIMIT 1").fetchone():
+                    return
+                if "catalogue_items" in tables and db.execute("SELECT 1 FROM catalogue_items LIMIT 1").fetchone():
                     return
             break
-        except sqlite3.Error:
-            continue
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode & 0xFF in _USED_BY_ANOTHER:
+                return
     for suffix in ("", "-journal", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 

@@ -71,10 +71,11 @@ async def test_file_that_is_no_database_is_refused(backend: SqliteBackend) -> No
 async def test_start_on_a_full_disk_leaves_no_file(backend: SqliteBackend) -> None:
     """The largest size of a file stands for the room on the disk."""
     refused = 0
-    for room in range(0, 200_000, 20_000):
+    for room in range(0, 400_000, 20_000):
         with file_size_limit(room):
             try:
-                await (await backend.open()).close()
+                for db in open_file(backend.path):
+                    db.close()
             except StoreRefusedError:
                 refused += 1
                 assert list(backend.path.parent.iterdir()) == [], room
@@ -103,6 +104,13 @@ def test_file_with_events_is_never_removed(tmp_path: Path) -> None:
         db.close()
         remove_if_unused(path)
     assert path.exists()
+
+
+def test_file_that_another_process_is_creating_is_never_removed(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        remove_if_unused(tmp_path / "events.db")
+    assert (tmp_path / "events.db").exists()
 
 
 def test_file_without_events_is_removed_with_its_log(tmp_path: Path) -> None:
