@@ -20,7 +20,7 @@ How `POST /v1/events?k=10` flows:
        `-- 3. SnapshotWriter.offer           the new state is stored after the answer was sent
 
 Everything outside the batches runs on the event loop and serves one request. RolloutManager chooses each user's
-engine. Beside the requests, Maintenance applies retention, StreamConsumer records a Redis stream's events, BackfillJob
+engine. Beside the requests, Maintenance applies retention, StreamConsumer records the events of a stream, BackfillJob
 recomputes snapshots, and CatalogueSync follows the catalogue. They are closed in reverse order of their opening.
 """
 
