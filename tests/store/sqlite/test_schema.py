@@ -69,7 +69,7 @@ async def test_file_that_is_no_database_is_refused(backend: SqliteBackend) -> No
 
 
 async def test_start_on_a_full_disk_leaves_no_file(backend: SqliteBackend) -> None:
-    """The largest size of a file stands for the room on the disk."""
+    """The largest size of a file stands for the room left."""
     refused = 0
     for room in range(0, 400_000, 20_000):
         with file_size_limit(room):
