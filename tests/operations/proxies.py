@@ -74,8 +74,8 @@ def haproxy(folder: Path, authority: Authority, service: str, second: str = "127
 
 
 @contextmanager
+def prefixed(number: int, folder: Path, service: str) -> Iterator[str]:
     """Run the proxy of a block about a prefix; yield its URL."""
-    """Run the proxy of one of the page's blocks about a prefix; yield its URL."""
     port = free_port()
     text = text_under(PAGE, "A prefix", number)
     names = {"127.0.0.1:8000": service}
