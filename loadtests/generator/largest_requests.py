@@ -114,15 +114,16 @@ def _bodies(path: str) -> list[LargestRequest]:
     made = []
     for name, body in bodies.items():
         for target in ("/v1/events", f"{path}/rank", "/v1/events/batch"):
-            made.append(LargestRequest(f"{name} to {target}", _with_body(target, body)))
+            made.append(LargestRequest(f"{name} to {target}", with_body(target, body)))
     squeezed = gzip.compress(padded)
     bomb = gzip.compress(bytes(1000 * _MAX_BODY_BYTES // 1000))
     for name, body in {"gzip of 4 MiB": squeezed, "gzip bomb": bomb}.items():
-        made.append(LargestRequest(name, _with_body("/v1/events", body, **{"content-encoding": "gzip"})))
+        made.append(LargestRequest(name, with_body("/v1/events", body, **{"content-encoding": "gzip"})))
     return made
 
 
-def _with_body(path: str, body: bytes, **headers: str) -> Request:
+def with_body(path: str, body: bytes, **headers: str) -> Request:
+    """Prepare a POST with these bytes as its JSON body."""
     lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in (_JSON | headers).items()]
     raw = "\r\n".join([*lines, "", ""]).encode() + body
