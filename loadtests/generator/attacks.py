@@ -110,6 +110,7 @@ def merges(port: int, end: float) -> int:
             merged += 1
         return merged
 
+    print("ready", flush=True)
     return _in_threads(run, 2)
 
 
