@@ -119,5 +119,5 @@ def test_every_route_has_a_largest_request() -> None:
         for route in router.routes:
             if route.path.startswith(_ADMINISTRATION):  # type: ignore[attr-defined]
                 continue
-            pattern = route.path_regex  # type: ignore[attr-defined]
-            assert any(method in route.methods and pattern.match(path) for method, path in asked), route  # type: ignore[attr-defined]
+            pattern = route.path_regex
+            assert any(method in route.methods and pattern.match(path) for method, path in asked), route
