@@ -98,6 +98,8 @@ class _Checker:
             other = self._scalar(right)
             if other.kind is not column.kind:
                 raise self._mismatch(column, _KIND_NAMES[other.kind], right.offset)
+            if column.kind is AttributeType.STRING and operator in ("=", "<>"):
+                self._count_text_search(node.offset)
             return predicates.CompareColumns(column, operator, other)
         return predicates.Compare(column, operator, self._constant(right, column))
 
@@ -205,8 +207,8 @@ class _Checker:
     def _count_text_search(self, offset: int) -> None:
         self._text_searches += 1
         if self._text_searches > MAX_TEXT_SEARCHES:
-            problem = f"has more than {MAX_TEXT_SEARCHES} of LIKE and of < <= > >= on strings"
-            raise ExpressionError(problem, offset)
+            what = "LIKE, < <= > >= on strings and comparisons of two strings"
+            raise ExpressionError(f"has more than {MAX_TEXT_SEARCHES} of {what}", offset)
 
     def _mismatch(self, column: Column, other: str, offset: int) -> ExpressionError:
         return ExpressionError(f"{column.name!r} is {_KIND_NAMES[column.kind]}, but {other}", offset)
