@@ -1,4 +1,4 @@
-"""Raw server in a process of its own, whose open files can be limited.
+"""Raw server in a process of its own.
 
     python -m tests.attack.limited_server
 

@@ -57,7 +57,7 @@ class BodyLimit:
 
 
 async def _read(receive: Receive, codings: list[bytes]) -> tuple[Message, list[bytes]]:
-    """Return the last message and the parts of the body, or the client's disconnect."""
+    """Return the last message, and the parts of the body."""
     inflate = _decompressor(codings)
     received, parts, size = 0, [], 0
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
 from service.core.engine_requests import AllowedRows
 
 FILTER_BYTES = 64 << 20
+_ROWS_AT_ONCE = 50  # of a page
 _START = ShardPosition(0, "")
 
 
@@ -183,9 +185,13 @@ class Catalogue:
         predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
         search = partial(self._pages.find, predicate, self._filters.clock(), cursor, limit)
         rows, is_end = await self._filters.in_thread(search)
-        # An entry may have changed since the search began, so what is returned is checked once more.
-        listed = self._pages.still_listed(predicate, self._filters.clock(), rows)
-        items = [item for row in listed if (item := self._columns.get(row))]
+        items: list[Item] = []
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            # An entry may have changed since the search began, so what is returned is checked once more.
+            part = rows[start : start + _ROWS_AT_ONCE]
+            listed = self._pages.still_listed(predicate, self._filters.clock(), part)
+            items += [item for row in listed if (item := self._columns.get(row))]
+            await asyncio.sleep(0)  # other requests get the event loop
         return items, "" if is_end else self._columns.id_of(rows[-1])
 
     def close(self) -> None:

@@ -39,6 +39,8 @@ class ItemPages:
         if predicate is not None:
             listed &= evaluate_all(predicate, columns, now, row_count)
         order = self._sorted(row_count)
+        if len(order) >= row_count:  # rows were added since `row_count` was read
+            order = order[order < row_count]
         begin, get = encode_id(cursor), columns.ids.get
         sorted_part = order[bisect_right(order, begin, key=get) if cursor else 0 :]
         sorted_part = sorted_part[listed[sorted_part]][: limit + 1]
