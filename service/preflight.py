@@ -79,13 +79,14 @@ async def _preflight(settings: Settings) -> None:
         except StoreRefusedError as error:
             raise StartupError(f"RECBLR_STREAM_URL: {error}") from None
     try:
-        bundles = model_registry(settings)
+        bundles, checked = model_registry(settings), None
         if not log_exists(settings.state_url.get_secret_value()):
             # A start that fails must not leave an empty log behind, so what a new log will serve is loaded first.
-            await bundles.load((await bundles.published())[-1].version)
+            checked = (await bundles.published())[-1].version
+            await bundles.load(checked)
         store = await open_event_log(settings)
         try:
-            await choose_startup_version(store, bundles, settings.watch)
+            await choose_startup_version(store, bundles, settings.watch, checked)
         finally:
             await store.close()
     except StoreRefusedError as error:
