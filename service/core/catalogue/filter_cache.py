@@ -120,6 +120,6 @@ class FilterCache:
 
 
 def _retrieve(task: asyncio.Task[CompiledFilter]) -> None:
-    """Take the exception of a task that nobody may wait for any more."""
+    """Take the exception of a task, if nobody waits for it."""
     if not task.cancelled():
         task.exception()
