@@ -31,6 +31,7 @@ from service.preflight import StartupError, check_start
 from service.settings import Settings, SettingsError, load_settings
 from service.settings_reference import settings_help
 from service.temporary_folder import shared_metrics_folder
+from service.workers.fork_server import fork_workers
 
 _log = logging.getLogger(__name__)
 
@@ -181,7 +182,8 @@ async def _precompile(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
-    hold_load_lock()  # until this process ends; the workers find it
+    hold_load_lock()  # until this process ends; the workers find it where they are its children
+    fork_workers()
     uvicorn.run(
         "service.main:app_from_environment",
         factory=True,
