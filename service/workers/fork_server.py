@@ -2,7 +2,7 @@
 
 uvicorn starts every worker as a new interpreter: 110 MB that no two workers share. On Linux they are forked instead,
 from a fork server that has imported the service and loaded the engine's kernels (`preload`). A worker then costs
-about 30 MB, and starts faster (decision 0101).
+about 30 MB, and starts faster (decision 0105).
 """
 
 from __future__ import annotations
