@@ -66,13 +66,13 @@ async def list_items(query: Annotated[ItemPageQuery, Query()], services: Service
     """Return a page of the items, by id.
 
     With `filter` only those for which it is true. Pass `next_cursor` as `cursor` to get the next page, until it is
-    null. Unavailable items are listed, deleted ones are not. The page has all changes of `catalogue_revision`, which
-    may differ from page to page, and perhaps later ones.
+    null. Unavailable items are listed, deleted ones are not. The page is as of `catalogue_revision`, which may differ
+    from page to page.
     """
     catalogue = services.catalogue
     request = None if query.filter is None else FilterRequest(query.filter)
-    revision = catalogue.copy.revision
     found, cursor = await catalogue.copy.page(request, query.cursor, query.limit)
+    revision = catalogue.copy.revision
 
     def page() -> bytes:
         items = [item_out(catalogue.items.declared(each)) for each in found]
