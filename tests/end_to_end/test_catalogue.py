@@ -26,7 +26,7 @@ def pages(service: RunningService) -> list[dict[str, Any]]:
 
 
 def prices(service: RunningService) -> set[str]:
-    """What the workers say about the items' prices."""
+    """The items' prices, in each version that a worker has."""
     values = [{item["item_id"]: item["attributes"] for item in page["items"]} for page in pages(service)]
     return {json.dumps(value, sort_keys=True) for value in values}
 
