@@ -14,7 +14,7 @@ from service.core.engine_requests import TargetRank
 from service.observability.batching_metrics import BatchingMetrics
 from service.observability.buckets import DURATION_SECONDS
 from service.observability.instrumented_store import StoreMetrics
-from service.observability.job_metrics import BackfillMetrics, StreamMetrics
+from service.observability.job_metrics import BackfillMetrics, CatalogueMetrics, StreamMetrics
 from service.observability.live_accuracy import LiveAccuracy, WindowMeans
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it once, when it is imported
@@ -105,6 +105,7 @@ class PrometheusMeter:
         self.batching = BatchingMetrics(registry)
         self.backfill = BackfillMetrics(registry, self._snapshots_damaged)
         self.stream = StreamMetrics(registry)
+        self.catalogue = CatalogueMetrics(registry)
         _forget_dead_processes()
 
     def events_replayed(self, count: int) -> None:

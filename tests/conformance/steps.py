@@ -23,10 +23,16 @@ _VALUES: dict[str, Any] = {
     "candidates": ["1210", "260", "unknown/item"],
     "history": ["1", "3114"],
     "k": 3,
+    "name": "price",
+    "expression": "available",
+    "cursor": "~",  # behind every item, so that the page does not depend on what other clients have put
 }
+_ENTRY = "in-no-model"  # item of the catalogue that is put and deleted
 _NOT_CHOSEN = ("version", "before", "exclude_seen", "limit")  # optional; the default is the better example
 # Fields that depend on when a snapshot was written, or by how many requests.
-_VOLATILE = re.compile(r'"(snapshot|applied|max_relative_error)": ("[^"]*"|[^,}]*)')
+_VOLATILE = re.compile(
+    r'"(snapshot|applied|max_relative_error|changed|catalogue_revision|catalogue_age_seconds)": ("[^"]*"|[^,}]*)'
+)
 
 
 class Request(NamedTuple):
@@ -80,24 +86,23 @@ def requests_for(document: dict[str, Any], tag: str, decodes_paths: bool) -> lis
     return built
 
 
-def _order(operation: tuple[str, str, dict[str, Any]]) -> tuple[bool, bool]:
+def _order(operation: tuple[str, str, dict[str, Any]]) -> tuple[bool, bool, bool]:
     method, path, declared = operation
     if method == "DELETE":  # events before their user
-        return True, "event" not in path
-    return False, declared["operationId"] != "record_event"
+        return True, "event" not in path, False
+    return False, declared["operationId"] != "record_event", method != "PUT"
 
 
 def _request(
     document: dict[str, Any], method: str, path: str, operation: dict[str, Any], names: dict[str, str]
 ) -> Request:
+    values = _VALUES if path.endswith("/similar") else {**_VALUES, "item_id": _ENTRY}
     query = [
-        f"{name}={quote_plus(str(_named(_VALUES[name], names)))}"
+        f"{name}={quote_plus(str(_named(values[name], names)))}"
         for name in (parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query")
         if name in _VALUES
     ]
-    path = re.sub(
-        r"\{(\w+)\}", lambda match: quote(str(_named(_VALUES.get(match[1], "no-such"), names)), safe=""), path
-    )
+    path = re.sub(r"\{(\w+)\}", lambda match: quote(str(_named(values[match[1]], names)), safe=""), path)
     body = ""
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -117,6 +122,8 @@ def _example(document: dict[str, Any], schema: dict[str, Any], name: str = "") -
             for field, content in schema.get("properties", {}).items()
             if field in required or (field in _VALUES and field not in _NOT_CHOSEN)
         }
+    if "enum" in schema:
+        return schema["enum"][0]
     if schema.get("type") == "array":
         return [_example(document, schema["items"])]
     return 0.5 if schema.get("type") == "number" else 1 if schema.get("type") == "integer" else "no-such"

@@ -26,7 +26,8 @@ async def check_liveness() -> LiveOut:
 async def check_readiness(request: Request) -> ReadyOut:
     """Answer 200 if the service can answer requests, otherwise 503.
 
-    The model must be loaded, and the event log must answer within a second.
+    The model must be loaded, and the event log must answer within a second. While a part of the catalogue cannot be
+    read, answers are made from the last revision that was read; `catalogue_age_seconds` tells.
     """
     services: Services | None = request.app.state.services
     if services is None:
@@ -35,7 +36,7 @@ async def check_readiness(request: Request) -> ReadyOut:
         await services.readiness.check()
     except (TimeoutError, ServiceError) as error:
         raise NotReady("the event log does not answer; send traffic elsewhere and check RECBLR_STATE_URL") from error
-    return ReadyOut(status="ready")
+    return ReadyOut(status="ready", catalogue_age_seconds=round(services.catalogue.sync.age_seconds, 3))
 
 
 @router.get(

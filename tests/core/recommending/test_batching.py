@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, TopK
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TopK
 from service.core.errors import DeadlineExceeded, ItemNotFound, Overloaded, StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, Appended, LogView, NewEvent
 from service.core.recommending.batching import BatchedEngine, BatchedStore
@@ -166,10 +166,12 @@ class BlockingEngine(FakeEngine):
         self.threads: set[str] = set()
         self.gate = threading.Event()
 
-    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
+    def similar(
+        self, item_id: str, k: int, allowed: AllowedRows | None = None, exclude: Sequence[str] = ()
+    ) -> tuple[ScoredItem, ...]:
         self.threads.add(threading.current_thread().name)
         assert self.gate.wait(10)
-        return super().similar(item_id, k)
+        return super().similar(item_id, k, allowed, exclude)
 
 
 def test_similar_items_are_searched_in_the_thread_of_long_requests_from_a_bounded_queue() -> None:
