@@ -137,6 +137,12 @@ class RunningService:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def put(self, path: str, body: object) -> Any:
+        """PUT `body`; return the JSON of the response, which must be 200."""
+        answer = self._client.put(f"/v1{path}", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def delete(self, path: str) -> None:
         """DELETE `path`, which must succeed."""
         answer = self._client.delete(f"/v1{path}")
