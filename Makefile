@@ -58,7 +58,8 @@ redis:  ## see that a redis-server is there; as root on Debian, install it
 
 # As "program=Debian's package".
 PROGRAMS := redis-server=redis-server redis-cli=redis-tools curl=curl openssl=openssl nginx=nginx-light \
-	haproxy=haproxy caddy=caddy chromium=chromium promtool=prometheus systemd-analyze=systemd
+	haproxy=haproxy caddy=caddy chromium=chromium promtool=prometheus systemd-analyze=systemd \
+	node=nodejs javac=openjdk-17-jdk-headless
 programs:  ## the same for all programs that the tests start: proxies, a browser and others
 	@.ci/install_programs.sh $(PROGRAMS)
 

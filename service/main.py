@@ -20,10 +20,10 @@ How `POST /v1/events?k=10` flows:
        `-- 3. SnapshotWriter.offer           the new state is stored after the answer was sent
 
 Everything outside the batches runs on the event loop and serves one request. RolloutManager chooses the engine of
-each user, and switches models in all workers together. Three jobs run beside the requests: Maintenance applies
-retention and finishes interrupted merges, StreamConsumer records the events of a Redis stream, and BackfillJob
-recomputes snapshots after a rollout. `open_services` opens all of them in order and closes them in reverse, so that
-every accepted request is finished before anything that the request needs is closed.
+each user, and switches models in all workers together. Jobs run beside the requests: Maintenance applies retention
+and finishes interrupted merges, StreamConsumer records the events of a Redis stream, BackfillJob recomputes snapshots
+after a rollout, CatalogueSync keeps the copy of the catalogue current. `open_services` opens all of them in order and
+closes them in reverse, so that every accepted request is finished before anything that it needs is closed.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ from service.api.stream_parser import StreamParser
 from service.api.user_tokens import UserTokens
 from service.core.errors import StoreUnavailable
 from service.core.jobs.backfill import BackfillJob
+from service.core.jobs.catalogue_services import open_catalogue
 from service.core.jobs.maintenance import Maintenance
 from service.core.jobs.stream_consumer import StreamConsumer, StreamMeter
 from service.core.ports import Bundles, Store
@@ -61,6 +62,7 @@ from service.core.rollout.manager import RolloutManager
 from service.engine import BundleLoader
 from service.key_file import KeyRing
 from service.observability.access_log import AccessLog
+from service.observability.instrumented_catalogue import InstrumentedCatalogue
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
@@ -89,7 +91,7 @@ def create_app(settings: Settings) -> FastAPI:
     meter = PrometheusMeter()
     keys = KeyRing(settings.api_keys, settings.api_keys_file)
     keys.load_or_log()
-    return build_api(
+    app = build_api(
         partial(start_services, settings, meter, keys),
         meter,
         PAGES,
@@ -101,6 +103,8 @@ def create_app(settings: Settings) -> FastAPI:
         root_path=settings.root_path or "",
         access_log=AccessLog(sys.stderr.write) if settings.access_log and settings.log_level in INFO_LEVELS else None,
     )
+    app.openapi()  # now: at its first request it would hold the event loop for 70 ms
+    return app
 
 
 def app_from_environment() -> FastAPI:
@@ -134,10 +138,7 @@ async def start_services(settings: Settings, meter: PrometheusMeter, keys: KeyRi
 
 
 def _stop_requested() -> bool:
-    """Return whether uvicorn received SIGTERM during the start.
-
-    Its signal handler only sets a flag, which is read after the start.
-    """
+    """Return whether uvicorn received SIGTERM, which it heeds after the start."""
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return bool(getattr(server, "should_exit", False))
 
@@ -154,8 +155,11 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
     async with AsyncExitStack() as closing:
         # Workers share the machine's cores, so BLAS must not start a thread for each core in every worker.
         closing.enter_context(threadpool_limits(limits=1, user_api="blas"))
-        store = InstrumentedStore(await open_event_log(settings), meter.store)
+        opened = await open_event_log(settings)
+        store = InstrumentedStore(opened, meter.store)
         closing.push_async_callback(store.close)
+        items = InstrumentedCatalogue(opened.catalogue, meter.store)
+        catalogue = await open_catalogue(items, meter.catalogue, settings.catalogue == "listed", closing)
         models = await _open_models(settings, store, meter, closing)
         recommender = _open_recommender(settings, store, models, meter, closing)
         await _start_jobs(settings, store, models, recommender, meter, closing)
@@ -164,7 +168,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         gc.collect()
         gc.freeze()
         _log.info("service is ready; API docs at %s", docs_url(settings), extra={"model": models.live.version})
-        yield Services(recommender, models, store)
+        yield Services(recommender, models, store, catalogue)
         _log.info("service is stopping; finishing accepted requests", extra={"pid": os.getpid()})
 
 
@@ -182,7 +186,7 @@ async def _open_models(
 def _open_recommender(
     settings: Settings, store: Store, models: RolloutManager, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> Recommender:
-    batched_engine = BatchedEngine(meter.batching.stage("engine"), meter.batching.stage("similar"))
+    batched_engine = BatchedEngine(*[meter.batching.stage(name) for name in ("engine", "similar", "engine_long")])
     closing.push_async_callback(batched_engine.close)
     batched_store = BatchedStore(store, meter.batching.stage("append_and_read"))
     closing.push_async_callback(batched_store.close)

@@ -18,10 +18,7 @@ PREFIX = "RECBLR_"
 
 
 class SettingsError(Exception):
-    """A setting is wrong.
-
-    The message is one sentence that names the variable and says what to do.
-    """
+    """A setting is wrong; the message says what to do."""
 
 
 class Settings(BaseSettings):
@@ -194,9 +191,13 @@ class Settings(BaseSettings):
         gt=0,
         le=1,
         title="a number above 0 and up to 1",
-        description="Lowest measured recall@10 at which the index of a large catalogue is used. Below it the search "
-        "is exact.",
+        description="Lowest measured recall@10 at which an index is used. Below it the search is exact.",
         json_schema_extra={"unit": "fraction"},
+    )
+    catalogue: Literal["open", "listed"] = Field(
+        default="open",
+        title="open or listed",
+        description="Whether items without an entry in the catalogue may be in answers. open: yes. listed: no.",
     )
     accuracy_sample: FiniteFloat = Field(
         default=0.1,
@@ -215,8 +216,7 @@ class Settings(BaseSettings):
 def load_settings() -> Settings:
     """Read the settings from the environment.
 
-    Raises:
-        SettingsError: A variable is wrong or unknown; the first one is named.
+    Raises `SettingsError` for the first variable that is wrong or unknown.
     """
     drop_injected(os.environ)
     problem = unknown_variable(os.environ, PREFIX, {variable_of(name) for name in Settings.model_fields})

@@ -7,7 +7,7 @@ response models instead would cost several times as much as the serialization.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from service.api import costs
 from service.api.caller import Caller
 from service.api.schemas.requests import EventIn, RecordQuery, TopKQuery
 from service.api.schemas.responses import EventOut
+from service.api.work_thread import in_work_thread
 from service.core.engine_requests import ScoredItem, TopK
 from service.core.events import Event, NewEvent
 from service.core.recommending.recommender import Recommender
@@ -27,6 +28,8 @@ Json = dict[str, Any]
 
 _SOURCES = {True: "cold_start", False: "state"}
 
+MAX_INLINE_ITEMS = 500  # of an answer that is encoded on the event loop, in 0.3 ms
+
 encoded = partial(to_json, inf_nan_mode="null")  # JSON in UTF-8
 
 
@@ -35,7 +38,8 @@ async def answer_event(recommender: Recommender, event: EventIn, query: RecordQu
 
     The route and the fast path share this function and the next.
     """
-    caller.check_user(event.user_id)
+    if caller.user_id is not None:
+        caller.check_user(event.user_id)
     top_k = None
     if query.k is not None:
         top_k = TopK(query.k, query.exclude_seen)
@@ -46,15 +50,30 @@ async def answer_event(recommender: Recommender, event: EventIn, query: RecordQu
     out = recorded_out(event.user_id, recorded)
     if top_k is not None:
         answer = recorded.answer
+        if answer is not None and len(answer.items) > MAX_INLINE_ITEMS:
+            return await in_work_thread(_encoded_event, out, event.user_id, answer)
         out["recommendations"] = None if answer is None else recommendations_out(event.user_id, answer)
     return encoded(out)
+
+
+def _encoded_event(out: Json, user_id: str, answer: Answer) -> bytes:
+    return encoded({**out, "recommendations": recommendations_out(user_id, answer)})
 
 
 async def answer_recommendations(recommender: Recommender, user_id: str, query: TopKQuery, caller: Caller) -> bytes:
     """Return the response body of `GET /v1/users/{user_id}/recommendations`."""
     caller.charge(costs.of_items(query.k))
     answer = await recommender.recommend(user_id, TopK(query.k, query.exclude_seen))
+    if len(answer.items) > MAX_INLINE_ITEMS:
+        return await in_work_thread(lambda: encoded(recommendations_out(user_id, answer)))
     return encoded(recommendations_out(user_id, answer))
+
+
+async def encode_answer(answer: Answer, convert: Callable[[Answer], Json]) -> bytes:
+    """Return an answer's JSON; encode a long one in the thread."""
+    if len(answer.items) > MAX_INLINE_ITEMS:
+        return await in_work_thread(lambda: encoded(convert(answer)))
+    return encoded(convert(answer))
 
 
 def json_response(body: bytes) -> Response:

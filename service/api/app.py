@@ -42,6 +42,7 @@ from service.api.middleware.request_path import PathProblems, RequestPath, add_q
 from service.api.middleware.telemetry import Telemetry
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
 from service.api.routes.api_docs import docs_router
+from service.api.routes.catalogue import attributes, catalogue_items, filters, item_batches
 from service.api.routes.console import console_router
 from service.api.schemas.responses import ErrorOut
 from service.api.scopes import RouteScopes, security_requirements
@@ -62,7 +63,11 @@ _ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 _ROUTERS = tuple(
-    module.router for module in (events, recommendations, users, items, models, backfill_progress, health)
+    module.router
+    for module in (
+        *(events, recommendations, users, items, catalogue_items, item_batches, attributes, filters),
+        *(models, backfill_progress, health),
+    )
 )
 
 

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from service.api.caller import CALLER, Caller
 from service.core.errors import NotReady
+from service.core.jobs.catalogue_services import CatalogueServices
 from service.core.ports import Models, Store
 from service.core.recommending.recommender import Recommender
 
@@ -53,12 +54,14 @@ def _retrieve(ping: asyncio.Task[None]) -> None:
 class Services:
     """The services that the application opens at start.
 
-    Routes about a user or an item use `recommender`. `store` serves the backfills.
+    Routes about a user or an item's neighbours use `recommender`, routes about the catalogue `catalogue`. `store`
+    serves the backfills.
     """
 
     recommender: Recommender
     models: Models
     store: Store
+    catalogue: CatalogueServices
     readiness: Readiness = field(init=False)
 
     def __post_init__(self) -> None:

@@ -22,6 +22,8 @@ from service.api.connection.timed_connection import ANSWER, BODY, HEAD, IDLE, Ti
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_HEADERS = 256
+MAX_PATH_BYTES = 8 * 1024  # two ids of 256 characters take 6 KiB, percent-encoded
+MAX_PARAMETERS = 2048  # a head full of them would take 25 ms to parse and to refuse one by one
 
 
 class HttpProtocol(TimedConnection):
@@ -153,6 +155,8 @@ class HttpProtocol(TimedConnection):
             self._refusal = refusals.MALFORMED
         elif hosts > 1 or (hosts == 0 and version == "1.1"):
             self._refusal = refusals.BAD_HOST
+        elif len(self.url) > MAX_PARAMETERS and is_target_too_long(self.url):
+            self._refusal = refusals.TARGET_TOO_LONG
         elif version not in ("1.0", "1.1") or (coding is not None and (length is not None or version == "1.0")):
             self._refusal = refusals.MALFORMED
         elif coding is not None and coding.lower() != b"chunked":
@@ -210,3 +214,9 @@ class HttpProtocol(TimedConnection):
         elif self.flow.read_paused:
             self.flow.release()
             self.flow.resume_reading()
+
+
+def is_target_too_long(target: bytes) -> bool:
+    """Return whether a path or query is beyond its limit."""
+    path, _, query = target.partition(b"?")
+    return len(path) > MAX_PATH_BYTES or query.count(b"&") >= MAX_PARAMETERS

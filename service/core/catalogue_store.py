@@ -65,11 +65,13 @@ class Written(NamedTuple):
         revision: The stored item's revision afterwards, 0 if there is none.
         changed: Whether the record was replaced. A record of the same bytes is not, and gets no revision.
         conflict: Whether another revision than the expected one is stored; nothing was written.
+        position: The shard's newest position then. A copy at this position, or beyond it, has the stored item.
     """
 
     revision: int
     changed: bool
     conflict: bool
+    position: ShardPosition
 
 
 class ShardChanges(NamedTuple):

@@ -14,15 +14,44 @@ from numpy.typing import NDArray
 class AllowedRows:
     """Rows of one model's embedding table that may be in an answer.
 
-    Immutable, and shared by all requests with one filter. Row 0 is not an item.
+    Immutable, and shared by all requests with one filter; searches compare it by identity. Row 0 is not an item.
 
     Attributes:
         bitmap: (ceil((V + 1) / 32),) uint32, little-endian; bit `row % 32` of word `row // 32` is set if allowed.
-        count: Number of allowed rows.
+            Bits of row 0 and of rows beyond V are ignored.
+        count: Number of allowed rows; decides only how to search.
     """
 
     bitmap: NDArray[np.uint32]
     count: int
+
+    def __post_init__(self) -> None:
+        """Raise `ValueError` for an array that kernels would be compiled anew for."""
+        flags = self.bitmap.flags
+        if self.bitmap.dtype != np.uint32 or self.bitmap.ndim != 1 or not (flags.c_contiguous and flags.writeable):
+            raise ValueError("a bitmap is a contiguous array of uint32 that is not marked read-only")
+
+    def contains(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether each row is allowed; rows are 0 to V."""
+        bits = self.bitmap[rows >> 5] >> (rows & 31).astype(np.uint32)
+        found: NDArray[np.bool_] = (bits & 1).astype(np.bool_)
+        return found
+
+    def mask(self, rows: int) -> NDArray[np.bool_]:
+        """Return (rows,) whether each row is allowed; row 0 is not."""
+        bits = np.unpackbits(self.bitmap.astype("<u4").view(np.uint8), count=rows, bitorder="little").view(np.bool_)
+        bits[0] = False
+        return bits
+
+    @classmethod
+    def of(cls, allowed: NDArray[np.bool_]) -> AllowedRows:
+        """Return the rows that are True in `allowed` (V + 1,).
+
+        The first entry is ignored.
+        """
+        bits = np.zeros(-(-len(allowed) // 32) * 32, np.bool_)
+        bits[1 : len(allowed)] = allowed[1:]
+        return cls(np.packbits(bits, bitorder="little").view("<u4").astype(np.uint32), int(bits.sum()))
 
 
 class TopK(NamedTuple):
@@ -41,11 +70,12 @@ class TopK(NamedTuple):
 class RankCandidates(NamedTuple):
     """Query for the scores of these items, best first.
 
-    Unknown items are last, with score None. `allowed` decides on `ScoredItem.eligible` only; None allows all.
+    Unknown items are last, with score None. `allowed` and `exclude` decide on `ScoredItem.eligible` only.
     """
 
     candidates: tuple[str, ...]
     allowed: AllowedRows | None = None
+    exclude: tuple[str, ...] = ()
 
 
 Query = TopK | RankCandidates
@@ -71,12 +101,17 @@ class ScoredItem(NamedTuple):
     """An item and its score.
 
     The score is a dot product: higher is better, and comparable within one answer only.
+
+    Attributes:
+        eligible: Whether the item may be recommended: the model knows it, and the query allows it. Only ranked
+            candidates can be without.
     """
 
     item_id: str
     score: float | None
     title: str | None = None
     categories: tuple[str, ...] = ()
+    eligible: bool = True
 
 
 class TargetRank(NamedTuple):

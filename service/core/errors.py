@@ -12,8 +12,12 @@ Errors that reach a client, with the HTTP status (api/errors.py) and the `code` 
     |   |-- UserNotFound                404  user_not_found
     |   |-- EventNotFound               404  event_not_found
     |   |-- ItemNotFound                404  item_not_found
-    |   `-- ModelVersionNotFound        404  model_version_not_found
+    |   |-- ModelVersionNotFound        404  model_version_not_found
+    |   |-- AttributeNotFound           404  attribute_not_found
+    |   `-- FilterNotFound              404  filter_not_found
     |-- EventConflict                   409  event_conflict
+    |-- ItemConflict                    409  item_conflict
+    |-- AttributeConflict               409  attribute_conflict
     |-- RolloutRefused                  409  reload_refused
     |-- RolloutUnfinished               503  swap_unfinished
     |-- Overloaded                      429  overloaded
@@ -28,6 +32,9 @@ Errors that the service handles itself:
     |-- SnapshotDamagedError            a stored snapshot fails its check: the log is replayed
     |-- StateDamagedError               the engine cannot read a state: the log is replayed
     |-- BundleRefusedError              a bundle cannot be served: the rollout is refused, or the start fails
+    |-- ExpressionError                 core.catalogue: a filter expression is refused: becomes InvalidRequest
+    |-- NotAsciiError                   core.catalogue: a text is searched in another way
+    |-- RevisionFormatError             core.catalogue: a text is no revision of a catalogue: 422
     |-- LeaseLostError                  core.jobs: another worker reads the stream now
     |-- StoreRefusedError               store: the store cannot be used as configured: the start fails
     |   `-- StoreUnreachableError       store: the store does not answer: the start is retried
@@ -117,7 +124,7 @@ class EventNotFound(NotFound):
 
 
 class ItemNotFound(NotFound):
-    """The live model does not know the item."""
+    """The live model, or the catalogue, does not know the item."""
 
     code = "item_not_found"
 
@@ -126,6 +133,30 @@ class ModelVersionNotFound(NotFound):
     """The model registry has no such version."""
 
     code = "model_version_not_found"
+
+
+class AttributeNotFound(NotFound):
+    """The catalogue declares no such attribute."""
+
+    code = "attribute_not_found"
+
+
+class FilterNotFound(NotFound):
+    """The catalogue has no filter of this name."""
+
+    code = "filter_not_found"
+
+
+class ItemConflict(ServiceError):
+    """Others changed the item at each attempt to change it."""
+
+    code = "item_conflict"
+
+
+class AttributeConflict(ServiceError):
+    """The attribute is declared with another type."""
+
+    code = "attribute_conflict"
 
 
 class EventConflict(ServiceError):

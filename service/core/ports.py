@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, TargetRank
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TargetRank
 from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 
 
 class Engine(Protocol):
-    """A loaded model: immutable and thread-safe.
-
-    Every method is CPU-bound and may be called off the event loop.
-    """
+    """A loaded model: immutable, thread-safe and CPU-bound."""
 
     @property
     def version(self) -> str:
@@ -34,19 +31,23 @@ class Engine(Protocol):
         """Estimate the seconds of `run`. Infinity: always use the engine thread."""
         ...
 
+    @property
+    def item_ids(self) -> Sequence[str]:
+        """Items that the model knows; the n-th has row n + 1."""
+        ...
+
     def knows(self, item_id: str) -> bool:
         """Return whether the model has an embedding of the item."""
         ...
 
-    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
+    def similar(
+        self, item_id: str, k: int, allowed: AllowedRows | None = None, exclude: Sequence[str] = ()
+    ) -> tuple[ScoredItem, ...]:
         """Find the `k` nearest other items by cosine; raises `ItemNotFound`."""
         ...
 
     def difference(self, state: bytes, expected: bytes) -> float:
-        """Return max |state - expected| / max |expected|.
-
-        Both are over the recurrent state. Raises `StateDamagedError`.
-        """
+        """Return the relative difference of two states; raises `StateDamagedError`."""
         ...
 
     def describe(self) -> dict[str, Any]:

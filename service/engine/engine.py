@@ -10,10 +10,20 @@ import numpy as np
 
 from model.bundle.bundle import Bundle
 from model.state_layout import WORD_BYTES
-from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, ScoredItem, TargetRank, TopK
+from service.core.engine_requests import (
+    AllowedRows,
+    EngineRequest,
+    EngineResult,
+    RankCandidates,
+    ScoredItem,
+    TargetRank,
+    TopK,
+)
 from service.core.errors import ItemNotFound, StateDamagedError
 from service.engine.arrays import F32, I64
+from service.engine.candidates import rank_candidates
 from service.engine.interfaces import Recurrence, Search
+from service.engine.search.popularity import PopularityOrder
 from service.engine.search.queries import TopKQueries
 from service.engine.state_codec import StateBatch, join_states
 
@@ -30,9 +40,12 @@ class BundleEngine:
         self._cold_state_bytes = self._layout.float_bytes  # size of a state without rows
         self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
         # A model without a start token orders items by popularity before a user's first item.
-        self._popularity = np.array([item.popularity for item in bundle.items], np.float32)
-        self._rows_by_popularity = 1 + np.argsort(-self._popularity, kind="stable")
-        self._popularity_ranks = [0, *(1 + np.argsort(self._rows_by_popularity, kind="stable")).tolist()]
+        self._popularity = PopularityOrder(np.array([item.popularity for item in bundle.items], np.float32))
+
+    @property
+    def item_ids(self) -> Sequence[str]:
+        """Items that the model knows, in order of row."""
+        return tuple(self._rows)
 
     def knows(self, item_id: str) -> bool:
         """Return whether the model has an embedding for the item."""
@@ -53,7 +66,8 @@ class BundleEngine:
         states = [self._recurrence.initial_state if request.state is None else request.state for request in requests]
         batch = join_states([state if len(state) % WORD_BYTES == 0 else b"" for state in states])
         valid: list[bool] = self._codec.valid(batch).tolist()
-        rows = [self._known_rows(request.items) for request in requests]
+        known = self._rows
+        rows = [[row for item in request.items if (row := known.get(item))] for request in requests]
         ranks: dict[int, list[TargetRank]] = {}
         if evaluated := [n for n, request in enumerate(requests) if request.evaluated and valid[n]]:
             ranks, advanced = self._evaluate(requests, evaluated, states, rows, batch)
@@ -69,17 +83,20 @@ class BundleEngine:
             if valid[n]:
                 query = request.query
                 items = self._rank(query, state) if isinstance(query, RankCandidates) else top_k.get(n, ())
-                results.append(EngineResult(state, self._is_cold(state), items, tuple(ranks.get(n, ()))))
+                cold = len(state) == self._cold_state_bytes
+                results.append(EngineResult(state, cold, items, tuple(ranks.get(n, ()))))
             else:
                 results.append(self._damaged(state))
         return results
 
-    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
+    def similar(
+        self, item_id: str, k: int, allowed: AllowedRows | None = None, exclude: Sequence[str] = ()
+    ) -> tuple[ScoredItem, ...]:
         """Return the `k` items nearest by cosine; see core.ports.Engine."""
         row = self._rows.get(item_id)
         if row is None:
             raise ItemNotFound("the live model does not know this item")
-        result = self._search.nearest(row, k)
+        result = self._search.nearest(row, k, allowed, self._known_rows(exclude))
         return self._scored_items(result.rows[0], result.scores[0], int(result.lengths[0]))
 
     def difference(self, state: bytes, expected: bytes) -> float:
@@ -154,9 +171,9 @@ class BundleEngine:
         found = list(map(TargetRank, cold, ranks.among_all.tolist(), ranks.among_unseen.tolist()))
         if self._bundle.config.start_token:
             return found
-        popularity_ranks = self._popularity_ranks
+        popularity_rank = self._popularity.rank
         return [
-            TargetRank(True, popularity_ranks[row], popularity_ranks[row]) if rank.cold else rank
+            TargetRank(True, popularity_rank(row), popularity_rank(row)) if rank.cold else rank
             for rank, row in zip(found, targets, strict=True)
         ]
 
@@ -164,19 +181,24 @@ class BundleEngine:
         self, requests: Sequence[EngineRequest], states: Sequence[bytes], valid: Sequence[int]
     ) -> dict[int, tuple[ScoredItem, ...]]:
         """Return the results of top-k requests, by index of the request."""
-        results, searched, ks, exclude_seen = {}, [], [], []
+        results, searched, ks, exclude_seen, asked, restricted = {}, [], [], [], [], False
         for n in valid:
             if isinstance(query := requests[n].query, TopK):
-                if self._is_cold(states[n]) and not self._bundle.config.start_token:
-                    rows = self._rows_by_popularity[: query.k]
-                    results[n] = self._scored_items(rows, self._popularity[rows - 1], len(rows))
+                if len(states[n]) == self._cold_state_bytes and not self._bundle.config.start_token:
+                    rows, popularity = self._popularity.top_k(query.k, query.allowed, self._known_rows(query.exclude))
+                    results[n] = self._scored_items(rows, popularity, len(rows))
                 else:
                     searched.append(n)
+                    asked.append(query)
                     ks.append(query.k)
                     exclude_seen.append(query.exclude_seen)
+                    restricted |= query.allowed is not None or bool(query.exclude)
         if searched:
-            batch = join_states([states[n] for n in searched])
-            found = self._search.top_k(self._queries(batch, ks, None, exclude_seen))
+            queries = self._queries(join_states([states[n] for n in searched]), ks, None, exclude_seen)
+            if restricted:
+                excluded = [self._known_rows(query.exclude) for query in asked]
+                queries = queries.restricted([query.allowed for query in asked], excluded)
+            found = self._search.top_k(queries)
             for n, rows, scores, length in zip(
                 searched, found.rows, found.scores, found.lengths.tolist(), strict=True
             ):
@@ -211,15 +233,8 @@ class BundleEngine:
         """Return the candidates by score; unknown ones are last, without a score."""
         rows = np.array([self._rows.get(item, 0) for item in query.candidates], np.int64)
         scores = self._search.scores(rows, self._layout.output(state))
-        scores[rows == 0] = -np.inf
-        order = np.lexsort((rows, -scores)).tolist()
-        items = self._bundle.items
-        return tuple(
-            ScoredItem(query.candidates[n], float(scores[n]), items[row - 1].title, items[row - 1].categories)
-            if (row := int(rows[n]))
-            else ScoredItem(query.candidates[n], None)
-            for n in order
-        )
+        excluded = self._known_rows(query.exclude)
+        return rank_candidates(query, rows, scores, np.array(excluded, np.int64), self._bundle.items)
 
     def _scored_items(self, rows: I64, scores: F32, length: int) -> tuple[ScoredItem, ...]:
         items, found = self._bundle.items, []

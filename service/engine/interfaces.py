@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from service.core.engine_requests import AllowedRows
 from service.engine.arrays import F32, I64
 from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.state_codec import StateBatch, StateCodec
@@ -44,7 +45,8 @@ class Recurrence(Protocol):
 class Search(Protocol):
     """Finds rows of the embedding table (V + 1, D).
 
-    Equal scores are in order of row. Row 0 is not an item and never found.
+    Equal scores are in order of row. Row 0 is not an item and never found, and neither is a row that a query's filter
+    forbids. `top_k` returns fewer rows than asked for only if there are no more.
     """
 
     def top_k(self, queries: TopKQueries) -> TopKResult:
@@ -54,12 +56,15 @@ class Search(Protocol):
     def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
         """Return the rank of each query's target row among the query's results.
 
-        targets (Q,) are rows. The order is that of `top_k` without a limit; the queries' k is ignored.
+        targets (Q,) are rows. The order is that of `top_k` without a limit; the queries' k and filters are ignored.
         """
         ...
 
-    def nearest(self, row: int, k: int) -> TopKResult:
-        """Return the `k` rows nearest to `row` by cosine, without `row`."""
+    def nearest(self, row: int, k: int, allowed: AllowedRows | None, excluded: Sequence[int]) -> TopKResult:
+        """Return the `k` allowed rows nearest to `row` by cosine.
+
+        `row` and the excluded rows are not among them.
+        """
         ...
 
     def scores(self, rows: I64, output: F32) -> F32:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from model.bundle.bundle import Bundle, load_files
 from model.bundle.manifest import BundleError, ManifestReader
 from model.memory_errors import is_out_of_memory
-from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, TopK
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, RankCandidates, TopK
 from service.core.errors import BundleRefusedError, ModelVersionNotFound, StateDamagedError
 from service.core.ports import Engine, ModelVersion
 from service.engine.background_load import run_in_background
@@ -160,8 +163,20 @@ def warm(engine: Engine) -> None:
     state = _run_one(engine, EngineRequest(None, items, RankCandidates(items))).state
     # Five requests take both the path of four queries and that of a single one.
     engine.run([EngineRequest(state, items, TopK(10, exclude_seen=True), tuple(range(len(items))))] * 5)
+    warm_filters(engine, items, state)
     engine.similar(items[0], 1)
     engine.difference(state, state)
+
+
+def warm_filters(engine: Engine, items: tuple[str, ...], state: bytes) -> None:
+    """Run requests under filters that allow few, some and all items."""
+    count = len(engine.item_ids)
+    for share in (0.0, 0.01, 1.0):
+        allowed = AllowedRows.of(np.arange(count + 1) <= math.ceil(share * count))
+        query = TopK(10, exclude_seen=True, allowed=allowed, exclude=items)
+        engine.run([EngineRequest(state, (), query), EngineRequest(None, (), query)] * 3)
+        _run_one(engine, EngineRequest(state, (), query))
+        engine.similar(items[0], 1, allowed, items)
 
 
 def _run_one(engine: Engine, request: EngineRequest) -> EngineResult:

@@ -1,4 +1,4 @@
-"""Metrics of background jobs: backfills and the stream consumer."""
+"""Metrics of background jobs."""
 
 from __future__ import annotations
 
@@ -66,3 +66,52 @@ class StreamMetrics:
     def stream_lag(self, entries: int | None) -> None:
         """See `StreamMeter`."""
         self._lag.set(float("nan") if entries is None else entries)
+
+
+class CatalogueMetrics:
+    """Metrics of each worker's copy; implements `core.jobs.catalogue_sync.CatalogueMeter`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._changes = Counter(
+            "recblr_catalogue_changes", "Changed items that a worker has applied to its copy.", registry=registry
+        )
+        self._read_again = Counter(
+            "recblr_catalogue_shards_read_again",
+            "Shards of the catalogue that a worker read again: a failover undid changes, or it missed too many.",
+            registry=registry,
+        )
+        self._age = Gauge(
+            "recblr_catalogue_age_seconds",
+            "Seconds since the oldest copy of the catalogue was known to be current.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._lag = Gauge(
+            "recblr_catalogue_lag",
+            "Changes that the copy furthest behind lacks.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._items = Gauge(
+            "recblr_catalogue_items",
+            "Items in the catalogue, without deleted ones.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+
+    def changes_applied(self, count: int) -> None:
+        """See `CatalogueMeter`."""
+        self._changes.inc(count)
+
+    def shard_read_again(self) -> None:
+        """See `CatalogueMeter`."""
+        self._read_again.inc()
+
+    def catalogue_state(self, age_seconds: float, lag: int) -> None:
+        """See `CatalogueMeter`."""
+        self._age.set(age_seconds)
+        self._lag.set(lag)
+
+    def catalogue_items(self, count: int) -> None:
+        """See `CatalogueMeter`."""
+        self._items.set(count)

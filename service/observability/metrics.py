@@ -14,7 +14,7 @@ from service.core.engine_requests import TargetRank
 from service.observability.batching_metrics import BatchingMetrics
 from service.observability.buckets import DURATION_SECONDS
 from service.observability.instrumented_store import StoreMetrics
-from service.observability.job_metrics import BackfillMetrics, StreamMetrics
+from service.observability.job_metrics import BackfillMetrics, CatalogueMetrics, StreamMetrics
 from service.observability.live_accuracy import LiveAccuracy, WindowMeans
 
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it once, when it is imported
@@ -33,7 +33,10 @@ def route_of(scope: Mapping[str, Any]) -> str:
 
 
 class HttpMetrics:
-    """Duration and outcome of requests. No label holds text from a client."""
+    """Duration and outcome of requests. No label holds text from a client.
+
+    An arriving request increments `in_progress`; `request_finished` must follow.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Histogram(
@@ -43,7 +46,7 @@ class HttpMetrics:
             buckets=DURATION_SECONDS,
             registry=registry,
         )
-        self._in_progress = Gauge(
+        self.in_progress = Gauge(
             "recblr_http_requests_in_progress",
             "Requests that have arrived and are not answered yet.",
             registry=registry,
@@ -57,13 +60,9 @@ class HttpMetrics:
         )
         self._by_labels: dict[tuple[str, str, int], Histogram] = {}
 
-    def request_started(self) -> None:
-        """Count a request that has arrived; `request_finished` must follow."""
-        self._in_progress.inc()
-
     def request_finished(self, route: str, method: str, status: int, seconds: float) -> None:
         """Record a finished request; `route` is the template of the route."""
-        self._in_progress.dec()
+        self.in_progress.dec()
         labels = (route, KNOWN_METHODS.get(method, OTHER_METHOD), status)
         histogram = self._by_labels.get(labels)
         if histogram is None:  # the library's own lookup of labels costs as much as the observation
@@ -106,6 +105,7 @@ class PrometheusMeter:
         self.batching = BatchingMetrics(registry)
         self.backfill = BackfillMetrics(registry, self._snapshots_damaged)
         self.stream = StreamMetrics(registry)
+        self.catalogue = CatalogueMetrics(registry)
         _forget_dead_processes()
 
     def events_replayed(self, count: int) -> None:
@@ -137,8 +137,16 @@ class PrometheusMeter:
         self._accuracy.serve(versions)
 
     def page(self) -> bytes:
-        """Render the metrics of all workers in Prometheus' text format."""
+        """Return the metrics of all workers in Prometheus' text format."""
+        self.update()
+        return self.render()
+
+    def update(self) -> None:
+        """Write what was collected; call it on the event loop."""
         self._accuracy.write()
+
+    def render(self) -> bytes:
+        """Render the page; any thread may call it."""
         registry = self._registry
         if MULTIPROCESS_FOLDER in os.environ:
             registry = CollectorRegistry()

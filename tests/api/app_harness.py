@@ -20,6 +20,7 @@ from service.api.middleware.auth import ApiKeys
 from service.api.middleware.fast_path import FastPath
 from service.api.user_tokens import UserTokens
 from service.api_keys import parse_key
+from service.core.jobs.catalogue_services import open_catalogue
 from service.core.ports import Engine, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.recommender import Recommender
@@ -31,6 +32,7 @@ from service.observability.instrumented_store import InstrumentedStore
 from service.observability.metrics import PrometheusMeter
 from service.store.factory import open_store
 from tests.core.fakes import FakeEngine, FakeModels, NullBatchMeter
+from tests.core.memory_catalogue import MemoryCatalogue
 
 T = TypeVar("T")
 
@@ -88,9 +90,9 @@ class AppHarness:
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Services]:
-        store = InstrumentedStore(
-            self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000), self.meter.store
-        )
+        opened = self._given_store or await open_store(f"sqlite:///{self._folder}/log.db", 1000)
+        store = InstrumentedStore(opened, self.meter.store)
+        catalogue = getattr(opened, "catalogue", None) or MemoryCatalogue()
         batched_engine = BatchedEngine(NullBatchMeter(), NullBatchMeter())
         recommender = Recommender(
             store,
@@ -100,7 +102,9 @@ class AppHarness:
             SnapshotWriter(store, max_queue=100),
             self.meter,
         )
-        yield Services(recommender, self.models, store)
+        async with AsyncExitStack() as closing:
+            services = await open_catalogue(catalogue, self.meter.catalogue, False, closing)
+            yield Services(recommender, self.models, store, services)
         await recommender.close()
         await batched_engine.close()
         await store.close()
@@ -148,7 +152,8 @@ class AppHarness:
         assert {"code", "message"} <= set(error) <= {"code", "message", "details"}
         assert error["message"]
         for detail in error.get("details", ()):
-            assert set(detail) == {"field", "problem"}
+            assert {"field", "problem"} <= set(detail)
+            assert set(detail) <= {"field", "problem", "offset", "line", "column", "suggestion"}
         return error
 
 

@@ -5,6 +5,43 @@ from __future__ import annotations
 from service.api.middleware.request_path import TAG
 from tests.api.app_harness import AppHarness
 
+OPERATIONS = {
+    "POST /v1/events",
+    "POST /v1/events/batch",
+    "GET /v1/users/{user_id}/recommendations",
+    "POST /v1/recommendations",
+    "POST /v1/users/{user_id}/rank",
+    "GET /v1/items/{item_id}/similar",
+    "GET /v1/items",
+    "GET /v1/items/{item_id}",
+    "PUT /v1/items/{item_id}",
+    "PATCH /v1/items/{item_id}",
+    "DELETE /v1/items/{item_id}",
+    "POST /v1/items/batch",
+    "GET /v1/attributes",
+    "GET /v1/attributes/{name}",
+    "PUT /v1/attributes/{name}",
+    "DELETE /v1/attributes/{name}",
+    "GET /v1/filters",
+    "GET /v1/filters/{name}",
+    "PUT /v1/filters/{name}",
+    "DELETE /v1/filters/{name}",
+    "GET /v1/users/{user_id}",
+    "GET /v1/users/{user_id}/events",
+    "GET /v1/users/{user_id}/audit",
+    "POST /v1/users/{user_id}/merge",
+    "DELETE /v1/users/{user_id}",
+    "DELETE /v1/users/{user_id}/events/{event_id}",
+    "GET /v1/model",
+    "POST /v1/admin/reload",
+    "GET /v1/admin/backfills",
+    "POST /v1/admin/test",
+    "POST /v1/admin/test/end",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /metrics",
+}
+
 
 def test_openapi_lists_every_operation_with_scope_and_errors(harness: AppHarness) -> None:
     schema = harness.get("/openapi.json").json()
@@ -14,28 +51,7 @@ def test_openapi_lists_every_operation_with_scope_and_errors(harness: AppHarness
         for method, operation in methods.items()
         if operation["tags"] != [TAG]
     }
-    assert operations == {
-        "POST /v1/events",
-        "POST /v1/events/batch",
-        "GET /v1/users/{user_id}/recommendations",
-        "POST /v1/recommendations",
-        "POST /v1/users/{user_id}/rank",
-        "GET /v1/items/{item_id}/similar",
-        "GET /v1/users/{user_id}",
-        "GET /v1/users/{user_id}/events",
-        "GET /v1/users/{user_id}/audit",
-        "POST /v1/users/{user_id}/merge",
-        "DELETE /v1/users/{user_id}",
-        "DELETE /v1/users/{user_id}/events/{event_id}",
-        "GET /v1/model",
-        "POST /v1/admin/reload",
-        "GET /v1/admin/backfills",
-        "POST /v1/admin/test",
-        "POST /v1/admin/test/end",
-        "GET /healthz",
-        "GET /readyz",
-        "GET /metrics",
-    }
+    assert operations == OPERATIONS
     assert set(schema["components"]["securitySchemes"]) == {"bearer", "api_key", "user_token"}
     assert "HTTPValidationError" not in schema["components"]["schemas"]
     batch = schema["components"]["schemas"]["EventBatchIn"]["properties"]["events"]

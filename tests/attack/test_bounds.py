@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.api.uvicorn_protocol import MAX_HEAD_BYTES, MAX_HEADERS
+from service.api.uvicorn_protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PARAMETERS, MAX_PATH_BYTES
 from tests.attack.raw_server import RawServer, head, read_answer, read_error
 
 
@@ -46,6 +46,26 @@ def test_long_request_line_is_431(server: RawServer) -> None:
     with server.connect() as client:
         client.sendall(b"GET /" + b"a" * MAX_HEAD_BYTES)
         assert read_error(client) == (431, "headers_too_large")
+
+
+@pytest.mark.parametrize(
+    ("target", "refused"),
+    [
+        ("/" + "a" * (MAX_PATH_BYTES - 1), False),
+        ("/" + "a" * MAX_PATH_BYTES, True),
+        ("/?" + "&".join(["a"] * MAX_PARAMETERS), False),
+        ("/?" + "&".join(["a"] * (MAX_PARAMETERS + 1)), True),
+        ("/?" + "a" * 60_000, False),
+    ],
+    ids=["path", "long path", "parameters", "many parameters", "long parameter"],
+)
+def test_long_target_is_414(server: RawServer, target: str, refused: bool) -> None:
+    with server.connect() as client:
+        client.sendall(head("GET", target))
+        if refused:
+            assert read_error(client) == (414, "uri_too_long")
+        else:
+            assert read_answer(client)[0] == 200
 
 
 def test_too_many_headers_are_431(server: RawServer) -> None:

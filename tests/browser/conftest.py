@@ -63,7 +63,7 @@ class Console:
         self.await_list()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, no test of the process can run an event loop
 def browser() -> Iterator[Browser]:
     executable = shutil.which("chromium")
     if executable is None:
@@ -121,7 +121,7 @@ def _record_message(console: Console, kind: str, text: str) -> None:
 
 
 def _record_write(console: Console, request: Request) -> None:
-    if request.method != "GET" and not request.url.endswith("/rank"):  # a rank request only reads
+    if request.method != "GET" and "/rank?" not in request.url:  # a rank request only reads
         console.writes.append(f"{request.method} {request.url.removeprefix(console.url)}")
 
 

@@ -192,3 +192,25 @@ def test_every_text_is_readable_and_inside_the_window(
         background = console.page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (sum(map(int, background[4:-1].split(","))) < 384) == (scheme == "dark")
         assert console.complaints == []
+
+
+@pytest.mark.parametrize("user", [".", "..", "a/b", "../x", "50% é +&?#"])
+def test_any_id_of_a_user_can_be_shown_written_and_deleted(
+    console: Console, service: RunningService, user: str
+) -> None:
+    page = console.page
+    console.open("other")
+    page.fill("#user-input", user)
+    page.press("#user-input", "Enter")
+    console.await_user(user)
+    page.check("#write")
+    page.fill("#item-input", "camping-1")
+    page.press("#item-input", "Enter")
+    expect(page.locator("#events li")).to_have_count(1)
+    page.reload()
+    console.await_user(user)
+    page.check("#write")
+    page.click("#events button")
+    expect(page.locator("#events li")).to_have_count(0)
+    with client_of(service) as client:
+        assert client.get("/v1/user", params={"user_id": user}).json()["sequence"] == 1

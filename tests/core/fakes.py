@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from model.config import ModelConfig
-from service.core.engine_requests import EngineRequest, EngineResult, Query, ScoredItem, TargetRank, TopK
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, Query, ScoredItem, TargetRank, TopK
 from service.core.errors import (
     ItemNotFound,
     ModelVersionNotFound,
@@ -60,9 +62,18 @@ class FakeEngine:
             return ()
         last = int(state[-1]) if state else 0
         if isinstance(query, TopK):
-            candidates = [item for item in CATALOGUE if not (query.exclude_seen and item in state)]
+            left_out = {*query.exclude, *(state if query.exclude_seen else ())}
+            candidates = [item for item in CATALOGUE if self._allows(query.allowed, item) and item not in left_out]
             return tuple(sorted((self._scored(item, last) for item in candidates), key=_best_first)[: query.k])
-        return tuple(sorted((self._scored(item, last) for item in query.candidates), key=_best_first))
+        return tuple(
+            self._scored(item, last)._replace(
+                eligible=self.knows(item) and self._allows(query.allowed, item) and item not in query.exclude
+            )
+            for item in sorted(query.candidates, key=lambda item: _best_first(self._scored(item, last)))
+        )
+
+    def _allows(self, allowed: AllowedRows | None, item: str) -> bool:
+        return allowed is None or bool(allowed.contains(np.array([CATALOGUE.index(item) + 1]))[0])
 
     def _scored(self, item: str, last: int) -> ScoredItem:
         if not self.knows(item):
@@ -76,10 +87,20 @@ class FakeEngine:
     def knows(self, item_id: str) -> bool:
         return item_id in CATALOGUE
 
-    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        return CATALOGUE
+
+    def similar(
+        self, item_id: str, k: int, allowed: AllowedRows | None = None, exclude: Sequence[str] = ()
+    ) -> tuple[ScoredItem, ...]:
         if not self.knows(item_id):
             raise ItemNotFound("the live model does not know this item")
-        others = [self._scored(item, int(item_id)) for item in CATALOGUE if item != item_id]
+        others = [
+            self._scored(item, int(item_id))
+            for item in CATALOGUE
+            if item not in (item_id, *exclude) and self._allows(allowed, item)
+        ]
         return tuple(sorted(others, key=_best_first)[:k])
 
     def difference(self, state: bytes, expected: bytes) -> float:

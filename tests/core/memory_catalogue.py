@@ -64,12 +64,12 @@ class MemoryCatalogue:
             return error
         stored = shard.items.get(write.item_id, StoredItem(write.item_id, 0, b""))
         if write.expected is not None and write.expected != stored.revision:
-            return Written(stored.revision, False, True)
+            return Written(stored.revision, False, True, shard.position)
         if stored.revision and stored.record == write.record:
-            return Written(stored.revision, False, False)
+            return Written(stored.revision, False, False, shard.position)
         revision = shard.change(write.item_id, self._changes_kept)
         shard.items[write.item_id] = StoredItem(write.item_id, revision, write.record)
-        return Written(revision, True, False)
+        return Written(revision, True, False, shard.position)
 
     async def read_items(self, item_ids: Sequence[str]) -> list[StoredItem | None]:
         return [self._shard(catalogue_shard(item_id)).items.get(item_id) for item_id in item_ids]

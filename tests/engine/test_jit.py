@@ -20,21 +20,28 @@ from tests.model.builders import bundle_of
 START = """
 import json, sys
 from pathlib import Path
+import numpy as np
 from model.bundle.bundle import load_bundle
-from service.core.engine_requests import EngineRequest, RankCandidates, TopK
+from service.core.engine_requests import AllowedRows, EngineRequest, RankCandidates, TopK
 from service.engine.jit import statistics
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.loader import warm
 engine = CpuEngine(load_bundle(Path(sys.argv[1])), 100, 0.5, min_indexed_items=int(sys.argv[2]))
 warm(engine)
 after_start = statistics()
-asks = (None, TopK(1, True), TopK(999, False), RankCandidates(("i1", "x")), RankCandidates(()))
+some, few = (AllowedRows.of(np.arange(len(engine.item_ids) + 1) % n == 1) for n in (2, 40))
+asks = (
+    None, TopK(1, True), TopK(999, False), RankCandidates(("i1", "x")), RankCandidates(()),
+    TopK(3, True, some), TopK(3, False, few, ("i1", "x")), TopK(3, True, None, ("i2",)), RankCandidates(("i1",), few),
+)
 states = [None, b"", b"abc", engine.run([EngineRequest(None, ("i2", "i3"), None)])[0].state]
 for size in (1, 2, 3, 4, 5, 9):
-    engine.run([EngineRequest(states[n % 4], ("i1", "x") * (n % 3), asks[n % 5]) for n in range(size)])
-    engine.run([EngineRequest(states[3], ("i1",) * 40, asks[size % 5])] * size)
+    engine.run([EngineRequest(states[n % 4], ("i1", "x") * (n % 3), asks[n % 9]) for n in range(size)])
+    engine.run([EngineRequest(states[3], ("i1",) * 40, asks[size % 9])] * size)
     engine.run([EngineRequest(states[3 * (size % 2)], ("i1", "i2"), None, (1,))] * size)
+engine.run([EngineRequest(None, (), ask) for ask in asks])
 engine.similar("i1", 7)
+engine.similar("i1", 7, few, ("i3",))
 engine.difference(states[3], engine.run([EngineRequest(None, (), None)])[0].state)
 assert statistics() == after_start, (after_start, statistics())
 print(json.dumps(after_start))

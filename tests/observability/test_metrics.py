@@ -92,7 +92,7 @@ def test_requests_are_counted_by_route_method_and_status() -> None:
     registry = CollectorRegistry()
     metrics = HttpMetrics(registry)
     for method, status in (("GET", 200), ("GET", 200), ("GET", 404), ("BREW", 405)):
-        metrics.request_started()
+        metrics.in_progress.inc()
         metrics.request_finished("/v1/model", method, status, 0.25)
 
     def count(method: str, status: str) -> float | None:
@@ -106,8 +106,8 @@ def test_requests_are_counted_by_route_method_and_status() -> None:
 def test_request_is_in_progress_until_finished() -> None:
     registry = CollectorRegistry()
     metrics = HttpMetrics(registry)
-    metrics.request_started()
-    metrics.request_started()
+    metrics.in_progress.inc()
+    metrics.in_progress.inc()
     metrics.request_finished("/healthz", "GET", 200, 0.001)
     assert registry.get_sample_value("recblr_http_requests_in_progress") == 1
 

@@ -35,6 +35,7 @@ FIRING = {
         f'{REQUESTS}_bucket{{{WHERE}, le="1.0"}}': "0+100x30",
         f'{REQUESTS}_bucket{{{WHERE}, le="+Inf"}}': "0+100x30",
     },
+    "RecblrCatalogueOld": {f"recblr_catalogue_age_seconds{{{WHERE}}}": "20+60x30"},
     "RecblrStreamLag": {f"recblr_stream_lag{{{WHERE}}}": "2000x30"},
     "RecblrSnapshotsDamaged": {f"recblr_snapshots_damaged_total{{{WHERE}}}": "0x20 1x10"},
     "RecblrVersionsDiffer": {
@@ -52,6 +53,7 @@ QUIET = {
     f'{REQUESTS}_bucket{{{WHERE}, le="+Inf"}}': "0+1005x30",
     f'recblr_store_errors_total{{{WHERE}, operation="append"}}': "7x30",
     f'recblr_queue_rejected_total{{{WHERE}, stage="store"}}': "7x30",
+    f"recblr_catalogue_age_seconds{{{WHERE}}}": "0.1 20 0.1x28",
     f"recblr_stream_lag{{{WHERE}}}": "5000 0x5 5000 0x23",
     f"recblr_snapshots_damaged_total{{{WHERE}}}": "3x30",
     f'recblr_model_info{{{WHERE}, version="v1"}}': "1x30",

@@ -41,6 +41,11 @@ HEAD_TOO_LARGE = Refusal(
     "headers_too_large",
     "the path and headers are larger than 64 KiB or there are more than 256 headers; send less",
 )
+TARGET_TOO_LONG = Refusal(
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    "uri_too_long",
+    "the path is longer than 8 KiB or there are more than 2,048 query parameters; ids have at most 256 characters",
+)
 MALFORMED = Refusal(HTTPStatus.BAD_REQUEST, "malformed_http", "this is not valid HTTP/1.1; check the client or proxy")
 BAD_HOST = Refusal(HTTPStatus.BAD_REQUEST, "malformed_http", "send the header Host once")
 UNKNOWN_CODING = Refusal(

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
 from service.api.errors import error_response
-from service.api.middleware.host_check import HostCheck
+from service.api.middleware.host_check import OwnHosts
 from service.api.middleware.rate_limit import TokenBuckets, network_of
 from service.api.scopes import Needed, RouteScopes
 from service.api.user_tokens import UserTokens, user_in_path
@@ -38,7 +38,10 @@ STRANGER_REQUESTS_PER_SECOND = 100  # of one address, without a valid key, in ea
 MAX_PRESENTED_KEYS = 8  # each is compared with every known key
 STRANGER = Caller()  # sender of a request that needs no key
 _PROBES = frozenset(("/healthz", "/readyz"))  # never limited: a balancer would take the worker for dead
-
+_FOREIGN_HOST = (
+    "the Host header names another server; call localhost or an address, name the host in RECBLR_ALLOWED_HOSTS, or "
+    "set RECBLR_API_KEYS"
+)
 USER_TOKEN_SCOPES = frozenset((KeyScope.APPEND, KeyScope.READ))
 
 
@@ -76,7 +79,7 @@ class ApiKeys:
         self._keys = keys
         self._tokens = tokens
         self._scopes = scopes
-        self._host_check = None if keys.configured else HostCheck(hosts)
+        self._own_hosts = None if keys.configured else OwnHosts(hosts)
         self._buckets = None if rate_limit is None else TokenBuckets(rate_limit)
         self._strangers = TokenBuckets(stranger_rate)
         self._metrics = metrics
@@ -107,8 +110,10 @@ class ApiKeys:
 
         The account is that of the rate limit, "" if the request is not limited.
         """
-        if self._host_check is not None:
-            self._host_check.check(scope["headers"])
+        if self._own_hosts is not None:
+            for name, value in scope["headers"]:
+                if name == b"host" and not self._own_hosts.include(value):
+                    raise Forbidden(_FOREIGN_HOST)
         needed = self._scopes.needed(scope["method"], scope["path"], scope["query_string"])
         if needed is None:
             return (ANONYMOUS_CALLER if scope["path"] in _PROBES else STRANGER), ""

@@ -10,11 +10,13 @@ import zlib
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response
-from service.api.json_structure import MAX_VALUES, MAX_VALUES_OF_A_BATCH, is_too_complex
+from service.api.schemas.json_structure import MAX_VALUES, MAX_VALUES_OF_A_BATCH, is_too_complex, without_padding
+from service.api.work_thread import MAX_INLINE_BYTES, in_work_thread
 from service.core.errors import InvalidRequest, PayloadTooLarge, ServiceError
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
+_ITEM_BATCH = "/v1/items/batch"  # parsed in slices, so that its values need no bound
 _TOO_LARGE = "the body is larger than 4 MiB; send less in one request"
 
 
@@ -40,7 +42,11 @@ class BodyLimit:
             if length is not None and length > MAX_BODY_BYTES:
                 raise PayloadTooLarge(_TOO_LARGE)
             message = await _read(receive, codings)
-            _check_values(scope["path"], message.get("body", b""))
+            body: bytes = message.get("body", b"")
+            if len(body) <= MAX_INLINE_BYTES:
+                _check_values(scope["path"], body)
+            else:
+                message["body"] = await in_work_thread(_check_large, scope["path"], body)
         except ServiceError as error:
             await error_response(error)(scope, receive, send)
             return
@@ -61,7 +67,9 @@ async def _read(receive: Receive, codings: list[bytes]) -> Message:
         part: bytes = message.get("body", b"")
         received += len(part)
         try:
-            plain = part if inflate is None else inflate.decompress(part, MAX_BODY_BYTES - size + 1)
+            plain = part
+            if inflate is not None:  # in the thread, because a few KiB may hold 4 MiB; zlib releases the GIL
+                plain = await in_work_thread(inflate.decompress, part, MAX_BODY_BYTES - size + 1)
         except zlib.error:
             raise InvalidRequest("the body is not valid gzip; send it as Content-Encoding says") from None
         size += len(plain)
@@ -75,9 +83,17 @@ async def _read(receive: Receive, codings: list[bytes]) -> Message:
     return {"type": "http.request", "body": b"".join(parts), "more_body": False}
 
 
+def _check_large(path: str, body: bytes) -> bytes:
+    """Check a large body; return it without the whitespace around the JSON."""
+    _check_values(path, body)
+    return without_padding(body)
+
+
 def _check_values(path: str, body: bytes) -> None:
     if b"\0" in body:  # UTF-16, in which nothing can be counted; in UTF-8 it is not valid JSON
         raise InvalidRequest("the body could not be read; send JSON in UTF-8")
+    if path == _ITEM_BATCH:
+        return
     limit = MAX_VALUES_OF_A_BATCH if path.endswith("/batch") else MAX_VALUES
     if is_too_complex(body, limit):
         raise InvalidRequest("the body has too many fields or values, or too long ones; send less in one request")

@@ -29,6 +29,7 @@ from service.core.errors import ServiceError
 _EVENTS = "/v1/events"
 _USERS, _RECOMMENDATIONS = "/v1/users/", "/recommendations"
 _MAX_BODY_BYTES = 16 * 1024  # more than any single event needs
+_MAX_QUERY_BYTES = 256  # as much is kept in a cache
 
 _EVENT = TypeAdapter(EventIn).validator
 _USER_ID = TypeAdapter(PathId).validator
@@ -60,17 +61,18 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request if it is ordinary, otherwise pass it on."""
         services: Services | None = scope["app"].state.services if scope["type"] == "http" else None
-        if services is not None:
+        if services is not None and len(scope["query_string"]) <= _MAX_QUERY_BYTES:
             method, path = scope["method"], scope["path"]
             if method == "POST" and path == _EVENTS:
                 query = _parse_query(RecordQuery, scope["query_string"])
-                if query is not None and _is_short_json(scope):
-                    event, messages = await _read_event(receive)
+                if query is not None:
+                    event, messages = await _read_event(scope, receive)
                     if event is not None:
                         work = answer_event(services.recommender, event, query, scope[CALLER])
                         await self._respond(_RECORD, work, scope, receive, send)
                         return
-                    receive = _replay(messages, receive)
+                    if messages:
+                        receive = _replay(messages, receive)
             elif method == "GET" and path.startswith(_USERS) and path.endswith(_RECOMMENDATIONS):
                 user_id = _parse_user_id(path[len(_USERS) : -len(_RECOMMENDATIONS)])
                 top_k = _parse_query(TopKQuery, scope["query_string"])
@@ -94,8 +96,23 @@ class FastPath:
         await send({"type": "http.response.body", "body": body})
 
 
-async def _read_event(receive: Receive) -> tuple[EventIn | None, list[Message]]:
-    """Return the body's event, if valid, and the messages of the body."""
+async def _read_event(scope: Scope, receive: Receive) -> tuple[EventIn | None, list[Message]]:
+    """Return the body's event, if valid, and the messages of the body.
+
+    The body is read only if the headers declare one short, plain JSON text.
+    """
+    lengths, types = [], []
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            lengths.append(value)
+        elif name == b"content-type":
+            types.append(value)
+        elif name == b"content-encoding":
+            return None, []
+    if types != [b"application/json"] or len(lengths) != 1:
+        return None, []
+    if not lengths[0].isdigit() or len(lengths[0]) > 6 or int(lengths[0]) > _MAX_BODY_BYTES:
+        return None, []
     messages = [await receive()]
     while messages[-1].get("more_body"):
         messages.append(await receive())
@@ -131,19 +148,3 @@ def _parse_query(model: type[Query], query_string: bytes) -> Query | None:
         return model.model_validate(dict(fields)) if len(dict(fields)) == len(fields) else None
     except ValidationError:
         return None
-
-
-def _is_short_json(scope: Scope) -> bool:
-    """Check that the headers declare one short, plain JSON body."""
-    lengths, types = [], []
-    for name, value in scope["headers"]:
-        if name == b"content-length":
-            lengths.append(value)
-        elif name == b"content-type":
-            types.append(value)
-        elif name == b"content-encoding":
-            return False
-    if types != [b"application/json"] or len(lengths) != 1:
-        return False
-    [length] = lengths
-    return length.isdigit() and len(length) < 7 and int(length) <= _MAX_BODY_BYTES

@@ -78,7 +78,7 @@ class Telemetry:
             await send(message)
 
         started_at = perf_counter()
-        self._metrics.request_started()
+        self._metrics.in_progress.inc()
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -15,13 +15,13 @@ from service.api.errors import error_body
 from service.api.schemas.requests import EventBatchIn, EventIn, NoQuery, RecordQuery, event_or_error
 from service.api.schemas.responses import BatchOut, RecordedOut
 from service.api.scopes import needs
+from service.api.work_thread import BodyRoute, in_work_thread
 from service.api_keys import KeyScope
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.events import NewEvent
+from service.core.recommending.results import Recorded
 
-router = APIRouter(prefix="/v1/events", tags=["events"])
-
-_SLICE = 50  # events of a batch that are validated before other requests get a turn
+router = APIRouter(prefix="/v1/events", tags=["events"], route_class=BodyRoute)
 
 
 @router.post(
@@ -50,27 +50,37 @@ async def record_events(
     does not stop the others.
     """
     caller.charge(costs.of_batch(len(batch.events)))
-    now = time.time()
-    events: list[EventIn | InvalidRequest] = []
-    for start in range(0, len(batch.events), _SLICE):
-        events += map(event_or_error, batch.events[start : start + _SLICE])
-        await asyncio.sleep(0)
-    valid = [event for event in events if isinstance(event, EventIn)]
-    outcomes = iter(
-        await recommender.record_batch(
-            [(event.user_id, NewEvent.create(event.item_id, event.timestamp, event.event_id, now)) for event in valid]
-        )
-    )
+    events = await in_work_thread(_new_events, batch.events, time.time())
+    recorded = await recommender.record_batch([event for event in events if not isinstance(event, InvalidRequest)])
+    return json_response(await in_work_thread(_batch_out, events, recorded))
+
+
+def _new_events(values: Sequence[object], now: float) -> list[tuple[str, NewEvent] | InvalidRequest]:
+    """Validate events; return each with its user, or its error."""
+    events: list[tuple[str, NewEvent] | InvalidRequest] = []
+    for value in values:
+        event = event_or_error(value)
+        if isinstance(event, InvalidRequest):
+            events.append(event)
+        else:
+            new = NewEvent.create(event.item_id, event.timestamp, event.event_id, now)
+            events.append((event.user_id, new))
+    return events
+
+
+def _batch_out(
+    events: Sequence[tuple[str, NewEvent] | InvalidRequest], recorded: Sequence[Recorded | ServiceError]
+) -> bytes:
+    """Return the response body of a batch."""
+    outcomes = iter(recorded)
     results: list[Json] = []
     for event in events:
-        if isinstance(event, EventIn):
-            outcome = next(outcomes)
-            results.append(
-                _error_out(outcome) if isinstance(outcome, ServiceError) else recorded_out(event.user_id, outcome)
-            )
-        else:
+        if isinstance(event, InvalidRequest):
             results.append(_error_out(event))
-    return json_response(encoded({"results": results}))
+            continue
+        outcome = next(outcomes)
+        results.append(_error_out(outcome) if isinstance(outcome, ServiceError) else recorded_out(event[0], outcome))
+    return encoded({"results": results})
 
 
 def _error_out(error: ServiceError) -> Json:

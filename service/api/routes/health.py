@@ -8,6 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service.api.dependencies import Services
 from service.api.schemas.model_responses import LiveOut, ReadyOut
 from service.api.scopes import OPEN, needs
+from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
 from service.core.errors import NotReady, ServiceError
 from service.observability.metrics import PrometheusMeter
@@ -25,7 +26,8 @@ async def check_liveness() -> LiveOut:
 async def check_readiness(request: Request) -> ReadyOut:
     """Answer 200 if the service can answer requests, otherwise 503.
 
-    The model must be loaded, and the event log must answer within a second.
+    The model must be loaded, and the event log must answer within a second. While a part of the catalogue cannot be
+    read, answers are made from the last revision that was read; `catalogue_age_seconds` tells.
     """
     services: Services | None = request.app.state.services
     if services is None:
@@ -34,7 +36,7 @@ async def check_readiness(request: Request) -> ReadyOut:
         await services.readiness.check()
     except (TimeoutError, ServiceError) as error:
         raise NotReady("the event log does not answer; send traffic elsewhere and check RECBLR_STATE_URL") from error
-    return ReadyOut(status="ready")
+    return ReadyOut(status="ready", catalogue_age_seconds=round(services.catalogue.sync.age_seconds, 3))
 
 
 @router.get(
@@ -47,4 +49,5 @@ async def check_readiness(request: Request) -> ReadyOut:
 async def read_metrics(request: Request) -> Response:
     """Return the metrics of all workers in Prometheus' text format."""
     meter: PrometheusMeter = request.app.state.meter
-    return Response(meter.page(), media_type=CONTENT_TYPE_LATEST)
+    meter.update()
+    return Response(await in_work_thread(meter.render), media_type=CONTENT_TYPE_LATEST)

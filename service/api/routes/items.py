@@ -13,6 +13,7 @@ from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import SimilarQuery
 from service.api.schemas.responses import SimilarOut
 from service.api.scopes import needs
+from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
 
 router = APIRouter(prefix="/v1/items", tags=["items"])
@@ -30,5 +31,5 @@ async def list_similar_items(
     """
     caller.charge(costs.of_items(query.k))
     model_version, items = await recommender.similar(item_id, query.k)
-    out = {"item_id": item_id, "model_version": model_version, "items": items_out(items)}
-    return json_response(encoded(out))
+    out = {"item_id": item_id, "model_version": model_version}
+    return json_response(await in_work_thread(lambda: encoded({**out, "items": items_out(items)})))

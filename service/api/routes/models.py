@@ -10,9 +10,10 @@ from service.api.dependencies import ServicesDep
 from service.api.schemas.model_responses import AbTestOut, ModelOut, ReloadedOut
 from service.api.schemas.requests import AbTestEndIn, AbTestIn, NoQuery, ReloadIn
 from service.api.scopes import needs
+from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 
-router = APIRouter(prefix="/v1", tags=["model"])
+router = APIRouter(prefix="/v1", tags=["model"], route_class=BodyRoute)
 
 
 @router.get("/model", openapi_extra=needs(KeyScope.READ), summary="Describe the live model")

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
 from service.api import costs
-from service.api.answers import anonymous_out, answer_recommendations, encoded, json_response, recommendations_out
+from service.api.answers import (
+    anonymous_out,
+    answer_recommendations,
+    encode_answer,
+    json_response,
+    recommendations_out,
+)
 from service.api.dependencies import CallerDep, RecommenderDep
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, TopKQuery
 from service.api.schemas.responses import ItemsOut, RecommendationsOut
 from service.api.scopes import needs
+from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 from service.core.engine_requests import RankCandidates, TopK
 
-router = APIRouter(prefix="/v1", tags=["recommendations"])
+router = APIRouter(prefix="/v1", tags=["recommendations"], route_class=BodyRoute)
 
 
 @router.get(
@@ -54,7 +62,7 @@ async def rank_for_user(
     """
     caller.charge(costs.of_candidates(len(body.candidates)))
     answer = await recommender.recommend(user_id, RankCandidates(tuple(body.candidates)))
-    return json_response(encoded(recommendations_out(user_id, answer)))
+    return json_response(await encode_answer(answer, partial(recommendations_out, user_id)))
 
 
 @router.post(
@@ -72,4 +80,4 @@ async def recommend_for_history(
     """
     caller.charge(costs.of_history(len(body.history)) + costs.of_items(body.k))
     answer = await recommender.recommend_for_history(body.history, TopK(body.k, body.exclude_seen))
-    return json_response(encoded(anonymous_out(answer)))
+    return json_response(await encode_answer(answer, anonymous_out))

@@ -13,9 +13,10 @@ from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import MergeIn, NoQuery, PageQuery
 from service.api.schemas.responses import AuditOut, EventDeletedOut, EventsOut, MergedOut, UserDeletedOut, UserOut
 from service.api.scopes import needs
+from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 
-router = APIRouter(prefix="/v1/users", tags=["users"])
+router = APIRouter(prefix="/v1/users", tags=["users"], route_class=BodyRoute)
 
 
 @router.get("/{user_id}", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="Summarize a user")

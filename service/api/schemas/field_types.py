@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from service.core.events import RESERVED_EVENT_ID
 from service.core.ids import MAX_ID_CHARACTERS, NO_CONTROL_CHARACTERS
 
+FILTER_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$"
 _YEAR_10000_SECONDS = 253_402_300_800.0  # 10000-01-01T00:00:00Z
 _MILLISECONDS_PER_SECOND = 1000.0

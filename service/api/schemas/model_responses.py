@@ -20,6 +20,9 @@ class ReadyOut(BaseModel):
     """The service can answer requests."""
 
     status: Literal["ready"] = Field(description="Always `ready`.")
+    catalogue_age_seconds: float = Field(
+        description="Seconds since this worker's copy of the catalogue was known to be current; below 1 as a rule."
+    )
 
 
 class ModelConfigOut(BaseModel):

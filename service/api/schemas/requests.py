@@ -17,15 +17,19 @@ _K = "Number of items to return."
 _EXCLUDE_SEEN = "Leave out the items of the user's history."
 
 
-class _Body(BaseModel):
+class StrictBody(BaseModel):
+    """Body without unknown fields or coerced values."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class _Query(BaseModel):
+class StrictQuery(BaseModel):
+    """Query parameters without unknown ones."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class EventIn(_Body):
+class EventIn(StrictBody):
     """One event: a user did something with an item."""
 
     user_id: Identifier = Field(description="User who acted. 1 to 256 characters, no control characters.")
@@ -59,10 +63,10 @@ def event_or_error(value: object) -> EventIn | InvalidRequest:
         return InvalidRequest("this event does not follow the contract", details=validation_details(found))
 
 
-class EventBatchIn(_Body):
+class EventBatchIn(StrictBody):
     """Events of any number of users."""
 
-    # Not validated here: 1,000 wrong events would hold the event loop. The route calls `event_or_error` in slices.
+    # Not validated here: 1,000 events would hold the event loop. The route calls `event_or_error` in its thread.
     events: list[Annotated[object, PlainValidator(_unchanged, json_schema_input_type=EventIn)]] = Field(
         min_length=1,
         max_length=1000,
@@ -70,7 +74,7 @@ class EventBatchIn(_Body):
     )
 
 
-class HistoryIn(_Body):
+class HistoryIn(StrictBody):
     """A history that is not in the event log."""
 
     history: list[Identifier] = Field(max_length=1000, description="Item ids, oldest first.")
@@ -78,25 +82,25 @@ class HistoryIn(_Body):
     exclude_seen: bool = Field(default=True, description="Leave out the items of `history`.")
 
 
-class CandidatesIn(_Body):
+class CandidatesIn(StrictBody):
     """Items to rank for a user."""
 
     candidates: list[Identifier] = Field(min_length=1, max_length=1000, description="Item ids to rank.")
 
 
-class MergeIn(_Body):
+class MergeIn(StrictBody):
     """The user to merge, such as a visitor who has signed in."""
 
     from_user_id: Identifier = Field(description="User whose events are moved. This user is deleted.")
 
 
-class ReloadIn(_Body):
+class ReloadIn(StrictBody):
     """The model version to serve."""
 
     version: Version | None = Field(default=None, description="Model version to serve. Default: the newest.")
 
 
-class AbTestIn(_Body):
+class AbTestIn(StrictBody):
     """The second model version of an A/B test."""
 
     version: Version = Field(description="Model version to test beside the live one.")
@@ -105,17 +109,17 @@ class AbTestIn(_Body):
     )
 
 
-class AbTestEndIn(_Body):
+class AbTestEndIn(StrictBody):
     """The winner of an A/B test."""
 
     winner: Version = Field(description="Model version to serve to all users from now on.")
 
 
-class NoQuery(_Query):
+class NoQuery(StrictQuery):
     """No query parameters: any parameter is refused."""
 
 
-class RecordQuery(_Query):
+class RecordQuery(StrictQuery):
     """Whether to answer an event with recommendations."""
 
     k: Count | None = Field(
@@ -124,20 +128,20 @@ class RecordQuery(_Query):
     exclude_seen: bool = Field(default=True, description=_EXCLUDE_SEEN)
 
 
-class TopKQuery(_Query):
+class TopKQuery(StrictQuery):
     """Number of items, with or without the user's history."""
 
     k: Count = Field(default=10, description=_K)
     exclude_seen: bool = Field(default=True, description=_EXCLUDE_SEEN)
 
 
-class SimilarQuery(_Query):
+class SimilarQuery(StrictQuery):
     """Number of similar items."""
 
     k: Count = Field(default=10, description=_K)
 
 
-class PageQuery(_Query):
+class PageQuery(StrictQuery):
     """One page of a user's events."""
 
     limit: int = Field(default=1000, ge=1, le=1000, description="Largest number of events on the page.")

@@ -26,6 +26,10 @@ class ErrorDetail(BaseModel):
 
     field: str = Field(description="Path of the field, such as `history.2`.")
     problem: str = Field(description="What is wrong with the value.")
+    offset: int | None = Field(default=None, description="Of a filter: characters before the place.")
+    line: int | None = Field(default=None, description="Of a filter: line of the place, from 1.")
+    column: int | None = Field(default=None, description="Of a filter: column of the place, from 1.")
+    suggestion: str | None = Field(default=None, description="Of a filter: a name that may be meant.")
 
 
 class ErrorInfo(BaseModel):

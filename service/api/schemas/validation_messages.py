@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from service.api.schemas.field_types import VERSION_PATTERN
+from service.api.schemas.field_types import FILTER_NAME, VERSION_PATTERN
+from service.api.schemas.sliced_json import ROW_TOO_LONG
 from service.core.ids import NO_CONTROL_CHARACTERS
 
 MAX_DETAILS = 20
@@ -44,6 +45,7 @@ _SENTENCES: Mapping[str, str] = {
 
 _PATTERNS: Mapping[str, str] = {
     NO_CONTROL_CHARACTERS: "must not contain control characters, such as line breaks or tabs",
+    FILTER_NAME: "must be a letter, digit or _, then at most 63 of letters, digits, _, . and -",
     VERSION_PATTERN: "must begin with a letter or digit and continue with letters, digits and any of . _ + : -",
 }
 
@@ -79,6 +81,8 @@ def _sentence(error: Mapping[str, Any], content_type: str) -> str:
         return "must be a JSON object, sent with the header Content-Type: application/json"
     if error_type == "missing" and error["loc"] == ("body",):
         return "is required: send a JSON object; {} stands for the defaults, such as the newest version"
+    if error_type == "json_invalid" and error["ctx"]["error"] == ROW_TOO_LONG:
+        return ROW_TOO_LONG
     if error_type == "value_error":  # raised by the validators in `field_types`, whose messages are for clients
         return str(error["ctx"]["error"])
     if error_type == "string_pattern_mismatch":

@@ -83,15 +83,17 @@ class Catalogue:
         """Bytes of memory of the columns and the compiled filters."""
         return self._columns.nbytes + self._filters.nbytes
 
+    @property
+    def item_count(self) -> int:
+        """Number of entries that are not deleted."""
+        return self._columns.item_count
+
     def position(self, shard: int) -> ShardPosition:
         """Return the position up to which a shard's changes are applied."""
         return self._positions[shard]
 
     def apply(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
-        """Apply changes of a shard.
-
-        Repeating them changes nothing: an older revision never replaces a newer one.
-        """
+        """Apply changes of a shard; of each item the newest revision counts."""
         self._apply(shard, items)
         if position.revision >= self._positions[shard].revision:
             self._set_position(shard, position)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from service.core.catalogue.compiled_filter import CompiledFilter
 from service.core.errors import Overloaded
 
-_MAX_COMPILING = 64
+MAX_COMPILING = 64
 _MAX_ATTEMPTS = 3
 _NO_BOUND = 1 << 62
 
@@ -94,7 +94,7 @@ class FilterCache:
     async def _compile(self, key: Hashable, prepare: Callable[[], CompiledFilter]) -> CompiledFilter:
         task = self._compiling.get(key)
         if task is None:
-            if len(self._compiling) >= _MAX_COMPILING:
+            if len(self._compiling) >= MAX_COMPILING:
                 raise Overloaded("too many new filters at once; try again")
             task = self._compiling[key] = asyncio.create_task(self._run(key, prepare))
         return await asyncio.shield(task)  # others may wait for it too

@@ -8,7 +8,8 @@ from functools import partial
 
 from service.core.catalogue.attributes import AttributeType, declared_type
 from service.core.catalogue.expression.checker import CheckedFilter, check, suggestion
-from service.core.catalogue.expression.predicates import Parameter, ParameterValue, Predicate, bind, convert
+from service.core.catalogue.expression.parameter_values import ParameterValue, convert
+from service.core.catalogue.expression.predicates import Parameter, Predicate, bind
 from service.core.catalogue.expression.syntax import Condition, ExpressionError
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue_store import Definitions, ShardPosition

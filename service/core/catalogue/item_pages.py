@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.catalogue.columns.byte_table import WORD_BYTES, TableView
+from service.core.catalogue.columns.entry_order import sorted_codes
 from service.core.catalogue.columns.item_columns import ItemColumns, encode_id
 from service.core.catalogue.expression.evaluation import evaluate_all, evaluate_rows
 from service.core.catalogue.expression.predicates import Predicate
@@ -61,28 +61,3 @@ class ItemPages:
         if unsorted > max(_MIN_UNSORTED, row_count // 16):
             self._order = sorted_codes(self._columns.ids.view())
         return self._order
-
-
-def sorted_codes(view: TableView) -> NDArray[np.int64]:
-    """Return the codes in the order of their entries.
-
-    Entries are distinct and have no zero bytes.
-
-    Sorts by the first eight bytes, then those that are equal there by the next eight, and so on.
-    """
-    order = np.arange(1, view.size + 1, dtype=np.int64)
-    groups = np.zeros(view.size, np.int64)  # of each place; equal so far, and ascending
-    active = np.arange(view.size)  # places in groups of several
-    offset = 0
-    while len(active):
-        words = view.words(order[active], offset)
-        sorting = np.lexsort((words, groups[active]))
-        order[active], words = order[active][sorting], words[sorting]
-        is_new = np.ones(len(active), np.bool_)
-        is_new[1:] = (words[1:] != words[:-1]) | (groups[active][1:] != groups[active][:-1])
-        starts = np.flatnonzero(is_new)
-        sizes = np.diff(starts, append=len(active))
-        groups[active] = np.repeat(active[starts], sizes)
-        active = active[np.repeat(sizes, sizes) > 1]
-        offset += WORD_BYTES
-    return order

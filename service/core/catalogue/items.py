@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from service.core.catalogue.attributes import AttributeValue, from_microseconds, to_microseconds
+from service.core.errors import StoreUnavailable
 
 _FORMAT = 1
 
@@ -23,7 +25,7 @@ class Item:
         categories: Distinct categories, sorted.
         available: Whether it may be shown.
         attributes: Values by name; an absent name is NULL.
-        vector: Vector of the shop's own, if any.
+        vector: Vector of the shop's own, if any: float32, little-endian.
         deleted: Whether the entry is a tombstone, which blocks the item.
     """
 
@@ -32,7 +34,7 @@ class Item:
     categories: tuple[str, ...] = ()
     available: bool = True
     attributes: Mapping[str, AttributeValue] = field(default_factory=dict)
-    vector: tuple[float, ...] | None = None
+    vector: bytes | None = None
     deleted: bool = False
 
 
@@ -45,15 +47,24 @@ def to_record(item: Item) -> bytes:
         "categories": item.categories,
         "available": item.available,
         "attributes": values,
-        "vector": item.vector,
+        "vector": None if item.vector is None else b64encode(item.vector).decode(),
         "deleted": item.deleted,
     }
     return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
 
 
 def from_record(item_id: str, record: bytes) -> Item:
-    """Decode a record."""
+    """Decode a record.
+
+    Raises `StoreUnavailable` if a newer release wrote it.
+    """
     content = json.loads(record)
+    if content["format"] != _FORMAT:
+        raise StoreUnavailable(
+            "the catalogue has data of another release",
+            for_log=f"an item's record has format {content['format']}, which this release cannot read;"
+            " run the release that wrote it",
+        )
     vector = content["vector"]
     return Item(
         item_id,
@@ -61,7 +72,7 @@ def from_record(item_id: str, record: bytes) -> Item:
         tuple(content["categories"]),
         content["available"],
         {name: _from_json(value) for name, value in content["attributes"].items()},
-        None if vector is None else tuple(vector),
+        None if vector is None else b64decode(vector),
         content["deleted"],
     )
 

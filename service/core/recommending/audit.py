@@ -43,7 +43,7 @@ async def audit(
     """Compare the user's snapshot with a replay; raises `UserNotFound`."""
     # The log may grow between the two reads. The whole log is read second, so it covers the snapshot's sequence.
     stored = await store.append_and_read(AppendAndRead(user_id, engine.version), deadline)
-    whole = await store.append_and_read(AppendAndRead(user_id, None), deadline)
+    whole = await store.append_and_read(AppendAndRead(user_id, None), deadline, bulk=True)
     kept = len(whole.pending)
     if not whole.generation:
         raise UserNotFound("no events are known for this user")

@@ -4,32 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Coroutine
+from contextvars import Context, copy_context
 
 from service.core.errors import ServiceError
 
 _log = logging.getLogger(__name__)
 
 
-class BackgroundTasks:
-    """Runs replays beside the requests.
+MAX_RUNNING = 32
+MAX_WAITING = 4096
 
-    A failed one loses nothing: the next request of the user replays the committed events.
+
+class BackgroundTasks:
+    """Runs replays beside the requests, a few at a time.
+
+    A failed or dropped one loses nothing: the next request of the user replays the committed events.
     """
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: deque[tuple[Coroutine[object, object, object], Context]] = deque()
+        self._workers: set[asyncio.Task[None]] = set()
 
     def start(self, replay: Coroutine[object, object, object]) -> None:
-        """Run `replay` as a task; log its error."""
-        task = asyncio.create_task(_run_logged(replay))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Run `replay` soon; drop it if too many wait."""
+        if len(self._waiting) >= MAX_WAITING:
+            replay.close()
+            return
+        self._waiting.append((replay, copy_context()))  # so that its logs carry the request id
+        if len(self._workers) < MAX_RUNNING:
+            worker = asyncio.create_task(self._work(), context=Context())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
 
     async def close(self) -> None:
-        """Wait for all started tasks."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
+        """Wait for all started replays."""
+        while self._workers:
+            await asyncio.gather(*self._workers)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            replay, context = self._waiting.popleft()
+            await asyncio.create_task(_run_logged(replay), context=context)
 
 
 async def _run_logged(replay: Coroutine[object, object, object]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem
+from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, ScoredItem, TopK
 from service.core.events import AppendAndRead, LogView
 from service.core.ports import Engine, Store
 from service.core.recommending.micro_batcher import BatchMeter, MicroBatcher
@@ -18,7 +18,13 @@ from service.core.recommending.micro_batcher import BatchMeter, MicroBatcher
 MAX_APPEND_BATCH = 128
 MAX_ENGINE_BATCH = 64
 MAX_SIMILAR_BATCH = 8
-MAX_QUEUE = 4096  # several full batch requests of 1,000 users each
+MAX_LONG_BATCH = 4
+# Engine requests beyond any of these take milliseconds: they have batches and a thread of their own.
+LONG_HISTORY, LONG_ANSWER, LONG_RANKING = 200, 1000, 500
+MAX_QUEUE = 4096
+# Events of batch requests in one round trip beside other requests, some 1 ms of Redis.
+BULK_EVENTS = 24
+_WHOLE_LOG_COST = 100  # of reading a log without its snapshot, in appended events
 # Engine work up to this long runs on the event loop. Handing it to a thread, and taking the GIL back after each
 # kernel, costs more than a small batch (decision 0039).
 MAX_INLINE_SECONDS = 2e-3
@@ -37,22 +43,36 @@ class BatchedStore:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._batcher: MicroBatcher[AppendAndRead, LogView] = MicroBatcher(
-            store.append_and_read, max_batch=max_batch, max_queue=max_queue, meter=meter, clock=clock
+            store.append_and_read,
+            max_batch=max_batch,
+            max_queue=max_queue,
+            meter=meter,
+            clock=clock,
+            low_priority_share=BULK_EVENTS,
+            cost=_store_cost,
         )
 
-    def append_and_read(self, request: AppendAndRead, deadline: float = math.inf) -> Coroutine[Any, Any, LogView]:
+    def append_and_read(
+        self, request: AppendAndRead, deadline: float = math.inf, *, bulk: bool = False
+    ) -> Coroutine[Any, Any, LogView]:
         """Append the request's events and read the user's log; see `Store.append_and_read`.
+
+        Requests of a batch are `bulk`: beside others, each round trip takes few of them.
 
         Raises:
             StoreUnavailable: The store did not answer; whether the events were appended is unknown.
             Overloaded: Too many requests are queued; nothing was appended.
             DeadlineExceeded: The request was still queued at `deadline`; nothing was appended.
         """
-        return self._batcher.submit(request, deadline)
+        return self._batcher.submit(request, deadline, low_priority=bulk)
 
     async def close(self) -> None:
         """Wait until every request has its result."""
         await self._batcher.close()
+
+
+def _store_cost(request: AppendAndRead) -> int:
+    return max(1, len(request.events)) + (_WHOLE_LOG_COST if request.model_version is None else 0)
 
 
 class _EngineCall(NamedTuple):
@@ -71,13 +91,15 @@ class BatchedEngine:
 
     Every method takes the engine to run on: an A/B test has two, and a rollout leaves requests of the old one queued.
     Batches longer than `max_inline_seconds` run in the engine thread. There is one such thread: the engine's
-    arithmetic keeps a core busy, so a second thread would only compete with the first.
+    arithmetic keeps a core busy, so a second thread would only compete with the first. Only requests that are long by
+    themselves have another thread, so that no ordinary request waits for one.
     """
 
     def __init__(
         self,
         meter: BatchMeter,
         similar_meter: BatchMeter,
+        long_meter: BatchMeter | None = None,
         *,
         max_batch: int = MAX_ENGINE_BATCH,
         max_similar_batch: int = MAX_SIMILAR_BATCH,
@@ -86,9 +108,17 @@ class BatchedEngine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._long_thread = ThreadPoolExecutor(1, thread_name_prefix="engine-long")
         self._max_inline_seconds = max_inline_seconds
         self._requests: MicroBatcher[_EngineCall, EngineResult] = MicroBatcher(
             self._run_batch, max_batch=max_batch, max_queue=max_queue, meter=meter, clock=clock
+        )
+        self._long_requests: MicroBatcher[_EngineCall, EngineResult] = MicroBatcher(
+            self._run_long_batch,
+            max_batch=MAX_LONG_BATCH,
+            max_queue=max_queue,
+            meter=long_meter or meter,
+            clock=clock,
         )
         self._similar_requests: MicroBatcher[_SimilarCall, tuple[ScoredItem, ...]] = MicroBatcher(
             self._similar_batch, max_batch=max_similar_batch, max_queue=max_queue, meter=similar_meter, clock=clock
@@ -104,11 +134,19 @@ class BatchedEngine:
             Overloaded: Too many requests are queued.
             DeadlineExceeded: The request was still queued at `deadline`.
         """
-        return self._requests.submit(_EngineCall(engine, request), deadline)
+        query, requests = request.query, self._requests
+        if (
+            len(request.items) > LONG_HISTORY
+            or (isinstance(query, TopK) and query.k > LONG_ANSWER)
+            or (isinstance(query, RankCandidates) and len(query.candidates) > LONG_RANKING)
+        ):
+            requests = self._long_requests
+        return requests.submit(_EngineCall(engine, request), deadline)
 
     def run_low_priority(self, engine: Engine, request: EngineRequest) -> Coroutine[Any, Any, EngineResult]:
         """Run one request that no client waits for, after all others."""
-        return self._requests.submit(_EngineCall(engine, request), low_priority=True)
+        requests = self._long_requests if len(request.items) > LONG_HISTORY else self._requests
+        return requests.submit(_EngineCall(engine, request), low_priority=True)
 
     def similar(
         self, engine: Engine, item_id: str, k: int, deadline: float = math.inf
@@ -120,12 +158,14 @@ class BatchedEngine:
         return self._similar_requests.submit(_SimilarCall(engine, item_id, k), deadline)
 
     async def close(self) -> None:
-        """Wait until every request has its result, then stop the engine thread."""
+        """Wait until every request has its result, then stop the threads."""
         try:
             await self._similar_requests.close()
+            await self._long_requests.close()
             await self._requests.close()
         finally:
             self._thread.shutdown()
+            self._long_thread.shutdown()
 
     async def _run_batch(self, calls: Sequence[_EngineCall]) -> list[EngineResult | Exception]:
         indices_by_engine: dict[int, list[int]] = {}
@@ -145,9 +185,14 @@ class BatchedEngine:
             results.update(zip(indices, found, strict=True))
         return [results[index] for index in range(len(calls))]
 
+    async def _run_long_batch(self, calls: Sequence[_EngineCall]) -> list[EngineResult | Exception]:
+        alone = [(engine, [request]) for engine, request in calls]  # together they would be no faster
+        results = await asyncio.get_running_loop().run_in_executor(self._long_thread, _run_each, alone)
+        return [result for (result,) in results]
+
     async def _similar_batch(self, calls: Sequence[_SimilarCall]) -> list[tuple[ScoredItem, ...] | Exception]:
-        # Always in the engine thread: a search by cosine scans the whole catalogue.
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _search_each, calls)
+        # Never on the event loop: a search by cosine scans the whole catalogue.
+        return await asyncio.get_running_loop().run_in_executor(self._long_thread, _search_each, calls)
 
 
 def _run_each(batches: Sequence[tuple[Engine, list[EngineRequest]]]) -> list[Sequence[EngineResult | Exception]]:

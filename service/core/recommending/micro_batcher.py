@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
+# Time after a normal request in which low-priority requests get their share only.
+QUIET_SECONDS = 1.0
 LOW_PRIORITY_QUEUE_DIVISOR = 4  # the low-priority queue is this many times shorter than the normal one
 
 
@@ -36,6 +38,10 @@ class BatchMeter(Protocol):
     def requests_expired(self, count: int) -> None:
         """Count requests that were dropped because their deadline had passed."""
         ...
+
+
+def _one(request: object) -> int:
+    return 1
 
 
 def _overloaded() -> Overloaded:
@@ -58,6 +64,10 @@ class MicroBatcher(Generic[Request, Result]):
     Callers (API keys) alternate. If the queue is full, the caller with the most queued requests loses its newest one,
     so a heavy caller never makes the requests of a light one fail.
 
+    With `low_priority_share` batches also take low-priority requests of that cost, at least one, so that these make
+    progress beside any load. The batches after such a batch take none, for as long as it took: half of the time is
+    for normal requests. Low-priority ones fill whole batches once no normal one has arrived for QUIET_SECONDS.
+
     Args:
         run_batch: Gets at most `max_batch` requests, each caller's in order of arrival, and returns one result each,
             in the order given. An exception among the results fails its own request; an exception raised fails the
@@ -66,6 +76,9 @@ class MicroBatcher(Generic[Request, Result]):
         max_queue: Queued requests; beyond them a request raises `Overloaded`.
         meter: Metrics of this batcher.
         clock: Seconds; the clock of all deadlines.
+        low_priority_share: Cost of the low-priority requests in each batch. 0: a batch takes them only while the
+            normal queue is empty.
+        cost: Cost of a low-priority request.
     """
 
     def __init__(
@@ -76,12 +89,20 @@ class MicroBatcher(Generic[Request, Result]):
         max_queue: int,
         meter: BatchMeter,
         clock: Callable[[], float] = time.monotonic,
+        low_priority_share: int = 0,
+        cost: Callable[[Request], int] = _one,
     ) -> None:
         self._run_batch = run_batch
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._meter = meter
         self._clock = clock
+        self._low_priority_share = low_priority_share
+        self._cost = cost
+        self._busy_until = -math.inf  # until then, normal requests are expected
+        self._low_priority_from = -math.inf  # until then, no low-priority requests are taken
+        self._shared = False  # whether the newest batch has low-priority requests although normal ones are expected
+        self._resume = asyncio.Event()
         self._queue: FairQueue[_Queued[Request, Result]] = FairQueue()
         self._low_priority_queue: FairQueue[_Queued[Request, Result]] = FairQueue()
         self._worker: asyncio.Task[None] | None = None
@@ -106,6 +127,8 @@ class MicroBatcher(Generic[Request, Result]):
                 crowded_out.future.set_exception(_overloaded())
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         queue.append(caller, _Queued(request, future, deadline))
+        if not low_priority:
+            self._resume.set()
         if self._worker is None or self._worker.done():
             # An empty context: a batch serves many requests, so its logs must not carry the first one's request id.
             self._worker = asyncio.create_task(self._work(), context=Context())
@@ -122,6 +145,7 @@ class MicroBatcher(Generic[Request, Result]):
         while self._queue.length or self._low_priority_queue.length:
             batch = self._next_batch()
             if not batch:
+                await self._pause()
                 continue
             started_at = time.perf_counter()
             results: Sequence[Result | Exception]
@@ -136,6 +160,8 @@ class MicroBatcher(Generic[Request, Result]):
             except Exception as error:
                 results = [error] * len(batch)
             seconds = time.perf_counter() - started_at
+            if self._shared:
+                self._low_priority_from = self._clock() + seconds
             for (_, future, _), result in zip(batch, results, strict=True):
                 if future.done():  # the caller was cancelled
                     continue
@@ -148,15 +174,29 @@ class MicroBatcher(Generic[Request, Result]):
             except Exception:
                 _log.exception("cannot record the metrics of a batch")
 
+    async def _pause(self) -> None:
+        """Wait until low-priority requests may be taken, or a normal one arrives."""
+        seconds = self._low_priority_from - self._clock()
+        if self._queue.length or not self._low_priority_queue.length or seconds <= 0:
+            return
+        self._resume.clear()
+        timer = asyncio.get_running_loop().call_later(seconds, self._resume.set)
+        await self._resume.wait()
+        timer.cancel()
+
     def _next_batch(self) -> list[_Queued[Request, Result]]:
         """Take requests from the queues, and fail those whose deadline has passed."""
         now = self._clock()
         batch: list[_Queued[Request, Result]] = []
         expired: list[_Queued[Request, Result]] = []
-        while len(batch) < self._max_batch and (self._queue.length or self._low_priority_queue.length):
-            queue = self._queue if self._queue.length else self._low_priority_queue
-            for queued in queue.take(self._max_batch - len(batch)):
+        while self._queue.length and len(batch) < self._max_batch:
+            for queued in self._queue.take(self._max_batch - len(batch)):
                 (batch if queued.deadline >= now else expired).append(queued)
+        self._shared = False
+        if self._low_priority_share and batch:
+            self._busy_until = now + QUIET_SECONDS
+        if self._low_priority_queue.length:
+            self._take_low_priority(now, batch, expired)
         for queued in expired:
             if not queued.future.done():
                 queued.future.set_exception(
@@ -165,6 +205,19 @@ class MicroBatcher(Generic[Request, Result]):
         if expired:
             self._meter.requests_expired(len(expired))
         return batch
+
+    def _take_low_priority(
+        self, now: float, batch: list[_Queued[Request, Result]], expired: list[_Queued[Request, Result]]
+    ) -> None:
+        """Add low-priority requests to the batch."""
+        room, normal, shared = self._max_batch - len(batch), len(batch), now < self._busy_until
+        if shared:
+            room = self._low_priority_share if now >= self._low_priority_from else 0
+        while self._low_priority_queue.length and room > 0:
+            for queued in self._low_priority_queue.take(1 if self._low_priority_share else room):
+                (batch if queued.deadline >= now else expired).append(queued)
+                room -= self._cost(queued.request) if queued.deadline >= now else 0
+        self._shared = shared and len(batch) > normal
 
     def _cancel_queued(self, worker: asyncio.Task[None]) -> None:
         """Cancel the queued requests of a stopped worker."""

@@ -20,7 +20,6 @@ from dataclasses import replace
 
 from service.core.engine_requests import EngineRequest, Query, ScoredItem, TopK
 from service.core.errors import (
-    EventConflict,
     EventNotFound,
     InvalidRequest,
     ServiceError,
@@ -34,6 +33,7 @@ from service.core.ports import Engine, Meter, Models, Store
 from service.core.recommending.audit import Audit, audit
 from service.core.recommending.background_tasks import BackgroundTasks
 from service.core.recommending.batching import BatchedEngine, BatchedStore
+from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend, conflict
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.results import Answer, Recorded
 from service.core.recommending.snapshot_writer import SnapshotWriter
@@ -76,6 +76,7 @@ class Recommender:
         self._clock = clock
         self._background = BackgroundTasks()
         self._throttled_log = ThrottledLogger(_log)
+        self._bulk = BulkAppend(batched_store, self._throttled_log, timeout_seconds, clock)
 
     async def record(self, user_id: str, event: NewEvent, query: TopK | None) -> Recorded:
         """Append one event, and answer the query if there is one.
@@ -87,7 +88,7 @@ class Recommender:
         view = await self._batched_store.append_and_read(AppendAndRead(user_id, engine.version, (event,)), deadline)
         outcome = view.appended[0]
         if isinstance(outcome, Conflict):
-            raise _conflict(event)
+            raise conflict(event)
         answer = None
         if query is None:
             self._replay_in_background(engine, user_id, view)
@@ -103,35 +104,24 @@ class Recommender:
     async def record_batch(self, events: Sequence[tuple[str, NewEvent]]) -> list[Recorded | ServiceError]:
         """Append `(user_id, event)` pairs and return one outcome each, in order.
 
-        Events of one user are appended together. A failed append is the outcome of that user's events alone.
+        Each user's events are appended in order, up to MAX_EVENTS_PER_APPEND at once. A failed append is the outcome
+        of its events and of that user's later ones.
         """
-        deadline = self._clock() + self._timeout_seconds
         by_user: dict[str, list[int]] = {}
         for index, (user_id, _) in enumerate(events):
             by_user.setdefault(user_id, []).append(index)
-        engines = [self._models.for_user(user_id) for user_id in by_user]
-        appends = [
-            self._batched_store.append_and_read(
-                AppendAndRead(user_id, engine.version, tuple(events[index][1] for index in indices)), deadline
-            )
-            for (user_id, indices), engine in zip(by_user.items(), engines, strict=True)
-        ]
-        views = await asyncio.gather(*appends, return_exceptions=True)
         outcomes: dict[int, Recorded | ServiceError] = {}
-        for (user_id, indices), engine, view in zip(by_user.items(), engines, views, strict=True):
-            if isinstance(view, Exception):
-                outcomes.update(dict.fromkeys(indices, self._logged_failure(view)))
-                continue
-            if isinstance(view, BaseException):
-                raise view
-            for index, outcome in zip(indices, view.appended, strict=True):
-                event = events[index][1]
-                outcomes[index] = (
-                    _conflict(event)
-                    if isinstance(outcome, Conflict)
-                    else Recorded(outcome.sequence, outcome.duplicate, engine.knows(event.item_id), None)
-                )
-            self._replay_in_background(engine, user_id, view)
+        users = iter(by_user.items())
+
+        async def append_users() -> None:
+            for user_id, indices in users:
+                engine, new = self._models.for_user(user_id), [events[index][1] for index in indices]
+                found, view = await self._bulk.append(engine, user_id, new)
+                outcomes.update(zip(indices, found, strict=True))
+                if view is not None:
+                    self._replay_in_background(engine, user_id, view)
+
+        await asyncio.gather(*[append_users() for _ in range(min(len(by_user), MAX_USERS_AT_ONCE))])
         return [outcomes[index] for index in range(len(events))]
 
     async def recommend(self, user_id: str, query: Query) -> Answer:
@@ -235,15 +225,3 @@ class Recommender:
         """Replay without a query if a snapshot or evaluation is due."""
         if snapshot_due(view) or self._sampler.indices_to_evaluate(engine, user_id, view):
             self._background.start(self._answer(engine, user_id, view, None, math.inf))
-
-    def _logged_failure(self, error: Exception) -> ServiceError:
-        """Log a failed append, and return the error for the client."""
-        if isinstance(error, ServiceError):
-            self._throttled_log.warn(error.code, "cannot append events of a batch", reason=error.for_log)
-            return error
-        _log.error("cannot append events of a batch", exc_info=error)
-        return ServiceError("the service failed on this event; report it with the X-Request-ID of this answer")
-
-
-def _conflict(event: NewEvent) -> EventConflict:
-    return EventConflict(f"event_id {event.event_id!r} was already used with another payload")

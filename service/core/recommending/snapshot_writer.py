@@ -16,7 +16,7 @@ from service.core.ports import Store
 
 _log = logging.getLogger(__name__)
 
-MAX_SNAPSHOT_BATCH = 256
+MAX_SNAPSHOT_BATCH = 32  # some 1 ms of Redis
 
 
 class SnapshotWriter:

@@ -36,21 +36,23 @@ class Snapshot(NamedTuple):
 
 def encode_snapshot(snapshot: Snapshot, user_id: str, model_version: str) -> bytes:
     """Encode a snapshot, bound to this user and model by its checksum."""
-    checksum = _checksum(user_id, model_version, snapshot.applied, snapshot.base, snapshot.state)
-    return _HEADER.pack(_FORMAT, checksum, snapshot.applied, snapshot.base) + snapshot.state
+    applied, base, state = snapshot
+    # User and model are part of the sum, so that a snapshot under another user's key counts as damaged.
+    identity = f"{user_id}\0{model_version}\0{applied}\0{base}\0".encode()
+    return _HEADER.pack(_FORMAT, zlib.crc32(state, zlib.crc32(identity)), applied, base) + state
 
 
 def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
     """Decode and verify a snapshot; raises `SnapshotDamagedError`."""
     if len(blob) < _HEADER.size:
         raise SnapshotDamagedError("shorter than its header")
-    layout, checksum, applied, base = _HEADER.unpack_from(blob)
-    state = blob[_HEADER.size :]
+    layout, _, applied, base = _HEADER.unpack_from(blob)
     if layout != _FORMAT:
         raise SnapshotDamagedError(f"format {layout} is not {_FORMAT}")
-    if checksum != _checksum(user_id, model_version, applied, base, state):
+    snapshot = Snapshot(applied, base, blob[_HEADER.size :])
+    if encode_snapshot(snapshot, user_id, model_version) != blob:
         raise SnapshotDamagedError("checksum differs")
-    return Snapshot(applied, base, state)
+    return snapshot
 
 
 def snapshot_due(view: LogView) -> bool:
@@ -77,9 +79,3 @@ def next_snapshot(
     base = view.trimmed if previous is None else previous.base
     blob = encode_snapshot(Snapshot(view.sequence, base, state), user_id, model_version)
     return SnapshotPut(user_id, view.generation, model_version, view.sequence, blob, repair, view.newest)
-
-
-def _checksum(user_id: str, model_version: str, applied: int, base: int, state: bytes) -> int:
-    # User and model are part of the sum, so that a snapshot under another user's key counts as damaged.
-    identity = f"{user_id}\0{model_version}\0{applied}\0{base}\0".encode()
-    return zlib.crc32(state, zlib.crc32(identity))

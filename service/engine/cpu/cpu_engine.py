@@ -9,14 +9,16 @@ import numpy as np
 
 from model.bundle.bundle import Bundle, Item
 from model.config import ModelConfig
-from service.core.engine_requests import EngineRequest, TopK
+from service.core.engine_requests import AllowedRows, EngineRequest, TopK
 from service.engine.arrays import F32, I64
 from service.engine.cpu import kernels
 from service.engine.cpu.weights import KernelWeights, kernel_weights
 from service.engine.engine import BundleEngine
+from service.engine.search.bounded_lists import SCANNED_SHARE
 from service.engine.search.exact import exact_target_ranks, exact_top_k
 from service.engine.search.ivf_pq import MIN_INDEXED_ITEMS, IvfPqIndex
 from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
+from service.engine.search.scoring import scores_of_rows
 from service.engine.state_codec import StateBatch, StateCodec, join_states, split_states
 
 # Queries on which an index's recall@10 is measured: 2,560 results, so 0.99 is known to +- 0.004.
@@ -28,6 +30,8 @@ _EVENT_SECONDS = 10e-6
 _RESULT_ITEM_SECONDS = 1e-6
 _INDEX_SEARCH_SECONDS = 6e-4
 _SCANNED_ITEM_SECONDS = 6e-9
+_READ_ROW_SECONDS = 4e-8  # of a row by itself
+_BITMAP_ROW_SECONDS = 2e-11
 
 
 class CpuEngine(BundleEngine):
@@ -56,6 +60,7 @@ class CpuEngine(BundleEngine):
             samples = _sample_outputs(recurrence, bundle.items)
             index = IvfPqIndex.build(weights.embedding, samples, min_recall)
         super().__init__(bundle, recurrence, CpuSearch(weights.embedding, index))
+        self._indexed = index is not None
         self._search_seconds = _INDEX_SEARCH_SECONDS if index else _SCANNED_ITEM_SECONDS * config.items
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
@@ -66,11 +71,20 @@ class CpuEngine(BundleEngine):
         for request in requests:
             if request.evaluated:
                 seconds += (self._search_seconds + _REQUEST_SECONDS) * len(request.evaluated)
-            if isinstance(request.query, TopK):
-                seconds += self._search_seconds + _RESULT_ITEM_SECONDS * request.query.k
-            elif request.query is not None:
-                seconds += _RESULT_ITEM_SECONDS * len(request.query.candidates)
+            if isinstance(query := request.query, TopK):
+                seconds += _RESULT_ITEM_SECONDS * query.k
+                seconds += self._search_seconds if query.allowed is None else self._filtered_seconds(query.allowed)
+            elif query is not None:
+                seconds += _RESULT_ITEM_SECONDS * len(query.candidates)
         return seconds
+
+    def _filtered_seconds(self, allowed: AllowedRows) -> float:
+        """Estimate the seconds of a search under a filter."""
+        items = self._bundle.config.items
+        if self._indexed and allowed.count > SCANNED_SHARE * items:
+            return self._search_seconds
+        read = min(_READ_ROW_SECONDS * allowed.count, _SCANNED_ITEM_SECONDS * items)
+        return _REQUEST_SECONDS + _BITMAP_ROW_SECONDS * items + read
 
 
 class CpuRecurrence:
@@ -133,17 +147,15 @@ class CpuSearch:
             return self._index.target_ranks(queries, targets)
         return exact_target_ranks(self._table, queries, targets)
 
-    def nearest(self, row: int, k: int) -> TopKResult:
-        """Return the `k` rows nearest to `row` by cosine, without `row`."""
+    def nearest(self, row: int, k: int, allowed: AllowedRows | None, excluded: Sequence[int]) -> TopKResult:
+        """Return the `k` allowed rows nearest to `row` by cosine; see `interfaces.Search`."""
         direction = (self._table[row] * self._inverse_norms[row])[None]
-        itself = np.array([row], np.uint32)
-        query = TopKQueries(direction, np.array([k]), itself, np.zeros(1, np.int64), np.ones(1, np.int64))
+        query = TopKQueries.without_exclusions(direction, k).restricted([allowed], [[row, *excluded]])
         return exact_top_k(self._table, query, self._inverse_norms)
 
     def scores(self, rows: I64, output: F32) -> F32:
         """Return the products of `output` (D,) and these rows (N,)."""
-        products: F32 = self._table[rows] @ output
-        return products
+        return scores_of_rows(self._table, rows, output.copy())  # a state is read-only, which is another type
 
     def metrics(self) -> dict[str, float]:
         """Return the index's recall."""

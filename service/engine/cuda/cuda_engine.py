@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 import torch
@@ -101,12 +101,11 @@ class CudaEngine(BundleEngine):
     ) -> tuple[I64 | None, NDArray[np.bool_]]:
         """Return k and `exclude_seen` of the pipeline's search.
 
-        k (Q,) is None if nobody asks for rows. Queries for more than `most` rows are not for the pipeline.
-
-        The first is None if nobody asks for any. Queries for more than `most` rows are not for the pipeline.
+        k (Q,) is None if nobody asks for rows. Queries for more than `most` rows, with a filter or with exclusions of
+        their own are not for the pipeline.
         """
         distinct = {queries[0]} if queries.count(queries[0]) == len(queries) else set(queries)
-        limits = {query: query.k if isinstance(query, TopK) and query.k <= most else 0 for query in distinct}
+        limits = {query: query.k if _is_plain(query) and query.k <= most else 0 for query in distinct}
         excluding = {query: isinstance(query, TopK) and query.exclude_seen for query in distinct}
         if not any(limits.values()):
             return None, np.zeros(len(queries), np.bool_)
@@ -194,6 +193,11 @@ def _run_each(
         if selected:
             results |= zip(selected, run([requests[n] for n in selected]), strict=True)
     return [results[n] for n in range(len(requests))]
+
+
+def _is_plain(query: Query | None) -> TypeGuard[TopK]:
+    """Return whether this is a top-k query without a filter and exclusions."""
+    return isinstance(query, TopK) and query.allowed is None and not query.exclude
 
 
 def missing() -> str | None:

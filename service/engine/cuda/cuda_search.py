@@ -8,15 +8,17 @@ scores, ties and order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from service.core.engine_requests import AllowedRows
 from service.engine.arrays import F32, I64
 from service.engine.cuda.cuda_graph import kernels_run
-from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
+from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult, check_filter
 
 if TYPE_CHECKING:  # these need Triton, which a CPU's torch does not bring
     from service.engine.cuda.captured_search import CapturedSearch
@@ -65,18 +67,18 @@ class CudaSearch:
         return found
 
     @torch.inference_mode()
-    def nearest(self, row: int, k: int) -> TopKResult:
-        """Return the `k` rows nearest to `row` by cosine, without `row`."""
+    def nearest(self, row: int, k: int, allowed: AllowedRows | None, excluded: Sequence[int]) -> TopKResult:
+        """Return the `k` allowed rows nearest to `row` by cosine; see `interfaces.Search`."""
         direction = (self._table[row] * self._per_norm[row])[None].cpu().numpy()
-        itself = np.array([row], np.uint32)
-        only = TopKQueries(direction, np.array([k]), itself, np.zeros(1, np.int64), np.ones(1, np.int64))
+        only = TopKQueries.without_exclusions(direction, k).restricted([allowed], [[row, *excluded]])
         return self._search(only, self._per_norm)
 
     @torch.inference_mode()
     def scores(self, rows: I64, output: F32) -> F32:
         """Return the products of `output` (D,) and these rows (N,)."""
         device = self._table.device
-        products = self._table[torch.from_numpy(rows).to(device)] @ torch.tensor(output, device=device)
+        # Not a matrix product, which may round equal rows differently.
+        products = (self._table[torch.from_numpy(rows).to(device)] * torch.tensor(output, device=device)).sum(dim=1)
         found: F32 = products.cpu().numpy()
         return found
 
@@ -148,11 +150,16 @@ class CudaSearch:
         return found
 
     def _score_all(self, queries: TopKQueries, vectors: Tensor, scale: Tensor | None) -> Tensor:
-        """Return all scores (Q, V + 1), -inf for excluded rows."""
+        """Return scores (Q, V + 1), -inf where forbidden or excluded."""
         scores = vectors @ self._table.T
         if scale is not None:
             scores *= scale
         scores[:, 0] = -torch.inf
+        for number, allowed in enumerate(queries.filters):
+            check_filter(allowed, len(self._table) - 1)
+            forbidden = torch.from_numpy(~allowed.mask(len(self._table))).to(scores.device)
+            chosen = torch.from_numpy(np.flatnonzero(queries.chosen == number)).to(scores.device)
+            scores[chosen] = scores[chosen].masked_fill_(forbidden, -torch.inf)
         lengths = queries.excluded_end - queries.excluded_start
         if lengths.any():
             whose = np.repeat(np.arange(len(lengths)), lengths)

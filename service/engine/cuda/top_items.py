@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import repeat
 from typing import NamedTuple, overload
 
 import numpy as np
@@ -57,6 +58,7 @@ class AnswerBatch(NamedTuple):
             self.scores[query, :length].tolist(),
             map(titles.__getitem__, rows),
             map(categories.__getitem__, rows),
+            repeat(True, len(rows)),
             strict=True,
         )
         return tuple(map(_scored_item, fields))

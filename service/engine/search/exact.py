@@ -11,28 +11,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.engine.arrays import F32, I64, U32
-from service.engine.jit import kernel, reduction
-from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
+from service.engine.jit import kernel
+from service.engine.search.allowed_rows import NO_SCALE, allowed_top_k
+from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
+from service.engine.search.scoring import score_four, score_one
 
 # Rows scored before a selection. With four queries their scores take 8 KB and stay in a core's first-level cache.
 _BLOCK_ROWS = 512
-_NO_SCALE = np.empty(0, np.float32)
 _MINUS_INFINITY = np.float32(-np.inf)
 
 
-def exact_top_k(table: F32, queries: TopKQueries, scale: F32 = _NO_SCALE) -> TopKResult:
+def exact_top_k(table: F32, queries: TopKQueries, scale: F32 = NO_SCALE) -> TopKResult:
     """Return the rows of `table` with the highest scores.
 
     table is (V + 1, D), and row 0 is never returned.
 
     A score is the product of query and row, times scale[row] if `scale` (V + 1,) is given. Rows with a score of -inf
-    are never returned.
+    are never returned, and neither are rows that the query's filter forbids.
     """
-    return TopKResult(*_search_table(table, scale, *queries))
+    if not queries.filters:
+        return TopKResult(*_search_table(table, scale, *queries[:5]))
+    return top_k_by_filter(
+        queries,
+        len(table) - 1,
+        lambda part: exact_top_k(table, part, scale),
+        lambda part, allowed: allowed_top_k(table, part, allowed, scale),
+    )
 
 
 def exact_target_ranks(table: F32, queries: TopKQueries, targets: I64) -> TargetRanks:
-    """Return the ranks of rows targets (Q,); see `interfaces.Search`."""
+    """Return the ranks of rows targets (Q,); see `interfaces.Search`.
+
+    Filters are ignored.
+    """
     result = TargetRanks.allocate(len(targets))
     _rank_targets(
         table, queries.vectors, targets, queries.excluded, queries.excluded_start, queries.excluded_end, *result
@@ -63,9 +74,9 @@ def _search_table(
         for start in range(1, len(table), _BLOCK_ROWS):
             part = table[start : start + _BLOCK_ROWS]
             if count == 1:
-                _score_one(part, four[0], block[0])
+                score_one(part, four[0], block[0])
             else:
-                _score_four(part, four, block)
+                score_four(part, four, block)
             if len(scale):
                 for i in range(count):
                     for n in range(len(part)):
@@ -130,9 +141,9 @@ def _rank_targets(
         count = min(4, len(vectors) - first)
         four[:count] = vectors[first : first + count]
         if count == 1:
-            _score_one(table, four[0], scores[0])
+            score_one(table, four[0], scores[0])
         else:
-            _score_four(table, four, scores)
+            score_four(table, four, scores)
         for i in range(count):
             q, own = first + i, scores[i]
             target, score = targets[q], own[targets[q]]
@@ -148,27 +159,3 @@ def _rank_targets(
                 rank -= (own[row] > score) | ((own[row] == score) & (row < target))
                 own[row] = score if row == target else _MINUS_INFINITY  # a row excluded twice counts once
             among_unseen[q] = rank * allowed
-
-
-@reduction
-def _score_one(table: F32, query: F32, scores: F32) -> None:
-    for n in range(len(table)):
-        row, total = table[n], np.float32(0)
-        for d in range(len(query)):
-            total += row[d] * query[d]
-        scores[n] = total
-
-
-@reduction
-def _score_four(table: F32, queries: F32, scores: F32) -> None:
-    """Score four queries at once, so that each row is loaded once."""
-    q0, q1, q2, q3 = queries[0], queries[1], queries[2], queries[3]
-    for n in range(len(table)):
-        row = table[n]
-        s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-        for d in range(len(q0)):
-            s0 += row[d] * q0[d]
-            s1 += row[d] * q1[d]
-            s2 += row[d] * q2[d]
-            s3 += row[d] * q3[d]
-        scores[0, n], scores[1, n], scores[2, n], scores[3, n] = s0, s1, s2, s3

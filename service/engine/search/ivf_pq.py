@@ -5,21 +5,26 @@ a query (IVF-PQ, fast scan: decision 0078). Lists miss items with long vectors, 
 The longest vectors therefore form a flat index of their own, which every query searches. All candidates are scored in
 float32, so scores and order are those of the exact search; only an item that was not proposed can be missing. The
 recall is measured when the index is built.
+
+Queries with a filter are answered from the same lists by `bounded_lists`, or exactly if few rows are allowed.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from service.core.engine_requests import AllowedRows
 from service.engine.arrays import F32, I64
+from service.engine.search.allowed_rows import allowed_top_k
+from service.engine.search.bounded_lists import BoundedLists
 from service.engine.search.exact import exact_top_k
-from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
+from service.engine.search.faiss_library import import_faiss
+from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
 from service.engine.search.rescoring import MAX_RANK, rank_among, rescore
 
 # Catalogues of at least this size get an index. There it is 5 to 11 times faster than the exact search for most
@@ -36,19 +41,12 @@ _CODE_VALUES = 16
 # With more candidates than this the exact search is as fast.
 _MAX_CANDIDATES = 4096
 _RECALL_K = 10
+# Up to so many allowed rows are all scored.
+EXACT_ROWS = 2048
 # Building compares every item with the centre of every list (decision 0061).
 _MAX_LISTS = 4096
 _PROBES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _ROWS_PER_ADD = 1 << 16
-# Names of processors in current OpenBLAS releases -> the names that the OpenBLAS in faiss' wheel knows.
-_BLAS_CORES = {
-    "Haswell": "Haswell",
-    "Zen": "Zen",
-    "SkylakeX": "SkylakeX",
-    "Cooperlake": "SkylakeX",
-    "SapphireRapids": "SkylakeX",
-}
-_BLAS_VARIABLE = "OPENBLAS_CORETYPE"
 
 _log = logging.getLogger(__name__)
 
@@ -62,10 +60,10 @@ class IvfPqIndex:
     def __init__(self, table: F32) -> None:
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-        faiss = _import_faiss()
+        faiss = import_faiss()
         # Worker processes share the cores. faiss brings a BLAS with threads of its own.
         threadpool_limits(limits=1, user_api="blas")
-        self._set_threads = faiss.omp_set_num_threads
+        self._faiss, self._set_threads = faiss, faiss.omp_set_num_threads
         self._set_threads(1)
         self._table, self.recall = table, 0.0
         by_length = 1 + np.argsort(-np.linalg.norm(table[1:], axis=1), kind="stable")
@@ -74,6 +72,7 @@ class IvfPqIndex:
         # faiss does not own the quantizer, so it has to live as long as the index.
         self._quantizer = faiss.IndexFlatIP(table.shape[1])
         self._lists = _list_index(faiss, self._quantizer, table, np.sort(by_length[flat_items:]))
+        self._bounded_lists: BoundedLists | None = None
 
     @classmethod
     def build(cls, table: F32, samples: F32, min_recall: float) -> IvfPqIndex | None:
@@ -95,6 +94,7 @@ class IvfPqIndex:
             index._lists.nprobe = probes
             index.recall = _recall(index._search_candidates(queries), expected)
             if index.recall >= min_recall:
+                index._bounded_lists = BoundedLists.build(table, *index._lists_of_rows(), samples)
                 seconds = time.monotonic() - started
                 _log.info(
                     "built the search index: items=%d seconds=%.1f recall@10=%.4f",
@@ -116,14 +116,19 @@ class IvfPqIndex:
         Queries that exclusions leave with fewer rows than they ask for, or that ask for very many, are answered by
         the exact search.
         """
+        items = len(self._table) - 1
+        if queries.filters:
+            return top_k_by_filter(queries, items, self.top_k, self._allowed_top_k)
         result = self._search_candidates(queries)
-        short = np.flatnonzero(result.lengths < np.minimum(queries.k, len(self._table) - 1))
+        short = np.flatnonzero(result.lengths < np.minimum(queries.k, items))
         if short.size:
-            exact = exact_top_k(self._table, queries.take(short))
-            width = exact.rows.shape[1]
-            result.rows[short, :width], result.scores[short, :width] = exact.rows, exact.scores
-            result.lengths[short] = exact.lengths
+            result.put(short, exact_top_k(self._table, queries.take(short)))
         return result
+
+    def _allowed_top_k(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:
+        if self._bounded_lists is None or allowed.count <= EXACT_ROWS:
+            return allowed_top_k(self._table, queries, allowed)
+        return self._bounded_lists.top_k(queries, allowed)
 
     def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
         """Return the targets' ranks among the results of `top_k`.
@@ -145,6 +150,21 @@ class IvfPqIndex:
             *ranks,
         )
         return ranks
+
+    def _lists_of_rows(self) -> tuple[I64, F32]:
+        """Return the lists of the rows (V + 1,), and their directions.
+
+        The rows of the flat index have a list too.
+        """
+        found = np.full(len(self._table), -1, np.int64)
+        lists = self._lists.invlists
+        for number in range(self._lists.nlist):
+            ids = self._faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number))
+            found[ids] = number
+        rest = 1 + np.flatnonzero(found[1:] < 0)
+        found[rest] = self._quantizer.search(self._table[rest], 1)[1][:, 0]
+        directions: F32 = self._quantizer.reconstruct_n(0, self._lists.nlist)
+        return found, directions
 
     def _search_candidates(self, queries: TopKQueries) -> TopKResult:
         """Return the best of the index's candidates, possibly too few.
@@ -196,28 +216,6 @@ def _list_index(faiss: ModuleType, quantizer: Any, table: F32, rows: I64) -> Any
         part = rows[start : start + _ROWS_PER_ADD]
         index.add_with_ids(table[part], part)
     return index
-
-
-def _import_faiss() -> ModuleType:
-    """Import faiss with its BLAS set to this processor.
-
-    Only large catalogues need faiss. Its wheel bundles an OpenBLAS from 2021, which treats newer processors as a
-    2004 model and then builds an index three times slower (decision 0047). numpy's OpenBLAS knows more processors. A
-    processor that the user has set stays as it is.
-    """
-    from threadpoolctl import threadpool_info
-
-    names = (library.get("architecture") for library in threadpool_info() if library["internal_api"] == "openblas")
-    core = next((_BLAS_CORES[name] for name in names if name in _BLAS_CORES), None)
-    if core is None or _BLAS_VARIABLE in os.environ:
-        import faiss
-    else:
-        os.environ[_BLAS_VARIABLE] = core  # OpenBLAS reads it once, when it is loaded
-        try:
-            import faiss
-        finally:
-            del os.environ[_BLAS_VARIABLE]
-    return faiss
 
 
 def _recall(found: TopKResult, expected: TopKResult) -> float:

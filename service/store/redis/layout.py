@@ -84,14 +84,14 @@ _ENTRY_HEADER = struct.Struct("<BddHH")
 _tokens = Random()  # noqa: S311 - not the module's shared generator, which others may seed
 
 
-def _tag(user_id: str) -> str:
-    return _SHARD_TAGS[zlib.crc32(user_id.encode()) % SHARDS]
-
-
 def keys(user_id: str) -> tuple[str, str, str]:
     """Return the keys of the user's hash, log and shard stream."""
-    tag = _tag(user_id)
+    tag = _SHARD_TAGS[zlib.crc32(user_id.encode()) % SHARDS]
     return f"{tag}:user:{user_id}", f"{tag}:log:{user_id}", f"{tag}:stream"
+
+
+def _tag(user_id: str) -> str:
+    return keys(user_id)[2].removesuffix(":stream")
 
 
 def user_of(key: bytes) -> str | None:

@@ -159,8 +159,8 @@ def _slices(writes: Sequence[ItemWrite]) -> Iterator[tuple[int, list[int]]]:
         yield shard, indices
 
 
-def _written(revision: int, outcome: int) -> Written:
-    return Written(revision, outcome == _CHANGED, outcome == _CONFLICT)
+def _written(revision: int, outcome: int, newest: int, token: bytes) -> Written:
+    return Written(revision, outcome == _CHANGED, outcome == _CONFLICT, _position(newest, token))
 
 
 def _position(revision: int, token: bytes) -> ShardPosition:

@@ -35,6 +35,8 @@ from service.store.tls_errors import find_tls_fault
 
 TIMEOUT_SECONDS = 1.0  # of one call of the store
 _DUPLICATE, _CONFLICT = 1, 2  # outcomes of append_and_read.lua
+_ENTRIES = 5  # their position in its reply
+_DECODED_AT_ONCE = 1000  # entries, some 1 ms
 
 
 async def open_redis(
@@ -122,7 +124,14 @@ class RedisStore:
         repeated = len({request.user_id for request in requests}) < len(requests)
         script = lua_scripts.APPEND_AND_READ
         replies = await run_script(self._deployment, script, calls, load=repeated, partial=True)
-        return [reply if isinstance(reply, StoreUnavailable) else _log_view(reply) for reply in replies]
+        views, decoded = [], 0
+        for reply in replies:
+            views.append(reply if isinstance(reply, StoreUnavailable) else _log_view(reply))
+            decoded += 1 if isinstance(reply, StoreUnavailable) else len(reply[_ENTRIES])
+            if decoded > _DECODED_AT_ONCE:
+                decoded = 0
+                await asyncio.sleep(0)  # other requests get their turn
+        return views
 
     async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         """See `Store.put_snapshots`."""

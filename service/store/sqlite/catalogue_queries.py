@@ -73,29 +73,31 @@ def prepare(db: sqlite3.Connection) -> None:
 def write_items(db: sqlite3.Connection, writes: Sequence[ItemWrite], changes_kept: int) -> list[Written]:
     """See `CatalogueStore.write_items`."""
     token = secrets.token_hex(8)
-    newest: dict[int, int] = {}
+    newest: dict[int, ShardPosition] = {}
     outcomes = []
     for write in writes:
         shard = catalogue_shard(write.item_id)
         key = (shard, write.item_id)
         row = db.execute("SELECT revision, record FROM catalogue_items WHERE shard = ? AND item_id = ?", key)
         known, record = row.fetchone() or (0, None)
+        position = newest.get(shard) or newest_position(db, shard)
         if write.expected is not None and write.expected != known:
-            outcomes.append(Written(known, False, True))
+            outcomes.append(Written(known, False, True, position))
         elif record == write.record:
-            outcomes.append(Written(known, False, False))
+            outcomes.append(Written(known, False, False, position))
         else:
-            revision = newest[shard] = (newest.get(shard) or newest_position(db, shard).revision) + 1
-            db.execute("INSERT INTO catalogue_changes VALUES (?, ?, ?, ?)", (shard, revision, token, write.item_id))
+            revision = position.revision + 1
+            position = newest[shard] = ShardPosition(revision, token)
+            db.execute("INSERT INTO catalogue_changes VALUES (?, ?, ?, ?)", (shard, *position, write.item_id))
             # Not INSERT OR REPLACE: a row keeps its rowid, and a scan its place.
             db.execute(
                 "INSERT INTO catalogue_items VALUES (?1, ?2, ?3, ?4)"
                 " ON CONFLICT DO UPDATE SET revision = ?3, record = ?4",
                 (*key, revision, write.record),
             )
-            outcomes.append(Written(revision, True, False))
-    for shard, revision in newest.items():
-        _trim(db, shard, revision - changes_kept)
+            outcomes.append(Written(revision, True, False, position))
+    for shard, position in newest.items():
+        _trim(db, shard, position.revision - changes_kept)
     return outcomes
 
 

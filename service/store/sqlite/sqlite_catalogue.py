@@ -31,6 +31,8 @@ from service.store.sqlite.transactions import TransactionThread
 # Of one transaction: meanwhile no event can be appended.
 MAX_WRITES = 256
 MAX_BYTES = 1024 * 1024
+# Between two transactions of one call. A waiting append tries each millisecond to get the lock (decision 0100).
+PAUSE_SECONDS = 0.004
 
 
 async def open_sqlite_catalogue(path: Path, changes_kept: int = CHANGES_KEPT) -> SqliteCatalogue:
@@ -55,7 +57,9 @@ class SqliteCatalogue:
     async def write_items(self, writes: Sequence[ItemWrite]) -> list[Written | StoreUnavailable]:
         """See `CatalogueStore.write_items`."""
         outcomes: list[Written | StoreUnavailable] = []
-        for batch in _batches(writes):
+        for number, batch in enumerate(_batches(writes)):
+            if number:
+                await asyncio.sleep(PAUSE_SECONDS)
             try:
                 outcomes += await self._thread.run(
                     self._db, "IMMEDIATE", queries.write_items, batch, self._changes_kept

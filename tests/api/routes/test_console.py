@@ -116,6 +116,8 @@ def test_page_calls_only_paths_of_the_api(serving: AppHarness, page: Page) -> No
     templates = [path.lstrip("/") for path in serving.app.openapi()["paths"]]
     for called in re.findall(r"['`](v1/[a-z/]+)", script):
         assert any(template.startswith(called.rstrip("/")) for template in templates), called
+    for rest in re.findall(r"userPath\('([^']+)'", script):
+        assert f"v1/user{rest}" in templates, rest
 
 
 def test_missing_page_has_no_route_and_existing_one_gets_policy(tmp_path: Path) -> None:

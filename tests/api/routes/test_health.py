@@ -18,7 +18,9 @@ def test_service_is_ready_only_between_start_and_stop(tmp_path: Path) -> None:
     assert harness.refused(503, harness.get("/readyz"))["code"] == "not_ready"
     assert harness.refused(503, harness.get("/v1/model"))["code"] == "not_ready"
     harness.start()
-    assert harness.get("/readyz").json() == {"status": "ready"}
+    ready = harness.get("/readyz").json()
+    assert 0 <= ready.pop("catalogue_age_seconds") < 60
+    assert ready == {"status": "ready"}
     harness.stop()
     response = harness.get("/readyz")
     harness.refused(503, response)

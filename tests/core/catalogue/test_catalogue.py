@@ -1,116 +1,140 @@
-"""Filters and pages against a plain evaluation of each item."""
-
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from service.core.catalogue.attributes import to_microseconds
-from service.core.catalogue.catalogue import Catalogue
-from service.core.catalogue.expression import syntax
 from service.core.catalogue.filter_cache import NOT_CACHED
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item, to_record
-from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
-from service.core.engine_requests import AllowedRows
-from tests.core.catalogue.expressions import NOW, TYPES, conditions, items, parameters, render
-from tests.core.catalogue.reference import Reference
-
-MODEL = ["a", "ab", "b", "é", "e\u0301", "i-1", "i-2", "%", "never put", "abcdefgh"]
-DEFINITIONS = Definitions(ShardPosition(1, "d"), {name: kind.value for name, kind in TYPES.items()}, {})
+from service.core.catalogue.revisions import includes
+from service.core.catalogue_store import ShardPosition, StoredItem
+from tests.core.catalogue.driven import ALL, DEFINITIONS, MODEL, Driven, allowed, ids_of, opened, run
 
 
-class Driven:
-    """A catalogue of one shard, and the items as they should be."""
+def test_everything_is_allowed_until_the_first_item_is_put() -> None:
+    async def test(driven: Driven) -> None:
+        assert driven.catalogue.is_empty
+        assert driven.catalogue.allowed_now("one", None) is None
+        driven.put(Item("a", available=False))
+        assert not driven.catalogue.is_empty
+        assert await allowed(driven) == ALL - {"a"}
 
-    def __init__(self, **options: Any) -> None:
-        self.now = to_microseconds(NOW)
-        self.catalogue = Catalogue(1, clock=lambda: self.now, **options)
-        self.catalogue.set_definitions(DEFINITIONS)
-        self.entries: dict[str, Item] = {}
-        self.revision = 0
-
-    def put(self, *put: Item) -> None:
-        stored = []
-        for item in put:
-            self.revision += 1
-            self.entries[item.item_id] = item
-            stored.append(StoredItem(item.item_id, self.revision, to_record(item)))
-        self.catalogue.apply(0, ShardPosition(self.revision, "t"), stored)
-
-    def expected(self, model: list[str], tree: syntax.Condition, values: dict[str, Any]) -> set[str]:
-        reference, found = Reference(values, NOW), set()
-        for item_id in model:
-            entry = self.entries.get(item_id)
-            is_shown = entry is None or (entry.available and not entry.deleted)
-            if is_shown and reference.holds(tree, item_id, entry) is True:
-                found.add(item_id)
-        return found
+    run(test)
 
 
-def ids_of(model: list[str], allowed: AllowedRows | None) -> set[str]:
-    if allowed is None:
-        return set(model)
-    bits = np.unpackbits(allowed.bitmap.view(np.uint8), bitorder="little")
-    rows = np.flatnonzero(bits).tolist()
-    assert len(rows) == allowed.count
-    return {model[row - 1] for row in rows}
+def test_item_without_entry_is_allowed_only_if_the_catalogue_is_open() -> None:
+    async def test() -> None:
+        async for driven in opened(listed_only=True):
+            driven.put(Item("a"), Item("b", available=False))
+            assert await allowed(driven) == {"a"}
+            assert await allowed(driven, "item_id <> 'z'") == {"a"}
+
+    asyncio.run(test())
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    conditions, parameters, st.lists(items, max_size=8), st.lists(st.lists(items, max_size=3), max_size=3), st.data()
-)
-def test_compiled_and_patched_filters_allow_what_a_plain_evaluation_does(
-    tree: syntax.Condition, values: dict[str, Any], first: list[Item], later: list[list[Item]], data: st.DataObject
-) -> None:
-    other = data.draw(st.permutations([*MODEL, "i-3"]))
-    text = render(tree)
-    request = FilterRequest(text, None, {name: value for name, value in values.items() if f":{name}" in text})
+def test_deleted_item_is_blocked_until_it_is_put_again() -> None:
+    async def test(driven: Driven) -> None:
+        driven.put(Item("a"))
+        driven.put(Item("a", deleted=True))
+        assert await allowed(driven) == ALL - {"a"}
+        assert driven.catalogue.get("a") is None
+        driven.put(Item("a", "back"))
+        assert await allowed(driven) == ALL
+        assert driven.catalogue.get("a") == Item("a", "back")
 
-    async def run() -> None:
-        driven = Driven()
-        await driven.catalogue.add_model("one", MODEL)
-        driven.put(*first)
-        await driven.catalogue.add_model("two", other)
-        for version, model in (("one", MODEL), ("two", other)):
-            allowed = await driven.catalogue.allowed(version, request)
-            assert ids_of(model, allowed) == driven.expected(model, tree, values), text
-        for batch in later:
-            driven.put(*batch)
-            for version, model in (("one", MODEL), ("two", other)):
-                patched = driven.catalogue.allowed_now(version, request)
-                assert patched is not NOT_CACHED
-                assert ids_of(model, patched) == driven.expected(model, tree, values), text
-        driven.catalogue.close()
-
-    asyncio.run(run())
+    run(test)
 
 
-@settings(max_examples=100, deadline=None)
-@given(conditions, st.lists(items, max_size=12), st.integers(1, 5))
-def test_pages_list_the_entries_that_pass_by_id(tree: syntax.Condition, put: list[Item], limit: int) -> None:
-    text = render(tree)
-    values = {"number": 1.0, "string": "a", "bool": True, "time": NOW.isoformat()}
-    request = FilterRequest(text, None, {name: value for name, value in values.items() if f":{name}" in text})
+def test_hidden_item_leaves_a_compiled_filter_at_once() -> None:
+    async def test(driven: Driven) -> None:
+        driven.put(Item("a", attributes={"price": 1.0}), Item("b", attributes={"price": 1.0}))
+        request = FilterRequest("price < 5")
+        assert await allowed(driven, "price < 5") == {"a", "b"}
+        driven.put(Item("a", available=False, attributes={"price": 1.0}))
+        now = driven.catalogue.allowed_now("one", request)
+        assert now is not NOT_CACHED
+        assert ids_of(MODEL, now) == {"b"}
 
-    async def run() -> None:
-        driven = Driven()
-        driven.put(*put)
-        found, cursor, is_end = [], "", False
-        while not is_end:
-            page, cursor = await driven.catalogue.page(request, cursor, limit)
-            assert len(page) <= limit
-            found += page
-            is_end = not cursor
-        driven.catalogue.close()
-        reference = Reference(values, NOW)
-        entries = [item for item in driven.entries.values() if not item.deleted]
-        passing = [item.item_id for item in entries if reference.holds(tree, item.item_id, item) is True]
-        assert [item.item_id for item in found] == sorted(passing)
+    run(test)
 
-    asyncio.run(run())
+
+def test_older_revision_never_replaces_a_newer_one() -> None:
+    async def test(driven: Driven) -> None:
+        driven.put(Item("a", "new"))
+        driven.put(Item("b"))
+        driven.catalogue.apply(0, ShardPosition(1, "t"), [StoredItem("a", 0, to_record(Item("a", "old")))])
+        entry = driven.catalogue.get("a")
+        assert entry is not None
+        assert entry.title == "new"
+        assert driven.catalogue.position(0).revision == 2
+
+    run(test)
+
+
+def test_read_again_shard_forgets_what_is_gone_and_takes_reissued_revisions() -> None:
+    async def test(driven: Driven) -> None:
+        driven.put(Item("a", available=False), Item("b", available=False), Item("i-1", "of a lost primary"))
+        assert await allowed(driven) == ALL - {"a", "b"}
+        before = driven.catalogue.revision
+        items = [StoredItem("b", 1, to_record(Item("b"))), StoredItem("i-1", 2, to_record(Item("i-1", "kept")))]
+        driven.catalogue.replace_shard(0, ShardPosition(2, "other"), items)
+        assert await allowed(driven) == ALL
+        assert driven.catalogue.get("a") is None
+        assert driven.catalogue.get("i-1") == Item("i-1", "kept")
+        assert not includes(driven.catalogue.revision, before)
+
+    run(test)
+
+
+def test_revision_changes_with_items_and_with_definitions() -> None:
+    async def test(driven: Driven) -> None:
+        first = driven.catalogue.revision
+        driven.put(Item("a"))
+        second = driven.catalogue.revision
+        driven.catalogue.set_definitions(DEFINITIONS._replace(position=ShardPosition(2, "e")))
+        third = driven.catalogue.revision
+        assert len({first, second, third}) == 3
+        assert includes(third, second)
+        assert includes(second, first)
+        assert not includes(first, second)
+
+    run(test)
+
+
+def test_filter_by_id_works_in_an_empty_catalogue() -> None:
+    async def test(driven: Driven) -> None:
+        assert await allowed(driven, "item_id IN ('a', 'b', 'unknown')") == {"a", "b"}
+        assert await allowed(driven, "price < 50") == set()
+        assert await allowed(driven, "price IS NULL") == ALL
+        driven.put(Item("a", attributes={"price": 1.0}))
+        assert await allowed(driven, "price < 50") == {"a"}
+
+    run(test)
+
+
+def test_model_that_was_removed_takes_its_filters_along() -> None:
+    async def test(driven: Driven) -> None:
+        driven.put(Item("a", available=False))
+        await driven.catalogue.add_model("two", ["b", "a"])
+        two = await driven.catalogue.allowed("two", None)
+        assert ids_of(["b", "a"], two) == {"b"}
+        size = driven.catalogue.nbytes
+        driven.catalogue.remove_model("two")
+        assert driven.catalogue.nbytes < size
+
+    run(test)
+
+
+def test_allowed_rows_that_were_handed_out_never_change() -> None:
+    async def test(driven: Driven) -> None:
+        driven.put(Item("a", attributes={"price": 1.0}))
+        old = await driven.catalogue.allowed("one", FilterRequest("price < 5"))
+        assert old is not None
+        copy = old.bitmap.copy()
+        driven.put(Item("b", attributes={"price": 1.0}))
+        assert await allowed(driven, "price < 5") == {"a", "b"}
+        assert np.array_equal(old.bitmap, copy)
+        assert old.count == 1
+
+    run(test)

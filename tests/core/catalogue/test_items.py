@@ -1,6 +1,9 @@
 from datetime import UTC, datetime
 
+import pytest
+
 from service.core.catalogue.items import Item, from_record, to_record
+from service.core.errors import StoreUnavailable
 
 ITEM = Item(
     "i-1",
@@ -8,7 +11,7 @@ ITEM = Item(
     ("shoes", "winter"),
     False,
     {"price": 9.5, "new": True, "brand": "x", "tags": ("a", "b"), "until": datetime(2026, 12, 1, tzinfo=UTC)},
-    (0.5, -1.0),
+    b"\0\0\0?\0\0\x80\xbf",
 )
 
 
@@ -21,3 +24,10 @@ def test_equal_items_have_equal_records() -> None:
     attributes = dict(reversed(ITEM.attributes.items()))
     reordered = Item("i-1", ITEM.title, ITEM.categories, False, attributes, ITEM.vector)
     assert to_record(reordered) == to_record(ITEM)
+
+
+def test_record_of_a_newer_release_is_refused() -> None:
+    record = to_record(ITEM).replace(b'"format":1', b'"format":2')
+    with pytest.raises(StoreUnavailable) as refused:
+        from_record("i-1", record)
+    assert "format 2" in refused.value.for_log

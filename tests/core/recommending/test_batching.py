@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem, TopK
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TopK
 from service.core.errors import DeadlineExceeded, ItemNotFound, Overloaded, StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, Appended, LogView, NewEvent
 from service.core.recommending.batching import BatchedEngine, BatchedStore
@@ -166,13 +166,15 @@ class BlockingEngine(FakeEngine):
         self.threads: set[str] = set()
         self.gate = threading.Event()
 
-    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
+    def similar(
+        self, item_id: str, k: int, allowed: AllowedRows | None = None, exclude: Sequence[str] = ()
+    ) -> tuple[ScoredItem, ...]:
         self.threads.add(threading.current_thread().name)
         assert self.gate.wait(10)
-        return super().similar(item_id, k)
+        return super().similar(item_id, k, allowed, exclude)
 
 
-def test_similar_items_are_searched_in_the_engine_thread_from_a_bounded_queue() -> None:
+def test_similar_items_are_searched_in_the_thread_of_long_requests_from_a_bounded_queue() -> None:
     async def scenario() -> None:
         engine, batched = BlockingEngine(), batched_engine(max_similar_batch=2, max_queue=3)
         running = asyncio.create_task(batched.similar(engine, "1", 1))
@@ -188,6 +190,6 @@ def test_similar_items_are_searched_in_the_engine_thread_from_a_bounded_queue() 
         assert isinstance(unknown, ItemNotFound)
         assert [found[0].item_id for found in (first, last) if isinstance(found, tuple)] == ["1", "2"]
         await batched.close()
-        assert engine.threads == {"engine_0"}
+        assert engine.threads == {"engine-long_0"}
 
     asyncio.run(scenario())

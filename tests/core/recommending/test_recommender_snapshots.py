@@ -48,7 +48,7 @@ def test_event_without_query_is_replayed_only_when_a_snapshot_is_due() -> None:
         snapshots = []
         for n in range(1, 5):
             await harness.recommender.record("u", event(str(10 + n)), None)
-            await asyncio.sleep(0.01)
+            await harness.recommender.close()  # wait for the replay and the snapshot
             snapshots.append((stored(harness).applied, harness.engine.batches.count(1)))
         assert snapshots == [(1, 1), (1, 1), (3, 2), (3, 2)]
 

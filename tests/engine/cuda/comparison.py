@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, TopK
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, RankCandidates, TopK
 from service.core.errors import StateDamagedError
 from service.core.ports import Engine
 from service.engine.cuda.topk_search import Excluded, Filters, Found, TopKSearch
@@ -125,7 +125,25 @@ def mixed_requests(states: list[bytes], items: int) -> list[EngineRequest]:
         EngineRequest(states[0], history(1), RankCandidates(("i1", "nobody", "i2"))),
         EngineRequest(states[1], history(3), five, (1, 2)),
         EngineRequest(None, tuple(f"i{row}" for row in range(1, items + 1)), five),
+        *filtered_requests(states, items),
     ]
+
+
+def filtered_requests(states: list[bytes], items: int) -> list[EngineRequest]:
+    """Return requests with filters and exclusions, from at least two states."""
+    draw = np.random.default_rng(2)
+    some, few, none = (AllowedRows.of(draw.random(items + 1) < share) for share in (0.5, 0.1, 0.0))
+    left_out = ("i1", "nobody", "i7", "i1")
+    queries = [
+        TopK(5, exclude_seen=True, allowed=some),
+        TopK(5, exclude_seen=False, allowed=few, exclude=left_out),
+        TopK(30, exclude_seen=True, allowed=some, exclude=left_out),
+        TopK(4, exclude_seen=True, allowed=none),
+        TopK(3, exclude_seen=False, exclude=left_out),
+        RankCandidates(("i1", "nobody", "i2", "i3"), some, left_out),
+    ]
+    pasts = [(states[0], ()), (states[1], ("i3",)), (None, ("i1", "i2", "i3", "unknown"))]
+    return [EngineRequest(*pasts[(n + shift) % 3], query) for shift in (0, 1) for n, query in enumerate(queries)]
 
 
 def assert_same_results(engine: Engine, reference: Engine, requests: list[EngineRequest]) -> None:
@@ -138,11 +156,17 @@ def assert_same_results(engine: Engine, reference: Engine, requests: list[Engine
         assert (found.cold, found.ranks, len(found.state)) == (wanted.cold, wanted.ranks, len(wanted.state))
         assert engine.difference(found.state, wanted.state) <= 1e-5
         assert [item.item_id for item in found.items] == [item.item_id for item in wanted.items]
+        assert [item.eligible for item in found.items] == [item.eligible for item in wanted.items]
         scores = [[item.score for item in items if item.score is not None] for items in (found.items, wanted.items)]
         assert np.allclose(scores[0], scores[1], atol=1e-4)
 
 
-def compare_engine(name: str, device: str) -> None:
+def one_row(n: int, items: int) -> AllowedRows:
+    """Return a filter that allows one item."""
+    return AllowedRows.of(np.arange(items + 1) == 1 + n % items)
+
+
+def compare_engine(name: str, device: str, crowd_size: int = 70) -> None:
     """Hold the CUDA engine with its kernels to the CPU engine."""
     from service.engine.cpu.cpu_engine import CpuEngine
     from service.engine.cuda.cuda_engine import CudaEngine
@@ -156,5 +180,7 @@ def compare_engine(name: str, device: str) -> None:
     requests = mixed_requests(states, len(bundle.items))
     assert_same_results(engine, reference, requests)
     assert_same_results(engine, reference, [request for request in requests if len(request.items) <= 1])
+    crowd = [EngineRequest(states[0], (), TopK(2, False, one_row(n, len(bundle.items)))) for n in range(crowd_size)]
+    assert_same_results(engine, reference, crowd)  # more filters than the device holds at once
     for request in requests[2:4]:
         assert_same_results(engine, reference, [request])

@@ -13,7 +13,8 @@ from service.engine.cuda import captured_search, request_pipeline
 from tests.engine.cuda.comparison import compare_engine
 
 request_pipeline.SIZES = captured_search._SIZES = (1, 4, 16)
-compare_engine("deep", "cpu")
+captured_search.MAX_FILTERS = 2
+compare_engine("deep", "cpu", crowd_size=3)
 print("ok")
 """
 

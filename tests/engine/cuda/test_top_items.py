@@ -19,7 +19,7 @@ def answer(query: int) -> TopItems:
 def test_items_are_those_of_the_rows() -> None:
     first = (ScoredItem("c", 3.0, "C", ("x", "y")), ScoredItem("a", 2.0, "A", ("x",)), ScoredItem("b", 1.0, None, ()))
     assert tuple(answer(0)) == first
-    assert all(type(item) is ScoredItem and type(item.score) is float for item in answer(0))
+    assert all(type(item) is ScoredItem and type(item.score) is float and item.eligible for item in answer(0))
     assert answer(0)[1] == first[1] and answer(0)[1:] == first[1:]
     assert [len(answer(query)) for query in (0, 1)] == [3, 1]
 

@@ -13,7 +13,7 @@ from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from service.core.engine_requests import TopK
 from service.engine.cpu.cpu_engine import CpuEngine
-from service.engine.search import ivf_pq
+from service.engine.search import faiss_library, ivf_pq
 from service.engine.search.exact import exact_top_k
 from service.engine.search.ivf_pq import IvfPqIndex
 from service.engine.search.queries import TopKQueries, TopKResult
@@ -64,7 +64,7 @@ def build_in_a_process(**environment: str) -> tuple[list[str], str | None]:
 
 def test_all_blas_libraries_detect_the_same_processor() -> None:
     cores, variable = build_in_a_process()
-    assert len({ivf_pq._BLAS_CORES.get(core, core) for core in cores}) <= 1, cores
+    assert len({faiss_library._BLAS_CORES.get(core, core) for core in cores}) <= 1, cores
     assert variable is None
 
 

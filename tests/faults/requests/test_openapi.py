@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -14,6 +15,8 @@ from schemathesis.checks import CHECKS, load_all_checks
 
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
+from service.api_keys import KeyScope, digest_of
+from tests.api.test_user_tokens import sign
 from tests.end_to_end.service import KEY, RunningService
 from tests.faults.harness.modes import report, short_or_long
 from tests.model.builders import bundle_of
@@ -34,16 +37,26 @@ CHECKED = CHECKS.get_by_names(
     )
 )
 REJECTION = CHECKS.get_by_names(("negative_data_rejection",))
-WITHOUT_INPUT = ("/healthz", "/readyz", "/metrics", "/v1/model")  # no input that could be invalid
-BATCH = "/v1/events/batch"  # answers 200 with an outcome for each event
+# No input that could be invalid.
+WITHOUT_INPUT = ("/healthz", "/readyz", "/metrics", "/v1/model", "/v1/attributes", "/v1/filters")
+BATCHES = ("/v1/events/batch", "/v1/items/batch")  # answer 200 with an outcome for each entry
+
+
+TOKEN_KEY = "key-that-signs-user-tokens-" * 2
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     folder = tmp_path_factory.mktemp("openapi")
     write_bundle(folder / "bundle", bundle_of(ModelConfig(items=40, dim=4, expansion=1, conv_width=2, layers=1)))
-    with RunningService(folder, f"sqlite:///{folder}/log.db", folder / "bundle") as service:
+    entries = (f"{scope}:sha256:{digest_of(_key(scope).encode()).hex()}" for scope in KeyScope)
+    settings = {"RECBLR_API_KEYS": ",".join((KEY, *entries)), "RECBLR_USER_TOKEN_KEYS": TOKEN_KEY}
+    with RunningService(folder, f"sqlite:///{folder}/log.db", folder / "bundle", **settings) as service:
         yield service
+
+
+def _key(scope: str) -> str:
+    return f"key-with-the-scope-{scope}"
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
@@ -67,7 +80,7 @@ def test_every_answer_conforms_to_the_openapi_document(service: RunningService, 
         def answers(case: Case) -> None:
             response = case.call(headers=headers, timeout=30)
             statuses[response.status_code] += 1
-            checks = CHECKED + (REJECTION if case.operation.path != BATCH else [])
+            checks = CHECKED + (REJECTION if case.operation.path not in BATCHES else [])
             case.validate_response(response, headers=headers, checks=checks)
 
         answers()
@@ -79,3 +92,42 @@ def test_every_answer_conforms_to_the_openapi_document(service: RunningService, 
         statuses={str(status): count for status, count in sorted(statuses.items())},
     )
     assert httpx.get(f"{service.url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("scope", list(KeyScope))
+def test_key_of_one_scope_gets_exactly_its_operations(service: RunningService, scope: KeyScope) -> None:
+    send_generated(service, {"X-API-Key": _key(scope)}, lambda needed: needed <= {str(scope)})
+
+
+def test_user_token_gets_its_users_operations_only(service: RunningService) -> None:
+    claims = {"aud": "recblr", "sub": "somebody", "exp": time.time() + 600}
+    headers = {"Authorization": f"Bearer {sign(claims, TOKEN_KEY)}"}
+    send_generated(service, headers, lambda needed: not needed)  # no generated user is that one
+
+
+def send_generated(service: RunningService, headers: dict[str, str], is_allowed: Callable[[set[str]], bool]) -> None:
+    """Send valid requests to every operation, and check the answers."""
+    schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
+    for found in schema.get_all_operations():
+        operation = found.ok()
+
+        @settings(
+            max_examples=short_or_long(5, 60),
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
+        def answers(case: Case) -> None:
+            raw = case.operation.definition.raw
+            needed = set(raw["x-scope"].split("+")) - {"none"}
+            needed |= {further for name, further in raw.get("x-scope-with-query", {}).items() if name in case.query}
+            response = case.call(headers=headers, timeout=30)
+            if is_allowed(needed):
+                assert response.status_code != 403, case.operation.label
+            else:  # the user of an event is in its body, which is validated first
+                assert response.status_code in (403, 422 if case.operation.path == "/v1/events" else 403)
+            case.validate_response(response, headers=headers, checks=CHECKED)
+
+        answers()

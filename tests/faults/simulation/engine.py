@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Any
 from zlib import crc32
 
-from service.core.engine_requests import EngineRequest, EngineResult, ScoredItem
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem
 from service.core.errors import ItemNotFound
 
 VERSIONS = ("1", "2", "3")
@@ -53,7 +53,13 @@ class HashEngine:
     def knows(self, item_id: str) -> bool:
         return knows(self.version, item_id)
 
-    def similar(self, item_id: str, k: int) -> tuple[ScoredItem, ...]:
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        return tuple(item for item in ITEMS if self.knows(item))
+
+    def similar(
+        self, item_id: str, k: int, allowed: AllowedRows | None = None, exclude: Sequence[str] = ()
+    ) -> tuple[ScoredItem, ...]:
         raise ItemNotFound("no item is similar to another here")
 
     def difference(self, state: bytes, expected: bytes) -> float:

@@ -65,6 +65,12 @@ class ItemColumns:
         arrays = sum(array.data.nbytes for array in self._arrays())
         return self.ids.nbytes + arrays + sum(column.nbytes for column in self._columns())
 
+    @property
+    def item_count(self) -> int:
+        """Number of entries that are not deleted."""
+        rows = self.row_count
+        return int(np.count_nonzero(self.has_entry.data[:rows] > self.deleted.data[:rows]))
+
     def row_of(self, item_id: str) -> int:
         """Return the item's row, 0 if there is none."""
         return self.ids.find(encode_id(item_id))

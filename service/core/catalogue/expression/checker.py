@@ -10,7 +10,6 @@ from service.core.catalogue.attributes import AttributeType, normalize, parse_ti
 from service.core.catalogue.expression import predicates, syntax
 from service.core.catalogue.expression.predicates import Column, NowPlus, Operand, Parameter, Predicate, Value
 from service.core.catalogue.expression.syntax import ExpressionError
-from service.core.catalogue.expression.text_match import LikeMatch
 
 RESERVED: Mapping[str, AttributeType] = {
     "item_id": AttributeType.STRING,
@@ -99,6 +98,8 @@ class _Checker:
             other = self._scalar(right)
             if other.kind is not column.kind:
                 raise self._mismatch(column, _KIND_NAMES[other.kind], right.offset)
+            if column.kind is AttributeType.STRING and operator in ("=", "<>"):
+                self._count_text_search(node.offset)
             return predicates.CompareColumns(column, operator, other)
         return predicates.Compare(column, operator, self._constant(right, column))
 
@@ -124,8 +125,7 @@ class _Checker:
             raise ExpressionError("ESCAPE needs one character in quotation marks", node.escape.offset)
         assert escape is None or isinstance(escape, str)  # noqa: S101 - for the type checker
         like = predicates.Like(column, pattern, escape, node.pattern.offset)
-        if isinstance(pattern, Value) and isinstance(pattern.value, str):
-            LikeMatch(pattern.value, escape, like.offset)  # refuses an unfinished escape
+        predicates.check_pattern(like)
         return like
 
     def _null_check(self, operand: syntax.Operand) -> Predicate:
@@ -207,8 +207,8 @@ class _Checker:
     def _count_text_search(self, offset: int) -> None:
         self._text_searches += 1
         if self._text_searches > MAX_TEXT_SEARCHES:
-            problem = f"has more than {MAX_TEXT_SEARCHES} of LIKE and of < <= > >= on strings"
-            raise ExpressionError(problem, offset)
+            what = "LIKE, < <= > >= on strings and comparisons of two strings"
+            raise ExpressionError(f"has more than {MAX_TEXT_SEARCHES} of {what}", offset)
 
     def _mismatch(self, column: Column, other: str, offset: int) -> ExpressionError:
         return ExpressionError(f"{column.name!r} is {_KIND_NAMES[column.kind]}, but {other}", offset)

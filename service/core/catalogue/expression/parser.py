@@ -6,17 +6,16 @@ Everything that our grammar does not have is refused, also an option of a known 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from math import isfinite
 
 from sqlglot import exp
 from sqlglot.errors import ParseError
 from sqlglot.parser import Parser
-from sqlglot.tokenizer_core import Token, TokenType
+from sqlglot.tokenizer_core import Token
 
 from service.core.catalogue.expression import syntax
 from service.core.catalogue.expression.syntax import ExpressionError
-from service.core.catalogue.expression.tokens import read_tokens, unexpected
+from service.core.catalogue.expression.tokens import Tokens, read_tokens, unexpected
 
 _COMPARISONS: dict[type[exp.Expr], str] = {
     exp.EQ: "=",
@@ -33,16 +32,17 @@ _UNIT_MICROSECONDS = {
     "DAY": 86_400_000_000,
     "WEEK": 604_800_000_000,
 }
-_MAX_INTERVAL = 36_500 * _UNIT_MICROSECONDS["DAY"]
+MAX_INTERVAL_DAYS = 36_500
+_MAX_INTERVAL = MAX_INTERVAL_DAYS * _UNIT_MICROSECONDS["DAY"]
 
 
 def parse(text: str) -> syntax.Condition:
     """Parse an expression; raises `ExpressionError`."""
     tokens = read_tokens(text)
     try:
-        (tree,) = Parser().parse_into(exp.Condition, tokens, text)
+        (tree,) = Parser().parse_into(exp.Condition, tokens.neutral, text)
     except ParseError as error:
-        raise _parse_error(error, tokens) from None
+        raise _parse_error(error, tokens.written) from None
     if tree is None:
         raise ExpressionError("is not a condition", 0)
     return _Converter(tokens).condition(tree)
@@ -63,12 +63,8 @@ def _parse_error(error: ParseError, tokens: Sequence[Token]) -> ExpressionError:
 class _Converter:
     """Converts the nodes of one expression."""
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
-        self._parameters = {
-            name.text: colon.start
-            for colon, name in reversed(list(pairwise(tokens)))
-            if colon.token_type is TokenType.COLON
-        }
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
 
     def condition(self, node: exp.Expr) -> syntax.Condition:
         offset = self._offset(node)
@@ -150,9 +146,9 @@ class _Converter:
                 return self._operand(node.this)
             case exp.Column(this=exp.Identifier(this=str(name))):
                 _check_arguments(node, offset, "this")
-                return syntax.Name(offset, name)
+                return syntax.Name(offset, self._tokens.name(name).text)
             case exp.Placeholder(this=str(name)):
-                return syntax.ParameterName(offset, name)
+                return syntax.ParameterName(offset, self._tokens.name(name).text)
             case exp.Null():
                 return syntax.Literal(offset, None)
             case exp.Boolean():
@@ -179,7 +175,7 @@ class _Converter:
         Operators have no position of their own, only what they connect has.
         """
         starts = [found.meta["start"] for found in node.walk() if "start" in found.meta]
-        starts += [self._parameters[found.name] for found in node.find_all(exp.Placeholder)]
+        starts += [self._tokens.name(found.name).start - 1 for found in node.find_all(exp.Placeholder)]
         return min(starts, default=0)
 
 

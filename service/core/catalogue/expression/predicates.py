@@ -5,28 +5,14 @@ SQL's three-valued logic: a comparison with NULL is NULL, and only TRUE passes.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
 
-from service.core.catalogue.attributes import AttributeType, normalize, parse_time, to_microseconds
-from service.core.catalogue.expression.syntax import ExpressionError
+from service.core.catalogue.attributes import AttributeType
+from service.core.catalogue.expression.text_match import LikeMatch
 
-MAX_LIST = 1000
-
-# What a client may pass for a parameter; in a query string everything is a string.
-ParameterValue = bool | int | float | str | None | Sequence["bool | int | float | str | None"]
 # A constant of the attribute's type: times are microseconds since 1970, strings are NFC.
 Constant = bool | float | int | str | None
-
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_NEEDED = {
-    AttributeType.BOOL: "true or false",
-    AttributeType.NUMBER: "a number",
-    AttributeType.STRING: "a string",
-    AttributeType.TIME: "a time like 2026-12-24T18:00:00Z, with an offset or Z",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +35,6 @@ class Parameter:
     """Constant that each request gives.
 
     Attributes:
-        name: Its name.
         kind: Its type; None if any will do.
         is_list: Whether it is a list of such values.
         offset: Where the expression names it.
@@ -161,7 +146,7 @@ Predicate = Always | Compare | CompareColumns | Among | Contains | Like | IsNull
 
 
 def bind(predicate: Predicate, values: Mapping[str, Constant | tuple[Constant, ...]]) -> Predicate:
-    """Put converted values in the place of all parameters."""
+    """Replace all parameters by converted values."""
 
     def constant(operand: Operand) -> Operand:
         return Value(values[operand.name]) if isinstance(operand, Parameter) else operand  # type: ignore[arg-type]
@@ -174,7 +159,9 @@ def bind(predicate: Predicate, values: Mapping[str, Constant | tuple[Constant, .
         case Compare() | Contains():
             return replace(predicate, operand=constant(predicate.operand))
         case Like():
-            return replace(predicate, pattern=constant(predicate.pattern))
+            bound = replace(predicate, pattern=constant(predicate.pattern))
+            check_pattern(bound)
+            return bound
         case Among(column, (Parameter(name, is_list=True),)):
             listed = values[name]
             assert isinstance(listed, tuple)  # noqa: S101 - `convert` made it
@@ -190,51 +177,7 @@ def bind(predicate: Predicate, values: Mapping[str, Constant | tuple[Constant, .
     return predicate
 
 
-def convert(parameter: Parameter, given: ParameterValue) -> Constant | tuple[Constant, ...]:
-    """Convert what a client passes; raises `ExpressionError`."""
-    if not parameter.is_list:
-        if given is not None and not isinstance(given, bool | int | float | str):
-            raise _refused(parameter, "one value")
-        return _convert_one(parameter, given)
-    listed = [given] if given is None or isinstance(given, bool | int | float | str) else given
-    if not 0 < len(listed) <= MAX_LIST:
-        raise _refused(parameter, f"a list of 1 to {MAX_LIST} values")
-    return tuple(_convert_one(parameter, one) for one in listed)
-
-
-def _convert_one(parameter: Parameter, given: bool | int | float | str | None) -> Constant:
-    if given is None:
-        return None
-    match parameter.kind:
-        case None:
-            return bool(given) if isinstance(given, bool) else str(given)
-        case AttributeType.STRING if isinstance(given, str):
-            return normalize(given)
-        case AttributeType.BOOL if isinstance(given, bool):
-            return given
-        case AttributeType.BOOL if given in ("true", "false"):
-            return given == "true"
-        case AttributeType.NUMBER if isinstance(given, int | float) and not isinstance(given, bool):
-            return _finite(parameter, given)
-        case AttributeType.NUMBER if isinstance(given, str) and _NUMBER.fullmatch(given):
-            return _finite(parameter, given)
-        case AttributeType.TIME if isinstance(given, str):
-            try:
-                return to_microseconds(parse_time(given))
-            except ValueError:
-                pass
-    raise _refused(parameter, _NEEDED[parameter.kind])
-
-
-def _finite(parameter: Parameter, given: float | str) -> float:
-    try:
-        value = float(given)
-    except OverflowError:  # a whole number with hundreds of digits
-        value = float("inf")
-    if not isfinite(value):
-        raise _refused(parameter, "a finite number")
-    return value
-
-
-def _refused(parameter: Parameter, needed: str) -> ExpressionError:
-    return ExpressionError(f"parameter :{parameter.name} must be {needed}", parameter.offset)
+def check_pattern(like: Like) -> None:
+    """Refuse an unfinished escape in a pattern that is known."""
+    if isinstance(like.pattern, Value) and isinstance(like.pattern.value, str):
+        LikeMatch(like.pattern.value, like.escape, like.offset)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.catalogue.columns.coded_columns import TextColumn
+from service.core.catalogue.columns.byte_table import ByteTable
+from service.core.catalogue.columns.coded_columns import SEPARATOR, TextColumn
+from service.core.catalogue.columns.entry_order import entry_ranks
 from service.core.catalogue.columns.item_columns import ItemColumns
 from service.core.catalogue.expression.text_match import TextMatch
 
@@ -42,11 +44,16 @@ def select_texts(column: AnyTextColumn, match: TextMatch) -> Bools:
     return selected
 
 
-def text_ranks(*columns: AnyTextColumn) -> list[NDArray[np.int64]]:
-    """Return for each column the ranks of its codes.
+def text_ranks(left: AnyTextColumn, right: AnyTextColumn) -> list[NDArray[np.int64]]:
+    """Return for both columns the ranks of their codes.
 
-    A rank is the position of the string among those of all columns, and -1 for code 0.
+    Equal strings have equal ranks, and code 0 has -1.
     """
-    entries = [[column.entry(code) for code in range(1, len(column.table) + 1)] for column in columns]
-    ranks = {entry: rank for rank, entry in enumerate(sorted({entry for found in entries for entry in found}))}
-    return [np.array([-1, *(ranks[entry] for entry in found)], np.int64) for found in entries]
+    normal_ids = next((column.normal_ids for column in (left, right) if isinstance(column, IdColumn)), {})
+    normal, rows = ByteTable(SEPARATOR), list(normal_ids)
+    codes = [normal.intern(normal_ids[row]) for row in rows]
+    *ranks, of_normal = entry_ranks(left.table.view(), right.table.view(), normal.view())
+    for column, of_column in zip((left, right), ranks, strict=True):
+        if isinstance(column, IdColumn):
+            of_column[rows] = of_normal[codes]
+    return ranks

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from service.core.catalogue.columns.byte_table import WORD_BYTES, ByteTable, TableView
 from service.core.catalogue.columns.coded_columns import encode_text
+from service.core.catalogue.expression.like_search import ANY, NotAsciiError, matching_entries
 from service.core.catalogue.expression.syntax import ExpressionError
 
 Bools = NDArray[np.bool_]
 
 _ANY_CHARACTER = rb"[^\x80-\xbf\xff][\x80-\xbf]*"
-_CHUNK_BYTES = 1 << 16  # searched in one call, which holds the GIL
+_PIECE_BYTES = 1 << 17
 _OPERATORS: dict[str, Callable[[bytes, bytes], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -89,11 +90,16 @@ class LikeMatch:
 
     def __init__(self, pattern: str, escape: str | None, offset: int = 0) -> None:
         """Translate a pattern; raises `ExpressionError` if an escape is unfinished."""
-        self._parts = list(_pattern_parts(pattern, escape, offset))
-        self._regex = re.compile(_regex(self._parts), re.DOTALL)
-        first = self._parts[0] if self._parts else b""
-        self._prefix = first if isinstance(first, bytes) else b""
-        self._longest = max((part for part in self._parts if isinstance(part, bytes)), key=len, default=b"")
+        segments: list[list[bytes | None]] = [[]]
+        for part in _pattern_parts(pattern, escape, offset):
+            if part == "%":
+                segments.append([])
+            else:
+                segments[-1].append(part if isinstance(part, bytes) else None)
+        self._regex = re.compile(_regex(segments), re.DOTALL)
+        self._segments = [
+            tuple(byte for part in segment for byte in ((ANY,) if part is None else part)) for segment in segments
+        ]
 
     def matches(self, entry: bytes) -> bool:
         """Return whether one string matches."""
@@ -103,19 +109,11 @@ class LikeMatch:
         """Return for every code whether its string matches."""
         view = table.view()
         selected = np.zeros(view.size + 1, np.bool_)
-        if self._prefix:
-            length = min(len(self._prefix), WORD_BYTES)
-            selected |= view.words(slice(None), length=length) == _prefix_of(self._prefix[:length])
-            is_exact = self._parts == [self._prefix, "%"] and len(self._prefix) == length
-        elif self._longest:
-            selected[_codes_with(view, self._longest)] = True
-            is_exact = self._parts == ["%", self._longest, "%"]
-        else:
-            selected[:], is_exact = True, self._parts == ["%"]
-        selected[0] = False
-        if not is_exact:
-            for code in np.flatnonzero(selected).tolist():
-                selected[code] = self.matches(table.get(code))
+        for codes in _pieces(view):
+            try:
+                selected[codes][matching_entries(view, codes, self._segments)] = True
+            except NotAsciiError:
+                selected[codes] = [self.matches(table.get(code)) for code in range(codes.start, codes.stop)]
         return selected
 
 
@@ -140,38 +138,29 @@ def _pattern_parts(pattern: str, escape: str | None, offset: int) -> Iterator[by
         yield encode_text(text)
 
 
-def _regex(parts: list[bytes | str]) -> bytes:
+def _regex(segments: list[list[bytes | None]]) -> bytes:
     """Return a regex without backtracking.
 
     The text between two % is searched once: its first occurrence is as good as any.
     """
-    segments: list[bytes] = [b""]
-    for part in parts:
-        if part == "%":
-            segments.append(b"")
-        else:
-            segments[-1] += _ANY_CHARACTER if isinstance(part, str) else re.escape(part)
-    if len(segments) == 1:
-        return segments[0]
-    middle = b"".join(b"(?>.*?" + segment + b")" for segment in segments[1:-1] if segment)
-    return segments[0] + middle + b".*" + segments[-1]
+    found = [b"".join(_ANY_CHARACTER if part is None else re.escape(part) for part in parts) for parts in segments]
+    if len(found) == 1:
+        return found[0]
+    middle = b"".join(b"(?>.*?" + segment + b")" for segment in found[1:-1] if segment)
+    return found[0] + middle + b".*" + found[-1]
 
 
 def _prefix_of(entry: bytes) -> np.uint64:
     return np.uint64(int.from_bytes(entry[:WORD_BYTES].ljust(WORD_BYTES, b"\0")))
 
 
-def _codes_with(view: TableView, literal: bytes) -> NDArray[np.int64]:
-    """Return the codes of the entries that hold `literal`."""
-    end = int(view.starts[view.size + 1])
-    search = re.compile(re.escape(literal) + b"[^\xff]*\xff").finditer
-    content = memoryview(view.content.data)
-    found: list[int] = []
-    begin = 0
-    while begin < end:
-        # Ends with an entry.
-        code = int(np.searchsorted(view.starts[: view.size + 2], min(begin + _CHUNK_BYTES, end)))
-        stop = int(view.starts[code])
-        found += [begin + match.start() for match in search(content[begin:stop])]
-        begin = stop
-    return np.searchsorted(view.starts[1 : view.size + 2], np.array(found, np.int64), side="right")
+def _pieces(view: TableView) -> Iterator[slice]:
+    """Yield all codes, a few at a time.
+
+    Intermediate results then stay in the cache of a core.
+    """
+    starts, first = view.starts[: view.size + 2], 1
+    while first <= view.size:
+        following = max(first + 1, int(np.searchsorted(starts, starts[first] + _PIECE_BYTES)))
+        yield slice(first, following := min(following, view.size + 1))
+        first = following

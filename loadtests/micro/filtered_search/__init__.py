@@ -1,0 +1,1 @@
+"""Benchmark of top-10 search under filters."""

@@ -1,0 +1,1 @@
+"""Routes about the catalogue: items, attributes, filters."""

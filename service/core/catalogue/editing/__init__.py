@@ -1,0 +1,1 @@
+"""Changes of the catalogue: items, declared attributes, named filters."""

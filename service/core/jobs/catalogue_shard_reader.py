@@ -1,0 +1,95 @@
+"""Reads whole shards of the catalogue into a worker's copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from service.core.catalogue_store import CatalogueStore, ShardPosition, StoredItem
+
+PAGE_ITEMS = 256
+_START = ShardPosition(0, "")
+
+
+class CatalogueCopy(Protocol):
+    """The worker's copy: `core.catalogue.catalogue.Catalogue`."""
+
+    @property
+    def item_count(self) -> int:
+        """Number of items that are not deleted."""
+        ...
+
+    def position(self, shard: int) -> ShardPosition:
+        """Return the position up to which a shard's changes are applied."""
+        ...
+
+    def apply(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+        """Apply changes; repeating them changes nothing."""
+        ...
+
+    def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+        """Replace all items of a shard."""
+        ...
+
+
+class ShardReader:
+    """Reads shards, and the changes that arrive meanwhile."""
+
+    def __init__(self, store: CatalogueStore, copy: CatalogueCopy) -> None:
+        self._store = store
+        self._copy = copy
+
+    async def load(self, shard: int) -> None:
+        """Read a shard into the empty copy."""
+        scanned = await self._scan(shard, lambda items: self._copy.apply(shard, _START, items))
+        if scanned is not None:
+            first, last = scanned
+            self._copy.apply(shard, first, ())
+            if await self._catch_up(shard, last):
+                return
+        await self.reread(shard)
+
+    async def reread(self, shard: int) -> None:
+        """Replace the shard by what the store has; raises `StoreUnavailable`."""
+        while True:
+            items: list[StoredItem] = []
+            scanned = await self._scan(shard, items.extend)
+            if scanned is None:
+                continue
+            first, last = scanned
+            self._copy.replace_shard(shard, first, items)
+            if await self._catch_up(shard, last):
+                return
+
+    async def _scan(
+        self, shard: int, take: Callable[[Sequence[StoredItem]], None]
+    ) -> tuple[ShardPosition, ShardPosition] | None:
+        """Read all pages of a shard.
+
+        Returns the positions at the first and the last page; None if another server answered in between.
+        """
+        first: ShardPosition | None = None
+        cursor = ""
+        while True:
+            page = await self._store.scan(shard, cursor, PAGE_ITEMS)
+            if page is None:
+                return None
+            first = first or page.position
+            take(page.items)
+            cursor = page.cursor
+            if not cursor:
+                return first, page.position
+
+    async def _catch_up(self, shard: int, last: ShardPosition) -> bool:
+        """Apply the changes since the scan; return whether the copy is right.
+
+        That is so if the store still knows the position at the last page: the scan may have read changes that a
+        failover undid since.
+        """
+        while True:
+            found = await self._store.changes(shard, self._copy.position(shard), PAGE_ITEMS)
+            if found is None:
+                return False
+            self._copy.apply(shard, found.position, found.items)
+            if not found.more:
+                return await self._store.changes(shard, last, 1) is not None

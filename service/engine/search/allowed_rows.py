@@ -1,0 +1,137 @@
+"""Exact search of the rows that a filter allows, on a CPU.
+
+The allowed rows of each block are listed from the bitmap, scored, and merged into the best rows. The cost is one word
+of the bitmap for 32 rows of the catalogue, and the reading of the allowed rows.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from service.core.engine_requests import AllowedRows
+from service.engine.arrays import F32, I64, U32
+from service.engine.jit import kernel, reduction
+from service.engine.search.queries import TopKQueries, TopKResult
+from service.engine.search.scoring import insert_row, score_four, score_one
+
+_WORD_ROWS = 32
+_BLOCK_WORDS = 16
+_BLOCK_ROWS = _BLOCK_WORDS * _WORD_ROWS
+# From so many allowed rows on, all rows of a block are scored: a large table is read in order four times faster than
+# row by row (loadtests/micro/filtered_search.py).
+_DENSE_ROWS = _BLOCK_ROWS // 4
+_ONE = np.uint32(1)
+_MINUS_INFINITY = np.float32(-np.inf)
+NO_SCALE = np.empty(0, np.float32)
+
+
+def allowed_top_k(table: F32, queries: TopKQueries, allowed: AllowedRows, scale: F32 = NO_SCALE) -> TopKResult:
+    """Return the allowed rows with the highest scores; see `exact.exact_top_k`.
+
+    All queries have this filter, whatever theirs say.
+    """
+    result = TopKResult.allocate(queries, len(table) - 1)
+    _search_allowed(table, scale, *queries[:5], allowed.bitmap, *result)
+    return result
+
+
+@kernel
+def is_allowed(bitmap: U32, row: int) -> bool:
+    """Return the row's bit."""
+    return bool((bitmap[row >> 5] >> np.uint32(row & 31)) & _ONE)
+
+
+@kernel
+def list_allowed(bitmap: U32, word: int, table_rows: int, listed: I64, length: int) -> int:
+    """Append a word's allowed rows to a list; return its length."""
+    bits = bitmap[word]
+    while bits:
+        lowest = bits & (~bits + _ONE)
+        bits ^= lowest
+        row = word * _WORD_ROWS + _bit_number(lowest)
+        if 0 < row < table_rows:
+            listed[length] = row
+            length += 1
+    return length
+
+
+@kernel
+def _bit_number(bit: np.uint32) -> int:
+    """Return the number of the only bit that is set."""
+    number = 16 if bit & np.uint32(0xFFFF0000) else 0
+    number += 8 if bit & np.uint32(0xFF00FF00) else 0
+    number += 4 if bit & np.uint32(0xF0F0F0F0) else 0
+    number += 2 if bit & np.uint32(0xCCCCCCCC) else 0
+    return number + (1 if bit & np.uint32(0xAAAAAAAA) else 0)
+
+
+@kernel
+def _search_allowed(
+    table: F32,
+    scale: F32,
+    vectors: F32,
+    ks: I64,
+    excluded: U32,
+    excluded_start: I64,
+    excluded_end: I64,
+    bitmap: U32,
+    rows: I64,
+    scores: F32,
+    lengths: I64,
+) -> None:
+    """Write the fields of `TopKResult`."""
+    listed, block = np.empty(_BLOCK_ROWS, np.int64), np.empty((4, _BLOCK_ROWS), np.float32)
+    four = np.zeros((4, vectors.shape[1]), np.float32)
+    for first in range(0, len(vectors), 4):
+        count = min(4, len(vectors) - first)
+        four[:count] = vectors[first : first + count]
+        for start in range(0, len(bitmap), _BLOCK_WORDS):
+            length = 0
+            for word in range(start, min(start + _BLOCK_WORDS, len(bitmap))):
+                length = list_allowed(bitmap, word, len(table), listed, length)
+            if length == 0:
+                continue
+            if length < _DENSE_ROWS:
+                _score_listed(table, listed[:length], four, count, block)
+            else:
+                _score_all(table, listed[:length], start * _WORD_ROWS, four, count, block)
+            for i in range(count):
+                q, k = first + i, min(ks[first + i], rows.shape[1])
+                without, n = excluded[excluded_start[q] : excluded_end[q]], lengths[q]
+                for at in range(length):
+                    score = block[i, at] * scale[listed[at]] if len(scale) else block[i, at]
+                    if score > _MINUS_INFINITY and k > 0 and (n < k or score > scores[q, k - 1]):
+                        n = insert_row(listed[at], score, without, rows[q, :k], scores[q, :k], n)
+                lengths[q] = n
+
+
+@kernel
+def _score_all(table: F32, listed: I64, start: int, four: F32, count: int, block: F32) -> None:
+    """Score a whole block; write the listed rows' scores to its front."""
+    part = table[start : start + _BLOCK_ROWS]
+    if count == 1:
+        score_one(part, four[0], block[0])
+    else:
+        score_four(part, four, block)
+    for i in range(count):
+        for at in range(len(listed)):  # never beyond the row's own place
+            block[i, at] = block[i, listed[at] - start]
+
+
+@reduction
+def _score_listed(table: F32, listed: I64, four: F32, count: int, block: F32) -> None:
+    """Score the listed rows, four queries at once."""
+    q0, q1, q2, q3 = four[0], four[1], four[2], four[3]
+    for n in range(len(listed)):
+        row = table[listed[n]]
+        s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        if count == 1:
+            for d in range(len(q0)):
+                s0 += row[d] * q0[d]
+        else:
+            for d in range(len(q0)):
+                s0 += row[d] * q0[d]
+                s1 += row[d] * q1[d]
+                s2 += row[d] * q2[d]
+                s3 += row[d] * q3[d]
+        block[0, n], block[1, n], block[2, n], block[3, n] = s0, s1, s2, s3

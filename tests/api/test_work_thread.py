@@ -1,0 +1,94 @@
+"""The thread for large bodies and long answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from service.api import work_thread
+from service.api.schemas import json_structure
+from tests.api.app_harness import AppHarness
+from tests.core.fakes import CATALOGUE
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Record the names of the functions that run in the thread."""
+    names: list[str] = []
+    submit = work_thread._thread.submit
+
+    def recorded(work: object, *arguments: object) -> object:
+        def run() -> object:
+            assert threading.current_thread().name.startswith("requests")
+            return work(*arguments)  # type: ignore[operator]
+
+        names.append(getattr(work, "__name__", "?"))
+        return submit(run)
+
+    monkeypatch.setattr(work_thread._thread, "submit", recorded)
+    return names
+
+
+def candidates(size: int) -> bytes:
+    return json.dumps({"candidates": ["10"]}).encode().ljust(size - 1) + b" "
+
+
+def test_only_large_bodies_are_checked_and_parsed_in_the_thread(harness: AppHarness, work: list[str]) -> None:
+    ids = {"candidates": ["x" * 200] * 400}
+    assert harness.post("/v1/users/u/rank", json={"candidates": ["10"]}).status_code == 200
+    assert harness.post("/v1/users/u/rank", content=candidates(work_thread.MAX_INLINE_BYTES), headers=JSON).is_success
+    assert work == []
+    assert harness.post("/v1/users/u/rank", json=ids).is_success
+    assert work == ["_check_large", "parse"]
+
+
+def test_padding_of_a_large_body_is_not_parsed(harness: AppHarness, work: list[str]) -> None:
+    large = candidates(work_thread.MAX_INLINE_BYTES + 1)
+    assert harness.post("/v1/users/u/rank", content=large, headers=JSON).is_success
+    assert work == ["_check_large"]
+
+
+def test_batch_is_validated_and_encoded_in_the_thread(harness: AppHarness, work: list[str]) -> None:
+    response = harness.post("/v1/events/batch", json={"events": [{"user_id": "u", "item_id": "10"}, {"user_id": 1}]})
+    assert [set(result) for result in response.json()["results"]] == [
+        {"user_id", "sequence", "duplicate", "known_item"},
+        {"error"},
+    ]
+    assert work == ["_new_events", "_batch_out"]
+
+
+def test_long_answers_are_encoded_in_the_thread(
+    harness: AppHarness, work: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [
+        ("POST", "/v1/events?k=50", {"user_id": "u", "item_id": "10"}),
+        ("GET", "/v1/users/u/recommendations?k=50", None),
+        ("POST", "/v1/recommendations", {"history": [], "k": 50}),
+        ("POST", "/v1/users/u/rank", {"candidates": list(CATALOGUE)}),
+    ]
+    short = [harness.call(method, path, json=body).json() for method, path, body in calls]
+    assert work == []
+    monkeypatch.setattr("service.api.answers.MAX_INLINE_ITEMS", 10)
+    long = [harness.call(method, path, json=body).json() for method, path, body in calls]
+    assert len(work) == len(calls)
+    assert long[1:] == [short[1] | {"sequence": 2}, short[2], short[3] | {"sequence": 2}]
+    assert long[0]["recommendations"]["items"] == short[0]["recommendations"]["items"]
+
+
+def test_metrics_are_rendered_in_the_thread(harness: AppHarness, work: list[str]) -> None:
+    assert "recblr_" in harness.get("/metrics").text
+    assert work == ["render"]
+
+
+def test_broken_json_of_a_large_body_is_422(
+    harness: AppHarness, work: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b'{"candidates": ["' + b'a", "' * 20_000
+    monkeypatch.setattr(json_structure, "MAX_VALUES", 50_000)
+    response = harness.post("/v1/users/u/rank", content=body[:100_000] + b"x" * 100, headers=JSON)
+    assert harness.refused(422, response)
+    assert work
