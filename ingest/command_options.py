@@ -14,6 +14,9 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--item-column", metavar="NAME", help="column of item ids")
     group.add_argument("--time-column", metavar="NAME", help="column of times: Unix seconds, or ISO 8601")
     group.add_argument(
+        "--time-format", metavar="FORMAT", help="of other times, for example '%%d.%%m.%%Y %%H:%%M' or '%%m/%%d/%%Y'"
+    )
+    group.add_argument(
         "--columns", metavar="NAMES", help="names of all columns of a table without a header, separated by commas"
     )
     group.add_argument("--delimiter", metavar="TEXT", help=r"between two fields, for example '::' or '\t'")
@@ -37,6 +40,7 @@ def read_options(options: argparse.Namespace) -> ReadOptions:
         user_column=options.user_column,
         item_column=options.item_column,
         time_column=options.time_column,
+        time_format=options.time_format,
         columns=None if options.columns is None else tuple(name.strip() for name in options.columns.split(",")),
         delimiter=None if options.delimiter is None else options.delimiter.replace("\\t", "\t"),
         encoding=options.encoding,

@@ -11,6 +11,7 @@ class ReadOptions:
 
     Attributes:
         user_column, item_column, time_column: names of columns in the file.
+        time_format: of times in text, as for `strptime`.
         columns: names of all columns of a table without a header, in order.
         delimiter: between two fields of a text table.
         encoding: Python codec of a text file, such as "latin-1".
@@ -22,6 +23,7 @@ class ReadOptions:
     user_column: str | None = None
     item_column: str | None = None
     time_column: str | None = None
+    time_format: str | None = None
     columns: tuple[str, ...] | None = None
     delimiter: str | None = None
     encoding: str | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -30,6 +31,7 @@ from service.preflight import StartupError, check_start
 from service.settings import Settings, SettingsError, load_settings
 from service.settings_reference import settings_help
 from service.temporary_folder import shared_metrics_folder
+from service.workers.fork_server import fork_workers
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +62,10 @@ def main() -> int:
             check_openness(settings)
             _check_key_file(settings)
             check_port(settings.host, settings.port)
+            if settings.workers == 1:
+                # Collections would scan the modules while they are imported, a tenth of the start.
+                # `main.start_services` turns them on again.
+                gc.disable()
             with shared_metrics_folder(settings.workers):
                 check_start(settings)
                 _serve(settings)
@@ -176,7 +182,8 @@ async def _precompile(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
-    hold_load_lock()  # until this process ends; the workers find it
+    hold_load_lock()  # until this process ends; the workers find it where they are its children
+    fork_workers()
     uvicorn.run(
         "service.main:app_from_environment",
         factory=True,

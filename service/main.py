@@ -4,7 +4,7 @@ How `POST /v1/events?k=10` flows:
 
     uvicorn, api.uvicorn_protocol
        |
-    api.middleware: telemetry -> auth (keys, scopes, rate limit) -> fast_path
+    api.middleware: telemetry -> auth (host, keys, scopes, rate limit) -> fast_path
        |                                                               |
        |  an ordinary event or recommendation                          |  every other request
        |                                                               v
@@ -19,11 +19,9 @@ How `POST /v1/events?k=10` flows:
        |        CpuEngine or CudaEngine: replay the pending events, search the top 10
        `-- 3. SnapshotWriter.offer           the new state is stored after the answer was sent
 
-Everything outside the batches runs on the event loop and serves one request. RolloutManager chooses the engine of
-each user, and switches models in all workers together. Jobs run beside the requests: Maintenance applies retention
-and finishes interrupted merges, StreamConsumer records the events of a Redis stream, BackfillJob recomputes snapshots
-after a rollout, CatalogueSync keeps the copy of the catalogue current. `open_services` opens all of them in order and
-closes them in reverse, so that every accepted request is finished before anything that it needs is closed.
+Everything outside the batches runs on the event loop and serves one request. RolloutManager chooses each user's
+engine. Beside the requests, Maintenance applies retention, StreamConsumer records the events of a stream, BackfillJob
+recomputes snapshots, and CatalogueSync follows the catalogue. They are closed in reverse order of their opening.
 """
 
 from __future__ import annotations
@@ -133,6 +131,8 @@ async def start_services(settings: Settings, meter: PrometheusMeter, keys: KeyRi
                 if _stop_requested():
                     raise
                 _log.warning("cannot reach the event log; retrying", extra={"reason": str(error)})
+            finally:
+                gc.enable()  # `__main__` has turned it off
             await asyncio.sleep(START_RETRY_SECONDS)
         yield services
 

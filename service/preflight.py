@@ -64,11 +64,8 @@ async def _preflight(settings: Settings) -> None:
     """
     # Imported late: with several workers the metrics library reads its environment when it is imported.
     from service.core.errors import BundleRefusedError, StoreUnavailable
-    from service.core.rollout.startup import choose_startup_version
     from service.engine import DeviceRefusedError
-    from service.main import model_registry, open_event_log
     from service.store.errors import StoreRefusedError
-    from service.store.factory import log_exists
     from service.store.streams.redis_stream import open_stream
 
     if settings.stream_url is not None:
@@ -79,15 +76,7 @@ async def _preflight(settings: Settings) -> None:
         except StoreRefusedError as error:
             raise StartupError(f"RECBLR_STREAM_URL: {error}") from None
     try:
-        bundles = model_registry(settings)
-        if not log_exists(settings.state_url.get_secret_value()):
-            # A start that fails must not leave an empty log behind, so what a new log will serve is loaded first.
-            await bundles.load((await bundles.published())[-1].version)
-        store = await open_event_log(settings)
-        try:
-            await choose_startup_version(store, bundles, settings.watch)
-        finally:
-            await store.close()
+        await _check_event_log(settings)
     except StoreRefusedError as error:
         raise StartupError(f"RECBLR_STATE_URL: {error}") from None
     except StoreUnavailable as error:
@@ -96,3 +85,32 @@ async def _preflight(settings: Settings) -> None:
         raise StartupError(f"RECBLR_BUNDLE: {error.for_log}") from None
     except DeviceRefusedError as error:
         raise StartupError(str(error)) from None
+
+
+async def _check_event_log(settings: Settings) -> None:
+    """Open and close the event log, and choose what to serve.
+
+    A start that fails leaves no empty log behind.
+    """
+    from service.core.rollout.startup import choose_startup_version
+    from service.main import model_registry, open_event_log
+    from service.store.factory import log_exists, remove_unused_log
+
+    bundles = model_registry(settings)
+    url = settings.state_url.get_secret_value()
+    existed = log_exists(url)
+    checked = None
+    if not existed:  # load what a new log will serve before it is created
+        checked = (await bundles.published())[-1].version
+        await bundles.load(checked)
+    has_started = False
+    try:
+        store = await open_event_log(settings)
+        try:
+            await choose_startup_version(store, bundles, settings.watch, checked)
+        finally:
+            await store.close()
+        has_started = True
+    finally:
+        if not existed and not has_started:  # such as on a full disk
+            remove_unused_log(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -16,10 +17,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
 from model.bundle.bundle import WEIGHTS, write_bundle
 from model.config import ModelConfig
-from service.main import docs_url
+from service.key_file import KeyRing
+from service.main import docs_url, start_services
+from service.observability.metrics import PrometheusMeter
 from service.settings import Settings
 from tests.model.builders import bundle_of
 from tests.servers import free_port
@@ -175,6 +179,22 @@ def test_events_beyond_days_kept_are_removed_without_request(tmp_path: Path) -> 
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert client.get("/v1/users/young").json()["events"] == 1
+
+
+def test_garbage_collector_is_on_after_start(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", bundle_of(ModelConfig(items=5, dim=8)))
+    settings = Settings(state_url=SecretStr(f"sqlite:///{tmp_path}/log.db"), bundle=tmp_path / "bundle")
+
+    async def start() -> None:
+        async with start_services(settings, PrometheusMeter(), KeyRing(())):
+            assert gc.isenabled()
+
+    gc.disable()  # as the command line does for the imports
+    try:
+        asyncio.run(start())
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def test_one_worker_serves_from_start_to_sigterm(tmp_path: Path) -> None:

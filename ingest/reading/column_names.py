@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ingest.errors import DataError
@@ -22,6 +22,7 @@ _ITEMS = (
 )
 _TITLES = ("title", "itemtitle", "movietitle", "producttitle", "productname", "prodname", "itemname", "name")
 _CATEGORIES = ("categories", "genres", "category", "genre", "maincategory", "maincat", "producttypename", "tags")
+_AVAILABLE = ("available", "isavailable", "instock", "active", "isactive")
 _TIMES = (
     *("timestamp", "time", "ts", "datetime", "date", "eventtime", "eventtimestamp", "createdat", "unixtime"),
     *("unixreviewtime", "tdat", "orderdate"),
@@ -114,6 +115,32 @@ def find_item_columns(
         if names.count(column) + columns.count(column) > 2:
             raise DataError(f"{source}: the column {column!r} occurs or is used twice; name others")
     return columns
+
+
+def find_fields(source: str, names: Sequence[str], asked: Mapping[str, str | None]) -> dict[str, str]:
+    """Find the columns of a catalogue's fields: item, title, categories, available.
+
+    Args:
+        source: file name for messages.
+        names: all column names.
+        asked: columns that the user has named, by field.
+
+    Raises:
+        DataError: there is no column for the item, or a column is missing or used twice.
+    """
+    known = {"item": (*_ITEMS, "id"), "title": _TITLES, "categories": _CATEGORIES, "available": _AVAILABLE}
+    found = {
+        field: column
+        for field, candidates in known.items()
+        if (column := _named(source, names, asked.get(field)) or recognised(names, candidates)) is not None
+    }
+    if "item" not in found:
+        raise DataError(
+            f"{source}: no column for the item is recognised among {_list(names)}; name it with --item-column"
+        )
+    if twice := [name for name in found.values() if list(found.values()).count(name) + names.count(name) > 2]:
+        raise DataError(f"{source}: the column {twice[0]!r} occurs or is used twice; name others")
+    return found
 
 
 def _named(source: str, names: Sequence[str], asked: str | None) -> str | None:

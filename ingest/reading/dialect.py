@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 from ingest.errors import DataError
 from ingest.options import ReadOptions
-from ingest.reading.column_names import has_user_and_item
+from ingest.reading.column_names import find_columns, has_user_and_item
 from ingest.reading.history_lines import looks_like_histories
 
 _SAMPLE = 1 << 20
@@ -74,6 +74,8 @@ def detect_dialect(path: Path, source: str, options: ReadOptions) -> Dialect:
         return _without_header(source, lines, options.columns, options)._replace(skip=skip)
     if (table := _with_header(lines, options)) is not None:
         return table._replace(skip=skip)
+    if options.user_column or options.item_column:
+        find_columns(source, _most_names(lines[0], options), options)  # says which is missing, and which is close
     if looks_like_histories(source, lines):
         return Dialect("histories", skip=skip)
     raise DataError(
@@ -111,6 +113,12 @@ def _with_header(lines: Sequence[str], options: ReadOptions) -> Dialect | None:
                 quote, names = "'", tuple(name[1:-1] for name in names)
             return Dialect("table", delimiter, quote, _escape(lines, delimiter, quote), True, names)
     return None
+
+
+def _most_names(line: str, options: ReadOptions) -> list[str]:
+    """Return the names of a header, split by the likeliest separator."""
+    candidates = (options.delimiter,) if options.delimiter else _DELIMITERS
+    return max(([name.strip() for name in split_record(line, own, '"')] for own in candidates), key=len)
 
 
 def _without_header(source: str, lines: Sequence[str], columns: tuple[str, ...], options: ReadOptions) -> Dialect:
@@ -175,8 +183,11 @@ def _quote(lines: Sequence[str], delimiter: str) -> str:
         return ""
     if delimiter != "\t":
         return '"'
-    fields = [field for line in lines for field in line.split(delimiter)]
-    return '"' if any(len(field) > 1 and field[0] == field[-1] == '"' for field in fields) else ""
+    rows = [line.split(delimiter) for line in lines]
+    if any(len(field) > 1 and field[0] == field[-1] == '"' for row in rows for field in row):
+        return '"'
+    # A quoted field may hold the separator: then only quotes make the rows equally long.
+    return '"' if len({len(row) for row in rows}) > 1 and _splits(lines, delimiter, '"', None) else ""
 
 
 def _escape(lines: Sequence[str], delimiter: str, quote: str) -> str:

@@ -85,7 +85,7 @@ class EventCleaner:
         self._columns = columns
         self._options = options
         self._summary = summary
-        self._users, self._items, self._times = IdReader(), IdReader(), TimeParser()
+        self._users, self._items, self._times = IdReader(), IdReader(), TimeParser(options.time_format)
 
     def clean(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> EventChunk:
         """Return the events of a batch.

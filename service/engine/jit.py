@@ -15,6 +15,7 @@ import logging
 import pickle
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,8 +64,13 @@ def _folder_stamp(function: Kernel) -> tuple[object, ...]:
     notices changes of the function's own file.
     """
     folders = {Path(inspect.getfile(function)).parent, Path(__file__).parent}
-    states = [(path, path.stat()) for folder in sorted(folders) for path in sorted(folder.glob("*.py"))]
-    return tuple((path.name, state.st_mtime_ns, state.st_size) for path, state in states)
+    return tuple(file for folder in sorted(folders) for file in _files(folder))
+
+
+@cache
+def _files(folder: Path) -> list[tuple[str, int, int]]:
+    states = [(path, path.stat()) for path in sorted(folder.glob("*.py"))]
+    return [(path.name, state.st_mtime_ns, state.st_size) for path, state in states]
 
 
 class _CheckedCacheFile(IndexDataCacheFile):

@@ -15,6 +15,7 @@ import numpy as np
 
 from model.bundle.bundle import Bundle, load_files
 from model.bundle.manifest import BundleError, ManifestReader
+from model.bundle.trial import without_trials
 from model.memory_errors import is_out_of_memory
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, RankCandidates, TopK
 from service.core.errors import BundleRefusedError, ModelVersionNotFound, StateDamagedError
@@ -88,7 +89,8 @@ class BundleLoader:
             manifests = self._manifests.find()
         except BundleError as error:
             raise _refused(error, self._path, "the bundle folder") from None
-        return [ModelVersion(version, (manifest.created, version)) for version, manifest in manifests.items()]
+        served = without_trials(self._path, [*manifests])
+        return [ModelVersion(version, (manifests[version].created, version)) for version in served]
 
     def _listing(self) -> frozenset[tuple[str, int, int, int]]:
         """Return path, inode, size and time of all files of the versions."""

@@ -10,7 +10,7 @@ from service.core.ports import Store
 from service.store.errors import StoreRefusedError
 from service.store.redis.store import open_redis
 from service.store.redis.url import SCHEMES
-from service.store.sqlite.schema import check_folder
+from service.store.sqlite.schema import check_folder, remove_if_unused
 from service.store.sqlite.store import open_sqlite
 
 
@@ -33,6 +33,13 @@ def log_exists(url: str) -> bool:
         return True
     check_folder(Path(path))
     return False
+
+
+def remove_unused_log(url: str) -> None:
+    """Remove the file at `url`, if any, unless it holds events."""
+    path = url.removeprefix("sqlite:///")
+    if path != url:
+        remove_if_unused(Path(path))
 
 
 async def open_store(url: str, events_kept: int, min_replicas: int = 0, days_kept: int | None = None) -> OpenedStore:

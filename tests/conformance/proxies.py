@@ -1,4 +1,4 @@
-"""Real proxies in front of the service, with and without a prefix."""
+"""Real proxies with and without a prefix, as the documentation has them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from tests.conformance.program_clients import program
 from tests.deployments import wait_for
+from tests.docs.pages import ROOT, replaced, text_under
 from tests.servers import free_port
 
+PAGE = ROOT / "docs" / "operations" / "https.md"  # whose configurations with a prefix are these
 PREFIX = "/recommender"
 
 
@@ -54,15 +56,11 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{kept};
-        location {prefix}/ {{
-            proxy_pass http://127.0.0.1:{service};
-        }}
+        {page[0]}
     }}
     server {{
         listen 127.0.0.1:{removed};
-        location {prefix}/ {{
-            proxy_pass http://127.0.0.1:{service}/;
-        }}
+        {page[1]}
     }}
 }}
 """
@@ -81,15 +79,9 @@ frontend plain
 frontend kept
     bind 127.0.0.1:{kept}
     use_backend whole if {{ path {prefix} }} || {{ path_beg {prefix}/ }}
-frontend removed
-    bind 127.0.0.1:{removed}
-    http-request redirect location {prefix}/ code 308 if {{ path {prefix} }}
-    use_backend recommender if {{ path_beg {prefix}/ }}
 backend whole
     server one 127.0.0.1:{service}
-backend recommender
-    http-request replace-path {prefix}/(.*) /\\1
-    server one 127.0.0.1:{service}
+{page[2]}
 """
 
 
@@ -129,8 +121,11 @@ def _running(
 ) -> Iterator[dict[str, int]]:
     folder.mkdir()
     ports = {part: free_port() for part in ("plain", "kept", "removed")}
+    names = {"127.0.0.1:8000": f"127.0.0.1:{service}"}
+    page = [replaced(text_under(PAGE, "A prefix", number), names) for number in range(3)]
+    page[2] = replaced(page[2], {"bind :80": f"bind 127.0.0.1:{ports['removed']}"})
     file = folder / f"{name}.conf"
-    file.write_text(configuration.format(folder=folder, prefix=PREFIX, service=service, **ports))
+    file.write_text(configuration.format(folder=folder, prefix=PREFIX, service=service, page=page, **ports))
     process = subprocess.Popen([program(name), *options, str(file)])
     try:
         wait_for(f"{name} on its ports", lambda: all(_accepts(port) for port in ports.values()))

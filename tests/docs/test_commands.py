@@ -66,6 +66,10 @@ def test_own_data_page_works_on_every_redis(
     assert PAGE_STATE_URL in page.read_text()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RECBLR_")}
     with servers() as deployment:
-        for _, printed in run_page(page, checkout, free_port(), environment, deployment.url):
-            assert '{"error"' not in printed, printed
+        ran = run_page(page, checkout, free_port(), environment, deployment.url)
     assert not (checkout / "shop.db").exists()
+    for _, printed in ran:
+        assert '{"error"' not in printed, printed
+    trained, first_night, second_night = sorted(path.name for path in (checkout / "models").iterdir())
+    assert trained != first_night
+    assert last_json(ran[-1][1]) == {"model_version": first_night, "previous_version": second_night}

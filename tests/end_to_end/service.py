@@ -58,7 +58,7 @@ class RunningService:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
-        while not self._ready():
+        while not self.ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
                 raise RuntimeError(f"the service did not start:\n{self._log.read_text()}")
@@ -80,10 +80,20 @@ class RunningService:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=60)
 
+    @property
+    def pid(self) -> int:
+        """Process id of the main process."""
+        return self._process.pid
+
     def workers(self) -> list[int]:
         """Return the process ids of the workers of a service with several."""
-        children = psutil.Process(self._process.pid).children()
+        children = psutil.Process(self._process.pid).children(recursive=True)
         return [child.pid for child in children if _is_worker(child)]
+
+    def fork_servers(self) -> list[int]:
+        """Return the process ids of the process that forks the workers."""
+        children = psutil.Process(self._process.pid).children()
+        return [child.pid for child in children if _is_fork_server(child)]
 
     def connections(self) -> int:
         """Count client connections, also those the client has closed."""
@@ -104,7 +114,8 @@ class RunningService:
         """Return the metrics page."""
         return self._client.get("/metrics").text
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """Return whether /readyz is up."""
         try:
             return self._client.get("/readyz").status_code == 200
         except httpx.TransportError:
@@ -134,6 +145,17 @@ class RunningService:
 
 def _is_worker(process: psutil.Process) -> bool:
     try:
-        return any("spawn_main" in word for word in process.cmdline())
+        parent = process.parent()
+        return parent is not None and _is_fork_server(parent)
     except psutil.Error:  # it has ended, or is about to
+        return False
+
+
+def _is_fork_server(process: psutil.Process) -> bool:
+    # A forked worker has the command of its fork server, so the grandparent decides.
+    try:
+        parent = process.parent()
+        named = any("multiprocessing.forkserver" in word for word in process.cmdline())
+        return named and parent is not None and not any("multiprocessing" in word for word in parent.cmdline())
+    except psutil.Error:
         return False

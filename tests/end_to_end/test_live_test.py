@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import json
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +16,16 @@ import pytest
 
 from ingest.errors import DataError
 from model.bundle.bundle import load_bundle, new_version, write_bundle
-from model.training.live_test.live_test import LiveTestJob, run_live_test
-from model.training.live_test.sequential_test import SequentialTest
+from model.training.live_test.trial_record import TrialRecord
 from model.training.publishing.registry import newest_bundle, publish
 from service.demo import BUNDLE
-from tests.end_to_end.service import KEY, RunningService
+from tests.end_to_end.service import KEY, ROOT, RunningService
 
 TRIPS = ("camping", "hiking", "climbing", "cycling", "winter", "water", "running", "fishing")
 
 
-def write_models(registry: Path, scratch: Path) -> tuple[str, str]:
-    """Write the demo's model, and one of noise; return their versions."""
+def write_noise(folder: Path) -> str:
+    """Write a bundle with noise as weights; return its version."""
     good = load_bundle(BUNDLE)
     rng = np.random.default_rng(0)
     noise = {
@@ -30,11 +33,10 @@ def write_models(registry: Path, scratch: Path) -> tuple[str, str]:
         for name, value in good.weights.items()
     }
     noise["item_embedding.weight"][1:] = rng.standard_normal(noise["item_embedding.weight"][1:].shape)
-    write_bundle(registry / good.version, good)
     created = "2099-01-01T00:00:00+00:00"
     version = new_version(noise, np.datetime64("2099-01-01T00:00:00").item())
-    write_bundle(scratch / "bad", replace(good, version=version, created=created, weights=noise))
-    return good.version, publish(registry, scratch / "bad").version
+    write_bundle(folder, replace(good, version=version, created=created, weights=noise))
+    return version
 
 
 def send_purchases(service: RunningService, first: int, users: int) -> None:
@@ -45,31 +47,50 @@ def send_purchases(service: RunningService, first: int, users: int) -> None:
             service.post("/events?k=1", {"user_id": f"u{user}", "item_id": f"{trip}-{number}"})
 
 
-def run_with_traffic(service: RunningService, job: LiveTestJob, version: str) -> dict[str, Any]:
-    with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(run_live_test, job, version)
+def finish_live_test(service: RunningService, folder: Path, *, traffic: bool) -> tuple[int, dict[str, Any]]:
+    """Run the job that finishes a live test.
+
+    Without traffic it is killed as soon as the test has begun.
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "model.training",
+        "retrain",
+        "--finish-live-test",
+        "--state-url",
+        "sqlite:///none",
+    ]
+    command += ["--bundles", str(folder / "bundles"), "--work", str(folder / "work"), "--ab-poll-seconds", "0.1"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as job:
         first = 0
-        while not running.done():
-            send_purchases(service, first, 20)
-            first += 20
-        return running.result()
+        while job.poll() is None:
+            if traffic:
+                send_purchases(service, first, 20)
+                first += 20
+            elif service.get("/model")["test"] is not None:
+                job.kill()
+            time.sleep(0.05)
+        printed = job.stdout.read() if job.stdout else ""
+    return job.returncode, json.loads(printed) if printed else {}
 
 
-def test_bad_version_is_withdrawn_and_never_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_version_is_withdrawn_although_the_job_was_killed_and_the_service_watches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RECBLR_API_KEY", KEY)
     registry = tmp_path / "bundles"
-    write_models(registry, tmp_path)
-    good, bad = load_bundle(BUNDLE).version, next(path.name for path in registry.iterdir() if "2099" in path.name)
+    good = publish(registry, BUNDLE).version
+    bad = write_noise(tmp_path / "bad")
     state = f"sqlite:///{tmp_path}/events.db"
-    with RunningService(tmp_path, state, registry, RECBLR_ACCURACY_SAMPLE="1") as service:
-        assert service.post("/admin/reload", {"version": good})["model_version"] == good
-        test = SequentialTest(min_events=100, expected_difference=0.2)
-        job = LiveTestJob(service.url, registry, 0.5, 0.1, test, poll_seconds=0.2)
-        result = run_with_traffic(service, job, bad)
-        assert (result["outcome"], result["decision"]) == ("withdrawn", "worse")
-        assert result["candidate"]["hr@10"] < result["live"]["hr@10"]
-        assert service.get("/model")["version"] == good
-        assert service.get("/model")["test"] is None
+    with RunningService(tmp_path, state, registry, RECBLR_ACCURACY_SAMPLE="1", RECBLR_WATCH="true") as service:
+        publish(registry, tmp_path / "bad", TrialRecord(service.url, 0.5, 0.1, 0.05).to_json())
+        assert finish_live_test(service, tmp_path, traffic=False)[0] == -signal.SIGKILL
+        assert (service.get("/model")["version"], service.get("/model")["test"]["version"]) == (good, bad)
+        code, result = finish_live_test(service, tmp_path, traffic=True)
+        assert (code, result["published"], result["live_test"]["outcome"]) == (3, False, "withdrawn")
+        assert result["live_test"]["candidate"]["hr@10"] < result["live_test"]["live"]["hr@10"]
+        assert (service.get("/model")["version"], service.get("/model")["test"]) == (good, None)
         # Neither the newest version nor the version by its name is the bad one any more.
         assert service.post("/admin/reload", {})["model_version"] == good
         newest = newest_bundle(registry)
@@ -81,17 +102,19 @@ def test_bad_version_is_withdrawn_and_never_taken_again(tmp_path: Path, monkeypa
         write_bundle(tmp_path / "again", again)  # the same weights, trained another night
         with pytest.raises(DataError, match="was withdrawn"):
             publish(registry, tmp_path / "again")
+        assert finish_live_test(service, tmp_path, traffic=False) == (0, {})
 
 
 def test_good_version_is_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECBLR_API_KEY", KEY)
     registry = tmp_path / "bundles"
-    good, bad = write_models(registry, tmp_path)
+    bad = write_noise(tmp_path / "bad")
+    publish(registry, tmp_path / "bad")
     state = f"sqlite:///{tmp_path}/events.db"
-    with RunningService(tmp_path, state, registry, RECBLR_ACCURACY_SAMPLE="1") as service:
+    with RunningService(tmp_path, state, registry, RECBLR_ACCURACY_SAMPLE="1", RECBLR_WATCH="true") as service:
+        good = publish(registry, BUNDLE, TrialRecord(service.url, 0.5, 0.1, 0.05).to_json()).version
         assert service.get("/model")["version"] == bad
-        test = SequentialTest(min_events=100, expected_difference=0.2)
-        result = run_with_traffic(service, LiveTestJob(service.url, registry, 0.5, 0.1, test, 0.2), good)
-        assert (result["outcome"], result["decision"]) == ("promoted", "better")
+        code, result = finish_live_test(service, tmp_path, traffic=True)
+        assert (code, result["live_test"]["decision"]) == (0, "better")
         assert service.get("/model")["version"] == good
         assert sorted(path.name for path in registry.iterdir()) == sorted([good, bad])

@@ -26,7 +26,7 @@ from tests.model.builders import CONFIGS, bundle_of
 from tests.servers import RedisServer, free_port
 
 ROOT = Path(__file__).parents[2]
-MAX_FUNCTIONS = 80
+MAX_FUNCTIONS = 79
 MAX_FILES = 30
 SNAPSHOT_WRITE_SECONDS = 0.5  # the snapshot of an event is written some 50 ms after its answer
 

@@ -41,7 +41,9 @@ class TimeParser:
     The first chunk decides the unit of numbers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, time_format: str | None = None) -> None:
+        """Parse text by a format of `strptime`, if there is one."""
+        self._format = time_format
         self._unit: tuple[int, str, float] | None = None  # factor to nanoseconds, name, smallest plausible number
         self._calendar_digits = 0  # of numbers such as 20200913, which are dates
 
@@ -62,8 +64,9 @@ class TimeParser:
             return _instants(column.cast(pa.timestamp("s")))
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
             return self._numbers(column)
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            return self._text(column.cast(pa.string()))
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            text = column.cast(pa.string())
+            return self._text(text) if self._format is None else _formatted(text, self._format)
         bad = np.ones(len(column), bool)
         return Times(np.zeros(len(column), np.int64), bad, f"is of type {kind}; write Unix seconds or ISO 8601")
 
@@ -78,7 +81,11 @@ class TimeParser:
         if 2 * numeric.sum() > len(column):
             return self._numbers(_as_numbers(pc.if_else(pa.array(numeric), column, pa.scalar(None, pa.string()))))
         nanoseconds, bad = parse_iso(column)
-        return Times(nanoseconds, bad, "is neither Unix seconds nor ISO 8601" if bad.any() else "")
+        return Times(
+            nanoseconds,
+            bad,
+            "is neither Unix seconds nor ISO 8601 (--time-format names another form)" if bad.any() else "",
+        )
 
     def _numbers(self, column: pa.Array) -> Times:
         missing = _bools(column.is_null())
@@ -119,6 +126,12 @@ def _unit_of(typical: float) -> tuple[int, str, float]:
             return factor, name, smallest
         smallest = limit
     return 1, "nanoseconds", smallest
+
+
+def _formatted(column: pa.StringArray, time_format: str) -> Times:
+    text = pc.utf8_trim_whitespace(column)
+    found = _instants(pc.strptime(text, format=time_format, unit="us", error_is_null=True))
+    return found._replace(reason=f"is no time of the form {time_format}" if found.reason else "")
 
 
 def _as_numbers(column: pa.StringArray) -> pa.Array:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -28,20 +28,34 @@ _LASTING = ("last_published_timestamp_seconds", "last_success_timestamp_seconds"
 def exclusive_locks(*folders: Path) -> Iterator[None]:
     """Lock folders, so that one job at a time uses them.
 
-    The locks end with the process, also if it is killed.
+    Missing folders are created, and removed again if they stay empty. The locks end with the process, also if it is
+    killed.
 
     Raises:
         DataError: another job has locked one of them.
     """
     with ExitStack() as stack:
         for folder in folders:
+            is_new = not folder.exists()
+            folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                if not os.path.samestat(
+                    os.fstat(descriptor), folder.stat()
+                ):  # removed, and perhaps created, meanwhile
+                    raise BlockingIOError
+            except (BlockingIOError, FileNotFoundError):
                 raise DataError(f"another retrain uses {folder}; wait until it has finished") from None
+            if is_new:
+                stack.callback(_remove_if_empty, folder)
         yield
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 @contextmanager

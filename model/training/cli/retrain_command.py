@@ -19,8 +19,8 @@ from model.training.cli.job_guard import (
     report_outcome,
     time_limit,
 )
-from model.training.live_test.live_test import LiveTestJob, run_live_test
-from model.training.live_test.sequential_test import SequentialTest
+from model.training.live_test.live_test import LiveTestSettings, run_live_test
+from model.training.live_test.trial_record import TrialRecord, unfinished_tests
 
 EXIT_DECLINED = 3
 _STATE_URL = "RECBLR_STATE_URL"
@@ -58,12 +58,13 @@ def add(subparsers: shared.Subparsers) -> None:
 
 
 def _add_live_test_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("live test, with RECBLR_WATCH off and a key in RECBLR_API_KEY").add_argument
+    add = parser.add_argument_group("live test, with a key in RECBLR_API_KEY").add_argument
     add("--ab-share", type=_fraction, help="let a published version answer this share of the users first")
     add("--service-url", help="address of the service, for --ab-share")
     add("--ab-hours", type=_above_zero, default=20.0, help="then promote the version if it was not worse")
     add("--ab-alpha", type=_fraction, default=0.05, help="how often two equal models may be told apart")
     add("--ab-poll-seconds", type=_above_zero, default=30.0, help="time between two looks at the service's counters")
+    add("--finish-live-test", action="store_true", help="only finish the live test of a job that was interrupted")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -73,59 +74,75 @@ def run(options: argparse.Namespace) -> int:
     """
     started = time.time()
     try:
-        result = _retrain(options)
+        result = _job(options)
     except BaseException as error:
         failure = {"reason": str(error) or type(error).__name__}
         report_outcome(FAILED, failure, started, options.metrics)
         raise
+    if result is None:
+        return 0
     report_outcome(PUBLISHED if result["published"] else DECLINED, result, started, options.metrics)
     print(json.dumps(result))
     return 0 if result["published"] else EXIT_DECLINED
 
 
-def _retrain(options: argparse.Namespace) -> dict[str, Any]:
-    from model.training.pipelines.retrain import RetrainJob, retrain
+def _job(options: argparse.Namespace) -> dict[str, Any] | None:
+    """Finish an interrupted live test, then retrain.
 
+    Returns None if only a test was to be finished, and there is none.
+    """
     if (options.ab_share is None) != (options.service_url is None):
         raise DataError("give --ab-share and --service-url together, or neither")
     if not (state_url := options.state_url or os.environ.get(_STATE_URL)):
         raise DataError(f"give --state-url, or set {_STATE_URL}")
-    options.work.mkdir(parents=True, exist_ok=True)
-    with exclusive_locks(options.work, *filter(Path.is_dir, [options.bundles])):
-        job = RetrainJob(
-            state_url=state_url,
-            registry=options.bundles,
-            work=options.work,
-            margin=options.margin,
-            refit=not options.no_refit,
-            keep=options.keep,
-            holdout=options.holdout,
-            holdout_hours=options.holdout_hours,
-            min_events=options.min_events,
-            min_compared=options.min_compared,
-            max_compared=options.max_compared,
-            model=shared.model_settings_from(options),
-            device=shared.device_from(options),
-        )
-        with time_limit(options.timeout_hours):
-            result = retrain(job)
-        if not result["published"] or result["live_version"] is None or options.ab_share is None:
-            return result
-        tested = run_live_test(_live_test_job(options), result["version"])
-        if tested["outcome"] == "withdrawn":
-            result |= {"published": False, "reason": "withdrawn: its live accuracy was lower than the live model's"}
-        return result | {"live_test": tested}
+    with exclusive_locks(options.work, options.bundles):
+        earlier = [_live_test(options, version) for version in unfinished_tests(options.bundles)]
+        if options.finish_live_test:
+            return earlier[-1] if earlier else None
+        result = _retrain(options, state_url)
+        if result["published"] and unfinished_tests(options.bundles):
+            result |= _live_test(options, result["version"])
+    return result | ({"earlier_live_tests": [test["live_test"] for test in earlier]} if earlier else {})
 
 
-def _live_test_job(options: argparse.Namespace) -> LiveTestJob:
-    return LiveTestJob(
-        url=options.service_url,
+def _retrain(options: argparse.Namespace, state_url: str) -> dict[str, Any]:
+    from model.training.pipelines.retrain import RetrainJob, retrain
+
+    trial = None
+    if options.ab_share is not None:
+        trial = TrialRecord(options.service_url, options.ab_share, options.ab_hours, options.ab_alpha).to_json()
+    job = RetrainJob(
+        state_url=state_url,
         registry=options.bundles,
-        share=options.ab_share,
-        hours=options.ab_hours,
-        test=SequentialTest(alpha=options.ab_alpha),
-        poll_seconds=options.ab_poll_seconds,
+        work=options.work,
+        margin=options.margin,
+        refit=not options.no_refit,
+        keep=options.keep,
+        holdout=options.holdout,
+        holdout_hours=options.holdout_hours,
+        min_events=options.min_events,
+        min_compared=options.min_compared,
+        max_compared=options.max_compared,
+        model=shared.model_settings_from(options),
+        device=shared.device_from(options),
+        trial=trial,
     )
+    with time_limit(options.timeout_hours):
+        return retrain(job)
+
+
+def _live_test(options: argparse.Namespace, version: str) -> dict[str, Any]:
+    """Run or continue a live test; return entries of the result."""
+    tested = run_live_test(options.bundles, version, LiveTestSettings(options.ab_poll_seconds))
+    reasons = {
+        "better": "promoted: its live accuracy was higher than the live model's",
+        "worse": "withdrawn: its live accuracy was lower than the live model's",
+        "undecided": "promoted: its live accuracy was not shown to be lower in the longest time",
+    }
+    is_promoted = tested["outcome"] == "promoted"
+    ended = f"{tested['outcome']}: an operator has ended the live test"
+    reason = reasons.get(tested["decision"], ended)
+    return {"published": is_promoted, "version": version, "reason": reason, "live_test": tested}
 
 
 def _fraction(text: str) -> float:

@@ -1,79 +1,119 @@
-"""Test a new version on live traffic, then promote or withdraw it."""
+"""Test a new version on live traffic, then promote or withdraw it.
+
+    on trial ──▶ A/B test ──▶ better, or undecided after the longest time: promoted
+                         └──▶ worse, or ended by an operator for the other version: withdrawn
+
+A job that is killed leaves the version on trial, with the state of its test in the registry. The next one continues.
+"""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ingest.errors import DataError
+from model.bundle.trial import trial_file
 from model.training.live_test.sequential_test import Decision, HitCount, SequentialTest
 from model.training.live_test.service_client import ServiceClient
+from model.training.live_test.trial_record import TrialRecord, read_record
 from model.training.publishing.registry import withdraw
+
+_MAX_FAILURES = 10  # in a row; a restart of the service keeps the test
+_ENDED = "ended by an operator"
 
 
 @dataclass(frozen=True, slots=True)
-class LiveTestJob:
-    """Inputs of a live test.
+class LiveTestSettings:
+    """Settings that are not part of the record.
 
     Attributes:
-        url: address of the service.
-        registry: model registry of the service.
-        share: fraction of the users that the candidate answers.
-        hours: longest time; without a decision the candidate is promoted, because it was not worse before.
-        test: settings of the sequential test.
         poll_seconds: time between two looks at the counters.
+        min_events: see `SequentialTest`.
+        expected_difference: see `SequentialTest`.
     """
 
-    url: str
-    registry: Path
-    share: float
-    hours: float
-    test: SequentialTest
     poll_seconds: float = 30.0
+    min_events: int = 200
+    expected_difference: float = 0.03
 
 
-def run_live_test(job: LiveTestJob, version: str) -> dict[str, Any]:
-    """Test a published version on live traffic.
+def run_live_test(registry: Path, version: str, settings: LiveTestSettings) -> dict[str, Any]:
+    """Test a version on trial, or continue a test that was interrupted.
 
-    The better one of it and the live model answers all users at the end. If the candidate is worse, it is withdrawn
-    from the registry, and is never published again. If the service cannot be asked any more, the A/B test goes on
-    until somebody ends it.
+    The better one of it and the live model answers all users at the end. Without a decision it is the version on
+    trial, because it was not worse on the log. A version that is worse is withdrawn, and is never published again.
+
+    Args:
+        registry: model registry of the service.
+        version: a version on trial.
+        settings: how to look at the counters.
 
     Returns:
-        `outcome` ("promoted" or "withdrawn"), and the figures of both models.
+        `version`, `outcome` ("promoted" or "withdrawn"), and the figures of both models.
 
     Raises:
-        DataError: the service does not answer or refuses.
+        DataError: the service does not answer or refuses. The test goes on, and a later call continues it.
     """
-    with ServiceClient(job.url) as service:
-        live = service.live_version()
-        service.begin_test(version, job.share)
-        deadline = time.monotonic() + job.hours * 3600.0
-        decision, counts = Decision.UNDECIDED, service.hit_counts()
-        failures = 0
-        while decision is Decision.UNDECIDED and time.monotonic() < deadline:
-            time.sleep(job.poll_seconds)
-            try:
-                counts = service.hit_counts()
-                failures = 0
-            except DataError:  # such as a restart of the service, which keeps the test
-                failures += 1
-                if failures > 10:
-                    raise
-                continue
-            decision = job.test.decide(counts.get(version, HitCount()), counts.get(live, HitCount()))
-        is_withdrawn = decision is Decision.WORSE
-        service.end_test(live if is_withdrawn else version)
-    if is_withdrawn:
-        withdraw(job.registry, version)
+    record = read_record(registry, version)
+    with ServiceClient(record.url, record.counters) as service:
+        record = _begin(service, registry, version, record)
+        decision, counts = _observe(service, registry, version, record, settings)
+        if decision != _ENDED:
+            service.end_test(record.live if decision == Decision.WORSE.value else version)
+        is_promoted = service.serving().live == version
+    if is_promoted:
+        trial_file(registry, version).unlink(missing_ok=True)
+    else:
+        withdraw(registry, version)
     return {
-        "outcome": "withdrawn" if is_withdrawn else "promoted",
-        "decision": decision.value,
+        "version": version,
+        "outcome": "promoted" if is_promoted else "withdrawn",
+        "decision": decision,
         "candidate": _figures(counts.get(version, HitCount())),
-        "live": _figures(counts.get(live, HitCount())),
+        "live": _figures(counts.get(record.live, HitCount())),
     }
+
+
+def _begin(service: ServiceClient, registry: Path, version: str, record: TrialRecord) -> TrialRecord:
+    """Begin the A/B test unless it has begun, and record it."""
+    if record.started:
+        return record
+    serving = service.serving()
+    if version not in (serving.live, serving.tested):
+        service.begin_test(version, record.share)
+    record = replace(record, live=serving.live, started=time.time())
+    record.write(registry, version)
+    return record
+
+
+def _observe(
+    service: ServiceClient, registry: Path, version: str, record: TrialRecord, settings: LiveTestSettings
+) -> tuple[str, Mapping[str, HitCount]]:
+    """Look at the counters until the test is decided; return the decision."""
+    test = SequentialTest(
+        alpha=record.alpha, min_events=settings.min_events, expected_difference=settings.expected_difference
+    )
+    decision, counts, failures = Decision.UNDECIDED, service.hit_counts(), 0
+    while decision is Decision.UNDECIDED:
+        try:
+            if service.serving().tested != version:
+                return _ENDED, counts
+            counts, failures = service.hit_counts(), 0
+        except DataError:
+            failures += 1
+            if failures > _MAX_FAILURES:
+                raise
+        else:
+            replace(record, counters=service.counters()).write(registry, version)
+            decision = test.decide(counts.get(version, HitCount()), counts.get(record.live, HitCount()))
+        if time.time() >= record.started + record.hours * 3600.0:
+            break
+        if decision is Decision.UNDECIDED:
+            time.sleep(settings.poll_seconds)
+    return decision.value, counts
 
 
 def _figures(count: HitCount) -> dict[str, float]:

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -18,15 +19,26 @@ _SAMPLE = re.compile(r"^recblr_accuracy_(events|hits)_total\{([^}]*)\} (\S+)$", 
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
+class Serving(NamedTuple):
+    """The live version, and the one of an A/B test."""
+
+    live: str
+    tested: str | None
+
+
 class ServiceClient:
     """Context manager of a client. Its methods raise `DataError`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, counters: Mapping[str, Any] | None = None) -> None:
+        """Continue with the counters of an earlier client, if they are given."""
         key = os.environ.get(KEY_VARIABLE)
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS)
-        self._last: dict[tuple[str, ...], float] = {}
-        self._totals: dict[tuple[str, str], float] = {}
+        counters = counters or {}
+        self._last: dict[tuple[str, ...], float] = {tuple(name): value for name, value in counters.get("last", ())}
+        self._totals: dict[tuple[str, str], float] = {
+            (version, name): value for (version, name), value in counters.get("totals", ())
+        }
 
     def __enter__(self) -> ServiceClient:
         return self
@@ -36,9 +48,17 @@ class ServiceClient:
     ) -> None:
         self._client.close()
 
-    def live_version(self) -> str:
-        """Return the version of the live model."""
-        return str(self._request("GET", "/v1/model").json()["version"])
+    def serving(self) -> Serving:
+        """Return which versions answer."""
+        model = self._request("GET", "/v1/model").json()
+        return Serving(str(model["version"]), None if model["test"] is None else str(model["test"]["version"]))
+
+    def counters(self) -> dict[str, Any]:
+        """Return what another client needs to go on counting, ready for JSON."""
+        return {
+            "last": [[list(name), value] for name, value in self._last.items()],
+            "totals": [[list(name), value] for name, value in self._totals.items()],
+        }
 
     def begin_test(self, version: str, share: float) -> None:
         """Start an A/B test."""

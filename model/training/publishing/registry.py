@@ -17,6 +17,7 @@ from pathlib import Path
 from ingest.errors import DataError
 from model.bundle.bundle import MANIFEST, Bundle, find_bundles, load_bundle, read_manifest, write_bundle
 from model.bundle.signature import signing_key
+from model.bundle.trial import trial_file, without_trials, write_trial
 from model.training.publishing.item_titles import with_titles_of
 
 _WITHDRAWN = ".withdrawn-"  # bundles with a dot in front are not versions
@@ -24,6 +25,8 @@ _WITHDRAWN = ".withdrawn-"  # bundles with a dot in front are not versions
 
 def newest_bundle(registry: Path) -> Path | None:
     """Return the folder of the newest bundle, None if there is none.
+
+    A version on trial does not count.
 
     Raises:
         BundleError: a bundle's manifest is damaged.
@@ -33,7 +36,8 @@ def newest_bundle(registry: Path) -> Path | None:
         raise DataError(f"--bundles must be the model registry (RECBLR_BUNDLE), not one bundle: {registry}")
     if not any(registry.glob(f"*/{MANIFEST}")):
         return None
-    return next(reversed(find_bundles(registry, signing_key()).values()))
+    bundles = find_bundles(registry, signing_key())
+    return bundles[without_trials(registry, [*bundles])[-1]]
 
 
 def trained_until(bundle: Path) -> float:
@@ -60,10 +64,11 @@ def _unix_time(text: str) -> float | None:
         return None
 
 
-def publish(registry: Path, candidate: Path) -> Bundle:
+def publish(registry: Path, candidate: Path, trial: str | None = None) -> Bundle:
     """Copy a bundle into the registry as its newest version.
 
     A version that is already there stays as it is. Items without a title get that of the newest bundle until then.
+    With `trial`, the content of its mark, it is on trial (model/bundle/trial.py).
 
     Raises:
         DataError: a version with the same weights was withdrawn.
@@ -76,6 +81,8 @@ def publish(registry: Path, candidate: Path) -> Bundle:
         bundle = _created_after(newest, bundle)
         if newest is not None:
             bundle = with_titles_of(bundle, load_bundle(newest, signing_key()))
+        if trial is not None:  # before anybody can see the version
+            write_trial(registry, bundle.version, trial)
         write_bundle(folder, bundle, signing_key())
     return bundle
 
@@ -87,6 +94,7 @@ def withdraw(registry: Path, version: str) -> None:
     """
     folder = find_bundles(registry)[version]
     folder.rename(folder.with_name(f"{_WITHDRAWN}{version}"))
+    trial_file(registry, version).unlink(missing_ok=True)
 
 
 def was_withdrawn(registry: Path, version: str) -> bool:

@@ -61,6 +61,7 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request if it is ordinary, otherwise pass it on."""
         services: Services | None = scope["app"].state.services if scope["type"] == "http" else None
+        answer: Awaitable[bytes] | None = None
         if services is not None and len(scope["query_string"]) <= _MAX_QUERY_BYTES:
             method, path = scope["method"], scope["path"]
             if method == "POST" and path == _EVENTS:
@@ -68,26 +69,21 @@ class FastPath:
                 if query is not None:
                     event, messages = await _read_event(scope, receive)
                     if event is not None:
-                        work = answer_event(services.recommender, event, query, scope[CALLER])
-                        await self._respond(_RECORD, work, scope, receive, send)
-                        return
-                    if messages:
+                        scope["route"] = _RECORD
+                        answer = answer_event(services.recommender, event, query, scope[CALLER])
+                    elif messages:
                         receive = _replay(messages, receive)
             elif method == "GET" and path.startswith(_USERS) and path.endswith(_RECOMMENDATIONS):
                 user_id = _parse_user_id(path[len(_USERS) : -len(_RECOMMENDATIONS)])
                 top_k = _parse_query(TopKQuery, scope["query_string"])
                 if user_id is not None and top_k is not None:
-                    work = answer_recommendations(services.recommender, user_id, top_k, scope[CALLER])
-                    await self._respond(_RECOMMEND, work, scope, receive, send)
-                    return
-        await self._app(scope, receive, send)
-
-    async def _respond(
-        self, route: _Route, work: Awaitable[bytes], scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        scope["route"] = route
+                    scope["route"] = _RECOMMEND
+                    answer = answer_recommendations(services.recommender, user_id, top_k, scope[CALLER])
+        if answer is None:
+            await self._app(scope, receive, send)
+            return
         try:
-            body = await work
+            body = await answer
         except ServiceError as error:
             await self._handlers.respond(error, scope)(scope, receive, send)
             return

@@ -6,24 +6,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import numpy as np
-
+from service.core.catalogue.applied_items import AppliedItems
 from service.core.catalogue.attributes import AttributeType
-from service.core.catalogue.change_log import ChangeLog
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.catalogue.compiled_filter import CompiledFilter, Source
+from service.core.catalogue.compiled.compiled_filter import CompiledFilter, Source
+from service.core.catalogue.compiled.model_rows import ModelRows, map_model, map_model_now
 from service.core.catalogue.filter_cache import NOT_CACHED, FilterCache, NotCached
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.filters import FilterTexts
 from service.core.catalogue.item_pages import ItemPages
-from service.core.catalogue.items import Item, from_record
-from service.core.catalogue.model_rows import ModelRows, map_model, map_model_now
+from service.core.catalogue.items import Item
 from service.core.catalogue.revisions import encode_revision
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
 from service.core.engine_requests import AllowedRows
 
 FILTER_BYTES = 64 << 20
-_MAX_ITEMS_CACHED = 4096
 _START = ShardPosition(0, "")
 
 
@@ -55,14 +52,13 @@ class Catalogue:
             clock: the time in microseconds.
         """
         self._columns = ItemColumns(listed_only)
-        self._changes = ChangeLog()
-        self._source = Source(self._columns, self._changes)
+        self._items = AppliedItems(self._columns)
+        self._source = Source(self._columns, self._items.changes)
         self._positions = [_START] * shards
         self._models: dict[str, ModelRows | Sequence[str]] = {}
         self._filters = FilterCache(filter_bytes, clock)
         self._pages = ItemPages(self._columns)
         self._texts = FilterTexts(self._filters.in_thread)
-        self._items: dict[str, Item | None] = {}
         self._revision: str | None = None
         self.is_empty = True
 
@@ -94,21 +90,15 @@ class Catalogue:
 
     def apply(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
         """Apply changes of a shard; of each item the newest revision counts."""
-        self._apply(shard, items)
+        self._begin(items)
+        self._items.apply(shard, items)
         if position.revision >= self._positions[shard].revision:
             self._set_position(shard, position)
 
     def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
         """Replace the items of a shard by what was read again."""
-        kept = {item.item_id for item in items}
-        gone = [row for row in self._columns.rows_of_shard(shard) if self._columns.id_of(row) not in kept]
-        for row in gone:
-            self._columns.forget(row)
-            self._items.pop(self._columns.id_of(row), None)
-        self._changes.append(gone)
-        # The revisions of another history say nothing about these.
-        self._columns.revisions.data[np.fromiter(self._columns.rows_of_shard(shard), np.int64)] = 0
-        self._apply(shard, items)
+        self._begin(items)
+        self._items.replace(shard, items)
         self._set_position(shard, position)
 
     def set_definitions(self, definitions: Definitions) -> None:
@@ -122,12 +112,7 @@ class Catalogue:
 
         A deleted item has none.
         """
-        if item_id not in self._items:
-            if len(self._items) >= _MAX_ITEMS_CACHED:
-                self._items.clear()
-            row = self._columns.row_of(item_id)
-            self._items[item_id] = self._columns.get(row) if row else None
-        return self._items[item_id]
+        return self._items.get(item_id)
 
     async def add_model(self, version: str, item_ids: Sequence[str]) -> None:
         """Map the rows 1..V of a model, which are these items."""
@@ -207,20 +192,9 @@ class Catalogue:
         """Stop the thread that compiles."""
         self._filters.close()
 
-    def _apply(self, shard: int, items: Sequence[StoredItem]) -> None:
+    def _begin(self, items: Sequence[StoredItem]) -> None:
         if items and self.is_empty:
             self._fill_models()
-        columns, changed = self._columns, []
-        for stored in items:
-            row = columns.add_row(stored.item_id)
-            if columns.shards.data[row] == shard and columns.revisions.data[row] >= stored.revision:
-                continue
-            columns.put(row, from_record(stored.item_id, stored.record))
-            columns.revisions.data[row], columns.shards.data[row] = stored.revision, shard
-            self._items.pop(stored.item_id, None)
-            changed.append(row)
-        self._changes.append(changed)
-        columns.compact()
 
     def _set_position(self, shard: int, position: ShardPosition) -> None:
         self._positions[shard], self._revision = position, None

@@ -14,11 +14,12 @@ from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, Ser
 _log = logging.getLogger(__name__)
 
 
-async def choose_startup_version(store: Store, bundles: Bundles, watch: bool) -> None:
+async def choose_startup_version(store: Store, bundles: Bundles, watch: bool, checked: str | None = None) -> None:
     """Write the version to serve into the rollout record.
 
-    The version is loaded once, to check it. It is the newest bundle, unless somebody has chosen another version since
-    that bundle was published. Without `watch` a choice stays until the next one (decision 0066).
+    The version is loaded once, to check it, unless it is `checked`. It is the newest bundle, unless somebody has
+    chosen another version since that bundle was published. Without `watch` a choice stays until the next one
+    (decision 0066).
 
     Raises:
         BundleRefusedError: neither the desired version nor the newest bundle can be loaded.
@@ -28,7 +29,8 @@ async def choose_startup_version(store: Store, bundles: Bundles, watch: bool) ->
     desired = decode_desired_state(record)
     newest = (await bundles.published())[-1]
     if record is None or (desired is not None and _replaces(newest, desired, watch)):
-        await bundles.load(newest.version)
+        if newest.version != checked:
+            await bundles.load(newest.version)
         state = DesiredState(Serving(newest.version), False, newest.order)
         await store.compare_and_set(ROLLOUT_RECORD, record, state.encode())
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from hashlib import sha1
 from importlib import resources
 
@@ -10,6 +11,7 @@ _FOLDER = resources.files("service.store.redis") / "scripts"
 _INCLUDE = re.compile(r"^ *-- include (\S+)$", re.MULTILINE)
 
 
+@cache
 def _read(file: str) -> str:
     return _FOLDER.joinpath(file).read_text("utf-8")
 

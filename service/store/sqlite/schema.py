@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,7 @@ from service.store.errors import StoreRefusedError
 from service.store.sqlite import catalogue_queries
 
 FORMAT = 2  # 1 was never released
+_USED_BY_ANOTHER = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 BUSY_SECONDS = 2.0  # how long a write waits for another process's transaction
 
 _SCHEMA = """
@@ -81,14 +82,17 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     """
     check_folder(path)
     opened: list[sqlite3.Connection] = []
+    is_new = False
     try:
-        _create_private(path)
+        is_new = _create_private(path)
         opened.append(_connect(path, "FULL"))
         _prepare(opened[0], path)
         opened.append(_connect(path, "NORMAL"))
     except BaseException as error:
         for db in opened:
             db.close()
+        if is_new and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _USED_BY_ANOTHER:
+            remove_if_unused(path)
         if isinstance(error, sqlite3.DatabaseError):
             raise _unusable(path, error) from error
         raise
@@ -127,14 +131,44 @@ def _unusable(path: Path, error: sqlite3.DatabaseError) -> StoreRefusedError:
     return StoreRefusedError(f"the data file {path} cannot be used ({error}); correct the state URL.")
 
 
-def _create_private(path: Path) -> None:
+def remove_if_unused(path: Path) -> None:
+    """Remove the file of a start that failed, unless it is used.
+
+    It is used if it holds events or items, or if another process is writing. On a full disk nobody can have written
+    any, so the write-ahead log need not be read then.
+    """
+    for options in ("mode=rw", "immutable=1"):
+        try:
+            uri = f"{path.absolute().as_uri()}?{options}"
+            with closing(sqlite3.connect(uri, timeout=0.0, isolation_level=None, uri=True)) as db:
+                if options == "mode=rw":
+                    db.execute("BEGIN IMMEDIATE")
+                tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
+                if "events" in tables and db.execute("SELECT 1 FROM events LIMIT 1").fetchone():
+                    return
+                if "catalogue_items" in tables and db.execute("SELECT 1 FROM catalogue_items LIMIT 1").fetchone():
+                    return
+            break
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode & 0xFF in _USED_BY_ANOTHER:
+                return
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _create_private(path: Path) -> bool:
     """Create a missing file that only this user can read.
 
     SQLite gives its other files the mode of this one. An existing file must not be opened here, because closing it
     would drop the locks of this process' connections.
+
+    Returns:
+        Whether the file was missing.
     """
     with suppress(OSError):  # it exists, or SQLite says why it cannot be used
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        return True
+    return False
 
 
 def _connect(path: Path, synchronous: Literal["FULL", "NORMAL"]) -> sqlite3.Connection:

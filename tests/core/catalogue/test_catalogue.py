@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 
 from service.core.catalogue.filter_cache import NOT_CACHED
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item, to_record
 from service.core.catalogue.revisions import includes
 from service.core.catalogue_store import ShardPosition, StoredItem
+from service.core.errors import StoreUnavailable
 from tests.core.catalogue.driven import ALL, DEFINITIONS, MODEL, Driven, allowed, ids_of, opened, run
 
 
@@ -77,12 +79,19 @@ def test_read_again_shard_forgets_what_is_gone_and_takes_reissued_revisions() ->
         driven.put(Item("a", available=False), Item("b", available=False), Item("i-1", "of a lost primary"))
         assert await allowed(driven) == ALL - {"a", "b"}
         before = driven.catalogue.revision
-        items = [StoredItem("b", 1, to_record(Item("b"))), StoredItem("i-1", 2, to_record(Item("i-1", "kept")))]
+        older = Item("b", "an older page", available=False)
+        items = [StoredItem("b", 1, to_record(Item("b"))), StoredItem("b", 0, to_record(older))]
+        items.append(StoredItem("i-1", 2, to_record(Item("i-1", "kept"))))
         driven.catalogue.replace_shard(0, ShardPosition(2, "other"), items)
         assert await allowed(driven) == ALL
         assert driven.catalogue.get("a") is None
         assert driven.catalogue.get("i-1") == Item("i-1", "kept")
         assert not includes(driven.catalogue.revision, before)
+        assert driven.catalogue.item_count == 2
+        # What follows in that history is applied, however low its number.
+        driven.catalogue.apply(0, ShardPosition(3, "u"), [StoredItem("b", 3, to_record(Item("b", deleted=True)))])
+        assert await allowed(driven) == ALL - {"b"}
+        assert driven.catalogue.item_count == 1
 
     run(test)
 
@@ -136,5 +145,18 @@ def test_allowed_rows_that_were_handed_out_never_change() -> None:
         assert await allowed(driven, "price < 5") == {"a", "b"}
         assert np.array_equal(old.bitmap, copy)
         assert old.count == 1
+
+    run(test)
+
+
+def test_items_before_one_that_cannot_be_read_are_applied() -> None:
+    async def test(driven: Driven) -> None:
+        driven.put(Item("b"))
+        assert await allowed(driven) == ALL
+        items = [StoredItem("a", 2, to_record(Item("a", available=False))), StoredItem("b", 3, b'{"format": 99}')]
+        with pytest.raises(StoreUnavailable):
+            driven.catalogue.apply(0, ShardPosition(3, "t"), items)
+        assert await allowed(driven) == ALL - {"a"}
+        assert driven.catalogue.position(0).revision == 1
 
     run(test)

@@ -46,3 +46,15 @@ def test_damaged_newest_bundle_is_loaded_once_and_not_logged(caplog: pytest.LogC
         assert caplog.records == []
 
     run(scenario)
+
+
+def test_version_that_was_checked_is_not_loaded_again() -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
+        bundles = FakeBundles("1")
+        await choose_startup_version(deployment.store, bundles, watch=False, checked="1")
+        assert (bundles.loads, deployment.desired.serving) == ([], Serving("1"))
+        bundles.publish("2")
+        await choose_startup_version(deployment.store, bundles, watch=False, checked="1")
+        assert (bundles.loads, deployment.desired.serving) == (["2"], Serving("2"))
+
+    run(scenario)

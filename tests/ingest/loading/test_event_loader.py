@@ -105,7 +105,7 @@ def test_overload_is_retried_after_the_stated_time(
     status: int, history: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("ingest.loading.event_loader.time.sleep", waits.append)
+    monkeypatch.setattr("ingest.loading.batch_client.time.sleep", waits.append)
     service = Service()
     service.failures = iter([httpx.Response(status, headers={"retry-after": "7"})])
     assert load(history, service, give_up_seconds=60).sent == 2500

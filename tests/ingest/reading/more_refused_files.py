@@ -108,6 +108,18 @@ MORE_REFUSED: dict[str, Case] = {
         )
         for name, time in ISO_TIMES.items()
     },
+    "one time of another form": Case(
+        with_line(5, "u,i,2020-09-13", at("13.09.2020").decode()),
+        None,
+        (":5", "no time of the form %d.%m.%Y"),
+        {"time_format": "%d.%m.%Y"},
+    ),
+    "misspelt column of unknown names": Case(
+        table(";", "Kunde,Artikelnr,Datum").encode(),
+        None,
+        ("did you mean 'Artikelnr'",),
+        {"user_column": "Kunde", "item_column": "Artikel"},
+    ),
     "one day that is none": Case(with_line(5, "u,i,20201332", at("20200913").decode()), None, (":5", "YYYYMMDD")),
     "unsigned time beyond int64": Case(
         typed(timestamp=pa.array([2**64 - 1] * len(ROWS), pa.uint64())), None, ("row 1",)

@@ -84,6 +84,15 @@ READ_TEXT: dict[str, Case] = {
     "minutes as numbers": Case(at("202009131226"), all_at(BEGIN - 40)),
     "comma before milliseconds": Case(at("2020-09-13 12:26:40,500", ";"), all_at(BEGIN + 0.5)),
     "minutes": Case(at("2020-09-13T12:26"), all_at(BEGIN - 40)),
+    "tab in the only quoted fields": Case(
+        ("user_id\ttext\titem_id\ttimestamp\n" + "".join(f'{u}\t"a\tb"\t{i}\t{t}\n' for u, i, t in ROWS)).encode(),
+        ROWS,
+    ),
+    "german dates": Case(at("13.09.2020 12:26", ";"), all_at(BEGIN - 40), options={"time_format": "%d.%m.%Y %H:%M"}),
+    "american dates": Case(at("9/13/2020"), all_at(1_599_955_200), options={"time_format": "%m/%d/%Y"}),
+    "offsets in a format": Case(
+        at("13.09.2020 14:26:40 +0200"), all_at(BEGIN), options={"time_format": "%d.%m.%Y %H:%M:%S %z"}
+    ),
     "control character as separator": Case(table("\x01").encode(), ROWS, options={"delimiter": "\x01"}),
     "two bars as separator": Case(table("||").encode(), ROWS, options={"delimiter": "||"}),
     "foreign names": Case(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class ItemColumns:
         deleted: (rows,) 1 if the entry is a tombstone.
         revisions: (rows,) revision of the entry in its shard.
         shards: (rows,) the shard of the entry.
+        digests: (rows,) hash of the entry's record.
     """
 
     def __init__(self, listed_only: bool) -> None:
@@ -46,6 +47,7 @@ class ItemColumns:
         self.deleted = GrowingArray(np.int8)
         self.revisions = GrowingArray(np.int64)
         self.shards = GrowingArray(np.uint8, NO_SHARD)
+        self.digests = GrowingArray(np.int64)
         self.title = TextColumn()
         self.categories = SetColumn()
         self.available = BoolColumn()
@@ -141,9 +143,9 @@ class ItemColumns:
             {name: value for name, value in values.items() if value is not None},
         )
 
-    def rows_of_shard(self, shard: int) -> Iterator[int]:
+    def rows_of_shard(self, shard: int) -> set[int]:
         """Return the rows of a shard's entries."""
-        return iter(np.flatnonzero(self.shards.data[: self.row_count] == shard).tolist())
+        return set(np.flatnonzero(self.shards.data[: self.row_count] == shard).tolist())
 
     def compact(self) -> None:
         """Drop strings that were replaced, if they are the most.
@@ -184,7 +186,7 @@ class ItemColumns:
                 column.resize(self._capacity)
 
     def _arrays(self) -> tuple[GrowingArray[Any], ...]:
-        return self.shown, self.has_entry, self.deleted, self.revisions, self.shards
+        return self.shown, self.has_entry, self.deleted, self.revisions, self.shards, self.digests
 
     def _columns(self) -> tuple[Column, ...]:
         return self.title, self.categories, self.available, *self._attributes.values()

@@ -12,6 +12,7 @@ import pytest
 from ingest.errors import DataError
 from model.training.cli import retrain_command
 from model.training.cli.job_guard import exclusive_locks, time_limit
+from model.training.publishing import registry as registry_module
 from tests.model.training.logs import append
 from tests.model.training.pipelines.retrain_harness import circle, file_contents, run_retrain
 from tests.store.backends import SqliteBackend
@@ -41,6 +42,23 @@ def test_second_retrain_on_a_folder_in_use_exits_with_2(
     assert f"another retrain uses {tmp_path / locked}" in error
     assert file_contents(tmp_path / "bundles") == {}
     assert run_retrain(tmp_path, capsys)[0] == 0  # the lock has ended
+
+
+def test_first_retrains_with_different_work_folders_exclude_each_other(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = tmp_path / "new" / "bundles"
+    with exclusive_locks(tmp_path / "other work", registry):
+        code, _, error = run_retrain(tmp_path, capsys, "--bundles", str(registry))
+        assert (code, f"another retrain uses {registry}" in error) == (2, True)
+    assert not registry.exists()  # nothing was published
+
+
+def test_lock_of_a_folder_that_was_replaced_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "bundles"
+    monkeypatch.setattr("fcntl.flock", lambda *_: folder.rename(tmp_path / "old"))
+    with pytest.raises(DataError, match="another retrain uses"), exclusive_locks(folder):
+        pass
 
 
 def test_time_limit_stops_the_job_with_one_sentence() -> None:
@@ -94,9 +112,10 @@ def test_withdrawn_version_exits_with_3(
 ) -> None:
     tested: list[str] = []
 
-    def withdraw(_job: object, version: str) -> dict[str, Any]:
+    def withdraw(registry: Path, version: str, _settings: object) -> dict[str, Any]:
         tested.append(version)
-        return {"outcome": "withdrawn"}
+        registry_module.withdraw(registry, version)
+        return {"outcome": "withdrawn", "decision": "worse"}
 
     monkeypatch.setattr(retrain_command, "run_live_test", withdraw)
     more = ["--ab-share", "0.1", "--service-url", "http://localhost:1"]

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import asyncio
+import random
 from datetime import timedelta
 
 import pytest
 
+from service.core.catalogue.compiled import time_limits
+from service.core.catalogue.expression.parser import parse
 from service.core.catalogue.filter_cache import NOT_CACHED
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item
 from tests.core.catalogue.driven import MODEL, Driven, allowed, ids_of, run
 from tests.core.catalogue.expressions import NOW
-from tests.core.catalogue.reference import COMPARISONS
+from tests.core.catalogue.reference import COMPARISONS, Reference
 
 SECOND = 1_000_000
 
@@ -52,3 +56,37 @@ def test_clock_that_is_set_back_is_followed() -> None:
         assert await allowed(driven, "until > now()") == {"a"}
 
     run(test)
+
+
+@pytest.mark.parametrize("spread", [1, 3, 10**9])
+@pytest.mark.parametrize("expression", ["until > now()", "until <= now() + INTERVAL '1' HOUR OR until = now()"])
+def test_rows_beyond_the_known_instants_are_evaluated_when_their_time_comes(
+    expression: str, spread: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_limits, "_KEPT", 8)
+    model = [f"i-{index}" for index in range(500)]
+    rng = random.Random(spread)
+
+    async def test() -> None:
+        driven = Driven()
+        start = driven.now
+        await driven.catalogue.add_model("one", model)
+        tree = parse(expression)
+        request = FilterRequest(expression)
+
+        def put(*item_ids: str) -> None:
+            for item_id in item_ids:
+                until = NOW + timedelta(microseconds=rng.randrange(spread) * 10)
+                driven.put(Item(item_id, attributes={"until": until}))
+
+        put(*model)
+        for _ in range(60):
+            driven.now += rng.choice([0, 1, 9, 10, spread, spread // 3])
+            if rng.random() < 0.3:
+                put(rng.choice(model))
+            found = ids_of(model, await driven.catalogue.allowed("one", request))
+            reference = Reference({}, NOW + timedelta(microseconds=driven.now - start))
+            assert found == {name for name, item in driven.entries.items() if reference.holds(tree, name, item)}
+        driven.catalogue.close()
+
+    asyncio.run(test())

@@ -24,6 +24,8 @@ class ChangeLog:
         """Add changed rows."""
         self.position += len(rows)
         new = np.array(rows[-_KEPT:], np.int64)
+        if len(new) < len(rows):  # what is kept must have no gap
+            self._used = 0
         if self._used + len(new) > len(self._rows):
             kept = self._rows[self._used - _KEPT : self._used].copy()
             self._rows[: len(kept)], self._used = kept, len(kept)

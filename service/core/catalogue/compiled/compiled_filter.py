@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.catalogue.change_log import ChangeLog
 from service.core.catalogue.columns.item_columns import ItemColumns
+from service.core.catalogue.compiled.change_log import ChangeLog
+from service.core.catalogue.compiled.model_rows import ModelRows, patched
+from service.core.catalogue.compiled.time_limits import Upcoming
 from service.core.catalogue.expression.evaluation import evaluate_all, evaluate_rows, now_comparisons
 from service.core.catalogue.expression.predicates import Predicate
-from service.core.catalogue.model_rows import ModelRows, patched
-from service.core.catalogue.time_limits import Upcoming
 from service.core.engine_requests import AllowedRows
 
 MAX_ROWS_AT_ONCE = 512  # evaluated on the event loop

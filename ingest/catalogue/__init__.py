@@ -1,0 +1,1 @@
+"""The catalogue: tables of items in and out of a running service."""

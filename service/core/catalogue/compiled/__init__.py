@@ -1,0 +1,1 @@
+"""Compiled filters: bitmaps that follow the changes of the columns."""
