@@ -38,6 +38,13 @@ def nginx(folder: Path, authority: Authority, service: str) -> Iterator[Proxy]:
         "/etc/ssl/recommender.key": authority.path("proxy", "key"),
     }
     (folder / "recblr.conf").write_text(replaced(text_under(PAGE, "nginx"), names))
+    with nginx_with(folder, proxy):
+        yield proxy
+
+
+@contextmanager
+def nginx_with(folder: Path, proxy: Proxy) -> Iterator[None]:
+    """Run nginx with the servers in recblr.conf."""
     temporary = "".join(
         f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -47,7 +54,7 @@ def nginx(folder: Path, authority: Authority, service: str) -> Iterator[Proxy]:
     user = ["-g", "daemon off; user root;"]  # the tests' folder is this user's alone
     command = ["nginx", "-e", f"{folder}/error.log", "-c", f"{folder}/nginx.conf", "-p", str(folder), *user]
     with running(command, folder, proxy):
-        yield proxy
+        yield
 
 
 @contextmanager
@@ -64,6 +71,25 @@ def haproxy(folder: Path, authority: Authority, service: str, second: str = "127
     (folder / "haproxy.cfg").write_text(replaced(text_under(PAGE, "HAProxy"), names))
     with running(["haproxy", "-f", str(folder / "haproxy.cfg")], folder, proxy):
         yield proxy
+
+
+@contextmanager
+def prefixed(number: int, folder: Path, service: str) -> Iterator[str]:
+    """Run the proxy of a block about a prefix; yield its URL."""
+    port = free_port()
+    text = text_under(PAGE, "A prefix", number)
+    names = {"127.0.0.1:8000": service}
+    if text.startswith("location"):
+        server = f"server {{\nlisten 127.0.0.1:{port};\n{replaced(text, names)}}}\n"
+        (folder / "recblr.conf").write_text(server)
+        with nginx_with(folder, Proxy(port, port)):
+            yield f"http://127.0.0.1:{port}"
+        return
+    defaults = text_under(PAGE, "HAProxy").partition("frontend")[0]
+    names["bind :80"] = f"bind 127.0.0.1:{port}"
+    (folder / "haproxy.cfg").write_text(defaults + replaced(text, names))
+    with running(["haproxy", "-f", str(folder / "haproxy.cfg")], folder, Proxy(port, port)):
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager

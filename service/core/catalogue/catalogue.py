@@ -57,7 +57,7 @@ class Catalogue:
         self._positions = [_START] * shards
         self._models: dict[str, ModelRows | Sequence[str]] = {}
         self._filters = FilterCache(filter_bytes, clock)
-        self._pages = ItemPages(self._columns)
+        self._pages = ItemPages(self._items, self._filters.in_thread, clock)
         self._texts = FilterTexts(self._filters.in_thread)
         self._revision: str | None = None
         self.is_empty = True
@@ -179,14 +179,11 @@ class Catalogue:
 
         Raises:
             InvalidRequest: the expression or a parameter is refused.
+            Overloaded: the catalogue changes too fast.
         """
         predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
-        search = partial(self._pages.find, predicate, self._filters.clock(), cursor, limit)
-        rows, is_end = await self._filters.in_thread(search)
-        # An entry may have changed since the search began, so what is returned is checked once more.
-        listed = self._pages.still_listed(predicate, self._filters.clock(), rows)
-        items = [item for row in listed if (item := self._columns.get(row))]
-        return items, "" if is_end else self._columns.id_of(rows[-1])
+        rows, following = await self._pages.page(predicate, cursor, limit)
+        return [item for row in rows if (item := self._columns.get(row))], following
 
     def close(self) -> None:
         """Stop the thread that compiles."""

@@ -97,6 +97,7 @@ class FilterCache:
             if len(self._compiling) >= MAX_COMPILING:
                 raise Overloaded("too many new filters at once; try again")
             task = self._compiling[key] = asyncio.create_task(self._run(key, prepare))
+            task.add_done_callback(_retrieve)
         return await asyncio.shield(task)  # others may wait for it too
 
     async def _run(self, key: Hashable, prepare: Callable[[], CompiledFilter]) -> CompiledFilter:
@@ -116,3 +117,9 @@ class FilterCache:
         while self.nbytes > self._max_bytes and len(self._filters) > 1:
             dropped, _ = self._filters.popitem(last=False)
             del self._sizes[dropped]
+
+
+def _retrieve(task: asyncio.Task[CompiledFilter]) -> None:
+    """Take the exception of a task, if nobody waits for it."""
+    if not task.cancelled():
+        task.exception()

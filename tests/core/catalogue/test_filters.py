@@ -113,3 +113,19 @@ def test_values_that_are_equal_in_python_only_do_not_share_a_compiled_filter() -
         assert "must be a number" in (await refused(driven, FilterRequest("price = :p", None, {"p": True}))).message
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    "expression", ["item_id = 'é'", "item_id LIKE '_' AND item_id > 'c'", "item_id IN ('é', 'x')", "item_id > 'zz'"]
+)
+def test_ids_are_compared_in_normal_form(expression: str) -> None:
+    async def test(driven: Driven) -> None:
+        driven.put(Item("a"))
+        expected = {"é", "e\u0301"}
+        assert await allowed(driven, expression) == expected
+        driven.put(Item("e\u0301", available=False))
+        assert await allowed(driven, expression) == {"é"}
+        driven.put(Item("e\u0301"))
+        assert await allowed(driven, expression) == expected
+
+    run(test)

@@ -11,6 +11,7 @@ from service.core.catalogue.expression.predicates import Compare, NowPlus
 
 FOREVER = np.iinfo(np.int64).max
 _KEPT = 4096
+_MAX_KEPT = 4  # with this many times as many instants, the horizon is brought nearer
 _SAMPLE = 16384
 _OFFSETS = {"<": (1,), ">=": (1,), "<=": (0,), ">": (0,), "=": (0, 1), "<>": (0, 1)}
 _Rows = slice | NDArray[np.int64]
@@ -54,9 +55,13 @@ class Upcoming:
     def advance(self, columns: ItemColumns, now: int, changed: NDArray[np.int64]) -> None:
         """Note that rows were evaluated for `now`."""
         self.evaluated_at = now
-        kept = self._times > now
         times, rows = self._find(columns, now, changed)
+        kept = self._times > now
         self._times, self._rows = np.append(self._times[kept], times), np.append(self._rows[kept], rows)
+        if len(self._times) > _MAX_KEPT * _KEPT:
+            self.horizon = int(np.partition(self._times, _KEPT)[_KEPT])
+            early = self._times < self.horizon
+            self._times, self._rows = self._times[early], self._rows[early]
         self.next_change = self._next()
 
     def _next(self) -> int:

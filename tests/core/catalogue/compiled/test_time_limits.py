@@ -90,3 +90,29 @@ def test_rows_beyond_the_known_instants_are_evaluated_when_their_time_comes(
         driven.catalogue.close()
 
     asyncio.run(test())
+
+
+def test_known_instants_stay_few_however_many_items_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_limits, "_KEPT", 8)
+
+    async def test(driven: Driven) -> None:
+        request = FilterRequest("until > now()")
+        driven.put(Item("a", attributes={"until": NOW + timedelta(days=1)}))
+        await driven.catalogue.allowed("one", request)
+        size = driven.catalogue.nbytes
+        for second in range(300):
+            driven.put(Item("a", attributes={"until": NOW + timedelta(seconds=1 + second)}))
+            assert driven.catalogue.allowed_now("one", request) is not NOT_CACHED
+        model = [f"i-{index}" for index in range(300)]
+        await driven.catalogue.add_model("two", model)
+        await driven.catalogue.allowed("two", request)
+        for index, item_id in enumerate(model):
+            driven.put(Item(item_id, attributes={"until": NOW + timedelta(seconds=1 + index)}))
+            assert ids_of(model, await driven.catalogue.allowed("two", request)) == set(model[: index + 1])
+        compiled = driven.catalogue._filters.current(("two", 0, "until > now()", ()))
+        assert compiled is not None
+        assert compiled._upcoming is not None
+        assert len(compiled._upcoming._times) <= 4 * 8
+        assert driven.catalogue.nbytes < size + 100_000
+
+    run(test)
