@@ -18,11 +18,11 @@ from urllib.parse import quote
 
 import numpy as np
 
+from loadtests.environment.made_up_items import FILTERS, attributes_of
 from loadtests.environment.servers import start_timeout_seconds
 from loadtests.environment.synthetic_catalogue import write_catalogue
 from loadtests.generator.experiment import Options, service_under_test
-from loadtests.generator.http_client import Connection, make_request
-from loadtests.scenarios.made_up_items import FILTERS, attributes_of, put_items
+from loadtests.generator.http_client import Connection, make_request, request_json
 from service.core.catalogue.revisions import includes
 
 ITEMS, WORKERS = 1_000_000, 2
@@ -30,6 +30,7 @@ USERS, K = 500, 10
 QUESTIONS_PER_SECOND, FLIPS_PER_SECOND = 500.0, 200.0
 QUESTION_CONNECTIONS, FLIP_CONNECTIONS = 16, 4
 FLIPPED_ITEMS = 2_000  # of those that are recommended most
+ITEMS_PER_BATCH = 1000
 FLIPS_PER_SAMPLE = 10  # one flip in this many is timed until each connection sees it
 
 
@@ -152,7 +153,7 @@ def availability(options: Options) -> dict[str, Any]:
         timeout = start_timeout_seconds(size)
         with service_under_test(options, bundle=bundle, workers=WORKERS, timeout_seconds=timeout) as tested:
             port, started = tested.server.port, time.monotonic()
-            put_items(port, ids)
+            _put_items(port, ids)
             put_seconds = time.monotonic() - started
             flipped = _most_recommended(port, ids, options.seed)
             load = Load(port, ids, flipped)
@@ -191,3 +192,19 @@ def _most_recommended(port: int, ids: Sequence[str], seed: int) -> list[str]:
         for item in json.loads(body)["recommendations"]["items"]:
             counts[item["item_id"]] += 1
     return sorted(counts, key=lambda item: -counts[item])[:FLIPPED_ITEMS]
+
+
+def _put_items(port: int, item_ids: Sequence[str]) -> None:
+    """Put an entry for each item over HTTP.
+
+    The first item is number 1.
+    """
+    for start in range(0, len(item_ids), ITEMS_PER_BATCH):
+        items = [
+            {"item_id": item_id, "title": f"Item {number}", "attributes": attributes_of(number)}
+            for number, item_id in enumerate(item_ids[start : start + ITEMS_PER_BATCH], start=start + 1)
+        ]
+        answer = request_json(port, "POST", "/v1/items/batch", {"items": items, "mode": "put"})
+        errors = [result for result in answer["results"] if "error" in result]
+        if errors:
+            raise OSError(f"an item was refused: {errors[0]}")

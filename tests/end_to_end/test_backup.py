@@ -24,6 +24,9 @@ def test_backup_under_load_restores_every_acknowledged_event(
 ) -> None:
     with backend(tmp_path) as (url, backup):
         with RunningService(tmp_path, url, BUNDLE) as service:
+            for number in range(40):
+                service.put(f"/items/i{number}", {"attributes": {"price": number}})
+            service.put("/filters/cheap", {"expression": "price < 5"})
             writer = EventWriter(service.url)
             writer.start()
             wait_for("events", lambda: writer.number > 10 * USERS)
@@ -37,6 +40,9 @@ def test_backup_under_load_restores_every_acknowledged_event(
             for user, events in before.items():
                 assert restored.event_ids(user)[: len(events)] == events
                 assert_audit_agrees(restored, user)
+            found = restored.get("/items", filter="price >= 10")["items"]
+            assert [item["item_id"] for item in found] == [f"i{number}" for number in range(10, 40)]
+            assert restored.get("/filters")["filters"] == [{"name": "cheap", "expression": "price < 5"}]
             again = {"user_id": "u0", "item_id": "1", "event_id": "e0"}
             assert restored.post("/events", again)["duplicate"]
             assert not restored.post("/events", again | {"event_id": "new"})["duplicate"]

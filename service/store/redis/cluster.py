@@ -38,6 +38,8 @@ class Cluster:
     that it may be out of date.
     """
 
+    one_server = False
+
     def __init__(
         self, seeds: Sequence[Address], make_node: Callable[[Address], Node], timeout_seconds: float
     ) -> None:

@@ -26,7 +26,13 @@ class Call(NamedTuple):
 
 
 class Deployment(Protocol):
-    """Servers of one Redis deployment."""
+    """Servers of one Redis deployment.
+
+    Attributes:
+        one_server: Whether a script may use keys of several slots.
+    """
+
+    one_server: bool
 
     async def run(self, script: Script, calls: Sequence[Call], *, load: bool = False) -> list[Any]:
         """Run `script` once for each call, those of one user in order.

@@ -48,6 +48,8 @@ class Node:
     whole timeout behind the batch before it (decision 0028).
     """
 
+    one_server = True
+
     def __init__(self, pool: ConnectionPool, name: str, timeout_seconds: float, min_replicas: int = 0) -> None:
         """Use the connections of `pool`.
 

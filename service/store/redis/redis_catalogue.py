@@ -33,6 +33,8 @@ MAX_READ = 256
 ITEM_FORMAT = 1
 _ITEM_HEADER = struct.Struct("<Bd")
 _ATTRIBUTE, _FILTER = "a:", "f:"
+_POSITIONS = lua_scripts.READ_POSITIONS
+_CHANGES_KEYS = (*(layout.catalogue_keys(shard)[1] for shard in range(CATALOGUE_SHARDS)), layout.DEFINITION_KEYS[1])
 _CHANGED, _CONFLICT = 1, 2  # outcomes of write_items.lua
 
 
@@ -89,9 +91,13 @@ class RedisCatalogue:
 
     async def positions(self) -> list[ShardPosition | StoreUnavailable]:
         """See `CatalogueStore.positions`."""
-        shards = [layout.catalogue_keys(shard) for shard in range(CATALOGUE_SHARDS)]
-        calls = [Call(keys[1:], ()) for keys in (*shards, layout.DEFINITION_KEYS)]
-        replies = await run_script(self._deployment, lua_scripts.READ_POSITION, calls, partial=True)
+        # Asked ten times a second: one script for all, if possible. It fails for all if one has an unknown format.
+        if self._deployment.one_server:
+            [found] = await run_script(self._deployment, _POSITIONS, [Call(_CHANGES_KEYS, ())], partial=True)
+            if not isinstance(found, StoreUnavailable):
+                return list(map(_position, found[::2], found[1::2]))
+        calls = [Call((key,), ()) for key in _CHANGES_KEYS]
+        replies = await run_script(self._deployment, _POSITIONS, calls, partial=True)
         return [reply if isinstance(reply, StoreUnavailable) else _position(*reply) for reply in replies]
 
     async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:

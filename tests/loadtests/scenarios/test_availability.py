@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from loadtests.environment.made_up_items import FILTERS, attributes_of
 from loadtests.scenarios.availability import Flips
-from loadtests.scenarios.made_up_items import FILTERS, attributes_of
 from service.core.catalogue.revisions import encode_revision
 from service.core.catalogue_store import ShardPosition
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from loadtests.generator.http_client import request_json
-
 COUNTRIES = ("AT", "DE", "CH", "FR", "IT", "ES", "PL", "NL")
-_BATCH = 1000
 
 
 def attributes_of(number: int) -> dict[str, Any]:
@@ -50,19 +47,3 @@ FILTERS: Sequence[MadeUpFilter] = (
     MadeUpFilter("price >= 99", lambda item: item["price"] >= 99),
     MadeUpFilter("available", lambda item: True),
 )
-
-
-def put_items(port: int, item_ids: Sequence[str]) -> None:
-    """Put an entry for each item over HTTP.
-
-    The first item is number 1.
-    """
-    for start in range(0, len(item_ids), _BATCH):
-        items = [
-            {"item_id": item_id, "title": f"Item {number}", "attributes": attributes_of(number)}
-            for number, item_id in enumerate(item_ids[start : start + _BATCH], start=start + 1)
-        ]
-        answer = request_json(port, "POST", "/v1/items/batch", {"items": items, "mode": "put"})
-        errors = [result for result in answer["results"] if "error" in result]
-        if errors:
-            raise OSError(f"an item was refused: {errors[0]}")
