@@ -6,7 +6,9 @@
     python -m loadtests.cli --scenario large_catalogue --rate 500        a million items, one worker and two
     python -m loadtests.cli --scenario scaling                           by history, catalogue, users and workers
     python -m loadtests.cli --scenario embedded_store                    SQLite beside Redis, one worker and four
+    python -m loadtests.cli --scenario availability --seconds 300        200 flips a second beside filtered questions
     python -m loadtests.cli --scenario soak --seconds 1800               70 % of capacity for half an hour
+    python -m loadtests.cli --scenario attack --rounds 2                 an ordinary client beside attacks
     python -m loadtests.cli --scenario peers --peers-python PYTHON       beside LitServe and BentoML
 
 Writes SCENARIO.json and SCENARIO.html into --out; the last line printed is JSON with the summary.
@@ -32,7 +34,7 @@ from loadtests.generator.workload import read_histories, zipf_histories
 from loadtests.load_report import write_results
 from loadtests.locust import headless
 from loadtests.peers import compare
-from loadtests.scenarios import baselines, embedded_store, large_catalogue, scaling, steady
+from loadtests.scenarios import attack, availability, baselines, embedded_store, large_catalogue, scaling, steady
 from model.bundle.bundle import BundleError, load_bundle
 
 SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
@@ -48,8 +50,10 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "catalogue": scaling.catalogue,
     "users": scaling.users,
     "workers": scaling.workers,
+    "attack": attack.attack,
     "large_catalogue": large_catalogue.large_catalogue,
     "embedded_store": embedded_store.embedded_store,
+    "availability": availability.availability,
 }
 SYNTHETIC_USERS = 2_000
 

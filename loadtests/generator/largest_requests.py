@@ -73,6 +73,38 @@ def largest_requests(item_ids: Sequence[str]) -> list[LargestRequest]:
         make("a path of 60 KB of escapes", "GET", "/v1/users/" + "%41" * 20_000 + "/recommendations"),
         make("256 headers", "GET", f"{path}/recommendations", None, (), {f"x-{n}": "a" * 200 for n in range(250)}),
         *_bodies(path),
+        *_catalogue(make),
+    ]
+
+
+def _catalogue(make: Callable[..., LargestRequest]) -> list[LargestRequest]:
+    """Return the largest requests about items, attributes and filters."""
+    serial = SERIAL.decode()
+    item = {
+        "title": "t" * 200,
+        "categories": [f"category {number}" for number in range(30)],
+        "attributes": {f"a{number}": "b" * 40 for number in range(40)},
+    }
+    small = {"title": "t", "attributes": {"price": 1.0, "brand": "b"}}
+    batch = [{"item_id": f"new-{number}-{serial}", **small} for number in range(MAX_ITEMS)]
+    put = make("items", "POST", "/v1/items/batch", {"items": batch, "mode": "put"}).request
+    condition = " OR ".join(f"title = '{number}'" for number in range(60))
+    one = f"/v1/items/new-0-{serial}"
+    return [
+        make("item with many attributes", "PUT", one, item),
+        make("patch of an item with many attributes", "PATCH", one, item, (put,)),
+        make("item", "GET", one, None, (put,)),
+        make("deletion of an item", "DELETE", one, None, (put,)),
+        make("batch of 1,000 items", "POST", "/v1/items/batch", {"items": batch, "mode": "put"}),
+        make("page of 1,000 items", "GET", "/v1/items?limit=1000", None, (put,)),
+        make("attributes", "GET", "/v1/attributes", None, (put,)),
+        make("attribute", "GET", "/v1/attributes/price", None, (put,)),
+        make("declaration of an attribute", "PUT", f"/v1/attributes/b{serial}", {"type": "time"}),
+        make("deletion of an attribute", "DELETE", f"/v1/attributes/c{serial}"),
+        make("long filter", "PUT", "/v1/filters/long", {"expression": condition}),
+        make("filters", "GET", "/v1/filters"),
+        make("filter", "GET", "/v1/filters/long"),
+        make("deletion of a filter", "DELETE", "/v1/filters/long"),
     ]
 
 
@@ -114,15 +146,16 @@ def _bodies(path: str) -> list[LargestRequest]:
     made = []
     for name, body in bodies.items():
         for target in ("/v1/events", f"{path}/rank", "/v1/events/batch"):
-            made.append(LargestRequest(f"{name} to {target}", _with_body(target, body)))
+            made.append(LargestRequest(f"{name} to {target}", with_body(target, body)))
     squeezed = gzip.compress(padded)
     bomb = gzip.compress(bytes(1000 * _MAX_BODY_BYTES // 1000))
     for name, body in {"gzip of 4 MiB": squeezed, "gzip bomb": bomb}.items():
-        made.append(LargestRequest(name, _with_body("/v1/events", body, **{"content-encoding": "gzip"})))
+        made.append(LargestRequest(name, with_body("/v1/events", body, **{"content-encoding": "gzip"})))
     return made
 
 
-def _with_body(path: str, body: bytes, **headers: str) -> Request:
+def with_body(path: str, body: bytes, **headers: str) -> Request:
+    """Prepare a POST with these bytes as its JSON body."""
     lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in (_JSON | headers).items()]
     raw = "\r\n".join([*lines, "", ""]).encode() + body

@@ -200,6 +200,7 @@ class HttpProtocol(TimedConnection):
     def on_response_complete(self) -> None:
         """Continue with the next request on this connection."""
         self.server_state.total_requests += 1
+        self._served = True
         if self.transport.is_closing():
             return
         if self._body is None:

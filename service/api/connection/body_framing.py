@@ -7,9 +7,10 @@ from typing import Protocol
 
 MAX_TRAILER_BYTES = 8 * 1024
 MAX_LINE_BYTES = 1024  # the line before a chunk, with its extensions
-MAX_STEPS = 4096  # of one `take`, so that tiny chunks do not hold the event loop
-# Bytes that a chunked body may spend on lines. One-byte chunks need 5 bytes for each byte of the body.
-MAX_FRAMING_BYTES, MAX_FRAMING_FACTOR = 16 * 1024, 8
+MAX_STEPS = 256  # of one `take`, some 0.1 ms, so that tiny chunks do not hold the event loop
+# Bytes that a chunked body may spend on lines. Chunks of one byte need 5 bytes for each byte of the body, and 4 MiB
+# of them would take seconds to read.
+MAX_FRAMING_BYTES, MAX_FRAMING_FACTOR = 16 * 1024, 2
 
 _SIZE_LINE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 

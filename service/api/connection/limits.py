@@ -78,7 +78,8 @@ class ConnectionLimits:
     def admit(self, newest: Connection) -> bool:
         """Make room for the newest connection; return False if there is none.
 
-        Connections that keep the server waiting are closed first, then idle ones. Requests in work are never closed.
+        Connections that keep the server waiting are closed first, then those that have not been used, then idle ones.
+        Requests in work are never closed.
         """
         if not self._sweeping:
             self._sweeping = True

@@ -44,6 +44,7 @@ class TimedConnection(HttpToolsProtocol):
         self._body: BodyFraming | None = None
         self._body_bytes = self._dropped_bytes = 0
         self._stalled_since: float | None = None
+        self._served = False  # whether a request was answered
         self._cors_headers: Mapping[bytes, bytes] = app_state.get(CORS_STATE, {})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -76,11 +77,11 @@ class TimedConnection(HttpToolsProtocol):
         return self.timeouts.body + unsent / self.timeouts.min_bytes_per_second
 
     def eviction_order(self, now: float) -> tuple[int, float] | None:
-        """Return what to close first: slow heads and bodies, then idle connections."""
+        """Return what to close first: slow clients, unused connections, idle ones."""
         if self._phase == ANSWER:
             return None
         waits = self._phase != IDLE and now - self._since > _MIN_EVICTION_AGE_SECONDS
-        return (0 if waits else 1 if self._phase == IDLE else 2), self._since
+        return (0 if waits else 2 if self._served else 1), self._since
 
     def evict(self) -> None:
         """Close the connection at once."""

@@ -41,12 +41,12 @@ class BodyLimit:
         try:
             if length is not None and length > MAX_BODY_BYTES:
                 raise PayloadTooLarge(_TOO_LARGE)
-            message = await _read(receive, codings)
-            body: bytes = message.get("body", b"")
-            if len(body) <= MAX_INLINE_BYTES:
+            message, parts = await _read(receive, codings)
+            if sum(map(len, parts)) > MAX_INLINE_BYTES:
+                message["body"] = await in_work_thread(_join_large, scope["path"], parts)
+            elif parts:
+                message["body"] = body = b"".join(parts)
                 _check_values(scope["path"], body)
-            else:
-                message["body"] = await in_work_thread(_check_large, scope["path"], body)
         except ServiceError as error:
             await error_response(error)(scope, receive, send)
             return
@@ -56,14 +56,14 @@ class BodyLimit:
         await self._app(scope, _replay(message, receive), send)
 
 
-async def _read(receive: Receive, codings: list[bytes]) -> Message:
-    """Return one message with the whole body, or the client's disconnect."""
+async def _read(receive: Receive, codings: list[bytes]) -> tuple[Message, list[bytes]]:
+    """Return the last message, and the parts of the body."""
     inflate = _decompressor(codings)
     received, parts, size = 0, [], 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return message
+            return message, []
         part: bytes = message.get("body", b"")
         received += len(part)
         try:
@@ -80,11 +80,12 @@ async def _read(receive: Receive, codings: list[bytes]) -> Message:
             break
     if inflate is not None and received and (not inflate.eof or inflate.unused_data):
         raise InvalidRequest("the gzip body is cut off or has more than one part; send one whole gzip stream")
-    return {"type": "http.request", "body": b"".join(parts), "more_body": False}
+    return {"type": "http.request", "body": b"", "more_body": False}, parts
 
 
-def _check_large(path: str, body: bytes) -> bytes:
+def _join_large(path: str, parts: list[bytes]) -> bytes:
     """Check a large body; return it without the whitespace around the JSON."""
+    body = b"".join(parts)
     _check_values(path, body)
     return without_padding(body)
 

@@ -141,4 +141,7 @@ def add_query_forms(paths: dict[str, Any]) -> None:
 
 
 def _in_query(parameter: dict[str, Any]) -> dict[str, Any]:
-    return {**parameter, "in": "query", "description": "Id."} if parameter["in"] == "path" else parameter
+    if parameter["in"] != "path":
+        return parameter
+    schema = {"minLength": 1, **parameter["schema"]}  # a path cannot name an empty id, a query could
+    return {**parameter, "in": "query", "description": "Id.", "schema": schema}

@@ -7,9 +7,9 @@ relative, so that the page works behind any prefix.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,29 @@ _HEADERS = {"Cache-Control": "no-cache", "Referrer-Policy": "no-referrer"}  # no
 _SWAGGER_UI = ("fastapi_offline", "static")
 
 
+class _Document:
+    """The OpenAPI document, encoded at the first request.
+
+    Building it takes some 0.1 s, so a thread does that while other requests are answered.
+    """
+
+    def __init__(self, openapi: Callable[[], dict[str, Any]]) -> None:
+        self._openapi = openapi
+        self._lock = asyncio.Lock()
+        self._encoded: tuple[bytes, str] | None = None
+
+    async def read(self) -> tuple[bytes, str]:
+        """Return the document and its ETag."""
+        async with self._lock:
+            if self._encoded is None:
+                self._encoded = await asyncio.to_thread(self._encode)
+            return self._encoded
+
+    def _encode(self) -> tuple[bytes, str]:
+        body = to_json(self._openapi())
+        return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+
+
 def docs_router(folder: Path, openapi: Callable[[], dict[str, Any]]) -> APIRouter:
     """Build a router for `/docs`, its files, and `/openapi.json`.
 
@@ -49,14 +72,11 @@ def docs_router(folder: Path, openapi: Callable[[], dict[str, Any]]) -> APIRoute
         "swagger-ui-bundle.js": vendored,
     }
 
-    @cache
-    def document() -> tuple[bytes, str]:
-        body = to_json(openapi())
-        return body, f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    document = _Document(openapi)
 
     @router.get("/openapi.json")
     async def openapi_document(request: Request) -> Response:
-        body, etag = document()
+        body, etag = await document.read()
         headers = {**_HEADERS, "ETag": etag}
         if etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,6 +22,7 @@ from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
 from service.core.engine_requests import AllowedRows
 
 FILTER_BYTES = 64 << 20
+_ROWS_AT_ONCE, _SLICED_ATTEMPTS = 50, 5  # of a page
 _START = ShardPosition(0, "")
 
 
@@ -182,6 +184,15 @@ class Catalogue:
             Overloaded: the catalogue changes too fast.
         """
         predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
+        for _ in range(_SLICED_ATTEMPTS):
+            rows, following = await self._pages.page(predicate, cursor, limit)
+            revision, items = self.revision, []
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                items += [item for row in rows[start : start + _ROWS_AT_ONCE] if (item := self._columns.get(row))]
+                await asyncio.sleep(0)  # other requests get the event loop
+            if self.revision == revision:
+                return items, following
+        # The catalogue changes all the time: read the page at once, so that it is as of one revision.
         rows, following = await self._pages.page(predicate, cursor, limit)
         return [item for row in rows if (item := self._columns.get(row))], following
 

@@ -171,5 +171,9 @@ def test_every_path_with_an_id_has_a_second_form_in_the_document(harness: AppHar
     for method, path in routes(harness):
         names = {parameter["name"] for parameter in paths[query_path(path)][method.lower()]["parameters"]}
         assert set(re.findall(r"\{(\w+)\}", path)) <= names
+        for parameter in paths[query_path(path)][method.lower()]["parameters"]:
+            if parameter["name"] in re.findall(r"\{(\w+)\}", path):
+                assert (parameter["in"], parameter["required"]) == ("query", True)
+                assert parameter["schema"]["minLength"] == 1
         assert "{" not in query_path(path)
     assert len({query_path(path) for path in paths}) == len([path for path in paths if "{" not in path])

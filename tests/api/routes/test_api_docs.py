@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from fastapi import FastAPI
 
+from service.api.routes.api_docs import docs_router
+from service.main import PAGES
 from tests.api.app_harness import AppHarness
 
 FILES = ("/docs/api_docs.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js")
@@ -82,6 +88,27 @@ def test_prefix_without_slash_leads_to_the_console_and_document_names_it(behind_
     response = behind_prefix.get("/shop/recommender")
     assert (response.status_code, response.headers["location"]) == (308, "/shop/recommender/")
     assert behind_prefix.get("/openapi.json").json()["servers"] == [{"url": "/shop/recommender"}]
+
+
+def test_document_is_built_once_outside_the_event_loop(harness: AppHarness) -> None:
+    built: list[str] = []
+
+    def build() -> dict[str, str]:
+        built.append(threading.current_thread().name)
+        return {"openapi": "3.1.0"}
+
+    app = FastAPI(openapi_url=None)
+    app.include_router(docs_router(PAGES, build))
+
+    async def ask_together() -> set[bytes]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            answers = await asyncio.gather(*(client.get("/openapi.json") for _ in range(5)))
+            return {answer.content for answer in answers}
+
+    assert harness.run(ask_together()) == {b'{"openapi":"3.1.0"}'}
+    assert harness.run(ask_together()) == {b'{"openapi":"3.1.0"}'}
+    assert len(built) == 1
+    assert built[0] != threading.current_thread().name
 
 
 def test_document_without_prefix_names_no_server(harness: AppHarness) -> None:

@@ -6,19 +6,20 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
+from service.api.answers import encoded, json_response
 from service.api.dependencies import ServicesDep
 from service.api.schemas.catalogue_requests import ItemIn, ItemPageQuery
 from service.api.schemas.catalogue_responses import (
     CatalogueEntryOut,
-    CatalogueItemOut,
     CataloguePageOut,
     ItemChangedOut,
 )
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import NoQuery
 from service.api.scopes import needs
+from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
 from service.core.catalogue.attributes import AttributeValue
 from service.core.catalogue.editing.item_editor import Edited
@@ -60,8 +61,8 @@ async def delete_item(item_id: PathId, query: Annotated[NoQuery, Query()], servi
     return _changed(item_id, await services.catalogue.items.delete(item_id))
 
 
-@router.get("", openapi_extra=needs(KeyScope.READ), summary="List the catalogue")
-async def list_items(query: Annotated[ItemPageQuery, Query()], services: ServicesDep) -> CataloguePageOut:
+@router.get("", openapi_extra=needs(KeyScope.READ), response_model=CataloguePageOut, summary="List the catalogue")
+async def list_items(query: Annotated[ItemPageQuery, Query()], services: ServicesDep) -> Response:
     """Return a page of the items, by id.
 
     With `filter` only those for which it is true. Pass `next_cursor` as `cursor` to get the next page, until it is
@@ -71,8 +72,13 @@ async def list_items(query: Annotated[ItemPageQuery, Query()], services: Service
     catalogue = services.catalogue
     request = None if query.filter is None else FilterRequest(query.filter)
     found, cursor = await catalogue.copy.page(request, query.cursor, query.limit)
-    items = [CatalogueItemOut(**item_out(catalogue.items.declared(each))) for each in found]
-    return CataloguePageOut(items=items, next_cursor=cursor or None, catalogue_revision=catalogue.copy.revision)
+    revision = catalogue.copy.revision
+
+    def page() -> bytes:
+        items = [item_out(catalogue.items.declared(each)) for each in found]
+        return encoded({"items": items, "next_cursor": cursor or None, "catalogue_revision": revision})
+
+    return json_response(await in_work_thread(page))
 
 
 @router.get("/{item_id}", openapi_extra=needs(KeyScope.READ), summary="Read an item of the catalogue")
