@@ -150,12 +150,13 @@ class ItemEditor:
 
     async def _read(self, item_ids: Sequence[str]) -> dict[str, tuple[Item, int]]:
         """Read items, with their revisions."""
-        found = await self._store.read_items(item_ids)
-        return {
-            each.item_id: (from_record(each.item_id, each.record), each.revision)
-            for each in found
-            if each is not None
-        }
+        found: dict[str, tuple[Item, int]] = {}
+        for number, stored in enumerate(await self._store.read_items(item_ids)):
+            if number % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+            if stored is not None:
+                found[stored.item_id] = from_record(stored.item_id, stored.record), stored.revision
+        return found
 
     def _edited(self, outcomes: Sequence[Outcome], item_ids: Sequence[str]) -> Edited:
         positions = [ShardPosition(0, "")] * (CATALOGUE_SHARDS + 1)
