@@ -6,6 +6,7 @@
     python -m loadtests.cli --scenario large_catalogue --rate 500        a million items, one worker and two
     python -m loadtests.cli --scenario scaling                           by history, catalogue, users and workers
     python -m loadtests.cli --scenario embedded_store                    SQLite beside Redis, one worker and four
+    python -m loadtests.cli --scenario availability --seconds 300        200 flips a second beside filtered questions
     python -m loadtests.cli --scenario soak --seconds 1800               70 % of capacity for half an hour
     python -m loadtests.cli --scenario attack --rounds 2                 an ordinary client beside attacks
     python -m loadtests.cli --scenario peers --peers-python PYTHON       beside LitServe and BentoML
@@ -33,7 +34,7 @@ from loadtests.generator.workload import read_histories, zipf_histories
 from loadtests.load_report import write_results
 from loadtests.locust import headless
 from loadtests.peers import compare
-from loadtests.scenarios import attack, baselines, embedded_store, large_catalogue, scaling, steady
+from loadtests.scenarios import attack, availability, baselines, embedded_store, large_catalogue, scaling, steady
 from model.bundle.bundle import BundleError, load_bundle
 
 SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
@@ -52,6 +53,7 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "attack": attack.attack,
     "large_catalogue": large_catalogue.large_catalogue,
     "embedded_store": embedded_store.embedded_store,
+    "availability": availability.availability,
 }
 SYNTHETIC_USERS = 2_000
 

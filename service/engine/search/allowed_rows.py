@@ -6,6 +6,8 @@ of the bitmap for 32 rows of the catalogue, and the reading of the allowed rows.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from service.core.engine_requests import AllowedRows
@@ -21,6 +23,7 @@ _BLOCK_ROWS = _BLOCK_WORDS * _WORD_ROWS
 # row by row (loadtests/micro/filtered_search.py).
 _DENSE_ROWS = _BLOCK_ROWS // 4
 _ONE = np.uint32(1)
+NO_ROWS: Any = np.int64(0)  # numba compiles a kernel once more for a literal 0
 _MINUS_INFINITY = np.float32(-np.inf)
 NO_SCALE = np.empty(0, np.float32)
 
@@ -86,7 +89,7 @@ def _search_allowed(
         count = min(4, len(vectors) - first)
         four[:count] = vectors[first : first + count]
         for start in range(0, len(bitmap), _BLOCK_WORDS):
-            length = 0
+            length = NO_ROWS
             for word in range(start, min(start + _BLOCK_WORDS, len(bitmap))):
                 length = list_allowed(bitmap, word, len(table), listed, length)
             if length == 0:

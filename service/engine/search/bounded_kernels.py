@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.engine.arrays import F32, I64, U32
 from service.engine.jit import kernel
-from service.engine.search.allowed_rows import is_allowed, list_allowed
+from service.engine.search.allowed_rows import NO_ROWS, is_allowed, list_allowed
 from service.engine.search.scoring import insert_row, row_score
 
 # Lists are visited in order of their bounds, in this many steps.
@@ -65,7 +65,7 @@ def scan_allowed(
         bitmap: see `AllowedRows`.
         rows, scores, lengths: see `TopKResult`.
     """
-    listed, count = np.empty(len(table), np.int64), 0
+    listed, count = np.empty(len(table), np.int64), NO_ROWS
     for word in range(len(bitmap)):
         count = list_allowed(bitmap, word, len(table), listed, count)
     for q in range(len(vectors)):

@@ -9,7 +9,7 @@ import numpy as np
 from service.core.engine_requests import AllowedRows
 from service.engine.arrays import F32, I64, U32
 from service.engine.jit import kernel
-from service.engine.search.allowed_rows import is_allowed, list_allowed
+from service.engine.search.allowed_rows import NO_ROWS, is_allowed, list_allowed
 from service.engine.search.queries import check_filter
 from service.engine.search.scoring import contains_row
 
@@ -67,7 +67,7 @@ def walk(order: I64, bitmap: U32, excluded: U32, k: int) -> I64:
 @kernel
 def list_rows(bitmap: U32, table_rows: int) -> I64:
     """Return all allowed rows, in order."""
-    listed, count = np.empty(table_rows, np.int64), 0
+    listed, count = np.empty(table_rows, np.int64), NO_ROWS
     for word in range(len(bitmap)):
         count = list_allowed(bitmap, word, table_rows, listed, count)
     return listed[:count].copy()
