@@ -47,6 +47,8 @@ def largest_requests(item_ids: Sequence[str]) -> list[LargestRequest]:
         make("batch of 1,000 events of one user", "POST", "/v1/events/batch", _batch(1, items)),
         make("batch of 1,000 invalid events", "POST", "/v1/events/batch", {"events": [{"a": 1, "b": 2}] * MAX_ITEMS}),
         make("recommendations of a new log of 1,000", "GET", f"{path}/recommendations?{top}", None, user),
+        make("1,000 exclusions", "POST", f"{path}/recommendations", {"k": MAX_K, "exclude": ids}, user),
+        make("1,000 invalid exclusions", "POST", f"{path}/recommendations", {"exclude": [0] * MAX_ITEMS}),
         make("rank of 1,000 candidates", "POST", f"{path}/rank", {"candidates": items}, user),
         make("rank of 1,000 unknown candidates", "POST", f"{path}/rank", {"candidates": ids}),
         make("rank of 1,000 invalid candidates", "POST", f"{path}/rank", {"candidates": [0] * MAX_ITEMS}),

@@ -7,7 +7,7 @@ response models instead would cost several times as much as the serialization.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from fastapi import Response
@@ -15,14 +15,15 @@ from pydantic_core import to_json
 
 from service.api import costs
 from service.api.caller import Caller
-from service.api.schemas.item_fields import ItemFields, Json, fields_of, fields_of_many, items_out
+from service.api.schemas.item_fields import PLAIN, ItemFields, Json, fields_of, fields_of_many, value_out
 from service.api.schemas.requests import QuestionEventIn, QuestionIn, RecordQuery, TopKQuery
 from service.api.schemas.responses import EventOut
-from service.api.schemas.restrictions import Restrictions
+from service.api.schemas.restrictions import RESTRICTING_FIELDS, Restrictions
 from service.api.work_thread import in_work_thread
-from service.core.engine_requests import TopK
+from service.core.engine_requests import ScoredItem, TopK
 from service.core.errors import InvalidRequest
 from service.core.events import Event, NewEvent
+from service.core.recommending.eligibility import ALWAYS_PRESENT, EVERYTHING
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.results import Answer, Recorded
 
@@ -44,7 +45,9 @@ async def answer_event(recommender: Recommender, event: QuestionEventIn, query: 
     """
     if caller.user_id is not None:
         caller.check_user(event.user_id)
-    restrictions = query.restrictions.joined(event.restrictions)
+    restrictions = query.restrictions
+    if event.model_fields_set & RESTRICTING_FIELDS:
+        restrictions = restrictions.joined(event.question())
     top_k = None
     if query.k is not None:
         top_k = TopK(query.k, query.exclude_seen, None, restrictions.exclude)
@@ -60,6 +63,9 @@ async def answer_event(recommender: Recommender, event: QuestionEventIn, query: 
     answer = recorded.answer
     if answer is None:
         return encoded({**out, "recommendations": None})
+    if answer.eligible is EVERYTHING and not restrictions.fields and len(answer.items) <= MAX_INLINE_ITEMS:
+        out["recommendations"] = recommendations_out(event.user_id, answer, PLAIN)
+        return encoded(out)
     convert = partial(recommendations_out, event.user_id)
     return await encode_answer(
         recommender,
@@ -73,7 +79,7 @@ async def answer_recommendations(
     recommender: Recommender, user_id: str, query: TopKQuery | QuestionIn, caller: Caller
 ) -> bytes:
     """Return the response body of `GET /v1/users/{user_id}/recommendations`."""
-    restrictions = query.restrictions
+    restrictions = query.restrictions if isinstance(query, TopKQuery) else query.question()
     prepare(recommender, user_id, restrictions, caller, costs.of_items(query.k))
     top_k = TopK(query.k, query.exclude_seen, None, restrictions.exclude)
     answer = await recommender.recommend(user_id, top_k, restrictions.request)
@@ -126,6 +132,29 @@ def json_response(body: bytes) -> Response:
     return Response(body, media_type="application/json")
 
 
+def items_out(items: Iterable[ScoredItem], fields: ItemFields = PLAIN) -> list[Json]:
+    """Convert to a list of `ItemOut`."""
+    out = []
+    names = [name for name in fields.names if name not in ALWAYS_PRESENT]
+    for item in items:
+        found: Json = {"item_id": item.item_id, "score": item.score}
+        title, categories = item.title, item.categories
+        entry = None if fields.entries is None else fields.entries.get(item.item_id)
+        if entry is not None:
+            title, categories = entry.title, entry.categories
+        if title is not None:
+            found["title"] = title
+        if categories:
+            found["categories"] = categories
+        if fields.names:
+            values = {} if entry is None else entry.attributes
+            found["attributes"] = {name: value_out(values[name]) for name in names if name in values}
+        if fields.ranked:
+            found["eligible"] = item.eligible
+        out.append(found)
+    return out
+
+
 def anonymous_out(answer: Answer, fields: ItemFields) -> Json:
     """Convert to `ItemsOut`."""
     out: Json = {"model_version": answer.model_version, "source": _SOURCES[answer.cold]}
@@ -134,12 +163,15 @@ def anonymous_out(answer: Answer, fields: ItemFields) -> Json:
 
 def recommendations_out(user_id: str, answer: Answer, fields: ItemFields) -> Json:
     """Convert to `RecommendationsOut`."""
-    out = {
+    out: Json = {
         "user_id": user_id,
         "model_version": answer.model_version,
         "sequence": answer.sequence,
         "source": _SOURCES[answer.cold],
     }
+    if answer.eligible is EVERYTHING and len(answer.items) >= answer.k:  # ordinary: nothing limits the answer
+        out["items"] = items_out(answer.items, fields)
+        return out
     return add_items(out, answer, fields)
 
 

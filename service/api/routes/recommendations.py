@@ -82,7 +82,7 @@ async def rank_for_user(
     Items that the model does not know come last, with score null. Unavailable, filtered and excluded items keep their
     rank, with `"eligible": false`.
     """
-    restrictions = body.restrictions
+    restrictions = body.question()
     prepare(recommender, user_id, restrictions, caller, costs.of_candidates(len(body.candidates)))
     ranking = RankCandidates(tuple(body.candidates), None, restrictions.exclude)
     answer = await recommender.recommend(user_id, ranking, restrictions.request)
@@ -103,7 +103,7 @@ async def recommend_for_history(
 
     Nothing is stored.
     """
-    restrictions, units = body.restrictions, costs.of_history(len(body.history)) + costs.of_items(body.k)
+    restrictions, units = body.question(), costs.of_history(len(body.history)) + costs.of_items(body.k)
     prepare(recommender, None, restrictions, caller, units)
     top_k = TopK(body.k, body.exclude_seen, None, restrictions.exclude)
     answer = await recommender.recommend_for_history(body.history, top_k, restrictions.request)

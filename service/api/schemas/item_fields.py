@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from service.core.catalogue.attributes import AttributeValue
 from service.core.catalogue.items import Item
 from service.core.engine_requests import ScoredItem
-from service.core.recommending.eligibility import ALWAYS_PRESENT, Eligibility
+from service.core.recommending.eligibility import Eligibility
 
 Json = dict[str, Any]
 
@@ -51,29 +51,6 @@ def fields_of(eligibility: Eligibility, items: Iterable[ScoredItem], fields: Ite
     if not eligibility.is_restricted(None):
         return fields
     return fields._replace(entries=eligibility.entries([item.item_id for item in items]))
-
-
-def items_out(items: Iterable[ScoredItem], fields: ItemFields = PLAIN) -> list[Json]:
-    """Convert to a list of `ItemOut`."""
-    out = []
-    names = [name for name in fields.names if name not in ALWAYS_PRESENT]
-    for item in items:
-        found: Json = {"item_id": item.item_id, "score": item.score}
-        title, categories = item.title, item.categories
-        entry = None if fields.entries is None else fields.entries.get(item.item_id)
-        if entry is not None:
-            title, categories = entry.title, entry.categories
-        if title is not None:
-            found["title"] = title
-        if categories:
-            found["categories"] = categories
-        if fields.names:
-            values = {} if entry is None else entry.attributes
-            found["attributes"] = {name: value_out(values[name]) for name in names if name in values}
-        if fields.ranked:
-            found["eligible"] = item.eligible
-        out.append(found)
-    return out
 
 
 def value_out(value: AttributeValue) -> bool | float | str | list[str]:

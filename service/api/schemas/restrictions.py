@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
     Field,
     ModelWrapValidatorHandler,
-    PrivateAttr,
     StringConstraints,
     model_validator,
 )
@@ -53,7 +52,7 @@ class Restrictions(NamedTuple):
 
         Raises `InvalidRequest` if both name a filter.
         """
-        if other == _NONE:
+        if other is UNRESTRICTED:
             return self
         if self.request and other.request:
             raise _refused("filter", "is in the query string and in the body; send one")
@@ -62,7 +61,7 @@ class Restrictions(NamedTuple):
         return Restrictions(self.request or other.request, self.exclude + other.exclude, self.fields + other.fields)
 
 
-_NONE = Restrictions()
+UNRESTRICTED = Restrictions()
 
 
 class _Restricting(BaseModel):
@@ -71,12 +70,8 @@ class _Restricting(BaseModel):
     filter: _Expression | None = Field(default=None, description=_FILTER)
     filter_name: _FilterName | None = Field(default=None, description=_FILTER_NAME)
     exclude: list[Identifier] = Field(default=[], max_length=MAX_EXCLUDED, description=_EXCLUDE)
-    _restrictions: Restrictions = PrivateAttr(_NONE)
-
-    @property
-    def restrictions(self) -> Restrictions:
-        """The filter, exclusions and fields."""
-        return self._restrictions
+    # No field: what the fields below say together, set after their validation. Most questions have none.
+    restrictions: ClassVar[Restrictions] = UNRESTRICTED
 
     def _restrict(self, parameters: Mapping[str, Scalar | Sequence[Scalar]], fields: Sequence[str]) -> None:
         """Set the restrictions; raises `ValueError`."""
@@ -98,7 +93,8 @@ class _Restricting(BaseModel):
         for name in (*parameters, *fields):
             if not _NAME.fullmatch(name):
                 raise ValueError("a parameter or field is a letter or _, then at most 63 letters, digits and _")
-        self._restrictions = Restrictions(request, tuple(self.exclude), tuple(fields))
+        restrictions = Restrictions(request, tuple(self.exclude), tuple(fields))
+        object.__setattr__(self, "restrictions", restrictions)  # frozen
 
 
 class RestrictingQuery(_Restricting):
@@ -114,7 +110,7 @@ class RestrictingQuery(_Restricting):
         if parameters:
             values = {name: value for name, value in values.items() if name not in parameters}
         found = handler(values)
-        if parameters or found.model_fields_set & _RESTRICTING:
+        if parameters or found.model_fields_set & RESTRICTING_FIELDS:
             for value in parameters.values():
                 if any(len(each) > _MAX_VALUE_CHARACTERS for each in ([value] if isinstance(value, str) else value)):
                     raise ValueError(f"a parameter has at most {_MAX_VALUE_CHARACTERS} characters")
@@ -129,14 +125,17 @@ class RestrictingBody(_Restricting):
     params: dict[str, _Values] = Field(default={}, description="Values of the filter's parameters, by name.")
     fields: list[str] = Field(default=[], description=f"{_FIELDS}.")
 
-    @model_validator(mode="after")
-    def _set_restrictions(self) -> Self:
-        if self.model_fields_set & _RESTRICTING:
-            self._restrict(self.params, self.fields)
-        return self
+    def question(self) -> Restrictions:
+        """Return the restrictions; raises `InvalidRequest` if they contradict."""
+        if self.model_fields_set & RESTRICTING_FIELDS:
+            try:
+                self._restrict(self.params, self.fields)
+            except ValueError as error:
+                raise _refused("body", str(error)) from None
+        return self.restrictions
 
 
-_RESTRICTING = {"filter", "filter_name", "exclude", "fields", "params"}
+RESTRICTING_FIELDS = {"filter", "filter_name", "exclude", "fields", "params"}
 
 
 def _refused(field: str, problem: str) -> InvalidRequest:

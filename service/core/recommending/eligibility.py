@@ -44,6 +44,27 @@ class CatalogueView(Protocol):
         ...
 
 
+class _NoCatalogue:
+    """Catalogue that is always empty, and has no filters."""
+
+    is_empty, revision = True, ""
+    types: Mapping[str, AttributeType] = {}
+
+    def get(self, item_id: str) -> Item | None:
+        """Return nothing."""
+        return None
+
+    def allowed_now(self, version: str, request: FilterRequest | None) -> AllowedRows | NotCached | None:
+        """Allow everything; raises `InvalidRequest` for a filter."""
+        if request is not None:
+            raise InvalidRequest("there is no catalogue to filter")
+        return None
+
+    async def allowed(self, version: str, request: FilterRequest | None) -> AllowedRows | None:
+        """Allow everything."""
+        return None
+
+
 class Eligible(NamedTuple):
     """Allowed rows of one moment.
 
@@ -66,32 +87,32 @@ class Eligibility:
     """Eligible items by question; without a catalogue all are."""
 
     def __init__(self, catalogue: CatalogueView | None = None, clock: Callable[[], float] = time.time) -> None:
-        self.catalogue = catalogue
+        self.catalogue = catalogue or _NoCatalogue()
         self._clock = clock
 
     def is_restricted(self, request: FilterRequest | None) -> bool:
         """Return whether there is anything to check."""
-        return request is not None or (self.catalogue is not None and not self.catalogue.is_empty)
+        return request is not None or not self.catalogue.is_empty
 
     def rows_to_compile(self, engine: Engine, request: FilterRequest) -> int:
         """Return for how many rows the filter must be compiled; 0: none.
 
         Raises `InvalidRequest`.
         """
-        if self.catalogue is None or self.catalogue.allowed_now(engine.version, request) is not NOT_CACHED:
+        if self.catalogue.allowed_now(engine.version, request) is not NOT_CACHED:
             return 0
         return len(engine.item_ids)
 
     def entries(self, item_ids: Iterable[str]) -> dict[str, Item | None] | None:
         """Return the items' entries; None for an empty catalogue."""
         catalogue = self.catalogue
-        if catalogue is None or catalogue.is_empty:
+        if catalogue.is_empty:
             return None
         return {item_id: catalogue.get(item_id) for item_id in item_ids}
 
     def check_fields(self, names: Iterable[str]) -> None:
         """Raise `InvalidRequest` if a name is no attribute."""
-        types = {} if self.catalogue is None else self.catalogue.types
+        types = self.catalogue.types
         if wrong := [name for name in names if name not in types and name not in ALWAYS_PRESENT]:
             problems: list[dict[str, object]] = []
             for name in wrong:
@@ -107,7 +128,7 @@ class Eligibility:
         Both are taken at one moment. Raises `InvalidRequest` or `Overloaded`.
         """
         catalogue = self.catalogue
-        if catalogue is None or not self.is_restricted(request):
+        if not self.is_restricted(request):
             return EVERYTHING
         allowed = catalogue.allowed_now(version, request)
         if isinstance(allowed, NotCached):

@@ -212,7 +212,7 @@ class Recommender:
         Without a query no client waits. With `repair` the stored snapshot is damaged, and `view` is the whole log.
         """
         eligible = EVERYTHING
-        if query is not None and self.eligibility.is_restricted(request):
+        if query is not None and (request is not None or not self.eligibility.catalogue.is_empty):
             eligible = await self.eligibility.of(engine.version, request)
             query = query._replace(allowed=eligible.allowed)
         try:
