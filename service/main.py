@@ -46,13 +46,16 @@ from service.api.app import build_api
 from service.api.dependencies import Services
 from service.api.stream_parser import StreamParser
 from service.api.user_tokens import UserTokens
+from service.core.catalogue.catalogue import Catalogue
 from service.core.errors import StoreUnavailable
 from service.core.jobs.backfill import BackfillJob
 from service.core.jobs.catalogue_services import open_catalogue
+from service.core.jobs.catalogued_models import CataloguedBundles
 from service.core.jobs.maintenance import Maintenance
-from service.core.jobs.stream_consumer import StreamConsumer, StreamMeter
-from service.core.ports import Bundles, Store
+from service.core.jobs.stream_consumer import StreamConsumer
+from service.core.ports import Bundles, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
+from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
@@ -64,18 +67,16 @@ from service.observability.instrumented_catalogue import InstrumentedCatalogue
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
-from service.setting_types import StreamAddress
 from service.settings import Settings, load_settings
 from service.store.errors import StoreUnreachableError
 from service.store.factory import OpenedStore, open_store
 from service.store.streams.redis_stream import open_stream
 
 _log = logging.getLogger(__name__)
-
 PAGES = Path(__file__).parent / "console"
 
-# GIL switch interval. The engine thread takes the GIL back after each kernel; with the interpreter's default of 5 ms
-# it would wait that long each time the event loop is busy.
+# GIL switch interval. The engine thread takes the GIL back after each kernel; with the interpreter's 5 ms it would
+# wait that long each time the event loop is busy.
 GIL_SWITCH_SECONDS = 0.2e-3
 MAX_QUEUED_SNAPSHOTS = 16_384
 # Snapshots that are not written when a process is killed are replayed again, at most this much traffic.
@@ -160,8 +161,9 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         closing.push_async_callback(store.close)
         items = InstrumentedCatalogue(opened.catalogue, meter.store)
         catalogue = await open_catalogue(items, meter.catalogue, settings.catalogue == "listed", closing)
-        models = await _open_models(settings, store, meter, closing)
-        recommender = _open_recommender(settings, store, models, meter, closing)
+        bundles = CataloguedBundles(model_registry(settings), catalogue.copy)
+        models = await _open_models(settings, bundles, store, meter, closing)
+        recommender = _open_recommender(settings, store, models, catalogue.copy, meter, closing)
         await _start_jobs(settings, store, models, recommender, meter, closing)
         # Objects that are alive now live as long as the process. If the collector scanned them, a full collection
         # would stop every request for 65 to 250 ms.
@@ -173,18 +175,18 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
 
 
 async def _open_models(
-    settings: Settings, store: Store, meter: PrometheusMeter, closing: AsyncExitStack
+    settings: Settings, bundles: Bundles, store: Store, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> RolloutManager:
     """Load the served models and start to follow the desired state."""
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    models = RolloutManager(model_registry(settings), store, name, meter, watch=settings.watch)
+    models = RolloutManager(bundles, store, name, meter, watch=settings.watch)
     await models.start()
     closing.push_async_callback(models.close)
     return models
 
 
 def _open_recommender(
-    settings: Settings, store: Store, models: RolloutManager, meter: PrometheusMeter, closing: AsyncExitStack
+    settings: Settings, store: Store, models: Models, copy: Catalogue, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> Recommender:
     batched_engine = BatchedEngine(*[meter.batching.stage(name) for name in ("engine", "similar", "engine_long")])
     closing.push_async_callback(batched_engine.close)
@@ -199,6 +201,7 @@ def _open_recommender(
         meter,
         timeout_seconds=settings.deadline,
         sampler=EvaluationSampler(settings.accuracy_sample),
+        eligibility=Eligibility(copy),
     )
     closing.push_async_callback(recommender.close)
     return recommender
@@ -217,18 +220,15 @@ async def _start_jobs(
     closing.push_async_callback(maintenance.close)
     maintenance.start()
     if settings.stream_url is not None:
-        consumer = await _open_consumer(settings.stream_url, recommender, meter.stream)
+        address = settings.stream_url
+        source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
+        consumer = StreamConsumer(source, StreamParser(address.stream), recommender, meter.stream)
         closing.push_async_callback(consumer.close)
         consumer.start()
     if settings.backfill_share:
         backfill = BackfillJob(store, models, meter.backfill, max_fraction=settings.backfill_share)
         closing.push_async_callback(backfill.close)
         backfill.start()
-
-
-async def _open_consumer(address: StreamAddress, recommender: Recommender, meter: StreamMeter) -> StreamConsumer:
-    source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
-    return StreamConsumer(source, StreamParser(address.stream), recommender, meter)
 
 
 def docs_url(settings: Settings) -> str:

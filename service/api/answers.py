@@ -7,25 +7,29 @@ response models instead would cost several times as much as the serialization.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from fastapi import Response
 from pydantic_core import to_json
 
 from service.api import costs
 from service.api.caller import Caller
-from service.api.schemas.requests import EventIn, RecordQuery, TopKQuery
+from service.api.schemas.item_fields import ItemFields, Json, fields_of, fields_of_many, items_out
+from service.api.schemas.requests import QuestionEventIn, QuestionIn, RecordQuery, TopKQuery
 from service.api.schemas.responses import EventOut
+from service.api.schemas.restrictions import Restrictions
 from service.api.work_thread import in_work_thread
-from service.core.engine_requests import ScoredItem, TopK
+from service.core.engine_requests import TopK
+from service.core.errors import InvalidRequest
 from service.core.events import Event, NewEvent
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.results import Answer, Recorded
 
-Json = dict[str, Any]
-
+_NO_QUESTION = InvalidRequest(
+    "filter, exclude and fields limit recommendations: send k too",
+    details=[{"field": "k", "problem": "is required with filter, filter_name, exclude or fields"}],
+)
 _SOURCES = {True: "cold_start", False: "state"}
 
 MAX_INLINE_ITEMS = 500  # of an answer that is encoded on the event loop, in 0.3 ms
@@ -33,47 +37,88 @@ MAX_INLINE_ITEMS = 500  # of an answer that is encoded on the event loop, in 0.3
 encoded = partial(to_json, inf_nan_mode="null")  # JSON in UTF-8
 
 
-async def answer_event(recommender: Recommender, event: EventIn, query: RecordQuery, caller: Caller) -> bytes:
+async def answer_event(recommender: Recommender, event: QuestionEventIn, query: RecordQuery, caller: Caller) -> bytes:
     """Append an event, and return the response body of `POST /v1/events`.
 
     The route and the fast path share this function and the next.
     """
     if caller.user_id is not None:
         caller.check_user(event.user_id)
+    restrictions = query.restrictions.joined(event.restrictions)
     top_k = None
     if query.k is not None:
-        top_k = TopK(query.k, query.exclude_seen)
-        if caller.account is not None:
-            caller.charge(costs.of_items(query.k))
+        top_k = TopK(query.k, query.exclude_seen, None, restrictions.exclude)
+        if caller.account is not None or restrictions.fields:
+            prepare(recommender, event.user_id, restrictions, caller, costs.of_items(query.k))
+    elif restrictions.request is not None or restrictions.exclude or restrictions.fields:
+        raise _NO_QUESTION
     new = NewEvent.create(event.item_id, event.timestamp, event.event_id, time.time())
-    recorded = await recommender.record(event.user_id, new, top_k)
+    recorded = await recommender.record(event.user_id, new, top_k, restrictions.request)
     out = recorded_out(event.user_id, recorded)
-    if top_k is not None:
-        answer = recorded.answer
-        if answer is not None and len(answer.items) > MAX_INLINE_ITEMS:
-            return await in_work_thread(_encoded_event, out, event.user_id, answer)
-        out["recommendations"] = None if answer is None else recommendations_out(event.user_id, answer)
-    return encoded(out)
+    if top_k is None:
+        return encoded(out)
+    answer = recorded.answer
+    if answer is None:
+        return encoded({**out, "recommendations": None})
+    convert = partial(recommendations_out, event.user_id)
+    return await encode_answer(
+        recommender,
+        answer,
+        lambda found, fields: {**out, "recommendations": convert(found, fields)},
+        restrictions.fields,
+    )
 
 
-def _encoded_event(out: Json, user_id: str, answer: Answer) -> bytes:
-    return encoded({**out, "recommendations": recommendations_out(user_id, answer)})
-
-
-async def answer_recommendations(recommender: Recommender, user_id: str, query: TopKQuery, caller: Caller) -> bytes:
+async def answer_recommendations(
+    recommender: Recommender, user_id: str, query: TopKQuery | QuestionIn, caller: Caller
+) -> bytes:
     """Return the response body of `GET /v1/users/{user_id}/recommendations`."""
-    caller.charge(costs.of_items(query.k))
-    answer = await recommender.recommend(user_id, TopK(query.k, query.exclude_seen))
-    if len(answer.items) > MAX_INLINE_ITEMS:
-        return await in_work_thread(lambda: encoded(recommendations_out(user_id, answer)))
-    return encoded(recommendations_out(user_id, answer))
+    restrictions = query.restrictions
+    prepare(recommender, user_id, restrictions, caller, costs.of_items(query.k))
+    top_k = TopK(query.k, query.exclude_seen, None, restrictions.exclude)
+    answer = await recommender.recommend(user_id, top_k, restrictions.request)
+    return await encode_answer(recommender, answer, partial(recommendations_out, user_id), restrictions.fields)
 
 
-async def encode_answer(answer: Answer, convert: Callable[[Answer], Json]) -> bytes:
-    """Return an answer's JSON; encode a long one in the thread."""
+def prepare(
+    recommender: Recommender, user_id: str | None, restrictions: Restrictions, caller: Caller, units: float
+) -> None:
+    """Charge a question to the caller, and check the fields it names.
+
+    Args:
+        recommender: Knows the catalogue.
+        user_id: The user; None for an anonymous question.
+        restrictions: Filter, exclusions and fields.
+        caller: Is charged.
+        units: Cost of the rest of the question.
+    """
+    if restrictions.fields:
+        recommender.eligibility.check_fields(restrictions.fields)
+    if caller.account is not None:
+        units += costs.of_exclusions(len(restrictions.exclude))
+        if restrictions.request is not None:
+            engine = recommender.engine_of(user_id)
+            units += costs.of_compilation(recommender.eligibility.rows_to_compile(engine, restrictions.request))
+        caller.charge(units)
+
+
+async def encode_answer(
+    recommender: Recommender,
+    answer: Answer,
+    convert: Callable[[Answer, ItemFields], Json],
+    names: tuple[str, ...] = (),
+    *,
+    ranked: bool = False,
+) -> bytes:
+    """Return an answer's JSON; encode a long one in the thread.
+
+    Each item carries the attributes `names`, and with `ranked` whether it is eligible.
+    """
+    fields, eligibility = ItemFields(None, names, ranked), recommender.eligibility
     if len(answer.items) > MAX_INLINE_ITEMS:
-        return await in_work_thread(lambda: encoded(convert(answer)))
-    return encoded(convert(answer))
+        fields = await fields_of_many(eligibility, answer.items, fields)
+        return await in_work_thread(lambda: encoded(convert(answer, fields)))
+    return encoded(convert(answer, fields_of(eligibility, answer.items, fields)))
 
 
 def json_response(body: bytes) -> Response:
@@ -81,33 +126,35 @@ def json_response(body: bytes) -> Response:
     return Response(body, media_type="application/json")
 
 
-def items_out(items: Iterable[ScoredItem]) -> list[Json]:
-    """Convert to a list of `ItemOut`."""
-    out = []
-    for item in items:
-        fields: Json = {"item_id": item.item_id, "score": item.score}
-        if item.title is not None:
-            fields["title"] = item.title
-        if item.categories:
-            fields["categories"] = item.categories
-        out.append(fields)
-    return out
-
-
-def anonymous_out(answer: Answer) -> Json:
+def anonymous_out(answer: Answer, fields: ItemFields) -> Json:
     """Convert to `ItemsOut`."""
-    return {"model_version": answer.model_version, "source": _SOURCES[answer.cold], "items": items_out(answer.items)}
+    out: Json = {"model_version": answer.model_version, "source": _SOURCES[answer.cold]}
+    return add_items(out, answer, fields)
 
 
-def recommendations_out(user_id: str, answer: Answer) -> Json:
+def recommendations_out(user_id: str, answer: Answer, fields: ItemFields) -> Json:
     """Convert to `RecommendationsOut`."""
-    return {
+    out = {
         "user_id": user_id,
         "model_version": answer.model_version,
         "sequence": answer.sequence,
         "source": _SOURCES[answer.cold],
-        "items": items_out(answer.items),
     }
+    return add_items(out, answer, fields)
+
+
+def add_items(out: Json, answer: Answer, fields: ItemFields) -> Json:
+    """Add the items, and what limited them."""
+    _, revision, evaluated_at = answer.eligible
+    if revision is not None:
+        out["catalogue_revision"] = revision
+    if evaluated_at is not None:
+        out["evaluated_at"] = evaluated_at
+    items = items_out(answer.items, fields)
+    if len(items) < answer.k:  # the search was complete, so these are all
+        out["short"], out["eligible"] = True, len(items)
+    out["items"] = items
+    return out
 
 
 def recorded_out(user_id: str, recorded: Recorded) -> Json:

@@ -6,7 +6,8 @@ items with 10,000 answers takes 8.5 ms (some 42 such requests), and a merge of 1
 
 from __future__ import annotations
 
-_ITEMS, _REPLAYED, _CANDIDATES, _MERGED = 400, 60, 100, 10
+_ITEMS, _REPLAYED, _CANDIDATES, _MERGED, _EXCLUDED = 400, 60, 100, 10, 400
+_COMPILED_ROWS = 70_000  # 3 ms for a million rows
 
 
 def of_batch(events: int) -> int:
@@ -27,6 +28,16 @@ def of_history(events: int) -> int:
 def of_candidates(count: int) -> int:
     """Return the cost of ranking candidates."""
     return count // _CANDIDATES
+
+
+def of_exclusions(count: int) -> int:
+    """Return the cost of leaving out items."""
+    return count // _EXCLUDED
+
+
+def of_compilation(rows: int) -> float:
+    """Return the cost of a filter's first use, for so many rows."""
+    return rows / _COMPILED_ROWS
 
 
 def of_merge(moved_events: int) -> int:

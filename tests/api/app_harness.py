@@ -23,6 +23,7 @@ from service.api_keys import parse_key
 from service.core.jobs.catalogue_services import open_catalogue
 from service.core.ports import Engine, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
+from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
 from service.key_file import KeyRing
@@ -94,16 +95,19 @@ class AppHarness:
         store = InstrumentedStore(opened, self.meter.store)
         catalogue = getattr(opened, "catalogue", None) or MemoryCatalogue()
         batched_engine = BatchedEngine(NullBatchMeter(), NullBatchMeter())
-        recommender = Recommender(
-            store,
-            BatchedStore(store, NullBatchMeter()),
-            batched_engine,
-            self.models,
-            SnapshotWriter(store, max_queue=100),
-            self.meter,
-        )
         async with AsyncExitStack() as closing:
             services = await open_catalogue(catalogue, self.meter.catalogue, False, closing)
+            for engine in self.models.served:
+                await services.copy.add_model(engine.version, engine.item_ids)
+            recommender = Recommender(
+                store,
+                BatchedStore(store, NullBatchMeter()),
+                batched_engine,
+                self.models,
+                SnapshotWriter(store, max_queue=100),
+                self.meter,
+                eligibility=Eligibility(services.copy),
+            )
             yield Services(recommender, self.models, store, services)
         await recommender.close()
         await batched_engine.close()

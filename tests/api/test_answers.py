@@ -15,13 +15,14 @@ from service.api.answers import (
     recorded_out,
 )
 from service.api.caller import Caller
-from service.api.schemas.requests import EventIn, RecordQuery, TopKQuery
+from service.api.schemas.item_fields import PLAIN
+from service.api.schemas.requests import QuestionEventIn, RecordQuery, TopKQuery
 from service.api.schemas.responses import ItemsOut, RecommendationsOut, RecordedOut
 from service.core.engine_requests import ScoredItem
 from service.core.recommending.results import Answer, Recorded
 from tests.api.app_harness import AppHarness
 
-EVENT = EventIn(user_id="u", item_id="10")
+EVENT = QuestionEventIn(user_id="u", item_id="10")
 ANSWER = Answer("v1", 7, True, (ScoredItem("a", 1.5, "Title", ("x",)), ScoredItem("b", None, None, ())))
 
 
@@ -40,7 +41,7 @@ def test_event_with_k_has_recommendations_that_a_read_repeats(harness: AppHarnes
 
 
 def test_answer_matches_schemas() -> None:
-    body = recommendations_out("u", ANSWER)
+    body = recommendations_out("u", ANSWER, PLAIN)
     assert RecommendationsOut.model_validate(body).model_dump(exclude_unset=True) == {
         **body,
         "items": [
@@ -49,7 +50,7 @@ def test_answer_matches_schemas() -> None:
         ],
     }
     assert (body["sequence"], body["source"]) == (7, "cold_start")
-    assert ItemsOut.model_validate(anonymous_out(ANSWER)).source == "cold_start"
+    assert ItemsOut.model_validate(anonymous_out(ANSWER, PLAIN)).source == "cold_start"
 
 
 def test_recorded_event_matches_schema() -> None:

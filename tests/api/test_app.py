@@ -11,6 +11,7 @@ OPERATIONS = {
     "GET /v1/users/{user_id}/recommendations",
     "POST /v1/recommendations",
     "POST /v1/users/{user_id}/rank",
+    "POST /v1/users/{user_id}/recommendations",
     "GET /v1/items/{item_id}/similar",
     "GET /v1/items",
     "GET /v1/items/{item_id}",

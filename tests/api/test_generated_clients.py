@@ -16,6 +16,7 @@ OPERATION_IDS = {
     "recommend_for_user": "GET /v1/users/{user_id}/recommendations",
     "recommend_for_history": "POST /v1/recommendations",
     "rank_for_user": "POST /v1/users/{user_id}/rank",
+    "question_for_user": "POST /v1/users/{user_id}/recommendations",
     "list_similar_items": "GET /v1/items/{item_id}/similar",
     "list_items": "GET /v1/items",
     "read_item": "GET /v1/items/{item_id}",

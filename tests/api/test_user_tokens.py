@@ -121,6 +121,7 @@ ALLOWED: list[tuple[str, str, Any]] = [
     ("POST", "/v1/events?k=3", EVENT),
     ("GET", "/v1/users/{user}/recommendations", None),
     ("GET", "/v1/users/{user}/recommendations?k=3&exclude_seen=false", None),
+    ("POST", "/v1/users/{user}/recommendations", {"k": 3}),
     ("POST", "/v1/users/{user}/rank", {"candidates": ["10"]}),
     ("GET", "/v1/users/{user}", None),
     ("GET", "/v1/users/{user}/events", None),

@@ -23,15 +23,16 @@ from service.api.caller import CALLER
 from service.api.dependencies import Services
 from service.api.handlers import ErrorHandlers
 from service.api.schemas.field_types import PathId
-from service.api.schemas.requests import EventIn, RecordQuery, TopKQuery
+from service.api.schemas.requests import QuestionEventIn, RecordQuery, TopKQuery
+from service.api.schemas.restrictions import PARAMETER
 from service.core.errors import ServiceError
 
 _EVENTS = "/v1/events"
 _USERS, _RECOMMENDATIONS = "/v1/users/", "/recommendations"
 _MAX_BODY_BYTES = 16 * 1024  # more than any single event needs
-_MAX_QUERY_BYTES = 256  # as much is kept in a cache
+_MAX_QUERY_BYTES = 1024  # as much is kept in a cache
 
-_EVENT = TypeAdapter(EventIn).validator
+_EVENT = TypeAdapter(QuestionEventIn).validator
 _USER_ID = TypeAdapter(PathId).validator
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -92,7 +93,7 @@ class FastPath:
         await send({"type": "http.response.body", "body": body})
 
 
-async def _read_event(scope: Scope, receive: Receive) -> tuple[EventIn | None, list[Message]]:
+async def _read_event(scope: Scope, receive: Receive) -> tuple[QuestionEventIn | None, list[Message]]:
     """Return the body's event, if valid, and the messages of the body.
 
     The body is read only if the headers declare one short, plain JSON text.
@@ -115,7 +116,7 @@ async def _read_event(scope: Scope, receive: Receive) -> tuple[EventIn | None, l
     if messages[-1]["type"] == "http.disconnect":  # the body is cut off, whatever it says so far
         return None, messages
     try:
-        event: EventIn = _EVENT.validate_json(b"".join([message.get("body", b"") for message in messages]))
+        event: QuestionEventIn = _EVENT.validate_json(b"".join([message.get("body", b"") for message in messages]))
     except ValidationError:
         return None, messages
     return event, messages
@@ -139,8 +140,18 @@ def _parse_user_id(segment: str) -> str | None:
 
 @lru_cache(maxsize=256)  # clients repeat a few query strings
 def _parse_query(model: type[Query], query_string: bytes) -> Query | None:
-    fields = parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)
+    fields: dict[str, str | list[str]] = {}
+    for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
+        before = fields.get(name)
+        if name == "exclude":
+            fields[name] = [*(before or ()), value]
+        elif before is None:
+            fields[name] = value
+        elif name.startswith(PARAMETER):
+            fields[name] = [*([before] if isinstance(before, str) else before), value]
+        else:
+            return None
     try:
-        return model.model_validate(dict(fields)) if len(dict(fields)) == len(fields) else None
+        return model.model_validate(fields)
     except ValidationError:
         return None

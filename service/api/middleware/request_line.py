@@ -7,6 +7,7 @@ from urllib.parse import unquote_plus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.errors import error_response
+from service.api.schemas.restrictions import PARAMETER
 from service.api.schemas.validation_messages import MAX_DETAILS, printable
 from service.core.errors import InvalidRequest
 
@@ -37,7 +38,8 @@ class HeadAsGet:
 class SingleParameters:
     """Middleware that refuses a query parameter that is given twice.
 
-    Otherwise one of the values would be ignored silently, and a proxy might act on the other one.
+    Otherwise one of the values would be ignored silently, and a proxy might act on the other one. Exclusions and
+    parameters of filters may be lists.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -64,5 +66,5 @@ def _repeated(query_string: bytes) -> list[dict[str, object]]:
     return [
         {"field": printable(name), "problem": "is given more than once; send it once"}
         for name, count in seen.items()
-        if count > 1
+        if count > 1 and name != "exclude" and not name.startswith(PARAMETER)
     ]

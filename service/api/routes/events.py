@@ -9,10 +9,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from service.api import costs
-from service.api.answers import Json, answer_event, encoded, json_response, recorded_out
+from service.api.answers import answer_event, encoded, json_response, recorded_out
 from service.api.dependencies import CallerDep, RecommenderDep
 from service.api.errors import error_body
-from service.api.schemas.requests import EventBatchIn, EventIn, NoQuery, RecordQuery, event_or_error
+from service.api.schemas.item_fields import Json
+from service.api.schemas.requests import EventBatchIn, NoQuery, QuestionEventIn, RecordQuery, event_or_error
 from service.api.schemas.responses import BatchOut, RecordedOut
 from service.api.scopes import needs
 from service.api.work_thread import BodyRoute, in_work_thread
@@ -31,7 +32,7 @@ router = APIRouter(prefix="/v1/events", tags=["events"], route_class=BodyRoute)
     summary="Record an event",
 )
 async def record_event(
-    event: EventIn, query: Annotated[RecordQuery, Query()], recommender: RecommenderDep, caller: CallerDep
+    event: QuestionEventIn, query: Annotated[RecordQuery, Query()], recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Append one event to the user's log.
 

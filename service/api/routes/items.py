@@ -7,14 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from service.api import costs
-from service.api.answers import encoded, items_out, json_response
+from service.api.answers import add_items, encode_answer, json_response, prepare
 from service.api.dependencies import CallerDep, RecommenderDep
 from service.api.schemas.field_types import PathId
+from service.api.schemas.item_fields import ItemFields, Json
 from service.api.schemas.requests import SimilarQuery
 from service.api.schemas.responses import SimilarOut
 from service.api.scopes import needs
-from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
+from service.core.engine_requests import TopK
+from service.core.recommending.results import Answer
 
 router = APIRouter(prefix="/v1/items", tags=["items"])
 
@@ -29,7 +31,12 @@ async def list_similar_items(
 
     Nearness is cosine similarity of the item embeddings. The item itself is left out.
     """
-    caller.charge(costs.of_items(query.k))
-    model_version, items = await recommender.similar(item_id, query.k)
-    out = {"item_id": item_id, "model_version": model_version}
-    return json_response(await in_work_thread(lambda: encoded({**out, "items": items_out(items)})))
+    restrictions = query.restrictions
+    prepare(recommender, None, restrictions, caller, costs.of_items(query.k))
+    top_k = TopK(query.k, exclude_seen=False, exclude=restrictions.exclude)
+    answer = await recommender.similar(item_id, top_k, restrictions.request)
+
+    def convert(found: Answer, fields: ItemFields) -> Json:
+        return add_items({"item_id": item_id, "model_version": found.model_version}, found, fields)
+
+    return json_response(await encode_answer(recommender, answer, convert, restrictions.fields))

@@ -13,11 +13,12 @@ from service.api.answers import (
     answer_recommendations,
     encode_answer,
     json_response,
+    prepare,
     recommendations_out,
 )
 from service.api.dependencies import CallerDep, RecommenderDep
 from service.api.schemas.field_types import PathId
-from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, TopKQuery
+from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, QuestionIn, TopKQuery
 from service.api.schemas.responses import ItemsOut, RecommendationsOut
 from service.api.scopes import needs
 from service.api.work_thread import BodyRoute
@@ -44,6 +45,26 @@ async def recommend_for_user(
 
 
 @router.post(
+    "/users/{user_id}/recommendations",
+    openapi_extra=needs(KeyScope.READ, bound_user="path"),
+    response_model=RecommendationsOut,
+    summary="Recommend items, asked in a body",
+)
+async def question_for_user(
+    user_id: PathId,
+    body: QuestionIn,
+    query: Annotated[NoQuery, Query()],
+    recommender: RecommenderDep,
+    caller: CallerDep,
+) -> Response:
+    """Return the `k` best items for a user, as GET does.
+
+    Filters and exclusions of any length fit into a body.
+    """
+    return json_response(await answer_recommendations(recommender, user_id, body, caller))
+
+
+@router.post(
     "/users/{user_id}/rank",
     openapi_extra=needs(KeyScope.READ, bound_user="path"),
     response_model=RecommendationsOut,
@@ -58,11 +79,15 @@ async def rank_for_user(
 ) -> Response:
     """Return the candidates, best first.
 
-    Items that the model does not know come last, with score null.
+    Items that the model does not know come last, with score null. Unavailable, filtered and excluded items keep their
+    rank, with `"eligible": false`.
     """
-    caller.charge(costs.of_candidates(len(body.candidates)))
-    answer = await recommender.recommend(user_id, RankCandidates(tuple(body.candidates)))
-    return json_response(await encode_answer(answer, partial(recommendations_out, user_id)))
+    restrictions = body.restrictions
+    prepare(recommender, user_id, restrictions, caller, costs.of_candidates(len(body.candidates)))
+    ranking = RankCandidates(tuple(body.candidates), None, restrictions.exclude)
+    answer = await recommender.recommend(user_id, ranking, restrictions.request)
+    convert = partial(recommendations_out, user_id)
+    return json_response(await encode_answer(recommender, answer, convert, restrictions.fields, ranked=True))
 
 
 @router.post(
@@ -78,6 +103,8 @@ async def recommend_for_history(
 
     Nothing is stored.
     """
-    caller.charge(costs.of_history(len(body.history)) + costs.of_items(body.k))
-    answer = await recommender.recommend_for_history(body.history, TopK(body.k, body.exclude_seen))
-    return json_response(await encode_answer(answer, anonymous_out))
+    restrictions, units = body.restrictions, costs.of_history(len(body.history)) + costs.of_items(body.k)
+    prepare(recommender, None, restrictions, caller, units)
+    top_k = TopK(body.k, body.exclude_seen, None, restrictions.exclude)
+    answer = await recommender.recommend_for_history(body.history, top_k, restrictions.request)
+    return json_response(await encode_answer(recommender, answer, anonymous_out, restrictions.fields))

@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
 from service.api.schemas.field_types import Count, Identifier, NewEventId, Seconds, Version
+from service.api.schemas.restrictions import RestrictingBody, RestrictingQuery
 from service.api.schemas.validation_messages import validation_details
 from service.core.errors import InvalidRequest
 
@@ -74,7 +75,18 @@ class EventBatchIn(StrictBody):
     )
 
 
-class HistoryIn(StrictBody):
+class QuestionEventIn(EventIn, RestrictingBody):
+    """One event, and what its answer leaves out."""
+
+
+class QuestionIn(StrictBody, RestrictingBody):
+    """Question for a user's recommendations."""
+
+    k: Count = Field(default=10, description=_K)
+    exclude_seen: bool = Field(default=True, description=_EXCLUDE_SEEN)
+
+
+class HistoryIn(StrictBody, RestrictingBody):
     """A history that is not in the event log."""
 
     history: list[Identifier] = Field(max_length=1000, description="Item ids, oldest first.")
@@ -82,7 +94,7 @@ class HistoryIn(StrictBody):
     exclude_seen: bool = Field(default=True, description="Leave out the items of `history`.")
 
 
-class CandidatesIn(StrictBody):
+class CandidatesIn(StrictBody, RestrictingBody):
     """Items to rank for a user."""
 
     candidates: list[Identifier] = Field(min_length=1, max_length=1000, description="Item ids to rank.")
@@ -119,7 +131,7 @@ class NoQuery(StrictQuery):
     """No query parameters: any parameter is refused."""
 
 
-class RecordQuery(StrictQuery):
+class RecordQuery(StrictQuery, RestrictingQuery):
     """Whether to answer an event with recommendations."""
 
     k: Count | None = Field(
@@ -128,14 +140,14 @@ class RecordQuery(StrictQuery):
     exclude_seen: bool = Field(default=True, description=_EXCLUDE_SEEN)
 
 
-class TopKQuery(StrictQuery):
+class TopKQuery(StrictQuery, RestrictingQuery):
     """Number of items, with or without the user's history."""
 
     k: Count = Field(default=10, description=_K)
     exclude_seen: bool = Field(default=True, description=_EXCLUDE_SEEN)
 
 
-class SimilarQuery(StrictQuery):
+class SimilarQuery(StrictQuery, RestrictingQuery):
     """Number of similar items."""
 
     k: Count = Field(default=10, description=_K)

@@ -1,7 +1,7 @@
 """Response bodies of the API.
 
-Every field is present in a response, also if its value is null. Exceptions: `title` and `categories` of an item,
-`recommendations` of a recorded event, and `details` of an error.
+Every field is present in a response, also if its value is null. Exceptions: `title`, `categories`, `attributes` and
+`eligible` of an item, what limited an answer, `recommendations` of a recorded event, and `details` of an error.
 """
 
 from __future__ import annotations
@@ -53,14 +53,35 @@ class ItemOut(BaseModel):
     score: float | None = Field(
         description="Higher is better. Comparable within one answer only. Null: the model does not know the item."
     )
-    title: str | None = Field(default=None, description="Title; left out if the bundle has none.")
-    categories: list[str] | None = Field(default=None, description="Categories; left out if the bundle has none.")
+    title: str | None = Field(default=None, description="Title; left out if there is none.")
+    categories: list[str] | None = Field(default=None, description="Categories; left out if there are none.")
+    attributes: dict[str, bool | float | str | list[str]] | None = Field(
+        default=None, description="With `fields`: those attributes that the item has in the catalogue."
+    )
+    eligible: bool | None = Field(
+        default=None, description="In a ranking: whether the item may be recommended. Unknown items may not."
+    )
 
 
 _Items = Annotated[list[ItemOut], Field(description="Items, best first.")]
 
 
-class ItemsOut(BaseModel):
+class LimitedOut(BaseModel):
+    """Limits of an answer."""
+
+    catalogue_revision: str | None = Field(
+        default=None, description="State of the catalogue that the answer is of; left out while it is empty."
+    )
+    evaluated_at: float | None = Field(default=None, description="With a filter: its now(), in Unix seconds.")
+    short: Literal[True] | None = Field(
+        default=None, description="Present if there are fewer items than asked for: these are all."
+    )
+    eligible: int | None = Field(
+        default=None, description="With `short`: number of items that filter and exclusions leave."
+    )
+
+
+class ItemsOut(LimitedOut):
     """Recommendations for a history."""
 
     model_version: _ModelVersion
@@ -68,7 +89,7 @@ class ItemsOut(BaseModel):
     items: _Items
 
 
-class RecommendationsOut(BaseModel):
+class RecommendationsOut(LimitedOut):
     """Recommendations for a user, from the events up to `sequence`."""
 
     user_id: _UserId
@@ -78,7 +99,7 @@ class RecommendationsOut(BaseModel):
     items: _Items
 
 
-class SimilarOut(BaseModel):
+class SimilarOut(LimitedOut):
     """The items nearest to one item by cosine similarity."""
 
     item_id: _ItemId

@@ -83,7 +83,7 @@ class _EngineCall(NamedTuple):
 class _SimilarCall(NamedTuple):
     engine: Engine
     item_id: str
-    k: int
+    query: TopK
 
 
 class BatchedEngine:
@@ -149,13 +149,13 @@ class BatchedEngine:
         return requests.submit(_EngineCall(engine, request), low_priority=True)
 
     def similar(
-        self, engine: Engine, item_id: str, k: int, deadline: float = math.inf
+        self, engine: Engine, item_id: str, query: TopK, deadline: float = math.inf
     ) -> Coroutine[Any, Any, tuple[ScoredItem, ...]]:
-        """Find the `k` items most similar to `item_id`.
+        """Find the items most similar to `item_id`.
 
         Raises `ItemNotFound`, `Overloaded` or `DeadlineExceeded`.
         """
-        return self._similar_requests.submit(_SimilarCall(engine, item_id, k), deadline)
+        return self._similar_requests.submit(_SimilarCall(engine, item_id, query), deadline)
 
     async def close(self) -> None:
         """Wait until every request has its result, then stop the threads."""
@@ -207,9 +207,9 @@ def _run_each(batches: Sequence[tuple[Engine, list[EngineRequest]]]) -> list[Seq
 
 def _search_each(calls: Sequence[_SimilarCall]) -> list[tuple[ScoredItem, ...] | Exception]:
     results: list[tuple[ScoredItem, ...] | Exception] = []
-    for engine, item_id, k in calls:
+    for engine, item_id, query in calls:
         try:
-            results.append(engine.similar(item_id, k))
+            results.append(engine.similar(item_id, query.k, query.allowed, query.exclude))
         except Exception as error:  # an unknown item must not fail the other searches
             results.append(error)
     return results

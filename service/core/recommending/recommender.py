@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from service.core.engine_requests import EngineRequest, Query, ScoredItem, TopK
+from service.core.catalogue.filter_request import FilterRequest
+from service.core.engine_requests import EngineRequest, Query, TopK
 from service.core.errors import (
     EventNotFound,
     InvalidRequest,
@@ -34,6 +35,7 @@ from service.core.recommending.audit import Audit, audit
 from service.core.recommending.background_tasks import BackgroundTasks
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend, conflict
+from service.core.recommending.eligibility import EVERYTHING, Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.results import Answer, Recorded
 from service.core.recommending.snapshot_writer import SnapshotWriter
@@ -46,9 +48,10 @@ class Recommender:
     """Records events and answers queries.
 
     Args:
-        store: The event log, for calls that are not batched: history, deletions, merges.
+        store: The event log, for calls that are not batched.
         timeout_seconds: Time from the start of a use case until its queued work is dropped.
         sampler: Chooses the events that measure live accuracy.
+        eligibility: Says which items may be in an answer; None: all.
         clock: Seconds; the clock of both batchers' deadlines.
     """
 
@@ -63,6 +66,7 @@ class Recommender:
         *,
         timeout_seconds: float = math.inf,
         sampler: EvaluationSampler | None = None,
+        eligibility: Eligibility | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -73,18 +77,23 @@ class Recommender:
         self._meter = meter
         self._timeout_seconds = timeout_seconds
         self._sampler = sampler or EvaluationSampler(0.0)
+        self.eligibility = eligibility or Eligibility()
         self._clock = clock
         self._background = BackgroundTasks()
         self._throttled_log = ThrottledLogger(_log)
         self._bulk = BulkAppend(batched_store, self._throttled_log, timeout_seconds, clock)
 
-    async def record(self, user_id: str, event: NewEvent, query: TopK | None) -> Recorded:
+    async def record(
+        self, user_id: str, event: NewEvent, query: TopK | None, request: FilterRequest | None = None
+    ) -> Recorded:
         """Append one event, and answer the query if there is one.
 
         A failure after the append costs only the answer: if the request failed, a client without an `event_id`
-        would send the event twice. Raises `EventConflict` if the `event_id` belongs to another event.
+        would send the event twice. The filter is checked before. Raises `EventConflict` or `InvalidRequest`.
         """
         engine, deadline = self._models.for_user(user_id), self._clock() + self._timeout_seconds
+        if request is not None:
+            await self.eligibility.of(engine.version, request)
         view = await self._batched_store.append_and_read(AppendAndRead(user_id, engine.version, (event,)), deadline)
         outcome = view.appended[0]
         if isinstance(outcome, Conflict):
@@ -94,7 +103,7 @@ class Recommender:
             self._replay_in_background(engine, user_id, view)
         else:
             try:
-                answer = await self._answer(engine, user_id, view, query, deadline)
+                answer = await self._answer(engine, user_id, view, query, deadline, request)
             except ServiceError as error:
                 self._throttled_log.warn(error.code, "event appended without recommendations", reason=error.for_log)
             except Exception:
@@ -124,23 +133,32 @@ class Recommender:
         await asyncio.gather(*[append_users() for _ in range(min(len(by_user), MAX_USERS_AT_ONCE))])
         return [outcomes[index] for index in range(len(events))]
 
-    async def recommend(self, user_id: str, query: Query) -> Answer:
+    def engine_of(self, user_id: str | None) -> Engine:
+        """Return the engine of the user, or of anonymous questions."""
+        return self._models.live if user_id is None else self._models.for_user(user_id)
+
+    async def recommend(self, user_id: str, query: Query, request: FilterRequest | None = None) -> Answer:
         """Answer from the user's log; an unknown user counts as new."""
         engine, deadline = self._models.for_user(user_id), self._clock() + self._timeout_seconds
         view = await self._batched_store.append_and_read(AppendAndRead(user_id, engine.version), deadline)
-        return await self._answer(engine, user_id, view, query, deadline)
+        return await self._answer(engine, user_id, view, query, deadline, request)
 
-    async def recommend_for_history(self, history: Sequence[str], query: TopK) -> Answer:
+    async def recommend_for_history(
+        self, history: Sequence[str], query: TopK, request: FilterRequest | None = None
+    ) -> Answer:
         """Answer from `history` (item ids, oldest first) without the log."""
-        engine = self._models.live
-        request = EngineRequest(None, tuple(history), query)
-        result = await self._batched_engine.run(engine, request, self._clock() + self._timeout_seconds)
-        return Answer(engine.version, len(history), result.cold, result.items)
-
-    async def similar(self, item_id: str, k: int) -> tuple[str, tuple[ScoredItem, ...]]:
-        """Find the nearest items; return them after the model version."""
         engine, deadline = self._models.live, self._clock() + self._timeout_seconds
-        return engine.version, await self._batched_engine.similar(engine, item_id, k, deadline)
+        eligible = await self.eligibility.of(engine.version, request)
+        asked = EngineRequest(None, tuple(history), query._replace(allowed=eligible.allowed))
+        result = await self._batched_engine.run(engine, asked, deadline)
+        return Answer(engine.version, len(history), result.cold, result.items, eligible, query.k)
+
+    async def similar(self, item_id: str, query: TopK, request: FilterRequest | None = None) -> Answer:
+        """Find the nearest items; raises `ItemNotFound`."""
+        engine, deadline = self._models.live, self._clock() + self._timeout_seconds
+        eligible = await self.eligibility.of(engine.version, request)
+        items = await self._batched_engine.similar(engine, item_id, query._replace(allowed=eligible[0]), deadline)
+        return Answer(engine.version, 0, False, items, eligible, query.k)
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History:
         """Read a page of the user's log; raises `UserNotFound`."""
@@ -185,6 +203,7 @@ class Recommender:
         view: LogView,
         query: Query | None,
         deadline: float,
+        request: FilterRequest | None = None,
         *,
         repair: bool = False,
     ) -> Answer:
@@ -192,18 +211,22 @@ class Recommender:
 
         Without a query no client waits. With `repair` the stored snapshot is damaged, and `view` is the whole log.
         """
+        eligible = EVERYTHING
+        if query is not None and self.eligibility.is_restricted(request):
+            eligible = await self.eligibility.of(engine.version, request)
+            query = query._replace(allowed=eligible.allowed)
         try:
             snapshot = None if view.snapshot is None else decode_snapshot(view.snapshot, user_id, engine.version)
-            request = EngineRequest(
+            asked = EngineRequest(
                 None if snapshot is None else snapshot.state,
                 tuple([event.item_id for event in view.pending]),
                 query,
                 self._sampler.indices_to_evaluate(engine, user_id, view),
             )
             if query is None:
-                result = await self._batched_engine.run_low_priority(engine, request)
+                result = await self._batched_engine.run_low_priority(engine, asked)
             else:
-                result = await self._batched_engine.run(engine, request, deadline)
+                result = await self._batched_engine.run(engine, asked, deadline)
         except (SnapshotDamagedError, StateDamagedError) as error:
             if repair:
                 raise
@@ -211,7 +234,7 @@ class Recommender:
             self._meter.snapshot_damaged()
             whole = await self._batched_store.append_and_read(AppendAndRead(user_id, None), deadline)
             view = replace(whole, appended=view.appended)
-            return await self._answer(engine, user_id, view, query, deadline, repair=True)
+            return await self._answer(engine, user_id, view, query, deadline, request, repair=True)
         self._meter.events_replayed(len(view.pending))
         for rank in result.ranks:
             self._meter.event_evaluated(engine.version, rank)
@@ -219,7 +242,7 @@ class Recommender:
             self._snapshots.offer(next_snapshot(user_id, engine.version, view, snapshot, result.state, repair=repair))
         if query is not None and result.cold:
             self._meter.cold_start()
-        return Answer(engine.version, view.sequence, result.cold, result.items)
+        return Answer(engine.version, view.sequence, result.cold, result.items, eligible, getattr(query, "k", 0))
 
     def _replay_in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
         """Replay without a query if a snapshot or evaluation is due."""

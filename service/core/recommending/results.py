@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from service.core.engine_requests import ScoredItem
+from service.core.recommending.eligibility import EVERYTHING, Eligible
 
 
 class Answer(NamedTuple):
     """Scored items after the replay of the events up to `sequence`.
 
-    `cold` says that the history holds no item that the model knows.
+    `cold` says that the history holds no item that the model knows. `eligible` says which items could be answers.
+    `k` is how many were asked for; fewer are all there are. It is 0 for ranked candidates.
     """
 
     model_version: str
     sequence: int
     cold: bool
     items: Sequence[ScoredItem]
+    eligible: Eligible = EVERYTHING
+    k: int = 0
 
 
 class Recorded(NamedTuple):

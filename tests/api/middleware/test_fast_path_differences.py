@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
+from service.core.recommending.eligibility import Eligibility
 from tests.api.app_harness import AppHarness
 from tests.core.memory_store import MemoryStore
 
@@ -23,6 +24,8 @@ TYPE, PLAIN = (b"content-type", b"application/json"), (b"content-type", b"text/p
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppHarness, AppHarness]]:
     folder = tmp_path_factory.mktemp("logs")
     harnesses = [AppHarness(folder, store=MemoryStore(), fast_path=enabled).start() for enabled in (True, False)]
+    for harness in harnesses:
+        harness.recommender.eligibility = Eligibility(harness.recommender.eligibility.catalogue, lambda: 5.0)
     yield harnesses[0], harnesses[1]
     for harness in harnesses:
         harness.close()
@@ -83,9 +86,25 @@ def test_first_of_several_content_types_counts(pair: tuple[AppHarness, AppHarnes
 
 
 TEXT = st.sampled_from(
-    ['"u"', '"10"', '"\\ud800"', '"\\u0000"', "null", "1", "1e400", "NaN", "-0.0", "[]", "{}", "0.1", '"x']
+    [
+        '"u"',
+        '"10"',
+        '"\\ud800"',
+        '"\\u0000"',
+        "null",
+        "1",
+        "1e400",
+        "NaN",
+        "-0.0",
+        "[]",
+        "{}",
+        "0.1",
+        '"x',
+        '["10"]',
+        "\"item_id > '2'\"",
+    ]
 )
-NAMES = st.sampled_from(["user_id", "item_id", "event_id", "timestamp", "extra"])
+NAMES = st.sampled_from(["user_id", "item_id", "event_id", "timestamp", "extra", "filter", "exclude", "fields"])
 BODIES = st.lists(st.tuples(NAMES, TEXT), max_size=5).map(
     lambda fields: ("{" + ", ".join(f'"{name}": {value}' for name, value in fields) + "}").encode()
 )
@@ -97,7 +116,12 @@ HEADERS = st.lists(
     max_size=3,
 )
 QUERY = st.sampled_from(
-    [b"", b"k=3", b"k=3&k=4", b"k=%33", b"k=+3", b"k=3&", b"&k=3", b"K=3", b"k", b"exclude_seen=no&k=2"]
+    [
+        *(b"", b"k=3", b"k=3&k=4", b"k=%33", b"k=+3", b"k=3&", b"&k=3", b"K=3", b"k", b"exclude_seen=no&k=2"),
+        *(b"k=3&exclude=10&exclude=11", b"k=3&exclude=", b"k=3&filter=item_id%20<%20'3'", b"k=3&filter=price%20<"),
+        *(b"k=3&filter=item_id+=+:a&param.a=12", b"k=3&filter=item_id+IN+(:a)&param.a=12&param.a=13"),
+        *(b"param.a=1&k=2", b"k=3&filter_name=none", b"k=3&fields=title", b"k=3&fields=prise", b"exclude=3"),
+    ]
 )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from service.core.engine_requests import TopK
 from service.core.events import NewEvent
 from service.core.recommending.batching import BatchedEngine, BatchedStore
+from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.snapshot_writer import SnapshotWriter
@@ -35,6 +36,7 @@ def build(
     batched_store: BatchedStore | None = None,
     batched_engine: BatchedEngine | None = None,
     sampler: EvaluationSampler | None = None,
+    eligibility: Eligibility | None = None,
     timeout_seconds: float = 60.0,
 ) -> RecommenderHarness:
     store, engine, meter = store or MemoryStore(), engine or FakeEngine(), CountingMeter()
@@ -48,6 +50,7 @@ def build(
         meter,
         timeout_seconds=timeout_seconds,
         sampler=sampler,
+        eligibility=eligibility,
     )
     return RecommenderHarness(store, engine, models, meter, recommender)
 

@@ -177,13 +177,13 @@ class BlockingEngine(FakeEngine):
 def test_similar_items_are_searched_in_the_thread_of_long_requests_from_a_bounded_queue() -> None:
     async def scenario() -> None:
         engine, batched = BlockingEngine(), batched_engine(max_similar_batch=2, max_queue=3)
-        running = asyncio.create_task(batched.similar(engine, "1", 1))
+        running = asyncio.create_task(batched.similar(engine, "1", TopK(1, False)))
         await asyncio.sleep(0.01)
         items = ("2", "no such item", "3")
-        queued = [asyncio.create_task(batched.similar(engine, item, 1)) for item in items]
+        queued = [asyncio.create_task(batched.similar(engine, item, TopK(1, False))) for item in items]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
-            await batched.similar(engine, "4", 1)
+            await batched.similar(engine, "4", TopK(1, False))
         engine.gate.set()
         assert (await running)[0].item_id == "2"
         first, unknown, last = await asyncio.gather(*queued, return_exceptions=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,11 +16,11 @@ from service.api.schemas.catalogue_responses import (
     ItemChangedOut,
 )
 from service.api.schemas.field_types import PathId
+from service.api.schemas.item_fields import value_out
 from service.api.schemas.requests import NoQuery
 from service.api.scopes import needs
 from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
-from service.core.catalogue.attributes import AttributeValue
 from service.core.catalogue.editing.item_editor import Edited
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item
@@ -98,13 +97,6 @@ def item_out(found: Item) -> dict[str, Any]:
         "available": found.available,
         "attributes": {name: value_out(value) for name, value in sorted(found.attributes.items())},
     }
-
-
-def value_out(value: AttributeValue) -> bool | float | str | list[str]:
-    """Return an attribute's value as JSON has it."""
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _floats(vector: bytes) -> list[float]:

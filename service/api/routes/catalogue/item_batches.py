@@ -10,11 +10,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
 
 from service.api import costs
-from service.api.answers import Json, encoded, json_response
+from service.api.answers import encoded, json_response
 from service.api.dependencies import CallerDep, ServicesDep
 from service.api.errors import error_body
 from service.api.schemas.catalogue_requests import ItemBatchIn, change_or_error
 from service.api.schemas.catalogue_responses import ItemBatchOut
+from service.api.schemas.item_fields import Json
 from service.api.schemas.requests import NoQuery
 from service.api.schemas.sliced_json import parse_rows
 from service.api.scopes import needs

@@ -1,0 +1,64 @@
+"""Models whose items the catalogue knows."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from service.core.ports import Bundles, Engine, ModelVersion
+
+
+class CatalogueModels(Protocol):
+    """Part of the worker's copy of the catalogue that this needs."""
+
+    async def add_model(self, version: str, item_ids: Sequence[str]) -> None:
+        """Map the rows 1..V of a model, which are these items."""
+        ...
+
+    def remove_model(self, version: str) -> None:
+        """Forget a model and its compiled filters."""
+        ...
+
+
+class CataloguedBundles:
+    """Model registry that tells the catalogue each model it loads.
+
+    The catalogue knows a model as long as its engine exists: requests may use one that is not served any more.
+    """
+
+    def __init__(self, bundles: Bundles, catalogue: CatalogueModels) -> None:
+        self._bundles = bundles
+        self._catalogue = catalogue
+        self._engines: Counter[str] = Counter()
+
+    async def published(self) -> list[ModelVersion]:
+        """List the versions; see core.ports.Bundles."""
+        return await self._bundles.published()
+
+    async def changed(self) -> bool:
+        """Return whether the registry may have changed; see core.ports.Bundles."""
+        return await self._bundles.changed()
+
+    async def load(self, version: str) -> Engine:
+        """Load a version, and map its items; see core.ports.Bundles."""
+        engine = await self._bundles.load(version)
+        loop = asyncio.get_running_loop()
+        self._engines[version] += 1
+        weakref.finalize(engine, self._released, loop, version).atexit = False
+        await self._catalogue.add_model(version, engine.item_ids)
+        return engine
+
+    def _released(self, loop: asyncio.AbstractEventLoop, version: str) -> None:
+        """Forget the model, on the event loop whatever the thread."""
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(self._forget, version)
+
+    def _forget(self, version: str) -> None:
+        self._engines[version] -= 1
+        if not self._engines[version]:
+            del self._engines[version]
+            self._catalogue.remove_model(version)

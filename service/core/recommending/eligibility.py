@@ -1,0 +1,116 @@
+"""Items that a question allows, with the catalogue's revision."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, Protocol
+
+from service.core.catalogue.attributes import AttributeType
+from service.core.catalogue.expression.checker import suggestion
+from service.core.catalogue.filter_cache import NOT_CACHED, NotCached
+from service.core.catalogue.filter_request import FilterRequest
+from service.core.catalogue.items import Item
+from service.core.engine_requests import AllowedRows
+from service.core.errors import InvalidRequest
+from service.core.ports import Engine
+
+
+class CatalogueView(Protocol):
+    """Part of `core.catalogue.catalogue.Catalogue` that questions need."""
+
+    is_empty: bool
+
+    @property
+    def revision(self) -> str:
+        """Opaque text that names the state."""
+        ...
+
+    @property
+    def types(self) -> Mapping[str, AttributeType]:
+        """Declared attributes."""
+        ...
+
+    def get(self, item_id: str) -> Item | None:
+        """Return an item's entry, or None."""
+        ...
+
+    def allowed_now(self, version: str, request: FilterRequest | None) -> AllowedRows | NotCached | None:
+        """Return what `allowed` would, if that needs no waiting."""
+        ...
+
+    async def allowed(self, version: str, request: FilterRequest | None) -> AllowedRows | None:
+        """Return the rows that may be in an answer; None for all."""
+        ...
+
+
+class Eligible(NamedTuple):
+    """Allowed rows of one moment.
+
+    Attributes:
+        allowed: The rows; None allows all.
+        revision: The catalogue's revision at that moment; None for an empty catalogue.
+        evaluated_at: The moment of a filter's now(), in Unix seconds; None without a filter.
+    """
+
+    allowed: AllowedRows | None = None
+    revision: str | None = None
+    evaluated_at: float | None = None
+
+
+EVERYTHING = Eligible()
+ALWAYS_PRESENT = ("item_id", "title", "categories")  # fields of each item that need not be asked for
+
+
+class Eligibility:
+    """Eligible items by question; without a catalogue all are."""
+
+    def __init__(self, catalogue: CatalogueView | None = None, clock: Callable[[], float] = time.time) -> None:
+        self.catalogue = catalogue
+        self._clock = clock
+
+    def is_restricted(self, request: FilterRequest | None) -> bool:
+        """Return whether there is anything to check."""
+        return request is not None or (self.catalogue is not None and not self.catalogue.is_empty)
+
+    def rows_to_compile(self, engine: Engine, request: FilterRequest) -> int:
+        """Return for how many rows the filter must be compiled; 0: none.
+
+        Raises `InvalidRequest`.
+        """
+        if self.catalogue is None or self.catalogue.allowed_now(engine.version, request) is not NOT_CACHED:
+            return 0
+        return len(engine.item_ids)
+
+    def entries(self, item_ids: Iterable[str]) -> dict[str, Item | None] | None:
+        """Return the items' entries; None for an empty catalogue."""
+        catalogue = self.catalogue
+        if catalogue is None or catalogue.is_empty:
+            return None
+        return {item_id: catalogue.get(item_id) for item_id in item_ids}
+
+    def check_fields(self, names: Iterable[str]) -> None:
+        """Raise `InvalidRequest` if a name is no attribute."""
+        types = {} if self.catalogue is None else self.catalogue.types
+        if wrong := [name for name in names if name not in types and name not in ALWAYS_PRESENT]:
+            problems: list[dict[str, object]] = []
+            for name in wrong:
+                meant = suggestion(name, [*types, *ALWAYS_PRESENT])
+                problem = f"no attribute {name!r}" + (f"; did you mean {meant!r}?" if meant else "")
+                details: dict[str, object] = {"field": "fields", "problem": problem}
+                problems.append({**details, "suggestion": meant} if meant else details)
+            raise InvalidRequest(str(problems[0]["problem"]), details=problems)
+
+    async def of(self, version: str, request: FilterRequest | None) -> Eligible:
+        """Return a model's eligible rows, and their revision.
+
+        Both are taken at one moment. Raises `InvalidRequest` or `Overloaded`.
+        """
+        catalogue = self.catalogue
+        if catalogue is None or not self.is_restricted(request):
+            return EVERYTHING
+        allowed = catalogue.allowed_now(version, request)
+        if isinstance(allowed, NotCached):
+            allowed = await catalogue.allowed(version, request)
+        revision = None if catalogue.is_empty else catalogue.revision
+        return Eligible(allowed, revision, None if request is None else self._clock())
