@@ -61,10 +61,10 @@ class ItemTypes:
         return ItemTypes(dict(self.attributes), self.vector_length)
 
 
-def merge(base: Item, change: ItemChange, types: ItemTypes) -> tuple[Item, ItemTypes]:
+def merge(base: Item, change: ItemChange, types: ItemTypes) -> tuple[Item, bytes, ItemTypes]:
     """Apply a change to an item.
 
-    Returns the new item, and `types` with what its first values declare. Raises `InvalidRequest`.
+    Returns the new item, its record, and `types` with what its first values declare. Raises `InvalidRequest`.
     """
     problems: dict[str, str] = {}
     types = types.copy()
@@ -88,9 +88,10 @@ def merge(base: Item, change: ItemChange, types: ItemTypes) -> tuple[Item, ItemT
     if problems:
         raise _refused(problems)
     item = Item(base.item_id, attributes=attributes, **fields)
-    if (size := len(to_record(item))) > MAX_RECORD_BYTES:
-        raise _refused({"item_id": f"the item takes {size} bytes; at most {MAX_RECORD_BYTES} are allowed"})
-    return item, types
+    record = to_record(item)
+    if len(record) > MAX_RECORD_BYTES:
+        raise _refused({"item_id": f"the item takes {len(record)} bytes; at most {MAX_RECORD_BYTES} are allowed"})
+    return item, record, types
 
 
 def declared_values(item: Item, types: ItemTypes) -> dict[str, AttributeValue]:

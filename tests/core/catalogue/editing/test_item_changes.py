@@ -26,7 +26,7 @@ def problems(change: ItemChange, types: ItemTypes = DECLARED) -> dict[str, str]:
 
 
 def value_of(raw: Any, kind: AttributeType) -> Any:
-    item, _ = merge(Item("i"), ItemChange("i", {}, {kind.value: raw}), DECLARED)
+    item, *_ = merge(Item("i"), ItemChange("i", {}, {kind.value: raw}), DECLARED)
     return item.attributes[kind.value]
 
 
@@ -43,7 +43,7 @@ def value_of(raw: Any, kind: AttributeType) -> Any:
     ],
 )
 def test_first_value_declares_its_type(raw: Any, kind: str, value: Any) -> None:
-    item, types = merge(Item("i"), ItemChange("i", {}, {"it": raw}), NOTHING)
+    item, _, types = merge(Item("i"), ItemChange("i", {}, {"it": raw}), NOTHING)
     assert item.attributes == {"it": value}
     assert repr(item.attributes["it"]) == repr(value)
     assert types == ItemTypes({"it": AttributeType(kind)}, None)
@@ -95,7 +95,7 @@ def test_attribute_beyond_the_64th_is_refused_and_a_declared_one_is_not() -> Non
 
 
 def test_first_vector_declares_the_length_of_all() -> None:
-    item, types = merge(Item("i"), ItemChange("i", {"vector": [0.5, -1, 0.1]}), NOTHING)
+    item, _, types = merge(Item("i"), ItemChange("i", {"vector": [0.5, -1, 0.1]}), NOTHING)
     assert item.vector == struct.pack("<3f", 0.5, -1, 0.1)
     assert types.vector_length == 3
     assert problems(ItemChange("i", {"vector": [1.0]}), types) == {
@@ -120,7 +120,7 @@ def test_several_problems_are_all_named() -> None:
 def test_patch_changes_what_it_names_and_null_removes() -> None:
     vector = struct.pack("<2f", 1, 2)
     base = Item("i", "Shoe", ("a",), False, {"number": 1.0, "bool": True}, vector)
-    item, _ = merge(base, ItemChange("i", {"available": True}, {"number": None, "string": "x"}), DECLARED)
+    item, *_ = merge(base, ItemChange("i", {"available": True}, {"number": None, "string": "x"}), DECLARED)
     assert item == Item("i", "Shoe", ("a",), True, {"bool": True, "string": "x"}, vector)
     nothing = dict.fromkeys(("title", "categories", "available", "vector"))
     assert merge(base, ItemChange("i", nothing), DECLARED)[0] == Item("i", attributes=base.attributes)
