@@ -34,14 +34,22 @@ from loadtests.generator.workload import read_histories, zipf_histories
 from loadtests.load_report import write_results
 from loadtests.locust import headless
 from loadtests.peers import compare
-from loadtests.scenarios import attack, availability, baselines, embedded_store, large_catalogue, scaling, steady
+from loadtests.scenarios import (
+    attack,
+    availability,
+    baselines,
+    embedded_store,
+    large_catalogue,
+    scaling,
+    steady_latency,
+)
 from model.bundle.bundle import BundleError, load_bundle
 
 SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
-    "short": steady.short,
-    "steady": steady.steady,
-    "mixed": steady.mixed,
-    "soak": steady.soak,
+    "short": steady_latency.short,
+    "steady": steady_latency.steady,
+    "mixed": steady_latency.mixed,
+    "soak": steady_latency.soak,
     "locust": headless.locust,
     "baselines": baselines.baselines,
     "peers": compare.peers,

@@ -11,11 +11,11 @@ from typing import Any
 from ingest.errors import DataError
 from ingest.options import ReadOptions
 from ingest.reading.column_names import find_fields
-from ingest.reading.dialect import Dialect, detect_dialect, split_record
+from ingest.reading.csv_dialect import Dialect, detect_dialect, split_record
+from ingest.reading.csv_table import read_table, swallowed_row
 from ingest.reading.file_signatures import check_file
 from ingest.reading.parquet_table import is_parquet, read_parquet
 from ingest.reading.plain_text import open_plain_text
-from ingest.reading.text_table import read_table, swallowed_row
 
 TYPES_KEY = "attribute_types"  # the only key of an export's first line
 _DELIMITERS = ("\t", ",", ";", "|", "::")

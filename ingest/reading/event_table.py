@@ -10,13 +10,13 @@ import pyarrow as pa
 from ingest.errors import DataError
 from ingest.options import ReadOptions
 from ingest.reading.column_names import Columns, FindColumns, find_columns
-from ingest.reading.dialect import Dialect, detect_dialect
+from ingest.reading.csv_dialect import Dialect, detect_dialect
+from ingest.reading.csv_table import ROWS, RejectedRows, line_of, read_table, swallowed_row
 from ingest.reading.event_cleaner import EventChunk, EventCleaner, ReadSummary
 from ingest.reading.file_signatures import check_file
 from ingest.reading.json_objects import read_json
 from ingest.reading.parquet_table import is_parquet, read_parquet
 from ingest.reading.plain_text import open_plain_text
-from ingest.reading.text_table import ROWS, RejectedRows, line_of, read_table, swallowed_row
 
 
 def read_events(path: Path, options: ReadOptions, summary: ReadSummary) -> Iterator[EventChunk]:

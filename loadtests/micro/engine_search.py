@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.micro.interleaved import Call, CpuTimes, Measured, measure_interleaved
-from service.engine.search.exact import exact_top_k
+from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.ivf_pq import IvfPqIndex
 from service.engine.search.queries import TopKQueries
 

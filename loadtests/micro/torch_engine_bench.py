@@ -21,7 +21,7 @@ from service.engine.cuda.cuda_engine import CudaEngine
 from service.engine.cuda.cuda_graph import step
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.loader import warm
-from service.engine.search.exact import exact_top_k
+from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.queries import TopKQueries
 
 RUNS = 7

@@ -25,7 +25,7 @@ from loadtests.environment.machine_info import machine_info
 from loadtests.micro.engine_search import RECALL_GOAL, synthetic_catalogue
 from loadtests.micro.filtered_search.queries import BATCH, KINDS, Categories, filtered_queries, forbidden, recall
 from loadtests.micro.interleaved import ROUNDS, Measured, measure_interleaved
-from service.engine.search.exact import exact_top_k
+from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.ivf_pq import IvfPqIndex
 
 SELECTIVITIES = (0.5, 0.1, 0.01, 0.001, 0.0001)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.catalogue.compiled.change_log import ChangeLog
+from service.core.catalogue.filter_bitmaps.changed_rows import ChangedRows
 from service.core.catalogue.items import Item, from_record
 from service.core.catalogue_store import StoredItem
 
@@ -23,7 +23,7 @@ class AppliedItems:
 
     def __init__(self, columns: ItemColumns) -> None:
         self.columns = columns
-        self.changes = ChangeLog()
+        self.changes = ChangedRows()
         self._cached: dict[str, Item | None] = {}
 
     def get(self, item_id: str) -> Item | None:

@@ -10,8 +10,8 @@ from functools import partial
 from service.core.catalogue.applied_items import AppliedItems
 from service.core.catalogue.attributes import AttributeType
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.catalogue.compiled.compiled_filter import CompiledFilter, Source
-from service.core.catalogue.compiled.model_rows import ModelRows, map_model, map_model_now
+from service.core.catalogue.filter_bitmaps.compiled_filter import CompiledFilter, Source
+from service.core.catalogue.filter_bitmaps.model_rows import ModelRows, map_model, map_model_now
 from service.core.catalogue.filter_cache import NOT_CACHED, FilterCache, NotCached
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.filters import FilterTexts

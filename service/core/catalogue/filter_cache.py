@@ -10,7 +10,7 @@ from enum import Enum
 from functools import partial
 from typing import Any, TypeVar
 
-from service.core.catalogue.compiled.compiled_filter import CompiledFilter
+from service.core.catalogue.filter_bitmaps.compiled_filter import CompiledFilter
 from service.core.errors import Overloaded
 
 MAX_COMPILING = 64

@@ -24,7 +24,7 @@ from service.core.ports import Bundles, Engine, Store
 from service.core.rollout.desired_state import ABTest, DesiredState, Serving
 from service.core.rollout.membership import Membership
 from service.core.rollout.reconciler import Reconciler, RolloutMeter
-from service.core.rollout.rollout_attempt import Baseline, RolloutAttempt, RolloutTimeouts
+from service.core.rollout.rollout_steps import Baseline, RolloutAttempt, RolloutTimeouts
 
 _log = logging.getLogger(__name__)
 

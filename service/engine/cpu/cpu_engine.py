@@ -14,8 +14,8 @@ from service.engine.arrays import F32, I64
 from service.engine.cpu import kernels
 from service.engine.cpu.weights import KernelWeights, kernel_weights
 from service.engine.engine import BundleEngine
-from service.engine.search.bounded_lists import SCANNED_SHARE
-from service.engine.search.exact import exact_target_ranks, exact_top_k
+from service.engine.search.exact_top_k import exact_target_ranks, exact_top_k
+from service.engine.search.filtered_ivf import SCANNED_SHARE
 from service.engine.search.ivf_pq import MIN_INDEXED_ITEMS, IvfPqIndex
 from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.search.scoring import scores_of_rows

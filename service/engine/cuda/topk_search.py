@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from service.engine.cuda.kernels import bounds_kernels, rescoring_kernels
+from service.engine.cuda.kernels import topk_bounds_kernels, topk_rescoring_kernels
 from service.engine.cuda.topk_table import GROUP, half_table, no_rows
 
 ANSWERS = 16  # rows of a query
@@ -149,7 +149,7 @@ class TopKSearch:
         self, vectors: Tensor, k: Tensor, excluded: Excluded | None, filters: Filters | None, out: Found, room: int
     ) -> None:
         (Q, D), own, groups = vectors.shape, self._buffers, out.groups
-        bounds_kernels.prepare_kernel[(Q,)](
+        topk_bounds_kernels.prepare_kernel[(Q,)](
             vectors, vectors.stride(0), own["halves"], own["norms"], own["slacks"], groups, self._half.longest,
             self._half.tiny, D=D, WIDTH=self._width, num_warps=1,
         )  # fmt: skip
@@ -158,14 +158,14 @@ class TopKSearch:
         masks = (own["blocked"], *(filters or (groups, groups)))
         flags = {"BLOCKED": excluded is not None, "FILTERED": filters is not None}
         self._bound(Q, masks, flags)
-        bounds_kernels.threshold_kernel[(Q,)](
+        topk_bounds_kernels.threshold_kernel[(Q,)](
             own["low"], k, own["thresholds"], self.spans,
             BLOCK=max(16, 1 << (self.spans - 1).bit_length()), num_warps=8,
         )  # fmt: skip
         candidates = torch.empty(Q, room, dtype=torch.int32, device=vectors.device)
         self._list(Q, groups, candidates, room)
         keys = torch.empty(Q, room * GROUP, dtype=torch.int64, device=vectors.device)
-        rescoring_kernels.rescore_kernel[(Q, room // 4)](
+        topk_rescoring_kernels.rescore_kernel[(Q, room // 4)](
             self.table, vectors, vectors.stride(0), *masks, groups, candidates, keys, len(self.table), self.words,
             room, **flags, D=D, LOG_LANES=min(5, D.bit_length() - 1), GROUPS=4, num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
@@ -175,7 +175,7 @@ class TopKSearch:
 
     def _mark(self, excluded: Excluded, queries: int, clear: bool) -> None:
         """Set or clear the bits of excluded rows."""
-        bounds_kernels.mark_kernel[(queries, 4)](
+        topk_bounds_kernels.mark_kernel[(queries, 4)](
             self._buffers["blocked"], self.words, *excluded, len(self.table), CLEAR=clear, BLOCK=128, num_warps=4
         )
 
@@ -184,7 +184,7 @@ class TopKSearch:
         own, half = self._buffers, self._half
         block = 16 if queries <= 16 else 64
         blocks = -(-queries // block)
-        bounds_kernels.bounds_kernel[(self._programs * blocks,)](
+        topk_bounds_kernels.bounds_kernel[(self._programs * blocks,)](
             half.halves, half.blurs, own["halves"], own["norms"], own["slacks"], *masks, own["upper"], own["low"],
             own["high"], queries, blocks, self.groups, self.spans, self.words, self._tiles, **flags,
             BY_GROUP=self.by_group, QUERIES=block, ROWS=self._tile, WIDTH=self._width, num_warps=4, num_stages=3,
@@ -194,12 +194,12 @@ class TopKSearch:
         """List the groups that reach the thresholds, and count them."""
         own = self._buffers
         if self.by_group:
-            bounds_kernels.listed_groups_kernel[(queries, -(-self.groups // 1024))](
+            topk_bounds_kernels.listed_groups_kernel[(queries, -(-self.groups // 1024))](
                 own["upper"], own["thresholds"], groups, candidates, self.groups, room, GROUPS=1024, num_warps=4
             )
             return
         per = self._tiles * (self._tile // GROUP)
-        bounds_kernels.candidates_kernel[(queries, -(-self.spans // 64))](
+        topk_bounds_kernels.candidates_kernel[(queries, -(-self.spans // 64))](
             own["upper"], own["high"], own["thresholds"], groups, candidates, self.groups, self.spans, per, room,
             SPANS=64, GROUPS=1 << (per - 1).bit_length(), num_warps=1,
         )  # fmt: skip
@@ -209,11 +209,11 @@ def _order(keys: Tensor, out: Found, room: int) -> None:
     """Write the rows and scores of the largest keys."""
     Q, K = out.rows.shape
     if room * GROUP <= 2048:  # what one program sorts
-        rescoring_kernels.order_kernel[(Q,)](
+        topk_rescoring_kernels.order_kernel[(Q,)](
             keys, out.groups, out.rows, out.scores, room, K=K, BLOCK=room * GROUP, num_warps=4
         )
         return
     unused = torch.arange(room, device=keys.device) >= out.groups[:, None]
     keys.view(Q, room, GROUP).masked_fill_(unused[:, :, None], torch.iinfo(torch.int64).min)
     best = torch.topk(keys, K, sorted=True).values.contiguous()
-    rescoring_kernels.unpack_kernel[(Q,)](best, out.rows, out.scores, K=K, num_warps=4)
+    topk_rescoring_kernels.unpack_kernel[(Q,)](best, out.rows, out.scores, K=K, num_warps=4)

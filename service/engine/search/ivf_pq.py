@@ -6,7 +6,7 @@ The longest vectors therefore form a flat index of their own, which every query 
 float32, so scores and order are those of the exact search; only an item that was not proposed can be missing. The
 recall is measured when the index is built.
 
-Queries with a filter are answered from the same lists by `bounded_lists`, or exactly if few rows are allowed.
+Queries with a filter are answered from the same lists by `filtered_ivf`, or exactly if few rows are allowed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy as np
 
 from service.core.engine_requests import AllowedRows
 from service.engine.arrays import F32, I64
-from service.engine.search.allowed_rows import allowed_top_k
-from service.engine.search.bounded_lists import BoundedLists
-from service.engine.search.exact import exact_top_k
+from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.faiss_library import import_faiss
+from service.engine.search.filtered_exact import allowed_top_k
+from service.engine.search.filtered_ivf import BoundedLists
 from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
 from service.engine.search.rescoring import MAX_RANK, rank_among, rescore
 

@@ -9,7 +9,7 @@ import numpy as np
 from service.core.engine_requests import AllowedRows
 from service.engine.arrays import F32, I64, U32
 from service.engine.jit import kernel
-from service.engine.search.allowed_rows import NO_ROWS, is_allowed, list_allowed
+from service.engine.search.filtered_exact import NO_ROWS, is_allowed, list_allowed
 from service.engine.search.queries import check_filter
 from service.engine.search.scoring import contains_row
 

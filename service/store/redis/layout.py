@@ -35,7 +35,7 @@ Each reader refuses a format that it does not know (decision 0087). A release th
 also change the format of the user's `head`, because scripts that change events read that before they write.
 
 The stream and the counter of deletions are an interface: an export reads the stream from where it stopped, and from
-the start when the counter has changed (model/training/data/event_log.py).
+the start when the counter has changed (model/training/data/event_log/).
 
 An entry of a log:
 

@@ -5,7 +5,7 @@ with a format byte of their own (core/recommending/snapshots.py), and the texts 
 (core/rollout, core/jobs).
 
 `events` and `deletions` are an interface: an export reads `events` by `id` from where it stopped, and from the start
-when `deletions.count` has changed (model/training/data/event_log.py).
+when `deletions.count` has changed (model/training/data/event_log/).
 """
 
 from __future__ import annotations

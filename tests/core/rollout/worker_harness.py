@@ -13,7 +13,7 @@ from service.core.errors import BundleRefusedError, ModelVersionNotFound, StoreU
 from service.core.ports import Engine, ModelVersion
 from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, decode_desired_state
 from service.core.rollout.manager import RolloutManager
-from service.core.rollout.rollout_attempt import RolloutTimeouts
+from service.core.rollout.rollout_steps import RolloutTimeouts
 from tests.core.fakes import FakeEngine
 from tests.core.memory_store import MemoryStore
 

@@ -14,7 +14,7 @@ from model.config import ModelConfig
 from service.core.engine_requests import TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.search import faiss_library, ivf_pq
-from service.engine.search.exact import exact_top_k
+from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.ivf_pq import IvfPqIndex
 from service.engine.search.queries import TopKQueries, TopKResult
 from tests.engine.conftest import ids, run

@@ -74,7 +74,7 @@ def test_chunks_do_not_change_what_is_read(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "events.csv"
     path.write_text(table(rows=ROWS * 40))
     whole, _ = read(path)
-    monkeypatch.setattr("ingest.reading.text_table.ROWS", 2048)
+    monkeypatch.setattr("ingest.reading.csv_table.ROWS", 2048)
     assert read(path)[0] == whole
 
 

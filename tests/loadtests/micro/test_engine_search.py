@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from loadtests.micro.engine_search import synthetic_catalogue, top_10_queries, torch_top_10
-from service.engine.search.exact import exact_top_k
+from service.engine.search.exact_top_k import exact_top_k
 
 
 def test_queries_exclude_the_seen_rows() -> None:

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from loadtests.micro.torch_engine_bench import top_10_queries, wall_seconds
-from service.engine.search.exact import exact_top_k
+from service.engine.search.exact_top_k import exact_top_k
 
 
 def test_each_query_excludes_rows_of_its_own() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from loadtests.micro.engine_search import synthetic_catalogue
 from loadtests.micro.filtered_search.queries import KINDS, Categories, Kind, filtered_queries, forbidden, recall
-from service.engine.search.exact import exact_top_k
+from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.queries import TopKResult
 
 

@@ -7,7 +7,7 @@ import pytest
 def chunk_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read small files in one chunk and in many."""
     monkeypatch.setattr("model.training.data.export_reader._CHUNK_ROWS", request.param)
-    monkeypatch.setattr("ingest.reading.text_table.ROWS", request.param)
+    monkeypatch.setattr("ingest.reading.csv_table.ROWS", request.param)
     monkeypatch.setattr("ingest.reading.event_table.ROWS", request.param)
     monkeypatch.setattr("ingest.reading.parquet_table._ROWS", request.param)
     monkeypatch.setattr("model.training.data.disk_arrays.CHUNK_EVENTS", request.param)

@@ -5,10 +5,10 @@ from datetime import timedelta
 from service.core.catalogue.applied_items import AppliedItems
 from service.core.catalogue.attributes import AttributeType, to_microseconds
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.catalogue.compiled.compiled_filter import CompiledFilter, Source
-from service.core.catalogue.compiled.model_rows import map_model_now
 from service.core.catalogue.expression.checker import check
 from service.core.catalogue.expression.parser import parse
+from service.core.catalogue.filter_bitmaps.compiled_filter import CompiledFilter, Source
+from service.core.catalogue.filter_bitmaps.model_rows import map_model_now
 from service.core.catalogue.items import Item, to_record
 from service.core.catalogue_store import StoredItem
 from tests.core.catalogue.driven import ids_of

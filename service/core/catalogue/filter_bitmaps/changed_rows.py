@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 _KEPT = 1 << 17
 
 
-class ChangeLog:
+class ChangedRows:
     """Rows in the order of their changes; the oldest are dropped.
 
     Attributes:

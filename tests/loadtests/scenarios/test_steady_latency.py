@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from loadtests.scenarios.steady import _soak_results
+from loadtests.scenarios.steady_latency import _soak_results
 
 
 def part(p99: float, pss: float, errors: dict[str, int]) -> dict[str, Any]:

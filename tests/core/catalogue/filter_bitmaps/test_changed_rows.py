@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from service.core.catalogue.compiled import change_log
-from service.core.catalogue.compiled.change_log import ChangeLog
+from service.core.catalogue.filter_bitmaps import changed_rows
+from service.core.catalogue.filter_bitmaps.changed_rows import ChangedRows
 
 
 def test_rows_are_known_since_each_kept_position(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change_log, "_KEPT", 10)
-    log, appended = ChangeLog(), []
+    monkeypatch.setattr(changed_rows, "_KEPT", 10)
+    log, appended = ChangedRows(), []
     for start in range(60):
         rows = [start * 7 % 13, start % 5] * (start % 8)
         log.append(rows)
@@ -23,8 +23,8 @@ def test_rows_are_known_since_each_kept_position(monkeypatch: pytest.MonkeyPatch
 
 
 def test_more_rows_at_once_than_are_kept_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change_log, "_KEPT", 10)
-    log = ChangeLog()
+    monkeypatch.setattr(changed_rows, "_KEPT", 10)
+    log = ChangedRows()
     log.append(list(range(11)))
     assert log.since(0) is None
     assert log.since(1) is not None

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from service.core.engine_requests import AllowedRows
 from service.engine.arrays import F32
-from service.engine.search import bounded_lists, ivf_pq
-from service.engine.search.bounded_lists import BoundedLists
-from service.engine.search.exact import exact_top_k
+from service.engine.search import filtered_ivf, ivf_pq
+from service.engine.search.exact_top_k import exact_top_k
+from service.engine.search.filtered_ivf import BoundedLists
 from service.engine.search.ivf_pq import IvfPqIndex
 from service.engine.search.queries import TopKQueries
 from tests.engine.search.test_ivf_pq import catalogue, rows_of
@@ -36,7 +36,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     name: str = request.param
     if name != "measured":
         monkeypatch.setattr(ivf_pq, "EXACT_ROWS", ITEMS if name == "exact" else -1)
-        monkeypatch.setattr(bounded_lists, "SCANNED_SHARE", 1.0 if name == "scan" else -1.0)
+        monkeypatch.setattr(filtered_ivf, "SCANNED_SHARE", 1.0 if name == "scan" else -1.0)
     return name
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.catalogue.compiled.change_log import ChangeLog
-from service.core.catalogue.compiled.model_rows import ModelRows, patched
-from service.core.catalogue.compiled.time_limits import Upcoming
 from service.core.catalogue.expression.evaluation import evaluate_all, evaluate_rows, now_comparisons
 from service.core.catalogue.expression.predicates import Predicate
+from service.core.catalogue.filter_bitmaps.changed_rows import ChangedRows
+from service.core.catalogue.filter_bitmaps.model_rows import ModelRows, patched
+from service.core.catalogue.filter_bitmaps.time_limits import Upcoming
 from service.core.engine_requests import AllowedRows
 
 MAX_ROWS_AT_ONCE = 512  # evaluated on the event loop
@@ -27,7 +27,7 @@ class Source:
     """Items to evaluate filters on, and their changes."""
 
     columns: ItemColumns
-    changes: ChangeLog
+    changes: ChangedRows
 
 
 @dataclass(slots=True)

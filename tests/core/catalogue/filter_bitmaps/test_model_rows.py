@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.catalogue.compiled.model_rows import map_model, map_model_now, patched
+from service.core.catalogue.filter_bitmaps.model_rows import map_model, map_model_now, patched
 from service.core.engine_requests import AllowedRows
 
 masks = st.lists(st.booleans(), min_size=1, max_size=100)

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from ingest.errors import DataError
-from ingest.reading.dialect import Dialect
+from ingest.reading.csv_dialect import Dialect
 from ingest.reading.duckdb_reader import ERRORS, MAX_LINE_BYTES, connect, error_sentence, sql_literal, sql_options
 
 if TYPE_CHECKING:

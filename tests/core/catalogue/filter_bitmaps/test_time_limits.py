@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from service.core.catalogue.compiled import time_limits
 from service.core.catalogue.expression.parser import parse
+from service.core.catalogue.filter_bitmaps import time_limits
 from service.core.catalogue.filter_cache import NOT_CACHED
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item

@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from service.engine.cuda.kernels.rescoring_kernels import ordered
+from service.engine.cuda.kernels.topk_rescoring_kernels import ordered
 
 GROUP = tl.constexpr(32)
 

@@ -1,4 +1,4 @@
-"""Kernels of `bounded_lists`.
+"""Kernels of `filtered_ivf`.
 
 Axes: V items, D model width, L lists, Q queries. Places are positions in the lists, end to end: list l has the
 positions from starts[l] up to starts[l + 1].
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.engine.arrays import F32, I64, U32
 from service.engine.jit import kernel
-from service.engine.search.allowed_rows import NO_ROWS, is_allowed, list_allowed
+from service.engine.search.filtered_exact import NO_ROWS, is_allowed, list_allowed
 from service.engine.search.scoring import insert_row, row_score
 
 # Lists are visited in order of their bounds, in this many steps.
