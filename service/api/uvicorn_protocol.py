@@ -131,6 +131,7 @@ class HttpProtocol(TimedConnection):
                 return
         else:
             self._body, self._body_bytes = ChunkedFraming() if length is None else LengthFraming(length), 0
+            self._wait_for(BODY)
         # The parser expects a body, or another protocol.
         self.parser = httptools.HttpRequestParser(self)
 

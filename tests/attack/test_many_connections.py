@@ -37,7 +37,11 @@ def limited_server(descriptors: int) -> Iterator[tuple[int, subprocess.Popen[str
     ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
-        yield int(line), process
+        try:
+            yield int(line), process
+        except BaseException:
+            process.kill()  # with clients that are still connected it would wait for them
+            raise
 
 
 @pytest.fixture(autouse=True)

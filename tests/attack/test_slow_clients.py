@@ -51,6 +51,13 @@ def test_half_body_is_408(server: RawServer, framing: str) -> None:
         assert read_error(client) == (408, "request_timeout")
 
 
+@pytest.mark.parametrize("framing", ["content-length: 1000", "transfer-encoding: chunked"])
+def test_head_without_any_body_is_408(server: RawServer, framing: str) -> None:
+    with server.connect() as client:
+        client.sendall(head("POST", "/", framing))
+        assert read_error(client) == (408, "request_timeout")
+
+
 def test_body_below_the_lowest_rate_is_408(server: RawServer) -> None:
     with server.connect() as client:
         client.sendall(head("POST", "/", "content-length: 1000000"))

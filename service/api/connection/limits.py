@@ -108,7 +108,10 @@ class ConnectionLimits:
     def _sweep(self) -> None:
         now = self._loop.time()
         for each in list(self._connections):
-            each.check_deadline(now)
+            try:
+                each.check_deadline(now)
+            except Exception:  # the timer must go on: without it no slow connection is ever closed
+                _log.exception("cannot close a slow connection")
         self._sweeping = bool(self._connections)
         if self._sweeping:
             self._loop.call_later(SWEEP_SECONDS, self._sweep)

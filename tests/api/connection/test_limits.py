@@ -1,0 +1,54 @@
+"""The timer that closes slow connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from service.api.connection.limits import ConnectionLimits
+
+
+class FakeLoop:
+    """Event loop whose timers are run by the test."""
+
+    def __init__(self) -> None:
+        self.due: list[Callable[[], None]] = []
+
+    def time(self) -> float:
+        return 0.0
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        self.due.append(callback)
+
+
+class SlowConnection:
+    """Connection that notes when it is checked; closing a broken one fails."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.checks = 0
+        self._broken = broken
+
+    def check_deadline(self, now: float) -> None:
+        self.checks += 1
+        if self._broken:
+            raise RuntimeError("the transport is gone")
+
+    def eviction_order(self, now: float) -> tuple[int, float] | None:
+        return None
+
+    def evict(self) -> None:
+        raise AssertionError("nothing is evicted here")
+
+
+def test_connection_that_cannot_be_closed_does_not_stop_the_timer(caplog: pytest.LogCaptureFixture) -> None:
+    broken, sound = SlowConnection(broken=True), SlowConnection()
+    clock = FakeLoop()
+    tested = ConnectionLimits(cast(asyncio.AbstractEventLoop, clock), {broken, sound})
+    assert tested.admit(sound)
+    for _ in range(3):
+        clock.due.pop()()
+    assert (broken.checks, sound.checks) == (3, 3)
+    assert "cannot close a slow connection" in caplog.text
