@@ -44,7 +44,11 @@ IDS = [
     "x" * 256,
     "\U0001f600" * 256,
 ]
-BODIES: dict[str, dict[str, Any]] = {"rank": {"candidates": ["1"]}, "{item_id}": {"title": "x"}}
+BODIES: dict[str, dict[str, Any]] = {
+    "rank": {"candidates": ["1"]},
+    "recommendations": {},
+    "{item_id}": {"title": "x"},
+}
 
 
 @pytest.fixture(params=[True, False], ids=["fast path", "routes only"])

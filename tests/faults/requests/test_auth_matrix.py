@@ -38,6 +38,7 @@ NEEDED: list[tuple[str, str, str, Any]] = [
     ("read", "GET", "/v1/users/{user_id}/recommendations?k=3", None),
     ("read", "GET", "/v1/users/{user_id}/recommendations?x=3", None),
     ("read", "HEAD", "/v1/users/{user_id}/recommendations", None),
+    ("read", "POST", "/v1/users/{user_id}/recommendations", {}),
     ("read", "POST", "/v1/recommendations", {"history": []}),
     ("read", "POST", "/v1/users/{user_id}/rank", {"candidates": ["10"]}),
     ("read", "GET", "/v1/items/{item_id}/similar", None),
