@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
 
 import httpx
 import pytest
@@ -40,7 +39,7 @@ CHECKED = CHECKS.get_by_names(
 REJECTION = CHECKS.get_by_names(("negative_data_rejection",))
 # No input that could be invalid.
 WITHOUT_INPUT = ("/healthz", "/readyz", "/metrics", "/v1/model", "/v1/attributes", "/v1/filters")
-HEADERS_TOO_LARGE = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+REFUSED_AT_THE_HEAD = (414, 431)  # the target, or all headers, are too long for any route
 BATCHES = ("/v1/events/batch", "/v1/items/batch")  # answer 200 with an outcome for each entry
 
 
@@ -82,7 +81,7 @@ def test_every_answer_conforms_to_the_openapi_document(service: RunningService, 
         def answers(case: Case) -> None:
             response = case.call(headers=headers, timeout=30)
             statuses[response.status_code] += 1
-            is_refused_at_head = response.status_code in (HTTPStatus.URI_TOO_LONG, HEADERS_TOO_LARGE)
+            is_refused_at_head = response.status_code in REFUSED_AT_THE_HEAD
             is_checked = case.operation.path not in BATCHES and not is_refused_at_head
             checks = CHECKED + (REJECTION if is_checked else [])
             case.validate_response(response, headers=headers, checks=checks)
