@@ -128,6 +128,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         peers_python=arguments.peers_python,
         peer_threads=arguments.peer_threads,
         sizes=tuple(arguments.sizes),
+        only=arguments.only,
         service=dict(setting.split("=", 1) for setting in arguments.set),
     )
 
@@ -153,6 +154,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--arrivals", choices=("poisson", "even"), default="poisson", help="distribution of arrivals in open loop")
     add("--fsync", choices=("always", "everysec", "no"), default="always", help="Redis appendfsync")
     add("--sizes", type=int, nargs="*", default=[], help="sizes of a scaling scenario, instead of its own")
+    add("--only", default="", help="attacks with this in their name")
     add("--set", nargs="*", default=[], metavar="RECBLR_X=Y", help="settings of the service")
     add("--peers-python", help="a Python that has the extra `peers` (default: this one)")
     add("--peer-threads", type=int, default=1, help="torch threads of a peer's worker")
