@@ -16,7 +16,14 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.server import ServerState
 
 from service.api.connection import refusals
-from service.api.connection.body_framing import BodyFraming, ChunkedFraming, FramingError, LengthFraming
+from service.api.connection.body_framing import (
+    STEPS_IN_TURN,
+    STEPS_ON_ARRIVAL,
+    BodyFraming,
+    ChunkedFraming,
+    FramingError,
+    LengthFraming,
+)
 from service.api.connection.refusals import Refusal
 from service.api.connection.timed_connection import ANSWER, BODY, HEAD, IDLE, TimedConnection
 
@@ -49,7 +56,7 @@ class HttpProtocol(TimedConnection):
     def data_received(self, data: bytes) -> None:
         """Parse `data`, or keep it until the request before it is answered."""
         if self.transport.is_closing():
-            self._drop(len(data))
+            self._drop_slowly(len(data))
             return
         if not self._received:
             self._received = data
@@ -58,16 +65,21 @@ class HttpProtocol(TimedConnection):
         else:
             self._received = bytearray(self._received) + data
         if not self._continuing:
-            self._advance()
+            self._advance(STEPS_ON_ARRIVAL)
 
-    def _advance(self) -> None:
-        """Parse received bytes, up to a request that must be answered first."""
+    def _advance(self, max_steps: int = STEPS_IN_TURN) -> None:
+        """Parse received bytes, up to a request that must be answered first.
+
+        More than `max_steps` lines and chunks of a body wait for a turn.
+        """
         self._continuing = False
         while self._received and not self.transport.is_closing():
             if self._body is not None:
-                framing = self._body
-                self._take_body(framing)
-                if not (framing.done or framing.starved or self.transport.is_closing()):
+                framing, dropped = self._body, self._dropped_bytes
+                self._take_body(framing, max_steps)
+                if self.transport.is_closing():
+                    return
+                if not framing.done and (not framing.starved or self._dropped_bytes > dropped):
                     self._continue_later()
                     return
                 if not framing.done:
@@ -81,10 +93,11 @@ class HttpProtocol(TimedConnection):
             self.flow.release()
 
     def _continue_later(self) -> None:
+        """Continue in the connection's next turn; read nothing until then."""
         if not self._continuing:
             self._continuing = True
             self.flow.hold()
-            self.loop.call_soon(self._advance)
+            self._turns.ask(self._advance)
 
     def _take_head(self) -> bool:
         """Parse the next head; return False if it is not complete."""
@@ -102,6 +115,9 @@ class HttpProtocol(TimedConnection):
         self._received = bytes(self._received[end:])
         self._searched = 0
         self._refusal, self._in_head = None, True
+        if self._has_no_room:
+            self._refuse(refusals.TOO_MANY_CONNECTIONS, head)
+            return False
         try:
             self.parser.feed_data(head)
         except httptools.HttpParserUpgrade:
@@ -174,10 +190,10 @@ class HttpProtocol(TimedConnection):
     def on_message_complete(self) -> None:
         """Do nothing: `body_framing` knows where a message ends."""
 
-    def _take_body(self, framing: BodyFraming) -> None:
+    def _take_body(self, framing: BodyFraming, max_steps: int) -> None:
         """Give the received part of the body to the application."""
         try:
-            part, self._received = framing.take(bytes(self._received))
+            part, self._received = framing.take(bytes(self._received), max_steps)
         except FramingError as error:
             self._refuse(refusals.malformed(str(error)))
             return

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from service.api.connection.turns import Turns
 from service.core.log_throttle import ThrottledLogger
 
 SWEEP_SECONDS = 1.0
 MAX_CONNECTIONS = 16_384
 MAX_BACKLOG = 2048
+MAX_WITHOUT_ROOM = 16  # refused connections that stay for a moment, of the descriptors reserved
 # Files, the store's connections, the stream, a reload.
 RESERVED_DESCRIPTORS = 96
 _EVICTED_FRACTION = 16
@@ -66,14 +68,16 @@ def _descriptors() -> int:
 
 
 class ConnectionLimits:
-    """Limits of the connections of one server."""
+    """Limits of the connections of one server, and their turns."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connections: set[Connection]) -> None:
+        self.turns = Turns(loop)
         self._throttled_log = ThrottledLogger(_log)
         self._loop = loop
         self._connections = connections
         self._max = max_connections()
         self._sweeping = False
+        self._without_room: set[Connection] = set()
 
     def admit(self, newest: Connection) -> bool:
         """Make room for the newest connection; return False if there is none.
@@ -97,6 +101,17 @@ class ConnectionLimits:
         if not evicted:
             self._throttled_log.warn("too_many_connections", "connection refused", limit=str(self._max))
         return bool(evicted)
+
+    def may_wait(self, refused: Connection) -> bool:
+        """Return whether a refused connection may stay until its head arrives.
+
+        It is closed at the next sweep otherwise.
+        """
+        self._without_room &= self._connections
+        if len(self._without_room) >= MAX_WITHOUT_ROOM:
+            return False
+        self._without_room.add(refused)
+        return True
 
     def count_closed(self, phase: str) -> None:
         """Log that a slow connection was closed, at most once a second."""

@@ -29,6 +29,7 @@ from service.core.errors import (
     UserNotFound,
 )
 from service.core.events import AppendAndRead, Conflict, History, LogView, Merged, NewEvent
+from service.core.heavy_work import HEAVY_MERGES
 from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Engine, Meter, Models, Store
 from service.core.recommending.audit import Audit, audit
@@ -181,7 +182,7 @@ class Recommender:
         if user_id == from_user_id:
             problem: dict[str, object] = {"field": "from_user_id", "problem": "must be another user than in the path"}
             raise InvalidRequest("a user cannot be merged into itself", details=[problem])
-        merged = await self._store.merge(user_id, from_user_id)
+        merged = await HEAVY_MERGES.run(lambda: self._store.merge(user_id, from_user_id), self._timeout_seconds)
         if merged is None:
             raise UserNotFound("no events are known for the user to merge")
         return merged

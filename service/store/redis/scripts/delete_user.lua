@@ -24,9 +24,11 @@ if value then
   return { 'emptied', detached.target, detached.generation, events }
 end
 local entries = redis.call('LRANGE', log, 0, -1)
-for _, entry in ipairs(entries) do
-  redis.call('XDEL', stream, append_id_of(entry))
+local append_ids = {}
+for i, entry in ipairs(entries) do
+  append_ids[i] = append_id_of(entry)
 end
+call_in_bulk('XDEL', stream, append_ids)
 redis.call('DEL', KEYS[6])
 -- An export may still hold events that retention removed here, so a user without events counts as a deletion too.
 -- A removal comes before the count: Redis never refuses it, so a full server still deletes.

@@ -46,27 +46,37 @@ if redis.call('GET', KEYS[5]) ~= ARGV[7] then
 end
 
 -- The user's own events, then those of the source that the user does not have, sorted by timestamp.
-local events, own = {}, redis.call('LRANGE', log, 0, -1)
+local events, own, event_ids = {}, redis.call('LRANGE', log, 0, -1), {}
 for i, entry in ipairs(own) do
-  local event = described(entry, '', i)
-  local _, fingerprint = find_event_id(user, event.event_id)
-  event.fingerprint = fingerprint or ''
-  events[i] = event
+  events[i] = described(entry, '', i)
+  event_ids[i] = events[i].event_id
+end
+local kept = find_fingerprints(user, event_ids)
+for _, event in ipairs(events) do
+  event.fingerprint = kept[event.event_id] or ''
 end
 local merge = { source = source, generation = detached.generation, sequence = detached.sequence, moved = 0,
   duplicates = 0, conflicts = 0, pending = 1 }
+local offered = {}
+event_ids = {}
 for i, entry in ipairs(detached.entries) do
-  local event = described(entry, detached.fingerprints[i], #events + 1)
+  local event = described(entry, detached.fingerprints[i], 0)
   if not known or event.sequence > known.sequence then
-    local first, fingerprint = find_event_id(user, event.event_id)
-    if not first then
-      merge.moved = merge.moved + 1
-      events[#events + 1] = event
-    elseif fingerprint == event.fingerprint then
-      merge.duplicates = merge.duplicates + 1
-    else
-      merge.conflicts = merge.conflicts + 1
-    end
+    offered[#offered + 1] = event
+    event_ids[#event_ids + 1] = event.event_id
+  end
+end
+kept = find_fingerprints(user, event_ids)
+for _, event in ipairs(offered) do
+  local fingerprint = kept[event.event_id]
+  if not fingerprint then
+    merge.moved = merge.moved + 1
+    event.position = #events + 1
+    events[#events + 1] = event
+  elseif fingerprint == event.fingerprint then
+    merge.duplicates = merge.duplicates + 1
+  else
+    merge.conflicts = merge.conflicts + 1
   end
 end
 table.sort(events, function(a, b)
@@ -101,12 +111,15 @@ table.insert(merges, 1, merge)
 -- The first write, which may be refused for lack of memory: see append_and_read.lua.
 redis.call('HSET', user, 'merges', pack_merges(merges), 'head', pack_head(sequence, trimmed, ARGV[3]))
 redis.call('DEL', log)
+local removed_appends, removed_ids, new_ids = {}, {}, {}
 for i, event in ipairs(events) do
   if event.position <= #own and (i <= removed or i > unmoved) then
-    redis.call('XDEL', stream, event.append_id)
-    redis.call('HDEL', user, 'e:' .. event.event_id)
+    removed_appends[#removed_appends + 1] = event.append_id
+    removed_ids[#removed_ids + 1] = 'e:' .. event.event_id
   end
 end
+call_in_bulk('XDEL', stream, removed_appends)
+call_in_bulk('HDEL', user, removed_ids)
 local batch = {}
 for i = removed + 1, #events do
   local event = events[i]
@@ -114,7 +127,8 @@ for i = removed + 1, #events do
     event.append_id = redis.call('XADD', stream, '*', 'format', FORMAT_TEXT, 'user', ARGV[1], 'seq', event.sequence,
       'item', event.item_id, 'ts', string.format('%.17g', event.timestamp), 'event_id', event.event_id)
     if event.event_id ~= '' then
-      redis.call('HSET', user, 'e:' .. event.event_id, pack_event_id(string.format('%d', event.sequence), event.fingerprint))
+      new_ids[#new_ids + 1] = 'e:' .. event.event_id
+      new_ids[#new_ids + 1] = pack_event_id(string.format('%d', event.sequence), event.fingerprint)
     end
   end
   local arrived_then = tonumber(string.match(event.append_id, '^%d+')) == event.arrived
@@ -125,6 +139,7 @@ for i = removed + 1, #events do
     batch = {}
   end
 end
+call_in_bulk('HSET', user, new_ids)
 drop_snapshots(user, versions)
 redis.call('INCR', deletions)
 return result(0, merge)

@@ -31,18 +31,18 @@ local pending = pending_merges(user)
 if #pending > 0 then
   return { 'finalize', unpack(pending) }
 end
-local entries, fingerprints, append_ids = redis.call('LRANGE', log, 0, -1), {}, {}
+local entries, event_ids, append_ids = redis.call('LRANGE', log, 0, -1), {}, {}
 for i, entry in ipairs(entries) do
   local _, _, _, event_id, append_id = unpack_entry(entry)
-  local _, fingerprint = find_event_id(user, event_id)
-  fingerprints[i] = fingerprint or ''
-  append_ids[i] = append_id
+  event_ids[i], append_ids[i] = event_id, append_id
+end
+local kept, fingerprints = find_fingerprints(user, event_ids), {}
+for i, event_id in ipairs(event_ids) do
+  fingerprints[i] = kept[event_id] or ''
 end
 redis.call('HSET', detached_logs, ARGV[1], pack_detached({ target = ARGV[2], generation = generation,
   sequence = sequence, entries = entries, fingerprints = fingerprints }))
-for _, append_id in ipairs(append_ids) do
-  redis.call('XDEL', stream, append_id)
-end
+call_in_bulk('XDEL', stream, append_ids)
 redis.call('DEL', user, log, KEYS[6])
 redis.call('INCR', deletions)
 return { 'detached', ARGV[2], generation }
