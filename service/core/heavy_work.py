@@ -47,6 +47,7 @@ class HeavyWork:
         free_seconds: Time of each piece that needs no pause: most pieces are short.
         pause_factor: Length of the pause, for each second of the rest.
         clock: Seconds.
+        sleep: Waits for so many seconds.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class HeavyWork:
         free_seconds: float = 0.001,
         pause_factor: float = 4.0,
         clock: Clock = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._light_requests = light_requests
         self._free_seconds = free_seconds
         self._pause_factor = pause_factor
         self._clock = clock
+        self._sleep = sleep
         self._free_at = -math.inf
         self._working = False
         self._waiting: FairQueue[asyncio.Future[None]] = FairQueue()
@@ -107,7 +110,7 @@ class HeavyWork:
         self._working = True
         try:
             if (seconds := self._free_at - self._clock()) > 0 and self._light_requests.are_expected():
-                await asyncio.sleep(seconds)
+                await self._sleep(seconds)
         except asyncio.CancelledError:
             self._end_turn()
             raise

@@ -10,6 +10,8 @@ import zlib
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api import costs
+from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
 from service.api.errors import error_response
 from service.api.schemas.json_structure import (
     MAX_VALUES,
@@ -50,7 +52,7 @@ class BodyLimit:
         try:
             if length is not None and length > MAX_BODY_BYTES:
                 raise PayloadTooLarge(_TOO_LARGE)
-            message = await _Body(scope["path"], codings).read(receive)
+            message = await _Body(scope["path"], codings, scope.get(CALLER, ANONYMOUS_CALLER)).read(receive)
         except ServiceError as error:
             await error_response(error)(scope, receive, send)
             return
@@ -63,7 +65,8 @@ class BodyLimit:
 class _Body:
     """Body of one request, as it arrives."""
 
-    def __init__(self, path: str, codings: list[bytes]) -> None:
+    def __init__(self, path: str, codings: list[bytes], caller: Caller) -> None:
+        self._caller = caller
         self._inflate = _decompressor(codings)
         self._max_values: int | None = MAX_VALUES_OF_A_BATCH if path.endswith("/batch") else MAX_VALUES
         if path == _ITEM_BATCH:
@@ -74,7 +77,16 @@ class _Body:
         self._received = self._size = self._unchecked = 0  # bytes
 
     async def read(self, receive: Receive) -> Message:
-        """Return one message with the whole body, or the disconnection."""
+        """Return one message with the whole body, or the disconnection.
+
+        The caller is charged for what was read.
+        """
+        try:
+            return await self._read(receive)
+        finally:
+            self._caller.charge(costs.of_body(max(self._received, self._size)))
+
+    async def _read(self, receive: Receive) -> Message:
         while True:
             message = await receive()
             if message["type"] != "http.request":
