@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import nsmallest
+from itertools import islice
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
@@ -19,7 +21,9 @@ MAX_BACKLOG = 2048
 MAX_WITHOUT_ROOM = 16  # refused connections that stay for a moment, of the descriptors reserved
 # Files, the store's connections, the stream, a reload.
 RESERVED_DESCRIPTORS = 96
-_EVICTED_FRACTION = 16
+_EVICTED_FRACTION, _MAX_EVICTED = 16, 256
+_SWEPT_AT_ONCE = 256  # connections; if all of them are closed, the event loop is held for some milliseconds
+_SWEEP_PAUSE_SECONDS = 0.001
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +98,7 @@ class ConnectionLimits:
         others = [each for each in self._connections if each is not newest]
         keys = [(key, id(each), each) for each in others if (key := each.eviction_order(now)) is not None]
         # Several at once: a search for each new connection would cost more than the connection.
-        evicted = sorted(keys)[: max(1, self._max // _EVICTED_FRACTION)]
+        evicted = nsmallest(max(1, min(_MAX_EVICTED, self._max // _EVICTED_FRACTION)), keys)
         for _, _, each in evicted:
             self._connections.discard(each)
             each.evict()
@@ -121,12 +125,21 @@ class ConnectionLimits:
         )
 
     def _sweep(self) -> None:
-        now = self._loop.time()
-        for each in list(self._connections):
+        self._sweep_some(iter(list(self._connections)))
+
+    def _sweep_some(self, connections: Iterator[Connection]) -> None:
+        """Close slow connections, some at a time."""
+        now, checked = self._loop.time(), 0
+        for each in islice(connections, _SWEPT_AT_ONCE):
+            checked += 1
             try:
-                each.check_deadline(now)
+                if each in self._connections:
+                    each.check_deadline(now)
             except Exception:  # the timer must go on: without it no slow connection is ever closed
                 _log.exception("cannot close a slow connection")
+        if checked == _SWEPT_AT_ONCE:
+            self._loop.call_later(_SWEEP_PAUSE_SECONDS, self._sweep_some, connections)
+            return
         self._sweeping = bool(self._connections)
         if self._sweeping:
             self._loop.call_later(SWEEP_SECONDS, self._sweep)
