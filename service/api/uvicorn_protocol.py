@@ -15,15 +15,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.server import ServerState
 
-from service.api.connection import refusals
-from service.api.connection.body_framing import (
-    STEPS_IN_TURN,
-    STEPS_ON_ARRIVAL,
-    BodyFraming,
-    ChunkedFraming,
-    FramingError,
-    LengthFraming,
-)
+from service.api.connection import body_framing, refusals
+from service.api.connection.body_framing import BodyFraming, ChunkedFraming, FramingError, LengthFraming
 from service.api.connection.refusals import Refusal
 from service.api.connection.timed_connection import ANSWER, BODY, HEAD, IDLE, TimedConnection
 
@@ -50,6 +43,7 @@ class HttpProtocol(TimedConnection):
         super().__init__(config, server_state, app_state, _loop)
         self._searched = 0  # bytes of `_received` in which no head ends
         self._continuing = False
+        self._in_turn = False  # whether the request in work was started in a turn
         self._refusal: Refusal | None = None
         self._in_head = False
 
@@ -65,9 +59,9 @@ class HttpProtocol(TimedConnection):
         else:
             self._received = bytearray(self._received) + data
         if not self._continuing:
-            self._advance(STEPS_ON_ARRIVAL)
+            self._advance(body_framing.STEPS_ON_ARRIVAL)
 
-    def _advance(self, max_steps: int = STEPS_IN_TURN) -> None:
+    def _advance(self, max_steps: int = body_framing.STEPS_IN_TURN) -> None:
         """Parse received bytes, up to a request that must be answered first.
 
         More than `max_steps` lines and chunks of a body wait for a turn.
@@ -97,7 +91,14 @@ class HttpProtocol(TimedConnection):
         if not self._continuing:
             self._continuing = True
             self.flow.hold()
-            self._turns.ask(self._advance)
+            self._turns.ask(self._take_turn)
+
+    def _take_turn(self) -> bool:
+        """Continue; return whether a request was started."""
+        before = self.cycle
+        self._advance()
+        self._in_turn = self.cycle is not before
+        return self._in_turn
 
     def _take_head(self) -> bool:
         """Parse the next head; return False if it is not complete."""
@@ -218,6 +219,9 @@ class HttpProtocol(TimedConnection):
         """Continue with the next request on this connection."""
         self.server_state.total_requests += 1
         self._served = True
+        if self._in_turn:
+            self._in_turn = False
+            self._turns.answered()
         if self.transport.is_closing():
             return
         if self._body is None:

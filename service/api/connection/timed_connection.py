@@ -148,9 +148,10 @@ class TimedConnection(HttpToolsProtocol):
             self.flow.hold()
             self._turns.ask(self._read_on)
 
-    def _read_on(self) -> None:
+    def _read_on(self) -> bool:
         if self in self.connections:  # not closed meanwhile
             self.flow.release()
+        return False
 
     def _refuse(self, refusal: Refusal, head: bytes = b"") -> None:
         """Answer with `refusal`, and close the connection.

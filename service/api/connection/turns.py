@@ -14,9 +14,10 @@ from time import perf_counter
 from service.core.heavy_work import LIGHT_REQUESTS, LightRequests
 
 PAUSE_FACTOR = 4  # of the length of the turn before
-MIN_PAUSE_SECONDS = 0.001  # a timer's resolution; also for what a turn starts, such as a pipelined request
+MIN_PAUSE_SECONDS = 0.001  # a timer's resolution
+MAX_ANSWER_SECONDS = 0.02  # for which the next turn waits for the answer to a request of this one
 
-Work = Callable[[], None]
+Work = Callable[[], bool]
 
 
 class Turns:
@@ -26,19 +27,29 @@ class Turns:
         self._loop = loop
         self._light_requests = light_requests
         self._waiting: deque[Work] = deque()
-        self._free_at = 0.0
+        self._began = self._free_at = 0.0
         self._scheduled = False
+        self._answer_timer: asyncio.TimerHandle | None = None
 
     def ask(self, work: Work) -> None:
-        """Call `work` when it is its turn."""
+        """Call `work` when it is its turn.
+
+        If `work` returns True, it has started a request; its turn ends with `answered`.
+        """
         self._waiting.append(work)
         self._schedule()
 
+    def answered(self) -> None:
+        """End the turn in which a request was started."""
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._end()
+
     def _schedule(self) -> None:
-        if self._scheduled or not self._waiting:
+        if self._scheduled or self._answer_timer is not None or not self._waiting:
             return
         self._scheduled = True
-        pause = self._free_at - self._loop.time()
+        pause = self._free_at - perf_counter()
         if pause > 0 and self._light_requests.are_expected():
             self._loop.call_later(pause, self._run)
         else:
@@ -46,10 +57,18 @@ class Turns:
 
     def _run(self) -> None:
         self._scheduled = False
-        began = perf_counter()
+        self._began = perf_counter()
+        started_request = False
         try:
-            self._waiting.popleft()()
+            started_request = self._waiting.popleft()()
         finally:
-            spent = perf_counter() - began
-            self._free_at = self._loop.time() + max(MIN_PAUSE_SECONDS, PAUSE_FACTOR * spent)
-            self._schedule()
+            if started_request and self._light_requests.are_expected():
+                self._answer_timer = self._loop.call_later(MAX_ANSWER_SECONDS, self._end)
+            else:
+                self._end()
+
+    def _end(self) -> None:
+        self._answer_timer = None
+        now = perf_counter()
+        self._free_at = now + max(MIN_PAUSE_SECONDS, PAUSE_FACTOR * (now - self._began))
+        self._schedule()

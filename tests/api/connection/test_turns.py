@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 import pytest
 
 from service.api.connection import turns
-from service.api.connection.turns import MIN_PAUSE_SECONDS, PAUSE_FACTOR, Turns
+from service.api.connection.turns import MAX_ANSWER_SECONDS, MIN_PAUSE_SECONDS, PAUSE_FACTOR, Turns
 from service.core.heavy_work import LightRequests
+
+
+@dataclass
+class Timer:
+    """Callback that is due at a time."""
+
+    due: float
+    callback: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
 
 class FakeLoop:
@@ -27,14 +40,18 @@ class FakeLoop:
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.call_later(0.0, callback)
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Timer:
         self.pauses.append(round(delay, 6))
-        self.due.append((self.now + delay, callback))
+        timer = Timer(self.now + delay, callback)
+        self.due.append(timer)
+        return timer
 
     def run(self) -> None:
         while self.due:
-            self.now, callback = self.due.pop(0)
-            callback()
+            timer = self.due.pop(0)
+            self.now = max(self.now, timer.due)
+            if not timer.cancelled:
+                timer.callback()
 
 
 @pytest.fixture
@@ -55,12 +72,13 @@ def turns_of(loop: FakeLoop, *, light: bool) -> Turns:
 def test_work_gets_turns_in_order_and_pauses_only_beside_light_requests(loop: FakeLoop, light: bool) -> None:
     tested, done = turns_of(loop, light=light), list[str]()
 
-    def work(name: str, seconds: float) -> Callable[[], None]:
-        def run() -> None:
+    def work(name: str, seconds: float) -> Callable[[], bool]:
+        def run() -> bool:
             done.append(name)
             loop.now += seconds
             if name == "a":
                 tested.ask(work("again", 0.0))
+            return False
 
         return run
 
@@ -77,12 +95,35 @@ def test_work_gets_turns_in_order_and_pauses_only_beside_light_requests(loop: Fa
 def test_work_that_fails_does_not_stop_the_others(loop: FakeLoop) -> None:
     tested, done = turns_of(loop, light=True), list[int]()
 
-    def fail() -> None:
+    def fail() -> bool:
         raise ZeroDivisionError
 
     tested.ask(fail)
-    tested.ask(lambda: done.append(1))
+    tested.ask(lambda: bool(done.append(1)))  # type: ignore[func-returns-value]
     with pytest.raises(ZeroDivisionError):
         loop.run()
     loop.run()
     assert done == [1]
+
+
+def test_next_turn_waits_for_the_answer_to_a_request_for_a_moment(loop: FakeLoop) -> None:
+    tested, done = turns_of(loop, light=True), list[str]()
+
+    def request() -> bool:
+        done.append("request")
+        return True
+
+    def answer() -> None:
+        done.append("answer")
+        loop.now += 0.005
+        tested.answered()
+
+    tested.ask(request)
+    tested.ask(request)
+    tested.ask(request)
+    loop.due.append(Timer(loop.now, answer))
+    loop.run()
+    assert done == ["request", "answer", "request", "request"]
+    pauses = [0.0, MAX_ANSWER_SECONDS, PAUSE_FACTOR * 0.005]  # the first one was answered after 5 ms
+    pauses += [MAX_ANSWER_SECONDS, PAUSE_FACTOR * MAX_ANSWER_SECONDS, MAX_ANSWER_SECONDS]  # the others never
+    assert loop.pauses == pauses
