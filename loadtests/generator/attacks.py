@@ -12,6 +12,7 @@ import gzip
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from loadtests.environment.processes import run_when_idle
 from loadtests.generator.attack_traffic import flood, hold, in_threads, patient_connection, repeat, serials
@@ -133,12 +134,15 @@ def merges(port: int, end: float) -> int:
     next_serial = serials()
 
     def run(_: int) -> int:
-        merged, connection = 0, patient_connection(port)
+        merged = 0
         while time.monotonic() < end:
-            serial = next_serial()
-            for request in requests:
-                connection.request(request.with_serial(serial))
-            merged += 1
+            with suppress(OSError):
+                connection = patient_connection(port)
+                while time.monotonic() < end:
+                    serial = next_serial()
+                    for request in requests:
+                        connection.request(request.with_serial(serial))
+                    merged += 1
         return merged
 
     return in_threads(run, 2)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtests.environment.empty_server import READY_PATH
-from loadtests.environment.probed_service import VARIABLE, LoopProbe
+from loadtests.environment.probed_service import VARIABLE, LoopProbe, RequestProbe, requests_file
 from loadtests.environment.processes import cpu_seconds, memory_mb, peak_memory_mb, reset_peak_memory
 from loadtests.environment.servers import Server, free_port, http_server, redis_server
 from loadtests.generator.attacks import ATTACKS
@@ -69,6 +69,7 @@ def summary(attacks: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {
         "largest_p99_ratio": max(each["p99_to_quiet"] for each in attacks.values()),
         "largest_p99_ratio_to_control": max(each["p99_to_control"] for each in attacks.values()),
+        "largest_work_p99_ratio": max(each["work_p99_to_quiet"] for each in attacks.values()),
         "largest_memory_ratio": max(each["memory_ratio"] for each in attacks.values()),
         "longest_loop_cpu_ms": max(each["loop_cpu_ms"] for each in attacks.values()),
         "errors": sum(each["errors"] for each in attacks.values()),
@@ -80,6 +81,7 @@ class _Windows:
     """Measured windows of one kind."""
 
     latencies: list[NDArray[np.float64]] = field(default_factory=list)
+    server_work: list[NDArray[np.float64]] = field(default_factory=list)
     cpu_seconds: dict[str, float] = field(default_factory=lambda: {"server": 0.0, "redis": 0.0, "attacker": 0.0})
     seconds: float = 0.0
     errors: int = 0
@@ -87,6 +89,9 @@ class _Windows:
 
     def milliseconds(self) -> dict[str, float]:
         return percentiles(np.concatenate(self.latencies))
+
+    def work_milliseconds(self) -> dict[str, float]:
+        return percentiles(np.concatenate(self.server_work))
 
     def cores(self) -> dict[str, float]:
         return {name: round(spent / self.seconds, 2) for name, spent in self.cpu_seconds.items()}
@@ -100,6 +105,7 @@ class _Bench:
     tested: ServiceUnderTest
     control: Server
     probe: LoopProbe
+    request_probe: RequestProbe
     requests: Sequence[Request]
     windows: int = 0
 
@@ -118,10 +124,13 @@ class _Bench:
             loop = self.probe.read()
             loop_cpu, loop_wall = max(loop_cpu, loop.cpu_ms), max(loop_wall, loop.wall_ms)
             time.sleep(_REST_SECONDS)
-        highest, after = peak_memory_mb(pid), self.memory_after(before)
+        highest, after = peak_memory_mb(pid), self.memory()
         times = {kind: windows.milliseconds() for kind, windows in measured.items()}
+        work = {kind: windows.work_milliseconds() for kind, windows in measured.items()}
         return {
             "ms": times,
+            "loop_cpu_during_request_ms": work,
+            "work_p99_to_quiet": round(work[ATTACKED]["p99"] / work[QUIET]["p99"], 2),
             "p50_to_quiet": round(times[ATTACKED]["p50"] / times[QUIET]["p50"], 2),
             "p99_to_quiet": round(times[ATTACKED]["p99"] / times[QUIET]["p99"], 2),
             "p99_to_control": round(times[ATTACKED]["p99"] / times[CONTROL]["p99"], 2),
@@ -150,7 +159,9 @@ class _Bench:
         self.windows += 1
         due = _due(self.options, self.options.seconds, self.windows)
         began, spent = time.monotonic(), {name: cpu_seconds([pid] if pid else []) for name, pid in pids.items()}
+        self.request_probe.reset()
         samples = run_open(self.tested.server.port, self.requests, due, self.options.connections)
+        windows.server_work.append(self.request_probe.read())
         for name, pid in pids.items():
             windows.cpu_seconds[name] += cpu_seconds([pid] if pid else []) - spent[name]
         windows.seconds += time.monotonic() - began
@@ -180,13 +191,14 @@ def _empty_server() -> Iterator[Server]:
 @contextmanager
 def _bench(options: Options, control: Server, descriptors: int | None = None) -> Iterator[_Bench]:
     with tempfile.TemporaryDirectory() as folder, redis_server(options.redis) as redis:
-        probe, port = LoopProbe(Path(folder) / "probe"), free_port()
+        path, port = Path(folder) / "probe", free_port()
+        probe, request_probe = LoopProbe(path), RequestProbe(requests_file(path))
         environment = {
             "RECBLR_PORT": str(port),
             "RECBLR_STATE_URL": redis.url,
             "RECBLR_BUNDLE": str(options.bundle),
             "RECBLR_LOG_LEVEL": "warning",
-            VARIABLE: f"{folder}/probe",
+            VARIABLE: str(path),
             **options.service,
         }
         command = [sys.executable, "-m", "loadtests.environment.probed_service"]
@@ -195,7 +207,7 @@ def _bench(options: Options, control: Server, descriptors: int | None = None) ->
         requests = event_requests(options.histories, 5_000, "attack", options.seed)
         with http_server("recblr", command, environment, port, "/readyz") as server:
             run_open(port, requests, _due(options, _WARM_UP_SECONDS, 0), _WARM_UP_CONNECTIONS)
-            yield _Bench(options, ServiceUnderTest("recblr", server, redis), control, probe, requests)
+            yield _Bench(options, ServiceUnderTest("recblr", server, redis), control, probe, request_probe, requests)
 
 
 def _due(options: Options, seconds: float, seed: int) -> NDArray[np.float64]:

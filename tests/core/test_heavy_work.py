@@ -10,6 +10,8 @@ import pytest
 from service.core.errors import DeadlineExceeded
 from service.core.heavy_work import BUSY_SECONDS, HeavyWork, LightRequests
 
+pytestmark = pytest.mark.anyio
+
 
 class Clock:
     """Clock that moves when somebody sleeps or works."""

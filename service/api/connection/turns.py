@@ -28,7 +28,7 @@ class Turns:
         self._light_requests = light_requests
         self._waiting: deque[Work] = deque()
         self._began = self._free_at = 0.0
-        self._scheduled = False
+        self._scheduled = False  # whether a turn is due or not yet over
         self._answer_timer: asyncio.TimerHandle | None = None
 
     def ask(self, work: Work) -> None:
@@ -46,7 +46,7 @@ class Turns:
             self._end()
 
     def _schedule(self) -> None:
-        if self._scheduled or self._answer_timer is not None or not self._waiting:
+        if self._scheduled or not self._waiting:
             return
         self._scheduled = True
         pause = self._free_at - perf_counter()
@@ -56,7 +56,6 @@ class Turns:
             self._loop.call_soon(self._run)
 
     def _run(self) -> None:
-        self._scheduled = False
         self._began = perf_counter()
         started_request = False
         try:
@@ -68,7 +67,7 @@ class Turns:
                 self._end()
 
     def _end(self) -> None:
-        self._answer_timer = None
+        self._answer_timer, self._scheduled = None, False
         now = perf_counter()
         self._free_at = now + max(MIN_PAUSE_SECONDS, PAUSE_FACTOR * (now - self._began))
         self._schedule()

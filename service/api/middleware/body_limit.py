@@ -102,7 +102,8 @@ class _Body:
                     await in_work_thread(self._decompress, self._inflate, rest)
             else:
                 self._add(part)
-                if self._size > MAX_INLINE_BYTES and self._unchecked >= SLICE_BYTES:
+                is_large = self._size > MAX_INLINE_BYTES and self._unchecked >= SLICE_BYTES
+                if is_large and message.get("more_body"):
                     await in_work_thread(self._check_new_parts)
             if not message.get("more_body"):
                 break

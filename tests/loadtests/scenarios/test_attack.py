@@ -35,15 +35,18 @@ def test_client_is_measured_in_quiet_and_beside_control_and_attack(monkeypatch: 
     assert found["largest_p99_ratio"] == measured["p99_to_quiet"] > 0
     assert found["largest_p99_ratio_to_control"] == measured["p99_to_control"] > 0
     assert measured["loop_wall_ms"] > 0
+    assert set(measured["loop_cpu_during_request_ms"]) == {QUIET, CONTROL, ATTACKED}
+    assert measured["work_p99_to_quiet"] > 0
     assert found["memory_mb"]["highest"] >= found["memory_mb"]["before"] > 0
 
 
 def test_summary_has_the_worst_of_each_figure() -> None:
-    first = {"p99_to_quiet": 1.0, "p99_to_control": 9.0, "memory_ratio": 1.1, "loop_cpu_ms": 5.0, "errors": 1}
-    second = {"p99_to_quiet": 3.0, "p99_to_control": 2.0, "memory_ratio": 1.0, "loop_cpu_ms": 7.0, "errors": 2}
-    assert summary({"a": first, "b": second}) == {
+    names = ("p99_to_quiet", "p99_to_control", "work_p99_to_quiet", "memory_ratio", "loop_cpu_ms", "errors")
+    first, second = (1.0, 9.0, 4.0, 1.1, 5.0, 1), (3.0, 2.0, 1.0, 1.0, 7.0, 2)
+    assert summary({str(each): dict(zip(names, each, strict=True)) for each in (first, second)}) == {
         "largest_p99_ratio": 3.0,
         "largest_p99_ratio_to_control": 9.0,
+        "largest_work_p99_ratio": 4.0,
         "largest_memory_ratio": 1.1,
         "longest_loop_cpu_ms": 7.0,
         "errors": 3,
