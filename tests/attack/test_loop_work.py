@@ -23,10 +23,6 @@ from tests.api.app_harness import AppHarness
 from tests.core.fakes import CATALOGUE, FakeEngine
 
 MAX_CALLS = 5_000  # some 2 ms; an ordinary event makes 800
-# A worker applies changes of the catalogue to its columns, hundreds of items at a time: some 10 ms. They are applied
-# at any time after the change, so the limit is that of all requests about the catalogue.
-MAX_CATALOGUE_CALLS = 30_000
-_CATALOGUE = (b"/v1/items", b"/v1/attributes", b"/v1/filters")
 _REQUESTS = {case.name: case for case in largest_requests(CATALOGUE)}
 _SERIALS = count(1)
 _ADMINISTRATION = "/v1/admin/"
@@ -113,8 +109,7 @@ def test_no_iteration_of_the_largest_request_makes_many_calls(harness: AppHarnes
             status = send(harness, case.request, serial)
         assert status < 500
         assert most[0] > 0 or status == 414  # refused before the application
-    path = case.request.raw.split(b" ", 2)[1]
-    assert most[0] <= (MAX_CATALOGUE_CALLS if path.startswith(_CATALOGUE) else MAX_CALLS)
+    assert most[0] <= MAX_CALLS
 
 
 def test_every_route_has_a_largest_request() -> None:

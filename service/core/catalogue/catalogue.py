@@ -20,9 +20,10 @@ from service.core.catalogue.items import Item
 from service.core.catalogue.revisions import encode_revision
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
 from service.core.engine_requests import AllowedRows
+from service.core.errors import Overloaded
 
 FILTER_BYTES = 64 << 20
-_ROWS_AT_ONCE, _SLICED_ATTEMPTS = 50, 5  # of a page
+_ROWS_AT_ONCE, _SLICED_ATTEMPTS = 20, 16  # of a page
 _START = ShardPosition(0, "")
 
 
@@ -184,17 +185,28 @@ class Catalogue:
             Overloaded: the catalogue changes too fast.
         """
         predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
-        for _ in range(_SLICED_ATTEMPTS):
-            rows, following = await self._pages.page(predicate, cursor, limit)
-            revision, items = self.revision, []
-            for start in range(0, len(rows), _ROWS_AT_ONCE):
-                items += [item for row in rows[start : start + _ROWS_AT_ONCE] if (item := self._columns.get(row))]
-                await asyncio.sleep(0)  # other requests get the event loop
-            if self.revision == revision:
-                return items, following
-        # The catalogue changes all the time: read the page at once, so that it is as of one revision.
+        changes, found = self._items.changes, dict[int, Item | None]()
         rows, following = await self._pages.page(predicate, cursor, limit)
-        return [item for row in rows if (item := self._columns.get(row))], following
+        for _ in range(_SLICED_ATTEMPTS):
+            position = changes.position
+            await self._read_rows([row for row in rows if row not in found], found)
+            # Entries that changed meanwhile are read again. They are fewer each time, until nothing can change.
+            changed = changes.since(position)
+            if changed is None:
+                break
+            if not len(changed):
+                return [item for row in rows if (item := found[row])], following
+            rows, following = self._pages.corrected(predicate, rows, changed.tolist(), (cursor, following), limit)
+            for row in changed.tolist():
+                found.pop(row, None)
+        raise Overloaded("the catalogue changes too fast to be listed; try again")
+
+    async def _read_rows(self, rows: Sequence[int], found: dict[int, Item | None]) -> None:
+        """Read rows in slices, between which other requests run."""
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            found.update((row, self._columns.get(row)) for row in rows[start : start + _ROWS_AT_ONCE])
 
     def close(self) -> None:
         """Stop the thread that compiles."""

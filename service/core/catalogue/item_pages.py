@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from service.core.catalogue.applied_items import AppliedItems
 from service.core.catalogue.columns.entry_order import sorted_codes
-from service.core.catalogue.columns.item_columns import decode_id, encode_id
+from service.core.catalogue.columns.item_columns import encode_id
 from service.core.catalogue.expression.evaluation import evaluate_all, evaluate_rows
 from service.core.catalogue.expression.predicates import Predicate
 from service.core.errors import Overloaded
@@ -55,8 +55,8 @@ class ItemPages:
             rows, is_end = await self._in_thread(search)
             changed = changes.since(position)
             if changed is not None and len(changed) <= _FEW:
-                end = None if is_end else columns.ids.get(rows[-1])
-                return self._corrected(predicate, rows, changed.tolist(), (encode_id(cursor), end), limit)
+                span = cursor, "" if is_end else columns.id_of(rows[-1])
+                return self.corrected(predicate, rows, changed.tolist(), span, limit)
         raise Overloaded("the catalogue changes too fast to be listed; try again")
 
     def _find(self, predicate: Predicate | None, now: int, row_count: int, cursor: str, limit: int) -> Found:
@@ -74,28 +74,30 @@ class ItemPages:
         rows.sort(key=get)
         return rows[:limit], len(rows) <= limit
 
-    def _corrected(
-        self,
-        predicate: Predicate | None,
-        rows: list[int],
-        changed: list[int],
-        span: tuple[bytes, bytes | None],
-        limit: int,
+    def corrected(
+        self, predicate: Predicate | None, rows: list[int], changed: list[int], span: tuple[str, str], limit: int
     ) -> tuple[list[int], str]:
-        """Correct a page by what changed during the search.
+        """Correct a page by what changed since it was found.
 
-        The page is of ids after span[0], up to span[1] or to the end.
+        The page is of ids after span[0], up to span[1], or to the end if that is "". Returns it with its next cursor.
         """
-        columns, get, (begin, end) = self._items.columns, self._items.columns.ids.get, span
+        columns, get, begin = self._items.columns, self._items.columns.ids.get, encode_id(span[0])
+        end = encode_id(span[1]) if span[1] else None
         inside = [row for row in changed if get(row) > begin and (end is None or get(row) <= end)]
-        candidates = np.array(sorted({*rows, *inside}, key=get), np.int64)
-        listed = (columns.has_entry.data[candidates] & ~columns.deleted.data[candidates]) > 0
-        if predicate is not None and len(candidates):
-            listed &= evaluate_rows(predicate, columns, self._clock(), candidates, one_by_one=True)
-        correct: list[int] = candidates[listed].tolist()
+        if not inside:
+            return rows, span[1]
+        found = np.array(inside, np.int64)
+        listed = (columns.has_entry.data[found] & ~columns.deleted.data[found]) > 0
+        if predicate is not None:
+            listed &= evaluate_rows(predicate, columns, self._clock(), found, one_by_one=True)
+        kept = set(found[listed].tolist())
+        gone = set(inside) - kept
+        correct = [row for row in rows if row not in gone]
+        for row in kept.difference(rows):
+            insort(correct, row, key=get)
         if len(correct) > limit:
             return correct[:limit], columns.id_of(correct[limit - 1])
-        return correct, "" if end is None else decode_id(end)
+        return correct, span[1]
 
     def _sorted(self, row_count: int) -> NDArray[np.int64]:
         """Return most rows in the order of their ids."""

@@ -23,6 +23,7 @@ from service.core.errors import ItemConflict, ItemNotFound, ServiceError, StoreU
 
 MAX_ATTEMPTS = 8  # of changes that meet changes by others
 _SLICE = 10  # changes that are merged before other requests get the event loop: a millisecond
+_WRITTEN_AT_ONCE = 200  # items of one call of the store, and of one step of what follows it
 
 Outcome = Written | ServiceError
 
@@ -83,7 +84,7 @@ class ItemEditor:
     async def delete(self, item_id: str) -> Edited:
         """Replace the item by a tombstone, which blocks it."""
         tombstone = to_record(Item(item_id, deleted=True))
-        return self._edited(await self._store.write_items([ItemWrite(item_id, tombstone)]), [item_id])
+        return await self._edited(await self._store.write_items([ItemWrite(item_id, tombstone)]), [item_id])
 
     async def _edit(self, changes: Sequence[ItemChange], *, patch: bool) -> Edited:
         outcomes: dict[int, Outcome] = {}
@@ -91,18 +92,28 @@ class ItemEditor:
         for _ in range(MAX_ATTEMPTS):
             drafts, failed = await self._draft(changes, left, patch=patch)
             outcomes.update(failed)
-            writes = [ItemWrite(draft.item.item_id, draft.record, draft.expected) for draft in drafts]
             left = []
-            for draft, written in zip(drafts, await self._store.write_items(writes), strict=True):
-                outcomes.update(dict.fromkeys(draft.changes, written))
-                if isinstance(written, Written) and written.conflict:
-                    left += draft.changes
+            for start in range(0, len(drafts), _WRITTEN_AT_ONCE):
+                written, conflicts = await self._write(drafts[start : start + _WRITTEN_AT_ONCE])
+                outcomes.update(written)
+                left += conflicts
             if not left:
                 break
         conflict = ItemConflict("the item is being changed by others; read it and send the change again")
         outcomes.update(dict.fromkeys(left, conflict))
         ordered = [outcomes[index] for index in range(len(changes))]
-        return self._edited(ordered, [change.item_id for change in changes])
+        return await self._edited(ordered, [change.item_id for change in changes])
+
+    async def _write(self, drafts: Sequence[_Draft]) -> tuple[dict[int, Outcome], list[int]]:
+        """Write drafts; return outcomes by change, and the changes in conflict."""
+        outcomes: dict[int, Outcome] = {}
+        conflicts: list[int] = []
+        writes = [ItemWrite(draft.item.item_id, draft.record, draft.expected) for draft in drafts]
+        for draft, written in zip(drafts, await self._store.write_items(writes), strict=True):
+            outcomes.update(dict.fromkeys(draft.changes, written))
+            if isinstance(written, Written) and written.conflict:
+                conflicts += draft.changes
+        return outcomes, conflicts
 
     async def _draft(
         self, changes: Sequence[ItemChange], indices: Sequence[int], *, patch: bool
@@ -158,9 +169,11 @@ class ItemEditor:
                 found[stored.item_id] = from_record(stored.item_id, stored.record), stored.revision
         return found
 
-    def _edited(self, outcomes: Sequence[Outcome], item_ids: Sequence[str]) -> Edited:
+    async def _edited(self, outcomes: Sequence[Outcome], item_ids: Sequence[str]) -> Edited:
         positions = [ShardPosition(0, "")] * (CATALOGUE_SHARDS + 1)
-        for item_id, outcome in zip(item_ids, outcomes, strict=True):
+        for number, (item_id, outcome) in enumerate(zip(item_ids, outcomes, strict=True), start=1):
+            if number % _WRITTEN_AT_ONCE == 0:
+                await asyncio.sleep(0)
             if isinstance(outcome, Written):
                 shard = catalogue_shard(item_id)
                 positions[shard] = max(positions[shard], outcome.position)
