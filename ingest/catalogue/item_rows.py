@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from ingest.reading.column_names import find_fields
 from ingest.reading.csv_dialect import Dialect, detect_dialect, split_record
 from ingest.reading.csv_table import read_table, swallowed_row

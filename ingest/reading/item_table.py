@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from ingest.reading.column_names import find_item_columns
 from ingest.reading.csv_dialect import Dialect, detect_dialect, split_record
 from ingest.reading.csv_table import read_table, swallowed_row

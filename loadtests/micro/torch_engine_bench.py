@@ -1,4 +1,4 @@
-"""Benchmark of the engine on a GPU: `python -m loadtests.micro.engine --device cuda`.
+"""Benchmark of the engine on a GPU: `python -m loadtests.micro.engine_benchmark --device cuda`.
 
 Figures are medians of wall-clock times and include the copies to and from the device, as a request would see them.
 """
@@ -22,7 +22,7 @@ from service.engine.cuda.cuda_graph import step
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.loader import warm
 from service.engine.search.exact_top_k import exact_top_k
-from service.engine.search.queries import TopKQueries
+from service.engine.search.top_k_queries import TopKQueries
 
 RUNS = 7
 HISTORY_RUNS = 3

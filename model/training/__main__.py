@@ -20,7 +20,7 @@ from model.training.cli import (
     titles_command,
     train_command,
 )
-from model.training.cli.options import Command
+from model.training.cli.shared_options import Command
 
 EXIT_ERROR = 2
 _OUT_OF_MEMORY = (

@@ -24,7 +24,7 @@ from service.engine.arrays import F32, I64
 from service.engine.candidates import rank_candidates
 from service.engine.interfaces import Recurrence, Search
 from service.engine.search.popularity import PopularityOrder
-from service.engine.search.queries import TopKQueries
+from service.engine.search.top_k_queries import TopKQueries
 from service.engine.state_codec import StateBatch, join_states
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from service.core.engine_requests import AllowedRows
 from service.engine.arrays import F32, I64
-from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.state_codec import StateBatch, StateCodec
 
 

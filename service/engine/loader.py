@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
+from model.bundle.ab_test_mark import without_marked
 from model.bundle.bundle import Bundle, load_files
 from model.bundle.manifest import BundleError, ManifestReader
-from model.bundle.trial import without_trials
 from model.memory_errors import is_out_of_memory
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, RankCandidates, TopK
 from service.core.errors import BundleRefusedError, ModelVersionNotFound, StateDamagedError
@@ -89,7 +89,7 @@ class BundleLoader:
             manifests = self._manifests.find()
         except BundleError as error:
             raise _refused(error, self._path, "the bundle folder") from None
-        served = without_trials(self._path, [*manifests])
+        served = without_marked(self._path, [*manifests])
         return [ModelVersion(version, (manifests[version].created, version)) for version in served]
 
     def _listing(self) -> frozenset[tuple[str, int, int, int]]:

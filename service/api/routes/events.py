@@ -12,10 +12,10 @@ from service.api import costs
 from service.api.answers import answer_event, encoded, json_response, recorded_out
 from service.api.dependencies import CallerDep, RecommenderDep
 from service.api.errors import error_body
+from service.api.route_scopes import needs
 from service.api.schemas.item_fields import Json
 from service.api.schemas.requests import EventBatchIn, NoQuery, QuestionEventIn, RecordQuery, event_or_error
 from service.api.schemas.responses import BatchOut, RecordedOut
-from service.api.scopes import needs
 from service.api.work_thread import BodyRoute, in_work_thread
 from service.api_keys import KeyScope
 from service.core.errors import InvalidRequest, ServiceError

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Response
 from service.api import costs
 from service.api.answers import add_items, encode_answer, json_response, prepare
 from service.api.dependencies import CallerDep, RecommenderDep
+from service.api.route_scopes import needs
 from service.api.schemas.field_types import PathId
 from service.api.schemas.item_fields import ItemFields, Json
 from service.api.schemas.requests import SimilarQuery
 from service.api.schemas.responses import SimilarOut
-from service.api.scopes import needs
 from service.api_keys import KeyScope
 from service.core.engine_requests import TopK
 from service.core.recommending.results import Answer

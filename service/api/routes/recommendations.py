@@ -17,10 +17,10 @@ from service.api.answers import (
     recommendations_out,
 )
 from service.api.dependencies import CallerDep, RecommenderDep
+from service.api.route_scopes import needs
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, QuestionIn, TopKQuery
 from service.api.schemas.responses import ItemsOut, RecommendationsOut
-from service.api.scopes import needs
 from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 from service.core.engine_requests import RankCandidates, TopK

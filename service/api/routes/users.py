@@ -9,10 +9,10 @@ from fastapi import APIRouter, Query
 from service.api import costs
 from service.api.answers import event_out
 from service.api.dependencies import CallerDep, RecommenderDep, ServicesDep
+from service.api.route_scopes import needs
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import MergeIn, NoQuery, PageQuery
 from service.api.schemas.responses import AuditOut, EventDeletedOut, EventsOut, MergedOut, UserDeletedOut, UserOut
-from service.api.scopes import needs
 from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 

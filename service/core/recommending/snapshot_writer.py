@@ -39,7 +39,7 @@ class SnapshotWriter:
         self._delay_seconds = delay_seconds
         self._closing = asyncio.Event()
         self._queue: dict[tuple[str, str], SnapshotPut] = {}
-        self._worker: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     def offer(self, put: SnapshotPut) -> None:
         """Queue a snapshot, unless a longer one of the log is queued."""
@@ -52,17 +52,17 @@ class SnapshotWriter:
             # A repair stays one until it is written, or the damaged snapshot could refuse its successor.
             put = newest._replace(repair=queued.repair or put.repair)
         self._queue[key] = put
-        if self._worker is None:
+        if self._writing is None:
             # An empty context: the writes serve many requests, so their logs must not carry one's request id.
-            self._worker = asyncio.create_task(self._work(), context=Context())
+            self._writing = asyncio.create_task(self._write_queued(), context=Context())
 
     async def close(self) -> None:
         """Try to write every queued snapshot, without the delay."""
         self._closing.set()
-        while self._worker is not None:
-            await self._worker
+        while self._writing is not None:
+            await self._writing
 
-    async def _work(self) -> None:
+    async def _write_queued(self) -> None:
         try:
             while self._queue:
                 if len(self._queue) < self._max_batch and not self._closing.is_set():
@@ -78,4 +78,4 @@ class SnapshotWriter:
                     # A fault must neither end the writer nor make close() fail: snapshots can be computed again.
                     _log.exception("cannot write snapshots", extra={"count": len(puts)})
         finally:
-            self._worker = None
+            self._writing = None

@@ -17,8 +17,8 @@ from service.engine.engine import BundleEngine
 from service.engine.search.exact_top_k import exact_target_ranks, exact_top_k
 from service.engine.search.filtered_ivf import SCANNED_SHARE
 from service.engine.search.ivf_pq import MIN_INDEXED_ITEMS, IvfPqIndex
-from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.search.scoring import scores_of_rows
+from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.state_codec import StateBatch, StateCodec, join_states, split_states
 
 # Queries on which an index's recall@10 is measured: 2,560 results, so 0.99 is known to +- 0.004.

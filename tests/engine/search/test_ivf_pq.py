@@ -16,7 +16,7 @@ from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.search import faiss_library, ivf_pq
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.ivf_pq import IvfPqIndex
-from service.engine.search.queries import TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 from tests.engine.conftest import ids, run
 from tests.environment import run_python
 from tests.model.builders import bundle_of
@@ -46,7 +46,7 @@ BUILD_AN_INDEX = """
 import json, os
 from threadpoolctl import threadpool_info
 from service.engine.search.ivf_pq import IvfPqIndex
-from service.engine.search.queries import TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 from tests.engine.search.test_ivf_pq import catalogue
 IvfPqIndex.build(*catalogue(), 0.9)
 cores = [library["architecture"] for library in threadpool_info() if library["internal_api"] == "openblas"]

@@ -13,12 +13,12 @@ from service.api import costs
 from service.api.answers import encoded, json_response
 from service.api.dependencies import CallerDep, ServicesDep
 from service.api.errors import error_body
+from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import ItemBatchIn, change_or_error
 from service.api.schemas.catalogue_responses import ItemBatchOut
 from service.api.schemas.item_fields import Json
 from service.api.schemas.requests import NoQuery
 from service.api.schemas.sliced_json import parse_rows
-from service.api.scopes import needs
 from service.api_keys import KeyScope
 from service.core.catalogue.editing.item_changes import ItemChange
 from service.core.errors import InvalidRequest, ServiceError

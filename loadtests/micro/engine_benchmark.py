@@ -1,7 +1,7 @@
 """Benchmark of the engine on one core: steps, replays and top-k search.
 
-    python -m loadtests.micro.engine [--items 3416 1000000] [--out FOLDER] [--bundle FOLDER]
-    python -m loadtests.micro.engine --device cuda
+    python -m loadtests.micro.engine_benchmark [--items 3416 1000000] [--out FOLDER] [--bundle FOLDER]
+    python -m loadtests.micro.engine_benchmark --device cuda
 
 Prints a table, and JSON in the last line; --out also writes engine.json. Figures are CPU times: medians of rounds in
 which everything is measured in alternation. A ratio is the median of the rounds' ratios. `--device cuda` measures the
@@ -44,7 +44,7 @@ def measure(bundle: Bundle, sizes: Sequence[int]) -> dict[str, Any]:
     medians = {name: round(statistics.median(values), 2) for name, values in times.items()}
     return {
         "scenario": "engine",
-        "command": "python -m loadtests.micro.engine " + shlex.join(sys.argv[1:]),
+        "command": "python -m loadtests.micro.engine_benchmark " + shlex.join(sys.argv[1:]),
         "summary": medians | {name: round(value, 4) for name, value in figures.items()},
         "times_faster_than_torch": {name: round(value, 1) for name, value in speedups(times).items()},
         "rounds": {name: [round(value, 2) for value in values] for name, values in times.items()},

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from model.training.__main__ import main
-from model.training.cli.nightly_command import _next_time
+from model.training.cli.nightly_retrain_command import _next_time
 from tests.environment import ROOT
 from tests.model.training.logs import append
 from tests.model.training.pipelines.retrain_harness import circle

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtests.micro.engine import speedups
+from loadtests.micro.engine_benchmark import speedups
 
 
 def test_each_figure_is_compared_with_its_own_reference() -> None:

@@ -7,7 +7,7 @@ from service.core.catalogue.attributes import AttributeType, to_microseconds
 from service.core.catalogue.columns.item_columns import ItemColumns
 from service.core.catalogue.expression.checker import check
 from service.core.catalogue.expression.parser import parse
-from service.core.catalogue.filter_bitmaps.compiled_filter import CompiledFilter, Source
+from service.core.catalogue.filter_bitmaps.filter_bitmap import FilterBitmap, Source
 from service.core.catalogue.filter_bitmaps.model_rows import map_model_now
 from service.core.catalogue.items import Item, to_record
 from service.core.catalogue_store import StoredItem
@@ -23,7 +23,7 @@ def test_evaluation_that_was_overtaken_is_dropped() -> None:
     record = to_record(Item("a", attributes={"until": NOW + timedelta(seconds=5)}))
     items.apply(0, [StoredItem("a", 1, record)])
     predicate = check(parse("until > now()"), {"until": AttributeType.TIME}).predicate
-    compiled = CompiledFilter(Source(items.columns, items.changes), model, predicate)
+    compiled = FilterBitmap(Source(items.columns, items.changes), model, predicate)
     start = to_microseconds(NOW)
     first = compiled.start(start)
     compiled.evaluate(first)

@@ -16,7 +16,7 @@ import pytest
 
 from ingest.errors import DataError
 from model.bundle.bundle import load_bundle, new_version, write_bundle
-from model.training.live_test.trial_record import TrialRecord
+from model.training.ab_test.ab_test_record import ABTestRecord
 from model.training.publishing.registry import newest_bundle, publish
 from service.demo import BUNDLE
 from tests.end_to_end.service import KEY, ROOT, RunningService
@@ -47,8 +47,8 @@ def send_purchases(service: RunningService, first: int, users: int) -> None:
             service.post("/events?k=1", {"user_id": f"u{user}", "item_id": f"{trip}-{number}"})
 
 
-def finish_live_test(service: RunningService, folder: Path, *, traffic: bool) -> tuple[int, dict[str, Any]]:
-    """Run the job that finishes a live test.
+def finish_ab_test(service: RunningService, folder: Path, *, traffic: bool) -> tuple[int, dict[str, Any]]:
+    """Run the job that finishes an A/B test.
 
     Without traffic it is killed as soon as the test has begun.
     """
@@ -57,7 +57,7 @@ def finish_live_test(service: RunningService, folder: Path, *, traffic: bool) ->
         "-m",
         "model.training",
         "retrain",
-        "--finish-live-test",
+        "--finish-ab-test",
         "--state-url",
         "sqlite:///none",
     ]
@@ -84,12 +84,12 @@ def test_bad_version_is_withdrawn_although_the_job_was_killed_and_the_service_wa
     bad = write_noise(tmp_path / "bad")
     state = f"sqlite:///{tmp_path}/events.db"
     with RunningService(tmp_path, state, registry, RECBLR_ACCURACY_SAMPLE="1", RECBLR_WATCH="true") as service:
-        publish(registry, tmp_path / "bad", TrialRecord(service.url, 0.5, 0.1, 0.05).to_json())
-        assert finish_live_test(service, tmp_path, traffic=False)[0] == -signal.SIGKILL
+        publish(registry, tmp_path / "bad", ABTestRecord(service.url, 0.5, 0.1, 0.05).to_json())
+        assert finish_ab_test(service, tmp_path, traffic=False)[0] == -signal.SIGKILL
         assert (service.get("/model")["version"], service.get("/model")["test"]["version"]) == (good, bad)
-        code, result = finish_live_test(service, tmp_path, traffic=True)
-        assert (code, result["published"], result["live_test"]["outcome"]) == (3, False, "withdrawn")
-        assert result["live_test"]["candidate"]["hr@10"] < result["live_test"]["live"]["hr@10"]
+        code, result = finish_ab_test(service, tmp_path, traffic=True)
+        assert (code, result["published"], result["ab_test"]["outcome"]) == (3, False, "withdrawn")
+        assert result["ab_test"]["candidate"]["hr@10"] < result["ab_test"]["live"]["hr@10"]
         assert (service.get("/model")["version"], service.get("/model")["test"]) == (good, None)
         # Neither the newest version nor the version by its name is the bad one any more.
         assert service.post("/admin/reload", {})["model_version"] == good
@@ -102,7 +102,7 @@ def test_bad_version_is_withdrawn_although_the_job_was_killed_and_the_service_wa
         write_bundle(tmp_path / "again", again)  # the same weights, trained another night
         with pytest.raises(DataError, match="was withdrawn"):
             publish(registry, tmp_path / "again")
-        assert finish_live_test(service, tmp_path, traffic=False) == (0, {})
+        assert finish_ab_test(service, tmp_path, traffic=False) == (0, {})
 
 
 def test_good_version_is_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,9 +112,9 @@ def test_good_version_is_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     publish(registry, tmp_path / "bad")
     state = f"sqlite:///{tmp_path}/events.db"
     with RunningService(tmp_path, state, registry, RECBLR_ACCURACY_SAMPLE="1", RECBLR_WATCH="true") as service:
-        good = publish(registry, BUNDLE, TrialRecord(service.url, 0.5, 0.1, 0.05).to_json()).version
+        good = publish(registry, BUNDLE, ABTestRecord(service.url, 0.5, 0.1, 0.05).to_json()).version
         assert service.get("/model")["version"] == bad
-        code, result = finish_live_test(service, tmp_path, traffic=True)
-        assert (code, result["live_test"]["decision"]) == (0, "better")
+        code, result = finish_ab_test(service, tmp_path, traffic=True)
+        assert (code, result["ab_test"]["decision"]) == (0, "better")
         assert service.get("/model")["version"] == good
         assert sorted(path.name for path in registry.iterdir()) == sorted([good, bad])

@@ -8,10 +8,10 @@ import sys
 import time
 from datetime import datetime, timedelta
 
-from model.training.cli import options as shared
+from model.training.cli import shared_options as shared
 
 _EPILOG = """All other options are those of retrain. Each night is a process of its own, so that a night that fails
-does not end the schedule; its exit code and its last lines are in the log. A live test that a stop has interrupted is
+does not end the schedule; its exit code and its last lines are in the log. An A/B test that a stop has interrupted is
 continued at the start."""
 _CHECK_SECONDS = 30.0  # so that a clock that was set counts at once
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     arguments = options.retrain[1:] if options.retrain[:1] == ["--"] else options.retrain
     command = [sys.executable, "-m", "model.training", "retrain", *arguments]
     # Of a job that was killed; it must not run on until the night.
-    subprocess.run([*command, "--finish-live-test"], check=False)  # noqa: S603 - our own command, no shell
+    subprocess.run([*command, "--finish-ab-test"], check=False)  # noqa: S603 - our own command, no shell
     if not options.now:
         _sleep_until(_next_time(datetime.now().astimezone(), options.at))
     while True:

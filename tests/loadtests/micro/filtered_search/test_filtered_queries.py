@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from loadtests.micro.engine_search import synthetic_catalogue
-from loadtests.micro.filtered_search.queries import KINDS, Categories, Kind, filtered_queries, forbidden, recall
+from loadtests.micro.filtered_search.filtered_queries import (
+    KINDS,
+    Categories,
+    Kind,
+    filtered_queries,
+    forbidden,
+    recall,
+)
 from service.engine.search.exact_top_k import exact_top_k
-from service.engine.search.queries import TopKResult
+from service.engine.search.top_k_queries import TopKResult
 
 
 @pytest.mark.parametrize("kind", KINDS)

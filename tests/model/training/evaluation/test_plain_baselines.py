@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.training.evaluation import baselines
-from model.training.evaluation.baselines import baseline_metrics, rank_by_baselines
+from model.training.evaluation.plain_baselines import baseline_metrics, rank_by_baselines
 from tests.model.training.histories import histories_of_lengths
 
 

@@ -1,6 +1,6 @@
-"""State of a live test, which survives the job that runs it.
+"""State of an A/B test, which survives the job that runs it.
 
-It is the content of the version's mark in the registry (model/bundle/trial.py).
+It is the content of the version's mark in the registry (model/bundle/ab_test_mark.py).
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import DataError
-from model.bundle.trial import trial_file, versions_on_trial, write_trial
+from model.bundle.ab_test_mark import mark_path, marked_versions, write_mark
 
 
 @dataclass(frozen=True, slots=True)
-class TrialRecord:
-    """A live test of one version.
+class ABTestRecord:
+    """An A/B test of one version.
 
     Attributes:
         url: address of the service.
@@ -42,18 +42,18 @@ class TrialRecord:
 
     def write(self, registry: Path, version: str) -> None:
         """Write the record, atomically."""
-        write_trial(registry, version, self.to_json())
+        write_mark(registry, version, self.to_json())
 
 
-def read_record(registry: Path, version: str) -> TrialRecord:
-    """Read the record of a version on trial.
+def read_record(registry: Path, version: str) -> ABTestRecord:
+    """Read the record of a marked version.
 
     Raises:
         DataError: the record is damaged.
     """
-    path = trial_file(registry, version)
+    path = mark_path(registry, version)
     try:
-        return TrialRecord(**json.loads(path.read_text("utf-8")))
+        return ABTestRecord(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); remove it, and {version} counts as published, or remove both"
@@ -61,11 +61,11 @@ def read_record(registry: Path, version: str) -> TrialRecord:
 
 
 def unfinished_tests(registry: Path) -> list[str]:
-    """Return the versions on trial, and remove marks without a version."""
+    """Return the marked versions, and remove marks without a version."""
     found: list[str] = []
-    for version in sorted(versions_on_trial(registry)):
+    for version in sorted(marked_versions(registry)):
         if (registry / version).is_dir():
             found.append(version)
         else:  # the job was killed before the version was published, or after it was withdrawn
-            trial_file(registry, version).unlink(missing_ok=True)
+            mark_path(registry, version).unlink(missing_ok=True)
     return found

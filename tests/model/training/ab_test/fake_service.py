@@ -1,4 +1,4 @@
-"""HTTP server with the routes that a live test asks."""
+"""HTTP server with the routes that an A/B test asks."""
 
 from __future__ import annotations
 

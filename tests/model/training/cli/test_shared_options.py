@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 
 from ingest.errors import DataError
-from model.training.cli.options import add_device_option, add_model_options, device_from, model_settings_from
+from model.training.cli.shared_options import add_device_option, add_model_options, device_from, model_settings_from
 from model.training.trainer.hyperparameters import Hyperparameters
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from loadtests.micro.engine_search import Floats, top_10_queries
 from service.core.engine_requests import AllowedRows
-from service.engine.search.queries import TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 
 Kind = Literal["random", "liked", "disliked"]
 

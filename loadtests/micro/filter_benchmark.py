@@ -1,6 +1,6 @@
 """Benchmark of filters: first use, following changes, memory.
 
-    python -m loadtests.micro.filters [--items 1000000]
+    python -m loadtests.micro.filter_benchmark [--items 1000000]
 
 Prints JSON: milliseconds of CPU per million rows for the first use of twenty filters, the share of a core that 200
 changes of availability per second cost with these filters compiled, and bytes per item with eight attributes.

@@ -1,4 +1,4 @@
-"""Filter that is compiled for one model, and follows the changes."""
+"""Filter compiled into a bitmap of one model's rows, kept up to date."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Evaluation:
     upcoming: Upcoming | None = None
 
 
-class CompiledFilter:
-    """Allowed rows of one model under one predicate.
+class FilterBitmap:
+    """Allowed rows of one model under one predicate, as a bitmap.
 
     They are those at a position of the change log. `start`, `finish` and `catch_up` run on the event loop, `evaluate`
     in any thread: a row that changes meanwhile is in the log, and evaluated again.
@@ -123,7 +123,7 @@ class CompiledFilter:
             self._upcoming.advance(self._source.columns, evaluation.now, evaluation.rows)
 
     def catch_up(self, now: int, at_most: int = MAX_ROWS_AT_ONCE) -> bool:
-        """Bring the filter up to date if that is little work.
+        """Bring the bitmap up to date if that is little work.
 
         Returns whether it is up to date.
         """

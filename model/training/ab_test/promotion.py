@@ -1,9 +1,9 @@
-"""Test a new version on live traffic, then promote or withdraw it.
+"""Promotion: A/B test a new version, then promote or withdraw it.
 
-    on trial ──▶ A/B test ──▶ better, or undecided after the longest time: promoted
-                         └──▶ worse, or ended by an operator for the other version: withdrawn
+    marked ──▶ A/B test ──▶ better, or undecided after the longest time: promoted
+                       └──▶ worse, or ended by an operator for the other version: withdrawn
 
-A job that is killed leaves the version on trial, with the state of its test in the registry. The next one continues.
+A job that is killed leaves the mark, with the state of the test, in the registry. The next job continues the test.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import DataError
-from model.bundle.trial import trial_file
-from model.training.live_test.sequential_test import Decision, HitCount, SequentialTest
-from model.training.live_test.service_client import ServiceClient
-from model.training.live_test.trial_record import TrialRecord, read_record
+from model.bundle.ab_test_mark import mark_path
+from model.training.ab_test.ab_test_record import ABTestRecord, read_record
+from model.training.ab_test.sequential_test import Decision, HitCount, SequentialTest
+from model.training.ab_test.service_client import ServiceClient
 from model.training.publishing.registry import withdraw
 
 _MAX_FAILURES = 10  # in a row; a restart of the service keeps the test
@@ -26,7 +26,7 @@ _ENDED = "ended by an operator"
 
 
 @dataclass(frozen=True, slots=True)
-class LiveTestSettings:
+class ABTestSettings:
     """Settings that are not part of the record.
 
     Attributes:
@@ -40,15 +40,15 @@ class LiveTestSettings:
     expected_difference: float = 0.03
 
 
-def run_live_test(registry: Path, version: str, settings: LiveTestSettings) -> dict[str, Any]:
-    """Test a version on trial, or continue a test that was interrupted.
+def run_ab_test(registry: Path, version: str, settings: ABTestSettings) -> dict[str, Any]:
+    """Test a marked version, or continue a test that was interrupted.
 
-    The better one of it and the live model answers all users at the end. Without a decision it is the version on
-    trial, because it was not worse on the log. A version that is worse is withdrawn, and is never published again.
+    At the end the better one of it and the live model answers all users. Without a decision the marked version does,
+    because it was not worse on the log. A version that is worse is withdrawn, and is never published again.
 
     Args:
         registry: model registry of the service.
-        version: a version on trial.
+        version: a marked version (model/bundle/ab_test_mark.py).
         settings: how to look at the counters.
 
     Returns:
@@ -65,7 +65,7 @@ def run_live_test(registry: Path, version: str, settings: LiveTestSettings) -> d
             service.end_test(record.live if decision == Decision.WORSE.value else version)
         is_promoted = service.serving().live == version
     if is_promoted:
-        trial_file(registry, version).unlink(missing_ok=True)
+        mark_path(registry, version).unlink(missing_ok=True)
     else:
         withdraw(registry, version)
     return {
@@ -77,7 +77,7 @@ def run_live_test(registry: Path, version: str, settings: LiveTestSettings) -> d
     }
 
 
-def _begin(service: ServiceClient, registry: Path, version: str, record: TrialRecord) -> TrialRecord:
+def _begin(service: ServiceClient, registry: Path, version: str, record: ABTestRecord) -> ABTestRecord:
     """Begin the A/B test unless it has begun, and record it."""
     if record.started:
         return record
@@ -90,7 +90,7 @@ def _begin(service: ServiceClient, registry: Path, version: str, record: TrialRe
 
 
 def _observe(
-    service: ServiceClient, registry: Path, version: str, record: TrialRecord, settings: LiveTestSettings
+    service: ServiceClient, registry: Path, version: str, record: ABTestRecord, settings: ABTestSettings
 ) -> tuple[str, Mapping[str, HitCount]]:
     """Look at the counters until the test is decided; return the decision."""
     test = SequentialTest(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fastapi import APIRouter
 
-from service.api.scopes import RouteScopes
+from service.api.route_scopes import RouteScopes
 
 
 def test_route_without_declared_scope_is_refused() -> None:
