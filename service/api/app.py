@@ -32,7 +32,7 @@ from starlette.types import ASGIApp
 
 from service.api.connection.refusals import CORS_STATE
 from service.api.dependencies import Services
-from service.api.handlers import ErrorHandlers
+from service.api.exception_handlers import ErrorHandlers
 from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.cors import CorsPolicy, Preflight

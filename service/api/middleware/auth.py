@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
-from service.api.errors import error_response
+from service.api.error_responses import error_response
 from service.api.middleware.host_check import OwnHosts
 from service.api.middleware.rate_limit import TokenBuckets, network_of
 from service.api.route_scopes import Needed, RouteScopes

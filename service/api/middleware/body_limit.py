@@ -9,7 +9,7 @@ import zlib
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import error_response
+from service.api.error_responses import error_response
 from service.api.middleware.received_messages import receive_again
 from service.api.schemas.json_structure import MAX_VALUES, MAX_VALUES_OF_A_BATCH, is_too_complex, without_padding
 from service.api.work_thread import MAX_INLINE_BYTES, in_work_thread

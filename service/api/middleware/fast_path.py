@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.answers import answer_event, answer_recommendations
 from service.api.caller import CALLER
 from service.api.dependencies import Services
-from service.api.handlers import ErrorHandlers
+from service.api.exception_handlers import ErrorHandlers
 from service.api.middleware.received_messages import receive_again
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import QuestionEventIn, RecordQuery, TopKQuery

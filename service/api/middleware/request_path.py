@@ -15,7 +15,7 @@ from urllib.parse import quote_from_bytes, unquote_plus, unquote_to_bytes
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.errors import error_response
+from service.api.error_responses import error_response
 from service.api.schemas.validation_messages import printable
 from service.core.errors import InvalidRequest
 

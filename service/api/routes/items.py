@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from service.api import costs
+from service.api import request_costs
 from service.api.answers import add_items, encode_answer, json_response, prepare
 from service.api.dependencies import CallerDep, RecommenderDep
 from service.api.route_scopes import needs
@@ -32,7 +32,7 @@ async def list_similar_items(
     Nearness is cosine similarity of the item embeddings. The item itself is left out.
     """
     restrictions = query.restrictions
-    prepare(recommender, None, restrictions, caller, costs.of_items(query.k))
+    prepare(recommender, None, restrictions, caller, request_costs.of_items(query.k))
     top_k = TopK(query.k, exclude_seen=False, exclude=restrictions.exclude)
     answer = await recommender.similar(item_id, top_k, restrictions.request)
 

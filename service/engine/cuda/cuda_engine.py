@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.bundle.bundle import Bundle
+from model.compiled.array_types import I64
 from model.network import RecBLR
 from model.state_layout import WORD_BYTES
 from service.core.engine_requests import (
@@ -29,7 +30,6 @@ from service.core.engine_requests import (
     TopK,
 )
 from service.core.errors import StateDamagedError
-from service.engine.arrays import I64
 from service.engine.cuda.cuda_recurrence import CudaRecurrence
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.cuda.replay_stream import Chunk, chunks_by_length

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.compiled.array_types import F32, I64
 from model.network import RecBLR
 from model.state_layout import WORD_BYTES
-from service.engine.arrays import F32, I64
 from service.engine.cuda.cuda_graph import CapturedStep, recompute_conv_inputs, step
 from service.engine.cuda.replay_stream import Chunk, ReplayStream, chunks_by_length
 from service.engine.state_codec import StateBatch, StateCodec, join_states

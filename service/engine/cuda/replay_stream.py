@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.compiled.array_types import I64
 from model.network import RecBLR
 from model.state_layout import WORD_BYTES, StateLayout
-from service.engine.arrays import I64
 from service.engine.cuda.cuda_graph import kernels_run, recompute_conv_inputs
 
 MAX_STEPS = 1 << 19  # padded events of a chunk

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.faiss_library import import_faiss
 from service.engine.search.filtered_exact import allowed_top_k

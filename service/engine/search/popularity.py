@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from model.compiled.array_types import F32, I64, U32
+from model.compiled.jit import kernel
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64, U32
-from service.engine.jit import kernel
 from service.engine.search.filtered_exact import NO_ROWS, is_allowed, list_allowed
 from service.engine.search.scoring import contains_row
 from service.engine.search.top_k_queries import check_filter

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from model.compiled.array_types import F32, I64, U32
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64, U32
 
 _NO_FILTER = np.empty(0, np.int64)
 

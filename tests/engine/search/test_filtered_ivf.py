@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from model.compiled.array_types import F32
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32
 from service.engine.search import filtered_ivf, ivf_pq
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.filtered_ivf import BoundedLists

@@ -7,9 +7,9 @@ import logging
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from model.bundle.bundle import Bundle
+from model.compiled.array_types import F32
 from model.config import ModelConfig
 from service.core.engine_requests import TopK
 from service.engine.cpu.cpu_engine import CpuEngine
@@ -20,8 +20,6 @@ from service.engine.search.top_k_queries import TopKQueries, TopKResult
 from tests.engine.conftest import ids, run
 from tests.environment import run_python
 from tests.model.builders import bundle_of
-
-F32 = NDArray[np.float32]
 
 
 def catalogue(items: int = 4000, dim: int = 24, seed: int = 0) -> tuple[F32, F32]:

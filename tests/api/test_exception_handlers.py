@@ -87,7 +87,7 @@ def test_outage_is_logged_once_per_second_without_traceback(tmp_path: Path, capl
     harness.refused(503, harness.get("/v1/users/alice/recommendations"))
     harness.refused(503, harness.get("/readyz"))
     harness.close()
-    records = [vars(record) for record in caplog.records if record.name == "service.api.handlers"]
+    records = [vars(record) for record in caplog.records if record.name == "service.api.exception_handlers"]
     assert [(record["levelname"], record["exc_info"]) for record in records] == [("WARNING", None)] * 4
     route = "/v1/users/{user_id}/recommendations"
     assert [(record["code"], record["route"], record["suppressed"]) for record in records] == [

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.api.errors import STATUS, error_response
+from service.api.error_responses import STATUS, error_response
 from service.core.errors import ServiceError
 
 

@@ -1,12 +1,13 @@
-"""Functions of the CPU kernels, and their threads."""
+"""Elementary functions against NumPy in float64."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from model.ops.compiled import exp, expm1, run_rows, sigmoid
+from model.compiled.elementary_functions import exp, expm1, sigmoid, sum_of
+
+VALUES = np.concatenate([np.linspace(-86, 86, 2001), [0.0, 1e-7, -1e-7, 1e-30, -1e-30]]).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", ["exp", "expm1", "sigmoid"])
@@ -25,26 +26,16 @@ def test_function_is_finite_beyond_its_range(value: float) -> None:
     assert all(np.isfinite(function(np.float32(value))) for function in (exp, expm1, sigmoid))
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 17])
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_every_row_is_given_to_one_part(rows: int, threads: int) -> None:
-    counts, before = torch.zeros(rows), torch.get_num_threads()
-
-    def count(array: np.ndarray, first: int, last: int) -> None:
-        array[first:last] += 1
-
-    try:
-        torch.set_num_threads(threads)
-        run_rows(count, rows, counts)
-    finally:
-        torch.set_num_threads(before)
-    assert counts.tolist() == [1.0] * rows
+def test_expm1_is_precise_relative_to_itself() -> None:
+    found = np.array([expm1(value) for value in VALUES], np.float64)
+    assert found == pytest.approx(np.expm1(VALUES.astype(np.float64)), rel=1e-6)
 
 
-def test_error_of_a_part_is_raised() -> None:
-    def fail(array: np.ndarray, first: int, last: int) -> None:
-        if last == len(array):
-            raise ValueError("the last part fails")
+@pytest.mark.parametrize("value", [-1e30, -200, 200, 1e30])
+def test_sigmoid_is_finite_far_from_zero(value: float) -> None:
+    assert sigmoid(np.float32(value)) == pytest.approx(0.0 if value < 0 else 1.0, abs=1e-30)
 
-    with pytest.raises(ValueError, match="last part"):
-        run_rows(fail, 8, torch.zeros(8))
+
+@pytest.mark.parametrize("count", [0, 1, 7, 100])
+def test_sum_has_every_entry_once(count: int) -> None:
+    assert sum_of(np.arange(1, count + 1, dtype=np.float32)) == count * (count + 1) / 2

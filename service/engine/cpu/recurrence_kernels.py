@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.engine.arrays import F32, I64
-from service.engine.cpu.elementwise_kernels import expm1, sigmoid, silu
-from service.engine.jit import kernel
-
-_TWO = np.float32(2)
+from model.compiled.array_types import F32, I64
+from model.compiled.elementary_functions import TWO, expm1, sigmoid
+from model.compiled.jit import kernel
+from service.engine.cpu.elementwise_kernels import silu
 
 
 @kernel
@@ -55,7 +54,7 @@ def recur(x: F32, gates: F32, projected: F32, n: int, users: I64, layer: int, so
         for c in range(Hp):
             # a - 1 with a = exp(-softplus * r), because 1 - a^2 = (1 - a) (1 + a) then loses no digits for a near 1.
             less = expm1(-softplus[c] * sigmoid(forget[c]))
-            b = np.sqrt(-less * (_TWO + less)) * sigmoid(admit[c]) * out[c]
+            b = np.sqrt(-less * (TWO + less)) * sigmoid(admit[c]) * out[c]
             now[c] = now[c] + less * now[c] + b
             out[c] = z[c] * sigmoid(z[c]) * now[c]
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.engine.arrays import F32, I64, U32
+from model.compiled.array_types import F32, I64, U32
+from model.compiled.jit import kernel
 from service.engine.cpu.elementwise_kernels import add_norm, silu
 from service.engine.cpu.product_kernels import product
-from service.engine.cpu.time_kernels import convolve, keep_last_rows, recur
+from service.engine.cpu.recurrence_kernels import convolve, keep_last_rows, recur
 from service.engine.cpu.weights import PANEL
-from service.engine.jit import kernel
 from service.engine.state_codec import Layout, pack_states, unpack_states
 
 # Rows processed together, a multiple of four (see `product`). All intermediates of sixteen rows take 80 KB at the

@@ -1,4 +1,4 @@
-"""Compilation of the engine's kernels with numba, cached between starts.
+"""Compilation of kernels with numba, cached between starts.
 
 The only module that imports numba. Rules for modules with kernels:
 
@@ -43,6 +43,14 @@ def reduction(function: Kernel) -> Kernel:
     Unlike in `kernel`, additions may be reordered, so that they are vectorised.
     """
     return _compile(function, {"contract", "reassoc", "nsz"})
+
+
+def max_reduction(function: Kernel) -> Kernel:
+    """Compile a function that finds the largest value of an axis.
+
+    Comparisons may be reordered, so that they are vectorised. No value may be NaN.
+    """
+    return _compile(function, {"nnan", "reassoc", "nsz"})
 
 
 def _compile(function: Kernel, fast_math: set[str]) -> Kernel:
@@ -167,21 +175,8 @@ def compilations() -> int:
     return sum(compiled for _, compiled in statistics().values())
 
 
-def log_compilation(seconds: float, compiled: int) -> None:
-    """Log a warm-up, with the number of signatures it compiled.
-
-    Warns if every start will compile again.
-    """
-    folder = next((d.stats.cache_path for d in _dispatchers if d.stats.cache_path), None)
+def cache_folder() -> Path | None:
+    """Return the folder of the machine code; None if some was not kept."""
     if _GuardedCache.failed:
-        folder = None
-    if not compiled:
-        _log.info("engine warmed up, all machine code was cached: seconds=%.1f", seconds)
-    elif folder is None:
-        _log.warning(
-            "engine compiled, but the machine code could not be kept, so every start compiles again; "
-            "set NUMBA_CACHE_DIR to a writable folder with space that outlives the process: seconds=%.1f",
-            seconds,
-        )
-    else:
-        _log.info("engine compiled: seconds=%.1f cache=%s", seconds, folder)
+        return None
+    return next((Path(each.stats.cache_path) for each in _dispatchers if each.stats.cache_path), None)

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from service.api.errors import STATUS, error_body, error_response
+from service.api.error_responses import STATUS, error_body, error_response
 from service.api.schemas.validation_messages import validation_details
 from service.core.errors import InvalidRequest, NotFound, PayloadTooLarge, ServiceError
 from service.core.log_throttle import ThrottledLogger

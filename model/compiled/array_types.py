@@ -1,4 +1,4 @@
-"""Array types of the engine's kernels.
+"""Array types of compiled kernels.
 
 Every argument has one type, so that a kernel is compiled once.
 """
@@ -8,9 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.state_layout import F32
-
+F32 = NDArray[np.float32]
 I64 = NDArray[np.int64]
 U32 = NDArray[np.uint32]
-
-__all__ = ["F32", "I64", "U32"]
