@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,17 +15,12 @@ import pyarrow as pa
 from ingest.errors import DataError
 from ingest.read_options import ReadOptions
 from ingest.reading.column_names import find_item_columns
-from ingest.reading.csv_dialect import Dialect, detect_dialect, split_record
-from ingest.reading.csv_table import read_table, swallowed_row
 from ingest.reading.file_signatures import check_file
+from ingest.reading.item_dialect import detect_item_dialect, is_json, read_item_table, text_head
 from ingest.reading.json_objects import read_json
 from ingest.reading.parquet_table import is_parquet, read_parquet
 from ingest.reading.plain_text import open_plain_text
 from ingest.reading.values.identifiers import IdReader
-
-_DELIMITERS = ("\t", ",", ";", "|", "::")
-_MOVIELENS = ("item", "title", "categories")  # movies.dat: `id::title::category|category`, without a header
-_SAMPLE = 1 << 16
 
 
 class ItemText(NamedTuple):
@@ -64,45 +59,12 @@ def read_items(path: Path, options: ItemTableOptions) -> Iterator[ItemText]:
         yield from _items(source, read_parquet(path, source, find))
         return
     with open_plain_text(path, options.reading.encoding) as plain:
-        with plain.open("rb") as file:
-            head = file.read(_SAMPLE).decode("utf-8", "replace").removeprefix("\ufeff").strip()
-        if head[:1] in ("{", "[") and options.reading.columns is None:
+        head = text_head(plain)
+        if is_json(head, options.reading):
             yield from _items(source, read_json(plain, source, find))
             return
-        if not head:
-            raise DataError(f"{source} holds no items")
-        dialect = _detect(plain, source, head.splitlines()[0], options)
-        batches = read_table(plain, source, dialect, find(dialect.names), None)
-        yield from _items(source, (_without_swallowed_rows(source, batch, dialect) for batch in batches))
-
-
-def _detect(plain: Path, source: str, line: str, options: ItemTableOptions) -> Dialect:
-    """Detect the format of the table by its first line."""
-    reading = options.reading
-    if reading.columns is not None:
-        return detect_dialect(plain, source, reading)
-    refusal, most_names = DataError(""), 0
-    for delimiter in (reading.delimiter,) if reading.delimiter else _DELIMITERS:
-        names = [name.strip() for name in split_record(line, delimiter, '"')]
-        try:
-            item, title, *_ = find_item_columns(
-                source, names, reading, options.title_column, options.categories_column
-            )
-        except DataError as error:
-            if len(names) > most_names:
-                refusal, most_names = error, len(names)
-            continue
-        named = replace(reading, user_column=title, item_column=item, delimiter=delimiter)
-        return detect_dialect(plain, source, named)
-    if len(line.split("::")) == len(_MOVIELENS):
-        return Dialect("table", delimiter="::", names=_MOVIELENS)
-    raise refusal
-
-
-def _without_swallowed_rows(source: str, batch: pa.RecordBatch, dialect: Dialect) -> pa.RecordBatch:
-    if swallowed_row(batch, dialect, None) is not None:
-        raise DataError(f"{source} has a quoted field that holds whole rows: a quote is missing or one too many")
-    return batch.select(batch.schema.names[:-1])
+        dialect = detect_item_dialect(plain, source, head, options.reading, find)
+        yield from _items(source, read_item_table(plain, source, dialect, find))
 
 
 def _items(source: str, batches: Iterator[pa.RecordBatch]) -> Iterator[ItemText]:
