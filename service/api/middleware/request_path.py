@@ -16,8 +16,8 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.error_responses import error_response
-from service.api.schemas.validation_messages import printable
 from service.core.errors import InvalidRequest
+from service.core.printable_text import printable
 
 TAG = "ids in the query"
 _ID_PROBLEMS = "recblr.id_problems"
