@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
-from service.observability.batching_metrics import BatchingMetrics
+from service.observability.metrics import BatchingMetrics
 
 
 def test_stages_are_counted_apart() -> None:
