@@ -12,7 +12,7 @@ from ingest.errors import DataError
 from ingest.read_options import ReadOptions
 from ingest.reading.column_names import find_fields
 from ingest.reading.file_signatures import check_file
-from ingest.reading.item_dialect import detect_item_dialect, is_json, read_item_table, text_head
+from ingest.reading.item_table import detect_item_dialect, is_json, read_item_table, text_head
 from ingest.reading.parquet_table import is_parquet, read_parquet
 from ingest.reading.plain_text import open_plain_text
 

@@ -1,4 +1,4 @@
-"""Read a table of items: id, title and categories."""
+"""Read a table of items of any form: id, title and categories, or any columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,13 +14,18 @@ import pyarrow as pa
 
 from ingest.errors import DataError
 from ingest.read_options import ReadOptions
-from ingest.reading.column_names import find_item_columns
+from ingest.reading.column_names import FindColumns, find_item_columns
+from ingest.reading.csv_dialect import Dialect, detect_dialect, split_record
+from ingest.reading.csv_table import read_table, swallowed_row
 from ingest.reading.file_signatures import check_file
-from ingest.reading.item_dialect import detect_item_dialect, is_json, read_item_table, text_head
 from ingest.reading.json_objects import read_json
 from ingest.reading.parquet_table import is_parquet, read_parquet
 from ingest.reading.plain_text import open_plain_text
 from ingest.reading.values.identifiers import IdReader
+
+_DELIMITERS = ("\t", ",", ";", "|", "::")
+_MOVIELENS = ("item", "title", "categories")  # movies.dat: `id::title::category|category`, without a header
+_SAMPLE = 1 << 16
 
 
 class ItemText(NamedTuple):
@@ -65,6 +70,65 @@ def read_items(path: Path, options: ItemTableOptions) -> Iterator[ItemText]:
             return
         dialect = detect_item_dialect(plain, source, head, options.reading, find)
         yield from _items(source, read_item_table(plain, source, dialect, find))
+
+
+def text_head(plain: Path) -> str:
+    """Return the begin of a text, without white space around it."""
+    with plain.open("rb") as file:
+        return file.read(_SAMPLE).decode("utf-8", "replace").removeprefix("\ufeff").strip()
+
+
+def is_json(head: str, reading: ReadOptions) -> bool:
+    """Return whether a text with this begin is read as JSON."""
+    return head[:1] in ("{", "[") and reading.columns is None
+
+
+def detect_item_dialect(plain: Path, source: str, head: str, reading: ReadOptions, find: FindColumns) -> Dialect:
+    """Detect the form of a table of items.
+
+    Args:
+        plain: plain UTF-8.
+        source: the file's name for messages.
+        head: begin of the text.
+        reading: what the user has given.
+        find: finds the column of ids, and others behind it.
+
+    Raises:
+        DataError: there are no items, or no column of ids.
+    """
+    if not head:
+        raise DataError(f"{source} holds no items")
+    if reading.columns is not None:
+        return detect_dialect(plain, source, reading)
+    line = head.splitlines()[0]
+    refusal, most_names = DataError(""), 0
+    for delimiter in (reading.delimiter,) if reading.delimiter else _DELIMITERS:
+        names = [name.strip() for name in split_record(line, delimiter, '"')]
+        try:
+            columns = find(names)
+        except DataError as error:
+            if len(names) > most_names:
+                refusal, most_names = error, len(names)
+            continue
+        if len(columns) > 1:
+            item, other = columns[:2]
+            named = replace(reading, user_column=other, item_column=item, delimiter=delimiter)
+            return detect_dialect(plain, source, named)
+    if len(line.split("::")) == len(_MOVIELENS):
+        return Dialect("table", delimiter="::", names=_MOVIELENS)
+    raise refusal
+
+
+def read_item_table(plain: Path, source: str, dialect: Dialect, find: FindColumns) -> Iterator[pa.RecordBatch]:
+    """Read columns of a table of items as text.
+
+    Raises:
+        DataError: a row cannot be split, or a quoted field holds whole rows.
+    """
+    for batch in read_table(plain, source, dialect, find(dialect.names), None):
+        if swallowed_row(batch, dialect, None) is not None:
+            raise DataError(f"{source} has a quoted field that holds whole rows: a quote is missing or one too many")
+        yield batch.select(batch.schema.names[:-1])
 
 
 def _items(source: str, batches: Iterator[pa.RecordBatch]) -> Iterator[ItemText]:
