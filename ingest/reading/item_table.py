@@ -1,4 +1,4 @@
-"""Read a table of items of any form: id, title and categories, or any columns."""
+"""Read a table of items, whatever its form."""
 
 from __future__ import annotations
 

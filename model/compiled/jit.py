@@ -176,7 +176,7 @@ def compilations() -> int:
 
 
 def cache_folder() -> Path | None:
-    """Return the folder of the machine code; None if some was not kept."""
+    """Return the machine code's folder; None if some was not kept."""
     if _GuardedCache.failed:
         return None
     return next((Path(each.stats.cache_path) for each in _dispatchers if each.stats.cache_path), None)

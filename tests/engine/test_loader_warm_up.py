@@ -1,4 +1,4 @@
-"""Warm-up of an engine: its machine code is cached between starts, and complete."""
+"""Warm-up of an engine: machine code is complete and cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of modules, which are unique where an editor's tab would otherwise be a guess."""
+"""Names of modules, which are unique in the tree."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shared_names(paths: list[PurePosixPath]) -> dict[str, list[str]]:
 
 
 def _may_share(folders: set[str]) -> bool:
-    """Return whether these are one module, parallel backends, or a route beside its core."""
+    """Return whether the folders may have a module of one name."""
     if any(folders <= backends for backends in PARALLEL_BACKENDS):
         return True
     routes = {folder for folder in folders if folder.startswith(ROUTES)}

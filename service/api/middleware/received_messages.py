@@ -6,7 +6,7 @@ from starlette.types import Message, Receive
 
 
 def receive_again(messages: list[Message], receive: Receive) -> Receive:
-    """Return a `receive` that begins with `messages`, which it takes from the list."""
+    """Return a `receive` that begins with `messages`, and empties the list."""
 
     async def receive_next() -> Message:
         return messages.pop(0) if messages else await receive()

@@ -30,7 +30,7 @@ NOT_CACHED = NotCached.NOT_CACHED
 
 
 class FilterCache:
-    """Filter bitmaps; the least recently used are dropped first."""
+    """Filter bitmaps; the least recently used go first."""
 
     def __init__(self, max_bytes: int, clock: Callable[[], int]) -> None:
         """Create an empty cache.

@@ -1,4 +1,4 @@
-"""Snapshots of a user's state, as bytes with a checksum, and their writer.
+"""Snapshots of users' states with a checksum, and their writer.
 
 The state inside is opaque here; `model/state_layout.py` describes its bytes. A lost snapshot costs a longer replay,
 never an event.

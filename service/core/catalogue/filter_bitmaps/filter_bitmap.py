@@ -1,4 +1,4 @@
-"""Filter compiled into a bitmap of one model's rows, kept up to date."""
+"""Filter as a bitmap of one model's rows, kept up to date."""
 
 from __future__ import annotations
 
