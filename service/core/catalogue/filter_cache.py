@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class NotCached(Enum):
-    """Type of `NOT_CACHED`: there is no bitmap, or it is too far behind."""
+    """Type of `NOT_CACHED`: no bitmap, or one too far behind."""
 
     NOT_CACHED = "not cached"
 
