@@ -16,7 +16,7 @@ import pytest
 
 from ingest.errors import DataError
 from model.bundle.bundle import load_bundle, new_version, write_bundle
-from model.training.ab_test.ab_test_record import ABTestRecord
+from model.training.ab_test.ab_test_record import AbTestRecord
 from model.training.publishing.registry import newest_bundle, publish
 from service.demo import BUNDLE
 from tests.end_to_end.service import KEY, ROOT, RunningService
@@ -84,7 +84,7 @@ def test_bad_version_is_withdrawn_although_the_job_was_killed_and_the_service_wa
     bad = write_noise(tmp_path / "bad")
     state = f"sqlite:///{tmp_path}/events.db"
     with RunningService(tmp_path, state, registry, RECBLR_ACCURACY_SAMPLE="1", RECBLR_WATCH="true") as service:
-        publish(registry, tmp_path / "bad", ABTestRecord(service.url, 0.5, 0.1, 0.05).to_json())
+        publish(registry, tmp_path / "bad", AbTestRecord(service.url, 0.5, 0.1, 0.05).to_json())
         assert finish_ab_test(service, tmp_path, traffic=False)[0] == -signal.SIGKILL
         assert (service.get("/model")["version"], service.get("/model")["test"]["version"]) == (good, bad)
         code, result = finish_ab_test(service, tmp_path, traffic=True)
@@ -112,7 +112,7 @@ def test_good_version_is_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     publish(registry, tmp_path / "bad")
     state = f"sqlite:///{tmp_path}/events.db"
     with RunningService(tmp_path, state, registry, RECBLR_ACCURACY_SAMPLE="1", RECBLR_WATCH="true") as service:
-        good = publish(registry, BUNDLE, ABTestRecord(service.url, 0.5, 0.1, 0.05).to_json()).version
+        good = publish(registry, BUNDLE, AbTestRecord(service.url, 0.5, 0.1, 0.05).to_json()).version
         assert service.get("/model")["version"] == bad
         code, result = finish_ab_test(service, tmp_path, traffic=True)
         assert (code, result["ab_test"]["decision"]) == (0, "better")

@@ -15,7 +15,7 @@ from model.bundle.ab_test_mark import mark_path, marked_versions, write_mark
 
 
 @dataclass(frozen=True, slots=True)
-class ABTestRecord:
+class AbTestRecord:
     """An A/B test of one version.
 
     Attributes:
@@ -45,7 +45,7 @@ class ABTestRecord:
         write_mark(registry, version, self.to_json())
 
 
-def read_record(registry: Path, version: str) -> ABTestRecord:
+def read_record(registry: Path, version: str) -> AbTestRecord:
     """Read the record of a marked version.
 
     Raises:
@@ -53,7 +53,7 @@ def read_record(registry: Path, version: str) -> ABTestRecord:
     """
     path = mark_path(registry, version)
     try:
-        return ABTestRecord(**json.loads(path.read_text("utf-8")))
+        return AbTestRecord(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); remove it, and {version} counts as published, or remove both"

@@ -16,7 +16,7 @@ from typing import Any
 
 from ingest.errors import DataError
 from model.bundle.ab_test_mark import mark_path
-from model.training.ab_test.ab_test_record import ABTestRecord, read_record
+from model.training.ab_test.ab_test_record import AbTestRecord, read_record
 from model.training.ab_test.sequential_test import Decision, HitCount, SequentialTest
 from model.training.ab_test.service_client import ServiceClient
 from model.training.publishing.registry import withdraw
@@ -26,7 +26,7 @@ _ENDED = "ended by an operator"
 
 
 @dataclass(frozen=True, slots=True)
-class ABTestSettings:
+class AbTestSettings:
     """Settings that are not part of the record.
 
     Attributes:
@@ -40,7 +40,7 @@ class ABTestSettings:
     expected_difference: float = 0.03
 
 
-def run_ab_test(registry: Path, version: str, settings: ABTestSettings) -> dict[str, Any]:
+def run_ab_test(registry: Path, version: str, settings: AbTestSettings) -> dict[str, Any]:
     """Test a marked version, or continue a test that was interrupted.
 
     At the end the better one of it and the live model answers all users. Without a decision the marked version does,
@@ -77,7 +77,7 @@ def run_ab_test(registry: Path, version: str, settings: ABTestSettings) -> dict[
     }
 
 
-def _begin(service: ServiceClient, registry: Path, version: str, record: ABTestRecord) -> ABTestRecord:
+def _begin(service: ServiceClient, registry: Path, version: str, record: AbTestRecord) -> AbTestRecord:
     """Begin the A/B test unless it has begun, and record it."""
     if record.started:
         return record
@@ -90,7 +90,7 @@ def _begin(service: ServiceClient, registry: Path, version: str, record: ABTestR
 
 
 def _observe(
-    service: ServiceClient, registry: Path, version: str, record: ABTestRecord, settings: ABTestSettings
+    service: ServiceClient, registry: Path, version: str, record: AbTestRecord, settings: AbTestSettings
 ) -> tuple[str, Mapping[str, HitCount]]:
     """Look at the counters until the test is decided; return the decision."""
     test = SequentialTest(

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import DataError
-from model.training.ab_test.ab_test_record import ABTestRecord, unfinished_tests
-from model.training.ab_test.promotion import ABTestSettings, run_ab_test
+from model.training.ab_test.ab_test_record import AbTestRecord, unfinished_tests
+from model.training.ab_test.promotion import AbTestSettings, run_ab_test
 from model.training.cli import shared_options as shared
 from model.training.cli.job_guard import (
     DECLINED,
@@ -110,7 +110,7 @@ def _retrain(options: argparse.Namespace, state_url: str) -> dict[str, Any]:
 
     ab_test = None
     if options.ab_share is not None:
-        ab_test = ABTestRecord(options.service_url, options.ab_share, options.ab_hours, options.ab_alpha).to_json()
+        ab_test = AbTestRecord(options.service_url, options.ab_share, options.ab_hours, options.ab_alpha).to_json()
     job = RetrainJob(
         state_url=state_url,
         registry=options.bundles,
@@ -133,7 +133,7 @@ def _retrain(options: argparse.Namespace, state_url: str) -> dict[str, Any]:
 
 def _ab_test(options: argparse.Namespace, version: str) -> dict[str, Any]:
     """Run or continue an A/B test; return entries of the result."""
-    tested = run_ab_test(options.bundles, version, ABTestSettings(options.ab_poll_seconds))
+    tested = run_ab_test(options.bundles, version, AbTestSettings(options.ab_poll_seconds))
     reasons = {
         "better": "promoted: its live accuracy was higher than the live model's",
         "worse": "withdrawn: its live accuracy was lower than the live model's",

@@ -12,13 +12,13 @@ from ingest.errors import DataError
 from model.bundle.ab_test_mark import mark_path
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
-from model.training.ab_test.ab_test_record import ABTestRecord, read_record, unfinished_tests
-from model.training.ab_test.promotion import ABTestSettings, run_ab_test
+from model.training.ab_test.ab_test_record import AbTestRecord, read_record, unfinished_tests
+from model.training.ab_test.promotion import AbTestSettings, run_ab_test
 from model.training.publishing.registry import newest_bundle, publish
 from tests.model.builders import bundle_of
 from tests.model.training.ab_test.fake_service import FakeService
 
-FAST = ABTestSettings(poll_seconds=0.001)
+FAST = AbTestSettings(poll_seconds=0.001)
 NEW, OLD = "20260102T000000Z-00000002", "20260101T000000Z-00000001"
 
 
@@ -31,11 +31,11 @@ def registry(tmp_path: Path) -> Path:
     return tmp_path / "bundles"
 
 
-def publish_marked(registry: Path, url: str, hours: float = 1.0) -> ABTestRecord:
+def publish_marked(registry: Path, url: str, hours: float = 1.0) -> AbTestRecord:
     """Publish the new version for an A/B test only."""
     bundle = bundle_of(ModelConfig(5), version=NEW, created="2026-01-02T00:00:00+00:00")
     write_bundle(registry.parent / "candidate", bundle)
-    record = ABTestRecord(url, 0.5, hours, 0.05)
+    record = AbTestRecord(url, 0.5, hours, 0.05)
     publish(registry, registry.parent / "candidate", record.to_json())
     return record
 
@@ -108,7 +108,7 @@ def test_service_that_is_down_leaves_the_version_publish_marked(registry: Path) 
 
 
 def test_mark_without_a_version_is_removed(registry: Path) -> None:
-    ABTestRecord("http://localhost:1", 0.5, 1.0, 0.05).write(registry, NEW)
+    AbTestRecord("http://localhost:1", 0.5, 1.0, 0.05).write(registry, NEW)
     assert unfinished_tests(registry) == []
     assert names(registry) == [OLD]
 
