@@ -22,7 +22,7 @@ def shared_names(paths: list[PurePosixPath]) -> dict[str, list[str]]:
     for path in paths:
         if path.stem not in NAMES_OF_EVERY_PACKAGE:
             folders[path.stem].add(str(path.parent))
-    return {name: sorted(found) for name, found in folders.items() if not _may_share(found)}
+    return {name: sorted(found) for name, found in folders.items() if len(found) > 1 and not _may_share(found)}
 
 
 def _may_share(folders: set[str]) -> bool:
