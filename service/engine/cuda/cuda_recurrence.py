@@ -70,16 +70,18 @@ class CudaRecurrence:
         words = np.fromiter(map(len, states), np.int64, len(states)) // WORD_BYTES
         if self.pipeline is None or not self.pipeline.fits(words).all():
             return self._step_packed(join_states(states), new_rows)
-        after: list[bytes] = []
-        for part in self.pipeline.parts(words):
-            after += self.pipeline.advance(states[part], words[part], new_rows[part]).states
-        return after
+        return self.pipeline.advance(states, words, new_rows).states
 
     def _replay_histories(self, states: list[bytes], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
         """Return the states after several events each."""
-        packed = [np.asarray(new, np.uint32).tobytes() for new in rows]
-        batches = chunks_by_length(np.fromiter(map(len, rows), np.int64, len(rows)))
-        chunks = (Chunk([states[n] for n in batch], [packed[n] for n in batch]) for batch in batches)
+        events = np.fromiter(map(len, rows), np.int64, len(rows))
+        batches = chunks_by_length(events)
+        chunks = (
+            Chunk(
+                [states[n] for n in batch], np.concatenate([rows[n] for n in batch]).astype(np.uint32), events[batch]
+            )
+            for batch in batches
+        )
         for batch, after in zip(batches, self.stream.run(chunks), strict=True):
             for n, state in zip(batch.tolist(), after, strict=True):
                 states[n] = state
