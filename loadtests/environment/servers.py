@@ -78,14 +78,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def redis_server(settings: RedisSettings) -> Iterator[RedisServer]:
-    """Run a Redis server with an empty data folder."""
+def redis_server(settings: RedisSettings, more_options: Mapping[str, str] | None = None) -> Iterator[RedisServer]:
+    """Run a Redis server with an empty data folder, and with further options of its configuration."""
     executable = shutil.which("redis-server")
     if executable is None:
         raise ServerError("cannot find redis-server on the PATH; install it with the system's package manager")
     with tempfile.TemporaryDirectory(prefix="loadtest-redis-") as folder:
         port = free_port()
-        options = {"port": str(port), "dir": folder, **settings.options()}
+        options = {"port": str(port), "dir": folder, **settings.options(), **(more_options or {})}
         command = [executable, *(word for name, value in options.items() for word in (f"--{name}", value))]
         with _run_process("redis", command, {}) as started:
             _wait_until_ready(started, lambda: _redis_is_ready(port), START_TIMEOUT_SECONDS)

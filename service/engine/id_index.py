@@ -7,8 +7,9 @@ third, and several threads look up the ids of one text each.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,10 @@ from service.engine.jit import kernel
 
 _SEPARATOR = "\n"  # no id of the API holds a control character
 _SEPARATOR_BYTE = np.uint8(10)
-_PART_EVENTS = 1 << 15  # ids of one text; fewer are looked up by the caller's thread
+# Ids of one text. Threads wait for the GIL between two texts, so that there are few.
+_PART_EVENTS = 1 << 17
 _MAX_THREADS = 4
+_IN_FLIGHT = 2
 # FNV-1a, 64 bits.
 _HASH_START, _HASH_FACTOR = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _FOLD = np.uint64(32)
@@ -54,22 +57,31 @@ class IdIndex:
         threads = min(_MAX_THREADS, os.cpu_count() or 1)
         self._pool = ThreadPoolExecutor(threads, "id-index")  # starts a thread when it is first needed
 
-    def known_rows(self, histories: Sequence[Sequence[str]]) -> KnownRows:
-        """Return the rows of histories of at least one item each; unknown items are left out."""
+    def known_rows(self, chunks: Iterable[Sequence[Sequence[str]]]) -> Iterator[KnownRows]:
+        """Yield the rows of each chunk of histories; unknown items are left out.
+
+        A history has at least one item. The next chunk is looked up meanwhile.
+        """
+        running: deque[list[Future[KnownRows]]] = deque()
+        for histories in chunks:
+            running.append(self._start(histories))
+            if len(running) == _IN_FLIGHT:
+                yield _gathered(running.popleft())
+        while running:
+            yield _gathered(running.popleft())
+
+    def _start(self, histories: Sequence[Sequence[str]]) -> list[Future[KnownRows]]:
+        """Look up the histories of one chunk in parts of similar size."""
         counts = np.fromiter(map(len, histories), np.int64, len(histories))
         starts = np.flatnonzero(np.diff(np.cumsum(counts) // _PART_EVENTS, prepend=-1)).tolist()
-        if len(starts) <= 1:
-            return self._look_up(_joined(histories), counts, histories)
-        parts = [slice(start, end) for start, end in zip(starts, [*starts[1:], len(histories)], strict=True)]
-        # This thread joins the next part's ids while others look up those before.
-        running = [
-            self._pool.submit(self._look_up, _joined(histories[part]), counts[part], histories[part])
-            for part in parts
+        parts = [
+            slice(start, end) for start, end in zip(starts, [*starts[1:], len(histories)][: len(starts)], strict=True)
         ]
-        found = [future.result() for future in running]
-        return KnownRows(
-            np.concatenate([known.rows for known in found]), np.concatenate([known.lengths for known in found])
-        )
+        # This thread joins the next part's ids while others look up those before.
+        return [
+            self._pool.submit(self._look_up, _joined(histories[each]), counts[each], histories[each])
+            for each in parts
+        ]
 
     def _look_up(self, text: U8, counts: I64, histories: Sequence[Sequence[str]]) -> KnownRows:
         rows, lengths = np.empty(counts.sum(), np.uint32), np.empty(len(counts), np.int64)
@@ -82,6 +94,17 @@ class IdIndex:
         known = [[row for item_id in history if (row := self._rows.get(item_id))] for history in histories]
         rows = np.array([row for history in known for row in history], np.uint32)
         return KnownRows(rows, np.fromiter(map(len, known), np.int64, len(known)))
+
+
+def _gathered(running: Sequence[Future[KnownRows]]) -> KnownRows:
+    """Wait for the parts of a chunk and return them as one."""
+    found = [future.result() for future in running]
+    if len(found) == 1:
+        return found[0]
+    rows, lengths = [known.rows for known in found], [known.lengths for known in found]
+    return KnownRows(
+        np.concatenate([np.empty(0, np.uint32), *rows]), np.concatenate([np.empty(0, np.int64), *lengths])
+    )
 
 
 def _joined(histories: Sequence[Sequence[str]]) -> U8:

@@ -19,7 +19,7 @@ def expected_rows(rows: dict[str, int], histories: list[list[str]]) -> tuple[lis
 
 
 def found_rows(rows: dict[str, int], histories: list[list[str]]) -> tuple[list[int], list[int]]:
-    known = IdIndex(rows).known_rows(histories)
+    (known,) = IdIndex(rows).known_rows([histories])
     assert (known.rows.dtype, known.lengths.dtype) == (np.uint32, np.int64)
     return known.rows.tolist(), known.lengths.tolist()
 
@@ -51,6 +51,13 @@ def test_id_with_the_separator_is_one_id(odd: str) -> None:
 
 def test_lone_surrogate_is_an_id_like_others() -> None:
     assert found_rows({"\ud800": 1, "ü": 2}, [["ü", "\ud800", "\udfff"]]) == ([2, 1], [2])
+
+
+def test_chunks_are_answered_in_order() -> None:
+    index = IdIndex({"a": 1, "b": 2})
+    chunks = [[["a"]], [["b", "b"], ["x"]], [], [["b", "a"]]]
+    found = [(known.rows.tolist(), known.lengths.tolist()) for known in index.known_rows(chunks)]
+    assert found == [([1], [1]), ([2, 2], [2, 0]), ([], []), ([2, 1], [2])]
 
 
 def test_no_histories_have_no_rows() -> None:

@@ -11,10 +11,9 @@ from torch import Tensor
 from model.ops.gated_scan.triton_kernels import backward_kernel, forward_kernel
 
 # Steps whose loads are in flight together, measured on an H200 (decision 0076). The forward pass keeps a tile in
-# registers, so a chained tile consists of short subtiles; the backward pass walks through longer tiles in groups.
+# registers, so a chained tile is short; the backward pass walks through longer tiles in groups.
 BLOCK, WARPS = 128, 2
-FORWARD_TILE = 4
-FORWARD_CHAINED_TILE, FORWARD_CHAINED_SUBTILES, FORWARD_CHAINED_BLOCK, FORWARD_CHAINED_WARPS = 16, 4, 32, 4
+FORWARD_TILE, FORWARD_CHAINED_TILE, FORWARD_CHAINED_WARPS = 4, 16, 4
 BACKWARD_CHAINED_TILE, BACKWARD_GROUP = 32, 2
 # Sequences times blocks of channels that fill the device. With fewer, tiles are chained.
 MIN_PROGRAMS = 1024
@@ -25,8 +24,8 @@ def chained(B: int, T: int, H: int) -> bool:
     return T > FORWARD_CHAINED_TILE and B * triton.cdiv(H, _block(H)) < MIN_PROGRAMS
 
 
-def _block(H: int, most: int = BLOCK) -> int:
-    return min(most, 1 << (H - 1).bit_length())
+def _block(H: int) -> int:
+    return min(BLOCK, 1 << (H - 1).bit_length())
 
 
 _INPUTS = "Tensor x, Tensor gates, Tensor Lambda, Tensor initial, Tensor lengths, Tensor? starts"
@@ -38,15 +37,12 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     B, T, H = x.shape
     h, last_h = _forward_like(x, gates, Lambda, initial, lengths, starts)
-    chain = chained(B, T, H)
-    tile, subtiles, block, warps = FORWARD_TILE, 1, _block(H), WARPS
-    if chain:
-        tile, subtiles, warps = FORWARD_CHAINED_TILE, FORWARD_CHAINED_SUBTILES, FORWARD_CHAINED_WARPS
-        block = _block(H, FORWARD_CHAINED_BLOCK)
-    tiles = triton.cdiv(T, tile * subtiles)
+    chain, block = chained(B, T, H), _block(H)
+    tile, warps = (FORWARD_CHAINED_TILE, FORWARD_CHAINED_WARPS) if chain else (FORWARD_TILE, WARPS)
+    tiles = triton.cdiv(T, tile)
     forward_kernel[(B * triton.cdiv(H, block) * (tiles if chain else 1),)](
         x, gates, Lambda, initial, lengths, starts, h, last_h, *_scratch(x, tiles if chain else 0), B, T, H, tiles,
-        STARTS=starts is not None, CHAINED=chain, TILE=tile, SUBTILES=subtiles, BLOCK=block, num_warps=warps,
+        STARTS=starts is not None, CHAINED=chain, TILE=tile, BLOCK=block, num_warps=warps,
     )  # fmt: skip
     return h, last_h
 

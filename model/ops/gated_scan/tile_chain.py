@@ -56,40 +56,8 @@ def state_before_tile(words, before, position, product, total, first, inside):
 
 
 @triton.jit
-def state_before_subtiles(
-    words_ptr, before, position, product, total, first_ptr, channels, SUBTILES: tl.constexpr, BLOCK: tl.constexpr
-):
-    """Return the state before each subtile of a tile; see `state_before_tile`.
-
-    Args:
-        words_ptr: the words of the tile's first channel.
-        before: offset of the previous tile's words.
-        position: position of the tile in its chain.
-        product: (SUBTILES * BLOCK,) composition of each lane's steps; lane s * BLOCK + c is channel c of subtile s.
-        total: the same.
-        first_ptr: the state before the first tile.
-        channels: how many channels there are from the first one.
-    """
-    channel = tl.arange(0, BLOCK)
-    inside = channel < channels
-    subtile = tl.arange(0, SUBTILES)[:, None]
-    products, totals = tl.reshape(product, [SUBTILES, BLOCK]), tl.reshape(total, [SUBTILES, BLOCK])
-    whole, whole_total = tl.full([BLOCK], 1.0, tl.float32), tl.zeros([BLOCK], tl.float32)
-    earlier, earlier_total = tl.full([SUBTILES, BLOCK], 1.0, tl.float32), tl.zeros([SUBTILES, BLOCK], tl.float32)
-    for s in tl.static_range(SUBTILES):
-        earlier = tl.where(subtile == s, whole[None, :], earlier)
-        earlier_total = tl.where(subtile == s, whole_total[None, :], earlier_total)
-        reach = tl.sum(tl.where(subtile == s, products, 0.0), axis=0)
-        whole_total = reach * whole_total + tl.sum(tl.where(subtile == s, totals, 0.0), axis=0)
-        whole *= reach
-    first = tl.load(first_ptr + channel, inside, 0.0).to(tl.float32)
-    state = state_before_tile(words_ptr + channel, before, position, whole, whole_total, first, inside)
-    return tl.reshape(earlier * state[None, :] + earlier_total, [SUBTILES * BLOCK])
-
-
-@triton.jit
 def locate_tile(ticket_ptr, sequences, H, CHAINED: tl.constexpr, BLOCK: tl.constexpr):
-    """Return this program's tile (0 unless CHAINED), sequence and first channel.
+    """Return this program's tile (0 unless CHAINED), sequence and channels.
 
     A counter assigns chained tiles in order of their position, so that the tile before a waiting one has started.
     """
@@ -97,4 +65,5 @@ def locate_tile(ticket_ptr, sequences, H, CHAINED: tl.constexpr, BLOCK: tl.const
     ticket = tl.atomic_add(ticket_ptr, 1).to(tl.int32) if CHAINED else tl.program_id(0)
     tile = ticket // (sequences * blocks)
     rest = ticket % (sequences * blocks)
-    return tile, (rest // blocks).to(tl.int64), (rest % blocks) * BLOCK
+    channel = (rest % blocks) * BLOCK + tl.arange(0, BLOCK)
+    return tile, (rest // blocks).to(tl.int64), channel

@@ -3,10 +3,9 @@
 A program owns a block of channels of one sequence, one channel per lane, and walks over time in tiles. The loads of a
 whole tile are in flight before its first step is computed. If batch and channels fill the device, a program walks
 over the whole sequence. Otherwise (CHAINED) every tile is a program of its own: it composes its steps into one, a
-product and a sum, gets the state before them, and then walks. Forward, such a program has several subtiles in its
-lanes, because a chain of fewer tiles waits less. Every input is read once and every output is written once (a chained
-scan with look-back; Merrill and Garland 2016). Gates, decay and square root are computed on the way; the backward
-pass computes them again instead of reading them.
+product and a sum, gets the state before them, and then walks. Every input is read once and every output is written
+once (a chained scan with look-back; Merrill and Garland 2016). Gates, decay and square root are computed on the way;
+the backward pass computes them again instead of reading them.
 
 Axes: B batch, T time, H channels. Tensors are contiguous; inputs float32 or bfloat16, arithmetic float32.
 """
@@ -16,7 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from model.ops.gated_scan.tile_chain import locate_tile, state_before_subtiles, state_before_tile
+from model.ops.gated_scan.tile_chain import locate_tile, state_before_tile
 
 
 @triton.jit
@@ -86,16 +85,13 @@ def forward_kernel(
     STARTS: tl.constexpr,
     CHAINED: tl.constexpr,
     TILE: tl.constexpr,
-    SUBTILES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Write h and the last h, in `tiles` tiles of SUBTILES x TILE steps.
+    """Write h and the last h, in `tiles` tiles of TILE steps.
 
-    h is (B, T, H), the last h (B, H). A lane owns one channel of one subtile; SUBTILES is 1 unless CHAINED.
+    h is (B, T, H), the last h (B, H).
     """
-    position, batch, first_channel = locate_tile(ticket_ptr, B, H, CHAINED, BLOCK)
-    lane = tl.arange(0, SUBTILES * BLOCK)
-    subtile, channel = lane // BLOCK, first_channel + lane % BLOCK
+    position, batch, channel = locate_tile(ticket_ptr, B, H, CHAINED, BLOCK)
     inside = channel < H
     softplus_lambda = softplus(tl.load(lambda_ptr + channel, inside, 0.0).to(tl.float32))
     length = tl.load(lengths_ptr + batch)
@@ -105,9 +101,9 @@ def forward_kernel(
         reach = ()
         added = ()
         for step in tl.static_range(TILE):
-            t = (tile * SUBTILES + subtile) * TILE + step
+            t = tile * TILE + step
             row = batch * T + t
-            here = inside & (t < T)
+            here = inside & (channel * 0 + t < T)
             x = tl.load(x_ptr + row * H + channel, here, 0.0).to(tl.float32)
             r = tl.load(gates_ptr + row * 2 * H + channel, here, 0.0).to(tl.float32)
             i = tl.load(gates_ptr + row * 2 * H + H + channel, here, 0.0).to(tl.float32)
@@ -115,22 +111,19 @@ def forward_kernel(
             reach = reach + (_reach(t, row, a, length, starts_ptr, STARTS),)
             added = added + (tl.where(t < length, scale * sigmoid(i) * x, 0.0),)
         if CHAINED:
-            product = tl.full([SUBTILES * BLOCK], 1.0, tl.float32)
-            total = tl.zeros([SUBTILES * BLOCK], tl.float32)
+            product = tl.full([BLOCK], 1.0, tl.float32)
+            total = tl.zeros([BLOCK], tl.float32)
             for step in tl.static_range(TILE):
                 product *= reach[step]
                 total = reach[step] * total + added[step]
-            words = words_ptr + (batch * tiles + tile) * H + first_channel
-            initial = initial_ptr + batch * H + first_channel
-            state = state_before_subtiles(
-                words, -H, position, product, total, initial, H - first_channel, SUBTILES, BLOCK
-            )
+            words = words_ptr + (batch * tiles + tile) * H + channel
+            state = state_before_tile(words, -H, position, product, total, state, inside)
         for step in tl.static_range(TILE):
-            t = (tile * SUBTILES + subtile) * TILE + step
+            t = tile * TILE + step
             state = reach[step] * state + added[step]
-            tl.store(h_ptr + (batch * T + t) * H + channel, state, inside & (t < T))
+            tl.store(h_ptr + (batch * T + t) * H + channel, state, inside & (channel * 0 + t < T))
         if tile == tiles - 1:
-            tl.store(last_h_ptr + batch * H + channel, state, inside & (subtile == SUBTILES - 1))
+            tl.store(last_h_ptr + batch * H + channel, state, inside)
 
 
 @triton.jit
@@ -165,8 +158,7 @@ def backward_kernel(
     tile_steps is a multiple of GROUP. dlambda is written as one sum per program, (B, tiles, H). `carry` is the
     gradient that reaches step t from later ones: a_{t+1} g_{t+1}, where g_t is the total dL/dh_t.
     """
-    position, batch, first_channel = locate_tile(ticket_ptr, B, H, CHAINED, BLOCK)
-    channel = first_channel + tl.arange(0, BLOCK)
+    position, batch, channel = locate_tile(ticket_ptr, B, H, CHAINED, BLOCK)
     inside = channel < H
     Lambda = tl.load(lambda_ptr + channel, inside, 0.0).to(tl.float32)
     softplus_lambda = softplus(Lambda)

@@ -87,13 +87,17 @@ class CudaEngine(BundleEngine):
             [known.get(items[0], 0) if (items := request.items) else 0 for request in requests], np.int64
         )
         sizes = np.fromiter(map(len, states), np.int64, len(states))
-        words = sizes // WORD_BYTES
+        words, found = sizes // WORD_BYTES, _Results()
         shaped = (sizes >= self._layout.float_bytes) & (sizes % WORD_BYTES == 0) & pipeline.fits(words)
         if not shaped.all():  # not a state, or too long for the pipeline
             return _run_each(requests, (shaped, self._run_short), (~shaped, super().run))
         cold = (sizes == self._layout.float_bytes) & (new_rows == 0)
-        k, exclude_seen = self._searches([request.query for request in requests], cold, pipeline.answers)
-        return self._collect(requests, pipeline.advance(states, words, new_rows, k, exclude_seen), k)
+        queries = [request.query for request in requests]
+        for part in pipeline.parts(words):
+            k, exclude_seen = self._searches(queries[part], cold[part], pipeline.answers)
+            advanced = pipeline.advance(states[part], words[part], new_rows[part], k, exclude_seen)
+            found += self._collect(requests[part], advanced, k)
+        return found
 
     def _searches(
         self, queries: Sequence[Query | None], cold: NDArray[np.bool_], most: int
@@ -118,7 +122,7 @@ class CudaEngine(BundleEngine):
         return k, exclude_seen
 
     def _collect(self, requests: Sequence[EngineRequest], advanced: Advanced, k: I64 | None) -> _Results:
-        """Return the results; answer what the pipeline has not."""
+        """Return the results of one batch; answer what the pipeline has not."""
         M, states = len(requests), advanced.states
         items: list[Sequence[ScoredItem]] = [()] * M
         answered = np.zeros(M, np.bool_)
@@ -156,9 +160,9 @@ class CudaEngine(BundleEngine):
         advanced: list[list[int]] = []
 
         def chunks() -> Iterator[Chunk]:
-            for part in chunks_by_length(lengths[selected]):
-                users = selected[part]
-                known = self._ids.known_rows([items[n] for n in users.tolist()])
+            chosen = [selected[part] for part in chunks_by_length(lengths[selected])]
+            histories = ([items[n] for n in users.tolist()] for users in chosen)
+            for users, known in zip(chosen, self._ids.known_rows(histories), strict=True):
                 changed = known.lengths > 0
                 if changed.any():
                     advanced.append(users[changed].tolist())

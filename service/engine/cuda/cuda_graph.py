@@ -123,43 +123,20 @@ def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None
     return graph.replay
 
 
-class PinnedWords:
-    """int32 words in pinned host memory, for copies that the host does not wait for."""
-
-    def __init__(self, words: int, device: torch.device) -> None:
-        self._words: Tensor = torch.zeros(words, dtype=torch.int32, pin_memory=device.type == "cuda")
-        self._arrived = torch.cuda.Event() if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        self.host: NDArray[np.int32] = self._words.numpy()
-
-    def upload(self, target: Tensor, words: int) -> None:
-        """Copy the first words to the device, in the stream's order."""
-        target[:words].copy_(self._words[:words], non_blocking=True)
-
-    def download(self, source: Tensor, words: int) -> None:
-        """Copy the first words from the device, in the stream's order; then `wait`."""
-        self._words[:words].copy_(source[:words], non_blocking=True)
-        if self._arrived is not None:
-            self._arrived.record()
-
-    def wait(self) -> None:
-        """Wait until the words of the last download have arrived."""
-        if self._arrived is not None:
-            self._arrived.synchronize()
-
-
 class Mailbox:
     """int32 words in pinned host memory and on the device."""
 
     def __init__(self, words: int, device: torch.device) -> None:
         self.device = torch.zeros(words, dtype=torch.int32, device=device)
-        self._pinned = PinnedWords(words, device)
-        self.host = self._pinned.host
+        self._pinned: Tensor = torch.zeros(words, dtype=torch.int32, pin_memory=device.type == "cuda")
+        self.host: NDArray[np.int32] = self._pinned.numpy()
 
     def upload(self, words: int) -> None:
         """Copy the first words to the device, in the stream's order."""
-        self._pinned.upload(self.device, words)
+        self.device[:words].copy_(self._pinned[:words], non_blocking=True)
 
     def download(self, words: int) -> None:
         """Copy the first words from the device and wait for them."""
-        self._pinned.download(self.device, words)
-        self._pinned.wait()
+        self._pinned[:words].copy_(self.device[:words], non_blocking=True)
+        if self.device.is_cuda:
+            torch.cuda.current_stream(self.device.device).synchronize()

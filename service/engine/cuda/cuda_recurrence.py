@@ -70,7 +70,10 @@ class CudaRecurrence:
         words = np.fromiter(map(len, states), np.int64, len(states)) // WORD_BYTES
         if self.pipeline is None or not self.pipeline.fits(words).all():
             return self._step_packed(join_states(states), new_rows)
-        return self.pipeline.advance(states, words, new_rows).states
+        after: list[bytes] = []
+        for part in self.pipeline.parts(words):
+            after += self.pipeline.advance(states[part], words[part], new_rows[part]).states
+        return after
 
     def _replay_histories(self, states: list[bytes], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
         """Return the states after several events each."""

@@ -1,7 +1,6 @@
-"""Batches of requests on the device, as CUDA graphs.
+"""One batch of requests on the device, as a CUDA graph.
 
-A batch is one copy in, one graph and one copy out. While it runs, the host packs the next one and reads the results
-of the one before.
+A batch is one copy in, one graph and one copy out.
 
 The graph advances packed states by at most one event each and searches the answers of the new states. There is one
 graph for each of a few batch sizes; a smaller batch is padded with users without a state.
@@ -9,10 +8,8 @@ graph for each of a few batch sizes; a smaller batch is padded with users withou
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain, cycle
 from struct import Struct
 from typing import NamedTuple
 
@@ -22,17 +19,16 @@ from numpy.typing import NDArray
 
 from model.state_layout import WORD_BYTES
 from service.engine.arrays import F32, I64
-from service.engine.cuda.cuda_graph import PinnedWords, capture
+from service.engine.cuda.cuda_graph import Mailbox, capture
 from service.engine.cuda.fused_step import FusedStep, StepArguments
 from service.engine.cuda.topk_search import ANSWERS, ROOM, Excluded, Found, TopKSearch
 
-SIZES = (1, 8, 64, 256, 512)
+SIZES = (1, 8, 64, 256, 1024)
 # Words of a user before the states: start, end, new row, start and end of the next state, k, excluded start and end.
 _IN = 8
 # Words of a user before the next states: valid, then those of `Found`.
 _OUT = 1 + 2 * ANSWERS + 1
-_STATE_WORDS = 1 << 21  # 8 MB of states at once, or one state
-_IN_FLIGHT = 2
+_STATE_WORDS = 1 << 22  # 16 MB of states at once, or one state
 
 
 class Advanced(NamedTuple):
@@ -54,21 +50,6 @@ class Advanced(NamedTuple):
     complete: NDArray[np.bool_]
 
 
-class _Running(NamedTuple):
-    """A batch on the device.
-
-    part       its users among those of the call
-    size       its graph's number of users
-    out        pinned memory that its results are copied to
-    following  (M,) words of each next state
-    """
-
-    part: slice
-    size: int
-    out: PinnedWords
-    following: I64
-
-
 class RequestPipeline:
     """Pipeline of one model; thread-safe."""
 
@@ -82,12 +63,8 @@ class RequestPipeline:
         self.answers = ANSWERS
         longest, most = floats + max_rows + 1, SIZES[-1]
         self._capacity = max(min(most * longest, _STATE_WORDS), longest)
-        in_words, out_words = _IN * most + self._capacity, _OUT * most + self._capacity + most
-        self._inbox = torch.zeros(in_words, dtype=torch.int32, device=step.device)
-        self._outbox = torch.zeros(out_words, dtype=torch.int32, device=step.device)
-        self._pinned = [
-            (PinnedWords(in_words, step.device), PinnedWords(out_words, step.device)) for _ in range(_IN_FLIGHT)
-        ]
+        self._inbox = Mailbox(_IN * most + self._capacity, step.device)
+        self._outbox = Mailbox(_OUT * most + self._capacity + most, step.device)
         self._output = torch.zeros(most, step.width, device=step.device)
         self._graphs = {
             (size, searching): capture(partial(self._run, size, searching), step.device)
@@ -99,39 +76,8 @@ class RequestPipeline:
         """Return which states of so many words are short enough."""
         return words <= self._capacity
 
-    def advance(
-        self,
-        states: Sequence[bytes],
-        words: I64,
-        new_rows: I64,
-        k: I64 | None = None,
-        exclude_seen: NDArray[np.bool_] | None = None,
-    ) -> Advanced:
-        """Advance and query M users.
-
-        Args:
-            states: packed states, each at least the numbers long.
-            words: (M,) their lengths, which fit.
-            new_rows: (M,) the row of each user's event; 0 is none.
-            k: (M,) how many rows each user asks for, at most 16; None searches nothing.
-            exclude_seen: (M,) whether to exclude the rows of the next state.
-        """
-        done: list[Advanced] = []
-        running: deque[_Running] = deque()
-        with self._search.lock:
-            for part, pinned in zip(self._parts(words), cycle(self._pinned), strict=False):
-                if len(running) == _IN_FLIGHT:  # their pinned memory is needed
-                    done.append(self._finish(running.popleft(), states, new_rows))
-                excluding = None if exclude_seen is None else exclude_seen[part]
-                limits = None if k is None else k[part]
-                running.append(
-                    self._start(part, states[part], words[part], new_rows[part], limits, excluding, pinned)
-                )
-            done += [self._finish(batch, states, new_rows) for batch in running]
-        return done[0] if len(done) == 1 else _joined(done)
-
-    def _parts(self, words: I64) -> list[slice]:
-        """Split users whose states have so many words into batches."""
+    def parts(self, words: I64) -> list[slice]:
+        """Split users whose states have so many words into batches for `advance`."""
         if len(words) <= SIZES[-1] and int(words.sum()) <= self._capacity:
             return [slice(0, len(words))]
         found, start, total = [], 0, 0
@@ -142,54 +88,58 @@ class RequestPipeline:
             total += size
         return [*found, slice(start, len(words))]
 
-    def _start(
+    def advance(
         self,
-        part: slice,
         states: Sequence[bytes],
         words: I64,
         new_rows: I64,
-        k: I64 | None,
-        exclude_seen: NDArray[np.bool_] | None,
-        pinned: tuple[PinnedWords, PinnedWords],
-    ) -> _Running:
-        """Launch the work of one batch."""
-        M, (inbox, outbox) = len(states), pinned
+        k: I64 | None = None,
+        exclude_seen: NDArray[np.bool_] | None = None,
+    ) -> Advanced:
+        """Advance and query M users, one batch of `parts`.
+
+        Args:
+            states: packed states, each at least the numbers long.
+            words: (M,) their lengths.
+            new_rows: (M,) the row of each user's event; 0 is none.
+            k: (M,) how many rows each user asks for, at most 16; None searches nothing.
+            exclude_seen: (M,) whether to exclude the rows of the next state.
+        """
+        M = len(states)
         size = next(size for size in SIZES if size >= M)
         known = words - self._floats
         after = self._floats + np.where(new_rows > 0, np.minimum(known + 1, self._max_rows), known)
         end, out_end = _IN * size + np.cumsum(words), _OUT * size + np.cumsum(after)
         out_start = out_end - after
-        header = inbox.host[: _IN * size].reshape(_IN, size)
-        header[:, M:] = 0
-        for line, values in enumerate((end - words, end, new_rows, out_start, out_end)):
-            header[line, :M] = values
-        if k is not None:
-            header[5, :M] = k
-            header[6, :M] = (
-                out_end if exclude_seen is None else np.where(exclude_seen, out_start + self._floats, out_end)
-            )
-            header[7, :M] = out_end
-        inbox.host[_IN * size : end[-1]] = np.frombuffer(b"".join(states), np.int32)
-        inbox.upload(self._inbox, int(end[-1]))
-        self._graphs[size, k is not None]()
-        outbox.download(self._outbox, int(out_end[-1]))
-        return _Running(part, size, outbox, after)
+        packed = b"".join(states)
+        with self._search.lock:
+            header = self._inbox.host[: _IN * size].reshape(_IN, size)
+            header[:, M:] = 0
+            for line, values in enumerate((end - words, end, new_rows, out_start, out_end)):
+                header[line, :M] = values
+            if k is not None:
+                header[5, :M] = k
+                header[6, :M] = (
+                    out_end if exclude_seen is None else np.where(exclude_seen, out_start + self._floats, out_end)
+                )
+                header[7, :M] = out_end
+            used = _IN * size + len(packed) // WORD_BYTES
+            self._inbox.host[_IN * size : used] = np.frombuffer(packed, np.int32)
+            self._inbox.upload(used)
+            self._graphs[size, k is not None]()
+            self._outbox.download(int(out_end[-1]))
+            return self._results(size, states, new_rows > 0, after)
 
-    def _finish(self, batch: _Running, all_states: Sequence[bytes], all_new_rows: I64) -> Advanced:
-        """Wait for one batch and return its results."""
-        states, size, after = all_states[batch.part], batch.size, batch.following
-        batch.out.wait()
-        M, out = len(states), batch.out.host
+    def _results(self, size: int, states: Sequence[bytes], advanced: NDArray[np.bool_], after: I64) -> Advanced:
+        M, out = len(states), self._outbox.host
         valid = out[:M] > 0
         rows, scores = out[size : (1 + ANSWERS) * size], out[(1 + ANSWERS) * size : (1 + 2 * ANSWERS) * size]
         groups = out[(1 + 2 * ANSWERS) * size :][:M]
         layout = Struct("%ds" * M % tuple((WORD_BYTES * after).tolist()))
         following = list(layout.unpack_from(out.data, WORD_BYTES * _OUT * size))
-        changed = valid & (all_new_rows[batch.part] > 0)
-        if not changed.all():
-            following = [
-                new if use else old for new, old, use in zip(following, states, changed.tolist(), strict=True)
-            ]
+        changed = (advanced & valid).tolist()
+        if not all(changed):
+            following = [new if use else old for new, old, use in zip(following, states, changed, strict=True)]
         return Advanced(
             valid,
             after == self._floats,
@@ -201,23 +151,10 @@ class RequestPipeline:
 
     def _run(self, size: int, searching: bool) -> None:
         """Work between the two copies."""
-        inbox, out = self._inbox, self._outbox
+        inbox, out = self._inbox.device, self._outbox.device
         start, end, new_row, out_start, out_end, k, excluded_start, excluded_end = inbox[: _IN * size].view(_IN, size)
         output = self._output[:size]
         self._step(StepArguments(inbox, start, end, new_row, out, out_start, out_end, out[:size], output))
         if searching:
             excluded = Excluded(out, excluded_start, excluded_end)
             self._search.search(output, k, excluded, out=Found.of(out[size : _OUT * size], ANSWERS))
-
-
-def _joined(parts: Sequence[Advanced]) -> Advanced:
-    """Return the results of several batches as one."""
-    valid, cold, states, rows, scores, complete = zip(*parts, strict=True)
-    return Advanced(
-        np.concatenate(valid),
-        np.concatenate(cold),
-        list(chain.from_iterable(states)),
-        np.concatenate(rows),
-        np.concatenate(scores),
-        np.concatenate(complete),
-    )
