@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 DEMO_BUNDLE = ROOT / "bundles" / "ml-1m-demo"
 START_TIMEOUT_SECONDS = 180.0
 _STOP_TIMEOUT_SECONDS = 15.0
+IDLE_CORES_OF_A_WORKER = 0.1
 
 
 class ServerError(Exception):
@@ -122,7 +123,7 @@ def recblr_server(
     command = [sys.executable, "-m", "service"]
     with http_server("recblr", command, environment, port, "/readyz", timeout_seconds) as server:
         if workers > 1:  # the first worker to be ready has answered /readyz
-            _wait_until_idle(server, timeout_seconds)
+            _wait_until_idle(server, workers, timeout_seconds)
         yield server
 
 
@@ -199,14 +200,14 @@ def _wait_until_ready(started: _StartedProcess, is_ready: Callable[[], bool], ti
         time.sleep(0.05)
 
 
-def _wait_until_idle(server: Server, timeout_seconds: float) -> None:
-    """Wait until no worker uses CPU: all have loaded the model."""
+def _wait_until_idle(server: Server, workers: int, timeout_seconds: float) -> None:
+    """Wait until the workers hardly use CPU: all have loaded the model, and poll for changes."""
     deadline = time.monotonic() + timeout_seconds
     spent = cpu_seconds(process_tree(server.pid))
     while time.monotonic() < deadline:
         time.sleep(1.0)
         before, spent = spent, cpu_seconds(process_tree(server.pid))
-        if spent - before < 0.1:
+        if spent - before < IDLE_CORES_OF_A_WORKER * workers:
             return
     raise ServerError(f"workers were still busy {timeout_seconds:g} s after the start")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -127,6 +128,8 @@ def cluster(options: Options) -> dict[str, Any]:
             recblr_server(nodes.url, options.bundle, workers=count, settings=options.service) as server,
         ):
             runs += [run | {"x": count} for run in _closed_then_open(server, nodes, requests, count, options)]
+            rates = [f"{run['loop']} loop {run['achieved_per_s']:.0f}/s" for run in runs[-2:]]
+            print(f"{count} workers: {', '.join(rates)}, cores busy {runs[-2]['cores_busy']}", file=sys.stderr)
     results = _by_size(runs, "workers")
     one, most = (
         next(run for run in runs if run["loop"] == "closed" and run["x"] == x) for x in (runs[0]["x"], runs[-1]["x"])
