@@ -80,7 +80,10 @@ def free_port() -> int:
 
 @contextmanager
 def redis_server(settings: RedisSettings, more_options: Mapping[str, str] | None = None) -> Iterator[RedisServer]:
-    """Run a Redis server with an empty data folder, and with further options of its configuration."""
+    """Run a Redis server with an empty data folder.
+
+    `more_options` are of its configuration.
+    """
     executable = shutil.which("redis-server")
     if executable is None:
         raise ServerError("cannot find redis-server on the PATH; install it with the system's package manager")
@@ -201,7 +204,10 @@ def _wait_until_ready(started: _StartedProcess, is_ready: Callable[[], bool], ti
 
 
 def _wait_until_idle(server: Server, workers: int, timeout_seconds: float) -> None:
-    """Wait until the workers hardly use CPU: all have loaded the model, and poll for changes."""
+    """Wait until the workers hardly use CPU.
+
+    All have then loaded the model, and only poll for changes.
+    """
     deadline = time.monotonic() + timeout_seconds
     spent = cpu_seconds(process_tree(server.pid))
     while time.monotonic() < deadline:

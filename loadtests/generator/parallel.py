@@ -17,7 +17,10 @@ _PROCESSES = multiprocessing.get_context("fork")
 def run_closed_in_parallel(
     port: int, requests: Sequence[Sequence[Request]], seconds: float, connections: int
 ) -> Samples:
-    """Keep `connections` requests in flight, from one process for each list of requests."""
+    """Keep `connections` requests in flight.
+
+    There is one process for each list of requests.
+    """
     each = max(1, connections // len(requests))
     return _run([partial(run_closed, port, own, seconds, each) for own in requests])
 
@@ -25,7 +28,10 @@ def run_closed_in_parallel(
 def run_open_in_parallel(
     port: int, requests: Sequence[Sequence[Request]], rate: float, seconds: float, connections: int, seed: int
 ) -> Samples:
-    """Send `rate` independent requests per second, from one process for each list of requests."""
+    """Send `rate` independent requests per second.
+
+    There is one process for each list of requests.
+    """
     each = max(1, connections // len(requests))
     runs = []
     for number, own in enumerate(requests):

@@ -32,7 +32,10 @@ class Samples:
 
     @classmethod
     def merged(cls, runs: Sequence[Samples]) -> Samples:
-        """Return the samples of runs at the same time, which had the same kinds."""
+        """Return the samples of runs at the same time.
+
+        The runs have the same kinds.
+        """
         first, *others = runs
         whole = cls(first.kinds)
         whole.origin = min(run.origin for run in runs)

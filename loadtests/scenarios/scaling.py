@@ -114,7 +114,7 @@ def workers(options: Options) -> dict[str, Any]:
 
 
 def cluster(options: Options) -> dict[str, Any]:
-    """Measure 1 to 12 workers on a Redis Cluster of three primaries on this machine.
+    """Measure 1 to 12 workers on a Redis Cluster of this machine.
 
     Closed loop for the capacity, then open loop at `options.load_fraction` of it. Load comes from one process
     for each three cores. `linear` compares the capacity with that of one worker times the workers.

@@ -26,7 +26,7 @@ _MAX_THREADS = 4
 _IN_FLIGHT = 2
 # FNV-1a, 64 bits.
 _HASH_START, _HASH_FACTOR = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
-_FOLD = np.uint64(32)
+_HALF = np.uint64(32)
 
 U8 = NDArray[np.uint8]
 I32 = NDArray[np.int32]
@@ -47,7 +47,10 @@ class IdIndex:
     """Index of the items of one model; thread-safe."""
 
     def __init__(self, rows: Mapping[str, int]) -> None:
-        """Index these ids, whose rows are from 1 to the number of ids in order."""
+        """Index ids by row.
+
+        Their rows are 1, 2 and so on, in this order.
+        """
         self._rows = rows
         ids = [item_id.encode("utf-8", "surrogatepass") for item_id in rows]
         self._ids = _array(b"".join(ids))
@@ -58,9 +61,9 @@ class IdIndex:
         self._pool = ThreadPoolExecutor(threads, "id-index")  # starts a thread when it is first needed
 
     def known_rows(self, chunks: Iterable[Sequence[Sequence[str]]]) -> Iterator[KnownRows]:
-        """Yield the rows of each chunk of histories; unknown items are left out.
+        """Yield the rows of each chunk of histories.
 
-        A history has at least one item. The next chunk is looked up meanwhile.
+        Unknown items are left out. A history has at least one item. The next chunk is looked up meanwhile.
         """
         running: deque[list[Future[KnownRows]]] = deque()
         for histories in chunks:
@@ -118,9 +121,12 @@ def _array(data: bytes) -> U8:
 
 @kernel
 def find_slot(text: U8, start: int, end: int, code: np.uint64, ids: U8, starts: I64, slots: I32) -> np.int64:
-    """Return the slot of an id with this hash code, or the empty slot where it would be."""
+    """Return the slot of an id with this hash code.
+
+    It is empty if there is no such id.
+    """
     mask = len(slots) - 1
-    slot = np.int64(code ^ (code >> _FOLD)) & mask
+    slot = np.int64(code ^ (code >> _HALF)) & mask
     while slots[slot] > 0:
         row = slots[slot]
         first = starts[row - 1]
@@ -149,10 +155,10 @@ def fill_slots(ids: U8, starts: I64, slots: I32) -> None:
 
 @kernel
 def look_up(text: U8, counts: I64, ids: U8, starts: I64, slots: I32, rows: U32, lengths: I64) -> int:
-    """Write the rows of known ids and their number in each history; return how many there are.
+    """Write the rows of known ids; return how many there are.
 
-    `text` holds the ids of all histories, with a separator between any two. Returns -1 if there are more ids than
-    `counts` says.
+    `lengths` gets their number in each history. `text` holds the ids of all histories, with a separator between any
+    two. Returns -1 if there are more ids than `counts` says.
     """
     at, found = 0, 0
     for m in range(len(counts)):
