@@ -5,6 +5,7 @@ Figures are medians of wall-clock times and include the copies to and from the d
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -77,6 +78,8 @@ def measure_replay(bundle: Bundle, device: str, users: int, events: int) -> Figu
     warm(engine)
     histories = RandomHistories(bundle)
     states = histories.states(engine, max(REPLAY_BATCHES), 50)
+    gc.collect()
+    gc.freeze()  # as the service does when it has started
     figures: Figures = {}
     for batch in REPLAY_BATCHES:
         for name, top_k in (("replay", None), ("replay + top-10", TopK(10, exclude_seen=True))):
