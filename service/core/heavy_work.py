@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from service.core.caller import current_caller
+from service.core.caller_name import current_caller
 from service.core.errors import DeadlineExceeded
 from service.core.fair_queue import FairQueue
 

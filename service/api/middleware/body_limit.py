@@ -12,7 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import costs
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
-from service.api.errors import error_response
+from service.api.error_responses import error_response
+from service.api.middleware.received_messages import receive_again
 from service.api.schemas.json_structure import (
     MAX_VALUES,
     MAX_VALUES_OF_A_BATCH,
@@ -59,7 +60,7 @@ class BodyLimit:
         if codings:
             headers = [each for each in scope["headers"] if each[0] not in (b"content-encoding", b"content-length")]
             scope = {**scope, "headers": [*headers, (b"content-length", b"%d" % len(message.get("body", b"")))]}
-        await self._app(scope, _replay(message, receive), send)
+        await self._app(scope, receive_again([message], receive), send)
 
 
 class _Body:
@@ -167,15 +168,6 @@ def _decompressor(codings: list[bytes]) -> zlib._Decompress | None:
     if codings != [b"gzip"]:
         raise InvalidRequest("the only Content-Encoding is gzip; send the body as it is, or compressed with gzip")
     return zlib.decompressobj(_GZIP)
-
-
-def _replay(message: Message, receive: Receive) -> Receive:
-    messages = [message]
-
-    async def receive_again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return receive_again
 
 
 def _declared(scope: Scope) -> tuple[int | None, list[bytes]]:
