@@ -66,7 +66,7 @@ def reset_peak_memory(pid: int) -> None:
 
 
 def peak_memory_mb(pid: int) -> float:
-    """Return the highest resident memory of a process since `reset_peak_memory`."""
+    """Return the highest resident memory since `reset_peak_memory`."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return round(int(line.split()[1]) / 1024, 1)

@@ -1,4 +1,4 @@
-"""Ways to send an attack: held connections, floods of bytes, requests on parallel connections.
+"""Ways to send an attack: held connections, floods, parallel requests.
 
 Everything is prepared before "ready" is printed, so that the attacker's own CPU time is that of sending.
 """
@@ -30,7 +30,10 @@ def announce() -> None:
 
 
 def serials() -> Serials:
-    """Return a function that counts, for all threads; processes count in ranges of their own."""
+    """Return a counter for all threads of this process.
+
+    Each process counts in a range of its own.
+    """
     return count(os.getpid() % 100_000 * 1_000_000).__next__
 
 

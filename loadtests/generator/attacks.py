@@ -53,7 +53,7 @@ def tiny_chunks(port: int, end: float) -> int:
 
 
 def small_chunks(port: int, end: float) -> int:
-    """Send bodies of 4 MB in chunks as small as are allowed."""
+    """Send bodies of 4 MB in the smallest allowed chunks."""
     return flood(port, end, _CHUNKED_POST + b"3\r\n   \r\n" * 1_400_000, connections=4)
 
 
@@ -70,7 +70,7 @@ def malformed_framing(port: int, end: float) -> int:
 
 
 def upgrades(port: int, end: float) -> int:
-    """Ask for other protocols, with a request in the body and one behind it."""
+    """Ask for other protocols, with requests in and behind the body."""
     inner = b"GET /v1/users/smuggled/recommendations HTTP/1.1\r\nhost: x\r\n\r\n"
     head = (
         b"POST /v1/events HTTP/1.1\r\nhost: x\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: %s\r\n"

@@ -30,7 +30,7 @@ class HttpProtocol(TimedConnection):
 
     _searched = 0  # bytes of `_received` in which no head ends
     _continuing = False
-    _in_turn = False  # whether the request in work was started in a turn
+    _in_slot = False  # whether the request in work was started in a slot
     _refusal: Refusal | None = None
     _in_head = False
 
@@ -48,10 +48,10 @@ class HttpProtocol(TimedConnection):
         if not self._continuing:
             self._advance(body_framing.STEPS_ON_ARRIVAL)
 
-    def _advance(self, max_steps: int = body_framing.STEPS_IN_TURN) -> None:
+    def _advance(self, max_steps: int = body_framing.STEPS_IN_SLOT) -> None:
         """Parse received bytes, up to a request that must be answered first.
 
-        More than `max_steps` lines and chunks of a body wait for a turn.
+        More than `max_steps` lines and chunks of a body wait for a slot.
         """
         self._continuing = False
         while self._received and not self.transport.is_closing():
@@ -74,18 +74,18 @@ class HttpProtocol(TimedConnection):
             self.flow.release()
 
     def _continue_later(self) -> None:
-        """Continue in the connection's next turn; read nothing until then."""
+        """Continue in the connection's next slot; read nothing until then."""
         if not self._continuing:
             self._continuing = True
             self.flow.hold()
-            self._turns.ask(self._take_turn)
+            self._slots.ask(self._take_slot)
 
-    def _take_turn(self) -> bool:
+    def _take_slot(self) -> bool:
         """Continue; return whether a request was started."""
         before = self.cycle
         self._advance()
-        self._in_turn = self.cycle is not before
-        return self._in_turn
+        self._in_slot = self.cycle is not before
+        return self._in_slot
 
     def _take_head(self) -> bool:
         """Parse the next head; return False if it is not complete."""
@@ -206,9 +206,9 @@ class HttpProtocol(TimedConnection):
         """Continue with the next request on this connection."""
         self.server_state.total_requests += 1
         self._served = True
-        if self._in_turn:
-            self._in_turn = False
-            self._turns.answered()
+        if self._in_slot:
+            self._in_slot = False
+            self._slots.answered()
         if self.transport.is_closing():
             return
         if self._body is None:

@@ -16,7 +16,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from service.api.schemas.json_structure import SLICE_BYTES, parse
-from service.core.heavy_work import HEAVY_WORK
+from service.core.recommending.heavy_work import HEAVY_WORK
 
 MAX_INLINE_BYTES = SLICE_BYTES
 
@@ -26,7 +26,7 @@ _thread = ThreadPoolExecutor(1, thread_name_prefix="requests")
 
 
 async def in_work_thread(work: Callable[..., Result], *arguments: object) -> Result:
-    """Run `work` in the thread when it is its turn; return its result."""
+    """Run heavy work in the thread, and return its result."""
     loop = asyncio.get_running_loop()
     return await HEAVY_WORK.run(lambda: loop.run_in_executor(_thread, work, *arguments))
 

@@ -8,8 +8,8 @@ from typing import Protocol
 MAX_TRAILER_BYTES = 8 * 1024
 MAX_LINE_BYTES = 1024  # the line before a chunk, with its extensions
 # Lines and chunks in one `take`, so that tiny chunks do not hold the event loop: some 0.02 ms on arrival, for as many
-# connections as there are, and 0.1 ms in a turn.
-STEPS_ON_ARRIVAL, STEPS_IN_TURN = 48, 256
+# connections as there are, and 0.1 ms in a slot.
+STEPS_ON_ARRIVAL, STEPS_IN_SLOT = 48, 256
 # Bytes that a chunked body may spend on lines. Chunks of one byte need 5 bytes for each byte of the body, and 4 MiB
 # of them would take seconds to read.
 MAX_FRAMING_BYTES, MAX_FRAMING_FACTOR = 16 * 1024, 2
@@ -60,7 +60,7 @@ class ChunkedFraming:
         self._in_trailers = False
         self._trailer_bytes = self._framing_bytes = self._body_bytes = 0
 
-    def take(self, received: bytes, max_steps: int = STEPS_IN_TURN) -> tuple[bytes, bytes]:
+    def take(self, received: bytes, max_steps: int = STEPS_IN_SLOT) -> tuple[bytes, bytes]:
         """Return the next part of the body, and the bytes left over.
 
         Raises:

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from service.api.connection.turns import Turns
+from service.api.connection.work_slots import WorkSlots
 from service.core.log_throttle import ThrottledLogger
 
 SWEEP_SECONDS = 1.0
@@ -72,10 +72,10 @@ def _descriptors() -> int:
 
 
 class ConnectionLimits:
-    """Limits of the connections of one server, and their turns."""
+    """Limits of the connections of one server, and their slots."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connections: set[Connection]) -> None:
-        self.turns = Turns(loop)
+        self.slots = WorkSlots(loop)
         self._throttled_log = ThrottledLogger(_log)
         self._loop = loop
         self._connections = connections

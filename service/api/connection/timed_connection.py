@@ -40,7 +40,7 @@ class TimedConnection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = None
         self._limits: ConnectionLimits = limits_of(server_state, self.connections, self.loop)
-        self._turns = self._limits.turns
+        self._slots = self._limits.slots
         self._phase, self._since = HEAD, self.loop.time()
         self._received: bytes | bytearray = b""
         self._body: BodyFraming | None = None
@@ -142,11 +142,11 @@ class TimedConnection(HttpToolsProtocol):
             self.transport.abort()
 
     def _drop_slowly(self, count: int) -> None:
-        """Count unread bytes of a closing connection; read on in a turn."""
+        """Count unread bytes of a closing connection; read on in a slot."""
         self._drop(count)
         if not self.flow.held:
             self.flow.hold()
-            self._turns.ask(self._read_on)
+            self._slots.ask(self._read_on)
 
     def _read_on(self) -> bool:
         if self in self.connections:  # not closed meanwhile

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api import costs
+from service.api import request_costs
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
 from service.api.error_responses import error_response
 from service.api.middleware.host_check import OwnHosts
@@ -185,7 +185,7 @@ class ApiKeys:
                 "this API key has caused too much work lately; wait for Retry-After seconds and send less",
                 retry_after_seconds=bucket.seconds_until_token(),
             )
-        bucket.charge(costs.of_query(len(scope["query_string"])))
+        bucket.charge(request_costs.of_query(len(scope["query_string"])))
         return caller._replace(account=bucket)
 
 

@@ -10,7 +10,7 @@ import zlib
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api import costs
+from service.api import request_costs
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
 from service.api.error_responses import error_response
 from service.api.middleware.received_messages import receive_again
@@ -85,7 +85,7 @@ class _Body:
         try:
             return await self._read(receive)
         finally:
-            self._caller.charge(costs.of_body(max(self._received, self._size)))
+            self._caller.charge(request_costs.of_body(max(self._received, self._size)))
 
     async def _read(self, receive: Receive) -> Message:
         while True:
@@ -152,7 +152,7 @@ class _Body:
         self._checked, self._unchecked = len(self._parts), 0
 
     def _join_large(self) -> bytes:
-        """Check the rest; return the body without the whitespace around the JSON."""
+        """Check the rest; return the body without its padding."""
         self._check_new_parts()
         return without_padding(b"".join(self._parts))
 

@@ -66,7 +66,7 @@ class JsonCounts:
         self._rest = b""  # a backslash whose second character is in the next slice
 
     def add(self, part: bytes) -> bool:
-        """Count a part of the text; return whether the text is too complex."""
+        """Count a part; return whether the text is too complex."""
         for start in range(0, len(part), SLICE_BYTES):
             self._add(part[start : start + SLICE_BYTES])
             if self._exceed():

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, ScoredItem, TopK
 from service.core.events import AppendAndRead, LogView
-from service.core.heavy_work import HEAVY_WORK, LIGHT_REQUESTS
 from service.core.ports import Engine, Store
+from service.core.recommending.heavy_work import HEAVY_WORK, LIGHT_REQUESTS
 from service.core.recommending.micro_batcher import BatchMeter, MicroBatcher
 
 # A batch is as large as what arrived while the last one ran; these limits bound the duration of one batch.
@@ -145,7 +145,7 @@ class BatchedEngine:
         ):
             requests = self._long_requests
         else:
-            LIGHT_REQUESTS.note()
+            LIGHT_REQUESTS.record()
         return requests.submit(_EngineCall(engine, request), deadline)
 
     def run_low_priority(self, engine: Engine, request: EngineRequest) -> Coroutine[Any, Any, EngineResult]:

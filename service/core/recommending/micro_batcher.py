@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from service.core.caller_name import current_caller
 from service.core.errors import DeadlineExceeded, Overloaded
-from service.core.fair_queue import FairQueue
+from service.core.recommending.fair_queue import FairQueue
 
 _log = logging.getLogger(__name__)
 

@@ -29,7 +29,6 @@ from service.core.errors import (
     UserNotFound,
 )
 from service.core.events import AppendAndRead, Conflict, History, LogView, Merged, NewEvent
-from service.core.heavy_work import HEAVY_MERGES
 from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Engine, Meter, Models, Store
 from service.core.recommending.audit import Audit, audit
@@ -38,6 +37,7 @@ from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend, conflict
 from service.core.recommending.eligibility import EVERYTHING, Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
+from service.core.recommending.heavy_work import HEAVY_MERGES
 from service.core.recommending.results import Answer, Recorded
 from service.core.recommending.snapshots import SnapshotWriter, decode_snapshot, next_snapshot, snapshot_due
 

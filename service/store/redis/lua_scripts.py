@@ -34,7 +34,7 @@ _SNAPSHOTS = ("lib/record.lua", "lib/snapshots.lua")
 _MERGES = ("lib/record.lua", "user_merge/merge_records.lua")
 _SEARCH, _RETENTION = "lib/binary_search.lua", "lib/retention.lua"
 _SEQUENCE, _REPLICATE = "lib/find_sequence.lua", "lib/replicate.lua"
-_BULK = "lib/bulk.lua"
+_BULK = "user_merge/bulk.lua"
 
 APPEND_AND_READ = Script(*_HEAD, "lib/event_id.lua", "lib/pack_entry.lua", "append_and_read.lua")
 PUT_SNAPSHOT = Script(*_HEAD, "lib/unpack_entry.lua", "put_snapshot.lua")

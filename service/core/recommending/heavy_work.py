@@ -1,7 +1,7 @@
-"""Turns of heavy work beside light requests (decision 0108).
+"""Slots for heavy work beside light requests (decision 0108).
 
 Heavy work takes milliseconds by itself: a large body, a long answer, a long history, a merge. While light requests
-arrive, one piece of it runs at a time, callers in turn, and a pause follows each. A light request therefore rarely
+arrive, one piece of it runs at a time, callers alternate, and a pause follows each. A light request therefore rarely
 meets it, whoever sends it. Without light requests nothing waits.
 """
 
@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from service.core.caller_name import current_caller
 from service.core.errors import DeadlineExceeded
-from service.core.fair_queue import FairQueue
+from service.core.recommending.fair_queue import FairQueue
 
 BUSY_SECONDS = 1.0  # after the last light request
 
@@ -24,14 +24,14 @@ Result = TypeVar("Result")
 
 
 class LightRequests:
-    """Time of the last light request: one that asks the engine for little."""
+    """Time of the last request that asks the engine for little."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._newest = -math.inf
 
-    def note(self) -> None:
-        """Note that a light request has arrived."""
+    def record(self) -> None:
+        """Record that a light request has arrived."""
         self._newest = self._clock()
 
     def are_expected(self) -> bool:
@@ -43,7 +43,7 @@ class HeavyWork:
     """Queue of one kind of heavy work.
 
     Args:
-        light_requests: Beside them work is done in turns.
+        light_requests: Beside them heavy work has slots.
         free_seconds: Time of each piece that needs no pause: most pieces are short.
         pause_factor: Length of the pause, for each second of the rest.
         clock: Seconds.
@@ -71,21 +71,21 @@ class HeavyWork:
     async def run(
         self, work: Callable[[], Awaitable[Result]], timeout_seconds: float = math.inf, *, caller: str = ""
     ) -> Result:
-        """Run one piece of work when it is its turn.
+        """Run one piece of work in a slot of its own.
 
         Args:
             work: The work.
-            timeout_seconds: Longest wait for the turn.
+            timeout_seconds: Longest wait for the slot.
             caller: Callers alternate; by default the API key of the request.
 
         Raises:
-            DeadlineExceeded: The turn did not come in time; the work was not begun.
+            DeadlineExceeded: The slot did not come in time; the work was not begun.
         """
         if not (self._working or self._light_requests.are_expected()):
             return await work()
         try:
             async with asyncio.timeout(None if timeout_seconds == math.inf else timeout_seconds):
-                await self._take_turn(caller or current_caller.get())
+                await self._take_slot(caller or current_caller.get())
         except TimeoutError:
             raise DeadlineExceeded("the request was not started before its deadline; try again shortly") from None
         began = self._clock()
@@ -94,33 +94,33 @@ class HeavyWork:
         finally:
             now = self._clock()
             self._free_at = now + self._pause_factor * max(0.0, now - began - self._free_seconds)
-            self._end_turn()
+            self._end_slot()
 
-    async def _take_turn(self, caller: str) -> None:
-        """Wait until no other work runs, and the pause after it is over."""
+    async def _take_slot(self, caller: str) -> None:
+        """Wait until other work, and the pause after it, are over."""
         if self._working:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(caller, turn)
+            slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(caller, slot)
             try:
-                await turn
+                await slot
             except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():  # the turn came together with the cancellation
-                    self._end_turn()
+                if slot.done() and not slot.cancelled():  # the slot came together with the cancellation
+                    self._end_slot()
                 raise
         self._working = True
         try:
             if (seconds := self._free_at - self._clock()) > 0 and self._light_requests.are_expected():
                 await self._sleep(seconds)
         except asyncio.CancelledError:
-            self._end_turn()
+            self._end_slot()
             raise
 
-    def _end_turn(self) -> None:
-        """Give the turn to the next waiting work."""
+    def _end_slot(self) -> None:
+        """Give the slot to the next waiting work."""
         while self._waiting.length:
-            [turn] = self._waiting.take(1)
-            if not turn.done():
-                turn.set_result(None)
+            [slot] = self._waiting.take(1)
+            if not slot.done():
+                slot.set_result(None)
                 return
         self._working = False
 

@@ -1,7 +1,7 @@
-"""Turns of connections that ask for more than an ordinary request (decision 0108).
+"""Slots for work beyond an ordinary request (decision 0108).
 
 More: pipelined requests, bodies of many small chunks, bytes that nobody reads any more. One connection at a time gets
-a turn, and beside light requests a pause follows each turn, so that such work takes a fraction of the event loop.
+a slot, and beside light requests a pause follows each slot, so that such work takes a fraction of the event loop.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 
-from service.core.heavy_work import LIGHT_REQUESTS, LightRequests
+from service.core.recommending.heavy_work import LIGHT_REQUESTS, LightRequests
 
-PAUSE_FACTOR = 4  # of the length of the turn before
+PAUSE_FACTOR = 4  # of the length of the slot before
 MIN_PAUSE_SECONDS = 0.001  # a timer's resolution
-MAX_ANSWER_SECONDS = 0.02  # for which the next turn waits for the answer to a request of this one
+MAX_ANSWER_SECONDS = 0.02  # for which the next slot waits for the answer to a request of this one
 
 Work = Callable[[], bool]
 
 
-class Turns:
+class WorkSlots:
     """Queue of work that is not urgent."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, light_requests: LightRequests = LIGHT_REQUESTS) -> None:
@@ -28,19 +28,19 @@ class Turns:
         self._light_requests = light_requests
         self._waiting: deque[Work] = deque()
         self._began = self._free_at = 0.0
-        self._scheduled = False  # whether a turn is due or not yet over
+        self._scheduled = False  # whether a slot is due or not yet over
         self._answer_timer: asyncio.TimerHandle | None = None
 
     def ask(self, work: Work) -> None:
-        """Call `work` when it is its turn.
+        """Call `work` in a slot of its own.
 
-        If `work` returns True, it has started a request; its turn ends with `answered`.
+        If `work` returns True, it has started a request; its slot ends with `answered`.
         """
         self._waiting.append(work)
         self._schedule()
 
     def answered(self) -> None:
-        """End the turn in which a request was started."""
+        """End the slot in which a request was started."""
         if self._answer_timer is not None:
             self._answer_timer.cancel()
             self._end()

@@ -1,4 +1,4 @@
-"""Turns of connections that ask for more than an ordinary request."""
+"""WorkSlots of connections that ask for more than an ordinary request."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import cast
 
 import pytest
 
-from service.api.connection import turns
-from service.api.connection.turns import MAX_ANSWER_SECONDS, MIN_PAUSE_SECONDS, PAUSE_FACTOR, Turns
-from service.core.heavy_work import LightRequests
+from service.api.connection import work_slots
+from service.api.connection.work_slots import MAX_ANSWER_SECONDS, MIN_PAUSE_SECONDS, PAUSE_FACTOR, WorkSlots
+from service.core.recommending.heavy_work import LightRequests
 
 
 @dataclass
@@ -57,20 +57,20 @@ class FakeLoop:
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
     loop = FakeLoop()
-    monkeypatch.setattr(turns, "perf_counter", loop.time)
+    monkeypatch.setattr(work_slots, "perf_counter", loop.time)
     return loop
 
 
-def turns_of(loop: FakeLoop, *, light: bool) -> Turns:
+def slots_of(loop: FakeLoop, *, light: bool) -> WorkSlots:
     requests = LightRequests(loop.time)
     if light:
-        requests.note()
-    return Turns(cast(asyncio.AbstractEventLoop, loop), requests)
+        requests.record()
+    return WorkSlots(cast(asyncio.AbstractEventLoop, loop), requests)
 
 
 @pytest.mark.parametrize("light", [True, False])
-def test_work_gets_turns_in_order_and_pauses_only_beside_light_requests(loop: FakeLoop, light: bool) -> None:
-    tested, done = turns_of(loop, light=light), list[str]()
+def test_work_gets_slots_in_order_and_pauses_only_beside_light_requests(loop: FakeLoop, light: bool) -> None:
+    tested, done = slots_of(loop, light=light), list[str]()
 
     def work(name: str, seconds: float) -> Callable[[], bool]:
         def run() -> bool:
@@ -93,7 +93,7 @@ def test_work_gets_turns_in_order_and_pauses_only_beside_light_requests(loop: Fa
 
 
 def test_work_that_fails_does_not_stop_the_others(loop: FakeLoop) -> None:
-    tested, done = turns_of(loop, light=True), list[int]()
+    tested, done = slots_of(loop, light=True), list[int]()
 
     def fail() -> bool:
         raise ZeroDivisionError
@@ -106,8 +106,8 @@ def test_work_that_fails_does_not_stop_the_others(loop: FakeLoop) -> None:
     assert done == [1]
 
 
-def test_next_turn_waits_for_the_answer_to_a_request_for_a_moment(loop: FakeLoop) -> None:
-    tested, done = turns_of(loop, light=True), list[str]()
+def test_next_slot_waits_for_the_answer_to_a_request_for_a_moment(loop: FakeLoop) -> None:
+    tested, done = slots_of(loop, light=True), list[str]()
 
     def request() -> bool:
         done.append("request")

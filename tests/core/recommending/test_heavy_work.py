@@ -1,4 +1,4 @@
-"""Turns of heavy work beside light requests."""
+"""WorkSlots of heavy work beside light requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from service.core.errors import DeadlineExceeded
-from service.core.heavy_work import BUSY_SECONDS, HeavyWork, LightRequests
+from service.core.recommending.heavy_work import BUSY_SECONDS, HeavyWork, LightRequests
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +36,7 @@ class Bench:
         self.clock, self.done = Clock(), list[str]()
         self.light = LightRequests(self.clock)
         if light:
-            self.light.note()
+            self.light.record()
         self.tested = HeavyWork(
             self.light, clock=self.clock, sleep=self.clock.sleep, free_seconds=0.001, pause_factor=4.0, **settings
         )
@@ -84,7 +84,7 @@ async def test_pause_is_as_long_as_the_work_before_asks_for() -> None:
     assert bench.clock.slept == [0.04]  # nobody waits for the end of a pause when no light request came
 
 
-async def test_work_whose_turn_does_not_come_in_time_is_not_begun() -> None:
+async def test_work_whose_slot_does_not_come_in_time_is_not_begun() -> None:
     bench = Bench()
     release = asyncio.Event()
 
@@ -101,7 +101,7 @@ async def test_work_whose_turn_does_not_come_in_time_is_not_begun() -> None:
     assert bench.done == ["next"]
 
 
-async def test_cancelled_work_gives_its_turn_to_the_next() -> None:
+async def test_cancelled_work_gives_its_slot_to_the_next() -> None:
     bench = Bench()
     release = asyncio.Event()
 
@@ -119,7 +119,7 @@ async def test_cancelled_work_gives_its_turn_to_the_next() -> None:
     assert bench.done == ["2"]
 
 
-async def test_failed_work_counts_and_ends_its_turn() -> None:
+async def test_failed_work_counts_and_ends_its_slot() -> None:
     bench = Bench()
 
     async def fail() -> None:

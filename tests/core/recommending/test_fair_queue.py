@@ -9,7 +9,7 @@ import pytest
 
 from service.core.caller_name import current_caller
 from service.core.errors import Overloaded
-from service.core.fair_queue import FairQueue
+from service.core.recommending.fair_queue import FairQueue
 from service.core.recommending.micro_batcher import MicroBatcher
 from tests.core.fakes import NullBatchMeter
 

@@ -1,4 +1,4 @@
-"""Work beyond an ordinary request waits for turns, by counts.
+"""Work beyond an ordinary request waits for slots, by counts.
 
 The counts hold beside light requests; without any, everything is done at once.
 """
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import pytest
 
 from service.api.connection import timed_connection
-from service.api.connection.body_framing import STEPS_IN_TURN, STEPS_ON_ARRIVAL, ChunkedFraming
-from service.api.connection.turns import MIN_PAUSE_SECONDS, Turns
-from service.core.heavy_work import LightRequests
+from service.api.connection.body_framing import STEPS_IN_SLOT, STEPS_ON_ARRIVAL, ChunkedFraming
+from service.api.connection.work_slots import MIN_PAUSE_SECONDS, WorkSlots
+from service.core.recommending.heavy_work import LightRequests
 from tests.attack.raw_server import RawServer, head, read_answer, read_error
 
 PIPELINED, SECONDS = 20_000, 1.0
@@ -29,16 +29,16 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def turns(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Record when turns begin."""
+def slots(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Record when slots begin."""
     began: list[float] = []
-    run = Turns._run
+    run = WorkSlots._run
 
-    def recorded(self: Turns) -> None:
+    def recorded(self: WorkSlots) -> None:
         began.append(time.monotonic())
         run(self)
 
-    monkeypatch.setattr(Turns, "_run", recorded)
+    monkeypatch.setattr(WorkSlots, "_run", recorded)
     return began
 
 
@@ -60,15 +60,15 @@ def send_while_answers_come(client: socket.socket, data: bytes, seconds: float) 
 
 
 @pytest.mark.usefixtures("busy")
-def test_pipelined_requests_get_one_turn_at_a_time(server: RawServer, turns: list[float]) -> None:
+def test_pipelined_requests_get_one_slot_at_a_time(server: RawServer, slots: list[float]) -> None:
     began = time.monotonic()
     with server.connect() as first, server.connect() as second:
         second.sendall(head("GET", "/") * PIPELINED)
         send_while_answers_come(first, head("GET", "/") * PIPELINED, SECONDS)
     seconds = time.monotonic() - began
     ordinary = 2  # the first request of each connection
-    assert ordinary < len(server.seen) <= ordinary + len(turns)
-    assert len(turns) <= 2 * seconds / MIN_PAUSE_SECONDS  # uvloop rounds to milliseconds
+    assert ordinary < len(server.seen) <= ordinary + len(slots)
+    assert len(slots) <= 2 * seconds / MIN_PAUSE_SECONDS  # uvloop rounds to milliseconds
 
 
 def test_pipelined_requests_wait_for_nothing_without_light_requests(server: RawServer) -> None:
@@ -80,7 +80,7 @@ def test_pipelined_requests_wait_for_nothing_without_light_requests(server: RawS
 
 
 @pytest.mark.usefixtures("busy")
-def test_requests_one_after_another_need_no_turn(server: RawServer, turns: list[float]) -> None:
+def test_requests_one_after_another_need_no_slot(server: RawServer, slots: list[float]) -> None:
     with server.connect() as client:
         for number in range(50):
             client.sendall(head("POST", "/", "content-length: 3") + b"abc")
@@ -88,11 +88,11 @@ def test_requests_one_after_another_need_no_turn(server: RawServer, turns: list[
             body = b"1\r\na\r\n" * (number % 10) + b"0\r\n\r\n"
             client.sendall(head("POST", "/", "transfer-encoding: chunked") + body)
             assert read_answer(client)[0] == 200
-    assert turns == []
+    assert slots == []
 
 
-def test_small_chunks_are_read_in_turns(
-    server: RawServer, turns: list[float], monkeypatch: pytest.MonkeyPatch
+def test_small_chunks_are_read_in_slots(
+    server: RawServer, slots: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
     take = ChunkedFraming.take
@@ -106,15 +106,15 @@ def test_small_chunks_are_read_in_turns(
         chunks = b"8\r\nabcdefgh\r\n" * CHUNKS + b"0\r\n\r\n"
         client.sendall(head("POST", "/", "transfer-encoding: chunked") + chunks)
         assert read_answer(client)[2] == b"%d" % (8 * CHUNKS)
-    assert set(steps) == {STEPS_ON_ARRIVAL, STEPS_IN_TURN}
-    in_turns = steps.count(STEPS_IN_TURN)
-    assert in_turns >= 3 * CHUNKS / STEPS_IN_TURN * 0.9
+    assert set(steps) == {STEPS_ON_ARRIVAL, STEPS_IN_SLOT}
+    in_slots = steps.count(STEPS_IN_SLOT)
+    assert in_slots >= 3 * CHUNKS / STEPS_IN_SLOT * 0.9
     assert steps.count(STEPS_ON_ARRIVAL) <= 64  # reads of the socket
-    assert in_turns <= len(turns)
+    assert in_slots <= len(slots)
 
 
-def test_bytes_behind_a_refused_message_are_read_in_turns_and_bounded(
-    server: RawServer, turns: list[float], monkeypatch: pytest.MonkeyPatch
+def test_bytes_behind_a_refused_message_are_read_in_slots_and_bounded(
+    server: RawServer, slots: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dropped = []
     drop = timed_connection.TimedConnection._drop
@@ -130,7 +130,7 @@ def test_bytes_behind_a_refused_message_are_read_in_turns_and_bounded(
             for _ in range(1000):
                 client.sendall(b"x" * (1 << 20))
     assert sum(dropped) <= timed_connection.MAX_DROPPED_AFTER_REFUSAL + (1 << 20)
-    assert len(turns) >= len(dropped) - 1
+    assert len(slots) >= len(dropped) - 1
 
 
 def test_refusal_can_be_read_after_sending_a_megabyte(server: RawServer) -> None:
