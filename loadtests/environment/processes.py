@@ -74,7 +74,7 @@ def peak_memory_mb(pid: int) -> float:
 
 
 def run_when_idle() -> None:
-    """Let this process run only while a core has nothing else to do."""
+    """Let this process run only while a core is free."""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 

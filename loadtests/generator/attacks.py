@@ -58,7 +58,7 @@ def small_chunks(port: int, end: float) -> int:
 
 
 def malformed_framing(port: int, end: float) -> int:
-    """Send heads and chunks that are not valid, each on a new connection."""
+    """Send invalid heads and chunks, each on a new connection."""
     wrong = (
         b"GET / HTTP/1.1\r\n folded: x\r\nhost: x\r\n\r\n",
         b"POST /v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",

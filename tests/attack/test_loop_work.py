@@ -23,6 +23,9 @@ from tests.api.app_harness import AppHarness
 from tests.core.fakes import CATALOGUE, FakeEngine
 
 MAX_CALLS = 5_000  # some 2 ms; an ordinary event makes 800
+# A worker applies ten changed items to its columns at any time after a change, also while it answers the request.
+MAX_CATALOGUE_CALLS = 8_000
+_CATALOGUE = (b"/v1/items", b"/v1/attributes", b"/v1/filters")
 _REQUESTS = {case.name: case for case in largest_requests(CATALOGUE)}
 _SERIALS = count(1)
 _ADMINISTRATION = "/v1/admin/"
@@ -109,7 +112,8 @@ def test_no_iteration_of_the_largest_request_makes_many_calls(harness: AppHarnes
             status = send(harness, case.request, serial)
         assert status < 500
         assert most[0] > 0 or status == 414  # refused before the application
-    assert most[0] <= MAX_CALLS
+    path = case.request.raw.split(b" ", 2)[1]
+    assert most[0] <= (MAX_CATALOGUE_CALLS if path.startswith(_CATALOGUE) else MAX_CALLS)
 
 
 def test_every_route_has_a_largest_request() -> None:

@@ -134,7 +134,7 @@ class _Body:
             rest = self._decompress_slice(inflate, rest)
 
     def _decompress_slice(self, inflate: zlib._Decompress, part: bytes) -> bytes | None:
-        """Decompress a slice; return what is left of `part`, None at its end."""
+        """Decompress a slice; return the rest of `part`, None at its end."""
         try:
             plain = inflate.decompress(part, SLICE_BYTES)
         except zlib.error:
