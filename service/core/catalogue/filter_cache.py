@@ -30,7 +30,11 @@ NOT_CACHED = NotCached.NOT_CACHED
 
 
 class FilterCache:
-    """Least recently used filters are dropped first."""
+    """Least recently used filters are dropped first.
+
+    Attributes:
+        evaluated_at: The time of now() in the filter that was returned last, in microseconds.
+    """
 
     def __init__(self, max_bytes: int, clock: Callable[[], int]) -> None:
         """Create an empty cache.
@@ -41,6 +45,7 @@ class FilterCache:
         """
         self._max_bytes = max_bytes
         self.clock = clock
+        self.evaluated_at = 0
         self._filters: OrderedDict[Hashable, CompiledFilter] = OrderedDict()
         self._sizes: dict[Hashable, int] = {}
         self._compiling: dict[Hashable, asyncio.Task[CompiledFilter]] = {}
@@ -56,10 +61,11 @@ class FilterCache:
 
     def current(self, key: Hashable) -> CompiledFilter | None:
         """Return the filter, up to date; None if that takes a compilation."""
-        found = self._filters.get(key)
-        if found is None or not found.catch_up(self.clock()):
+        found, now = self._filters.get(key), self.clock()
+        if found is None or not found.catch_up(now):
             return None
         self._filters.move_to_end(key)
+        self.evaluated_at = now
         return found
 
     async def compiled(self, key: Hashable, prepare: Callable[[], CompiledFilter]) -> CompiledFilter:
@@ -73,8 +79,10 @@ class FilterCache:
             if found := self.current(key):
                 return found
             compiled = await self._compile(key, prepare)
+            now = self.clock()
             # If more changes arrive than can be followed otherwise, the last attempt takes the time.
-            if compiled.catch_up(self.clock(), *([_NO_BOUND] if attempt == _MAX_ATTEMPTS - 1 else [])):
+            if compiled.catch_up(now, *([_NO_BOUND] if attempt == _MAX_ATTEMPTS - 1 else [])):
+                self.evaluated_at = now
                 return compiled
         raise Overloaded("the catalogue changes faster than the filter can follow; try again")
 

@@ -164,7 +164,7 @@ class CatalogueSync:
             task = asyncio.create_task(self._reread_in_background(shard), context=Context())
             self._rereading[shard] = task
             return False
-        self._copy.apply(shard, found.position, found.items)
+        self._copy.apply(shard, found.position, found.items, is_newest=not found.more)
         self._meter.changes_applied(len(found.items))
         return not found.more
 

@@ -29,6 +29,7 @@ class FakeCatalogue:
     def __init__(self) -> None:
         self.is_empty = True
         self.changes = 0
+        self.evaluated_at = 4_000_000
         self.hidden: set[str] = set()
         self.compiled = True
         self.types = {"price": AttributeType.NUMBER}
@@ -52,6 +53,7 @@ class FakeCatalogue:
     async def allowed(self, version: str, request: FilterRequest | None) -> AllowedRows | None:
         await asyncio.sleep(0)
         self.while_compiling()
+        self.evaluated_at = 5_250_000
         return self._rows()
 
     def _rows(self) -> AllowedRows:
@@ -69,9 +71,9 @@ def test_rows_and_revision_are_of_one_moment_also_after_a_compilation() -> None:
     catalogue = FakeCatalogue()
     catalogue.hide("1")
     catalogue.compiled, catalogue.while_compiling = False, lambda: catalogue.hide("1", "2")
-    found = asyncio.run(Eligibility(catalogue, lambda: 5.0).of("v1", CHEAP))
+    found = asyncio.run(Eligibility(catalogue).of("v1", CHEAP))
     assert found.allowed is not None and found.allowed.count == len(CATALOGUE) - 2
-    assert (found.revision, found.evaluated_at) == ("2", 5.0)
+    assert (found.revision, found.evaluated_at) == ("2", 5.25)
     assert asyncio.run(Eligibility(catalogue).of("v1", None)).evaluated_at is None
 
 
