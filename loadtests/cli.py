@@ -7,6 +7,7 @@
     python -m loadtests.cli --scenario scaling                           by history, catalogue, users and workers
     python -m loadtests.cli --scenario embedded_store                    SQLite beside Redis, one worker and four
     python -m loadtests.cli --scenario availability --seconds 300        200 flips a second beside filtered questions
+    python -m loadtests.cli --scenario availability --fault redis        the same, with kill -9 of Redis in the middle
     python -m loadtests.cli --scenario soak --seconds 1800               70 % of capacity for half an hour
     python -m loadtests.cli --scenario attack --rounds 2                 an ordinary client beside attacks
     python -m loadtests.cli --scenario peers --peers-python PYTHON       beside LitServe and BentoML
@@ -128,6 +129,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         peers_python=arguments.peers_python,
         peer_threads=arguments.peer_threads,
         sizes=tuple(arguments.sizes),
+        fault=arguments.fault,
         service=dict(setting.split("=", 1) for setting in arguments.set),
     )
 
@@ -153,6 +155,9 @@ def _parse_arguments() -> argparse.Namespace:
     add("--arrivals", choices=("poisson", "even"), default="poisson", help="distribution of arrivals in open loop")
     add("--fsync", choices=("always", "everysec", "no"), default="always", help="Redis appendfsync")
     add("--sizes", type=int, nargs="*", default=[], help="sizes of a scaling scenario, instead of its own")
+    add(
+        "--fault", choices=("", *availability.FAULTS), default="", help="what to kill in the middle of `availability`"
+    )
     add("--set", nargs="*", default=[], metavar="RECBLR_X=Y", help="settings of the service")
     add("--peers-python", help="a Python that has the extra `peers` (default: this one)")
     add("--peer-threads", type=int, default=1, help="torch threads of a peer's worker")

@@ -53,6 +53,7 @@ class Options:
     peers_python: str | None = None
     peer_threads: int = 1
     sizes: Sequence[int] = ()
+    fault: str = ""
     service: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -12,8 +12,8 @@ from service.core.catalogue.attributes import AttributeType
 from service.core.catalogue.filter_cache import NOT_CACHED, NotCached
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item
-from service.core.engine_requests import AllowedRows, TopK
-from service.core.errors import InvalidRequest, ServiceError, StoreUnavailable
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, TopK
+from service.core.errors import InvalidRequest, ServiceError, StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, LogView, NewEvent
 from service.core.recommending.eligibility import EVERYTHING, Eligibility
 from tests.core.fakes import CATALOGUE, FakeEngine
@@ -112,6 +112,30 @@ def test_item_hidden_while_the_event_is_appended_is_not_in_the_answer() -> None:
         assert recorded.answer is not None
         assert [item.item_id for item in recorded.answer.items] == ["24", "23", "27"]
         assert recorded.answer.eligible.revision == "1"
+        await harness.recommender.close()
+
+    asyncio.run(scenario())
+
+
+def test_item_hidden_while_the_answer_is_computed_is_in_it_only_with_the_revision_before() -> None:
+    catalogue = FakeCatalogue()
+    catalogue.hide("1")
+
+    class HidingEngine(FakeEngine):
+        def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
+            found = super().run(requests)
+            catalogue.hide("1", "26")
+            return found
+
+    harness = build(engine=HidingEngine(), eligibility=Eligibility(catalogue))
+
+    async def scenario() -> None:
+        event = NewEvent.create("25", None, "e", now=1.0)
+        for revision, has_item in (("1", True), ("2", False)):
+            recorded = await harness.recommender.record("u", event, TopK(3, exclude_seen=True))
+            assert recorded.answer is not None
+            assert ("26" in [item.item_id for item in recorded.answer.items]) is has_item
+            assert recorded.answer.eligible.revision == revision
         await harness.recommender.close()
 
     asyncio.run(scenario())

@@ -16,7 +16,8 @@ from service.core.catalogue_store import CATALOGUE_SHARDS, catalogue_shard
 from service.core.jobs.catalogue_sync import CatalogueSync
 from service.observability.metrics import PrometheusMeter
 from service.store.factory import open_store
-from tests.faults.harness.catalogue_history import NO_ENTRY, History, ItemState, stored_changes
+from tests.faults.harness.catalogue_history import History, stored_changes
+from tests.faults.harness.catalogue_states import NO_ENTRY, ItemState
 from tests.faults.harness.catalogue_traffic import CONNECTIONS, CatalogueTraffic, Record
 from tests.faults.harness.client import Client
 from tests.faults.harness.oracle import CheckResult

@@ -16,25 +16,7 @@ from redis import Redis, RedisCluster, Sentinel
 from service.core.catalogue.revisions import decode_revision
 from service.core.catalogue_store import CATALOGUE_SHARDS, ShardPosition, catalogue_shard
 from service.store.redis.layout import catalogue_keys
-
-
-@dataclass(frozen=True, slots=True)
-class ItemState:
-    """An entry of the catalogue; `number` tells it from every other state of the item.
-
-    `until` is in microseconds.
-    """
-
-    number: int = 0
-    available: bool = True
-    deleted: bool = False
-    price: float | None = None
-    sale: bool | None = None
-    tags: tuple[str, ...] | None = None
-    until: int | None = None
-
-
-NO_ENTRY = ItemState()
+from tests.faults.harness.catalogue_states import NO_ENTRY, ItemState
 
 
 @dataclass
@@ -86,8 +68,9 @@ class History:
 
     def state(self, item: str, revision: int) -> ItemState:
         """Return an item's state at a revision of its shard."""
-        count = bisect_right(self.revisions.get(item, ()), revision)
-        return self.states[item][count - 1] if count else NO_ENTRY
+        states = self.states[item]
+        count = min(bisect_right(self.revisions.get(item, ()), revision), len(states))
+        return states[count - 1] if count else NO_ENTRY
 
 
 def stored_changes(state_url: str) -> list[list[tuple[ShardPosition, str]]]:

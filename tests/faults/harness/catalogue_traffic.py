@@ -9,48 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from service.core.catalogue.attributes import from_microseconds
-from tests.faults.harness.catalogue_history import ItemState
+from tests.faults.harness.catalogue_states import QUESTIONS, TYPES, ItemState, Question, next_write, whole_write
 from tests.faults.harness.client import Client, Refused, Unanswered
 
 RETRY_PAUSE_SECONDS = 0.02
 CONNECTIONS = 16  # that all of them lead to one worker is unlikely
 REPEATED = (409, 429, 503)  # 409: an earlier try of the same change took effect in between
-PAST, FUTURE = 1_000_000_000_000_000, 4_000_000_000_000_000  # microseconds
-SOON_SECONDS = 20.0  # times within reach of the test, in both directions
-TYPES = {"number": "number", "price": "number", "sale": "bool", "tags": "strings", "until": "time"}
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A filter, and the same condition in Python.
-
-    `passes` takes a state and the time of now() in microseconds.
-    """
-
-    body: dict[str, Any]
-    passes: Callable[[ItemState, int], bool]
-
-
-QUESTIONS = (
-    Question({}, lambda state, now: True),
-    Question({"filter": "price < 50"}, lambda state, now: state.price is not None and state.price < 50),
-    Question({"filter": "NOT sale"}, lambda state, now: state.sale is False),
-    Question({"filter": "'x' IN tags AND 'y' IN tags"}, lambda state, now: {"x", "y"} <= set(state.tags or ())),
-    Question({"filter": "until > now()"}, lambda state, now: state.until is not None and state.until > now),
-    Question(
-        {"filter": "price IS NULL OR price >= :least", "params": {"least": 50}},
-        lambda state, now: state.price is None or state.price >= 50,
-    ),
-)
 
 
 class Asked(NamedTuple):
@@ -163,9 +134,9 @@ class CatalogueTraffic:
             item = rng.choice(own)
             states = record.sent[item]
             if record.acknowledged[item] < len(states):
-                method, body = _whole(states[-1])  # an earlier traffic ended before the acknowledgement
+                method, body = whole_write(states[-1])  # an earlier traffic ended before the acknowledgement
             else:
-                state, method, body = _next_write(rng, states[-1] if states else None, len(states) + 1)
+                state, method, body = next_write(rng, states[-1] if states else None, len(states) + 1)
                 states.append(state)
             answer = await self._until_ok(client, method, f"/items/{quote(item, safe='')}", body, record.writes)
             if answer is None:
@@ -211,41 +182,3 @@ class CatalogueTraffic:
                     self.record.failures.append(f"{method} {path}: {status} {answer}")
                     return None
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
-
-
-def _next_write(
-    rng: random.Random, before: ItemState | None, number: int
-) -> tuple[ItemState, str, dict[str, Any] | None]:
-    """Choose a write; return the state after it, and its request.
-
-    A number is an attribute of every entry that is not deleted, so that states differ.
-    """
-    choice = rng.random()
-    if before is None or before.deleted or choice < 0.3:
-        state = _random_state(rng, number)
-        return state, *_whole(state)
-    if choice < 0.4:
-        state = ItemState(number, available=False, deleted=True)
-        return state, *_whole(state)
-    state = replace(before, number=number, available=not before.available)
-    return state, "PATCH", {"available": state.available, "attributes": {"number": number}}
-
-
-def _whole(state: ItemState) -> tuple[str, dict[str, Any] | None]:
-    """Return method and body of the request that makes an entry equal to the state."""
-    if state.deleted:
-        return "DELETE", None
-    return "PUT", {"available": state.available, "attributes": _attributes(state)}
-
-
-def _random_state(rng: random.Random, number: int) -> ItemState:
-    soon = int(1e6 * (time.time() + rng.uniform(-SOON_SECONDS, SOON_SECONDS)))
-    until = rng.choice((PAST, FUTURE, soon))
-    tags = tuple(sorted(rng.sample(("x", "y", "z"), rng.randrange(4))))
-    return ItemState(number, rng.random() < 0.7, False, float(rng.randrange(100)), rng.random() < 0.5, tags, until)
-
-
-def _attributes(state: ItemState) -> dict[str, Any]:
-    assert state.until is not None
-    until = from_microseconds(state.until).isoformat()
-    return {"number": state.number, "price": state.price, "sale": state.sale, "tags": state.tags, "until": until}
