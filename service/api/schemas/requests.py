@@ -104,7 +104,7 @@ class GivenAnswerIn(BaseModel):
     evaluated_at: float | None = Field(
         default=None, ge=0, le=2**33, description="Time that an answer under a filter names."
     )
-    items: list[GivenItemIn] = Field(max_length=1000, description="Items of the answer, best first.")
+    items: list[GivenItemIn] = Field(max_length=250, description="Items of the answer, best first; at most 250.")
 
 
 class AnswerAuditIn(StrictBody):

@@ -86,7 +86,7 @@ def _changed(columns: ItemColumns, revision: Revision) -> NDArray[np.bool_]:
     numbers = np.zeros(np.iinfo(np.uint8).max + 1, np.int64)
     numbers[: len(revision.positions)] = [number for number, _ in revision.positions]
     newer: NDArray[np.bool_] = columns.revisions.data[rows] > numbers[columns.shards.data[rows]]
-    return newer & (columns.has_entry.data[rows] != 0)
+    return newer
 
 
 def _rows_of(model: ModelRows, columns: ItemColumns, item_ids: Sequence[str]) -> list[int]:

@@ -107,7 +107,7 @@ def test_now_is_the_time_that_the_answer_names(shop: AppHarness) -> None:
         clock.clock = lambda moment=moment: moment
         answers.append(ask(shop, question))
         assert round(answers[-1]["evaluated_at"] * 1e6) == moment
-    assert [len(answer["items"]) for answer in answers] == [40, 30 - 1, 31 - 1]
+    assert [len(answer["items"]) for answer in answers] == [39, 28, 29]  # of 41, 30 and 31, two are seen
     for answer in answers:
         assert audit(shop, question, answer)["verdict"] == "confirmed"
     assert audit(shop, question, answers[0] | {"evaluated_at": answers[1]["evaluated_at"]})["verdict"] == "refuted"

@@ -152,19 +152,6 @@ def test_allowed_rows_that_were_handed_out_never_change() -> None:
     run(test)
 
 
-def test_items_before_one_that_cannot_be_read_are_applied() -> None:
-    async def test(driven: Driven) -> None:
-        driven.put(Item("b"))
-        assert await allowed(driven) == ALL
-        items = [StoredItem("a", 2, to_record(Item("a", available=False))), StoredItem("b", 3, b'{"format": 99}')]
-        with pytest.raises(StoreUnavailable):
-            driven.catalogue.apply(0, ShardPosition(3, "t"), items)
-        assert await allowed(driven) == ALL - {"a"}
-        assert driven.catalogue.position(0).revision == 1
-
-    run(test)
-
-
 def test_copy_that_catches_up_names_the_revision_before_and_then_the_newest() -> None:
     async def test(driven: Driven) -> None:
         driven.put(Item("a"))
