@@ -93,7 +93,7 @@ def failing_over(settings: RedisSettings) -> Iterator[FaultyStore]:
 
 
 def _sentinel(stack: ExitStack, primary: int) -> int:
-    """Start a sentinel, and wait until it knows the replica and the sentinels before it."""
+    """Start a sentinel, and wait until it knows the replica."""
     folder, port = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadtest-sentinel-"))), free_port()
     (folder / "sentinel.conf").write_text(
         f"port {port}\nbind 127.0.0.1\ndir {folder}\nlogfile {folder}/log\n"

@@ -19,7 +19,7 @@ def process_tree(pid: int) -> list[int]:
 
 
 def is_forked_worker(pid: int, top: int) -> bool:
-    """Return whether a process is a worker of the service: forked by the fork server of `top`."""
+    """Return whether a process is a worker of the service `top`."""
     try:
         parent = psutil.Process(pid).parent()
         if parent is None or parent.ppid() != top:

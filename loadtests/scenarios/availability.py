@@ -27,8 +27,8 @@ from loadtests.environment.processes import is_forked_worker, process_tree
 from loadtests.environment.servers import Server, recblr_server, start_timeout_seconds
 from loadtests.environment.synthetic_catalogue import write_catalogue
 from loadtests.generator.experiment import Options
+from loadtests.generator.flip_history import FlipHistory
 from loadtests.generator.http_client import Connection, Request, make_request, request_json
-from loadtests.scenarios.flip_history import FlipHistory
 from service.core.catalogue.revisions import includes
 
 ITEMS, WORKERS = 1_000_000, 2
@@ -59,7 +59,7 @@ class Load:
         self._threads = [*ask, *flip]
 
     def run(self, seconds: float, fault: Callable[[], None] | None = None) -> None:
-        """Send both kinds of requests for this long; break something in the middle."""
+        """Send both kinds of requests; break something in the middle."""
         for thread in self._threads:
             thread.start()
         started_at = time.monotonic()
@@ -149,7 +149,7 @@ class Timetable:
 
 
 def availability(options: Options) -> dict[str, Any]:
-    """Measure flips beside questions on two workers, with a fault in the middle if the options name one."""
+    """Measure flips beside questions on two workers, perhaps with a fault."""
     size = options.sizes[0] if options.sizes else ITEMS
     settings = {**options.service, **(WAIT if options.fault == "failover" else {})}
     with ExitStack() as stack:

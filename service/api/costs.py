@@ -26,7 +26,7 @@ def of_history(events: int) -> int:
 
 
 def of_whole_log() -> int:
-    """Return the cost of replaying a log of the default length, before the log is read."""
+    """Return the cost of replaying a log of the default length."""
     return of_history(1000)
 
 

@@ -136,7 +136,7 @@ class CatalogueStore(Protocol):
         ...
 
     async def position_at(self, shard: int, revision: int) -> ShardPosition | None:
-        """Return the position of a kept change; None if there is none of this number.
+        """Return the position of a change; None if it is not kept.
 
         The shard after the last one is the definitions'.
         """

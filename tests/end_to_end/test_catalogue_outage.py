@@ -1,4 +1,4 @@
-"""With a primary away, workers answer at the revision that they have, and say so."""
+"""Workers answer at their last revision while a primary is away."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHARDS = [primary_of(catalogue_keys(shard)[0]) for shard in range(CATALOGUE_SHAR
 
 
 def item_on(is_away: bool) -> str:
-    """An item of the demo model whose shard is on the primary, or on another."""
+    """An item of the demo model, on the primary or on another."""
     return next(str(n) for n in range(1, 100) if (SHARDS[catalogue_shard(str(n))] == AWAY) is is_away)
 
 
@@ -49,7 +49,7 @@ def call(service: RunningService, method: str, path: str, body: object = None) -
 
 
 def answers(service: RunningService) -> list[Json]:
-    """What the workers answer to a question that needs no user."""
+    """The workers' answers to a question that needs no user."""
     question = {"history": [], "k": 4000}
     found = [call(service, "POST", "/v1/recommendations", question) for _ in range(CONNECTIONS)]
     assert {status for status, _ in found} == {200}

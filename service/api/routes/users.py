@@ -96,7 +96,7 @@ async def audit_answer(
     services: ServicesDep,
     caller: CallerDep,
 ) -> AnswerAuditOut:
-    """Compute an answer again, from the events and the catalogue that it names.
+    """Compute an answer again from the events and catalogue it names.
 
     An item that has changed since in the catalogue is not compared.
     """
@@ -118,7 +118,7 @@ async def audit_answer(
     found = await recommender.audits.answer(user_id, given, services.catalogue.copy, services.catalogue.history)
     return AnswerAuditOut(
         user_id=user_id,
-        verdict=found.verdict,
+        outcome=found.outcome,
         reason=found.reason,
         changed_items=found.changed_items,
         forbidden_items=list(found.forbidden),

@@ -94,7 +94,10 @@ class GivenItemIn(BaseModel):
 
 
 class GivenAnswerIn(BaseModel):
-    """An answer as it was received; other fields of the answer are ignored."""
+    """An answer as it was received.
+
+    Other fields of the answer are ignored.
+    """
 
     model_version: Version = Field(description="Model version of the answer.")
     sequence: int = Field(ge=0, le=2**53, description="Sequence of the answer.")

@@ -178,10 +178,10 @@ class AnswerAuditOut(BaseModel):
     """Comparison of an answer with a new computation."""
 
     user_id: _UserId
-    verdict: Literal["confirmed", "refuted", "unknown"] = Field(
+    outcome: Literal["confirmed", "refuted", "unknown"] = Field(
         description="Whether the answer was right. Unknown: something that it depended on is gone."
     )
-    reason: str | None = Field(default=None, description="What is gone, if the verdict is `unknown`.")
+    reason: str | None = Field(default=None, description="What is gone, if the outcome is `unknown`.")
     changed_items: int = Field(
         description="Items that have changed since the answer's revision of the catalogue. They are not compared, "
         "because the catalogue keeps only what they are now."

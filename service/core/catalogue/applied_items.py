@@ -58,7 +58,7 @@ class AppliedItems:
         self._put([write for stored in items if (write := self._read(shard, stored))])
 
     def _read(self, shard: int, stored: StoredItem, *, any_revision: bool = False) -> _Write | None:
-        """Decode an item; None if it is older than what the columns have.
+        """Decode an item; None if the columns have a newer one.
 
         Nothing is written before all items are decoded: a copy that had a part of them would be of no revision.
         """
@@ -72,7 +72,7 @@ class AppliedItems:
         return _Write(row, shard, stored.revision, digest, item)
 
     def _put(self, writes: Sequence[_Write]) -> None:
-        """Write rows; those of which the item is None only get their new revision."""
+        """Write rows; those without an item only get their new revision."""
         columns, changed = self.columns, []
         for row, shard, revision, digest, item in writes:
             if item is not None:

@@ -73,7 +73,7 @@ class Catalogue:
 
     @property
     def evaluated_at(self) -> int:
-        """The time of now() in what `allowed` or `allowed_now` returned last, in microseconds."""
+        """The time of now() in the rows returned last, in microseconds."""
         return self._filters.evaluated_at
 
     @property
@@ -183,7 +183,7 @@ class Catalogue:
     async def allowed_at(
         self, version: str, request: FilterRequest | None, moment: PastMoment, item_ids: Sequence[str]
     ) -> PastRows:
-        """Return what was allowed at an earlier moment, as far as that is known; see `past_rows`.
+        """Return the rows of an earlier moment; see `past_rows`.
 
         Raises:
             InvalidRequest: the expression or a parameter is refused.

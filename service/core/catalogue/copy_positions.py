@@ -40,7 +40,7 @@ class CopyPositions:
         return self._applied[shard]
 
     def set(self, shard: int, position: ShardPosition, *, is_newest: bool) -> None:
-        """Set the position of a shard, and whether no later changes are known."""
+        """Set a shard's position; `is_newest` says that no later changes are known."""
         self._applied[shard], self._revision = position, None
         if is_newest:
             self._named[shard] = position

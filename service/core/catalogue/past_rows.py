@@ -1,4 +1,4 @@
-"""Rows that an earlier revision allowed, as far as the newest entries tell.
+"""Rows that an earlier revision allowed, computed from the newest entries.
 
 The store keeps an item's newest record only. What an item was before is unknown once it has changed; every other item
 is as it was.
@@ -81,7 +81,7 @@ async def past_rows(
 
 
 def _changed(columns: ItemColumns, revision: Revision) -> NDArray[np.bool_]:
-    """Return for each row of the columns whether its entry is newer than the revision."""
+    """Return the rows of the columns whose entries are newer."""
     rows = slice(columns.row_count)
     numbers = np.zeros(np.iinfo(np.uint8).max + 1, np.int64)
     numbers[: len(revision.positions)] = [number for number, _ in revision.positions]

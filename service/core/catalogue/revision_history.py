@@ -10,7 +10,7 @@ from service.core.catalogue_store import CatalogueStore, ShardPosition
 
 
 class RevisionGone(Exception):
-    """What was allowed under the revision cannot be told any more; the message says why."""
+    """A revision cannot be evaluated any more; the message says why."""
 
 
 class RevisionHistory:

@@ -27,7 +27,7 @@ class CatalogueView(Protocol):
 
     @property
     def evaluated_at(self) -> int:
-        """The time of now() in the rows that were returned last, in microseconds."""
+        """The time of now() in the rows returned last, in microseconds."""
         ...
 
     @property
@@ -127,7 +127,7 @@ class Eligibility:
             raise InvalidRequest(str(problems[0]["problem"]), details=problems)
 
     async def of(self, version: str, request: FilterRequest | None) -> Eligible:
-        """Return a model's eligible rows, their revision, and the time of a filter's now().
+        """Return a model's eligible rows, their revision, and the time of now().
 
         All are taken at one moment. Raises `InvalidRequest` or `Overloaded`.
         """

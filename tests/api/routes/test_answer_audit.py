@@ -41,7 +41,7 @@ def audit(shop: AppHarness, question: Json, answer: Json) -> Json:
 def test_answer_is_confirmed_exactly_while_nothing_has_changed(shop: AppHarness, question: Json) -> None:
     answer = ask(shop, question)
     found = audit(shop, question, answer)
-    assert (found["verdict"], found["changed_items"], found["max_relative_error"]) == ("confirmed", 0, 0.0)
+    assert (found["outcome"], found["changed_items"], found["max_relative_error"]) == ("confirmed", 0, 0.0)
     assert found.get("reason") is None
     send_event(shop, "10")  # later events do not matter
     assert audit(shop, question, answer) == found
@@ -54,7 +54,7 @@ def test_wrong_answer_is_refuted(shop: AppHarness, question: Json) -> None:
     nudged = [*items[:-1], {**items[-1], "score": items[-1]["score"] - 0.1}]
     worse = [*items[:-1], {"item_id": "25" if len(items) > 20 else "1", "score": items[-1]["score"]}]
     for wrong in (items[1:], nudged, worse, items[::-1], [*items, items[-1]]):
-        assert audit(shop, question, answer | {"items": wrong})["verdict"] == "refuted", wrong
+        assert audit(shop, question, answer | {"items": wrong})["outcome"] == "refuted", wrong
 
 
 def test_forbidden_and_missing_items_are_named(shop: AppHarness) -> None:
@@ -64,9 +64,9 @@ def test_forbidden_and_missing_items_are_named(shop: AppHarness) -> None:
     plain = ask(shop, {"k": 4})
     found = audit(shop, question, answer | {"items": plain["items"]})
     assert found["forbidden_items"] == ids(plain) == ["24", "26", "23", "27"]
-    assert found["verdict"] == "refuted"
+    assert found["outcome"] == "refuted"
     found = audit(shop, question, answer | {"items": answer["items"][:1] + answer["items"][2:]})
-    assert (found["verdict"], found["missing_items"]) == ("refuted", ["18"])
+    assert (found["outcome"], found["missing_items"]) == ("refuted", ["18"])
     unknown = [{"item_id": "of no model", "score": 0.0}]
     assert audit(shop, question, answer | {"items": unknown})["forbidden_items"] == ["of no model"]
     seen = [{"item_id": "25", "score": 0.0}]
@@ -78,10 +78,10 @@ def test_item_that_was_hidden_in_the_named_revision_is_forbidden_also_after_othe
     answer = ask(shop, {"k": 3})
     put_items(shop, [{"item_id": "1", "available": False}, {"item_id": "2", "title": "other"}], "patch")
     found = audit(shop, {"k": 3}, answer)
-    assert (found["verdict"], found["changed_items"]) == ("confirmed", 2)
+    assert (found["outcome"], found["changed_items"]) == ("confirmed", 2)
     forged = [{"item_id": "24", "score": -1.0}, *answer["items"][:2]]
     found = audit(shop, {"k": 3}, answer | {"items": forged})
-    assert (found["verdict"], found["forbidden_items"]) == ("refuted", ["24"])
+    assert (found["outcome"], found["forbidden_items"]) == ("refuted", ["24"])
 
 
 def test_items_that_have_changed_since_are_counted_and_not_compared(shop: AppHarness) -> None:
@@ -89,7 +89,7 @@ def test_items_that_have_changed_since_are_counted_and_not_compared(shop: AppHar
     answer = ask(shop, question)
     put_items(shop, [{"item_id": ids(answer)[0], "available": False}, {"item_id": "30", "available": False}], "patch")
     found = audit(shop, question, answer)
-    assert (found["verdict"], found["changed_items"], found["missing_items"]) == ("confirmed", 2, [])
+    assert (found["outcome"], found["changed_items"], found["missing_items"]) == ("confirmed", 2, [])
     assert shop.delete(f"/v1/items/{ids(answer)[1]}").status_code == 200
     shop.run(services(shop).catalogue.sync.poll())
     assert audit(shop, question, answer)["changed_items"] == 3
@@ -109,8 +109,8 @@ def test_now_is_the_time_that_the_answer_names(shop: AppHarness) -> None:
         assert round(answers[-1]["evaluated_at"] * 1e6) == moment
     assert [len(answer["items"]) for answer in answers] == [39, 28, 29]  # of 41, 30 and 31, two are seen
     for answer in answers:
-        assert audit(shop, question, answer)["verdict"] == "confirmed"
-    assert audit(shop, question, answers[0] | {"evaluated_at": answers[1]["evaluated_at"]})["verdict"] == "refuted"
+        assert audit(shop, question, answer)["outcome"] == "confirmed"
+    assert audit(shop, question, answers[0] | {"evaluated_at": answers[1]["evaluated_at"]})["outcome"] == "refuted"
 
 
 GONE: list[tuple[str, Json, str]] = [
@@ -127,7 +127,7 @@ def test_answer_whose_inputs_are_gone_is_unknown(shop: AppHarness, what: str, ch
     if what == "an undone event":
         assert shop.delete("/v1/users/u/events/e").status_code == 200
     found = audit(shop, {}, answer | change)
-    assert found["verdict"] == "unknown"
+    assert found["outcome"] == "unknown"
     assert reason in found["reason"]
     assert found["max_relative_error"] is None
 
@@ -139,9 +139,9 @@ def test_answer_under_a_filter_is_unknown_once_definitions_have_changed(shop: Ap
         question = {"k": 5, "filter_name": "cheap"}
         if expression == "price < 20":
             answer = ask(shop, question)
-            assert audit(shop, question, answer)["verdict"] == "confirmed"
+            assert audit(shop, question, answer)["outcome"] == "confirmed"
     found = audit(shop, question, answer)
-    assert (found["verdict"], found["reason"]) == (
+    assert (found["outcome"], found["reason"]) == (
         "unknown",
         "attributes or filters were declared or changed since the revision",
     )
@@ -151,14 +151,14 @@ def test_answer_of_an_empty_catalogue_is_confirmed_also_after_the_first_item(tmp
     harness = AppHarness(tmp_path).start()
     send_event(harness, "25")
     answer = ask(harness, {})
-    assert audit(harness, {}, answer)["verdict"] == "confirmed"
+    assert audit(harness, {}, answer)["outcome"] == "confirmed"
     put_items(harness, [{"item_id": "24", "available": False}])
     found = audit(harness, {}, answer)
-    assert (found["verdict"], found["changed_items"]) == ("confirmed", 1)
+    assert (found["outcome"], found["changed_items"]) == ("confirmed", 1)
     harness.close()
 
 
 def test_answer_to_an_unknown_user_is_confirmed(shop: AppHarness) -> None:
     answer: Any = ok(shop.post("/v1/users/nobody/recommendations", json={"k": 3}))
     body = {"question": {"k": 3}, "answer": answer}
-    assert ok(shop.post("/v1/users/nobody/audit", json=body))["verdict"] == "confirmed"
+    assert ok(shop.post("/v1/users/nobody/audit", json=body))["outcome"] == "confirmed"

@@ -1,4 +1,4 @@
-"""What an earlier revision allowed, compared with what was allowed then."""
+"""Rows of an earlier revision are those that were allowed then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks of the catalogue after the faults: the store, the answers, the workers' copies."""
+"""Checks of the catalogue, its answers and the workers' copies after faults."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def _new_copy(
 async def _difference(
     traffic: CatalogueTraffic, revision: str, stored: Mapping[str, tuple[int, bool]], shown: Collection[str]
 ) -> str:
-    """Ask a worker over a new connection for everything; return how it differs."""
+    """Return how a worker differs, asked over a new connection."""
     client = Client(traffic.url)
     try:
         status, page = await client.read("/items?limit=1000")

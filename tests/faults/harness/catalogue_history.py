@@ -1,4 +1,4 @@
-"""Every state of the catalogue, from the changes in the store and what was sent."""
+"""Every state of the catalogue, from the store's changes and the writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""States of catalogue entries, how they are written, and questions that select them."""
+"""States of catalogue entries, and questions that select them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TYPES = {"number": "number", "price": "number", "sale": "bool", "tags": "strings
 
 @dataclass(frozen=True, slots=True)
 class ItemState:
-    """An entry of the catalogue; `number` tells it from every other state of the item.
+    """An entry of the catalogue.
 
-    `until` is in microseconds.
+    `number` tells it from every other state of the item. `until` is in microseconds.
     """
 
     number: int = 0
@@ -77,7 +77,7 @@ def next_write(
 
 
 def whole_write(state: ItemState) -> tuple[str, dict[str, Any] | None]:
-    """Return method and body of the request that makes an entry equal to the state."""
+    """Return method and body of the request that writes a whole state."""
     if state.deleted:
         return "DELETE", None
     return "PUT", {"available": state.available, "attributes": _attributes(state)}

@@ -35,7 +35,7 @@ class Asked(NamedTuple):
 
 @dataclass
 class Record:
-    """What was sent and received."""
+    """Requests and answers of a traffic."""
 
     sent: dict[str, list[ItemState]]  # the states of each item, in order
     acknowledged: Counter[str] = field(default_factory=Counter)  # number of acknowledged states of each item
@@ -49,7 +49,7 @@ class Record:
 
 
 class CatalogueTraffic:
-    """Writers that change items, and readers that ask for everything that is allowed."""
+    """Writers that change items, and readers that ask for all allowed ones."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class CatalogueTraffic:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[CatalogueTraffic]:
-        """Change and ask inside the context; on exit wait for the last acknowledgements."""
+        """Change and ask inside the context; on exit wait for acknowledgements."""
         client = Client(self.url)
         for name, kind in TYPES.items():  # questions may come before the first write
             await self._until_ok(client, "PUT", f"/attributes/{name}", {"type": kind})
@@ -165,7 +165,7 @@ class CatalogueTraffic:
     async def _until_ok(
         self, client: Client, method: str, path: str, body: object, statuses: Counter[str] | None = None
     ) -> Any:
-        """Repeat a request until it succeeds; None if the writer or reader must end."""
+        """Repeat a request until it succeeds; None if the caller must end."""
         statuses = Counter() if statuses is None else statuses
         while True:
             try:

@@ -20,7 +20,7 @@ async def check_load(
     population: Population | None = None,
     traffic: CatalogueTraffic | None = None,
 ) -> CheckResult:
-    """Check the answers that a load got, its users' logs, and the catalogue.
+    """Check a load's answers, its users' logs, and the catalogue.
 
     Args:
         load: the load, which has ended.
@@ -38,7 +38,7 @@ async def check_load(
 
 
 def shown_items(history: History, revision: str | None) -> Collection[str] | None:
-    """Return the items that a revision shows without a filter; None if it is not of the history."""
+    """Return the items that a revision shows, if that is known."""
     states = history.at(revision)
     return None if states is None else {item for item, state in states.items() if is_shown(state)}
 

@@ -112,7 +112,7 @@ class Oracle:
     def _is_replay(
         self, version: str, outputs: Sequence[Any], answer: ReceivedAnswer, shown: Collection[str] | None
     ) -> bool:
-        """Return whether an answer is right; `shown` is None if that is not known."""
+        """Return whether an answer is right; `shown` may be unknown."""
         rows = [self._rows[version].get(item, 0) for item, _ in answer.items]
         if answer.sequence >= len(outputs) or 0 in rows or len(set(rows)) != len(rows):
             return False

@@ -26,7 +26,7 @@ class Tally:
     examples: list[str] = field(default_factory=list)
 
     async def add(self, load: Load, started_at: float, traffic: CatalogueTraffic | None = None) -> None:
-        """Check a load, and a traffic, that have ended; the fault began at `started_at` (`time.monotonic`)."""
+        """Check what has ended; the fault began at `started_at` (`time.monotonic`)."""
         result = await check_load(load, [self.bundle], None, traffic)
         self.acknowledged += len(load.acknowledged)
         self.silence = max(self.silence, load.longest_silence(started_at))

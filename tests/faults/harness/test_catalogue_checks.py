@@ -104,7 +104,7 @@ def test_service_without_faults_is_clean_and_each_violation_is_found(
 
 
 async def change_a_copy(folder: Path) -> str:
-    """Return the URL of a copy of the store with another item; the service does not know it."""
+    """Return the URL of a copy of the store with another item."""
     with closing(sqlite3.connect(folder / "log.db")) as source, closing(sqlite3.connect(folder / "copy.db")) as copy:
         source.backup(copy)
     url = f"sqlite:///{folder}/copy.db"

@@ -1,4 +1,4 @@
-"""Audit of an answer: recompute it from the log and the catalogue, and compare.
+"""Audit of an answer against a new computation.
 
 An answer is a function of the user's events up to its sequence, the model, the catalogue's revision, the question,
 and the time of now(). The log keeps the events. The catalogue keeps the newest state of each item only. So items that
@@ -56,7 +56,7 @@ class AnswerAudit(NamedTuple):
     """Comparison of an answer with a new computation.
 
     Attributes:
-        verdict: Unknown, if an input of the answer is gone.
+        outcome: Unknown, if an input of the answer is gone.
         reason: Which input is gone.
         changed_items: Number of the model's items that have changed since the revision. What they were then is not
             known; those in the answer count as allowed.
@@ -66,7 +66,7 @@ class AnswerAudit(NamedTuple):
         max_relative_error: Largest difference of a score, relative to the largest score.
     """
 
-    verdict: Literal["confirmed", "refuted", "unknown"]
+    outcome: Literal["confirmed", "refuted", "unknown"]
     reason: str | None = None
     changed_items: int = 0
     forbidden: Sequence[str] = ()
@@ -189,7 +189,7 @@ class _EventsGone(Exception):
 
 
 def _difference(given: GivenAnswer, best: Sequence[ScoredItem], ranked: Sequence[ScoredItem]) -> float:
-    """Return the largest relative difference of a score; it also is one if the order is wrong."""
+    """Return the largest relative difference of a score, or of the order."""
     scores = {item.item_id: item.score for item in (*ranked, *best) if item.score is not None}
     largest = max(map(abs, scores.values()), default=0.0) or 1.0
     stated = [score for _, score in given.items]
@@ -199,7 +199,7 @@ def _difference(given: GivenAnswer, best: Sequence[ScoredItem], ranked: Sequence
 
 
 def _missing(given: GivenAnswer, best: Sequence[ScoredItem]) -> tuple[str, ...]:
-    """Return items that are better than the last of a full answer, and not in it."""
+    """Return items that belong into the answer and are not there."""
     shown = {item_id for item_id, _ in given.items}
     bound = -np.inf
     if len(shown) >= given.query.k and given.items:

@@ -1,10 +1,10 @@
-"""Items that an answer must not have, by the flips that were sent."""
+"""Items that a revision hides, by the flips that were sent."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-from loadtests.scenarios.flip_history import FlipHistory
+from loadtests.generator.flip_history import FlipHistory
 from service.core.catalogue.revisions import encode_revision
 from service.core.catalogue_store import CATALOGUE_SHARDS, ShardPosition
 

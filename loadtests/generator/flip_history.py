@@ -1,4 +1,4 @@
-"""Flips of availability that were sent, and the items that an answer must not have."""
+"""Sent flips of availability, and the items that they hide."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class FlipHistory:
             self.count += 1
 
     def hidden(self, item_ids: Sequence[str], revision: str) -> list[str]:
-        """Return the items that were hidden at a revision, out of those of an answer that names it.
+        """Return those items of an answer that its revision hides.
 
         A flip may have taken effect before its acknowledgement, so an item whose next flip is on its way is not
         decided.
@@ -81,7 +81,7 @@ class FlipHistory:
 
 
 def _state(flips: Sequence[Flip], revision: Revision, shard: int) -> bool | None:
-    """Return whether an item is available at a revision; None if that is not known."""
+    """Return whether an item is available at a revision, if known."""
     ours = revision.positions[shard]
     is_available = True
     for flip in flips:
