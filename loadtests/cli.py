@@ -130,6 +130,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         peer_threads=arguments.peer_threads,
         sizes=tuple(arguments.sizes),
         fault=arguments.fault,
+        questions=arguments.questions,
+        flips=arguments.flips,
         service=dict(setting.split("=", 1) for setting in arguments.set),
     )
 
@@ -158,6 +160,8 @@ def _parse_arguments() -> argparse.Namespace:
     add(
         "--fault", choices=("", *availability.FAULTS), default="", help="what to kill in the middle of `availability`"
     )
+    add("--questions", type=float, default=500.0, help="questions per second of `availability`")
+    add("--flips", type=float, default=200.0, help="flips per second of `availability`")
     add("--set", nargs="*", default=[], metavar="RECBLR_X=Y", help="settings of the service")
     add("--peers-python", help="a Python that has the extra `peers` (default: this one)")
     add("--peer-threads", type=int, default=1, help="torch threads of a peer's worker")

@@ -33,7 +33,6 @@ from service.core.catalogue.revisions import includes
 
 ITEMS, WORKERS = 1_000_000, 2
 USERS, K = 500, 10
-QUESTIONS_PER_SECOND, FLIPS_PER_SECOND = 500.0, 200.0
 QUESTION_CONNECTIONS, FLIP_CONNECTIONS = 16, 4
 FLIPPED_ITEMS = 2_000  # of those that are recommended most
 ITEMS_PER_BATCH = 1000
@@ -45,8 +44,12 @@ RETRY_PAUSE_SECONDS = 0.02
 class Load:
     """Threads that flip and ask until `stop`."""
 
-    def __init__(self, port: int, item_ids: Sequence[str], flipped: Sequence[str]) -> None:
+    def __init__(
+        self, port: int, item_ids: Sequence[str], flipped: Sequence[str], questions: float, flips: float
+    ) -> None:
+        """Prepare the threads; `questions` and `flips` are rates per second."""
         self._port, self._flipped = port, flipped
+        self._question_rate, self._flip_rate = questions / QUESTION_CONNECTIONS, flips / FLIP_CONNECTIONS
         self._numbers = {item_id: number for number, item_id in enumerate(item_ids, start=1)}
         self.flips = FlipHistory()
         self.latencies: list[float] = []
@@ -72,7 +75,7 @@ class Load:
             thread.join()
 
     def _flip(self, number: int) -> None:
-        rng, timetable = np.random.default_rng(number), Timetable(FLIPS_PER_SECOND / FLIP_CONNECTIONS)
+        rng, timetable = np.random.default_rng(number), Timetable(self._flip_rate)
         own = self._flipped[number::FLIP_CONNECTIONS]  # an item's flips stand in order
         client = Client(self._port)
         while not self._stop.is_set():
@@ -92,7 +95,7 @@ class Load:
             self.flips.end(item_id, flip, answer["catalogue_revision"], time.monotonic(), is_exact=is_exact)
 
     def _ask(self, number: int) -> None:
-        rng, timetable = np.random.default_rng(1000 + number), Timetable(QUESTIONS_PER_SECOND / QUESTION_CONNECTIONS)
+        rng, timetable = np.random.default_rng(1000 + number), Timetable(self._question_rate)
         client = Client(self._port)
         seen = 0  # sampled flips that an answer on this connection had
         while not self._stop.is_set():
@@ -164,7 +167,8 @@ def availability(options: Options) -> dict[str, Any]:
         started = time.monotonic()
         _put_items(server.port, ids)
         put_seconds = time.monotonic() - started
-        load = Load(server.port, ids, _most_recommended(server.port, ids, options.seed))
+        flipped = _most_recommended(server.port, ids, options.seed)
+        load = Load(server.port, ids, flipped, options.questions, options.flips)
         faults = {"": None, "worker": lambda: kill_worker(server), "redis": store.fault, "failover": store.fault}
         load.run(options.seconds, faults[options.fault])
     delays, latencies, flips = np.array(load.delays), np.array(load.latencies), load.flips
@@ -172,6 +176,7 @@ def availability(options: Options) -> dict[str, Any]:
         "items": size,
         "workers": WORKERS,
         "fault": options.fault or None,
+        "offered_per_s": {"questions": options.questions, "flips": options.flips},
         "items_put_per_s": round(size / put_seconds),
         "seconds": options.seconds,
         "questions": len(latencies),
