@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.api import costs
+from service.api import request_costs
 from service.api.answers import event_out, prepare
 from service.api.dependencies import CallerDep, RecommenderDep, ServicesDep
+from service.api.route_scopes import needs
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import AnswerAuditIn, MergeIn, NoQuery, PageQuery
 from service.api.schemas.responses import (
@@ -21,7 +22,6 @@ from service.api.schemas.responses import (
     UserOut,
 )
 from service.api.schemas.restrictions import Restrictions
-from service.api.scopes import needs
 from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 from service.core.engine_requests import TopK
@@ -73,7 +73,7 @@ async def audit_user(
 ) -> AuditOut:
     """Replay the kept events and compare with the stored snapshot."""
     found = await recommender.audits.snapshot(user_id)
-    caller.charge(costs.of_history(found.kept))
+    caller.charge(request_costs.of_history(found.kept))
     return AuditOut(
         user_id=user_id,
         model_version=found.model_version,
@@ -102,9 +102,9 @@ async def audit_answer(
     """
     question, answer, recommender = body.question, body.answer, services.recommender
     restrictions = question.question()
-    units: float = costs.of_items(question.k) + costs.of_whole_log()
+    units: float = request_costs.of_items(question.k) + request_costs.of_whole_log()
     if restrictions.request is not None:  # evaluated for the time of the answer, so never cached
-        units += costs.of_compilation(len(recommender.engine_of(user_id).item_ids))
+        units += request_costs.of_compilation(len(recommender.engine_of(user_id).item_ids))
     prepare(recommender, user_id, Restrictions(None, restrictions.exclude), caller, units)
     given = GivenAnswer(
         model_version=answer.model_version,
@@ -146,7 +146,7 @@ async def merge_user(
     be repeated: until then the other user's events may be in neither log.
     """
     merged = await recommender.merge_user(user_id, merge.from_user_id)
-    caller.charge(costs.of_merge(merged.moved))
+    caller.charge(request_costs.of_merge(merged.moved))
     return MergedOut(
         user_id=user_id,
         from_user_id=merge.from_user_id,

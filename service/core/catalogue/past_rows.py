@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from service.core.catalogue.columns.item_columns import ItemColumns
 from service.core.catalogue.expression.predicates import Predicate
-from service.core.catalogue.filter_bitmaps.compiled_filter import CompiledFilter, Source
+from service.core.catalogue.filter_bitmaps.filter_bitmap import FilterBitmap, Source
 from service.core.catalogue.filter_bitmaps.model_rows import ModelRows
 from service.core.catalogue.revisions import Revision
 
@@ -70,14 +70,14 @@ async def past_rows(
         item_ids: Items whose rows to return.
         in_thread: Runs the evaluation beside the event loop.
     """
-    compiled = CompiledFilter(source, model, predicate)
-    evaluation = compiled.start(moment.now)
-    await in_thread(partial(compiled.evaluate, evaluation))
-    compiled.finish(evaluation)
-    compiled.catch_up(moment.now, _NO_BOUND)
+    bitmap = FilterBitmap(source, model, predicate)
+    evaluation = bitmap.start(moment.now)
+    await in_thread(partial(bitmap.evaluate, evaluation))
+    bitmap.finish(evaluation)
+    bitmap.catch_up(moment.now, _NO_BOUND)
     size, changed = model.count + 1, _changed(source.columns, moment.revision)
     rows = _rows_of(model, source.columns, item_ids)
-    return PastRows(compiled.allowed.mask(size), model.allowed(changed).mask(size), rows)
+    return PastRows(bitmap.allowed.mask(size), model.allowed(changed).mask(size), rows)
 
 
 def _changed(columns: ItemColumns, revision: Revision) -> NDArray[np.bool_]:

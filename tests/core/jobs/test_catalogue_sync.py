@@ -157,7 +157,7 @@ async def test_changes_of_all_shards_are_read_at_once(worker: Worker, store: Mem
 
 
 async def test_copy_is_not_touched_until_a_shard_is_read_again(store: MemoryCatalogue, worker: Worker) -> None:
-    """A part of the shard is of no revision, and answers are made meanwhile."""
+    """A part of a shard is of no revision."""
     await fill(store, IDS[:10])
     await worker.sync.start()
     await worker.sync.close()

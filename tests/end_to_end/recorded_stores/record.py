@@ -85,7 +85,7 @@ def use(service: RunningService) -> dict[str, Any]:
 
 
 def use_catalogue(service: RunningService) -> dict[str, Any]:
-    """Make every kind of stored value of the catalogue; return what a reader must find."""
+    """Make every kind of stored value of the catalogue."""
     service.put("/attributes/until", {"type": "time"})
     values = {
         "price": 9.5,
@@ -109,7 +109,7 @@ def use_catalogue(service: RunningService) -> dict[str, Any]:
 
 
 def catalogue_of(service: RunningService) -> dict[str, Any]:
-    """Return the catalogue as its routes tell it, and the items that it hides."""
+    """Return the catalogue, and the items that it hides."""
     items = service.get("/items")["items"]
     shown = {item["item_id"] for item in service.post("/recommendations", {"history": [], "k": 4000})["items"]}
     return {
