@@ -109,7 +109,8 @@ def write(service: RunningService, item: str, is_available: bool) -> tuple[int, 
 
 
 def follows(service: RunningService, revision: str) -> bool:
-    return all(includes(answer["catalogue_revision"], revision) for answer in answers(service))
+    pages = (call(service, "GET", "/v1/items?limit=1")[1] for _ in range(CONNECTIONS))
+    return all(includes(page["catalogue_revision"], revision) for page in pages)
 
 
 def test_sentinel_without_a_primary_answers_at_the_last_revision(tmp_path: Path) -> None:
