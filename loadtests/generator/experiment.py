@@ -54,6 +54,9 @@ class Options:
     peer_threads: int = 1
     sizes: Sequence[int] = ()
     only: str = ""
+    fault: str = ""
+    questions: float = 500.0
+    flips: float = 200.0
     service: Mapping[str, str] = field(default_factory=dict)
 
 
