@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -21,10 +20,8 @@ from service.core.catalogue.items import Item
 from service.core.catalogue.past_rows import PastMoment, PastRows, past_rows
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
 from service.core.engine_requests import AllowedRows
-from service.core.errors import Overloaded
 
 FILTER_BYTES = 64 << 20
-_ROWS_AT_ONCE, _SLICED_ATTEMPTS = 10, 16  # of a page
 
 
 def _now() -> int:
@@ -207,28 +204,7 @@ class Catalogue:
             Overloaded: the catalogue changes too fast.
         """
         predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
-        changes, found = self._items.changes, dict[int, Item | None]()
-        rows, following = await self._pages.page(predicate, cursor, limit)
-        for _ in range(_SLICED_ATTEMPTS):
-            position = changes.position
-            await self._read_rows([row for row in rows if row not in found], found)
-            # Entries that changed meanwhile are read again. They are fewer each time, until nothing can change.
-            changed = changes.since(position)
-            if changed is None:
-                break
-            if not len(changed):
-                return [item for row in rows if (item := found[row])], following
-            rows, following = self._pages.corrected(predicate, rows, changed.tolist(), (cursor, following), limit)
-            for row in changed.tolist():
-                found.pop(row, None)
-        raise Overloaded("the catalogue changes too fast to be listed; try again")
-
-    async def _read_rows(self, rows: Sequence[int], found: dict[int, Item | None]) -> None:
-        """Read rows in slices, between which other requests run."""
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            if start:
-                await asyncio.sleep(0)
-            found.update((row, self._columns.get(row)) for row in rows[start : start + _ROWS_AT_ONCE])
+        return await self._pages.read(predicate, cursor, limit)
 
     def close(self) -> None:
         """Stop the thread that compiles."""

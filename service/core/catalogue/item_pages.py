@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right, insort
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -14,11 +15,13 @@ from service.core.catalogue.columns.entry_order import sorted_codes
 from service.core.catalogue.columns.item_columns import encode_id
 from service.core.catalogue.expression.evaluation import evaluate_all, evaluate_rows
 from service.core.catalogue.expression.predicates import Predicate
+from service.core.catalogue.items import Item
 from service.core.errors import Overloaded
 
 _MAX_ATTEMPTS = 3
 _FEW = 2048  # changes during a search that are corrected afterwards
 _MIN_UNSORTED = 4096
+_ROWS_AT_ONCE, _SLICED_ATTEMPTS = 10, 16
 
 Found = tuple[list[int], bool]
 InThread = Callable[[Callable[[], Found]], Awaitable[Found]]
@@ -42,6 +45,34 @@ class ItemPages:
         self._in_thread = in_thread
         self._clock = clock
         self._order = np.zeros(0, np.int64)
+
+    async def read(self, predicate: Predicate | None, cursor: str, limit: int) -> tuple[list[Item], str]:
+        """Return up to `limit` entries after an id, and the next cursor.
+
+        They are as of the moment of the return. Raises `Overloaded` if the catalogue changes too fast.
+        """
+        changes, found = self._items.changes, dict[int, Item | None]()
+        rows, following = await self.page(predicate, cursor, limit)
+        for _ in range(_SLICED_ATTEMPTS):
+            position = changes.position
+            await self._read_rows([row for row in rows if row not in found], found)
+            # Entries that changed meanwhile are read again. They are fewer each time, until nothing can change.
+            changed = changes.since(position)
+            if changed is None:
+                break
+            if not len(changed):
+                return [item for row in rows if (item := found[row])], following
+            rows, following = self.corrected(predicate, rows, changed.tolist(), (cursor, following), limit)
+            for row in changed.tolist():
+                found.pop(row, None)
+        raise Overloaded("the catalogue changes too fast to be listed; try again")
+
+    async def _read_rows(self, rows: Sequence[int], found: dict[int, Item | None]) -> None:
+        """Read rows in slices, between which other requests run."""
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            found.update((row, self._items.columns.get(row)) for row in rows[start : start + _ROWS_AT_ONCE])
 
     async def page(self, predicate: Predicate | None, cursor: str, limit: int) -> tuple[list[int], str]:
         """Return up to `limit` rows after an id, and the next cursor.
