@@ -199,6 +199,12 @@ class Settings(BaseSettings):
         title="open or listed",
         description="Whether items without an entry in the catalogue may be in answers. open: yes. listed: no.",
     )
+    catalogue_folder: Path | None = Field(
+        default=None,
+        title="a path",
+        description="Folder of the catalogue's local snapshot, from which workers start faster. Without one it is "
+        "beside the SQLite file; with Redis none is kept.",
+    )
     accuracy_sample: FiniteFloat = Field(
         default=0.1,
         ge=0,

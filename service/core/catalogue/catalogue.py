@@ -9,7 +9,9 @@ from functools import partial
 
 from service.core.catalogue.applied_items import AppliedItems
 from service.core.catalogue.attributes import AttributeType
+from service.core.catalogue.column_snapshot import SnapshotCapture, Span, restore_columns
 from service.core.catalogue.columns.item_columns import ItemColumns
+from service.core.catalogue.compaction import InThread, compact_column
 from service.core.catalogue.filter_bitmaps.compiled_filter import CompiledFilter, Source
 from service.core.catalogue.filter_bitmaps.model_rows import ModelRows, map_model, map_model_now
 from service.core.catalogue.filter_cache import NOT_CACHED, FilterCache, NotCached
@@ -19,10 +21,10 @@ from service.core.catalogue.item_pages import ItemPages
 from service.core.catalogue.items import Item
 from service.core.catalogue.revisions import encode_revision
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
+from service.core.column_snapshots import StoredColumns
 from service.core.engine_requests import AllowedRows
 
 FILTER_BYTES = 64 << 20
-_ROWS_AT_ONCE, _SLICED_ATTEMPTS = 50, 5  # of a page
 _START = ShardPosition(0, "")
 
 
@@ -62,6 +64,8 @@ class Catalogue:
         self._pages = ItemPages(self._items, self._filters.in_thread, clock)
         self._texts = FilterTexts(self._filters.in_thread)
         self._revision: str | None = None
+        self._rewriting = asyncio.Lock()  # of columns, in steps between which others apply changes
+        self._is_prepared = False
         self.is_empty = True
 
     @property
@@ -78,7 +82,7 @@ class Catalogue:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory of the columns and the compiled filters."""
+        """Bytes of memory of columns and filters."""
         return self._columns.nbytes + self._filters.nbytes
 
     @property
@@ -97,11 +101,35 @@ class Catalogue:
         if position.revision >= self._positions[shard].revision:
             self._set_position(shard, position)
 
-    def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
-        """Replace the items of a shard by what was read again."""
-        self._begin(items)
-        self._items.replace(shard, items)
-        self._set_position(shard, position)
+    async def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+        """Replace the items of a shard by what was read again.
+
+        Meanwhile no changes of the shard may be applied. Until it returns, the shard is as it was.
+        """
+        async with self._rewriting:
+            await self.prepare()
+            staged = await self._items.stage_all(shard, items)
+            self._begin(items)
+            self._items.replace(shard, staged)
+            self._set_position(shard, position)
+
+    def capture(self) -> SnapshotCapture:
+        """Begin to write a snapshot."""
+        return SnapshotCapture(self._items, lambda: self._positions)
+
+    def restore(self, stored: StoredColumns) -> list[Span]:
+        """Fill the empty catalogue from a snapshot; see `restore_columns`."""
+        if self._columns.row_count > 1:
+            raise ValueError("the catalogue is in use")
+        spans = restore_columns(self._items, stored)
+        self._positions, self._revision, self.is_empty = [span.first for span in spans], None, False
+        return spans
+
+    async def compact(self, in_thread: InThread) -> None:
+        """Drop strings that were replaced, if they are the most; a thread does most of it."""
+        async with self._rewriting:
+            for key in self._columns.wasteful():
+                await compact_column(self._items, key, in_thread)
 
     def set_definitions(self, definitions: Definitions) -> None:
         """Replace the declared attributes and the named filters."""
@@ -110,16 +138,13 @@ class Catalogue:
             self._filters.drop(lambda key: True)
 
     def get(self, item_id: str) -> Item | None:
-        """Return an item's entry without its vector, or None.
-
-        A deleted item has none.
-        """
+        """Return an item's entry without its vector; None if deleted or unknown."""
         return self._items.get(item_id)
 
     async def add_model(self, version: str, item_ids: Sequence[str]) -> None:
         """Map the rows 1..V of a model, which are these items."""
         self._models[version] = item_ids
-        if not self.is_empty:
+        if not self.is_empty or self._is_prepared:
             await self._model(version)
 
     async def prepare(self) -> None:
@@ -127,8 +152,10 @@ class Catalogue:
 
         Optional: else `apply` does it at once, which takes a second for a million items.
         """
+        self._is_prepared = True
         for version in list(self._models):
-            await self._model(version)
+            if version in self._models:
+                await self._model(version)
 
     def remove_model(self, version: str) -> None:
         """Forget a model and its compiled filters."""
@@ -184,17 +211,7 @@ class Catalogue:
             Overloaded: the catalogue changes too fast.
         """
         predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
-        for _ in range(_SLICED_ATTEMPTS):
-            rows, following = await self._pages.page(predicate, cursor, limit)
-            revision, items = self.revision, []
-            for start in range(0, len(rows), _ROWS_AT_ONCE):
-                items += [item for row in rows[start : start + _ROWS_AT_ONCE] if (item := self._columns.get(row))]
-                await asyncio.sleep(0)  # other requests get the event loop
-            if self.revision == revision:
-                return items, following
-        # The catalogue changes all the time: read the page at once, so that it is as of one revision.
-        rows, following = await self._pages.page(predicate, cursor, limit)
-        return [item for row in rows if (item := self._columns.get(row))], following
+        return await self._pages.items(predicate, cursor, limit, lambda: self.revision)
 
     def close(self) -> None:
         """Stop the thread that compiles."""

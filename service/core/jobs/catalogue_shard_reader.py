@@ -27,7 +27,11 @@ class CatalogueCopy(Protocol):
         """Apply changes; repeating them changes nothing."""
         ...
 
-    def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+    async def prepare(self) -> None:
+        """Prepare the empty copy for the first item."""
+        ...
+
+    async def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
         """Replace all items of a shard."""
         ...
 
@@ -49,6 +53,14 @@ class ShardReader:
                 return
         await self.reread(shard)
 
+    async def resume(self, shard: int, last: ShardPosition) -> None:
+        """Apply the changes since the copy's position.
+
+        The copy may have changes up to `last`. Raises `StoreUnavailable`.
+        """
+        if not await self._catch_up(shard, last):
+            await self.reread(shard)
+
     async def reread(self, shard: int) -> None:
         """Replace the shard by what the store has; raises `StoreUnavailable`."""
         while True:
@@ -57,7 +69,7 @@ class ShardReader:
             if scanned is None:
                 continue
             first, last = scanned
-            self._copy.replace_shard(shard, first, items)
+            await self._copy.replace_shard(shard, first, items)
             if await self._catch_up(shard, last):
                 return
 

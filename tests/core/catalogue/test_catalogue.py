@@ -82,7 +82,7 @@ def test_read_again_shard_forgets_what_is_gone_and_takes_reissued_revisions() ->
         older = Item("b", "an older page", available=False)
         items = [StoredItem("b", 1, to_record(Item("b"))), StoredItem("b", 0, to_record(older))]
         items.append(StoredItem("i-1", 2, to_record(Item("i-1", "kept"))))
-        driven.catalogue.replace_shard(0, ShardPosition(2, "other"), items)
+        await driven.catalogue.replace_shard(0, ShardPosition(2, "other"), items)
         assert await allowed(driven) == ALL
         assert driven.catalogue.get("a") is None
         assert driven.catalogue.get("i-1") == Item("i-1", "kept")

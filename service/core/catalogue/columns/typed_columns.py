@@ -6,11 +6,12 @@ thread sees for each row the old or the new value; rows that changed meanwhile a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.core.catalogue.attributes import AttributeType, from_microseconds, to_microseconds
 from service.core.catalogue.columns.coded_columns import SetColumn, TextColumn
@@ -27,17 +28,22 @@ class NumberColumn:
         self.values = GrowingArray(np.float64, np.nan)
 
     @property
+    def array(self) -> GrowingArray[Any]:
+        """What is stored of each row."""
+        return self.values
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return self.values.data.nbytes
+        return self.values.nbytes
 
-    def resize(self, capacity: int) -> None:
-        """Make room."""
-        self.values.resize(capacity)
+    def encode(self, values: Sequence[Any]) -> NDArray[Any]:
+        """Return what to store for some rows."""
+        return np.array(values, np.float64)  # None becomes NaN
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
-        self.values.data[row] = np.nan if value is None else value
+        self.values.set(row, np.nan if value is None else value)
 
     def get(self, row: int) -> float | None:
         """Return the value of a row, or None."""
@@ -52,17 +58,22 @@ class BoolColumn:
         self.values = GrowingArray(np.int8, NULL_BOOL)
 
     @property
+    def array(self) -> GrowingArray[Any]:
+        """What is stored of each row."""
+        return self.values
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return self.values.data.nbytes
+        return self.values.nbytes
 
-    def resize(self, capacity: int) -> None:
-        """Make room."""
-        self.values.resize(capacity)
+    def encode(self, values: Sequence[Any]) -> NDArray[Any]:
+        """Return what to store for some rows."""
+        return np.array([NULL_BOOL if value is None else value for value in values], np.int8)
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
-        self.values.data[row] = NULL_BOOL if value is None else value
+        self.values.set(row, NULL_BOOL if value is None else value)
 
     def get(self, row: int) -> bool | None:
         """Return the value of a row, or None."""
@@ -77,17 +88,22 @@ class TimeColumn:
         self.values = GrowingArray(np.int64, NULL_TIME)
 
     @property
+    def array(self) -> GrowingArray[Any]:
+        """What is stored of each row."""
+        return self.values
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return self.values.data.nbytes
+        return self.values.nbytes
 
-    def resize(self, capacity: int) -> None:
-        """Make room."""
-        self.values.resize(capacity)
+    def encode(self, values: Sequence[Any]) -> NDArray[Any]:
+        """Return what to store for some rows, whose times are in microseconds."""
+        return np.array([NULL_TIME if value is None else value for value in values], np.int64)
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
-        self.values.data[row] = NULL_TIME if value is None else to_microseconds(value)
+        self.values.set(row, NULL_TIME if value is None else to_microseconds(value))
 
     def get(self, row: int) -> datetime | None:
         """Return the value of a row, or None."""

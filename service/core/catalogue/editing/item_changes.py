@@ -12,9 +12,9 @@ from unicodedata import normalize
 
 from service.core.catalogue.attributes import RESERVED_NAMES, AttributeType, AttributeValue, parse_time, type_of
 from service.core.catalogue.items import Item, to_record
+from service.core.catalogue_store import MAX_ATTRIBUTES
 from service.core.errors import InvalidRequest
 
-MAX_ATTRIBUTES = 64
 MAX_STRING_BYTES = 1024
 MAX_STRINGS = 64
 MAX_VECTOR = 1024
