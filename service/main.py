@@ -167,8 +167,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         await catalogue.start()
         recommender = _open_recommender(settings, store, models, catalogue.copy, meter, closing)
         await _start_jobs(settings, store, models, recommender, meter, closing)
-        # Objects that are alive now live as long as the process. If the collector scanned them, a full collection
-        # would stop every request for 65 to 250 ms.
+        # What is alive now lives as long as the process. To scan it would stop every request for 65 to 250 ms.
         gc.collect()
         gc.freeze()
         _log.info("service is ready; API docs at %s", docs_url(settings), extra={"model": models.live.version})

@@ -41,11 +41,11 @@ class ColumnSnapshots(Protocol):
     """Place of one snapshot, shared by the workers. Its methods block."""
 
     def load(self) -> StoredColumns | None:
-        """Return the snapshot, checked; None if there is none that can be used."""
+        """Return the checked snapshot; None if none can be used."""
         ...
 
     def describe(self) -> tuple[Mapping[str, Any], float] | None:
-        """Return the snapshot's description and its age in seconds, without checking the arrays."""
+        """Return description and age in seconds, with unchecked arrays."""
         ...
 
     def begin(self) -> SnapshotWriter | None:

@@ -175,7 +175,7 @@ def _arrays(mapped: mmap.mmap, header: dict[str, Any]) -> dict[str, NDArray[Any]
         if _HEADER_BYTES + end > len(mapped) or count * dtype.itemsize != end - begin:
             raise ValueError(f"{name} is cut off")
         array = np.frombuffer(mapped, dtype, count, _HEADER_BYTES + begin)
-        if zlib.crc32(array.view(np.uint8)) != checksums[name]:
+        if zlib.crc32(array.view(np.uint8).data) != checksums[name]:
             raise ValueError(f"{name} has another checksum")
         found[name] = array
     return found

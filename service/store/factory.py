@@ -46,7 +46,7 @@ def remove_unused_log(url: str) -> None:
 
 
 def open_column_file(url: str, folder: Path | None) -> ColumnFile | None:
-    """Return the place of the catalogue's local snapshot; None if there is none.
+    """Return the file of the catalogue's snapshot, if one is kept.
 
     Args:
         url: URL of the store.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -81,7 +82,7 @@ class AppliedItems:
     def _put(self, shard: int, stored: StoredItem) -> int:
         """Write one item; return its row if it changed, else 0."""
         columns = self.columns
-        row, digest = columns.add_row(stored.item_id), columns.ids.key.of(stored.record)
+        row, digest = columns.add_row(stored.item_id), int(digests_of([stored.record])[0])
         is_known = columns.shards.data[row] == shard
         if is_known and columns.revisions.data[row] >= stored.revision:
             return 0
@@ -102,7 +103,7 @@ class AppliedItems:
         columns, records = self.columns, [stored.record for stored in items]
         rows = columns.add_rows([stored.item_id for stored in items])
         revisions = np.array([stored.revision for stored in items], np.int64)
-        digests = columns.ids.key.of_many(records)
+        digests = digests_of(records)
         is_known = columns.shards.data[rows] == shard
         wanted = np.ones(len(rows), np.bool_)
         if keep_newer:
@@ -120,10 +121,10 @@ class AppliedItems:
         columns.digests.write(staged.rows, staged.digests)
         if staged.changed is not None:
             columns.write(staged.changed)
-            self._note(staged.changed.rows)
+            self._log(staged.changed.rows)
 
     async def stage_all(self, shard: int, items: Sequence[StoredItem]) -> list[StagedItems]:
-        """Prepare to replace the items of a shard, a slice at a time.
+        """Prepare to replace a shard, a slice at a time.
 
         Their revisions may be of another history, so only records are compared. An item may be among them twice.
         """
@@ -146,9 +147,9 @@ class AppliedItems:
             self._write(shard, each)
         gone = np.flatnonzero(is_gone)
         self.columns.forget(gone)
-        self._note(gone)
+        self._log(gone)
 
-    def _note(self, rows: NDArray[np.int64]) -> None:
+    def _log(self, rows: NDArray[np.int64]) -> None:
         """Log changed rows."""
         numbers = rows.tolist()
         self.changes.append(numbers)
@@ -157,6 +158,12 @@ class AppliedItems:
             return
         for row in numbers if self._cached else ():
             self._cached.pop(self.columns.id_of(row), None)
+
+
+def digests_of(records: Sequence[bytes]) -> NDArray[np.int64]:
+    """Return hashes of records, the same in every process."""
+    digests = [hashlib.blake2b(record, digest_size=8).digest() for record in records]
+    return np.frombuffer(b"".join(digests), np.int64)
 
 
 def keep_newest(newest: dict[str, StoredItem], items: Sequence[StoredItem]) -> list[StoredItem]:

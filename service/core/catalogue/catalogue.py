@@ -126,7 +126,7 @@ class Catalogue:
         return spans
 
     async def compact(self, in_thread: InThread) -> None:
-        """Drop strings that were replaced, if they are the most; a thread does most of it."""
+        """Drop replaced strings, if they are the most."""
         async with self._rewriting:
             for key in self._columns.wasteful():
                 await compact_column(self._items, key, in_thread)

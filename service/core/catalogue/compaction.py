@@ -33,8 +33,7 @@ async def compact_column(items: AppliedItems, key: ColumnKey, in_thread: InThrea
     position = changes.position
     compacted: TextColumn | SetColumn = await in_thread(column.compacted)
     while True:
-        room = len(column.array.data)
-        if len(compacted.array.data) < room:
+        while len(compacted.array.data) < (room := len(column.array.data)):
             await in_thread(partial(compacted.array.resize, room))
         rows = changes.since(position)
         if rows is None:
@@ -42,7 +41,8 @@ async def compact_column(items: AppliedItems, key: ColumnKey, in_thread: InThrea
         position = changes.position
         for start in range(0, len(rows), _SLICE):
             part = rows[start : start + _SLICE]
-            compacted.array.write(part, compacted.encode([column.get(row) for row in part.tolist()]))  # type: ignore[arg-type]
+            values: list[Any] = [column.get(row) for row in part.tolist()]
+            compacted.array.write(part, compacted.encode(values))
             if start + _SLICE < len(rows):
                 await asyncio.sleep(0)
         if position == changes.position and len(column.array.data) == len(compacted.array.data):

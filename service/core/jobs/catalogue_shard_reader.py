@@ -8,6 +8,7 @@ from typing import Protocol
 from service.core.catalogue_store import CatalogueStore, ShardPosition, StoredItem
 
 PAGE_ITEMS = 256
+_APPLIED_AT_ONCE = 1024  # at the start, when nobody waits for the event loop
 _START = ShardPosition(0, "")
 
 
@@ -45,8 +46,17 @@ class ShardReader:
 
     async def load(self, shard: int) -> None:
         """Read a shard into the empty copy."""
-        scanned = await self._scan(shard, lambda items: self._copy.apply(shard, _START, items))
+        pages: list[StoredItem] = []
+
+        def take(items: Sequence[StoredItem]) -> None:
+            pages.extend(items)
+            if len(pages) >= _APPLIED_AT_ONCE:
+                self._copy.apply(shard, _START, pages)
+                pages.clear()
+
+        scanned = await self._scan(shard, take)
         if scanned is not None:
+            self._copy.apply(shard, _START, pages)
             first, last = scanned
             self._copy.apply(shard, first, ())
             if await self._catch_up(shard, last):

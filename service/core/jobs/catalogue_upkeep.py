@@ -48,16 +48,16 @@ class KeptCopy(Protocol):
         ...
 
     def restore(self, stored: StoredColumns) -> list[Span]:
-        """Fill the empty copy from a snapshot; return the positions of each shard."""
+        """Fill the empty copy; return the positions of each shard."""
         ...
 
     async def compact(self, in_thread: InThread) -> None:
-        """Drop strings that were replaced, if they are the most."""
+        """Drop replaced strings, if they are the most."""
         ...
 
 
 class CatalogueUpkeep:
-    """Compacts the columns, and keeps a snapshot of them for the next start.
+    """Compacts the columns, and keeps a snapshot for the next start.
 
     Of several workers one at a time writes the snapshot.
     """
@@ -88,9 +88,10 @@ class CatalogueUpkeep:
         )
 
     async def restore(self) -> Mapping[int, Span]:
-        """Fill the copy from the snapshot, if the store knows most of its positions.
+        """Fill the copy from the snapshot, if the store knows it.
 
-        Returns the positions of the shards, of which the changes must be applied next. Raises `StoreUnavailable`.
+        It must know most positions. Returns the positions of the shards, of which the changes must be applied next.
+        Raises `StoreUnavailable`.
         """
         if self._snapshots is None:
             return {}
@@ -157,7 +158,7 @@ class CatalogueUpkeep:
             self._failures.warn("snapshot", "cannot write the catalogue's snapshot", reason=str(error))
         finally:
             if writer is not None:
-                self._executor.submit(writer.close)
+                await self._in_thread(writer.close)
 
     def _write(self, writer: SnapshotWriter, capture: SnapshotCapture) -> None:
         for name, dtype, parts in capture.arrays():

@@ -91,7 +91,7 @@ class ByteTable:
 
     @classmethod
     def of_arrays(cls, separator: bytes, key: HashKey, view: TableView, *lookup: NDArray[Any]) -> ByteTable:
-        """Return a table of these arrays: a view's, the hashes and the slots."""
+        """Return a table of a view's arrays, hashes and slots."""
         table = cls(separator, key)
         hashes, slots = lookup
         table._count = view.size

@@ -29,7 +29,7 @@ class TextColumn:
 
     @property
     def array(self) -> GrowingArray[Any]:
-        """What is stored of each row."""
+        """Stored value of each row."""
         return self.codes
 
     @property
@@ -90,7 +90,7 @@ class SetColumn:
 
     @property
     def array(self) -> GrowingArray[Any]:
-        """What is stored of each row."""
+        """Stored value of each row."""
         return self.codes
 
     @property
@@ -126,15 +126,17 @@ class SetColumn:
         codes = [known.get(value, -1) for value in values]
         missing = [index for index, code in enumerate(codes) if code < 0]
         if missing:
-            new = {value: 0 for index in missing if (value := values[index]) is not None}
-            members = codes_of_texts([*chain.from_iterable(new)], self._known_members, self.members).tolist()
+            # NULL is known, so it is never among them.
+            new: dict[tuple[str, ...] | None, int] = {values[index]: 0 for index in missing}
+            texts = [*chain.from_iterable(value or () for value in new)]
+            members = codes_of_texts(texts, self._known_members, self.members).tolist()
             entries, end = [], 0
             for value in new:
-                begin, end = end, end + len(value)
+                begin, end = end, end + len(value or ())
                 entries.append(array("i", sorted(set(members[begin:end]))).tobytes())
             new = dict(zip(new, self.sets.intern_many(entries).tolist(), strict=True))
             for index in missing:
-                codes[index] = new[values[index]]  # type: ignore[index] - None is known
+                codes[index] = new[values[index]]
             if len(known) < _MAX_KNOWN:
                 known.update(new)
         return np.array(codes, np.int32)
@@ -170,7 +172,10 @@ class SetColumn:
 
 
 def renumbered(codes: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return the codes in use, ascending, and all codes as numbered in that subset; 0 stays."""
+    """Return the codes in use, ascending, and all codes renumbered.
+
+    0 stays.
+    """
     is_used = np.zeros(int(codes.max(initial=0)) + 1, np.bool_)
     is_used[codes] = True
     is_used[0] = False

@@ -35,7 +35,7 @@ class ArrayParts(NamedTuple):
 
 
 class ColumnExport:
-    """Arrays of the columns, read by a thread while the event loop writes.
+    """Arrays of the columns, read while the event loop writes.
 
     A row that changes meanwhile may be torn: part of it before the change, part of it after. New rows are left out.
 
@@ -112,10 +112,12 @@ def import_columns(columns: ItemColumns, description: Mapping[str, Any], arrays:
         raise ValueError("rows are missing")
     normal, size = description["normal_ids"]
     entries = arrays["normal_ids/content"][:size].tobytes().split(SEPARATOR)[:normal]
-    columns.normal_ids = dict(zip(arrays["normal_ids/rows"][:normal].tolist(), entries, strict=True))
+    normal_ids = dict(zip(arrays["normal_ids/rows"][:normal].tolist(), entries, strict=True))
+    is_other_setting = description["listed_only"] is not columns.listed_only
+    columns.normal_ids = normal_ids
     for array, data in zip(columns.row_arrays(), row_arrays, strict=True):
         array.data = data
-    if description["listed_only"] is not columns.listed_only:
+    if is_other_setting:
         columns.shown.write(np.flatnonzero(columns.has_entry.data == 0), columns.shown.fill)
         columns.shown.set(0, 0)
     columns.take_over(ids, found)

@@ -1,4 +1,4 @@
-"""Hash of byte strings that is the same in every process that has the key."""
+"""Keyed hash of byte strings, the same in every process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)  # decide primality be
 
 
 class HashKey(NamedTuple):
-    """Secret of a hash: the string as a number, times `multiplier`, modulo a prime.
+    """Key of a hash: the number times `multiplier`, modulo a prime.
 
-    Python's own hash differs from process to process, and a snapshot of the columns holds hashes. Without the key
-    nobody can make up strings of equal hashes, which would slow every search down.
+    The string is read as a number. Python's own hash differs from process to process, and a snapshot of the columns
+    holds hashes. Without the key nobody can make up strings of equal hashes, which would slow every search down.
     """
 
     multiplier: int
@@ -43,7 +43,7 @@ def new_key() -> HashKey:
 
 
 def _is_prime(number: int) -> bool:
-    """Return whether an odd number is prime, by the test of Miller and Rabin."""
+    """Return whether an odd number is prime (Miller and Rabin)."""
     if any(number % prime == 0 for prime in _WITNESSES):
         return number in _WITNESSES
     odd, twos = number - 1, 0

@@ -11,14 +11,14 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 _MIN_CAPACITY = 64
 _SLICE = 16_384  # values that are copied at once: some 20 microseconds
-_ROOM = 16  # growth begins when this fraction is left free
+_ROOM = 32  # growth begins when this fraction is left free
 # Values to copy for each value that is added, so that the copy is complete before the room is used up.
 _COPIED_PER_VALUE = 2 * _ROOM
 
 
 def grown_capacity(needed: int) -> int:
-    """Return a capacity that leaves a fifth free."""
-    return max(_MIN_CAPACITY, needed + needed // 4)
+    """Return a capacity that leaves a ninth free."""
+    return max(_MIN_CAPACITY, needed + needed // 8)
 
 
 class GrowingArray(Generic[Scalar]):
@@ -74,7 +74,9 @@ class GrowingArray(Generic[Scalar]):
         return self._larger is None
 
     def resize(self, capacity: int) -> None:
-        """Grow to exactly `capacity` values at once."""
+        """Grow to `capacity` values at once, if there are fewer."""
+        if capacity <= len(self.data):
+            return
         larger = np.empty(capacity, self.data.dtype)
         larger[: len(self.data)] = self.data
         larger[len(self.data) :] = self.fill

@@ -7,7 +7,7 @@ from typing import Any
 
 from service.core.catalogue.columns.growing_array import GrowingArray, grown_capacity
 
-_ROOM = 16  # growth begins when this fraction is left free
+_ROOM = 32  # growth begins when this fraction is left free
 _SLICE = 16_384  # values
 # Values to copy for each row that is added: all arrays are complete before the room is used up.
 _COPIED_PER_ROW = 2 * _ROOM

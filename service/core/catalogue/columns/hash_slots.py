@@ -34,7 +34,7 @@ class HashSlots:
 
     def __init__(self, slots: NDArray[np.int32] | None = None) -> None:
         """Create an empty table, or take over the slots of another."""
-        self._tables = (_table(np.zeros(_MIN_SLOTS, np.int32) if slots is None else slots),)
+        self._tables: tuple[_Slots, ...] = (_table(np.zeros(_MIN_SLOTS, np.int32) if slots is None else slots),)
         self._moved = self._to_move = 0
 
     @property
@@ -87,7 +87,7 @@ class HashSlots:
         self._grow(last, added, hashes)
 
     def _grow(self, count: int, added: int, hashes: Hashes) -> None:
-        """Go on to move codes, and begin to when half of the slots are taken."""
+        """Move codes to a larger table, from half of the slots on."""
         is_full = 2 * (count + added) > len(self._tables[0].array)
         if len(self._tables) > 1:
             self._move(self._to_move if is_full else max(_MOVED_AT_ONCE, _MOVED_PER_CODE * added), hashes)

@@ -130,7 +130,8 @@ class ItemColumns:
 
     def put(self, row: int, item: Item) -> None:
         """Set all columns of a row."""
-        entry, values = not item.deleted, {}
+        entry = not item.deleted
+        values: dict[ColumnKey, Any] = {}
         if entry:
             values = {(name, type_of(value)): value for name, value in item.attributes.items()}
             values |= {TITLE: item.title, CATEGORIES: item.categories, AVAILABLE: item.available}
@@ -184,17 +185,17 @@ class ItemColumns:
         return np.flatnonzero(self.shards.data[: self.row_count] == shard)
 
     def wasteful(self) -> Mapping[ColumnKey, TextColumn | SetColumn]:
-        """Return the columns that mostly hold strings that were replaced."""
+        """Return the columns whose strings are mostly replaced ones."""
         coded = {key: column for key, column in self.columns.items() if isinstance(column, TextColumn | SetColumn)}
         return {key: column for key, column in coded.items() if column.is_wasteful}
 
     def replace_column(self, key: ColumnKey, column: Column) -> None:
-        """Replace a column by a compacted copy; a thread may go on with the old one."""
+        """Replace a column; a thread may go on with the old one."""
         self._room.adopt(column.array)
         self.columns[key] = column
 
     def take_over(self, ids: ByteTable, columns: Mapping[ColumnKey, Column]) -> None:
-        """Take over ids and columns of a snapshot, whose row arrays are set already."""
+        """Take over ids and columns, after the row arrays are set."""
         self.ids, self.columns = ids, dict(columns)
         rows = slice(0, self.row_count)
         self.item_count = int(np.count_nonzero(self.has_entry.data[rows] > self.deleted.data[rows]))

@@ -29,7 +29,7 @@ class NumberColumn:
 
     @property
     def array(self) -> GrowingArray[Any]:
-        """What is stored of each row."""
+        """Stored value of each row."""
         return self.values
 
     @property
@@ -59,7 +59,7 @@ class BoolColumn:
 
     @property
     def array(self) -> GrowingArray[Any]:
-        """What is stored of each row."""
+        """Stored value of each row."""
         return self.values
 
     @property
@@ -89,7 +89,7 @@ class TimeColumn:
 
     @property
     def array(self) -> GrowingArray[Any]:
-        """What is stored of each row."""
+        """Stored value of each row."""
         return self.values
 
     @property
