@@ -91,7 +91,8 @@ class AppliedItems:
             columns.put(row, from_record(stored.item_id, stored.record))
             self._cached.pop(stored.item_id, None)
         columns.revisions.set(row, stored.revision)
-        columns.shards.set(row, shard)
+        if not is_known:
+            columns.shards.set(row, shard)
         columns.digests.set(row, digest)
         return row if is_other else 0
 
@@ -116,9 +117,9 @@ class AppliedItems:
 
     def _write(self, shard: int, staged: StagedItems) -> None:
         columns = self.columns
-        columns.revisions.write(staged.rows, staged.revisions)
-        columns.shards.write(staged.rows, shard)
-        columns.digests.write(staged.rows, staged.digests)
+        columns.revisions.update(staged.rows, staged.revisions)
+        columns.shards.update(staged.rows, shard)
+        columns.digests.update(staged.rows, staged.digests)
         if staged.changed is not None:
             columns.write(staged.changed)
             self._log(staged.changed.rows)

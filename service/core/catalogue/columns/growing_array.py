@@ -54,6 +54,19 @@ class GrowingArray(Generic[Scalar]):
         if self._larger is not None:
             self._larger[indices] = values
 
+    def update(self, indices: NDArray[np.int64], values: Any) -> None:  # noqa: ANN401 - as `set`
+        """Set those of several values that are other ones.
+
+        A page that workers share is copied at the first write to it.
+        """
+        old, new = self.data[indices], np.broadcast_to(np.asarray(values, self.data.dtype), len(indices))
+        is_other = old != new
+        if self.data.dtype.kind == "f":
+            is_other &= (old == old) | (new == new)  # noqa: PLR0124 - NaN is no other value than NaN
+        if not is_other.all():
+            indices, new = indices[is_other], new[is_other]
+        self.write(indices, new)
+
     def reserve(self, length: int, added: int = 1) -> None:
         """Make room for `length` values, of which `added` are new."""
         if self._larger is not None:

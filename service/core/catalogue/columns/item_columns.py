@@ -156,17 +156,17 @@ class ItemColumns:
         """Set all columns of some rows."""
         rows = items.rows
         self.item_count += int(np.count_nonzero(items.deleted == 0)) - self._count(rows)
-        self.has_entry.write(rows, 1)
-        self.deleted.write(rows, items.deleted)
-        self.shown.write(rows, items.shown)
+        self.has_entry.update(rows, 1)
+        self.deleted.update(rows, items.deleted)
+        self.shown.update(rows, items.shown)
         for key, column in self.columns.items():
-            column.array.write(rows, items.values.get(key, column.array.fill))
+            column.array.update(rows, items.values.get(key, column.array.fill))
 
     def forget(self, rows: Rows) -> None:
         """Remove the entries of rows."""
         self.item_count -= self._count(rows)
         for array in self.arrays():
-            array.write(rows, array.fill)
+            array.update(rows, array.fill)
 
     def get(self, row: int) -> Item | None:
         """Return the entry without its vector, or None.
