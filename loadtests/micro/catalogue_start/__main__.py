@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 
-from loadtests.micro.filters import TYPES, made_up_items
+from loadtests.micro.filter_benchmark import TYPES, made_up_items
 from service.core.catalogue.catalogue import Catalogue
 from service.core.catalogue.items import to_record
 from service.core.catalogue_store import CATALOGUE_SHARDS, Definitions, ShardPosition, StoredItem

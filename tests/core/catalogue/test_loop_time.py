@@ -15,7 +15,7 @@ from time import thread_time
 
 import pytest
 
-from loadtests.micro.filters import TYPES
+from loadtests.micro.filter_benchmark import TYPES
 from service.core.catalogue.attributes import AttributeValue
 from service.core.catalogue.catalogue import Catalogue
 from service.core.catalogue.items import Item, to_record

@@ -19,13 +19,17 @@ _CODE_BYTES = 4
 _MAX_KNOWN = 4096  # strings or sets of a column that are also kept as objects
 
 
-class TextColumn:
-    """Strings in NFC, as codes of a table of distinct strings."""
+class _CodedColumn:
+    """Column of codes, which number the distinct values of a table.
 
-    def __init__(self, table: ByteTable | None = None) -> None:
+    Attributes:
+        codes: Code of each row's value, 0 for NULL.
+        table: Distinct values.
+    """
+
+    def __init__(self, table: ByteTable) -> None:
         self.codes = GrowingArray(np.int32)
-        self.table = table or ByteTable(SEPARATOR)
-        self._known: dict[str | None, int] = {None: 0}
+        self.table = table
 
     @property
     def array(self) -> GrowingArray[Any]:
@@ -39,8 +43,20 @@ class TextColumn:
 
     @property
     def is_wasteful(self) -> bool:
-        """Whether most strings are of values that were replaced."""
+        """Whether most distinct values are of rows that were replaced."""
         return len(self.table) > _MAX_KNOWN + 2 * len(self.codes.data)
+
+    def codes_of(self, rows: slice | NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the codes of rows."""
+        return self.codes.data[rows]
+
+
+class TextColumn(_CodedColumn):
+    """Strings in NFC, as codes of a table of distinct strings."""
+
+    def __init__(self, table: ByteTable | None = None) -> None:
+        super().__init__(ByteTable(SEPARATOR) if table is None else table)
+        self._known: dict[str | None, int] = {None: 0}
 
     def compacted(self) -> TextColumn:
         """Return a copy with the strings in use; in any thread."""
@@ -48,10 +64,6 @@ class TextColumn:
         column = TextColumn(self.table.subset(used))
         column.codes.data = codes
         return column
-
-    def codes_of(self, rows: slice | NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the codes of rows."""
-        return self.codes.data[rows]
 
     def entry(self, code: int) -> bytes:
         """Return the string of a code."""
@@ -72,36 +84,25 @@ class TextColumn:
         return decode_text(self.table.get(code)) if code else None
 
 
-class SetColumn:
+class SetColumn(_CodedColumn):
     """Sets of strings, as codes of a table of distinct sets.
 
+    An entry of the table holds the sorted int32 codes of a set's members.
+
     Attributes:
-        codes: Code of each row's set, 0 for NULL.
-        sets: Distinct sets: the sorted int32 codes of their members.
         members: Distinct members of any set.
     """
 
-    def __init__(self, sets: ByteTable | None = None, members: ByteTable | None = None) -> None:
-        self.codes = GrowingArray(np.int32)
-        self.sets = sets or ByteTable()
-        self.members = members or ByteTable(SEPARATOR)
+    def __init__(self, table: ByteTable | None = None, members: ByteTable | None = None) -> None:
+        super().__init__(ByteTable() if table is None else table)
+        self.members = ByteTable(SEPARATOR) if members is None else members
         self._known_members: dict[str | None, int] = {}
         self._known_sets: dict[tuple[str, ...] | None, int] = {None: 0}
 
     @property
-    def array(self) -> GrowingArray[Any]:
-        """Stored value of each row."""
-        return self.codes
-
-    @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return self.codes.nbytes + self.sets.nbytes + self.members.nbytes
-
-    @property
-    def is_wasteful(self) -> bool:
-        """Whether most sets are of values that were replaced."""
-        return len(self.sets) > _MAX_KNOWN + 2 * len(self.codes.data)
+        return super().nbytes + self.members.nbytes
 
     def compacted(self) -> SetColumn:
         """Return a copy with the sets in use; in any thread."""
@@ -112,13 +113,9 @@ class SetColumn:
         column = SetColumn(members=self.members.subset(used_members))
         ends = np.cumsum([0, *map(len, members)])
         spans = zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
-        column.sets.add_distinct([flat[begin:end].tobytes() for begin, end in spans])
+        column.table.add_distinct([flat[begin:end].tobytes() for begin, end in spans])
         column.codes.data = codes
         return column
-
-    def codes_of(self, rows: slice | NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the codes of rows."""
-        return self.codes.data[rows]
 
     def encode(self, values: Sequence[tuple[str, ...] | None]) -> NDArray[np.int32]:
         """Return what to store for some rows."""
@@ -134,7 +131,7 @@ class SetColumn:
             for value in new:
                 begin, end = end, end + len(value or ())
                 entries.append(array("i", sorted(set(members[begin:end]))).tobytes())
-            new = dict(zip(new, self.sets.intern_many(entries).tolist(), strict=True))
+            new = dict(zip(new, self.table.intern_many(entries).tolist(), strict=True))
             for index in missing:
                 codes[index] = new[values[index]]
             if len(known) < _MAX_KNOWN:
@@ -157,12 +154,12 @@ class SetColumn:
 
     def member_codes(self, code: int) -> list[int]:
         """Return the codes of a set's members, ascending."""
-        codes: list[int] = np.frombuffer(self.sets.get(code), np.int32).tolist()
+        codes: list[int] = np.frombuffer(self.table.get(code), np.int32).tolist()
         return codes
 
     def sets_with(self, member: int) -> NDArray[np.bool_]:
         """Return for every code whether its set has the member."""
-        view = self.sets.view()
+        view = self.table.view()
         selected = np.zeros(view.size + 1, np.bool_)
         if member:
             starts = view.starts[1 : view.size + 2] // _CODE_BYTES

@@ -68,7 +68,7 @@ class ColumnExport:
             if isinstance(column, TextColumn):
                 yield from self._table(f"{number}/texts", column.table)
             elif isinstance(column, SetColumn):
-                yield from self._table(f"{number}/sets", column.sets)
+                yield from self._table(f"{number}/sets", column.table)
                 yield from self._table(f"{number}/members", column.members)
         normal = [entry + SEPARATOR for entry in self._normal_ids.values()]
         yield _whole("normal_ids/rows", np.array([*self._normal_ids], np.int64))

@@ -34,5 +34,5 @@ def test_values_encoded_together_are_those_put_one_by_one() -> None:
     column.array.write(np.arange(6), column.encode(sets))
     assert [column.get(row) for row in range(6)] == [("a", "b"), None, (), ("a",), ("a", "b"), ("c",)]
     assert column.codes.data[7] == column.codes.data[3]
-    assert (len(column.sets), len(column.members)) == (4, 3)
+    assert (len(column.table), len(column.members)) == (4, 3)
     assert column.sets_with(column.members.find(b"a")).tolist() == [False, True, True, False, False]
