@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from service.core.catalogue.columns.item_batch import decode_batch
 from service.core.catalogue.columns.item_columns import EncodedItems, ItemColumns
 from service.core.catalogue.filter_bitmaps.changed_rows import ChangedRows
-from service.core.catalogue.item_batch import decode_batch
 from service.core.catalogue.items import Item, from_record
 from service.core.catalogue_store import StoredItem
 
@@ -36,6 +36,20 @@ class StagedItems(NamedTuple):
     revisions: NDArray[np.int64]
     digests: NDArray[np.int64]
     changed: EncodedItems | None
+
+
+class _Write(NamedTuple):
+    """Row to write.
+
+    Attributes:
+        item: The new entry; None if the row has it already.
+    """
+
+    row: int
+    shard: int
+    revision: int
+    digest: int
+    item: Item | None
 
 
 class AppliedItems:
@@ -71,30 +85,35 @@ class AppliedItems:
         if len(items) > _FEW:
             self._write(shard, self._stage(shard, keep_newest({}, items), keep_newer=True))
             return
-        changed: list[int] = []
-        try:
-            for stored in items:
-                if row := self._put(shard, stored):
-                    changed.append(row)
-        finally:
-            self.changes.append(changed)
+        self._put([write for stored in items if (write := self._read(shard, stored))])
 
-    def _put(self, shard: int, stored: StoredItem) -> int:
-        """Write one item; return its row if it changed, else 0."""
+    def _read(self, shard: int, stored: StoredItem) -> _Write | None:
+        """Decode an item; None if the columns have a newer one.
+
+        Nothing is written before all items are decoded: a copy that had a part of them would be of no revision.
+        """
         columns = self.columns
         row, digest = columns.add_row(stored.item_id), int(digests_of([stored.record])[0])
         is_known = columns.shards.data[row] == shard
         if is_known and columns.revisions.data[row] >= stored.revision:
-            return 0
-        is_other = not is_known or columns.digests.data[row] != digest
-        if is_other:
-            columns.put(row, from_record(stored.item_id, stored.record))
-            self._cached.pop(stored.item_id, None)
-        columns.revisions.set(row, stored.revision)
-        if not is_known:
-            columns.shards.set(row, shard)
-        columns.digests.set(row, digest)
-        return row if is_other else 0
+            return None
+        is_same = is_known and columns.digests.data[row] == digest
+        item = None if is_same else from_record(stored.item_id, stored.record)
+        return _Write(row, shard, stored.revision, digest, item)
+
+    def _put(self, writes: Sequence[_Write]) -> None:
+        """Write rows; those without an item only get their new revision."""
+        columns, changed = self.columns, []
+        for row, shard, revision, digest, item in writes:
+            if item is not None:
+                columns.put(row, item)
+                self._cached.pop(item.item_id, None)
+                changed.append(row)
+            columns.revisions.set(row, revision)
+            columns.digests.set(row, digest)
+            if columns.shards.data[row] != shard:
+                columns.shards.set(row, shard)
+        self.changes.append(changed)
 
     def _stage(self, shard: int, items: Sequence[StoredItem], *, keep_newer: bool) -> StagedItems:
         """Decode distinct items, and add their strings to the columns.

@@ -9,6 +9,7 @@ from service.core.catalogue.catalogue import Catalogue
 from service.core.catalogue.editing.definition_editor import DefinitionEditor
 from service.core.catalogue.editing.item_editor import ItemEditor
 from service.core.catalogue.editing.known_definitions import KnownDefinitions
+from service.core.catalogue.revision_history import RevisionHistory
 from service.core.catalogue_store import CATALOGUE_SHARDS, CatalogueStore
 from service.core.column_snapshots import ColumnSnapshots
 from service.core.jobs.catalogue_sync import CatalogueMeter, CatalogueSync
@@ -24,6 +25,7 @@ class CatalogueServices(NamedTuple):
         upkeep: Keeps the copy compact, and its snapshot.
         items: Changes items in the store.
         definitions: Changes attributes and filters in the store.
+        history: Compares revisions with the changes in the store.
     """
 
     copy: Catalogue
@@ -31,6 +33,7 @@ class CatalogueServices(NamedTuple):
     upkeep: CatalogueUpkeep
     items: ItemEditor
     definitions: DefinitionEditor
+    history: RevisionHistory
 
     async def start(self) -> None:
         """Read the catalogue, and begin to follow it.
@@ -66,4 +69,4 @@ def create_catalogue(
     sync = CatalogueSync(store, copy, known, meter, restore=upkeep.restore)
     closing.push_async_callback(sync.close)
     editors = ItemEditor(store, known), DefinitionEditor(store, known, copy.check)
-    return CatalogueServices(copy, sync, upkeep, *editors)
+    return CatalogueServices(copy, sync, upkeep, *editors, RevisionHistory(store))

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from service.core.catalogue.column_snapshot import SnapshotCapture, Span, spans_of
-from service.core.catalogue.compaction import InThread
+from service.core.catalogue.columns.column_snapshot import SnapshotCapture, Span, spans_of
+from service.core.catalogue.columns.compaction import InThread
 from service.core.catalogue_store import CATALOGUE_SHARDS, CHANGES_KEPT, CatalogueStore, ShardPosition
 from service.core.column_snapshots import ColumnSnapshots, SnapshotWriter, StoredColumns
 from service.core.jobs.low_priority_thread import lower_thread_priority

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from service.core.catalogue.attributes import AttributeType, normalize, type_of
 from service.core.catalogue.columns.byte_table import ByteTable
 from service.core.catalogue.columns.coded_columns import SEPARATOR, SetColumn, TextColumn
-from service.core.catalogue.columns.growing_array import GrowingArray
-from service.core.catalogue.columns.grown_together import GrownTogether
+from service.core.catalogue.columns.growing_array import GrowingArray, GrownTogether
+from service.core.catalogue.columns.item_batch import ItemBatch
 from service.core.catalogue.columns.typed_columns import COLUMN_TYPES, BoolColumn, Column
-from service.core.catalogue.item_batch import ItemBatch
 from service.core.catalogue.items import Item
 
 NO_SHARD = 255

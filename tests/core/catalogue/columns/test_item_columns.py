@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service.core.catalogue.columns.item_batch import decode_batch
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.catalogue.item_batch import decode_batch
 from service.core.catalogue.items import Item, to_record
 from tests.core.catalogue.expressions import items
 

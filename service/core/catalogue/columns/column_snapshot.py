@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.catalogue.applied_items import AppliedItems
 from service.core.catalogue.columns.column_arrays import ArrayParts, ColumnExport, import_columns
+from service.core.catalogue.columns.compaction import RowChanges
+from service.core.catalogue.columns.item_columns import ItemColumns
 from service.core.catalogue_store import ShardPosition
 from service.core.column_snapshots import StoredColumns
 
@@ -30,13 +31,15 @@ class Span(NamedTuple):
 class SnapshotCapture:
     """Columns that are being written while changes are applied."""
 
-    def __init__(self, items: AppliedItems, positions: Callable[[], Sequence[ShardPosition]]) -> None:
+    def __init__(
+        self, columns: ItemColumns, changes: RowChanges, positions: Callable[[], Sequence[ShardPosition]]
+    ) -> None:
         """Begin on the event loop."""
-        self._items = items
+        self._changes = changes
         self._positions = positions
         self._first = list(positions())
-        self._changed_at = items.changes.position
-        self._export = ColumnExport(items.columns)
+        self._changed_at = changes.position
+        self._export = ColumnExport(columns)
 
     def arrays(self) -> Iterator[ArrayParts]:
         """Yield the arrays, in any thread."""
@@ -47,11 +50,11 @@ class SnapshotCapture:
 
         None: too many rows have changed meanwhile.
         """
-        torn = self._items.changes.since(self._changed_at)
+        torn = self._changes.since(self._changed_at)
         if torn is None:
             return None
         spans = [[*first, *last] for first, last in zip(self._first, self._positions(), strict=True)]
-        description = {**self._export.description, "spans": spans, "torn": len(torn)}
+        description = {**self._export.description, "spans": spans}
         return ArrayParts(_TORN, torn.dtype, iter([torn])), description
 
 
@@ -63,13 +66,15 @@ def spans_of(description: Mapping[str, Any]) -> list[Span]:
     return found
 
 
-def restore_columns(items: AppliedItems, stored: StoredColumns) -> list[Span]:
+def restore_columns(columns: ItemColumns, stored: StoredColumns) -> list[Span]:
     """Fill empty columns from a snapshot; see `import_columns`.
 
     The rows that changed while it was written are forgotten: their changes follow.
     """
+    if columns.row_count > 1:
+        raise ValueError("the catalogue is in use")
     spans = spans_of(stored.description)
-    torn: NDArray[np.int64] = stored.arrays[_TORN][: stored.description["torn"]]
-    import_columns(items.columns, stored.description, stored.arrays)
-    items.columns.forget(torn[torn < items.columns.row_count])
+    torn: NDArray[np.int64] = stored.arrays[_TORN]
+    import_columns(columns, stored.description, stored.arrays)
+    columns.forget(torn[torn < columns.row_count])
     return spans

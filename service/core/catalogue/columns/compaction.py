@@ -7,11 +7,26 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
-from service.core.catalogue.applied_items import AppliedItems
+import numpy as np
+from numpy.typing import NDArray
+
 from service.core.catalogue.columns.coded_columns import SetColumn, TextColumn
-from service.core.catalogue.columns.item_columns import ColumnKey
+from service.core.catalogue.columns.item_columns import ColumnKey, ItemColumns
 
 _SLICE = 256  # rows that are copied at once: half a millisecond
+
+
+class RowChanges(Protocol):
+    """Log of changed rows: `filter_bitmaps.changed_rows.ChangedRows`."""
+
+    @property
+    def position(self) -> int:
+        """Number of changes so far."""
+        ...
+
+    def since(self, position: int) -> NDArray[np.int64] | None:
+        """Return the distinct rows that changed since, if known."""
+        ...
 
 
 class InThread(Protocol):
@@ -22,12 +37,11 @@ class InThread(Protocol):
         ...
 
 
-async def compact_column(items: AppliedItems, key: ColumnKey, in_thread: InThread) -> None:
+async def compact_column(columns: ItemColumns, changes: RowChanges, key: ColumnKey, in_thread: InThread) -> None:
     """Replace a column by a copy without the strings that were replaced.
 
     A thread makes the copy. Rows that change meanwhile are copied again.
     """
-    columns, changes = items.columns, items.changes
     column = columns.columns[key]
     assert isinstance(column, TextColumn | SetColumn)  # noqa: S101 - only these are compacted
     position = changes.position

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from service.core.catalogue.applied_items import AppliedItems
+from service.core.catalogue.columns.compaction import compact_column
 from service.core.catalogue.columns.item_columns import TITLE, ItemColumns
-from service.core.catalogue.compaction import compact_column
 from service.core.catalogue.items import Item, to_record
 from service.core.catalogue_store import StoredItem
 
@@ -41,7 +41,7 @@ class Replaced:
 
     async def compact(self, in_thread: Callable[[Callable[[], Any]], Any]) -> None:
         for key in self.items.columns.wasteful():
-            await compact_column(self.items, key, in_thread)
+            await compact_column(self.items.columns, self.items.changes, key, in_thread)
 
     def check(self) -> None:
         assert {item_id: self.items.columns.get(self.items.columns.row_of(item_id)) for item_id in self.entries} == (

@@ -1,7 +1,7 @@
 import pytest
 
 from service.core.catalogue.attributes import AttributeType, to_microseconds
-from service.core.catalogue.item_batch import decode_batch
+from service.core.catalogue.columns.item_batch import decode_batch
 from service.core.catalogue.items import Item, to_record
 from service.core.errors import StoreUnavailable
 from tests.core.catalogue.expressions import NOW

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from service.core.catalogue.catalogue import Catalogue
-from service.core.catalogue.column_snapshot import SnapshotCapture, spans_of
+from service.core.catalogue.columns.column_snapshot import SnapshotCapture, spans_of
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item, to_record
 from service.core.catalogue_store import ShardPosition, StoredItem
@@ -137,7 +137,7 @@ def test_first_models_items_have_their_own_numbers_after_a_restart() -> None:
         await catalogue.prepare()
         catalogue.apply(0, ShardPosition(1, "t"), [StoredItem("new", 1, to_record(Item("new")))])
         again = await restored(written(catalogue.capture()))
-        model: Any = again._models["one"]
+        model: Any = again._models._models["one"]
         assert model._rows is None  # nothing needs to be mapped
         for each in (catalogue, again):
             each.close()
