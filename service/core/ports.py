@@ -244,6 +244,13 @@ class Store(Protocol):
         """Return if the backend answers."""
         ...
 
+    async def memory_used(self) -> float | None:
+        """Return the used fraction of the backend's memory limit; None without a limit.
+
+        From 1 on it refuses appends.
+        """
+        ...
+
     async def close(self) -> None:
         """Close connections and files."""
         ...

@@ -172,6 +172,11 @@ class Cluster:
         if len(failures) == len(primaries):
             raise failures[0] if failures else self._unavailable("cannot be reached or is not ready")
 
+    async def memory_used(self) -> float | None:
+        """See `Deployment.memory_used`. Primaries that do not answer are left out."""
+        found = await asyncio.gather(*(node.memory_used() for node in self._primaries()), return_exceptions=True)
+        return max((used for used in found if isinstance(used, float)), default=None)
+
     async def check(self) -> None:
         """See `Deployment.check`."""
         try:

@@ -59,6 +59,10 @@ class Deployment(Protocol):
         """Raise `StoreUnavailable` unless users can be served."""
         ...
 
+    async def memory_used(self) -> float | None:
+        """Return the used fraction of maxmemory, of the fullest server; None without a limit."""
+        ...
+
     async def check(self) -> None:
         """Raise `StoreRefusedError` unless every primary answers and never evicts keys."""
         ...

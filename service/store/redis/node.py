@@ -161,6 +161,13 @@ class Node:
         """See `Deployment.ping`."""
         await self._call("PING")
 
+    async def memory_used(self) -> float | None:
+        """See `Deployment.memory_used`."""
+        reply: Any = await self._call("INFO", "memory")
+        found = dict(line.split(b":", 1) for line in reply.splitlines() if b":" in line)
+        limit, uncounted = int(found[b"maxmemory"]), int(found.get(b"mem_not_counted_for_evict", 0))
+        return (int(found[b"used_memory"]) - uncounted) / limit if limit else None
+
     async def _call(self, *command: str | int) -> object:
         deadline = asyncio.get_running_loop().time() + self._timeout
         [reply] = await self.pipeline([command], deadline)

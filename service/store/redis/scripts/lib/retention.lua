@@ -10,13 +10,21 @@ end
 -- Remove the oldest `number` events, at least one. Returns the newest sequence removed, to be written to the head.
 local function remove_oldest(user, log, stream, number)
   local trimmed
-  for _, entry in ipairs(redis.call('LPOP', log, number)) do
-    local sequence, _, _, event_id, append_id = unpack_entry(entry)
-    if event_id ~= '' then
-      redis.call('HDEL', user, 'e:' .. event_id)
+  while number > 0 do
+    local entries, fields, append_ids = redis.call('LPOP', log, math.min(number, PIECE)), {}, {}
+    for i, entry in ipairs(entries) do
+      local sequence, _, _, event_id, append_id = unpack_entry(entry)
+      if event_id ~= '' then
+        fields[#fields + 1] = 'e:' .. event_id
+      end
+      append_ids[i] = append_id
+      trimmed = sequence
     end
-    redis.call('XDEL', stream, append_id)
-    trimmed = sequence
+    if #fields > 0 then
+      redis.call('HDEL', user, unpack(fields))
+    end
+    redis.call('XDEL', stream, unpack(append_ids))
+    number = number - #entries
   end
   return trimmed
 end
