@@ -6,7 +6,9 @@ Runs scripts on it, each pipeline within a timeout.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
+import time
 from collections.abc import Sequence
 from contextvars import Context
 from typing import Any
@@ -33,6 +35,7 @@ from service.store.redis_errors import explain_connection, explain_reply
 
 MAX_CONNECTIONS = 16
 _PROBE_PAUSE_SECONDS = 0.05
+_FULL_SECONDS = 5.0  # after a refusal: the used memory goes up and down about the limit
 _WAIT_FRACTION = 0.5  # of the timeout, for WAIT: it begins after the scripts
 
 # Error replies by which Redis refuses a command for now.
@@ -63,6 +66,7 @@ class Node:
         self._min_replicas = min_replicas
         self._wait: Command = ("WAIT", min_replicas, int(1000 * timeout_seconds * _WAIT_FRACTION))
         self._probe: asyncio.Task[None] | None = None
+        self._refused_at = -math.inf  # for lack of memory
 
     async def run(
         self,
@@ -166,7 +170,8 @@ class Node:
         reply: Any = await self._call("INFO", "memory")
         found = dict(line.split(b":", 1) for line in reply.splitlines() if b":" in line)
         limit, uncounted = int(found[b"maxmemory"]), int(found.get(b"mem_not_counted_for_evict", 0))
-        return (int(found[b"used_memory"]) - uncounted) / limit if limit else None
+        used = (int(found[b"used_memory"]) - uncounted) / limit if limit else None
+        return max(used or 0.0, 1.0) if time.monotonic() < self._refused_at + _FULL_SECONDS else used
 
     async def _call(self, *command: str | int) -> object:
         deadline = asyncio.get_running_loop().time() + self._timeout
@@ -221,6 +226,7 @@ class Node:
     def _convert(self, error: Exception) -> Exception:
         """Return `StoreUnavailable` for outages and temporary refusals, otherwise `error`."""
         if isinstance(error, OutOfMemoryError):
+            self._refused_at = time.monotonic()
             return self.unavailable("has no memory left for events", explain_reply(error))
         if isinstance(error, ReadOnlyError | MasterDownError) or str(error).startswith(_TEMPORARY_ERRORS):
             return self.unavailable("takes no events at the moment", explain_reply(error))
