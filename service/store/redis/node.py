@@ -39,7 +39,10 @@ _FULL_SECONDS = 5.0  # after a refusal: the used memory goes up and down about t
 _WAIT_FRACTION = 0.5  # of the timeout, for WAIT: it begins after the scripts
 
 # Error replies by which Redis refuses a command for now.
-_TEMPORARY_ERRORS = ("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "WAIT cannot be used with replica")
+_TEMPORARY_ERRORS = (
+    *("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "WAIT cannot be used with replica"),
+    "The user executing the script can't run",
+)
 _UNKNOWN_FORMAT = re.compile(r"UNKNOWNFORMAT (.+? has format \w+)")  # raised in scripts/lib/format.lua
 _TOO_FEW_REPLICAS = "has not got the write onto enough replicas"
 
