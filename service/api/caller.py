@@ -19,7 +19,7 @@ class Account(Protocol):
         ...
 
     def admit(self, units: float) -> None:
-        """Charge work that is not done yet; raise `RateLimited` if the account is in debt."""
+        """Charge work before it is done; may raise `RateLimited`."""
         ...
 
 
@@ -44,9 +44,9 @@ class Caller(NamedTuple):
             self.account.charge(units)
 
     def admit(self, units: float) -> None:
-        """Charge work that is not done yet; raise `RateLimited` if the account is in debt.
+        """Charge work before it is done; may raise `RateLimited`.
 
-        Many requests may have been admitted before the first of them was charged.
+        The account may be in debt already: many requests are admitted before the first of them is charged.
         """
         if self.account is not None and units > 0:
             self.account.admit(units)

@@ -20,7 +20,10 @@ def of_stored(size: int) -> int:
 
 
 def of_batch(events: int, size: int) -> int:
-    """Return the cost of a batch, whose body has `size` bytes: each event counts as a request."""
+    """Return the cost of a batch with a body of `size` bytes.
+
+    Each event counts as a request.
+    """
     return max(events - 1, of_stored(size))
 
 

@@ -31,7 +31,9 @@ class Readiness:
         self._begun_at = 0.0
 
     async def check(self) -> bool:
-        """Return whether the store takes events; raise `TimeoutError` or the store's error unless it answers.
+        """Return whether the store takes events.
+
+        Raises `TimeoutError` or the store's error unless it answers.
 
         The outcome may be that of a check up to 0.1 s ago.
         """

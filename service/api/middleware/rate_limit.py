@@ -39,7 +39,7 @@ class Bucket:
         self._tokens -= units
 
     def admit(self, units: float) -> bool:
-        """Take tokens before the work; return False if the bucket is in debt."""
+        """Take tokens before the work; False if in debt."""
         self._fill()
         if self._tokens < 0:
             return False

@@ -29,7 +29,7 @@ MAX_FRACTION = 0.1
 
 
 class Maintenance:
-    """Finishes interrupted user merges, removes events that are too old, and watches the store's memory.
+    """Finishes user merges, removes old events, watches the store's memory.
 
     A user's next event removes that user's old events. Users who never come back are found by a pass over all users,
     repeated every hour.
@@ -91,7 +91,7 @@ class Maintenance:
         return self._merge_interval_seconds
 
     async def _check_memory(self) -> float:
-        """Record how full the store is, and warn once before it refuses events."""
+        """Record how full the store is, and warn once."""
         used = await self._store.memory_used() or 0.0
         if used >= NEARLY_FULL and not self._nearly_full:
             _log.warning(

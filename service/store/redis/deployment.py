@@ -60,7 +60,7 @@ class Deployment(Protocol):
         ...
 
     async def memory_used(self) -> float | None:
-        """Return the used fraction of maxmemory, of the fullest server; None without a limit."""
+        """Return the fullest server's used fraction of maxmemory, if limited."""
         ...
 
     async def check(self) -> None:

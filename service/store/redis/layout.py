@@ -124,7 +124,7 @@ def detached_keys() -> list[str]:
 
 
 def detached_log_keys(user_id: str) -> tuple[str, str]:
-    """Return the keys of the user's hash and log while they are detached.
+    """Return the keys of the user's detached hash and log.
 
     Like the other keys of a merge they do not name the user.
     """
@@ -132,12 +132,12 @@ def detached_log_keys(user_id: str) -> tuple[str, str]:
 
 
 def staged_keys(user_id: str, token: str) -> tuple[str, str]:
-    """Return the keys of the hash and the log that a merge prepares."""
+    """Return the keys of a merged hash and log in preparation."""
     return f"{_tag(user_id)}:staged-user:{token}", f"{_tag(user_id)}:staged-log:{token}"
 
 
 def replaced_keys(user_id: str) -> tuple[str, str]:
-    """Return the keys of the hash and the log that a merge has replaced."""
+    """Return the keys of the hash and log before a merge."""
     return _digest_key(user_id, "replaced-user"), _digest_key(user_id, "replaced-log")
 
 

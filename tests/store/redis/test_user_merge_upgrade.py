@@ -1,4 +1,4 @@
-"""Merges that an earlier release began, and rights that were enough for it."""
+"""Merges that an earlier release began, and its access rights."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@
 -- that write must be one that can fail for lack of memory: XADD or HSET, not XDEL, LPOP or HDEL. There is no "#!lua"
 -- line: see decision 0002.
 --
--- Needs lib/format, head, piece, event_id, pack_entry. Lua creates every function anew in each run, so the parts that few
+-- Needs lib/format, head, event_id, pack_entry. Lua creates every function anew in each run, so the parts that few
 -- calls need are included where they are needed.
 local user, log, stream = KEYS[1], KEYS[2], KEYS[3]
 local keep, version, oldest_arrival = tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[6])
@@ -25,19 +25,25 @@ local before, trimmed, generation = unpack_head(found[1])
 local applied, snapshot = tonumber(found[2]), found[3]
 
 local sequence, kept, outcomes, appended = before, 0, {}, {}
-local values, recorded, fields = { found[4] }, {}, { 'head', '' }
-for first = 11, #ARGV, 4 * PIECE do  -- the event ids after the first
-  local names = {}
-  for i = first, math.min(first + 4 * PIECE, #ARGV + 1) - 4, 4 do
-    names[#names + 1] = 'e:' .. ARGV[i + 2]
-  end
-  for _, value in ipairs(redis.call('HMGET', user, unpack(names))) do
-    values[#values + 1] = value
+local several, known, fields = #ARGV > 10, nil, nil
+if several then  -- many events with few commands; the known event ids by name, and the fields to write
+  known, fields = {}, {}
+  for first = 7, #ARGV, 4000 do  -- a thousand events: Lua cannot pass more than some 8,000 arguments
+    local names = {}
+    for i = first, math.min(first + 3996, #ARGV - 3), 4 do
+      names[#names + 1] = 'e:' .. ARGV[i + 2]
+    end
+    for i, value in ipairs(redis.call('HMGET', user, unpack(names))) do
+      known[names[i]] = value
+    end
   end
 end
 for i = 7, #ARGV, 4 do
   local item_id, timestamp, event_id, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local value = event_id ~= '' and (recorded[event_id] or values[(i - 3) / 4])
+  local value = found[4]
+  if several then
+    value = known['e:' .. event_id]
+  end
   if value then
     local first, stored = unpack_event_id(value)
     outcomes[#outcomes + 1] = { first, stored == fingerprint and 1 or 2 }
@@ -51,23 +57,34 @@ for i = 7, #ARGV, 4 do
     local append_id = redis.call('XADD', stream, '*', 'format', FORMAT_TEXT, 'user', ARGV[1], 'seq', digits,
       'item', item_id, 'ts', timestamp, 'event_id', event_id)
     appended[#appended + 1] = pack_entry(sequence, timestamp, item_id, event_id, append_id)
-    if event_id ~= '' then
-      recorded[event_id] = pack_event_id(digits, fingerprint)
-      fields[#fields + 1] = 'e:' .. event_id
-      fields[#fields + 1] = recorded[event_id]
-    end
+    generation = generation or ARGV[3]
     outcomes[#outcomes + 1] = { sequence, 0 }
+    if several then
+      if event_id ~= '' then
+        local name = 'e:' .. event_id
+        known[name] = pack_event_id(digits, fingerprint)
+        fields[#fields + 1] = name
+        fields[#fields + 1] = known[name]
+      end
+    else
+      kept = redis.call('RPUSH', log, appended[1])
+      local head = pack_head(sequence, trimmed, generation)
+      if event_id == '' then
+        redis.call('HSET', user, 'head', head)
+      else
+        redis.call('HSET', user, 'head', head, 'e:' .. event_id, pack_event_id(digits, fingerprint))
+      end
+    end
   end
 end
-if sequence > before then
-  generation = generation or ARGV[3]
-  fields[2] = pack_head(sequence, trimmed, generation)
-  for first = 1, #appended, PIECE do
-    kept = redis.call('RPUSH', log, unpack(appended, first, math.min(first + PIECE - 1, #appended)))
+if several and sequence > before then
+  for first = 1, #appended, 1000 do
+    kept = redis.call('RPUSH', log, unpack(appended, first, math.min(first + 999, #appended)))
   end
-  for first = 1, #fields, 2 * PIECE do
-    redis.call('HSET', user, unpack(fields, first, math.min(first + 2 * PIECE - 1, #fields)))
+  for first = 1, #fields, 2000 do
+    redis.call('HSET', user, unpack(fields, first, math.min(first + 1999, #fields)))
   end
+  redis.call('HSET', user, 'head', pack_head(sequence, trimmed, generation))
 end
 
 if kept > keep or (kept > 0 and oldest_arrival > 0) then

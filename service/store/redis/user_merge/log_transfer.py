@@ -1,4 +1,7 @@
-"""Reading, staging and streaming the logs of a merge, in pieces that each hold Redis for a moment."""
+"""Reading, staging and streaming the logs of a merge.
+
+A log is worked on in pieces, each of which holds Redis for a few milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ class LogTransfer:
         self._must_write = must_write
 
     async def read_detached(self, source: str, generation: bytes) -> list[LogEntry] | None:
-        """Read a detached log, and remove its events from the stream; None if it is not there."""
+        """Read a detached log, and remove its events from the stream.
+
+        None if it is not detached any more.
+        """
         _, _, stream = layout.keys(source)
         keys = (
             *(layout.detached_key(source), stream, layout.deletions_key(source)),
@@ -43,7 +49,7 @@ class LogTransfer:
                 return found
 
     async def read_target(self, user_id: str, source: str, generation: bytes) -> TargetLog | None:
-        """Read the log of the user who gets the events; None if it changes meanwhile."""
+        """Read the target's log; None if it changes meanwhile."""
         keys = layout.keys(user_id)[:2]
         first: Sequence[Any] | None = None
         stored: list[bytes] = []

@@ -20,7 +20,7 @@ _random = Random()  # noqa: S311 - ids must be unique, not secret
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """An entry of a log, with the value of its field `e:<event id>`; see layout.py."""
+    """Entry of a log, with its field `e:<event id>`; see layout.py."""
 
     sequence: int
     timestamp: float
@@ -85,7 +85,7 @@ def decode_entries(entries: Sequence[bytes], id_values: Sequence[bytes | None]) 
 
 
 def plan_merge(own: TargetLog, theirs: Sequence[LogEntry], events_kept: int) -> MergePlan:
-    """Insert the other user's events into a log, in order of their timestamps.
+    """Insert the other user's events into a log by timestamp.
 
     From the first displaced event on, events get new sequences (decision 0050). An event's arrival time is at most
     that of the events behind it, so that retention by age removes the oldest first.

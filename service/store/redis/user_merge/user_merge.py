@@ -186,7 +186,8 @@ class UserMerge:
             *(source, detached.generation, detached.sequence, token, own.head, own.merges, newest, len(plan.entries)),
             *(generation, plan.sequence, plan.trimmed, plan.moved, plan.duplicates, plan.conflicts),
         )
-        return await self._run(lua_scripts.APPLY, Call(keys, arguments, durable=True)) == 1
+        applied: int = await self._run(lua_scripts.APPLY, Call(keys, arguments, durable=True))
+        return applied == 1
 
     async def _earlier_result(self, user_id: str, source: str) -> Merged | None:
         """Return the recorded result of the newest merge of `source`, or None."""

@@ -1,4 +1,7 @@
--- Reading and removing many events with few commands. Needs piece.lua and unpack_entry.lua.
+-- Finding, reading and removing events in pieces. Needs unpack_entry.lua and binary_search.lua.
+
+-- Most events that one run of a script takes from a long log: some 3 ms.
+local PIECE = 250
 
 -- At most PIECE entries of a log after the first `skipped`, and for each the field of its event id.
 local function read_entries(log, skipped)
@@ -17,4 +20,11 @@ local function remove_streamed(stream, entries)
     append_ids[i] = append_id_of(entry)
   end
   return redis.call('XDEL', stream, unpack(append_ids))
+end
+
+-- The number of entries whose sequence is below `sequence`: the index of `sequence` if the log has it.
+local function index_of(log, sequence)
+  return count_while(log, function(entry)
+    return sequence_of(entry) < sequence
+  end)
 end
