@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api import costs
+from service.api import request_costs
 from service.api.caller import BODY_BYTES, CALLER, Caller
 from service.core.errors import NotReady
 from service.core.jobs.catalogue_services import CatalogueServices
@@ -95,7 +95,7 @@ async def _body_bytes(request: Request) -> int:
 
 async def _charge_body(request: Request) -> None:
     caller: Caller = request.scope[CALLER]
-    caller.admit(costs.of_stored(await _body_bytes(request)))
+    caller.admit(request_costs.of_stored(await _body_bytes(request)))
 
 
 CHARGED_BODY = Depends(_charge_body)  # for routes that store what their body holds
