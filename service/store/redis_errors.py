@@ -8,6 +8,12 @@ from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError
 
 from service.store.tls_errors import explain_tls
 
+# Beginnings of the error replies by which Redis refuses a command for now.
+TEMPORARY_ERRORS = (
+    *("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "WAIT cannot be used with replica"),
+    "The user executing the script can't run",
+)
+
 # Error replies, by their beginning; the texts complete "Redis at HOST:PORT ...".
 _REPLIES = (
     (

@@ -30,7 +30,7 @@ from service.store.redis.node import Node
 from service.store.redis.pools import primary_pool, server_pool
 from service.store.redis.redis_catalogue import RedisCatalogue
 from service.store.redis.url import Address, Target, parse_url
-from service.store.redis.user_merge.user_merge import UserMerge
+from service.store.redis.user_merge.merge_protocol import UserMerge
 from service.store.tls_errors import find_tls_fault
 
 TIMEOUT_SECONDS = 1.0  # of one call of the store

@@ -17,7 +17,7 @@ _STAGED_MILLISECONDS = 60_000
 
 
 class LogTransfer:
-    """Steps 3 to 5, 7 and 8 of a merge; see user_merge.py.
+    """Steps 3 to 5, 7 and 8 of a merge; see merge_protocol.py.
 
     `must_write` is 1 if a repeated step must write too; see scripts/lib/replicate.lua.
     """

@@ -1,5 +1,5 @@
 -- Records of merges: detached logs, in a hash of the source's shard, and the field `merges` of the target's hash.
--- Needs record.lua. user_merge.py describes the protocol.
+-- Needs record.lua. merge_protocol.py describes the protocol.
 
 local DETACHED_FORMAT = 2
 
