@@ -11,7 +11,7 @@ import zlib
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import request_costs
-from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
+from service.api.caller import ANONYMOUS_CALLER, BODY_BYTES, CALLER, Caller
 from service.api.error_responses import error_response
 from service.api.middleware.received_messages import receive_again
 from service.api.schemas.json_structure import (
@@ -53,7 +53,9 @@ class BodyLimit:
         try:
             if length is not None and length > MAX_BODY_BYTES:
                 raise PayloadTooLarge(_TOO_LARGE)
-            message = await _Body(scope["path"], codings, scope.get(CALLER, ANONYMOUS_CALLER)).read(receive)
+            body = _Body(scope["path"], codings, scope.get(CALLER, ANONYMOUS_CALLER))
+            message = await body.read(receive)
+            scope[BODY_BYTES] = body.size
         except ServiceError as error:
             await error_response(error)(scope, receive, send)
             return
@@ -75,7 +77,7 @@ class _Body:
         self._counts = None if self._max_values is None else JsonCounts(self._max_values)
         self._parts: list[bytes] = []
         self._checked = 0  # parts
-        self._received = self._size = self._unchecked = 0  # bytes
+        self._received = self.size = self._unchecked = 0  # bytes
 
     async def read(self, receive: Receive) -> Message:
         """Return one message with the whole body, or the disconnection.
@@ -85,7 +87,7 @@ class _Body:
         try:
             return await self._read(receive)
         finally:
-            self._caller.charge(request_costs.of_body(max(self._received, self._size)))
+            self._caller.charge(request_costs.of_body(max(self._received, self.size)))
 
     async def _read(self, receive: Receive) -> Message:
         while True:
@@ -98,12 +100,12 @@ class _Body:
                 raise PayloadTooLarge(_TOO_LARGE)
             if self._inflate is not None:
                 # The rest in the thread, because a few KiB may hold 4 MiB.
-                rest = part if self._size else self._decompress_slice(self._inflate, part)
+                rest = part if self.size else self._decompress_slice(self._inflate, part)
                 if rest is not None:
                     await in_work_thread(self._decompress, self._inflate, rest)
             else:
                 self._add(part)
-                is_large = self._size > MAX_INLINE_BYTES and self._unchecked >= SLICE_BYTES
+                is_large = self.size > MAX_INLINE_BYTES and self._unchecked >= SLICE_BYTES
                 if is_large and message.get("more_body"):
                     await in_work_thread(self._check_new_parts)
             if not message.get("more_body"):
@@ -111,7 +113,7 @@ class _Body:
         inflate = self._inflate
         if inflate is not None and self._received and (not inflate.eof or inflate.unused_data):
             raise InvalidRequest("the gzip body is cut off or has more than one part; send one whole gzip stream")
-        if self._size > MAX_INLINE_BYTES:
+        if self.size > MAX_INLINE_BYTES:
             body = await in_work_thread(self._join_large)
         else:
             body = b"".join(self._parts)
@@ -121,8 +123,8 @@ class _Body:
         return {"type": "http.request", "body": body, "more_body": False}
 
     def _add(self, part: bytes) -> None:
-        self._size += len(part)
-        if self._size > MAX_BODY_BYTES:
+        self.size += len(part)
+        if self.size > MAX_BODY_BYTES:
             raise PayloadTooLarge(_TOO_LARGE)
         self._unchecked += len(part)
         self._parts.append(part)

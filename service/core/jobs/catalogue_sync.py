@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Protocol
 
+from service.core.catalogue.columns.column_snapshot import Span
 from service.core.catalogue.editing.known_definitions import KnownDefinitions
 from service.core.catalogue_store import CATALOGUE_SHARDS, CatalogueStore, ShardPosition
 from service.core.errors import StoreUnavailable
@@ -56,11 +57,16 @@ class CatalogueSync:
         definitions: KnownDefinitions,
         meter: CatalogueMeter,
         *,
+        restore: Callable[[], Awaitable[Mapping[int, Span]]] | None = None,
         poll_seconds: float = POLL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Create the job without starting it."""
+        """Create the job without starting it.
+
+        `restore` fills the empty copy from a snapshot, and returns the positions of its shards.
+        """
         self._store = store
+        self._restore = restore
         self._copy = copy
         self._definitions = definitions
         self._meter = meter
@@ -70,6 +76,7 @@ class CatalogueSync:
         self._current_at = [clock()] * (CATALOGUE_SHARDS + 1)
         self._counted_at = float("-inf")
         self._rereading: dict[int, asyncio.Task[None]] = {}
+        self._one_page = asyncio.Lock()
         self._one_reread = asyncio.Lock()  # bounds the memory for items that were read and not applied
         self._task = PeriodicTask(
             self.poll,
@@ -91,11 +98,17 @@ class CatalogueSync:
         """
         began = self._clock()
         await self._definitions.refresh()
+        restored = {} if self._restore is None else await self._restore()
+        if restored or any(getattr(position, "revision", 0) for position in await self._store.positions()):
+            await self._copy.prepare()
         slots = asyncio.Semaphore(_LOADED_AT_ONCE)
 
         async def load(shard: int) -> None:
             async with slots:
-                await self._reader.load(shard)
+                if shard in restored:
+                    await self._reader.resume(shard, restored[shard].last)
+                else:
+                    await self._reader.load(shard)
 
         try:
             async with asyncio.TaskGroup() as loading:
@@ -156,6 +169,8 @@ class CatalogueSync:
                 self._current_at[shard] = asked_at
             else:
                 behind[shard] = position
+        if behind:
+            await self._copy.prepare()
         # At once: on a busy event loop each round trip takes long, and a change may be in any shard.
         outcomes = await asyncio.gather(*map(self._follow, behind), return_exceptions=True)
         more, lag = False, 0
@@ -178,7 +193,10 @@ class CatalogueSync:
             task = asyncio.create_task(self._reread_in_background(shard), context=Context())
             self._rereading[shard] = task
             return False
-        self._copy.apply(shard, found.position, found.items, is_newest=not found.more)
+        # The shards' answers arrive together; each is applied in an iteration of its own of the event loop.
+        async with self._one_page:
+            self._copy.apply(shard, found.position, found.items, is_newest=not found.more)
+            await asyncio.sleep(0)
         self._meter.changes_applied(len(found.items))
         return not found.more
 

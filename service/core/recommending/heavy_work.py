@@ -127,6 +127,5 @@ class HeavyWork:
 
 LIGHT_REQUESTS = LightRequests()  # of this process, as the work below
 HEAVY_WORK = HeavyWork(LIGHT_REQUESTS)
-# A merge of 1,000 events holds the store for 10 ms, for all workers. With pauses so long, fewer than 1 in 50 light
-# requests meet one. The merge of an ordinary visitor takes 1 or 2 ms and needs no pause.
-HEAVY_MERGES = HeavyWork(LIGHT_REQUESTS, free_seconds=0.003, pause_factor=50.0)
+# A merge is many short steps, so one at a time is enough. The merge of an ordinary visitor needs no pause.
+HEAVY_MERGES = HeavyWork(LIGHT_REQUESTS, free_seconds=0.01, pause_factor=1.0)
