@@ -23,7 +23,7 @@ from tests.api.app_harness import AppHarness
 from tests.core.fakes import CATALOGUE, FakeEngine
 
 MAX_CALLS = 5_000  # some 2 ms; an ordinary event makes 800
-# A worker applies ten changed items at a time to its columns, at any time after a change, and corrects pages by them.
+# A worker applies pages of changed items to its columns, at any time after a change, and corrects pages by them.
 MAX_CATALOGUE_CALLS = 15_000
 _CATALOGUE = (b"/v1/items", b"/v1/attributes", b"/v1/filters")
 _REQUESTS = {case.name: case for case in largest_requests(CATALOGUE)}

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
 COUNT_SECONDS = 5.0
-PAGE_ITEMS = 10  # applied at once: half a millisecond of the event loop
+PAGE_ITEMS = 64  # applied at once: a millisecond of the event loop
 _LOADED_AT_ONCE = 4  # shards, at the start
 
 
