@@ -1,8 +1,8 @@
-"""Made-up logs with a known truth: the best possible recommender's accuracy is computed.
+"""Made-up logs whose best possible recommender has a computed accuracy.
 
 Items lie in clusters. Each event but the `noise` ones depends on the last two: one of them is chosen, and the item is
-in its cluster or in one of the next two clusters, at a Zipf-distributed rank. Noise is uniform over all items. No state
-is hidden, so the oracle knows the probability of every next item from the history alone.
+in its cluster or in one of the next two clusters, at a Zipf-distributed rank. Noise is uniform over all items. No
+state is hidden, so the oracle knows the probability of every next item from the history alone.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ class KnownTruth:
     @property
     def rank_probabilities(self) -> F64:
         """Probability of each rank in a cluster, best first."""
-        weights = np.arange(1, self.items // self.cluster_count + 1, dtype=np.float64) ** -self.zipf
-        return weights / weights.sum()
+        weights: F64 = np.arange(1, self.items // self.cluster_count + 1, dtype=np.float64) ** -self.zipf
+        weights /= weights.sum()
+        return weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,6 @@ def _expected_gain(mine: float, chances: list[float], ranks: F64) -> tuple[float
         for factor in (1 + _TOLERANCE, 1 - _TOLERANCE)
     )
     equal = not_below - above
-    places = np.arange(above, above + equal)
-    inside = places < CUTOFF
-    return float((inside / np.log2(places + 2)).mean()), float(inside.mean())
+    positions = np.arange(above, above + equal)
+    inside = positions < CUTOFF
+    return float((inside / np.log2(positions + 2)).mean()), float(inside.mean())
