@@ -55,8 +55,7 @@ class Settings(BaseSettings):
         ge=0,
         le=16,
         title="a whole number from 0 to 16",
-        description="Redis replicas that must confirm a write before it is acknowledged. With fewer replicas the "
-        "answer is 503.",
+        description="Redis replicas that must confirm a write before it is acknowledged. With fewer: 503.",
         json_schema_extra={"unit": "replicas"},
     )
     bundle: Path = Field(
@@ -78,6 +77,11 @@ class Settings(BaseSettings):
         default=None,
         title="a URL like redis://host:port/0?stream=events&group=recblr (the group may be left out)",
         description="Redis stream to read events from, besides HTTP: redis://HOST:PORT/DB?stream=NAME&group=NAME.",
+    )
+    item_stream_url: types.StreamUrl = Field(
+        default=None,
+        title="a URL like redis://host:port/0?stream=items&group=recblr (the group may be left out)",
+        description="Redis stream to read items from, besides HTTP: redis://HOST:PORT/DB?stream=NAME&group=NAME.",
     )
     workers: int = Field(
         default=1,
@@ -129,8 +133,7 @@ class Settings(BaseSettings):
     root_path: types.RootPath = Field(
         default=None,
         title="a path such as /recommender, without a slash at its end and not under /v1",
-        description="Prefix of all paths behind a proxy. The proxy may remove it or leave it. The OpenAPI document "
-        "names it.",
+        description="Prefix of all paths behind a proxy, which may remove it. The OpenAPI document names it.",
     )
     open_to_network: bool = Field(
         default=False,
@@ -165,8 +168,7 @@ class Settings(BaseSettings):
         ge=1,
         le=36_500,
         title="a whole number from 1 to 36500",
-        description="Age at which an event is removed from the log, counted from its arrival. A user without events "
-        "is removed too.",
+        description="Age, since its arrival, at which an event is removed. A user without events is removed too.",
         json_schema_extra={"unit": "days"},
     )
     deadline: FiniteFloat = Field(
@@ -182,8 +184,8 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         title="a number from 0 to 1",
-        description="Largest fraction of one core's time that each worker spends on backfills after the model "
-        "version has changed. 0: no backfill; a user's snapshot is then computed at the user's next request.",
+        description="Largest fraction of a core's time that a worker spends on backfills after a change of the model "
+        "version. 0: no backfill; a user's snapshot is computed at the user's next request.",
         json_schema_extra={"unit": "fraction"},
     )
     min_recall: FiniteFloat = Field(
@@ -229,10 +231,8 @@ def load_settings() -> Settings:
         name, reason = str(first["loc"][0]), first.get("ctx", {}).get("error")
     if isinstance(reason, RetiredScopeError):
         raise SettingsError(f"{variable_of(name)}: {reason}.")
-    valid_values = Settings.model_fields[name].title
-    raise SettingsError(
-        f"{variable_of(name)} must be {valid_values}: correct it, or unset it for the default ({default_of(name)})."
-    )
+    wrong = f"{variable_of(name)} must be {Settings.model_fields[name].title}"
+    raise SettingsError(f"{wrong}: correct it, or unset it for the default ({default_of(name)}).")
 
 
 def variable_of(name: str) -> str:

@@ -18,7 +18,6 @@ from ingest.errors import DataError
 from model.bundle.bundle import MANIFEST, Bundle, find_bundles, load_bundle, read_manifest, write_bundle
 from model.bundle.signature import signing_key
 from model.bundle.trial import trial_file, without_trials, write_trial
-from model.training.publishing.item_titles import with_titles_of
 
 _WITHDRAWN = ".withdrawn-"  # bundles with a dot in front are not versions
 
@@ -67,8 +66,8 @@ def _unix_time(text: str) -> float | None:
 def publish(registry: Path, candidate: Path, trial: str | None = None) -> Bundle:
     """Copy a bundle into the registry as its newest version.
 
-    A version that is already there stays as it is. Items without a title get that of the newest bundle until then.
-    With `trial`, the content of its mark, it is on trial (model/bundle/trial.py).
+    A version that is already there stays as it is. With `trial`, the content of its mark, it is on trial
+    (model/bundle/trial.py).
 
     Raises:
         DataError: a version with the same weights was withdrawn.
@@ -79,8 +78,6 @@ def publish(registry: Path, candidate: Path, trial: str | None = None) -> Bundle
     folder = registry / bundle.version
     if not (folder / MANIFEST).exists():
         bundle = _created_after(newest, bundle)
-        if newest is not None:
-            bundle = with_titles_of(bundle, load_bundle(newest, signing_key()))
         if trial is not None:  # before anybody can see the version
             write_trial(registry, bundle.version, trial)
         write_bundle(folder, bundle, signing_key())

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from service.core.catalogue.applied_items import AppliedItems
 from service.core.catalogue.attributes import AttributeType
@@ -28,6 +29,14 @@ _START = ShardPosition(0, "")
 
 def _now() -> int:
     return time.time_ns() // 1000
+
+
+class ItemPage(NamedTuple):
+    """One page: its items, the next cursor, and the number of items of all pages."""
+
+    items: list[Item]
+    cursor: str
+    total: int
 
 
 class Catalogue:
@@ -174,8 +183,8 @@ class Catalogue:
         """Check an expression that will be stored; raises `InvalidRequest`."""
         await self._texts.check(expression)
 
-    async def page(self, request: FilterRequest | None, cursor: str, limit: int) -> tuple[list[Item], str]:
-        """Return entries after the id `cursor`, by id, and the next cursor.
+    async def page(self, request: FilterRequest | None, cursor: str, limit: int) -> ItemPage:
+        """Return entries after the id `cursor`, by id.
 
         Unavailable items are included. Cursor "" is the start, and as a result the end.
 
@@ -185,16 +194,16 @@ class Catalogue:
         """
         predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
         for _ in range(_SLICED_ATTEMPTS):
-            rows, following = await self._pages.page(predicate, cursor, limit)
+            rows, following, total = await self._pages.page(predicate, cursor, limit)
             revision, items = self.revision, []
             for start in range(0, len(rows), _ROWS_AT_ONCE):
                 items += [item for row in rows[start : start + _ROWS_AT_ONCE] if (item := self._columns.get(row))]
                 await asyncio.sleep(0)  # other requests get the event loop
             if self.revision == revision:
-                return items, following
+                return ItemPage(items, following, total)
         # The catalogue changes all the time: read the page at once, so that it is as of one revision.
-        rows, following = await self._pages.page(predicate, cursor, limit)
-        return [item for row in rows if (item := self._columns.get(row))], following
+        rows, following, total = await self._pages.page(predicate, cursor, limit)
+        return ItemPage([item for row in rows if (item := self._columns.get(row))], following, total)
 
     def close(self) -> None:
         """Stop the thread that compiles."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,32 @@ _MAX_ATTEMPTS = 3
 _FEW = 2048  # changes during a search that are corrected afterwards
 _MIN_UNSORTED = 4096
 
-Found = tuple[list[int], bool]
+
+class Found(NamedTuple):
+    """What a search has found.
+
+    Attributes:
+        rows: rows of the page.
+        is_end: whether no page follows.
+        total: number of rows of all pages.
+    """
+
+    rows: list[int]
+    is_end: bool
+    total: int
+
+
+class RowPage(NamedTuple):
+    """One page: its rows, the next cursor, and the number of rows of all pages.
+
+    The number is of the beginning of the search, a moment before.
+    """
+
+    rows: list[int]
+    cursor: str
+    total: int
+
+
 InThread = Callable[[Callable[[], Found]], Awaitable[Found]]
 
 
@@ -43,8 +69,8 @@ class ItemPages:
         self._clock = clock
         self._order = np.zeros(0, np.int64)
 
-    async def page(self, predicate: Predicate | None, cursor: str, limit: int) -> tuple[list[int], str]:
-        """Return up to `limit` rows after an id, and the next cursor.
+    async def page(self, predicate: Predicate | None, cursor: str, limit: int) -> RowPage:
+        """Return up to `limit` rows after an id.
 
         They are those of the moment of the return.
         """
@@ -52,11 +78,12 @@ class ItemPages:
         for _ in range(_MAX_ATTEMPTS):
             position = changes.position
             search = partial(self._find, predicate, self._clock(), columns.row_count, cursor, limit)
-            rows, is_end = await self._in_thread(search)
+            rows, is_end, total = await self._in_thread(search)
             changed = changes.since(position)
             if changed is not None and len(changed) <= _FEW:
                 end = None if is_end else columns.ids.get(rows[-1])
-                return self._corrected(predicate, rows, changed.tolist(), (encode_id(cursor), end), limit)
+                page = self._corrected(predicate, rows, changed.tolist(), (encode_id(cursor), end), limit)
+                return RowPage(*page, total)
         raise Overloaded("the catalogue changes too fast to be listed; try again")
 
     def _find(self, predicate: Predicate | None, now: int, row_count: int, cursor: str, limit: int) -> Found:
@@ -72,7 +99,7 @@ class ItemPages:
         added = np.arange(len(order) + 1, row_count)
         rows = [*sorted_part.tolist(), *(row for row in added[listed[added]].tolist() if get(row) > begin)]
         rows.sort(key=get)
-        return rows[:limit], len(rows) <= limit
+        return Found(rows[:limit], len(rows) <= limit, int(np.count_nonzero(listed)))
 
     def _corrected(
         self,

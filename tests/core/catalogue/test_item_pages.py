@@ -35,7 +35,7 @@ class Changing:
             self.items.apply(0, [StoredItem(item_id, self.revision, to_record(Item(item_id, deleted=deleted)))])
 
     def page(self, cursor: str = "", limit: int = 2) -> tuple[list[str], str]:
-        rows, following = asyncio.run(self.pages.page(None, cursor, limit))
+        rows, following, _ = asyncio.run(self.pages.page(None, cursor, limit))
         return list(map(self.items.columns.id_of, rows)), following
 
 
@@ -78,3 +78,9 @@ def test_many_ids_are_listed_in_order_with_those_added_later() -> None:
         more, cursor = pages.page(cursor, 1000)
         found += more
     assert found == sorted(ids)
+
+
+def test_total_counts_the_rows_of_all_pages() -> None:
+    pages = Changing("c", "a", "b", "d")
+    pages.put("d", deleted=True)
+    assert [asyncio.run(pages.pages.page(None, cursor, 2)).total for cursor in ("", "b", "c")] == [3, 3, 3]
