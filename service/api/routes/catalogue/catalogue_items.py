@@ -65,8 +65,8 @@ async def list_items(query: Annotated[ItemPageQuery, Query()], services: Service
     """Return a page of the items, by id.
 
     With `filter` only those for which it is true; `total` counts them. Pass `next_cursor` as `cursor` to get the next
-    page, until it is null. Unavailable items are listed, deleted ones are not. The page is as of `catalogue_revision`;
-    the next page may have another one. With `vectors` each item has its vector, as stored a moment later.
+    page, until it is null. Unavailable items are listed, deleted ones are not. A page is as of `catalogue_revision`;
+    each page has its own. With `vectors` each item has its vector, as stored a moment later.
     """
     catalogue = services.catalogue
     request = None if query.filter is None else FilterRequest(query.filter)

@@ -107,7 +107,8 @@ class ItemEditor:
     async def apply(self, edits: Sequence[ItemEdit]) -> Edited:
         """Make the changes, in order; one outcome each.
 
-        Several changes of one item are stored as one.
+        Several changes of one item are stored as one. So a batch can be repeated: its last put or deletion of an item
+        counts, and earlier changes succeed with it.
         """
         outcomes: dict[int, Outcome] = {}
         left = list(range(len(edits)))
@@ -151,6 +152,9 @@ class ItemEditor:
         types = self._definitions.types
         drafts: dict[str, _Draft] = {}
         failed: dict[int, Outcome] = {}
+        replaced = {
+            edits[index].change.item_id: index for index in indices if edits[index].mode is not EditMode.PATCH
+        }
         for number, index in enumerate(indices):
             if number % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
@@ -160,6 +164,8 @@ class ItemEditor:
             base, expected = Item(item_id), None if draft is None else draft.expected
             if mode is EditMode.PATCH:
                 base, expected = (draft.item, expected) if draft else stored.get(item_id, (base, 0))
+            if base.deleted and replaced.get(item_id, index) > index:
+                base = Item(item_id)
             try:
                 if base.deleted:
                     raise ItemNotFound("the item was deleted; PUT brings it back")

@@ -194,3 +194,14 @@ async def test_mixed_changes_of_one_item_are_one_write_in_their_order(
         await editor.get("b")
     again = kinds(await editor.apply(edits))
     assert again == [False, False, False, ItemNotFound, False, False, False]
+
+
+async def test_repeated_batch_that_deletes_an_item_refuses_nothing(editor: ItemEditor) -> None:
+    await editor.put([ItemChange("a", {"title": "Shoe"})])
+    edits = [
+        ItemEdit(ItemChange("a", {"available": False}), EditMode.PATCH),
+        ItemEdit(ItemChange("a"), EditMode.DELETE),
+    ]
+    assert kinds(await editor.apply(edits)) == [True, True]
+    assert kinds(await editor.apply(edits)) == [False, False]
+    assert kinds(await editor.apply(edits[:1])) == [ItemNotFound]
