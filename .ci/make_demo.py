@@ -1,4 +1,4 @@
-"""Train the demo model of the wheel on an invented shop, and write its catalogue.
+"""Make the demo of the wheel: model and catalogue of a shop.
 
     python .ci/make_demo.py FOLDER ITEMS.jsonl
 

@@ -12,10 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.core.catalogue.editing.item_changes import ItemChange
-from service.core.catalogue.editing.item_editor import ItemEditor
-from service.core.catalogue.editing.known_definitions import KnownDefinitions
-from service.store.factory import open_store
 from service.temporary_folder import temporary_folder
 
 BUNDLE = Path(__file__).parent / "demo_bundle"
@@ -39,6 +35,12 @@ def demo_environment() -> Iterator[None]:
 
 async def _put_items(url: str) -> None:
     """Put the shop's items into the catalogue of a new store."""
+    # Imported late: the parent of several workers is kept small.
+    from service.core.catalogue.editing.item_changes import ItemChange
+    from service.core.catalogue.editing.item_editor import ItemEditor
+    from service.core.catalogue.editing.known_definitions import KnownDefinitions
+    from service.store.factory import open_store
+
     items = [json.loads(line) for line in ITEMS.read_text("utf-8").splitlines()]
     store = await open_store(url, events_kept=1)
     try:

@@ -65,7 +65,9 @@ class ItemEntryParser:
         try:
             found = json.loads(values["item"])
         except (ValueError, RecursionError):
-            raise _refused("item", "must be a JSON object") from None
+            found = None
+        if not isinstance(found, dict):
+            raise _refused("item", "must be a JSON object")
         change = change_or_error(found)
         if not isinstance(change, ItemChange):
             raise change

@@ -45,7 +45,7 @@ def test_answer_matches_schemas() -> None:
     assert RecommendationsOut.model_validate(body).model_dump(exclude_unset=True) == {
         **body,
         "items": [
-            {"item_id": "a", "score": 1.5, "title": "Title", "categories": ["x"]},
+            {"item_id": "a", "score": 1.5},
             {"item_id": "b", "score": None},
         ],
     }

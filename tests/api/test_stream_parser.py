@@ -63,7 +63,7 @@ def test_item_of_an_entry_is_one_of_a_batch() -> None:
         ({}, "item"),
         ({"item": "{"}, "item"),
         ({"item": "[" * 60_000}, "item"),
-        ({"item": "[]"}, ""),
+        ({"item": "[]"}, "item"),
         ({"item": "{}"}, "item_id"),
         ({"item": '{"item_id": 5}'}, "item_id"),
         ({"item": '{"item_id": "a", "surprise": 1}'}, "surprise"),

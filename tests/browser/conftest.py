@@ -79,7 +79,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service with the demo's catalogue, whose registry has the demo's model and a later one."""
+    """A service with the demo's catalogue and two models."""
     folder = tmp_path_factory.mktemp("service")
     demo = load_bundle(BUNDLE)
     write_bundle(folder / "bundles" / demo.version, demo)

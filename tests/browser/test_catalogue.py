@@ -114,7 +114,7 @@ def test_filter_counts_the_items_it_leaves_and_limits_the_list(console: Console)
     assert console.text("#filter-status") == ""
 
 
-def test_mistake_in_a_filter_is_shown_at_its_place_with_a_remedy(console: Console) -> None:
+def test_mistake_in_a_filter_is_marked_and_can_be_corrected(console: Console) -> None:
     console.open("chooser")
     page = console.page
     page.fill("#filter-input", "new OR prise < 50")

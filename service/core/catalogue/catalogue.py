@@ -32,7 +32,7 @@ def _now() -> int:
 
 
 class ItemPage(NamedTuple):
-    """One page: its items, the next cursor, and the number of items of all pages."""
+    """One page of items, the next cursor, and the total."""
 
     items: list[Item]
     cursor: str

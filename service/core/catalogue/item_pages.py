@@ -23,7 +23,7 @@ _MIN_UNSORTED = 4096
 
 
 class Found(NamedTuple):
-    """What a search has found.
+    """Result of a search.
 
     Attributes:
         rows: rows of the page.
@@ -37,9 +37,9 @@ class Found(NamedTuple):
 
 
 class RowPage(NamedTuple):
-    """One page: its rows, the next cursor, and the number of rows of all pages.
+    """One page of rows, the next cursor, and the total.
 
-    The number is of the beginning of the search, a moment before.
+    The total is as of the beginning of the search, a moment before.
     """
 
     rows: list[int]

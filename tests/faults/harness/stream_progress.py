@@ -1,4 +1,4 @@
-"""Progress of a service that reads a stream, and kills while it does."""
+"""Progress of a service that reads a stream, and kills."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers killed while they read a stream of items; every change has its effect once, in order."""
+"""Workers killed while they read items; each change takes effect once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ItemProducer:
         self.sent = self.invalid = 0
 
     def send(self, count: int) -> None:
-        """Append puts, patches and deletions; each change of an item has a larger `n`."""
+        """Append puts, patches and deletions; `n` of an item grows."""
         pipeline = self._client.pipeline(transaction=False)
         for _ in range(count):
             self.sent += 1

@@ -29,7 +29,7 @@ Outcome = Written | ServiceError
 
 
 class EditMode(StrEnum):
-    """What becomes of the item's content until then."""
+    """Way to combine a change with the content until then."""
 
     PUT = "put"
     PATCH = "patch"

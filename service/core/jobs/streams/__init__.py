@@ -1,4 +1,4 @@
-"""Reading streams: a consumer takes entries from a source and gives them to a writer.
+"""Streams: a consumer passes entries from a source to a writer.
 
 The parts:
 

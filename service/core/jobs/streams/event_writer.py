@@ -22,7 +22,10 @@ class EventParser(Protocol):
 
 
 class EventWriter:
-    """See `EntryWriter`. Every event has an id, so a redelivered entry is a duplicate."""
+    """Writer of events; see `EntryWriter`.
+
+    Every event has an id, so a redelivered entry is a duplicate.
+    """
 
     def __init__(self, parser: EventParser, recommender: Recommender) -> None:
         self._parser = parser

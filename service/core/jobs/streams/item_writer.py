@@ -26,10 +26,10 @@ class ItemParser(Protocol):
 
 
 class ItemWriter:
-    """See `EntryWriter`. The changes of one item in a batch are stored as one.
+    """Writer of items; see `EntryWriter`.
 
-    So if a batch is delivered again, items do not take earlier states in between, and an item that has its last state
-    already is not changed at all.
+    The changes of one item in a batch are stored as one. So if a batch is delivered again, an item takes no earlier
+    state in between, and one that has its last state already is not changed at all.
     """
 
     def __init__(self, parser: ItemParser, editor: ItemEditor) -> None:
@@ -55,7 +55,7 @@ class ItemWriter:
         return [outcomes[index] for index in range(len(entries))]
 
     async def _apply(self, edits: Sequence[ItemEdit]) -> Sequence[Outcome]:
-        """Apply the changes; without success one by one, so that a faulty one is found."""
+        """Apply the changes together, else one by one."""
         try:
             return (await self._editor.apply(edits)).outcomes
         except ServiceError as error:

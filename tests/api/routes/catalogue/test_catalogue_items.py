@@ -230,8 +230,7 @@ def test_vectors_are_listed_on_request(harness: AppHarness) -> None:
     assert "vector" not in followed(harness, 2)["items"][0]
     listed = harness.get("/v1/items?vectors=true").json()["items"]
     assert [item["vector"] for item in listed] == [[0.1, -2.5e-30], None]
-    error = harness.refused(422, harness.get("/v1/items?vectors=true&limit=101"))
-    assert "at most 100" in json.dumps(error)
+    assert "at most 100" in str(harness.refused(422, harness.get("/v1/items?vectors=true&limit=101")))
 
 
 def test_list_with_a_wrong_filter_is_refused_with_a_suggestion(harness: AppHarness) -> None:
