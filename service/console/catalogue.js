@@ -71,7 +71,7 @@ async function showItem(id, focus = true) {
     element('h3', {}, nameOf(id)),
     element('p', { className: 'soft' }, `id ${id}`),
     element('p', { className: 'switch' }, toggle,
-      element('span', { id: 'item-switch-label' }, shown.available ? 'may be shown' : 'switched off')),
+      element('span', { id: 'item-switch-label' }, shown.available ? 'May be shown' : 'Switched off')),
     element('p', { id: 'item-place', className: 'soft' }),
     entry?.categories.length ? element('p', { className: 'chips' },
       ...entry.categories.map((each) => element('span', { className: 'chip' }, each))) : '',

@@ -66,7 +66,7 @@ function showList(answer, compare) {
     showModel().catch(showError);
   }
   view.revision = answer.catalogue_revision || '';
-  $('answered-by').textContent = `answered by ${answer.model_version}`;
+  $('answered-by').textContent = `Answered by ${answer.model_version}.`;
   addItems(answer.items);
   const scores = answer.items.map((item) => item.score);
   const best = Math.max(...scores), least = Math.min(...scores);

@@ -89,8 +89,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     write_bundle(folder / "bundles" / version, later)
     keys = {"RECBLR_API_KEYS": ",".join((KEY, entry("append", APPEND_KEY), entry("read", READ_KEY)))}
     with RunningService(folder, f"sqlite:///{folder}/events.db", folder / "bundles", **keys) as running:
-        put_items(running, [json.loads(line) for line in ITEMS.read_text("utf-8").splitlines()])
+        put_items(running, shop_items())
         yield running
+
+
+def shop_items() -> list[dict[str, Any]]:
+    """Return the items of the demo."""
+    return [json.loads(line) for line in ITEMS.read_text("utf-8").splitlines()]
 
 
 def put_items(service: RunningService, items: list[dict[str, Any]]) -> None:

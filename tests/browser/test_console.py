@@ -94,7 +94,7 @@ def test_user_of_an_ab_test_sees_the_model_that_answered(console: Console, servi
             for version, user in answers.items():
                 console.open(user)
                 expect(console.page.locator("#version")).not_to_have_text("…")
-                assert console.text("#answered-by") == f"answered by {version}"
+                assert console.text("#answered-by") == f"Answered by {version}."
                 assert console.text("#version") == live
                 assert f"A/B test: {tested} answers 50 % of the users" in console.text("#model-facts")
         finally:

@@ -21,7 +21,7 @@ from tests.servers import RedisServer
 
 pytestmark = pytest.mark.faults
 
-ITEMS = 60
+ITEMS = 300
 INVALID_INTERVAL = 97  # one entry in so many holds no item
 SEED = 20261130
 STREAM = "items"
@@ -66,7 +66,7 @@ class ItemProducer:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_workers_lose_and_repeat_no_change_of_an_item(tmp_path: Path, workers: int) -> None:
-    kill_count, entries = short_or_long(3, 20), short_or_long(6_000, 60_000)
+    kill_count, entries = short_or_long(3, 20), short_or_long(24_000, 160_000)
     write_bundle(tmp_path / "bundle", bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1)))
     rng = random.Random(SEED)
     with RedisServer() as server, redis.Redis.from_url(server.url, decode_responses=True) as client:
