@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from model.compiled.array_types import F32, I64
 from service.core.engine_requests import RankCandidates, ScoredItem
-from service.engine.arrays import F32, I64
-from service.engine.search.queries import check_filter
+from service.engine.search.top_k_queries import check_filter
 
 
 def rank_candidates(

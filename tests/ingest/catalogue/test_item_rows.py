@@ -13,7 +13,7 @@ import pytest
 from ingest.catalogue.item_loader import ItemTable
 from ingest.catalogue.item_rows import TableOptions
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 
 
 def table(path: Path, content: str) -> ItemTable:
