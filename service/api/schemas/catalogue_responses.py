@@ -48,7 +48,7 @@ class CataloguePageOut(BaseModel):
 
     items: list[ListedItemOut] = Field(description="The items, unavailable ones too.")
     next_cursor: str | None = Field(description="`cursor` of the next page. Null: this is the last page.")
-    total: int = Field(description="Number of items on all pages, as of a moment before.")
+    total: int = Field(description="Number of items on all pages.")
     catalogue_revision: _Revision
 
 

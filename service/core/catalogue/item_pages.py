@@ -19,6 +19,7 @@ from service.core.errors import Overloaded
 
 _MAX_ATTEMPTS = 3
 _FEW = 2048  # changes during a search that are corrected afterwards
+_RECOUNTED = 100  # changes during a search that are corrected in the total, in a millisecond
 _MIN_UNSORTED = 4096
 
 
@@ -28,18 +29,18 @@ class Found(NamedTuple):
     Attributes:
         rows: rows of the page.
         is_end: whether no page follows.
-        total: number of rows of all pages.
+        listed: (row count,) whether each row is on one of the pages.
     """
 
     rows: list[int]
     is_end: bool
-    total: int
+    listed: NDArray[np.bool_]
 
 
 class RowPage(NamedTuple):
     """One page of rows, the next cursor, and the total.
 
-    The total is as of the beginning of the search, a moment before.
+    If more than a few items change during the search, the total is as of its beginning.
     """
 
     rows: list[int]
@@ -78,12 +79,12 @@ class ItemPages:
         for _ in range(_MAX_ATTEMPTS):
             position = changes.position
             search = partial(self._find, predicate, self._clock(), columns.row_count, cursor, limit)
-            rows, is_end, total = await self._in_thread(search)
+            found = await self._in_thread(search)
             changed = changes.since(position)
             if changed is not None and len(changed) <= _FEW:
-                end = None if is_end else columns.ids.get(rows[-1])
-                page = self._corrected(predicate, rows, changed.tolist(), (encode_id(cursor), end), limit)
-                return RowPage(*page, total)
+                end = None if found.is_end else columns.ids.get(found.rows[-1])
+                page = self._corrected(predicate, found.rows, changed.tolist(), (encode_id(cursor), end), limit)
+                return RowPage(*page, self._total(predicate, found.listed, changed))
         raise Overloaded("the catalogue changes too fast to be listed; try again")
 
     def _find(self, predicate: Predicate | None, now: int, row_count: int, cursor: str, limit: int) -> Found:
@@ -99,7 +100,7 @@ class ItemPages:
         added = np.arange(len(order) + 1, row_count)
         rows = [*sorted_part.tolist(), *(row for row in added[listed[added]].tolist() if get(row) > begin)]
         rows.sort(key=get)
-        return Found(rows[:limit], len(rows) <= limit, int(np.count_nonzero(listed)))
+        return Found(rows[:limit], len(rows) <= limit, listed)
 
     def _corrected(
         self,
@@ -116,13 +117,26 @@ class ItemPages:
         columns, get, (begin, end) = self._items.columns, self._items.columns.ids.get, span
         inside = [row for row in changed if get(row) > begin and (end is None or get(row) <= end)]
         candidates = np.array(sorted({*rows, *inside}, key=get), np.int64)
-        listed = (columns.has_entry.data[candidates] & ~columns.deleted.data[candidates]) > 0
-        if predicate is not None and len(candidates):
-            listed &= evaluate_rows(predicate, columns, self._clock(), candidates, one_by_one=True)
-        correct: list[int] = candidates[listed].tolist()
+        correct: list[int] = candidates[self._listed(predicate, candidates)].tolist()
         if len(correct) > limit:
             return correct[:limit], columns.id_of(correct[limit - 1])
         return correct, "" if end is None else decode_id(end)
+
+    def _total(self, predicate: Predicate | None, listed: NDArray[np.bool_], changed: NDArray[np.int64]) -> int:
+        """Count the rows of all pages; `listed` are those before the changes."""
+        total = int(np.count_nonzero(listed))
+        if not 0 < len(changed) <= _RECOUNTED:
+            return total
+        before = np.count_nonzero(listed[changed[changed < len(listed)]])
+        return total - int(before) + int(np.count_nonzero(self._listed(predicate, changed)))
+
+    def _listed(self, predicate: Predicate | None, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether each of these rows is on one of the pages now."""
+        columns = self._items.columns
+        listed: NDArray[np.bool_] = (columns.has_entry.data[rows] & ~columns.deleted.data[rows]) > 0
+        if predicate is not None and len(rows):
+            listed &= evaluate_rows(predicate, columns, self._clock(), rows, one_by_one=True)
+        return listed
 
     def _sorted(self, row_count: int) -> NDArray[np.int64]:
         """Return most rows in the order of their ids."""

@@ -84,3 +84,17 @@ def test_total_counts_the_rows_of_all_pages() -> None:
     pages = Changing("c", "a", "b", "d")
     pages.put("d", deleted=True)
     assert [asyncio.run(pages.pages.page(None, cursor, 2)).total for cursor in ("", "b", "c")] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(("added", "total"), [(3, 6), (200, 4)])
+def test_total_counts_a_few_changes_during_the_search(added: int, total: int) -> None:
+    pages = Changing("a", "b", "c", "d")
+    pages.put("gone")
+    pages.put("gone", deleted=True)
+
+    def change() -> None:
+        pages.put(*map(str, range(added)))
+        pages.put("b", deleted=True)
+
+    pages.meanwhile = change
+    assert asyncio.run(pages.pages.page(None, "", 2)).total == total
