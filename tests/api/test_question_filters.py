@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,9 @@ from tests.api.question_harness import (
     all_questions,
     ids,
     ok,
-    open_shop,
     put_items,
     services,
 )
-
-
-@pytest.fixture(params=[True, False], ids=["fast path", "routes"])
-def shop(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[AppHarness]:
-    harness = open_shop(tmp_path, fast_path=request.param)
-    yield harness
-    harness.close()
 
 
 @all_questions

@@ -29,11 +29,6 @@ WRITERS, EVENTS_PER_WRITER, ITEMS = 32, 6, 40
 TOP_5 = TopK(5, exclude_seen=False)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
     with RedisServer() as server:

@@ -35,11 +35,6 @@ def test_calls_cover_the_store() -> None:
     assert set(CALLS) == methods
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.parametrize("operation", CALLS)
 async def test_call_is_measured_and_its_result_returned(operation: str) -> None:
     registry, store = CollectorRegistry(), MemoryCatalogue()

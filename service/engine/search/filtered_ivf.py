@@ -85,7 +85,7 @@ class BoundedLists:
         if allowed.count <= SCANNED_SHARE * len(self._table):
             reaches = self._row_margin * scatter
             scan_allowed(
-                self._table, self._lists, self._row_parts, closeness, reaches, *queries[:5], allowed.bitmap, *result
+                self._table, self._lists, self._row_parts, closeness, reaches, queries[:5], allowed.bitmap, result[:]
             )
             return result
         search_lists(
@@ -98,9 +98,9 @@ class BoundedLists:
             scatter,
             self._list_margin,
             self._row_margin,
-            *queries[:5],
+            queries[:5],
             allowed.bitmap,
-            *result,
+            result[:],
         )
         return result
 

@@ -17,11 +17,6 @@ from service.core.recommending.results import Recorded
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class MemorySource:
     """`StreamSource` of one worker, in memory."""
 
