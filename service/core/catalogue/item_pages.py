@@ -123,7 +123,7 @@ class ItemPages:
         return correct, "" if end is None else decode_id(end)
 
     def _total(self, predicate: Predicate | None, listed: NDArray[np.bool_], changed: NDArray[np.int64]) -> int:
-        """Count the rows of all pages; `listed` is of the search."""
+        """Count the rows of all pages; the search found `listed`."""
         total = int(np.count_nonzero(listed))
         if not 0 < len(changed) <= _RECOUNTED:
             return total
