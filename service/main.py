@@ -51,7 +51,7 @@ from service.core.catalogue.catalogue import Catalogue
 from service.core.catalogue.editing.item_editor import ItemEditor
 from service.core.errors import StoreUnavailable
 from service.core.jobs.backfill import BackfillJob
-from service.core.jobs.catalogue_services import open_catalogue
+from service.core.jobs.catalogue_services import create_catalogue
 from service.core.jobs.catalogued_models import CataloguedBundles
 from service.core.jobs.maintenance import Maintenance
 from service.core.jobs.streams.event_writer import EventWriter
@@ -75,7 +75,7 @@ from service.observability.metrics import PrometheusMeter
 from service.setting_types import StreamAddress
 from service.settings import Settings, load_settings
 from service.store.errors import StoreUnreachableError
-from service.store.factory import OpenedStore, open_store
+from service.store.factory import OpenedStore, open_column_file, open_store
 from service.store.streams.redis_stream import open_stream
 
 _log = logging.getLogger(__name__)
@@ -166,17 +166,18 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         store = InstrumentedStore(opened, meter.store)
         closing.push_async_callback(store.close)
         items = InstrumentedCatalogue(opened.catalogue, meter.store)
-        catalogue = await open_catalogue(items, meter.catalogue, settings.catalogue == "listed", closing)
+        columns = open_column_file(settings.state_url.get_secret_value(), settings.catalogue_folder)
+        catalogue = create_catalogue(items, meter.catalogue, settings.catalogue == "listed", closing, columns)
         bundles = CataloguedBundles(model_registry(settings), catalogue.copy)
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
         models = RolloutManager(bundles, store, name, meter, watch=settings.watch)
         await models.start()
         closing.push_async_callback(models.close)
+        await catalogue.start()
         recommender = _open_recommender(settings, store, models, catalogue.copy, meter, closing)
         await _start_jobs(settings, store, models, meter, closing)
         await _start_streams(settings, recommender, catalogue.items, meter, closing)
-        # Objects that are alive now live as long as the process. If the collector scanned them, a full collection
-        # would stop every request for 65 to 250 ms.
+        # What is alive now lives as long as the process. To scan it would stop every request for 65 to 250 ms.
         gc.collect()
         gc.freeze()
         url = docs_url(settings.host, settings.port)

@@ -25,7 +25,6 @@ class Settings(BaseSettings):
     """Everything an operator can configure.
 
     Field metadata, for error messages, `--help` and the documentation (`settings_reference`):
-
     title        the valid values; completes the sentence "RECBLR_X must be ...".
     description  what the setting does, in ASCII, so that `--help` prints in every locale.
     unit         in `json_schema_extra`, for numbers that have one.
@@ -107,8 +106,7 @@ class Settings(BaseSettings):
     user_token_keys: types.TokenKeyList = Field(
         default=(),
         title="one or two keys of 32 to 512 printable ASCII characters without spaces, separated by a comma",
-        description="Keys with which the shop's server signs user tokens for browsers: the current and the previous "
-        "one. Without keys no user token is valid.",
+        description="Keys that sign user tokens for browsers, the current and the previous one. none: no tokens.",
     )
     requests_per_second: int | None = Field(
         default=None,
@@ -127,13 +125,12 @@ class Settings(BaseSettings):
     allowed_hosts: types.HostList = Field(
         default=(),
         title="a comma-separated list of host names without ports, such as recommender.internal",
-        description="Names under which a server without keys is called, besides localhost and addresses. Requests "
-        "with another Host header are answered 403.",
+        description="Names of a server without keys, besides localhost and addresses. Other Host headers: 403.",
     )
     root_path: types.RootPath = Field(
         default=None,
         title="a path such as /recommender, without a slash at its end and not under /v1",
-        description="Prefix of all paths behind a proxy, which may remove it. The OpenAPI document names it.",
+        description="Prefix of all paths behind a proxy, which may remove or leave it; the OpenAPI document has it.",
     )
     open_to_network: bool = Field(
         default=False,
@@ -168,7 +165,7 @@ class Settings(BaseSettings):
         ge=1,
         le=36_500,
         title="a whole number from 1 to 36500",
-        description="Age, since its arrival, at which an event is removed. A user without events is removed too.",
+        description="Age at which an event is removed, from its arrival on. A user without events is removed too.",
         json_schema_extra={"unit": "days"},
     )
     deadline: FiniteFloat = Field(
@@ -184,8 +181,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         title="a number from 0 to 1",
-        description="Largest fraction of a core's time that a worker spends on backfills after a change of the model "
-        "version. 0: no backfill; a user's snapshot is computed at the user's next request.",
+        description="Largest fraction of a core that a worker spends on backfills. 0: none; the next request computes.",
         json_schema_extra={"unit": "fraction"},
     )
     min_recall: FiniteFloat = Field(
@@ -200,6 +196,11 @@ class Settings(BaseSettings):
         default="open",
         title="open or listed",
         description="Whether items without an entry in the catalogue may be in answers. open: yes. listed: no.",
+    )
+    catalogue_folder: Path | None = Field(
+        default=None,
+        title="a path",
+        description="Folder of the catalogue's snapshot. none: beside the SQLite file; with Redis: no snapshot.",
     )
     accuracy_sample: FiniteFloat = Field(
         default=0.1,
@@ -245,6 +246,5 @@ def default_of(name: str) -> str:
     default = Settings.model_fields[name].default
     if isinstance(default, SecretStr):
         return default.get_secret_value()
-    if isinstance(default, bool):
-        return str(default).lower()
-    return "none" if default in ((), None) else str(default)
+    text = "none" if default in ((), None) else str(default)
+    return text.lower() if isinstance(default, bool) else text

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
 
-from model.bundle.bundle import ITEMS, write_bundle
-from model.config import ModelConfig
+from service.core.catalogue.items import Item, to_record
+from service.core.catalogue_store import ItemWrite
+from service.core.jobs.catalogue_upkeep import MIN_ITEMS
+from service.store.factory import open_store
 from tests.deployments import wait_for
 from tests.end_to_end.service import KEY, ROOT, RunningService
-from tests.model.builders import bundle_of
-from tests.model.bundle.damage import reseal
 
 BUNDLE = ROOT / "bundles" / "ml-1m-demo"
 CONNECTIONS = 16  # that all of them lead to one worker is unlikely
@@ -55,30 +58,52 @@ def test_change_reaches_all_workers_and_is_there_after_kill_9(tmp_path: Path) ->
         assert "recblr_catalogue_items 2.0" in service.metrics()
 
 
-def test_titles_survive_a_new_model_and_those_of_an_old_bundle_are_ignored(tmp_path: Path) -> None:
-    config, registry = ModelConfig(items=20, dim=8), tmp_path / "models"
-    write_bundle(registry / "v1", bundle_of(config, version="v1"))
-    write_bundle(registry / "v2", bundle_of(config, seed=1, version="v2", created="2026-02-01"))
-    add_titles(registry / "v2")
-    with RunningService(tmp_path, f"sqlite:///{tmp_path}/log.db", registry) as service:
-        service.post("/admin/reload", {"version": "v1"})
-        service.put("/items/i3", {"title": "Größe", "categories": ["shoes"]})
-        titled = {"i3": ("Größe", ["shoes"])}
-        wait_for("the title", lambda: titles(service) == ("v1", titled), 20.0)
-        service.post("/admin/reload", {"version": "v2"})
-        assert titles(service) == ("v2", titled)
+def test_processes_on_one_file_follow_within_a_second(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    with (
+        RunningService(tmp_path / "one", url, BUNDLE) as one,
+        RunningService(tmp_path / "two", url, BUNDLE) as two,
+    ):
+        delays = []
+        for number in range(15):
+            changed, unchanged = (one, two) if number % 2 else (two, one)
+            changed.put("/items/a", {"title": f"title {number}"})
+            acknowledged = time.monotonic()
+            wait_for(
+                "the other process to have the change",
+                lambda unchanged=unchanged, number=number: titles(unchanged) == [f"title {number}"],
+                30,
+            )
+            delays.append(time.monotonic() - acknowledged)
+        assert median(delays) < 1.0
 
 
-def add_titles(bundle: Path) -> None:
-    """Write titles into a bundle, as older releases did."""
-    rows = [json.loads(line) for line in (bundle / ITEMS).read_text().splitlines()]
-    old = [{**row, "title": f"Old title {number}", "categories": ["old"]} for number, row in enumerate(rows)]
-    (bundle / ITEMS).write_text("".join(json.dumps(row) + "\n" for row in old))
-    reseal(bundle)
+def titles(service: RunningService) -> list[str]:
+    return [item["title"] for item in service.get("/items")["items"]]
 
 
-def titles(service: RunningService) -> tuple[str, dict[str, tuple[str, list[str]]]]:
-    """The version that answers, and the titles and categories in its answer."""
-    answer = service.post("/recommendations", {"history": ["i1"], "k": 20, "exclude_seen": False})
-    items = {item["item_id"]: (item["title"], item["categories"]) for item in answer["items"] if len(item) > 2}
-    return answer["model_version"], items
+async def put_many(url: str, count: int) -> None:
+    """Put items without a service."""
+    store = await open_store(url, 100)
+    record = to_record(Item("", "title", available=False))
+    for start in range(0, count, 10_000):
+        writes = [ItemWrite(f"many-{number}", record) for number in range(start, min(start + 10_000, count))]
+        await store.catalogue.write_items(writes)
+    await store.close()
+
+
+def test_workers_start_from_the_snapshot_with_every_change_since(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/log.db"
+    asyncio.run(put_many(url, MIN_ITEMS))
+    with RunningService(tmp_path, url, BUNDLE, RECBLR_WORKERS="2") as service:
+        wait_for("the snapshot", (tmp_path / "log.db-catalogue").exists, 60)
+        service.put("/items/0", {"title": "put after the snapshot"})
+        service.put("/items/many-7", {"title": "changed after the snapshot"})
+        service.kill()
+        service.start()
+        assert service.log().count("catalogue's snapshot is loaded") == 2
+        found = service.get("/items", filter="title LIKE '%after the snapshot'")["items"]
+        assert [item["item_id"] for item in found] == ["0", "many-7"]
+        assert f"recblr_catalogue_items {MIN_ITEMS + 1}.0" in service.metrics()

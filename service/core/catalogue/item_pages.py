@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -15,12 +16,14 @@ from service.core.catalogue.columns.entry_order import sorted_codes
 from service.core.catalogue.columns.item_columns import decode_id, encode_id
 from service.core.catalogue.expression.evaluation import evaluate_all, evaluate_rows
 from service.core.catalogue.expression.predicates import Predicate
+from service.core.catalogue.items import Item
 from service.core.errors import Overloaded
 
 _MAX_ATTEMPTS = 3
 _FEW = 2048  # changes during a search that are corrected afterwards
 _RECOUNTED = 100  # changes during a search that are corrected in the total, in a millisecond
 _MIN_UNSORTED = 4096
+_ROWS_AT_ONCE, _SLICED_ATTEMPTS = 50, 5  # of a page
 
 
 class Found(NamedTuple):
@@ -48,6 +51,14 @@ class RowPage(NamedTuple):
     total: int
 
 
+class ItemPage(NamedTuple):
+    """One page of items, the next cursor, and the total."""
+
+    items: list[Item]
+    cursor: str
+    total: int
+
+
 InThread = Callable[[Callable[[], Found]], Awaitable[Found]]
 
 
@@ -69,6 +80,26 @@ class ItemPages:
         self._in_thread = in_thread
         self._clock = clock
         self._order = np.zeros(0, np.int64)
+
+    async def items(
+        self, predicate: Predicate | None, cursor: str, limit: int, revision: Callable[[], str]
+    ) -> ItemPage:
+        """Return up to `limit` items after an id.
+
+        They are those of one revision.
+        """
+        get = self._items.columns.get
+        for _ in range(_SLICED_ATTEMPTS):
+            rows, following, total = await self.page(predicate, cursor, limit)
+            before, items = revision(), []
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                items += [item for row in rows[start : start + _ROWS_AT_ONCE] if (item := get(row))]
+                await asyncio.sleep(0)  # other requests get the event loop
+            if revision() == before:
+                return ItemPage(items, following, total)
+        # The catalogue changes all the time: read the page at once, so that it is as of one revision.
+        rows, following, total = await self.page(predicate, cursor, limit)
+        return ItemPage([item for row in rows if (item := get(row))], following, total)
 
     async def page(self, predicate: Predicate | None, cursor: str, limit: int) -> RowPage:
         """Return up to `limit` rows after an id.
@@ -131,7 +162,7 @@ class ItemPages:
         return total - int(before) + int(np.count_nonzero(self._listed(predicate, changed)))
 
     def _listed(self, predicate: Predicate | None, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return whether each of these rows is on one of the pages now."""
+        """Return whether each of these rows is listed now."""
         columns = self._items.columns
         listed: NDArray[np.bool_] = (columns.has_entry.data[rows] & ~columns.deleted.data[rows]) > 0
         if predicate is not None and len(rows):
