@@ -181,7 +181,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         title="a number from 0 to 1",
-        description="Largest fraction of a core that a worker spends on backfills. 0: none; the next request computes.",
+        description="Largest fraction of a core that each worker spends on backfills. 0: no backfill.",
         json_schema_extra={"unit": "fraction"},
     )
     min_recall: FiniteFloat = Field(
