@@ -109,8 +109,6 @@ class ScoredItem(NamedTuple):
 
     item_id: str
     score: float | None
-    title: str | None = None
-    categories: tuple[str, ...] = ()
     eligible: bool = True
 
 
