@@ -6,13 +6,15 @@ The longest vectors therefore form a flat index of their own, which every query 
 float32, so scores and order are those of the exact search; only an item that was not proposed can be missing. The
 recall is measured when the index is built.
 
-Queries with a filter are answered from the same lists by `filtered_ivf`, or exactly if few rows are allowed.
+Queries with a filter are answered from the same lists by `filtered_ivf`, or exactly if few rows are allowed. The rows
+of filters that are used often are gathered into an index of their own (`gathered`).
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +26,9 @@ from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.faiss_library import import_faiss
 from service.engine.search.filtered_exact import allowed_top_k
 from service.engine.search.filtered_ivf import BoundedLists
+from service.engine.search.gathered.gathered_cache import GatheredCache
+from service.engine.search.gathered.gathered_rows import GatheredRows
+from service.engine.search.gathered.row_codes import RowCodes
 from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
 from service.engine.search.rescoring import MAX_RANK, rank_among, rescore
 
@@ -43,6 +48,8 @@ _MAX_CANDIDATES = 4096
 _RECALL_K = 10
 # Up to so many allowed rows are all scored.
 EXACT_ROWS = 2048
+# A larger share of all rows, or more rows, are not gathered: the index's lists are as fast then, or the memory large.
+GATHERED_SHARE, GATHERED_ROWS = 0.15, 1 << 18
 # Building compares every item with the centre of every list (decision 0061).
 _MAX_LISTS = 4096
 _PROBES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -73,6 +80,7 @@ class IvfPqIndex:
         self._quantizer = faiss.IndexFlatIP(table.shape[1])
         self._lists = _list_index(faiss, self._quantizer, table, np.sort(by_length[flat_items:]))
         self._bounded_lists: BoundedLists | None = None
+        self._gathered: GatheredCache | None = None
 
     @classmethod
     def build(cls, table: F32, samples: F32, min_recall: float) -> IvfPqIndex | None:
@@ -94,7 +102,7 @@ class IvfPqIndex:
             index._lists.nprobe = probes
             index.recall = _recall(index._search_candidates(queries), expected)
             if index.recall >= min_recall:
-                index._bounded_lists = BoundedLists.build(table, *index._lists_of_rows(), samples)
+                index._prepare_filters(samples)
                 seconds = time.monotonic() - started
                 _log.info(
                     "built the search index: items=%d seconds=%.1f recall@10=%.4f",
@@ -125,7 +133,24 @@ class IvfPqIndex:
             result.put(short, exact_top_k(self._table, queries.take(short)))
         return result
 
+    def _prepare_filters(self, samples: F32) -> None:
+        """Build what searches under filters need."""
+        self._bounded_lists = BoundedLists.build(self._table, *self._lists_of_rows(), samples)
+        levels = self._faiss.vector_to_array(self._lists.pq.centroids).reshape(-1, _CODE_VALUES)
+        codes = RowCodes.build(self._table, levels, samples)
+        self._gathered = GatheredCache(partial(GatheredRows, self._table, codes))
+
     def _allowed_top_k(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:
+        if self._gathered is not None and allowed.count <= min(GATHERED_SHARE * len(self._table), GATHERED_ROWS):
+            gathered = self._gathered.find(allowed, len(queries.k))
+            if gathered is not None:
+                result, left = gathered.top_k(queries, allowed)
+                if left.size:
+                    result.put(left, self._other_allowed_top_k(queries.take(left), allowed))
+                return result
+        return self._other_allowed_top_k(queries, allowed)
+
+    def _other_allowed_top_k(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:
         if self._bounded_lists is None or allowed.count <= EXACT_ROWS:
             return allowed_top_k(self._table, queries, allowed)
         return self._bounded_lists.top_k(queries, allowed)

@@ -1,0 +1,107 @@
+"""Rows that one filter allows, gathered into an index of their own.
+
+The index gives estimated scores of all gathered rows. The best are read and scored in order of their estimates, until
+no estimate plus its margin is above the k-th best score. A filter whose rows have changed since is searched too: each
+row is looked up in its bitmap before it is returned, and rows that were added are scored one by one.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.core.engine_requests import AllowedRows
+from service.engine.arrays import F32, I64, U32
+from service.engine.search.gathered.row_codes import RowCodes
+from service.engine.search.gathered_kernels import changed_rows, count_allowed, rescore_gathered
+from service.engine.search.popularity import list_rows
+from service.engine.search.queries import TopKQueries, TopKResult
+
+# Candidates: this many per wanted row plus a constant, plus one for each that may not be in the result.
+_CANDIDATES_PER_ROW, _EXTRA_CANDIDATES = 4, 60
+_MORE_CANDIDATES = 8  # times as many, if they were not enough
+# With more candidates the other ways are as fast.
+_MAX_CANDIDATES = 4096
+# Rows that may have changed before they are gathered again: a share of them, and a number.
+_CHANGED_SHARE, _CHANGED_ROWS = 1 / 32, 16
+_OVERHEAD_BYTES = 4096
+
+
+class _Changes(NamedTuple):
+    """Changes since the rows were gathered: added rows, and number of removed ones."""
+
+    bitmap: U32
+    added: I64
+    removed: int
+
+
+class GatheredRows:
+    """Index of the rows that one filter allowed.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self, table: F32, codes: RowCodes, allowed: AllowedRows) -> None:
+        self._table, self._codes, self._bitmap = table, codes, allowed.bitmap
+        self._rows: NDArray[np.int32] = list_rows(allowed.bitmap, len(table)).astype(np.int32)
+        self._index = codes.index(self._rows)
+        self._changes = _Changes(allowed.bitmap, np.empty(0, np.int64), 0)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return gathered_bytes(len(self._rows), self._table.shape[1]) + self._bitmap.nbytes
+
+    def is_outdated(self, allowed: AllowedRows) -> bool:
+        """Return whether so many rows have changed that they should be gathered again."""
+        changes = self._changes_to(allowed)
+        return len(changes.added) + changes.removed > _CHANGED_ROWS + _CHANGED_SHARE * len(self._rows)
+
+    def top_k(self, queries: TopKQueries, allowed: AllowedRows) -> tuple[TopKResult, I64]:
+        """Return the best allowed rows, and the queries that are not answered."""
+        result = TopKResult.allocate(queries, len(self._table) - 1)
+        changes, (_, k, *exclusions) = self._changes_to(allowed), queries[:5]
+        count = _CANDIDATES_PER_ROW * int(k.max(initial=0)) + _EXTRA_CANDIDATES
+        count += changes.removed + count_allowed(allowed.bitmap, *exclusions)
+        left, factor = np.arange(len(k)), 1
+        while left.size and count * factor <= _MAX_CANDIDATES:
+            part = queries if factor == 1 else queries.take(left)
+            found, enough = self._search(part, allowed, changes.added, count * factor)
+            result.put(left, found)
+            left, factor = left[~enough], factor * _MORE_CANDIDATES
+        return result, left
+
+    def _search(
+        self, queries: TopKQueries, allowed: AllowedRows, added: I64, count: int
+    ) -> tuple[TopKResult, NDArray[np.bool_]]:
+        result = TopKResult.allocate(queries, len(self._table) - 1)
+        count = min(count, len(self._rows))
+        estimates, places = np.empty((len(queries.k), 0), np.float32), np.empty((len(queries.k), 0), np.int64)
+        if count:
+            estimates, places = self._index.search(queries.vectors, count)
+        enough = rescore_gathered(
+            self._table,
+            self._rows,
+            added,
+            places,
+            estimates,
+            self._codes.margins(queries.vectors),
+            *queries[:5],
+            allowed.bitmap,
+            *result,
+        )
+        return result, enough
+
+    def _changes_to(self, allowed: AllowedRows) -> _Changes:
+        changes = self._changes
+        if changes.bitmap is not allowed.bitmap:
+            added, removed = changed_rows(self._bitmap, allowed.bitmap, len(self._table))
+            changes = self._changes = _Changes(allowed.bitmap, added, removed)
+        return changes
+
+
+def gathered_bytes(rows: int, width: int) -> int:
+    """Return about how many bytes gathered rows take, without the bitmap."""
+    return rows * (width // 2 + np.dtype(np.int32).itemsize) + _OVERHEAD_BYTES

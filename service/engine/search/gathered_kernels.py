@@ -1,0 +1,112 @@
+"""Kernels of `gathered`.
+
+Axes: V items, D model width, N gathered rows, Q queries, C candidates.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.engine.arrays import F32, I64, U32
+from service.engine.jit import kernel
+from service.engine.search.filtered_exact import NO_ROWS, is_allowed, list_bits
+from service.engine.search.scoring import insert_row, row_score
+
+_WORD_ROWS = 32
+
+
+@kernel
+def encode_rows(table: F32, rows: NDArray[np.int32], limits: F32, codes: NDArray[np.uint8]) -> None:
+    """Write the four-bit codes of rows (N,) to codes (N, ceil(D / 2)).
+
+    The code of a number is how many of its dimension's limits (15, D) it is above.
+    """
+    width = table.shape[1]
+    levels = np.zeros(width + 1, np.uint8)  # one more, so that each dimension has a partner
+    for n in range(len(rows)):
+        row = table[rows[n]]
+        for d in range(width):
+            levels[d] = 0
+        for limit in limits:
+            for d in range(width):
+                levels[d] += np.uint8(row[d] > limit[d])
+        for pair in range(codes.shape[1]):
+            codes[n, pair] = levels[2 * pair] | (levels[2 * pair + 1] << np.uint8(4))
+
+
+@kernel
+def changed_rows(before: U32, after: U32, table_rows: int) -> tuple[I64, int]:
+    """Return the rows that only `after` allows, and how many only `before` does."""
+    words, count = np.empty(len(before), np.int64), NO_ROWS
+    for word in range(len(before)):
+        words[count] = word
+        count += before[word] != after[word]
+    added, gone = np.empty(count * _WORD_ROWS, np.int64), np.empty(count * _WORD_ROWS, np.int64)
+    added_length, gone_length = NO_ROWS, NO_ROWS
+    for word in words[:count]:
+        added_length = list_bits(after[word] & ~before[word], word, table_rows, added, added_length)
+        gone_length = list_bits(before[word] & ~after[word], word, table_rows, gone, gone_length)
+    return added[:added_length].copy(), gone_length
+
+
+@kernel
+def count_allowed(bitmap: U32, excluded: U32, excluded_start: I64, excluded_end: I64) -> int:
+    """Return the largest number of excluded rows of a query that are allowed."""
+    most = 0
+    for q in range(len(excluded_start)):
+        count = 0
+        for row in excluded[excluded_start[q] : excluded_end[q]]:
+            count += is_allowed(bitmap, int(row))
+        most = max(most, count)
+    return most
+
+
+@kernel
+def rescore_gathered(
+    table: F32,
+    gathered: NDArray[np.int32],
+    added: I64,
+    candidates: I64,
+    estimates: F32,
+    margins: F32,
+    vectors: F32,
+    ks: I64,
+    excluded: U32,
+    excluded_start: I64,
+    excluded_end: I64,
+    bitmap: U32,
+    rows: I64,
+    scores: F32,
+    lengths: I64,
+) -> NDArray[np.bool_]:
+    """Write the fields of `TopKResult`; return which queries (Q,) had enough candidates.
+
+    Args:
+        table: (V + 1, D)
+        gathered: (N,) the rows that the candidates are places of.
+        added: Rows that are allowed, and perhaps not gathered.
+        candidates: (Q, C) places by estimate, best first; -1 ends them.
+        estimates: (Q, C) their estimated scores.
+        margins: (Q,) how much a score may be above its estimate.
+        vectors, ks, excluded, excluded_start, excluded_end: see `TopKQueries`.
+        bitmap: see `AllowedRows`; no other row is written.
+        rows, scores, lengths: see `TopKResult`.
+    """
+    enough = np.zeros(len(vectors), np.bool_)
+    for q in range(len(vectors)):
+        without, k = excluded[excluded_start[q] : excluded_end[q]], min(ks[q], rows.shape[1])
+        own_rows, own_scores, n, vector = rows[q, :k], scores[q, :k], 0, vectors[q]
+        for row in added:
+            if is_allowed(bitmap, row):
+                n = insert_row(row, row_score(table[row], vector), without, own_rows, own_scores, n)
+        enough[q] = k == 0 or candidates.shape[1] == len(gathered)
+        for c in range(candidates.shape[1]):
+            if candidates[q, c] < 0 or (n == k and estimates[q, c] + margins[q] < own_scores[k - 1]):
+                enough[q] = True
+                break
+            row = int(gathered[candidates[q, c]])
+            if is_allowed(bitmap, row):
+                n = insert_row(row, row_score(table[row], vector), without, own_rows, own_scores, n)
+        lengths[q] = n
+    return enough
