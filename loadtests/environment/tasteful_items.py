@@ -76,12 +76,12 @@ class TastefulFilter:
     """Range of prices, and perhaps categories."""
 
     def __init__(self, categories: tuple[int, ...] | None, low: float, high: float) -> None:
-        self.categories, self.low, self.high = categories, low, high
+        self.categories, self.low, self.high = categories, round(low, 6), round(high, 6)
 
     @property
     def expression(self) -> str:
         """The filter as text."""
-        text = f"price >= {self.low:.9f} AND price < {self.high:.9f}"
+        text = f"price >= {self.low:.6f} AND price < {self.high:.6f}"
         if self.categories is None:
             return text
         listed = ", ".join(f"'c{category}'" for category in self.categories)

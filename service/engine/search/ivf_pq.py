@@ -6,8 +6,7 @@ The longest vectors therefore form a flat index of their own, which every query 
 float32, so scores and order are those of the exact search; only an item that was not proposed can be missing. The
 recall is measured when the index is built.
 
-Queries with a filter are answered from the same lists by `filtered_ivf`, or exactly if few rows are allowed. The rows
-of filters that are used often are gathered into an index of their own (`gathered`).
+Queries with a filter are answered by `filtered_index`.
 """
 
 from __future__ import annotations
@@ -20,15 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from service.core.engine_requests import AllowedRows
 from service.engine.arrays import F32, I64
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.faiss_library import import_faiss
 from service.engine.search.filtered_exact import allowed_top_k
-from service.engine.search.filtered_ivf import BoundedLists
-from service.engine.search.gathered.gathered_cache import GatheredCache
-from service.engine.search.gathered.gathered_rows import GatheredRows
-from service.engine.search.gathered.row_codes import RowCodes
+from service.engine.search.filtered_index import FilteredIndex
 from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
 from service.engine.search.rescoring import MAX_RANK, rank_among, rescore
 
@@ -46,10 +41,6 @@ _CODE_VALUES = 16
 # With more candidates than this the exact search is as fast.
 _MAX_CANDIDATES = 4096
 _RECALL_K = 10
-# Up to so many allowed rows are all scored.
-EXACT_ROWS = 2048
-# A larger share of all rows, or more rows, are not gathered: the index's lists are as fast then, or the memory large.
-GATHERED_SHARE, GATHERED_ROWS = 0.15, 1 << 18
 # Building compares every item with the centre of every list (decision 0061).
 _MAX_LISTS = 4096
 _PROBES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -79,8 +70,7 @@ class IvfPqIndex:
         # faiss does not own the quantizer, so it has to live as long as the index.
         self._quantizer = faiss.IndexFlatIP(table.shape[1])
         self._lists = _list_index(faiss, self._quantizer, table, np.sort(by_length[flat_items:]))
-        self._bounded_lists: BoundedLists | None = None
-        self._gathered: GatheredCache | None = None
+        self._filtered: FilteredIndex | None = None
 
     @classmethod
     def build(cls, table: F32, samples: F32, min_recall: float) -> IvfPqIndex | None:
@@ -102,7 +92,7 @@ class IvfPqIndex:
             index._lists.nprobe = probes
             index.recall = _recall(index._search_candidates(queries), expected)
             if index.recall >= min_recall:
-                index._prepare_filters(samples)
+                index._filtered = FilteredIndex.build(table, *index._lists_of_rows(), index._code_levels(), samples)
                 seconds = time.monotonic() - started
                 _log.info(
                     "built the search index: items=%d seconds=%.1f recall@10=%.4f",
@@ -126,34 +116,13 @@ class IvfPqIndex:
         """
         items = len(self._table) - 1
         if queries.filters:
-            return top_k_by_filter(queries, items, self.top_k, self._allowed_top_k)
+            filtered = partial(allowed_top_k, self._table) if self._filtered is None else self._filtered.top_k
+            return top_k_by_filter(queries, items, self.top_k, filtered)
         result = self._search_candidates(queries)
         short = np.flatnonzero(result.lengths < np.minimum(queries.k, items))
         if short.size:
             result.put(short, exact_top_k(self._table, queries.take(short)))
         return result
-
-    def _prepare_filters(self, samples: F32) -> None:
-        """Build what searches under filters need."""
-        self._bounded_lists = BoundedLists.build(self._table, *self._lists_of_rows(), samples)
-        levels = self._faiss.vector_to_array(self._lists.pq.centroids).reshape(-1, _CODE_VALUES)
-        codes = RowCodes.build(self._table, levels, samples)
-        self._gathered = GatheredCache(partial(GatheredRows, self._table, codes))
-
-    def _allowed_top_k(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:
-        if self._gathered is not None and allowed.count <= min(GATHERED_SHARE * len(self._table), GATHERED_ROWS):
-            gathered = self._gathered.find(allowed, len(queries.k))
-            if gathered is not None:
-                result, left = gathered.top_k(queries, allowed)
-                if left.size:
-                    result.put(left, self._other_allowed_top_k(queries.take(left), allowed))
-                return result
-        return self._other_allowed_top_k(queries, allowed)
-
-    def _other_allowed_top_k(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:
-        if self._bounded_lists is None or allowed.count <= EXACT_ROWS:
-            return allowed_top_k(self._table, queries, allowed)
-        return self._bounded_lists.top_k(queries, allowed)
 
     def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
         """Return the targets' ranks among the results of `top_k`.
@@ -190,6 +159,11 @@ class IvfPqIndex:
         found[rest] = self._quantizer.search(self._table[rest], 1)[1][:, 0]
         directions: F32 = self._quantizer.reconstruct_n(0, self._lists.nlist)
         return found, directions
+
+    def _code_levels(self) -> F32:
+        """Return the levels (D, 16) that stand for a dimension's numbers."""
+        levels: F32 = self._faiss.vector_to_array(self._lists.pq.centroids).reshape(-1, _CODE_VALUES)
+        return levels
 
     def _search_candidates(self, queries: TopKQueries) -> TopKResult:
         """Return the best of the index's candidates, possibly too few.

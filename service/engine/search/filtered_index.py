@@ -1,0 +1,66 @@
+"""Choice of the way to search under a filter, for catalogues with an index.
+
+Rows of filters that are used often are gathered (`gathered`). Until then few allowed rows are all scored, and more
+are found by bounds (`filtered_ivf`). The switch-over points are measured by loadtests/micro/filtered_search.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from service.core.engine_requests import AllowedRows
+from service.engine.arrays import F32, I64
+from service.engine.search.filtered_exact import allowed_top_k
+from service.engine.search.filtered_ivf import BoundedLists
+from service.engine.search.gathered.gathered_cache import GatheredCache
+from service.engine.search.gathered.gathered_rows import GatheredRows
+from service.engine.search.gathered.row_codes import RowCodes
+from service.engine.search.queries import TopKQueries, TopKResult
+
+# Up to so many allowed rows are all scored.
+EXACT_ROWS = 2048
+# A larger share of all rows, or more rows, are not gathered: the index's lists are as fast then, or the memory large.
+GATHERED_SHARE, GATHERED_ROWS = 0.15, 1 << 18
+
+
+class FilteredIndex:
+    """Search of the rows that a filter allows.
+
+    Safe to share between threads.
+    """
+
+    def __init__(self, table: F32, bounded: BoundedLists, gathered: GatheredCache) -> None:
+        self._table, self._bounded, self._gathered = table, bounded, gathered
+
+    @classmethod
+    def build(cls, table: F32, list_of_row: I64, directions: F32, levels: F32, samples: F32) -> FilteredIndex:
+        """Prepare the ways.
+
+        Args:
+            table: item vectors (V + 1, D), row 0 unused.
+            list_of_row: (V + 1,) the list of each row; the first entry is ignored.
+            directions: (L, D) the direction of each list.
+            levels: (D, 16) values that stand for a dimension's numbers.
+            samples: queries (S, D) on which margins are measured.
+        """
+        bounded = BoundedLists.build(table, list_of_row, directions, samples)
+        codes = RowCodes.build(table, levels, samples)
+        return cls(table, bounded, GatheredCache(partial(GatheredRows, table, codes)))
+
+    def top_k(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:
+        """Return the best allowed rows, except a few that no way proposes."""
+        if allowed.count > min(GATHERED_SHARE * len(self._table), GATHERED_ROWS):
+            return self._search_all(queries, allowed)
+        gathered = self._gathered.find(allowed, len(queries.k))
+        if gathered is None:
+            return self._search_all(queries, allowed)
+        result, left = gathered.top_k(queries, allowed)
+        if left.size:
+            result.put(left, self._search_all(queries.take(left), allowed))
+        return result
+
+    def _search_all(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:
+        """Search without gathered rows."""
+        if allowed.count <= EXACT_ROWS:
+            return allowed_top_k(self._table, queries, allowed)
+        return self._bounded.top_k(queries, allowed)
