@@ -19,8 +19,10 @@ from service.engine.search.queries import TopKQueries, TopKResult
 
 # Up to so many allowed rows are all scored.
 EXACT_ROWS = 2048
-# A larger share of all rows, or more rows, are not gathered: the index's lists are as fast then, or the memory large.
-GATHERED_SHARE, GATHERED_ROWS = 0.15, 1 << 18
+# More rows are not gathered: they take too much memory.
+GATHERED_ROWS = 1 << 18
+# Estimated seconds on a core of 2024.
+_READ_ROW_SECONDS, _BITMAP_ROW_SECONDS = 4e-8, 3e-11
 
 
 class FilteredIndex:
@@ -33,34 +35,36 @@ class FilteredIndex:
         self._table, self._bounded, self._gathered = table, bounded, gathered
 
     @classmethod
-    def build(cls, table: F32, list_of_row: I64, directions: F32, levels: F32, samples: F32) -> FilteredIndex:
+    def build(cls, table: F32, list_of_row: I64, directions: F32, long_rows: I64, samples: F32) -> FilteredIndex:
         """Prepare the ways.
 
         Args:
             table: item vectors (V + 1, D), row 0 unused.
             list_of_row: (V + 1,) the list of each row; the first entry is ignored.
             directions: (L, D) the direction of each list.
-            levels: (D, 16) values that stand for a dimension's numbers.
+            long_rows: rows that are much longer than others.
             samples: queries (S, D) on which margins are measured.
         """
         bounded = BoundedLists.build(table, list_of_row, directions, samples)
-        codes = RowCodes.build(table, levels, samples)
+        codes = RowCodes.build(table, long_rows, samples)
         return cls(table, bounded, GatheredCache(partial(GatheredRows, table, codes)))
 
     def top_k(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:
         """Return the best allowed rows, except a few that no way proposes."""
-        if allowed.count > min(GATHERED_SHARE * len(self._table), GATHERED_ROWS):
-            return self._search_all(queries, allowed)
-        gathered = self._gathered.find(allowed, len(queries.k))
+        gathered = self._gathered.find(allowed) if allowed.count <= GATHERED_ROWS else None
         if gathered is None:
-            return self._search_all(queries, allowed)
+            result, seconds = self._search_all(queries, allowed)
+            if allowed.count <= GATHERED_ROWS:
+                self._gathered.spent(allowed, len(queries.k), seconds)
+            return result
         result, left = gathered.top_k(queries, allowed)
         if left.size:
-            result.put(left, self._search_all(queries.take(left), allowed))
+            result.put(left, self._search_all(queries.take(left), allowed)[0])
         return result
 
-    def _search_all(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:
-        """Search without gathered rows."""
+    def _search_all(self, queries: TopKQueries, allowed: AllowedRows) -> tuple[TopKResult, float]:
+        """Search without gathered rows; return the seconds that a core needs too."""
         if allowed.count <= EXACT_ROWS:
-            return allowed_top_k(self._table, queries, allowed)
+            read = _READ_ROW_SECONDS * allowed.count * len(queries.k)
+            return allowed_top_k(self._table, queries, allowed), read + _BITMAP_ROW_SECONDS * len(self._table)
         return self._bounded.top_k(queries, allowed)

@@ -99,6 +99,7 @@ def search_lists(
     rows: I64,
     scores: F32,
     lengths: I64,
+    effort: I64,
 ) -> None:
     """Write the fields of `TopKResult`.
 
@@ -116,7 +117,9 @@ def search_lists(
         vectors, ks, excluded, excluded_start, excluded_end: see `TopKQueries`.
         bitmap: see `AllowedRows`.
         rows, scores, lengths: see `TopKResult`.
+        effort: (2,) the numbers of rows that are tested, and of those that are read, are added.
     """
+    tested = read = 0
     units, bounds = np.empty(len(shapes), np.float32), np.empty(len(shapes), np.float32)
     order = np.empty(len(shapes), np.int64)
     for q in range(len(vectors)):
@@ -132,6 +135,7 @@ def search_lists(
                 start, end, close = starts[number], starts[number + 1], closeness[q, number]
                 backward, limit = units[number] <= _ZERO, _length_limit(units[number], least)
                 for nth in range(end - start):
+                    tested += 1
                     position = end - 1 - nth if backward else start + nth
                     along, across = parts[position, 1], parts[position, 2]
                     if n == k:
@@ -142,11 +146,14 @@ def search_lists(
                             continue
                     row = int(list_rows[position, 0])
                     if is_allowed(bitmap, row):
+                        read += 1
                         n = insert_row(row, row_score(table[row], vectors[q]), without, own_rows, own_scores, n)
                         if n == k and own_scores[k - 1] > least:
                             least = own_scores[k - 1]
                             limit = _length_limit(units[number], least)
         lengths[q] = n
+    effort[0] += tested
+    effort[1] += read
 
 
 @kernel

@@ -66,7 +66,7 @@ def count_allowed(bitmap: U32, excluded: U32, excluded_start: I64, excluded_end:
 def rescore_gathered(
     table: F32,
     gathered: NDArray[np.int32],
-    added: I64,
+    uncoded: I64,
     candidates: I64,
     estimates: F32,
     margins: F32,
@@ -85,7 +85,7 @@ def rescore_gathered(
     Args:
         table: (V + 1, D)
         gathered: (N,) the rows that the candidates are places of.
-        added: Rows that are allowed, and perhaps not gathered.
+        uncoded: Rows that are not gathered, and perhaps allowed.
         candidates: (Q, C) places by estimate, best first; -1 ends them.
         estimates: (Q, C) their estimated scores.
         margins: (Q,) how much a score may be above its estimate.
@@ -97,7 +97,7 @@ def rescore_gathered(
     for q in range(len(vectors)):
         without, k = excluded[excluded_start[q] : excluded_end[q]], min(ks[q], rows.shape[1])
         own_rows, own_scores, n, vector = rows[q, :k], scores[q, :k], 0, vectors[q]
-        for row in added:
+        for row in uncoded:
             if is_allowed(bitmap, row):
                 n = insert_row(row, row_score(table[row], vector), without, own_rows, own_scores, n)
         enough[q] = k == 0 or candidates.shape[1] == len(gathered)

@@ -66,7 +66,8 @@ class IvfPqIndex:
         self._table, self.recall = table, 0.0
         by_length = 1 + np.argsort(-np.linalg.norm(table[1:], axis=1), kind="stable")
         flat_items = max(_CODE_VALUES, (len(table) - 1) // _ITEMS_PER_FLAT_ITEM)
-        self._flat = _flat_index(faiss, table, np.sort(by_length[:flat_items]))
+        self._long_rows: I64 = np.sort(by_length[:flat_items])
+        self._flat = _flat_index(faiss, table, self._long_rows)
         # faiss does not own the quantizer, so it has to live as long as the index.
         self._quantizer = faiss.IndexFlatIP(table.shape[1])
         self._lists = _list_index(faiss, self._quantizer, table, np.sort(by_length[flat_items:]))
@@ -92,7 +93,7 @@ class IvfPqIndex:
             index._lists.nprobe = probes
             index.recall = _recall(index._search_candidates(queries), expected)
             if index.recall >= min_recall:
-                index._filtered = FilteredIndex.build(table, *index._lists_of_rows(), index._code_levels(), samples)
+                index._filtered = FilteredIndex.build(table, *index._lists_of_rows(), index._long_rows, samples)
                 seconds = time.monotonic() - started
                 _log.info(
                     "built the search index: items=%d seconds=%.1f recall@10=%.4f",
@@ -159,11 +160,6 @@ class IvfPqIndex:
         found[rest] = self._quantizer.search(self._table[rest], 1)[1][:, 0]
         directions: F32 = self._quantizer.reconstruct_n(0, self._lists.nlist)
         return found, directions
-
-    def _code_levels(self) -> F32:
-        """Return the levels (D, 16) that stand for a dimension's numbers."""
-        levels: F32 = self._faiss.vector_to_array(self._lists.pq.centroids).reshape(-1, _CODE_VALUES)
-        return levels
 
     def _search_candidates(self, queries: TopKQueries) -> TopKResult:
         """Return the best of the index's candidates, possibly too few.

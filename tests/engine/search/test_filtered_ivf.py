@@ -35,7 +35,7 @@ def built() -> tuple[IvfPqIndex, F32, F32]:
 class Gathering(GatheredCache):
     """Gathers the rows of every filter at once."""
 
-    def find(self, allowed: AllowedRows, queries: int) -> GatheredRows | None:
+    def find(self, allowed: AllowedRows) -> GatheredRows | None:
         return self._gather(allowed)
 
 
@@ -46,7 +46,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, built: 
     if name != "measured":
         monkeypatch.setattr(filtered_index, "EXACT_ROWS", ITEMS if name == "exact" else -1)
         monkeypatch.setattr(filtered_ivf, "SCANNED_SHARE", 1.0 if name == "scan" else -1.0)
-        monkeypatch.setattr(filtered_index, "GATHERED_SHARE", 1.0 if name == "gathered" else -1.0)
+        monkeypatch.setattr(filtered_index, "GATHERED_ROWS", ITEMS if name == "gathered" else -1)
     if name == "gathered":
         found = built[0]._filtered
         assert found is not None
@@ -138,6 +138,9 @@ def test_bounds_hold_for_queries_against_all_rows(sign: float) -> None:
     bounded = BoundedLists.build(table, lists, table[1:41], queries[:25])
     asked = TopKQueries.without_exclusions(queries[25:], 10)
     allowed = AllowedRows.of(filter_of(table, None, 0.2)[: len(table)])
-    found, wanted = bounded.top_k(asked, allowed), exact_top_k(table, asked.restricted([allowed] * 25, [[]] * 25))
+    (found, _), wanted = (
+        bounded.top_k(asked, allowed),
+        exact_top_k(table, asked.restricted([allowed] * 25, [[]] * 25)),
+    )
     hits = [len(set(a) & set(b)) / 10 for a, b in zip(rows_of(found), rows_of(wanted), strict=True)]
     assert np.mean(hits) >= 0.98

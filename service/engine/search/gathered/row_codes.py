@@ -1,6 +1,7 @@
 """Four-bit codes of rows, and how far scores are above their estimates from codes.
 
-The codes are those of the index's lists: a dimension's number becomes one of 16 levels.
+A dimension's number becomes one of 16 levels. Rows that are much longer than others have numbers beyond all levels.
+They have no codes: their scores are always computed.
 """
 
 from __future__ import annotations
@@ -10,20 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.arrays import F32
+from service.engine.arrays import F32, I64
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.faiss_library import import_faiss
+from service.engine.search.gathered.code_levels import train_levels
 from service.engine.search.gathered_kernels import encode_rows
 from service.engine.search.queries import TopKQueries
 
-CODE_VALUES = 16
 _BITS = 4
 # Share of the best rows that the margin may miss.
 _MISSED = 0.001
 _DEPTHS = (10, 100, 1000)
 _SAMPLES = 64
-# Rows on which the error of the codes is measured.
-_ERROR_ROWS = 1 << 14
+# Rows on which levels are trained, and their error measured.
+_TRAINING_ROWS = 1 << 15
 _TINY = np.float32(1e-30)
 
 
@@ -31,21 +32,28 @@ class RowCodes:
     """Codes of a table (V + 1, D).
 
     Immutable after `build`, and safe to share between threads.
+
+    Attributes:
+        has_codes: (V + 1,) whether a row has codes.
     """
 
-    def __init__(self, table: F32, levels: F32) -> None:
-        """Take over the levels (D, 16) of each dimension."""
+    def __init__(self, table: F32, long_rows: I64) -> None:
+        """Choose the levels of each dimension."""
         self._faiss, self._table = import_faiss(), table
-        self._levels = np.sort(levels, axis=1)
+        self.has_codes = np.ones(len(table), np.bool_)
+        self.has_codes[long_rows] = False
+        rows = np.arange(1, len(table), max(1, len(table) // _TRAINING_ROWS))
+        training = table[rows[self.has_codes[rows]]]
+        self._levels = train_levels(training)
         middles = (self._levels[:, 1:] + self._levels[:, :-1]) / 2
         self._limits: F32 = np.ascontiguousarray(middles.T, np.float32)
         self._margin = np.float32(0)
-        self._covariance = self._measure_covariance()
+        self._covariance = self._measure_covariance(training)
 
     @classmethod
-    def build(cls, table: F32, levels: F32, samples: F32) -> RowCodes:
-        """Measure the margin with queries (S, D)."""
-        found = cls(table, levels)
+    def build(cls, table: F32, long_rows: I64, samples: F32) -> RowCodes:
+        """Choose the levels, and measure the margin with queries (S, D)."""
+        found = cls(table, long_rows)
         found._measure_margin(samples[:_SAMPLES])
         return found
 
@@ -75,12 +83,12 @@ class RowCodes:
         deviations: F32 = np.sqrt(np.maximum(variance, _TINY))
         return deviations
 
-    def _measure_covariance(self) -> F32:
-        """Return the covariance (D, D) of what the codes leave out."""
-        vectors = self._table[1 :: max(1, len(self._table) // _ERROR_ROWS)]
-        codes = (vectors[:, :, None] > self._limits.T).sum(axis=2)
-        rest = vectors - self._levels[np.arange(vectors.shape[1]), codes]
-        covariance: F32 = (rest.T @ rest / len(rest)).astype(np.float32)
+    def _measure_covariance(self, vectors: F32) -> F32:
+        """Return the covariance (D, D) of what the codes of vectors leave out."""
+        rest = np.empty_like(vectors)
+        for d, (levels, limits) in enumerate(zip(self._levels, self._limits.T, strict=True)):
+            rest[:, d] = vectors[:, d] - levels[np.searchsorted(limits, vectors[:, d])]
+        covariance: F32 = (rest.T @ rest / max(1, len(rest))).astype(np.float32)
         return covariance
 
     def _measure_margin(self, samples: F32) -> None:
@@ -88,9 +96,13 @@ class RowCodes:
         items = len(self._table) - 1
         depths = sorted({min(depth, items) for depth in _DEPTHS})
         best = exact_top_k(self._table, TopKQueries.without_exclusions(samples, depths[-1]))
-        above = np.empty_like(best.scores)
+        above = np.where(self.has_codes[best.rows], np.float32(0), -np.inf)
         for n, rows in enumerate(best.rows):
-            estimates, places = self.index(rows.astype(np.int32)).search(samples[n : n + 1], len(rows))
-            above[n, places[0]] = best.scores[n, places[0]] - estimates[0]
+            ranks = np.flatnonzero(self.has_codes[rows])
+            estimates, places = self.index(rows[ranks].astype(np.int32)).search(
+                samples[n : n + 1], max(1, len(ranks))
+            )
+            found = ranks[places[0, : len(ranks)]]
+            above[n, found] = best.scores[n, found] - estimates[0, : len(ranks)]
         above /= self._deviations(samples)[:, None]
         self._margin = np.float32(max(np.quantile(above[:, :depth], 1 - _MISSED) for depth in depths))
