@@ -62,6 +62,10 @@ class FilteredIndex:
             result.put(left, self._search_all(queries.take(left), allowed)[0])
         return result
 
+    def wait(self) -> None:
+        """Wait until no rows are being gathered."""
+        self._gathered.wait()
+
     def _search_all(self, queries: TopKQueries, allowed: AllowedRows) -> tuple[TopKResult, float]:
         """Search without gathered rows; return the seconds that a core needs too."""
         if allowed.count <= EXACT_ROWS:

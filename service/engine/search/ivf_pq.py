@@ -125,6 +125,11 @@ class IvfPqIndex:
             result.put(short, exact_top_k(self._table, queries.take(short)))
         return result
 
+    def wait(self) -> None:
+        """Wait until what searches under filters have begun in a thread is done, for tests and benchmarks."""
+        if self._filtered is not None:
+            self._filtered.wait()
+
     def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
         """Return the targets' ranks among the results of `top_k`.
 

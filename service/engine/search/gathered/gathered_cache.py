@@ -81,6 +81,11 @@ class GatheredCache:
             if entry.lost > GATHERED_ROW_SECONDS * allowed.count and not entry.is_gathering:
                 self._submit(entry, allowed)
 
+    def wait(self) -> None:
+        """Wait until no rows are being gathered."""
+        if self._thread is not None:
+            self._thread.submit(int).result()
+
     def _submit(self, entry: _Entry, allowed: AllowedRows) -> None:
         entry.is_gathering = True
         if self._thread is None:

@@ -140,5 +140,5 @@ def test_rows_are_gathered_in_a_thread() -> None:
     allowed = new_filter()
     cache.spent(allowed, 1, ENOUGH)
     assert cache._thread is not None
-    cache._thread.submit(lambda: None).result()
+    cache.wait()
     assert is_of(cache.find(allowed), allowed)
