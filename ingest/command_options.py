@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 
 
 def add_read_options(parser: argparse.ArgumentParser) -> None:

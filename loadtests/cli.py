@@ -5,6 +5,7 @@
     python -m loadtests.cli --scenario steady --rate 1000 --seconds 30   latency at a steady rate
     python -m loadtests.cli --scenario large_catalogue --rate 500        a million items, one worker and two
     python -m loadtests.cli --scenario scaling                           by history, catalogue, users and workers
+    python -m loadtests.cli --scenario cluster                           1 to 12 workers on a Redis Cluster
     python -m loadtests.cli --scenario embedded_store                    SQLite beside Redis, one worker and four
     python -m loadtests.cli --scenario availability --seconds 300        200 flips a second beside filtered questions
     python -m loadtests.cli --scenario filtered_questions --seconds 3    questions with and without 20 filters
@@ -60,6 +61,7 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "catalogue": scaling.catalogue,
     "users": scaling.users,
     "workers": scaling.workers,
+    "cluster": scaling.cluster,
     "attack": attack.attack,
     "large_catalogue": large_catalogue.large_catalogue,
     "embedded_store": embedded_store.embedded_store,

@@ -58,7 +58,7 @@ from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshot_writer import SnapshotWriter
+from service.core.recommending.snapshots import SnapshotWriter
 from service.core.rollout.manager import RolloutManager
 from service.engine import BundleLoader
 from service.key_file import KeyRing

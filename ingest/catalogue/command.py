@@ -21,7 +21,7 @@ from ingest.catalogue.item_rows import TableOptions
 from ingest.errors import DataError
 from ingest.loading.batch_client import BatchClient
 from ingest.loading.progress_file import ProgressFile
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 
 _KEY = "RECBLR_API_KEY"
 _EPILOG = f"The API key, with the scopes catalogue and read, is read from the environment variable {_KEY}."

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save as save_tensors
 
-from model.bundle.items import Item, check_items, encode_items, parse_items
+from model.bundle.bundle_items import Item, check_items, encode_items, parse_items
 from model.bundle.manifest import (
     FORMAT,
     ITEMS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from service.core.caller import ANONYMOUS
+from service.core.caller_name import ANONYMOUS
 from service.core.errors import Forbidden
 
 CALLER = "recblr.caller"  # entry of the ASGI scope: the `Caller` that the auth middleware found

@@ -158,8 +158,8 @@ def test_answers_of_an_empty_catalogue_are_as_before(tmp_path: Path) -> None:
 
 
 def test_compilation_and_exclusions_are_charged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.api.costs._COMPILED_ROWS", 0.1)
-    monkeypatch.setattr("service.api.costs._EXCLUDED", 1)
+    monkeypatch.setattr("service.api.request_costs._COMPILED_ROWS", 0.1)
+    monkeypatch.setattr("service.api.request_costs._EXCLUDED", 1)
     harness = AppHarness(tmp_path, keys=("secret-secret-secret-1",), rate_limit=20).start()
     headers = {"authorization": "Bearer secret-secret-secret-1"}
     body = {"filter": "item_id <> '3'"}

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ingest.command_options import add_read_options, read_options
-from model.training.cli import options as shared
+from model.training.cli import shared_options as shared
 
 
 def add(subparsers: shared.Subparsers) -> None:
@@ -28,9 +28,9 @@ def run(options: argparse.Namespace) -> None:
     from model.training.data.interactions import read_interactions
     from model.training.evaluation.accuracy_by_group import accuracy_by_group
     from model.training.evaluation.accuracy_details import accuracy_details
-    from model.training.evaluation.baselines import baseline_metrics
     from model.training.evaluation.bundle_loader import load_network
     from model.training.evaluation.leave_one_out import leave_one_out
+    from model.training.evaluation.plain_baselines import baseline_metrics
 
     network, bundle = load_network(options.bundle, shared.device_from(options))
     report = InputReport()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ingest.command_options import add_read_options, read_options
-from model.training.cli import options as shared
+from model.training.cli import shared_options as shared
 from model.training.cli.retrain_command import EXIT_DECLINED
 
 _EPILOG = """Each user's last event is the test, and the one before it validates. The bundle's network was trained on

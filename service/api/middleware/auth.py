@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
-from service.api.errors import error_response
+from service.api.error_responses import error_response
 from service.api.middleware.host_check import OwnHosts
 from service.api.middleware.rate_limit import TokenBuckets, network_of
-from service.api.scopes import Needed, RouteScopes
+from service.api.route_scopes import Needed, RouteScopes
 from service.api.user_tokens import UserTokens, user_in_path
 from service.api_keys import ApiKey, KeyScope, digest_of
-from service.core.caller import ANONYMOUS, USER_TOKEN, current_caller
+from service.core.caller_name import ANONYMOUS, USER_TOKEN, current_caller
 from service.core.errors import Forbidden, RateLimited, ServiceError, Unauthorized
 from service.key_file import KeyRing
 from service.observability.metrics import HttpMetrics

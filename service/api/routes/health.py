@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import Services
+from service.api.route_scopes import OPEN, needs
 from service.api.schemas.model_responses import LiveOut, ReadyOut
-from service.api.scopes import OPEN, needs
 from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
 from service.core.errors import NotReady, ServiceError

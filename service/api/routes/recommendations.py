@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from service.api import costs
+from service.api import request_costs
 from service.api.answers import (
     anonymous_out,
     answer_recommendations,
@@ -17,10 +17,10 @@ from service.api.answers import (
     recommendations_out,
 )
 from service.api.dependencies import CallerDep, RecommenderDep
+from service.api.route_scopes import needs
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, QuestionIn, TopKQuery
 from service.api.schemas.responses import ItemsOut, RecommendationsOut
-from service.api.scopes import needs
 from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 from service.core.engine_requests import RankCandidates, TopK
@@ -83,7 +83,7 @@ async def rank_for_user(
     rank, with `"eligible": false`.
     """
     restrictions = body.question()
-    prepare(recommender, user_id, restrictions, caller, costs.of_candidates(len(body.candidates)))
+    prepare(recommender, user_id, restrictions, caller, request_costs.of_candidates(len(body.candidates)))
     ranking = RankCandidates(tuple(body.candidates), None, restrictions.exclude)
     answer = await recommender.recommend(user_id, ranking, restrictions.request)
     convert = partial(recommendations_out, user_id)
@@ -103,7 +103,10 @@ async def recommend_for_history(
 
     Nothing is stored.
     """
-    restrictions, units = body.question(), costs.of_history(len(body.history)) + costs.of_items(body.k)
+    restrictions, units = (
+        body.question(),
+        request_costs.of_history(len(body.history)) + request_costs.of_items(body.k),
+    )
     prepare(recommender, None, restrictions, caller, units)
     top_k = TopK(body.k, body.exclude_seen, None, restrictions.exclude)
     answer = await recommender.recommend_for_history(body.history, top_k, restrictions.request)

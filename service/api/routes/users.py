@@ -6,13 +6,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.api import costs
+from service.api import request_costs
 from service.api.answers import event_out
 from service.api.dependencies import CallerDep, RecommenderDep, ServicesDep
+from service.api.route_scopes import needs
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import MergeIn, NoQuery, PageQuery
 from service.api.schemas.responses import AuditOut, EventDeletedOut, EventsOut, MergedOut, UserDeletedOut, UserOut
-from service.api.scopes import needs
 from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 
@@ -62,7 +62,7 @@ async def audit_user(
 ) -> AuditOut:
     """Replay the kept events and compare with the stored snapshot."""
     found = await recommender.audit(user_id)
-    caller.charge(costs.of_history(found.kept))
+    caller.charge(request_costs.of_history(found.kept))
     return AuditOut(
         user_id=user_id,
         model_version=found.model_version,
@@ -94,7 +94,7 @@ async def merge_user(
     be repeated: until then the other user's events may be in neither log.
     """
     merged = await recommender.merge_user(user_id, merge.from_user_id)
-    caller.charge(costs.of_merge(merged.moved))
+    caller.charge(request_costs.of_merge(merged.moved))
     return MergedOut(
         user_id=user_id,
         from_user_id=merge.from_user_id,

@@ -10,7 +10,7 @@ from functools import partial
 from service.core.catalogue.applied_items import AppliedItems
 from service.core.catalogue.attributes import AttributeType
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.catalogue.filter_bitmaps.compiled_filter import CompiledFilter, Source
+from service.core.catalogue.filter_bitmaps.filter_bitmap import FilterBitmap, Source
 from service.core.catalogue.filter_bitmaps.model_rows import ModelRows, map_model, map_model_now
 from service.core.catalogue.filter_cache import NOT_CACHED, FilterCache, NotCached
 from service.core.catalogue.filter_request import FilterRequest
@@ -31,7 +31,7 @@ def _now() -> int:
 
 
 class Catalogue:
-    """Items as columns, their revision, and the compiled filters.
+    """Items as columns, their revision, and the filter bitmaps.
 
     Used on the event loop only. Filters are parsed and compiled in a thread. Until the first item is put, the
     catalogue takes no memory and everything that a model knows is allowed.
@@ -50,7 +50,7 @@ class Catalogue:
         Args:
             shards: number of shards of the store.
             listed_only: whether items without an entry are not allowed.
-            filter_bytes: bound of the memory of compiled filters.
+            filter_bytes: bound of the memory of filter bitmaps.
             clock: the time in microseconds.
         """
         self._columns = ItemColumns(listed_only)
@@ -78,7 +78,7 @@ class Catalogue:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory of the columns and the compiled filters."""
+        """Bytes of memory of the columns and the filter bitmaps."""
         return self._columns.nbytes + self._filters.nbytes
 
     @property
@@ -131,7 +131,7 @@ class Catalogue:
             await self._model(version)
 
     def remove_model(self, version: str) -> None:
-        """Forget a model and its compiled filters."""
+        """Forget a model and its filter bitmaps."""
         self._models.pop(version, None)
         self._filters.drop(lambda key: key[0] == version)
 
@@ -143,8 +143,8 @@ class Catalogue:
         """
         if request is None and self.is_empty:
             return None
-        compiled = self._filters.current(self._key(version, request, self._texts.expression(request)))
-        return NOT_CACHED if compiled is None else compiled.result
+        bitmap = self._filters.current(self._key(version, request, self._texts.expression(request)))
+        return NOT_CACHED if bitmap is None else bitmap.result
 
     async def allowed(self, version: str, request: FilterRequest | None) -> AllowedRows | None:
         """Return the rows that may be in an answer; None for all.
@@ -167,8 +167,8 @@ class Catalogue:
         if request is not None:
             predicate = await self._texts.predicate(text, request)
         model = await self._model(version)
-        compiled = await self._filters.compiled(key, partial(CompiledFilter, self._source, model, predicate))
-        return compiled.result
+        bitmap = await self._filters.get_or_compile(key, partial(FilterBitmap, self._source, model, predicate))
+        return bitmap.result
 
     async def check(self, expression: str) -> None:
         """Check an expression that will be stored; raises `InvalidRequest`."""

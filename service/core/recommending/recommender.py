@@ -38,8 +38,7 @@ from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend,
 from service.core.recommending.eligibility import EVERYTHING, Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.results import Answer, Recorded
-from service.core.recommending.snapshot_writer import SnapshotWriter
-from service.core.recommending.snapshots import decode_snapshot, next_snapshot, snapshot_due
+from service.core.recommending.snapshots import SnapshotWriter, decode_snapshot, next_snapshot, snapshot_due
 
 _log = logging.getLogger(__name__)
 

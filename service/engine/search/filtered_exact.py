@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from model.compiled.array_types import F32, I64, U32
+from model.compiled.jit import kernel, reduction
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64, U32
-from service.engine.jit import kernel, reduction
-from service.engine.search.queries import TopKQueries, TopKResult
 from service.engine.search.scoring import insert_row, score_four, score_one
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 
 _WORD_ROWS = 32
 _BLOCK_WORDS = 16

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from functools import partial
 
+from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64
 from service.engine.search.filtered_exact import allowed_top_k
 from service.engine.search.filtered_ivf import BoundedLists
 from service.engine.search.gathered.gathered_cache import GatheredCache
 from service.engine.search.gathered.gathered_rows import GatheredRows
 from service.engine.search.gathered.row_codes import RowCodes
-from service.engine.search.queries import TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 
 # Up to so many allowed rows are all scored.
 EXACT_ROWS = 2048

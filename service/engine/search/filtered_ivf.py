@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.filtered_ivf_kernels import LEAST_ACROSS, scan_allowed, search_lists, split_rows
-from service.engine.search.queries import TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 
 # Share of all rows up to which the bounds of all allowed rows are compared, instead of visiting the lists.
 SCANNED_SHARE = 0.025

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.arrays import F32, I64, U32
-from service.engine.jit import kernel
+from model.compiled.array_types import F32, I64, U32
+from model.compiled.jit import kernel
 from service.engine.search.filtered_exact import NO_ROWS, is_allowed, list_bits
 from service.engine.search.scoring import insert_row, row_score
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 from service.core.errors import StoreUnavailable
 from service.store.redis.lua_scripts import Script
 
+Command = tuple[str | bytes | int, ...]
+
 
 class Call(NamedTuple):
     """One run of a script.

@@ -48,7 +48,7 @@ def test_deleted_item_is_blocked_until_it_is_put_again() -> None:
     run(test)
 
 
-def test_hidden_item_leaves_a_compiled_filter_at_once() -> None:
+def test_hidden_item_leaves_a_filter_bitmap_at_once() -> None:
     async def test(driven: Driven) -> None:
         driven.put(Item("a", attributes={"price": 1.0}), Item("b", attributes={"price": 1.0}))
         request = FilterRequest("price < 5")

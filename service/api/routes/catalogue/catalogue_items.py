@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from service.api.answers import encoded, json_response
 from service.api.dependencies import ServicesDep
+from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import ItemIn, ItemPageQuery
 from service.api.schemas.catalogue_responses import (
     CatalogueEntryOut,
@@ -18,7 +19,6 @@ from service.api.schemas.catalogue_responses import (
 from service.api.schemas.field_types import PathId
 from service.api.schemas.item_fields import value_out
 from service.api.schemas.requests import NoQuery
-from service.api.scopes import needs
 from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
 from service.core.catalogue.editing.item_editor import Edited

@@ -9,16 +9,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
 
-from service.api import costs
+from service.api import request_costs
 from service.api.answers import encoded, json_response
 from service.api.dependencies import CallerDep, ServicesDep
-from service.api.errors import error_body
+from service.api.error_responses import error_body
+from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import ItemBatchIn, change_or_error
 from service.api.schemas.catalogue_responses import ItemBatchOut
 from service.api.schemas.item_fields import Json
 from service.api.schemas.requests import NoQuery
 from service.api.schemas.sliced_json import parse_rows
-from service.api.scopes import needs
 from service.api_keys import KeyScope
 from service.core.catalogue.editing.item_changes import ItemChange
 from service.core.errors import InvalidRequest, ServiceError
@@ -64,7 +64,7 @@ async def change_items(
     The status is 200 if the batch itself is valid. Each result says whether its item was stored; a refused item does
     not stop the others.
     """
-    caller.charge(costs.of_batch(len(batch.items)))
+    caller.charge(request_costs.of_batch(len(batch.items)))
     changes: list[ItemChange | InvalidRequest] = []
     for start in range(0, len(batch.items), _SLICE):
         changes += map(change_or_error, batch.items[start : start + _SLICE])

@@ -16,13 +16,17 @@ _CODE_BYTES = 4
 _MAX_KNOWN = 4096  # strings or sets of a column that are also kept as objects
 
 
-class TextColumn:
-    """Strings in NFC, as codes of a table of distinct strings."""
+class _CodedColumn:
+    """Column of codes, which number the distinct values of a table.
 
-    def __init__(self) -> None:
+    Attributes:
+        codes: Code of each row's value, 0 for NULL.
+        table: Distinct values.
+    """
+
+    def __init__(self, table: ByteTable) -> None:
         self.codes = GrowingArray(np.int32)
-        self.table = ByteTable(SEPARATOR)
-        self._known: dict[str, int] = {}
+        self.table = table
 
     @property
     def nbytes(self) -> int:
@@ -35,8 +39,20 @@ class TextColumn:
 
     @property
     def is_wasteful(self) -> bool:
-        """Whether most strings are of values that were replaced."""
+        """Whether most distinct values are of rows that were replaced."""
         return len(self.table) > _MAX_KNOWN + 2 * len(self.codes.data)
+
+    def codes_of(self, rows: slice | NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the codes of rows."""
+        return self.codes.data[rows]
+
+
+class TextColumn(_CodedColumn):
+    """Strings in NFC, as codes of a table of distinct strings."""
+
+    def __init__(self) -> None:
+        super().__init__(ByteTable(SEPARATOR))
+        self._known: dict[str, int] = {}
 
     def compacted(self) -> TextColumn:
         """Return a copy with the strings in use."""
@@ -44,10 +60,6 @@ class TextColumn:
         column.table = self.table.subset(used)
         column.codes.data = renumbered(self.codes.data, used)
         return column
-
-    def codes_of(self, rows: slice | NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the codes of rows."""
-        return self.codes.data[rows]
 
     def entry(self, code: int) -> bytes:
         """Return the string of a code."""
@@ -63,18 +75,17 @@ class TextColumn:
         return decode_text(self.table.get(code)) if code else None
 
 
-class SetColumn:
+class SetColumn(_CodedColumn):
     """Sets of strings, as codes of a table of distinct sets.
 
+    An entry of the table holds the sorted int32 codes of a set's members.
+
     Attributes:
-        codes: Code of each row's set, 0 for NULL.
-        sets: Distinct sets: the sorted int32 codes of their members.
         members: Distinct members of any set.
     """
 
     def __init__(self) -> None:
-        self.codes = GrowingArray(np.int32)
-        self.sets = ByteTable()
+        super().__init__(ByteTable())
         self.members = ByteTable(SEPARATOR)
         self._known_members: dict[str, int] = {}
         self._known_sets: dict[tuple[str, ...], int] = {}
@@ -82,16 +93,7 @@ class SetColumn:
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return self.codes.data.nbytes + self.sets.nbytes + self.members.nbytes
-
-    def resize(self, capacity: int) -> None:
-        """Make room."""
-        self.codes.resize(capacity)
-
-    @property
-    def is_wasteful(self) -> bool:
-        """Whether most sets are of values that were replaced."""
-        return len(self.sets) > _MAX_KNOWN + 2 * len(self.codes.data)
+        return super().nbytes + self.members.nbytes
 
     def compacted(self) -> SetColumn:
         """Return a copy with the sets in use."""
@@ -99,13 +101,11 @@ class SetColumn:
         members = [self.member_codes(code) for code in used.tolist()]
         used_members = np.unique(np.concatenate([np.zeros(0, np.int64), *map(np.array, members)])).astype(np.int64)
         column.members = self.members.subset(used_members)
-        column.sets.add_distinct([renumbered(np.array(codes, np.int32), used_members).tobytes() for codes in members])
+        column.table.add_distinct(
+            [renumbered(np.array(codes, np.int32), used_members).tobytes() for codes in members]
+        )
         column.codes.data = renumbered(self.codes.data, used)
         return column
-
-    def codes_of(self, rows: slice | NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the codes of rows."""
-        return self.codes.data[rows]
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
@@ -122,19 +122,19 @@ class SetColumn:
 
     def _intern(self, value: tuple[str, ...]) -> int:
         members = sorted({code_of(member, self._known_members, self.members) for member in value})
-        code = self.sets.intern(np.array(members, np.int32).tobytes())
+        code = self.table.intern(np.array(members, np.int32).tobytes())
         if len(self._known_sets) < _MAX_KNOWN:
             self._known_sets[value] = code
         return code
 
     def member_codes(self, code: int) -> list[int]:
         """Return the codes of a set's members, ascending."""
-        codes: list[int] = np.frombuffer(self.sets.get(code), np.int32).tolist()
+        codes: list[int] = np.frombuffer(self.table.get(code), np.int32).tolist()
         return codes
 
     def sets_with(self, member: int) -> NDArray[np.bool_]:
         """Return for every code whether its set has the member."""
-        view = self.sets.view()
+        view = self.table.view()
         selected = np.zeros(view.size + 1, np.bool_)
         if member:
             starts = view.starts[1 : view.size + 2] // _CODE_BYTES

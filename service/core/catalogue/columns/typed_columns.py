@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,11 +20,14 @@ NULL_TIME = np.iinfo(np.int64).min
 NULL_BOOL = -1
 
 
-class NumberColumn:
-    """Numbers; NULL is NaN, because values are finite."""
+class _ArrayColumn:
+    """Column of one number for each row."""
+
+    _dtype: ClassVar[type[np.generic]]
+    _null: ClassVar[float]
 
     def __init__(self) -> None:
-        self.values = GrowingArray(np.float64, np.nan)
+        self.values: GrowingArray[Any] = GrowingArray(self._dtype, self._null)
 
     @property
     def nbytes(self) -> int:
@@ -34,6 +37,12 @@ class NumberColumn:
     def resize(self, capacity: int) -> None:
         """Make room."""
         self.values.resize(capacity)
+
+
+class NumberColumn(_ArrayColumn):
+    """Numbers; NULL is NaN, because values are finite."""
+
+    _dtype, _null = np.float64, np.nan
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
@@ -45,20 +54,10 @@ class NumberColumn:
         return None if value != value else value  # noqa: PLR0124 - NaN
 
 
-class BoolColumn:
+class BoolColumn(_ArrayColumn):
     """True, false or -1 for NULL."""
 
-    def __init__(self) -> None:
-        self.values = GrowingArray(np.int8, NULL_BOOL)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory."""
-        return self.values.data.nbytes
-
-    def resize(self, capacity: int) -> None:
-        """Make room."""
-        self.values.resize(capacity)
+    _dtype, _null = np.int8, NULL_BOOL
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
@@ -70,20 +69,10 @@ class BoolColumn:
         return None if value == NULL_BOOL else bool(value)
 
 
-class TimeColumn:
+class TimeColumn(_ArrayColumn):
     """Microseconds since 1970, UTC; NULL is the smallest number."""
 
-    def __init__(self) -> None:
-        self.values = GrowingArray(np.int64, NULL_TIME)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory."""
-        return self.values.data.nbytes
-
-    def resize(self, capacity: int) -> None:
-        """Make room."""
-        self.values.resize(capacity)
+    _dtype, _null = np.int64, NULL_TIME
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.engine.arrays import F32
+from model.compiled.array_types import F32
 
 CODE_VALUES = 16
 # A row counts with this power of its length: the best rows of a query are long, and need levels of their own.

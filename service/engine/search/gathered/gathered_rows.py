@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.compiled.array_types import F32, I64, U32
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64, U32
 from service.engine.search.gathered.row_codes import RowCodes
 from service.engine.search.gathered_kernels import changed_rows, count_allowed, rescore_gathered
 from service.engine.search.popularity import list_rows
-from service.engine.search.queries import TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 
 # Candidates: this many per wanted row plus a constant, plus one for each that may not be in the result.
 _CANDIDATES_PER_ROW, _EXTRA_CANDIDATES = 4, 80

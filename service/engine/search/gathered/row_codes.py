@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.arrays import F32, I64
+from model.compiled.array_types import F32, I64
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.faiss_library import import_faiss
 from service.engine.search.gathered.code_levels import train_levels
 from service.engine.search.gathered_kernels import encode_rows
-from service.engine.search.queries import TopKQueries
+from service.engine.search.top_k_queries import TopKQueries
 
 _BITS = 4
 # Share of the best rows that the margin may miss.

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from model.compiled.array_types import F32
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.gathered import gathered_rows
 from service.engine.search.gathered.gathered_rows import GatheredRows
 from service.engine.search.gathered.row_codes import RowCodes
-from service.engine.search.queries import TopKQueries
+from service.engine.search.top_k_queries import TopKQueries
 from tests.engine.search.test_ivf_pq import catalogue, rows_of
 
 ITEMS = 5000

@@ -7,7 +7,7 @@ import pytest
 
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.gathered.row_codes import RowCodes
-from service.engine.search.queries import TopKQueries
+from service.engine.search.top_k_queries import TopKQueries
 from tests.engine.search.gathered.test_gathered_rows import codes_of
 from tests.engine.search.test_ivf_pq import catalogue
 
