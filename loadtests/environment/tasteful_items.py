@@ -1,4 +1,4 @@
-"""Catalogue entries by category and price, and filters that fit or oppose a user's taste."""
+"""Items with category and price, and filters that fit a taste."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Floats = NDArray[np.float32]
 
 
 class TastefulItems:
-    """Category and price of each row of an embedding table (V + 1, D).
+    """Category and price of each item of an embedding table.
 
     A category has the items nearest to one of some directions. Prices are evenly spread.
 
     Attributes:
-        category: (V + 1,) the category of each row.
+        category: (V + 1,) the category of each row of the table (V + 1, D).
         price: (V + 1,) the price of each row.
     """
 
@@ -64,7 +64,7 @@ class TastefulItems:
         return TastefulFilter(tuple(order[: last + 1].tolist()), 0.0, most)
 
     def allowed(self, chosen: TastefulFilter) -> NDArray[np.bool_]:
-        """Return (V + 1,) which rows a filter allows; row 0 is not one."""
+        """Return (V + 1,) which rows a filter allows, without row 0."""
         allowed = (self.price >= chosen.low) & (self.price < chosen.high)
         if chosen.categories is not None:
             allowed &= np.isin(self.category, chosen.categories)

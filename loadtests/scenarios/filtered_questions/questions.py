@@ -67,7 +67,7 @@ class Questions:
                 request_json(port, "POST", "/v1/events", {"user_id": f"u{user}", "item_id": item_id})
 
     def requests(self, kind: Kind | None = None, selectivity: float = 1.0) -> list[Request]:
-        """Prepare a question of each user, without a filter if there is no kind."""
+        """Prepare a question of each user; no kind, no filter."""
         path = f"/v1/users/u{{}}/recommendations?k={K}"
         return [
             make_request(

@@ -1,4 +1,4 @@
-"""Throughput of filtered questions over HTTP, relative to the same questions without a filter.
+"""Throughput of filtered questions over HTTP, relative to unfiltered ones.
 
 Each filter is a named one. Questions with and without filters take turns against one server. Recall counts the items
 of an exact search of the same users that the answers have; forbidden items are those that the filter does not allow.

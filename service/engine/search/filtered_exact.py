@@ -52,7 +52,7 @@ def list_allowed(bitmap: U32, word: int, table_rows: int, listed: I64, length: i
 
 @kernel
 def list_bits(bits: np.uint32, word: int, table_rows: int, listed: I64, length: int) -> int:
-    """Append the rows of a word's bits to a list; return its length."""
+    """Append the rows of bits to a list; return its length."""
     while bits:
         lowest = bits & (~bits + _ONE)
         bits ^= lowest

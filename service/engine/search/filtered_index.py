@@ -1,6 +1,6 @@
-"""Choice of the way to search under a filter, for catalogues with an index.
+"""Search under a filter, for catalogues with an index.
 
-Rows of filters that are used often are gathered (`gathered`). Until then few allowed rows are all scored, and more
+Chooses among three ways. Rows of filters that are used often are gathered (`gathered`). Until then few allowed rows are all scored, and more
 are found by bounds (`filtered_ivf`). The switch-over points are measured by loadtests/micro/filtered_search.
 """
 

@@ -82,7 +82,10 @@ class BoundedLists:
         return found
 
     def top_k(self, queries: TopKQueries, allowed: AllowedRows) -> tuple[TopKResult, float]:
-        """Return the best allowed rows, except those that their bounds hide, and the seconds that a core needs."""
+        """Return the best allowed rows, and the seconds that a core needs.
+
+        Rows that their bounds hide are missing.
+        """
         result = TopKResult.allocate(queries, len(self._table) - 1)
         closeness, scatter = queries.vectors @ self._directions.T, self._scatter(queries.vectors)
         if allowed.count <= SCANNED_SHARE * len(self._table):

@@ -18,9 +18,9 @@ _WORD_ROWS = 32
 
 @kernel
 def encode_rows(table: F32, rows: NDArray[np.int32], limits: F32, codes: NDArray[np.uint8]) -> None:
-    """Write the four-bit codes of rows (N,) to codes (N, ceil(D / 2)).
+    """Write the four-bit codes of rows.
 
-    The code of a number is how many of its dimension's limits (15, D) it is above.
+    rows are (N,), and codes (N, ceil(D / 2)). The code of a number is how many of its dimension's limits (15, D) it is above.
     """
     width = table.shape[1]
     levels = np.zeros(width + 1, np.uint8)  # one more, so that each dimension has a partner
@@ -37,7 +37,7 @@ def encode_rows(table: F32, rows: NDArray[np.int32], limits: F32, codes: NDArray
 
 @kernel
 def changed_rows(before: U32, after: U32, table_rows: int) -> tuple[I64, int]:
-    """Return the rows that only `after` allows, and how many only `before` does."""
+    """Return the added rows, and the number of removed ones."""
     words, count = np.empty(len(before), np.int64), NO_ROWS
     for word in range(len(before)):
         words[count] = word
@@ -52,7 +52,7 @@ def changed_rows(before: U32, after: U32, table_rows: int) -> tuple[I64, int]:
 
 @kernel
 def count_allowed(bitmap: U32, excluded: U32, excluded_start: I64, excluded_end: I64) -> int:
-    """Return the largest number of excluded rows of a query that are allowed."""
+    """Return how many excluded rows of a query are allowed, at most."""
     most = 0
     for q in range(len(excluded_start)):
         count = 0
@@ -84,9 +84,9 @@ def rescore_gathered(
 
     Args:
         table: (V + 1, D)
-        gathered: (N,) the rows that the candidates are places of.
+        gathered: (N,) the rows that the candidates are positions of.
         uncoded: Rows that are not gathered, and perhaps allowed.
-        candidates: (Q, C) places by estimate, best first; -1 ends them.
+        candidates: (Q, C) positions by estimate, best first; -1 ends them.
         estimates: (Q, C) their estimated scores.
         margins: (Q,) how much a score may be above its estimate.
         vectors, ks, excluded, excluded_start, excluded_end: see `TopKQueries`.

@@ -126,7 +126,7 @@ class IvfPqIndex:
         return result
 
     def wait(self) -> None:
-        """Wait until what searches under filters have begun in a thread is done, for tests and benchmarks."""
+        """Wait until no rows are being gathered, for tests and benchmarks."""
         if self._filtered is not None:
             self._filtered.wait()
 

@@ -1,4 +1,4 @@
-"""Filters that fit a taste or oppose it: their share, and their text."""
+"""Filters that fit a taste or oppose it."""
 
 from __future__ import annotations
 

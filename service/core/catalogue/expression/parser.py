@@ -67,7 +67,7 @@ class _Converter:
         self._tokens = tokens
         self._offsets: dict[int, int] = {}  # by identity of the node, if it has one
         for node in reversed(list(tree.walk())):  # from the leaves up
-            self._note_offset(node)
+            self._add_offset(node)
 
     def condition(self, node: exp.Expr) -> syntax.Condition:
         offset = self._offset(node)
@@ -172,8 +172,8 @@ class _Converter:
             raise ExpressionError("only now() can be added to, as in now() - INTERVAL '7' DAY", offset)
         return sign * _interval(interval, offset) if sign else 0
 
-    def _note_offset(self, node: exp.Expr) -> None:
-        """Note where a node begins.
+    def _add_offset(self, node: exp.Expr) -> None:
+        """Record where a node begins.
 
         Operators have no position of their own, only what they connect has.
         """

@@ -1,1 +1,1 @@
-"""Search of the rows that an often used filter allows, from a compact copy of them."""
+"""Rows that often used filters allow, in compact copies."""

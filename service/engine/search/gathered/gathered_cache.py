@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Entry:
-    """What is known of one filter.
+    """One filter.
 
     Attributes:
         lost: Seconds that gathered rows would have saved, since they were dropped.
@@ -39,7 +39,9 @@ class _Entry:
 
 
 class GatheredCache:
-    """Gathers rows in a thread, once the searches without them have lost as much time as gathering takes.
+    """Gathers rows in a thread, once searches without them lost enough time.
+
+    It is enough if gathering takes as long.
 
     The rows of filters that have not been used longest are dropped. Safe to share between threads.
     """

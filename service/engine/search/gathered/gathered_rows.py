@@ -69,7 +69,7 @@ class GatheredRows:
         return gathered_bytes(len(self._rows), self._table.shape[1]) + self._bitmap.nbytes
 
     def is_outdated(self, allowed: AllowedRows) -> bool:
-        """Return whether so many rows have changed that they should be gathered again."""
+        """Return whether so many rows changed that they need gathering."""
         changes = self._changes_to(allowed)
         return changes.added + changes.removed > _CHANGED_ROWS + _CHANGED_SHARE * len(self._rows)
 
@@ -92,14 +92,14 @@ class GatheredRows:
     ) -> tuple[TopKResult, NDArray[np.bool_]]:
         result = TopKResult.allocate(queries, len(self._table) - 1)
         count = min(count, len(self._rows))
-        estimates, places = np.empty((len(queries.k), 0), np.float32), np.empty((len(queries.k), 0), np.int64)
+        estimates, positions = np.empty((len(queries.k), 0), np.float32), np.empty((len(queries.k), 0), np.int64)
         if self._index is not None and count:
-            estimates, places = self._index.search(queries.vectors, count)
+            estimates, positions = self._index.search(queries.vectors, count)
         enough = rescore_gathered(
             self._table,
             self._rows,
             uncoded,
-            places,
+            positions,
             estimates,
             self._codes.margins(queries.vectors),
             *queries[:5],

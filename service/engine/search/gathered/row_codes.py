@@ -1,4 +1,4 @@
-"""Four-bit codes of rows, and how far scores are above their estimates from codes.
+"""Four-bit codes of rows, and how far they underestimate scores.
 
 A dimension's number becomes one of 16 levels. Rows that are much longer than others have numbers beyond all levels.
 They have no codes: their scores are always computed.
@@ -58,7 +58,7 @@ class RowCodes:
         return found
 
     def index(self, rows: NDArray[np.int32]) -> Any:  # noqa: ANN401 - faiss has no types
-        """Return an index of rows (N,), whose results are places in `rows`."""
+        """Return an index of rows (N,); its results are positions there."""
         faiss, width = self._faiss, self._table.shape[1]
         faiss.omp_set_num_threads(1)  # OpenMP keeps this setting per calling thread
         plain: Any = faiss.IndexPQ(width, width, _BITS, faiss.METRIC_INNER_PRODUCT)
@@ -68,7 +68,7 @@ class RowCodes:
         return faiss.IndexPQFastScan(plain)
 
     def margins(self, vectors: F32) -> F32:
-        """Return how much scores of queries (Q, D) may be above their estimates."""
+        """Return bounds (Q,) of scores minus their estimates."""
         margins: F32 = self._margin * self._deviations(vectors)
         return margins
 
@@ -84,7 +84,7 @@ class RowCodes:
         return deviations
 
     def _measure_covariance(self, vectors: F32) -> F32:
-        """Return the covariance (D, D) of what the codes of vectors leave out."""
+        """Return the covariance (D, D) of the codes' errors on vectors."""
         rest = np.empty_like(vectors)
         for d, (levels, limits) in enumerate(zip(self._levels, self._limits.T, strict=True)):
             rest[:, d] = vectors[:, d] - levels[np.searchsorted(limits, vectors[:, d])]
@@ -99,10 +99,10 @@ class RowCodes:
         above = np.where(self.has_codes[best.rows], np.float32(0), -np.inf)
         for n, rows in enumerate(best.rows):
             ranks = np.flatnonzero(self.has_codes[rows])
-            estimates, places = self.index(rows[ranks].astype(np.int32)).search(
+            estimates, positions = self.index(rows[ranks].astype(np.int32)).search(
                 samples[n : n + 1], max(1, len(ranks))
             )
-            found = ranks[places[0, : len(ranks)]]
+            found = ranks[positions[0, : len(ranks)]]
             above[n, found] = best.scores[n, found] - estimates[0, : len(ranks)]
         above /= self._deviations(samples)[:, None]
         self._margin = np.float32(max(np.quantile(above[:, :depth], 1 - _MISSED) for depth in depths))

@@ -40,8 +40,8 @@ def test_evaluation_that_was_overtaken_is_dropped() -> None:
 def test_lineage_stays_through_patches_and_evaluations_of_all_rows() -> None:
     items = AppliedItems(ItemColumns(listed_only=False))
     model = map_model_now(MODEL, items.columns)
-    compiled = CompiledFilter(Source(items.columns, items.changes), model, None)
-    other = CompiledFilter(Source(items.columns, items.changes), model, None)
+    compiled = FilterBitmap(Source(items.columns, items.changes), model, None)
+    other = FilterBitmap(Source(items.columns, items.changes), model, None)
     lineage, bitmaps = compiled.allowed.lineage, []
     for revision in range(1, 4):
         items.apply(0, [StoredItem("a", revision, to_record(Item("a", available=revision != 2)))])

@@ -17,12 +17,12 @@ def test_estimates_are_products_with_the_nearest_levels(dim: int) -> None:
     table, queries = catalogue(3000, dim)
     codes = RowCodes.build(table, np.array([1, 2]), queries[:30])
     rows = np.array([5, 17, 2999, 6], np.int32)
-    estimates, places = codes.index(rows).search(queries[30:34], 4)
+    estimates, positions = codes.index(rows).search(queries[30:34], 4)
     levels = codes._levels
     nearest = np.abs(table[rows][:, :, None] - levels).argmin(axis=2)
     vectors = levels[np.arange(dim), nearest]
     for n in range(4):
-        wanted = vectors[places[n]] @ queries[30 + n]
+        wanted = vectors[positions[n]] @ queries[30 + n]
         assert estimates[n] == pytest.approx(wanted, abs=float(0.02 * np.abs(queries[30 + n]).sum()))
         assert (np.diff(estimates[n]) <= 0).all()
 
@@ -34,9 +34,9 @@ def test_margin_reaches_nearly_all_best_rows_of_other_queries() -> None:
     index, best = codes.index(coded), exact_top_k(table, TopKQueries.without_exclusions(queries[30:], 50))
     margins, missed, tested = codes.margins(queries[30:]), 0, 0
     for n, rows in enumerate(best.rows):
-        estimates, places = index.search(queries[30 + n : 31 + n], len(coded))
+        estimates, positions = index.search(queries[30 + n : 31 + n], len(coded))
         by_row = np.zeros(4001)
-        by_row[coded[places[0]]] = estimates[0]
+        by_row[coded[positions[0]]] = estimates[0]
         best_coded = codes.has_codes[rows]
         missed += int((by_row[rows] + margins[n] < best.scores[n])[best_coded].sum())
         tested += int(best_coded.sum())
