@@ -12,7 +12,8 @@ from loadtests.environment.tasteful_items import KINDS, Floats, Kind, TastefulIt
 from loadtests.generator.http_client import Request, make_request, request_json
 from model.bundle.bundle import load_bundle
 from model.state_layout import StateLayout
-from service.core.engine_requests import AllowedRows, EngineRequest, TopK
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, TopK
+from service.core.errors import StateDamagedError
 from service.engine.cpu.cpu_engine import CpuEngine
 
 SELECTIVITIES = (0.5, 0.1, 0.01, 0.001, 0.0001)
@@ -39,8 +40,15 @@ class Questions:
             tuple(ids[row - 1] for row in rng.choice(tastes[user % FILTERS], EVENTS)) for user in range(USERS)
         ]
         layout = StateLayout.of(loaded.config)
-        states = self._engine.run([EngineRequest(None, items, None) for items in self._histories[:FILTERS]])
-        self._vectors: list[Floats] = [layout.output(result.state) for result in states]
+        self._vectors: list[Floats] = [
+            layout.output(self._run(EngineRequest(None, items, None)).state) for items in self._histories[:FILTERS]
+        ]
+
+    def _run(self, request: EngineRequest) -> EngineResult:
+        (result,) = self._engine.run([request])
+        if isinstance(result, StateDamagedError):
+            raise result
+        return result
 
     def put(self, port: int) -> None:
         """Put entries, filters and events."""
@@ -62,8 +70,8 @@ class Questions:
                     chosen = self._items.chosen(kind, selectivity, self._vectors[number], number)
                     path = f"/v1/filters/{_name(kind, selectivity, number)}"
                     request_json(port, "PUT", path, {"expression": chosen.expression})
-        for user, items in enumerate(self._histories):
-            for item_id in items:
+        for user, history in enumerate(self._histories):
+            for item_id in history:
                 request_json(port, "POST", "/v1/events", {"user_id": f"u{user}", "item_id": item_id})
 
     def requests(self, kind: Kind | None = None, selectivity: float = 1.0) -> list[Request]:
@@ -88,8 +96,8 @@ class Questions:
             path = f"/v1/users/u{user}/recommendations?k={K}&filter_name={_name(kind, selectivity, user)}"
             answer = [item["item_id"] for item in request_json(port, "GET", path)["items"]]
             query = TopK(K, exclude_seen=True, allowed=AllowedRows.of(mask))
-            (exact,) = self._engine.run([EngineRequest(None, self._histories[user], query)])
-            expected = {item.item_id for item in exact.items}
+            exact = self._run(EngineRequest(None, self._histories[user], query)).items
+            expected = {item.item_id for item in exact}
             found, wanted = found + len(expected & set(answer)), wanted + len(expected)
             forbidden += sum(not mask[self._rows[item_id]] for item_id in answer)
         return {"recall@10": round(found / max(1, wanted), 4), "forbidden": forbidden}

@@ -1,7 +1,8 @@
 """Search under a filter, for catalogues with an index.
 
-Chooses among three ways. Rows of filters that are used often are gathered (`gathered`). Until then few allowed rows are all scored, and more
-are found by bounds (`filtered_ivf`). The switch-over points are measured by loadtests/micro/filtered_search.
+Chooses among three ways. Rows of filters that are used often are gathered (`gathered`). Until then few allowed rows
+are all scored, and more are found by bounds (`filtered_ivf`). loadtests/micro/filtered_search measures the
+switch-over points.
 """
 
 from __future__ import annotations

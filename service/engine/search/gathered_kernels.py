@@ -20,7 +20,8 @@ _WORD_ROWS = 32
 def encode_rows(table: F32, rows: NDArray[np.int32], limits: F32, codes: NDArray[np.uint8]) -> None:
     """Write the four-bit codes of rows.
 
-    rows are (N,), and codes (N, ceil(D / 2)). The code of a number is how many of its dimension's limits (15, D) it is above.
+    rows are (N,), and codes (N, ceil(D / 2)). The code of a number is how many of its dimension's limits (15, D) are
+    below.
     """
     width = table.shape[1]
     levels = np.zeros(width + 1, np.uint8)  # one more, so that each dimension has a partner

@@ -76,9 +76,9 @@ class GatheredRows:
     def top_k(self, queries: TopKQueries, allowed: AllowedRows) -> tuple[TopKResult, I64]:
         """Return the best allowed rows, and the queries that are not answered."""
         result = TopKResult.allocate(queries, len(self._table) - 1)
-        changes, (_, k, *exclusions) = self._changes_to(allowed), queries[:5]
-        count = _CANDIDATES_PER_ROW * int(k.max(initial=0)) + _EXTRA_CANDIDATES
-        count += changes.removed + count_allowed(allowed.bitmap, *exclusions)
+        changes, k = self._changes_to(allowed), queries.k
+        count = _CANDIDATES_PER_ROW * int(k.max(initial=0)) + _EXTRA_CANDIDATES + changes.removed
+        count += count_allowed(allowed.bitmap, queries.excluded, queries.excluded_start, queries.excluded_end)
         left, factor = np.arange(len(k)), 1
         while left.size and count * factor <= _MAX_CANDIDATES:
             part = queries if factor == 1 else queries.take(left)
