@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
+
 from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
 from service.engine.search.filtered_exact import allowed_top_k
@@ -48,6 +50,9 @@ class FilteredIndex:
         """
         bounded = BoundedLists.build(table, list_of_row, directions, samples)
         codes = RowCodes.build(table, long_rows, samples)
+        nothing, again = (AllowedRows.of(np.zeros(len(table), np.bool_)) for _ in range(2))
+        # No request then waits for the compiler.
+        GatheredRows(table, codes, nothing).top_k(TopKQueries.without_exclusions(samples[:1], 1), again)
         return cls(table, bounded, GatheredCache(partial(GatheredRows, table, codes)))
 
     def top_k(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:

@@ -1,4 +1,4 @@
-"""Choice of the way to search under a filter, and what each search leaves for the next."""
+"""Choice of the way to search under a filter."""
 
 from __future__ import annotations
 
