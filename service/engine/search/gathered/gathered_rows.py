@@ -94,7 +94,7 @@ class GatheredRows:
         count = min(count, len(self._rows))
         estimates, positions = np.empty((len(queries.k), 0), np.float32), np.empty((len(queries.k), 0), np.int64)
         if self._index is not None and count:
-            estimates, positions = self._index.search(queries.vectors, count)
+            estimates, positions = self._codes.search(self._index, queries.vectors, count)
         enough = rescore_gathered(
             self._table,
             self._rows,

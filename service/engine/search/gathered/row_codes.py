@@ -60,12 +60,20 @@ class RowCodes:
     def index(self, rows: NDArray[np.int32]) -> Any:  # noqa: ANN401 - faiss has no types
         """Return an index of rows (N,); its results are positions there."""
         faiss, width = self._faiss, self._table.shape[1]
-        faiss.omp_set_num_threads(1)  # OpenMP keeps this setting per calling thread
         plain: Any = faiss.IndexPQ(width, width, _BITS, faiss.METRIC_INNER_PRODUCT)
         faiss.copy_array_to_vector(self._levels.ravel(), plain.pq.centroids)
         faiss.copy_array_to_vector(self._encode(rows).ravel(), plain.codes)
         plain.is_trained, plain.ntotal = True, len(rows)
         return faiss.IndexPQFastScan(plain)
+
+    def search(self, index: Any, vectors: F32, count: int) -> tuple[F32, I64]:  # noqa: ANN401
+        """Return the best estimates (Q, count) of an index, and their positions.
+
+        Unused positions at the end are -1.
+        """
+        self._faiss.omp_set_num_threads(1)  # OpenMP keeps this setting per calling thread
+        estimates, positions = index.search(vectors, count)
+        return estimates, positions
 
     def margins(self, vectors: F32) -> F32:
         """Return bounds (Q,) of scores minus their estimates."""
@@ -96,13 +104,14 @@ class RowCodes:
         items = len(self._table) - 1
         depths = sorted({min(depth, items) for depth in _DEPTHS})
         best = exact_top_k(self._table, TopKQueries.without_exclusions(samples, depths[-1]))
-        above = np.where(self.has_codes[best.rows], np.float32(0), -np.inf)
+        is_coded, above = self.has_codes[best.rows], np.zeros_like(best.scores)
         for n, rows in enumerate(best.rows):
-            ranks = np.flatnonzero(self.has_codes[rows])
-            estimates, positions = self.index(rows[ranks].astype(np.int32)).search(
-                samples[n : n + 1], max(1, len(ranks))
-            )
-            found = ranks[positions[0, : len(ranks)]]
-            above[n, found] = best.scores[n, found] - estimates[0, : len(ranks)]
+            if (ranks := np.flatnonzero(is_coded[n])).size:
+                index = self.index(rows[ranks].astype(np.int32))
+                estimates, positions = self.search(index, samples[n : n + 1], len(ranks))
+                above[n, ranks[positions[0]]] = best.scores[n, ranks[positions[0]]] - estimates[0]
         above /= self._deviations(samples)[:, None]
-        self._margin = np.float32(max(np.quantile(above[:, :depth], 1 - _MISSED) for depth in depths))
+        for depth in depths:
+            own = above[:, :depth][is_coded[:, :depth]]
+            if own.size:
+                self._margin = max(self._margin, np.float32(np.quantile(own, 1 - _MISSED)))

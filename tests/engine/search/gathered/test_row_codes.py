@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -43,3 +45,19 @@ def test_margin_reaches_nearly_all_best_rows_of_other_queries() -> None:
     assert tested > 1000
     assert missed <= 0.01 * tested
     assert (margins < best.scores[:, 0]).all(), "a margin as large as the scores would tell nothing"
+
+
+def test_search_keeps_to_its_own_thread() -> None:
+    table, queries = catalogue(3000)
+    codes = codes_of(table, queries[:30])
+    index = codes.index(np.arange(1, 3001, dtype=np.int32))
+
+    def threads_of_a_new_thread() -> tuple[int, int]:
+        faiss = codes._faiss
+        faiss.omp_set_num_threads(3)
+        before = faiss.omp_get_max_threads()
+        codes.search(index, queries, 10)
+        return before, faiss.omp_get_max_threads()
+
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(threads_of_a_new_thread).result() == (3, 1)
