@@ -9,6 +9,7 @@
     python -m loadtests.cli --scenario embedded_store                    SQLite beside Redis, one worker and four
     python -m loadtests.cli --scenario availability --seconds 300        200 flips a second beside filtered questions
     python -m loadtests.cli --scenario filtered_questions --seconds 3    questions with and without 20 filters
+    python -m loadtests.cli --scenario availability --fault redis        the same, with kill -9 of Redis in the middle
     python -m loadtests.cli --scenario soak --seconds 1800               70 % of capacity for half an hour
     python -m loadtests.cli --scenario attack --rounds 2                 an ordinary client beside attacks
     python -m loadtests.cli --scenario peers --peers-python PYTHON       beside LitServe and BentoML
@@ -133,6 +134,9 @@ def _options(arguments: argparse.Namespace) -> Options:
         peers_python=arguments.peers_python,
         peer_threads=arguments.peer_threads,
         sizes=tuple(arguments.sizes),
+        fault=arguments.fault,
+        questions=arguments.questions,
+        flips=arguments.flips,
         service=dict(setting.split("=", 1) for setting in arguments.set),
     )
 
@@ -158,6 +162,11 @@ def _parse_arguments() -> argparse.Namespace:
     add("--arrivals", choices=("poisson", "even"), default="poisson", help="distribution of arrivals in open loop")
     add("--fsync", choices=("always", "everysec", "no"), default="always", help="Redis appendfsync")
     add("--sizes", type=int, nargs="*", default=[], help="sizes of a scaling scenario, instead of its own")
+    add(
+        "--fault", choices=("", *availability.FAULTS), default="", help="what to kill in the middle of `availability`"
+    )
+    add("--questions", type=float, default=500.0, help="questions per second of `availability`")
+    add("--flips", type=float, default=200.0, help="flips per second of `availability`")
     add("--set", nargs="*", default=[], metavar="RECBLR_X=Y", help="settings of the service")
     add("--peers-python", help="a Python that has the extra `peers` (default: this one)")
     add("--peer-threads", type=int, default=1, help="torch threads of a peer's worker")

@@ -25,6 +25,11 @@ def of_history(events: int) -> int:
     return events // _REPLAYED
 
 
+def of_whole_log() -> int:
+    """Return the cost of replaying a log of the default length."""
+    return of_history(1000)
+
+
 def of_candidates(count: int) -> int:
     """Return the cost of ranking candidates."""
     return count // _CANDIDATES

@@ -135,6 +135,13 @@ class CatalogueStore(Protocol):
         """Return the newest positions, one a shard, and the definitions' last."""
         ...
 
+    async def position_at(self, shard: int, revision: int) -> ShardPosition | None:
+        """Return the position of a change; None if it is not kept.
+
+        The shard after the last one is the definitions'.
+        """
+        ...
+
     async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
         """Return the items of the first `limit` changes after the position.
 

@@ -83,6 +83,10 @@ class MemoryCatalogue:
                 found.append(error)
         return found
 
+    async def position_at(self, shard: int, revision: int) -> ShardPosition | None:
+        kept = {change[0]: ShardPosition(*change[:2]) for change in self._shard(shard).changes}
+        return kept.get(revision)
+
     async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
         found = self._shard(shard)
         if after.revision:

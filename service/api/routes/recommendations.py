@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
@@ -27,12 +27,17 @@ from service.core.engine_requests import RankCandidates, TopK
 
 router = APIRouter(prefix="/v1", tags=["recommendations"], route_class=BodyRoute)
 
+_OF_USER: dict[str, Any] = {
+    "openapi_extra": needs(KeyScope.READ, bound_user="path"),
+    "response_model": RecommendationsOut,
+}
+_NoQuery = Annotated[NoQuery, Query()]
+
 
 @router.get(
     "/users/{user_id}/recommendations",
-    openapi_extra=needs(KeyScope.READ, bound_user="path"),
-    response_model=RecommendationsOut,
     summary="Recommend items to a user",
+    **_OF_USER,
 )
 async def recommend_for_user(
     user_id: PathId, query: Annotated[TopKQuery, Query()], recommender: RecommenderDep, caller: CallerDep
@@ -46,16 +51,11 @@ async def recommend_for_user(
 
 @router.post(
     "/users/{user_id}/recommendations",
-    openapi_extra=needs(KeyScope.READ, bound_user="path"),
-    response_model=RecommendationsOut,
     summary="Recommend items, asked in a body",
+    **_OF_USER,
 )
 async def question_for_user(
-    user_id: PathId,
-    body: QuestionIn,
-    query: Annotated[NoQuery, Query()],
-    recommender: RecommenderDep,
-    caller: CallerDep,
+    user_id: PathId, body: QuestionIn, query: _NoQuery, recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Return the `k` best items for a user, as GET does.
 
@@ -66,16 +66,11 @@ async def question_for_user(
 
 @router.post(
     "/users/{user_id}/rank",
-    openapi_extra=needs(KeyScope.READ, bound_user="path"),
-    response_model=RecommendationsOut,
     summary="Rank items for a user",
+    **_OF_USER,
 )
 async def rank_for_user(
-    user_id: PathId,
-    body: CandidatesIn,
-    query: Annotated[NoQuery, Query()],
-    recommender: RecommenderDep,
-    caller: CallerDep,
+    user_id: PathId, body: CandidatesIn, query: _NoQuery, recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Return the candidates, best first.
 
@@ -97,7 +92,7 @@ async def rank_for_user(
     summary="Recommend items for a history",
 )
 async def recommend_for_history(
-    body: HistoryIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep, caller: CallerDep
+    body: HistoryIn, query: _NoQuery, recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Return the `k` best items for the history in the body.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
+from typing import NamedTuple
 
 from service.core.catalogue.columns.item_columns import ItemColumns
 from service.core.catalogue.filter_bitmaps.changed_rows import ChangedRows
@@ -11,6 +12,20 @@ from service.core.catalogue.items import Item, from_record
 from service.core.catalogue_store import StoredItem
 
 _MAX_CACHED = 4096
+
+
+class _Write(NamedTuple):
+    """Row to write.
+
+    Attributes:
+        item: The new entry; None if the row has it already.
+    """
+
+    row: int
+    shard: int
+    revision: int
+    digest: int
+    item: Item | None
 
 
 class AppliedItems:
@@ -40,29 +55,34 @@ class AppliedItems:
 
         An older revision never replaces a newer one.
         """
-        columns, changed = self.columns, []
-        try:
-            for stored in items:
-                if row := self._put(shard, stored):
-                    changed.append(row)
-        finally:
-            self.changes.append(changed)
-        columns.compact()
+        self._put([write for stored in items if (write := self._read(shard, stored))])
 
-    def _put(self, shard: int, stored: StoredItem) -> int:
-        """Write one item; return its row if it changed, else 0."""
+    def _read(self, shard: int, stored: StoredItem, *, any_revision: bool = False) -> _Write | None:
+        """Decode an item; None if the columns have a newer one.
+
+        Nothing is written before all items are decoded: a copy that had a part of them would be of no revision.
+        """
         columns = self.columns
         row, digest = columns.add_row(stored.item_id), hash(stored.record)
         is_known = columns.shards.data[row] == shard
-        if is_known and columns.revisions.data[row] >= stored.revision:
-            return 0
-        is_other = not is_known or columns.digests.data[row] != digest
-        if is_other:
-            columns.put(row, from_record(stored.item_id, stored.record))
-            self._cached.pop(stored.item_id, None)
-        columns.revisions.data[row], columns.shards.data[row] = stored.revision, shard
-        columns.digests.data[row] = digest
-        return row if is_other else 0
+        if is_known and columns.revisions.data[row] >= stored.revision and not any_revision:
+            return None
+        is_same = is_known and columns.digests.data[row] == digest
+        item = None if is_same else from_record(stored.item_id, stored.record)
+        return _Write(row, shard, stored.revision, digest, item)
+
+    def _put(self, writes: Sequence[_Write]) -> None:
+        """Write rows; those without an item only get their new revision."""
+        columns, changed = self.columns, []
+        for row, shard, revision, digest, item in writes:
+            if item is not None:
+                columns.put(row, item)
+                self._cached.pop(item.item_id, None)
+                changed.append(row)
+            columns.revisions.data[row], columns.shards.data[row] = revision, shard
+            columns.digests.data[row] = digest
+        self.changes.append(changed)
+        columns.compact()
 
     def replace(self, shard: int, items: Sequence[StoredItem]) -> None:
         """Replace the items of a shard.
@@ -71,10 +91,9 @@ class AppliedItems:
         """
         columns = self.columns
         newest = {stored.item_id: stored for stored in sorted(items, key=attrgetter("revision"))}
-        gone = columns.rows_of_shard(shard)
-        columns.revisions.data[list(gone)] = 0
-        self.apply(shard, list(newest.values()))
-        gone.difference_update(map(columns.row_of, newest))
+        writes = [self._read(shard, stored, any_revision=True) for stored in newest.values()]
+        gone = columns.rows_of_shard(shard).difference(map(columns.row_of, newest))
+        self._put([write for write in writes if write])
         for row in gone:
             columns.forget(row)
             self._cached.pop(columns.id_of(row), None)

@@ -10,6 +10,7 @@ from functools import partial
 from service.core.catalogue.applied_items import AppliedItems
 from service.core.catalogue.attributes import AttributeType
 from service.core.catalogue.columns.item_columns import ItemColumns
+from service.core.catalogue.copy_positions import CopyPositions
 from service.core.catalogue.filter_bitmaps.filter_bitmap import FilterBitmap, Source
 from service.core.catalogue.filter_bitmaps.model_rows import ModelRows, map_model, map_model_now
 from service.core.catalogue.filter_cache import NOT_CACHED, FilterCache, NotCached
@@ -17,13 +18,12 @@ from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.filters import FilterTexts
 from service.core.catalogue.item_pages import ItemPages
 from service.core.catalogue.items import Item
-from service.core.catalogue.revisions import encode_revision
+from service.core.catalogue.past_rows import PastMoment, PastRows, past_rows
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
 from service.core.engine_requests import AllowedRows
 
 FILTER_BYTES = 64 << 20
 _ROWS_AT_ONCE, _SLICED_ATTEMPTS = 50, 5  # of a page
-_START = ShardPosition(0, "")
 
 
 def _now() -> int:
@@ -35,6 +35,9 @@ class Catalogue:
 
     Used on the event loop only. Filters are parsed and compiled in a thread. Until the first item is put, the
     catalogue takes no memory and everything that a model knows is allowed.
+
+    Attributes:
+        positions: How far the store's changes are applied.
     """
 
     def __init__(
@@ -56,20 +59,22 @@ class Catalogue:
         self._columns = ItemColumns(listed_only)
         self._items = AppliedItems(self._columns)
         self._source = Source(self._columns, self._items.changes)
-        self._positions = [_START] * shards
+        self.positions = CopyPositions(shards)
         self._models: dict[str, ModelRows | Sequence[str]] = {}
         self._filters = FilterCache(filter_bytes, clock)
         self._pages = ItemPages(self._items, self._filters.in_thread, clock)
         self._texts = FilterTexts(self._filters.in_thread)
-        self._revision: str | None = None
         self.is_empty = True
 
     @property
     def revision(self) -> str:
         """Opaque text that names the state; see `revisions.includes`."""
-        if self._revision is None:
-            self._revision = encode_revision([*self._positions, self._texts.definitions.position])
-        return self._revision
+        return self.positions.revision
+
+    @property
+    def evaluated_at(self) -> int:
+        """The time of now() in the rows returned last, in microseconds."""
+        return self._filters.evaluated_at
 
     @property
     def types(self) -> Mapping[str, AttributeType]:
@@ -88,24 +93,29 @@ class Catalogue:
 
     def position(self, shard: int) -> ShardPosition:
         """Return the position up to which a shard's changes are applied."""
-        return self._positions[shard]
+        return self.positions.of(shard)
 
-    def apply(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
-        """Apply changes of a shard; of each item the newest revision counts."""
-        self._begin(items)
+    def apply(
+        self, shard: int, position: ShardPosition, items: Sequence[StoredItem], *, is_newest: bool = True
+    ) -> None:
+        """Apply changes of a shard; of each item the newest revision counts.
+
+        `is_newest` says that no later changes are known; see `CopyPositions.catching_up`.
+        """
+        self._begin(position, items)
         self._items.apply(shard, items)
-        if position.revision >= self._positions[shard].revision:
-            self._set_position(shard, position)
+        if position.revision >= self.positions.of(shard).revision:
+            self.positions.set(shard, position, is_newest=is_newest)
 
     def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
         """Replace the items of a shard by what was read again."""
-        self._begin(items)
+        self._begin(position, items)
         self._items.replace(shard, items)
-        self._set_position(shard, position)
+        self.positions.set(shard, position, is_newest=True)
 
     def set_definitions(self, definitions: Definitions) -> None:
         """Replace the declared attributes and the named filters."""
-        self._revision = None
+        self.positions.set_definitions(definitions.position)
         if self._texts.replace(definitions):
             self._filters.drop(lambda key: True)
 
@@ -170,6 +180,18 @@ class Catalogue:
         bitmap = await self._filters.get_or_compile(key, partial(FilterBitmap, self._source, model, predicate))
         return bitmap.result
 
+    async def allowed_at(
+        self, version: str, request: FilterRequest | None, moment: PastMoment, item_ids: Sequence[str]
+    ) -> PastRows:
+        """Return the rows of an earlier moment; see `past_rows`.
+
+        Raises:
+            InvalidRequest: the expression or a parameter is refused.
+        """
+        predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
+        model = await self._model(version)
+        return await past_rows(self._source, model, predicate, moment, item_ids, self._filters.in_thread)
+
     async def check(self, expression: str) -> None:
         """Check an expression that will be stored; raises `InvalidRequest`."""
         await self._texts.check(expression)
@@ -200,13 +222,8 @@ class Catalogue:
         """Stop the thread that compiles."""
         self._filters.close()
 
-    def _begin(self, items: Sequence[StoredItem]) -> None:
-        if items and self.is_empty:
-            self._fill_models()
-
-    def _set_position(self, shard: int, position: ShardPosition) -> None:
-        self._positions[shard], self._revision = position, None
-        if position.revision and self.is_empty:
+    def _begin(self, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+        if self.is_empty and (items or position.revision):
             self._fill_models()
 
     def _fill_models(self) -> None:

@@ -9,6 +9,7 @@ from service.core.catalogue.catalogue import Catalogue
 from service.core.catalogue.editing.definition_editor import DefinitionEditor
 from service.core.catalogue.editing.item_editor import ItemEditor
 from service.core.catalogue.editing.known_definitions import KnownDefinitions
+from service.core.catalogue.revision_history import RevisionHistory
 from service.core.catalogue_store import CATALOGUE_SHARDS, CatalogueStore
 from service.core.jobs.catalogue_sync import CatalogueMeter, CatalogueSync
 
@@ -21,12 +22,14 @@ class CatalogueServices(NamedTuple):
         sync: Keeps the copy up to date.
         items: Changes items in the store.
         definitions: Changes attributes and filters in the store.
+        history: Compares revisions with the changes in the store.
     """
 
     copy: Catalogue
     sync: CatalogueSync
     items: ItemEditor
     definitions: DefinitionEditor
+    history: RevisionHistory
 
 
 async def open_catalogue(
@@ -49,4 +52,5 @@ async def open_catalogue(
     sync = CatalogueSync(store, copy, known, meter)
     closing.push_async_callback(sync.close)
     await sync.start()
-    return CatalogueServices(copy, sync, ItemEditor(store, known), DefinitionEditor(store, known, copy.check))
+    definitions = DefinitionEditor(store, known, copy.check)
+    return CatalogueServices(copy, sync, ItemEditor(store, known), definitions, RevisionHistory(store))

@@ -91,7 +91,7 @@ class BoundedLists:
         if allowed.count <= SCANNED_SHARE * len(self._table):
             reaches = self._row_margin * scatter
             scan_allowed(
-                self._table, self._lists, self._row_parts, closeness, reaches, *queries[:5], allowed.bitmap, *result
+                self._table, self._lists, self._row_parts, closeness, reaches, queries[:5], allowed.bitmap, result[:]
             )
             return result, _SCANNED_ROW_SECONDS * allowed.count * len(queries.k)
         effort = np.zeros(2, np.int64)
@@ -105,9 +105,9 @@ class BoundedLists:
             scatter,
             self._list_margin,
             self._row_margin,
-            *queries[:5],
+            queries[:5],
             allowed.bitmap,
-            *result,
+            result[:],
             effort,
         )
         seconds = _LISTS_SECONDS * len(queries.k) + _TESTED_ROW_SECONDS * effort[0] + _READ_ROW_SECONDS * effort[1]

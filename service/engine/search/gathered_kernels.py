@@ -12,6 +12,7 @@ from model.compiled.array_types import F32, I64, U32
 from model.compiled.jit import kernel
 from service.engine.search.filtered_exact import NO_ROWS, is_allowed, list_bits
 from service.engine.search.scoring import insert_row, row_score
+from service.engine.search.top_k_queries import QueryArrays, ResultArrays
 
 _WORD_ROWS = 32
 
@@ -71,17 +72,11 @@ def rescore_gathered(
     candidates: I64,
     estimates: F32,
     margins: F32,
-    vectors: F32,
-    ks: I64,
-    excluded: U32,
-    excluded_start: I64,
-    excluded_end: I64,
+    queries: QueryArrays,
     bitmap: U32,
-    rows: I64,
-    scores: F32,
-    lengths: I64,
+    result: ResultArrays,
 ) -> NDArray[np.bool_]:
-    """Write the fields of `TopKResult`; return which queries (Q,) had enough candidates.
+    """Score candidates; return which queries (Q,) had enough.
 
     Args:
         table: (V + 1, D)
@@ -90,10 +85,12 @@ def rescore_gathered(
         candidates: (Q, C) positions by estimate, best first; -1 ends them.
         estimates: (Q, C) their estimated scores.
         margins: (Q,) how much a score may be above its estimate.
-        vectors, ks, excluded, excluded_start, excluded_end: see `TopKQueries`.
+        queries: see `TopKQueries`.
         bitmap: see `AllowedRows`; no other row is written.
-        rows, scores, lengths: see `TopKResult`.
+        result: is written; see `TopKResult`.
     """
+    vectors, ks, excluded, excluded_start, excluded_end = queries
+    rows, scores, lengths = result
     enough = np.zeros(len(vectors), np.bool_)
     for q in range(len(vectors)):
         without, k = excluded[excluded_start[q] : excluded_end[q]], min(ks[q], rows.shape[1])

@@ -15,6 +15,10 @@ from service.core.engine_requests import AllowedRows
 
 _NO_FILTER = np.empty(0, np.int64)
 
+# Fields of `TopKQueries` and `TopKResult` as plain tuples, for kernels: numba takes longer to recognise a named one.
+QueryArrays = tuple[F32, I64, U32, I64, I64]
+ResultArrays = tuple[I64, F32, I64]
+
 
 class TopKQueries(NamedTuple):
     """Top-k queries, each with the rows that it excludes and allows.

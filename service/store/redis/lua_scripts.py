@@ -54,6 +54,7 @@ _CATALOGUE = ("lib/format.lua", "lib/catalogue.lua")
 WRITE_ITEMS = Script(*_CATALOGUE, _REPLICATE, "catalogue/write_items.lua")
 READ_ITEMS = Script("catalogue/read_items.lua")
 READ_POSITIONS = Script(*_CATALOGUE, "catalogue/read_positions.lua")
+READ_POSITION = Script(*_CATALOGUE, "catalogue/read_position.lua")
 READ_CHANGES = Script(*_CATALOGUE, "catalogue/read_changes.lua")
 SCAN_ITEMS = Script(*_CATALOGUE, "catalogue/scan_items.lua")
 READ_DEFINITIONS = Script(*_CATALOGUE, "catalogue/read_definitions.lua")
@@ -61,6 +62,7 @@ SET_DEFINITION = Script(*_CATALOGUE, _REPLICATE, "catalogue/set_definition.lua")
 STORE_SCRIPTS = (
     *(APPEND_AND_READ, PUT_SNAPSHOT, HISTORY, DELETE_EVENT, DELETE_USER, EXPIRE, RECORDS, COMPARE_AND_SET),
     *(DETACH, GRANT_TOKEN, APPLY, DISCARD, FINALIZE, REVOKE_TOKEN, LIST_DETACHED),
-    *(WRITE_ITEMS, READ_ITEMS, READ_POSITIONS, READ_CHANGES, SCAN_ITEMS, READ_DEFINITIONS, SET_DEFINITION),
+    *(WRITE_ITEMS, READ_ITEMS, READ_POSITIONS, READ_POSITION, READ_CHANGES, SCAN_ITEMS, READ_DEFINITIONS),
+    SET_DEFINITION,
 )
 IF_LEASE_HELD = Script("if_lease_held.lua")  # of the stream reader, which may use another Redis

@@ -100,6 +100,12 @@ class RedisCatalogue:
         replies = await run_script(self._deployment, _POSITIONS, calls, partial=True)
         return [reply if isinstance(reply, StoreUnavailable) else _position(*reply) for reply in replies]
 
+    async def position_at(self, shard: int, revision: int) -> ShardPosition | None:
+        """See `CatalogueStore.position_at`."""
+        call = Call((_CHANGES_KEYS[shard],), (revision,))
+        [reply] = await run_script(self._deployment, lua_scripts.READ_POSITION, [call])
+        return None if reply is None else _position(*reply)
+
     async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
         """See `CatalogueStore.changes`."""
         arguments = (after.revision, after.token, min(limit, MAX_READ), MAX_BYTES)

@@ -126,13 +126,17 @@ def newest_position(db: sqlite3.Connection, shard: int) -> ShardPosition:
     return ShardPosition(*(row.fetchone() or (0, "")))
 
 
+def position_at(db: sqlite3.Connection, shard: int, revision: int) -> ShardPosition | None:
+    """See `CatalogueStore.position_at`."""
+    query = "SELECT revision, token FROM catalogue_changes WHERE shard = ? AND revision = ?"
+    row = db.execute(query, (shard, revision)).fetchone()
+    return row and ShardPosition(*row)
+
+
 def changes(db: sqlite3.Connection, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
     """See `CatalogueStore.changes`."""
     if after.revision:
-        row = db.execute(
-            "SELECT token FROM catalogue_changes WHERE shard = ? AND revision = ?", (shard, after.revision)
-        )
-        known = row.fetchone() == (after.token,)
+        known = position_at(db, shard, after.revision) == after
     else:
         [first] = db.execute("SELECT min(revision) FROM catalogue_changes WHERE shard = ?", (shard,)).fetchone()
         known = first in (None, 1)

@@ -28,7 +28,9 @@ class Copy:
     def position(self, shard: int) -> ShardPosition:
         return self.positions[shard]
 
-    def apply(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+    def apply(
+        self, shard: int, position: ShardPosition, items: Sequence[StoredItem], *, is_newest: bool = True
+    ) -> None:
         for item in items:
             if item.revision > self.items.get(item.item_id, StoredItem("", 0, b"")).revision:
                 self.items[item.item_id] = item

@@ -17,6 +17,7 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import info
 from tests.end_to_end.service import RunningService
+from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.client import Client
 from tests.faults.harness.load_checks import check_load
 from tests.faults.harness.modes import report, short_or_long
@@ -57,7 +58,8 @@ async def _fill_repeatedly(redis: RedisServer, service: RunningService) -> None:
     poller = Poller(service.url, READS)
     recovery: list[float] = []
     client = Client(service.url)
-    async with load.running():
+    traffic = CatalogueTraffic(service.url, redis.url, load.items, SEED)
+    async with load.running(), traffic.running():
         await load.wait_for_acknowledged(10 * USERS)
         for _ in range(short_or_long(1, 10)):
             await _post_ballast(client)
@@ -72,13 +74,14 @@ async def _fill_repeatedly(redis: RedisServer, service: RunningService) -> None:
             recovery.append(await _recovery_seconds(load, lambda: asyncio.to_thread(_set_maxmemory, redis, 0)))
             await load.wait_for_acknowledged(100)
     client.close()
-    result = await check_load(load, [BUNDLE])
+    result = await check_load(load, [BUNDLE], None, traffic)
     audit = await audit_all_users(service.url, redis.url)
     report(
         "Redis without memory, noeviction",
         seed=SEED,
         times_full=len(recovery),
         acknowledged=len(load.acknowledged),
+        **traffic.figures(),
         **result.figures(),
         statuses=load.statuses,
         statuses_of_reads_while_full={path: poller.statuses(path) for path in READS},

@@ -102,9 +102,9 @@ class GatheredRows:
             positions,
             estimates,
             self._codes.margins(queries.vectors),
-            *queries[:5],
+            queries[:5],
             allowed.bitmap,
-            *result,
+            result[:],
         )
         return result, enough
 

@@ -16,14 +16,14 @@ from tests.core.recommending.recommender_harness import TOP_3, RecommenderHarnes
 def test_audit_reports_found_absent_and_damaged_snapshots() -> None:
     async def scenario(harness: RecommenderHarness) -> None:
         with pytest.raises(UserNotFound):
-            await harness.recommender.audit("u")
+            await harness.recommender.audits.snapshot("u")
         await harness.recommender.record("u", event("10", "e"), TOP_3)
-        assert (await harness.recommender.audit("u")).snapshot == "absent"
+        assert (await harness.recommender.audits.snapshot("u")).snapshot == "absent"
         await harness.recommender.close()
-        found = await harness.recommender.audit("u")
+        found = await harness.recommender.audits.snapshot("u")
         assert (found.snapshot, found.max_relative_error, found.exact, found.kept) == ("found", 0.0, True, 1)
         harness.store.damage("u", "v1", b"?")
-        assert (await harness.recommender.audit("u")).max_relative_error is None
+        assert (await harness.recommender.audits.snapshot("u")).max_relative_error is None
         await harness.recommender.delete_event("u", "e")
         with pytest.raises(EventNotFound):
             await harness.recommender.delete_event("u", "e")
@@ -44,6 +44,6 @@ def test_log_edited_between_the_two_reads_counts_as_without_snapshot() -> None:
         await harness.recommender.record("u", event("10", "e"), None)
         await harness.recommender.record("u", event("11", "f"), None)
         await harness.recommender.close()
-        assert (await harness.recommender.audit("u")).snapshot == "absent"
+        assert (await harness.recommender.audits.snapshot("u")).snapshot == "absent"
 
     asyncio.run(scenario())
