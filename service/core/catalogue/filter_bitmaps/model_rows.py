@@ -40,14 +40,17 @@ class ModelRows:
         """Return how many rows of the columns have to be evaluated."""
         return self.count + 1 if self._rows is None else columns.row_count
 
-    def allowed(self, passes: NDArray[np.bool_], lineage: Lineage) -> AllowedRows:
-        """Convert what is allowed by column row."""
+    def allowed(self, passes: NDArray[np.bool_], lineage: Lineage | None = None) -> AllowedRows:
+        """Convert what is allowed by column row.
+
+        A `lineage` of None is a new one.
+        """
         found = passes[: self.count + 1] if self._rows is None else passes[self._rows]
         found[0] = False
         padded = np.zeros(-(-(self.count + 1) // _WORD_BITS) * _WORD_BITS, np.bool_)
         padded[: self.count + 1] = found
         bitmap = np.packbits(padded, bitorder="little").view(np.uint32)
-        return AllowedRows(bitmap, int(np.count_nonzero(found)), lineage)
+        return AllowedRows(bitmap, int(np.count_nonzero(found)), lineage or Lineage())
 
     def select(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return those rows that the model has, and their numbers there."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.core.catalogue.columns.item_columns import ItemColumns
 from service.core.catalogue.filter_bitmaps.model_rows import map_model, map_model_now, patched
-from service.core.engine_requests import AllowedRows, Lineage
+from service.core.engine_requests import AllowedRows
 
 masks = st.lists(st.booleans(), min_size=1, max_size=100)
 
@@ -18,7 +18,7 @@ masks = st.lists(st.booleans(), min_size=1, max_size=100)
 def allowed_of(mask: list[bool]) -> AllowedRows:
     columns = ItemColumns(listed_only=False)
     model = map_model_now([f"i-{index}" for index in range(len(mask))], columns)
-    return model.allowed(np.array([True, *mask]), Lineage())
+    return model.allowed(np.array([True, *mask]))
 
 
 @settings(max_examples=100, deadline=None)
@@ -32,7 +32,7 @@ def test_patched_bits_equal_those_made_anew(mask: list[bool], data: st.DataObjec
     made_anew = allowed_of(mask)
     assert np.array_equal(after.bitmap, made_anew.bitmap)
     assert after.count == made_anew.count == sum(mask)
-    assert after.lineage is before.lineage
+    assert after.lineage is before.lineage is not made_anew.lineage
     assert before.bitmap.dtype == np.uint32
     assert len(before.bitmap) == (len(mask) + 1 + 31) // 32
 
