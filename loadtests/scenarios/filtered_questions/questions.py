@@ -21,6 +21,7 @@ FILTERS, USERS, K = 20, 200, 10
 EVENTS = 12  # of each user
 _ITEMS_PER_BATCH = 1000
 _EVENTS_KEPT = 1000
+_ATTEMPTS = 5  # to put a batch of items
 
 
 class Questions:
@@ -57,13 +58,7 @@ class Questions:
                 port, "PUT", f"/v1/attributes/{name}", {"type": "string" if name == "category" else "number"}
             )
         for start in range(0, len(self._ids), _ITEMS_PER_BATCH):
-            items = [
-                {"item_id": item_id, "attributes": self._items.attributes_of(row)}
-                for row, item_id in enumerate(self._ids[start : start + _ITEMS_PER_BATCH], start=start + 1)
-            ]
-            answer = request_json(port, "POST", "/v1/items/batch", {"items": items, "mode": "put"})
-            if errors := [result for result in answer["results"] if "error" in result]:
-                raise OSError(f"an item was refused: {errors[0]}")
+            self._put_items(port, start)
         for kind in KINDS:
             for selectivity in SELECTIVITIES:
                 for number in range(FILTERS):
@@ -73,6 +68,20 @@ class Questions:
         for user, history in enumerate(self._histories):
             for item_id in history:
                 request_json(port, "POST", "/v1/events", {"user_id": f"u{user}", "item_id": item_id})
+
+    def _put_items(self, port: int, start: int) -> None:
+        """Put a batch of entries, again if a busy machine answers late."""
+        items = [
+            {"item_id": item_id, "attributes": self._items.attributes_of(row)}
+            for row, item_id in enumerate(self._ids[start : start + _ITEMS_PER_BATCH], start=start + 1)
+        ]
+        errors: list[object] = []
+        for _ in range(_ATTEMPTS):
+            answer = request_json(port, "POST", "/v1/items/batch", {"items": items, "mode": "put"})
+            errors = [result for result in answer["results"] if "error" in result]
+            if not errors:
+                return
+        raise OSError(f"an item was refused: {errors[0]}")
 
     def requests(self, kind: Kind | None = None, selectivity: float = 1.0) -> list[Request]:
         """Prepare a question of each user; no kind, no filter."""

@@ -9,10 +9,12 @@ from functools import partial
 
 from service.core.catalogue.applied_items import AppliedItems
 from service.core.catalogue.attributes import AttributeType
+from service.core.catalogue.columns.column_snapshot import SnapshotCapture, Span, restore_columns
+from service.core.catalogue.columns.compaction import InThread, compact_column
 from service.core.catalogue.columns.item_columns import ItemColumns
 from service.core.catalogue.copy_positions import CopyPositions
 from service.core.catalogue.filter_bitmaps.filter_bitmap import FilterBitmap, Source
-from service.core.catalogue.filter_bitmaps.model_rows import ModelRows, map_model, map_model_now
+from service.core.catalogue.filter_bitmaps.model_rows import KnownModels
 from service.core.catalogue.filter_cache import NOT_CACHED, FilterCache, NotCached
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.filters import FilterTexts
@@ -20,10 +22,10 @@ from service.core.catalogue.item_pages import ItemPages
 from service.core.catalogue.items import Item
 from service.core.catalogue.past_rows import PastMoment, PastRows, past_rows
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
+from service.core.column_snapshots import StoredColumns
 from service.core.engine_requests import AllowedRows
 
 FILTER_BYTES = 64 << 20
-_ROWS_AT_ONCE, _SLICED_ATTEMPTS = 50, 5  # of a page
 
 
 def _now() -> int:
@@ -60,10 +62,11 @@ class Catalogue:
         self._items = AppliedItems(self._columns)
         self._source = Source(self._columns, self._items.changes)
         self.positions = CopyPositions(shards)
-        self._models: dict[str, ModelRows | Sequence[str]] = {}
         self._filters = FilterCache(filter_bytes, clock)
+        self._models = KnownModels(self._columns, self._filters.in_thread)
         self._pages = ItemPages(self._items, self._filters.in_thread, clock)
         self._texts = FilterTexts(self._filters.in_thread)
+        self._rewriting = asyncio.Lock()  # of columns, in steps between which others apply changes
         self.is_empty = True
 
     @property
@@ -107,11 +110,35 @@ class Catalogue:
         if position.revision >= self.positions.of(shard).revision:
             self.positions.set(shard, position, is_newest=is_newest)
 
-    def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
-        """Replace the items of a shard by what was read again."""
-        self._begin(position, items)
-        self._items.replace(shard, items)
-        self.positions.set(shard, position, is_newest=True)
+    async def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+        """Replace the items of a shard by what was read again.
+
+        Meanwhile no changes of the shard may be applied. Until it returns, the shard is as it was.
+        """
+        async with self._rewriting:
+            await self.prepare()
+            staged = await self._items.stage_all(shard, items)
+            self._begin(position, items)
+            self._items.replace(shard, staged)
+            self.positions.set(shard, position, is_newest=True)
+
+    def capture(self) -> SnapshotCapture:
+        """Begin to write a snapshot."""
+        return SnapshotCapture(self._columns, self._items.changes, lambda: self.positions.all[:-1])
+
+    def restore(self, stored: StoredColumns) -> list[Span]:
+        """Fill the empty catalogue from a snapshot; see `restore_columns`."""
+        spans = restore_columns(self._columns, stored)
+        for shard, span in enumerate(spans):
+            self.positions.set(shard, span.first, is_newest=True)
+        self.is_empty = False
+        return spans
+
+    async def compact(self, in_thread: InThread) -> None:
+        """Drop replaced strings, if they are the most."""
+        async with self._rewriting:
+            for key in self._columns.wasteful():
+                await compact_column(self._columns, self._items.changes, key, in_thread)
 
     def set_definitions(self, definitions: Definitions) -> None:
         """Replace the declared attributes and the named filters."""
@@ -120,29 +147,23 @@ class Catalogue:
             self._filters.drop(lambda key: True)
 
     def get(self, item_id: str) -> Item | None:
-        """Return an item's entry without its vector, or None.
-
-        A deleted item has none.
-        """
+        """Return an item's entry without its vector; None if deleted or unknown."""
         return self._items.get(item_id)
 
     async def add_model(self, version: str, item_ids: Sequence[str]) -> None:
         """Map the rows 1..V of a model, which are these items."""
-        self._models[version] = item_ids
-        if not self.is_empty:
-            await self._model(version)
+        await self._models.add(version, item_ids)
 
     async def prepare(self) -> None:
         """Make rows for the models' items, before the first item is applied.
 
         Optional: else `apply` does it at once, which takes a second for a million items.
         """
-        for version in list(self._models):
-            await self._model(version)
+        await self._models.prepare()
 
     def remove_model(self, version: str) -> None:
         """Forget a model and its filter bitmaps."""
-        self._models.pop(version, None)
+        self._models.remove(version)
         self._filters.drop(lambda key: key[0] == version)
 
     def allowed_now(self, version: str, request: FilterRequest | None) -> AllowedRows | NotCached | None:
@@ -176,7 +197,7 @@ class Catalogue:
         predicate = None
         if request is not None:
             predicate = await self._texts.predicate(text, request)
-        model = await self._model(version)
+        model = await self._models.rows(version)
         bitmap = await self._filters.get_or_compile(key, partial(FilterBitmap, self._source, model, predicate))
         return bitmap.result
 
@@ -189,7 +210,7 @@ class Catalogue:
             InvalidRequest: the expression or a parameter is refused.
         """
         predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
-        model = await self._model(version)
+        model = await self._models.rows(version)
         return await past_rows(self._source, model, predicate, moment, item_ids, self._filters.in_thread)
 
     async def check(self, expression: str) -> None:
@@ -206,17 +227,7 @@ class Catalogue:
             Overloaded: the catalogue changes too fast.
         """
         predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
-        for _ in range(_SLICED_ATTEMPTS):
-            rows, following = await self._pages.page(predicate, cursor, limit)
-            revision, items = self.revision, []
-            for start in range(0, len(rows), _ROWS_AT_ONCE):
-                items += [item for row in rows[start : start + _ROWS_AT_ONCE] if (item := self._columns.get(row))]
-                await asyncio.sleep(0)  # other requests get the event loop
-            if self.revision == revision:
-                return items, following
-        # The catalogue changes all the time: read the page at once, so that it is as of one revision.
-        rows, following = await self._pages.page(predicate, cursor, limit)
-        return [item for row in rows if (item := self._columns.get(row))], following
+        return await self._pages.items(predicate, cursor, limit, lambda: self.revision)
 
     def close(self) -> None:
         """Stop the thread that compiles."""
@@ -224,23 +235,8 @@ class Catalogue:
 
     def _begin(self, position: ShardPosition, items: Sequence[StoredItem]) -> None:
         if self.is_empty and (items or position.revision):
-            self._fill_models()
-
-    def _fill_models(self) -> None:
-        """Give the models' items their rows, now that they are needed."""
-        self.is_empty = False
-        for version, model in self._models.items():
-            if not isinstance(model, ModelRows):
-                self._models[version] = map_model_now(model, self._columns)
-
-    async def _model(self, version: str) -> ModelRows:
-        model = self._models[version]
-        if not isinstance(model, ModelRows):
-            mapped = await map_model(model, self._columns, self._filters.in_thread)
-            model = self._models[version]  # perhaps mapped meanwhile
-            if not isinstance(model, ModelRows):
-                model = self._models[version] = mapped
-        return model
+            self.is_empty = False
+            self._models.prepare_now()
 
     def _key(self, version: str, request: FilterRequest | None, text: str) -> tuple[object, ...]:
         if request is None:

@@ -9,6 +9,7 @@ from typing import Protocol
 from service.core.catalogue_store import CatalogueStore, ShardPosition, StoredItem
 
 PAGE_ITEMS = 256
+_APPLIED_AT_ONCE = 1024  # at the start, when nobody waits for the event loop
 _START = ShardPosition(0, "")
 
 
@@ -30,7 +31,11 @@ class CatalogueCopy(Protocol):
         """Apply changes; repeating them changes nothing."""
         ...
 
-    def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+    async def prepare(self) -> None:
+        """Prepare the empty copy for the first item."""
+        ...
+
+    async def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
         """Replace all items of a shard."""
         ...
 
@@ -44,14 +49,32 @@ class ShardReader:
 
     async def load(self, shard: int) -> None:
         """Read a shard into the empty copy."""
-        scanned = await self._scan(shard, lambda items: self._copy.apply(shard, _START, items))
+        pages: list[StoredItem] = []
+
+        def take(items: Sequence[StoredItem]) -> None:
+            pages.extend(items)
+            if len(pages) >= _APPLIED_AT_ONCE:
+                self._copy.apply(shard, _START, pages)
+                pages.clear()
+
+        scanned = await self._scan(shard, take)
         if scanned is not None:
+            self._copy.apply(shard, _START, pages)
             apply = partial(self._copy.apply, shard)
             position = await self._catch_up(shard, *scanned, apply)
             if position is not None:
                 apply(position, ())
                 return
         await self.reread(shard)
+
+    async def resume(self, shard: int, last: ShardPosition) -> None:
+        """Apply the changes since the copy's position.
+
+        The copy may have changes up to `last`. Raises `StoreUnavailable`.
+        """
+        apply = partial(self._copy.apply, shard)
+        if await self._catch_up(shard, self._copy.position(shard), last, apply) is None:
+            await self.reread(shard)
 
     async def reread(self, shard: int) -> None:
         """Replace the shard by what the store has; raises `StoreUnavailable`.
@@ -65,7 +88,7 @@ class ShardReader:
                 continue
             position = await self._catch_up(shard, *scanned, partial(_collect, items))
             if position is not None:
-                self._copy.replace_shard(shard, position, items)
+                await self._copy.replace_shard(shard, position, items)
                 return
 
     async def _scan(

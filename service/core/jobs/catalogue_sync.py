@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Protocol
 
+from service.core.catalogue.columns.column_snapshot import Span
 from service.core.catalogue.editing.known_definitions import KnownDefinitions
 from service.core.catalogue_store import CATALOGUE_SHARDS, CatalogueStore, ShardPosition
 from service.core.errors import StoreUnavailable
@@ -56,11 +57,16 @@ class CatalogueSync:
         definitions: KnownDefinitions,
         meter: CatalogueMeter,
         *,
+        restore: Callable[[], Awaitable[Mapping[int, Span]]] | None = None,
         poll_seconds: float = POLL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Create the job without starting it."""
+        """Create the job without starting it.
+
+        `restore` fills the empty copy from a snapshot, and returns the positions of its shards.
+        """
         self._store = store
+        self._restore = restore
         self._copy = copy
         self._definitions = definitions
         self._meter = meter
@@ -91,11 +97,17 @@ class CatalogueSync:
         """
         began = self._clock()
         await self._definitions.refresh()
+        restored = {} if self._restore is None else await self._restore()
+        if restored or any(getattr(position, "revision", 0) for position in await self._store.positions()):
+            await self._copy.prepare()
         slots = asyncio.Semaphore(_LOADED_AT_ONCE)
 
         async def load(shard: int) -> None:
             async with slots:
-                await self._reader.load(shard)
+                if shard in restored:
+                    await self._reader.resume(shard, restored[shard].last)
+                else:
+                    await self._reader.load(shard)
 
         try:
             async with asyncio.TaskGroup() as loading:
@@ -156,6 +168,8 @@ class CatalogueSync:
                 self._current_at[shard] = asked_at
             else:
                 behind[shard] = position
+        if behind:
+            await self._copy.prepare()
         # At once: on a busy event loop each round trip takes long, and a change may be in any shard.
         outcomes = await asyncio.gather(*map(self._follow, behind), return_exceptions=True)
         more, lag = False, 0

@@ -37,7 +37,10 @@ class Copy:
         if position.revision >= self.positions[shard].revision:
             self.positions[shard] = position
 
-    def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+    async def prepare(self) -> None:
+        pass
+
+    async def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
         self.items = {item_id: item for item_id, item in self.items.items() if catalogue_shard(item_id) != shard}
         self.positions[shard] = START
         self.apply(shard, position, items)

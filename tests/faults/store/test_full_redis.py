@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from redis import Redis
 
@@ -67,6 +68,7 @@ async def _fill_repeatedly(redis: RedisServer, service: RunningService) -> None:
             await _wait_until_full(load)
             async with poller.running():
                 await asyncio.sleep(FULL_SECONDS)
+                assert await _event_log(service) == "full"
                 audit = await audit_all_users(service.url, redis.url)
                 assert (audit.damaged, audit.max_relative_error <= 1e-5) == (0, True)
             recovery.append(await _recovery_seconds(load, lambda: client.call("DELETE", "/users/ballast")))
@@ -94,6 +96,13 @@ async def _fill_repeatedly(redis: RedisServer, service: RunningService) -> None:
     assert audit.damaged == 0
     assert audit.max_relative_error <= 1e-5
     RedisBackend(redis).check()  # logs, streams and event ids name the same events
+
+
+async def _event_log(service: RunningService) -> object:
+    """State of the event log, as readiness reports it."""
+    answer = await asyncio.to_thread(httpx.get, f"{service.url}/readyz", timeout=TIMEOUT_SECONDS)
+    assert answer.status_code == 200
+    return answer.json()["event_log"]
 
 
 async def _post_ballast(client: Client) -> None:
