@@ -117,8 +117,6 @@ class ScoredItem(NamedTuple):
 
     item_id: str
     score: float | None
-    title: str | None = None
-    categories: tuple[str, ...] = ()
     eligible: bool = True
 
 
