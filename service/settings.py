@@ -25,7 +25,6 @@ class Settings(BaseSettings):
     """Everything an operator can configure.
 
     Field metadata, for error messages, `--help` and the documentation (`settings_reference`):
-
     title        the valid values; completes the sentence "RECBLR_X must be ...".
     description  what the setting does, in ASCII, so that `--help` prints in every locale.
     unit         in `json_schema_extra`, for numbers that have one.
@@ -55,8 +54,7 @@ class Settings(BaseSettings):
         ge=0,
         le=16,
         title="a whole number from 0 to 16",
-        description="Redis replicas that must confirm a write before it is acknowledged. With fewer replicas the "
-        "answer is 503.",
+        description="Redis replicas that must confirm a write before it is acknowledged. With fewer: 503.",
         json_schema_extra={"unit": "replicas"},
     )
     bundle: Path = Field(
@@ -78,6 +76,11 @@ class Settings(BaseSettings):
         default=None,
         title="a URL like redis://host:port/0?stream=events&group=recblr (the group may be left out)",
         description="Redis stream to read events from, besides HTTP: redis://HOST:PORT/DB?stream=NAME&group=NAME.",
+    )
+    item_stream_url: types.StreamUrl = Field(
+        default=None,
+        title="a URL like redis://host:port/0?stream=items&group=recblr (the group may be left out)",
+        description="Redis stream to read items from, besides HTTP: redis://HOST:PORT/DB?stream=NAME&group=NAME.",
     )
     workers: int = Field(
         default=1,
@@ -103,8 +106,7 @@ class Settings(BaseSettings):
     user_token_keys: types.TokenKeyList = Field(
         default=(),
         title="one or two keys of 32 to 512 printable ASCII characters without spaces, separated by a comma",
-        description="Keys with which the shop's server signs user tokens for browsers: the current and the previous "
-        "one. Without keys no user token is valid.",
+        description="Keys that sign user tokens for browsers, the current and the previous one. none: no tokens.",
     )
     requests_per_second: int | None = Field(
         default=None,
@@ -123,14 +125,12 @@ class Settings(BaseSettings):
     allowed_hosts: types.HostList = Field(
         default=(),
         title="a comma-separated list of host names without ports, such as recommender.internal",
-        description="Names under which a server without keys is called, besides localhost and addresses. Requests "
-        "with another Host header are answered 403.",
+        description="Names of a server without keys, besides localhost and addresses. Other Host headers: 403.",
     )
     root_path: types.RootPath = Field(
         default=None,
         title="a path such as /recommender, without a slash at its end and not under /v1",
-        description="Prefix of all paths behind a proxy. The proxy may remove it or leave it. The OpenAPI document "
-        "names it.",
+        description="Prefix of all paths behind a proxy, which may remove or leave it; the OpenAPI document has it.",
     )
     open_to_network: bool = Field(
         default=False,
@@ -165,8 +165,7 @@ class Settings(BaseSettings):
         ge=1,
         le=36_500,
         title="a whole number from 1 to 36500",
-        description="Age at which an event is removed from the log, counted from its arrival. A user without events "
-        "is removed too.",
+        description="Age at which an event is removed, from its arrival on. A user without events is removed too.",
         json_schema_extra={"unit": "days"},
     )
     deadline: FiniteFloat = Field(
@@ -182,8 +181,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         title="a number from 0 to 1",
-        description="Largest fraction of one core's time that each worker spends on backfills after the model "
-        "version has changed. 0: no backfill; a user's snapshot is then computed at the user's next request.",
+        description="Largest fraction of a core that each worker spends on backfills. 0: no backfill.",
         json_schema_extra={"unit": "fraction"},
     )
     min_recall: FiniteFloat = Field(
@@ -198,6 +196,11 @@ class Settings(BaseSettings):
         default="open",
         title="open or listed",
         description="Whether items without an entry in the catalogue may be in answers. open: yes. listed: no.",
+    )
+    catalogue_folder: Path | None = Field(
+        default=None,
+        title="a path",
+        description="Folder of the catalogue's snapshot. none: beside the SQLite file; with Redis: no snapshot.",
     )
     accuracy_sample: FiniteFloat = Field(
         default=0.1,
@@ -229,10 +232,8 @@ def load_settings() -> Settings:
         name, reason = str(first["loc"][0]), first.get("ctx", {}).get("error")
     if isinstance(reason, RetiredScopeError):
         raise SettingsError(f"{variable_of(name)}: {reason}.")
-    valid_values = Settings.model_fields[name].title
-    raise SettingsError(
-        f"{variable_of(name)} must be {valid_values}: correct it, or unset it for the default ({default_of(name)})."
-    )
+    wrong = f"{variable_of(name)} must be {Settings.model_fields[name].title}"
+    raise SettingsError(f"{wrong}: correct it, or unset it for the default ({default_of(name)}).")
 
 
 def variable_of(name: str) -> str:
@@ -245,6 +246,5 @@ def default_of(name: str) -> str:
     default = Settings.model_fields[name].default
     if isinstance(default, SecretStr):
         return default.get_secret_value()
-    if isinstance(default, bool):
-        return str(default).lower()
-    return "none" if default in ((), None) else str(default)
+    text = "none" if default in ((), None) else str(default)
+    return text.lower() if isinstance(default, bool) else text

@@ -53,6 +53,9 @@ class Options:
     peers_python: str | None = None
     peer_threads: int = 1
     sizes: Sequence[int] = ()
+    fault: str = ""
+    questions: float = 500.0
+    flips: float = 200.0
     service: Mapping[str, str] = field(default_factory=dict)
 
 

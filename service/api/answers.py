@@ -48,6 +48,8 @@ async def answer_event(recommender: Recommender, event: QuestionEventIn, query: 
     restrictions = query.restrictions
     if event.model_fields_set & RESTRICTING_FIELDS:
         restrictions = restrictions.joined(event.question())
+    if caller.account is not None:
+        caller.admit(request_costs.of_stored(_id_bytes(event)))
     top_k = None
     if query.k is not None:
         top_k = TopK(query.k, query.exclude_seen, None, restrictions.exclude)
@@ -73,6 +75,12 @@ async def answer_event(recommender: Recommender, event: QuestionEventIn, query: 
         lambda found, fields: {**out, "recommendations": convert(found, fields)},
         restrictions.fields,
     )
+
+
+def _id_bytes(event: QuestionEventIn) -> int:
+    """Return the size of an event's ids in UTF-8."""
+    ids = f"{event.user_id}{event.item_id}{event.event_id or ''}"
+    return len(ids) if ids.isascii() else len(ids.encode())
 
 
 async def answer_recommendations(
@@ -140,14 +148,12 @@ def items_out(items: Iterable[ScoredItem], fields: ItemFields = PLAIN) -> list[J
     names = [name for name in fields.names if name not in ALWAYS_PRESENT]
     for item in items:
         found: Json = {"item_id": item.item_id, "score": item.score}
-        title, categories = item.title, item.categories
         entry = None if fields.entries is None else fields.entries.get(item.item_id)
         if entry is not None:
-            title, categories = entry.title, entry.categories
-        if title is not None:
-            found["title"] = title
-        if categories:
-            found["categories"] = categories
+            if entry.title is not None:
+                found["title"] = entry.title
+            if entry.categories:
+                found["categories"] = entry.categories
         if fields.names:
             values = {} if entry is None else entry.attributes
             found["attributes"] = {name: value_out(values[name]) for name in names if name in values}

@@ -99,6 +99,18 @@ def test_item_that_expires_leaves_the_answers_by_itself(shop: AppHarness, questi
 
 
 @all_questions
+def test_item_is_in_the_answers_until_the_microsecond_at_which_it_expires(shop: AppHarness, question: Ask) -> None:
+    assert shop.call("PUT", "/v1/attributes/until", json={"type": "time"}).status_code == 200
+    end = 1_893_456_000_000_000  # 2030-01-01 in microseconds
+    put_items(shop, [{"item_id": "24", "attributes": {"until": "2030-01-01T00:00:00Z"}}], "patch")
+    for offset, is_shown in ((-1, True), (0, False), (-1, True)):
+        services(shop).catalogue.copy._filters.clock = lambda offset=offset: end + offset
+        answer = question(shop, {"k": 50, "filter": "until > now()"})
+        assert ids(answer) == ["24"] * is_shown
+        assert round(answer["evaluated_at"] * 1e6) == end + offset
+
+
+@all_questions
 def test_items_carry_titles_and_the_named_attributes(shop: AppHarness, question: Ask) -> None:
     answer = question(shop, {"k": 2, "fields": ["price", "sizes", "title"]})
     for item in answer["items"]:

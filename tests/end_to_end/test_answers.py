@@ -101,10 +101,10 @@ async def test_damaged_snapshot_is_replaced_and_never_served(settings: Settings)
             blob[position] ^= 4
             damaged = SnapshotPut("damaged", view.generation, engine.version, 9, bytes(blob), repair=True)
             assert await store.put_snapshots([damaged]) == [True]
-            assert (await recommender.audit("damaged")).snapshot == "damaged"
+            assert (await recommender.audits.snapshot("damaged")).snapshot == "damaged"
             assert_is_replay(await recommender.recommend("damaged", TOP_5), items, engine)
             await recommender.close()
-            audit = await recommender.audit("damaged")
+            audit = await recommender.audits.snapshot("damaged")
             assert (audit.snapshot, audit.exact) == ("found", True)
             assert audit.max_relative_error is not None
             assert audit.max_relative_error <= 1e-5

@@ -21,6 +21,7 @@ CALLS: dict[str, Callable[[CatalogueStore], Awaitable[object]]] = {
     "write_items": lambda store: store.write_items([ItemWrite("a", b"one")]),
     "read_items": lambda store: store.read_items(["a"]),
     "positions": lambda store: store.positions(),
+    "position_at": lambda store: store.position_at(SHARD, 1),
     "changes": lambda store: store.changes(SHARD, ShardPosition(0, ""), 10),
     "scan": lambda store: store.scan(SHARD, "", 10),
     "definitions": lambda store: store.definitions(),

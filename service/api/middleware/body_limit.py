@@ -9,6 +9,7 @@ import zlib
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.caller import BODY_BYTES
 from service.api.error_responses import error_response
 from service.api.middleware.received_messages import receive_again
 from service.api.schemas.json_structure import MAX_VALUES, MAX_VALUES_OF_A_BATCH, is_too_complex, without_padding
@@ -43,7 +44,8 @@ class BodyLimit:
             if length is not None and length > MAX_BODY_BYTES:
                 raise PayloadTooLarge(_TOO_LARGE)
             message, parts = await _read(receive, codings)
-            if sum(map(len, parts)) > MAX_INLINE_BYTES:
+            scope[BODY_BYTES] = size = sum(map(len, parts))
+            if size > MAX_INLINE_BYTES:
                 message["body"] = await in_work_thread(_join_large, scope["path"], parts)
             elif parts:
                 message["body"] = body = b"".join(parts)

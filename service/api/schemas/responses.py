@@ -1,7 +1,8 @@
 """Response bodies of the API.
 
 Every field is present in a response, also if its value is null. Exceptions: `title`, `categories`, `attributes` and
-`eligible` of an item, what limited an answer, `recommendations` of a recorded event, and `details` of an error.
+`eligible` of an item, `vector` of a listed item, what limited an answer, `recommendations` of a recorded event, and
+`details` of an error.
 """
 
 from __future__ import annotations
@@ -171,6 +172,27 @@ class AuditOut(BaseModel):
     max_relative_error: float | None = Field(
         description="Largest difference from the replayed state, relative to its largest value. "
         "0: no snapshot is stored. Null: it is damaged, and the next answer replaces it."
+    )
+
+
+class AnswerAuditOut(BaseModel):
+    """Comparison of an answer with a new computation."""
+
+    user_id: _UserId
+    outcome: Literal["confirmed", "refuted", "unknown"] = Field(
+        description="Whether the answer was right. Unknown: something that it depended on is gone."
+    )
+    reason: str | None = Field(default=None, description="What is gone, if the outcome is `unknown`.")
+    changed_items: int = Field(
+        description="Items that have changed since the answer's revision of the catalogue. They are not compared, "
+        "because the catalogue keeps only what they are now."
+    )
+    forbidden_items: list[str] = Field(description="Items of the answer that were not allowed in it.")
+    missing_items: list[str] = Field(
+        description="Items that belong into the answer. A search index may miss one, so there they refute nothing."
+    )
+    max_relative_error: float | None = Field(
+        description="Largest difference of a score, relative to the largest score. Null: nothing was compared."
     )
 
 

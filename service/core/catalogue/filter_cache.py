@@ -30,7 +30,11 @@ NOT_CACHED = NotCached.NOT_CACHED
 
 
 class FilterCache:
-    """Filter bitmaps; the least recently used go first."""
+    """Filter bitmaps; the least recently used go first.
+
+    Attributes:
+        evaluated_at: The time of now() in the bitmap that was returned last, in microseconds.
+    """
 
     def __init__(self, max_bytes: int, clock: Callable[[], int]) -> None:
         """Create an empty cache.
@@ -41,6 +45,7 @@ class FilterCache:
         """
         self._max_bytes = max_bytes
         self.clock = clock
+        self.evaluated_at = 0
         self._bitmaps: OrderedDict[Hashable, FilterBitmap] = OrderedDict()
         self._sizes: dict[Hashable, int] = {}
         self._compiling: dict[Hashable, asyncio.Task[FilterBitmap]] = {}
@@ -56,10 +61,11 @@ class FilterCache:
 
     def current(self, key: Hashable) -> FilterBitmap | None:
         """Return the bitmap, up to date; None if that takes a compilation."""
-        found = self._bitmaps.get(key)
-        if found is None or not found.catch_up(self.clock()):
+        found, now = self._bitmaps.get(key), self.clock()
+        if found is None or not found.catch_up(now):
             return None
         self._bitmaps.move_to_end(key)
+        self.evaluated_at = now
         return found
 
     async def get_or_compile(self, key: Hashable, prepare: Callable[[], FilterBitmap]) -> FilterBitmap:
@@ -73,8 +79,10 @@ class FilterCache:
             if found := self.current(key):
                 return found
             bitmap = await self._compile(key, prepare)
+            now = self.clock()
             # If more changes arrive than can be followed otherwise, the last attempt takes the time.
-            if bitmap.catch_up(self.clock(), *([_NO_BOUND] if attempt == _MAX_ATTEMPTS - 1 else [])):
+            if bitmap.catch_up(now, *([_NO_BOUND] if attempt == _MAX_ATTEMPTS - 1 else [])):
+                self.evaluated_at = now
                 return bitmap
         raise Overloaded("the catalogue changes faster than the filter can follow; try again")
 

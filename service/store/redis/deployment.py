@@ -61,6 +61,10 @@ class Deployment(Protocol):
         """Raise `StoreUnavailable` unless users can be served."""
         ...
 
+    async def memory_used(self) -> float | None:
+        """Return the fullest server's used fraction of maxmemory, if limited."""
+        ...
+
     async def check(self) -> None:
         """Raise `StoreRefusedError` unless every primary answers and never evicts keys."""
         ...

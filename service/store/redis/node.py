@@ -29,17 +29,15 @@ from service.core.errors import StoreUnavailable
 from service.store.errors import unknown_format
 from service.store.redis.deployment import Call, Command
 from service.store.redis.lua_scripts import Script
+from service.store.redis.memory_watch import MemoryWatch
 from service.store.redis.node_check import check_node
-from service.store.redis_errors import explain_connection, explain_reply
+from service.store.redis_errors import TEMPORARY_ERRORS, explain_connection, explain_reply
 
 MAX_CONNECTIONS = 16
 _PROBE_PAUSE_SECONDS = 0.05
 _WAIT_FRACTION = 0.5  # of the timeout, for WAIT: it begins after the scripts
 
-# Error replies by which Redis refuses a command for now.
-_TEMPORARY_ERRORS = ("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "WAIT cannot be used with replica")
 _UNKNOWN_FORMAT = re.compile(r"UNKNOWNFORMAT (.+? has format \w+)")  # raised in scripts/lib/format.lua
-_TOO_FEW_REPLICAS = "has not got the write onto enough replicas"
 
 
 class Connections:
@@ -114,6 +112,7 @@ class Node:
         self._min_replicas = min_replicas
         self._wait: Command = ("WAIT", min_replicas, int(1000 * timeout_seconds * _WAIT_FRACTION))
         self._probe: asyncio.Task[None] | None = None
+        self._memory = MemoryWatch()
 
     async def run(
         self,
@@ -128,12 +127,10 @@ class Node:
 
         `asking` is needed for a slot that is being moved here, after another server replied ASK.
         """
-        if deadline is None:
-            deadline = asyncio.get_running_loop().time() + self._timeout
+        deadline = deadline or asyncio.get_running_loop().time() + self._timeout
         commands: list[Command] = [("SCRIPT", "LOAD", script.source)] if load else []
         for call in calls:
-            if asking:
-                commands.append(("ASKING",))
+            commands += [("ASKING",)] * asking
             commands.append(("EVALSHA", script.digest, len(call.keys), *call.keys, *call.arguments))
         waits = self._min_replicas > 0 and any(call.durable for call in calls)
         if waits:
@@ -160,9 +157,10 @@ class Node:
         if isinstance(count, int) and count >= self._min_replicas:
             return replies
         # A server that became a replica refuses WAIT too; its replies to the calls (MOVED) come first: decision 0051.
-        missing = count if isinstance(count, Exception) else self.unavailable(_TOO_FEW_REPLICAS)
+        if not isinstance(count, Exception):
+            count = self.unavailable("has not got the write onto enough replicas")
         return [
-            missing if call.durable and not isinstance(reply, Exception) else reply
+            count if call.durable and not isinstance(reply, Exception) else reply
             for call, reply in zip(calls, replies, strict=True)
         ]
 
@@ -200,7 +198,7 @@ class Node:
 
     async def scan(self, cursor: str, pattern: str, count: int) -> tuple[list[bytes], str]:
         """See `Deployment.scan`."""
-        reply: Any = await self._call("SCAN", cursor or "0", "MATCH", pattern, "COUNT", count)
+        reply = await self._call("SCAN", cursor or "0", "MATCH", pattern, "COUNT", count)
         following = reply[0].decode()
         return reply[1], "" if following == "0" else following
 
@@ -208,9 +206,12 @@ class Node:
         """See `Deployment.ping`."""
         await self._call("PING")
 
-    async def _call(self, *command: str | int) -> object:
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        [reply] = await self.pipeline([command], deadline)
+    async def memory_used(self) -> float | None:
+        """See `Deployment.memory_used`."""
+        return self._memory.fraction(await self._call("INFO", "memory"))
+
+    async def _call(self, *command: str | int) -> Any:  # noqa: ANN401 - the command decides
+        [reply] = await self.pipeline([command], asyncio.get_running_loop().time() + self._timeout)
         if isinstance(reply, Exception):
             raise self._convert(reply)
         return reply
@@ -235,8 +236,9 @@ class Node:
     def _convert(self, error: Exception) -> Exception:
         """Return `StoreUnavailable` for outages and temporary refusals, otherwise `error`."""
         if isinstance(error, OutOfMemoryError):
+            self._memory.refused()
             return self.unavailable("has no memory left for events", explain_reply(error))
-        if isinstance(error, ReadOnlyError | MasterDownError) or str(error).startswith(_TEMPORARY_ERRORS):
+        if isinstance(error, ReadOnlyError | MasterDownError) or str(error).startswith(TEMPORARY_ERRORS):
             return self.unavailable("takes no events at the moment", explain_reply(error))
         if isinstance(error, RedisTimeoutError | TimeoutError):
             return self.unavailable("did not answer in time")

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 
 from service.core.catalogue_store import (
     CATALOGUE_SHARDS,
+    MAX_ATTRIBUTES,
+    MAX_FILTERS,
+    OWN_NAME,
     Definitions,
     ItemWrite,
     ShardChanges,
@@ -25,6 +28,7 @@ from service.store.errors import StoreRefusedError
 
 CATALOGUE_FORMAT = 1
 ATTRIBUTE, FILTER = "attribute", "filter"
+_MOST = {ATTRIBUTE: MAX_ATTRIBUTES, FILTER: MAX_FILTERS}
 _DEFINITIONS = CATALOGUE_SHARDS
 
 # Created in files of earlier releases too, which do not know the tables and leave them alone.
@@ -126,13 +130,17 @@ def newest_position(db: sqlite3.Connection, shard: int) -> ShardPosition:
     return ShardPosition(*(row.fetchone() or (0, "")))
 
 
+def position_at(db: sqlite3.Connection, shard: int, revision: int) -> ShardPosition | None:
+    """See `CatalogueStore.position_at`."""
+    query = "SELECT revision, token FROM catalogue_changes WHERE shard = ? AND revision = ?"
+    row = db.execute(query, (shard, revision)).fetchone()
+    return row and ShardPosition(*row)
+
+
 def changes(db: sqlite3.Connection, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
     """See `CatalogueStore.changes`."""
     if after.revision:
-        row = db.execute(
-            "SELECT token FROM catalogue_changes WHERE shard = ? AND revision = ?", (shard, after.revision)
-        )
-        known = row.fetchone() == (after.token,)
+        known = position_at(db, shard, after.revision) == after
     else:
         [first] = db.execute("SELECT min(revision) FROM catalogue_changes WHERE shard = ?", (shard,)).fetchone()
         known = first in (None, 1)
@@ -171,12 +179,15 @@ def definitions(db: sqlite3.Connection) -> Definitions:
 def set_definition(
     db: sqlite3.Connection, kind: str, name: str, expected: str | None, text: str | None, changes_kept: int
 ) -> bool:
-    """Replace a definition if it has the expected text."""
+    """Replace a definition if it has the expected text.
+
+    A new one is refused if there are too many.
+    """
     row = db.execute("SELECT text FROM catalogue_definitions WHERE kind = ? AND name = ?", (kind, name))
     [current] = row.fetchone() or (None,)
     if current == text:
         return True
-    if current != expected:
+    if current != expected or (current is None and _is_full(db, kind, name)):
         return False
     if text is None:
         db.execute("DELETE FROM catalogue_definitions WHERE kind = ? AND name = ?", (kind, name))
@@ -188,6 +199,15 @@ def set_definition(
     )
     _trim(db, _DEFINITIONS, revision - changes_kept)
     return True
+
+
+def _is_full(db: sqlite3.Connection, kind: str, name: str) -> bool:
+    if name.startswith(OWN_NAME):
+        return False
+    counted = db.execute(
+        "SELECT count(*) FROM catalogue_definitions WHERE kind = ? AND substr(name, 1, 1) <> ?", (kind, OWN_NAME)
+    )
+    return int(counted.fetchone()[0]) >= _MOST[kind]
 
 
 def _trim(db: sqlite3.Connection, shard: int, revision: int) -> None:

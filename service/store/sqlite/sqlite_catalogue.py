@@ -79,6 +79,10 @@ class SqliteCatalogue:
         except StoreUnavailable as error:
             return [error] * (CATALOGUE_SHARDS + 1)
 
+    async def position_at(self, shard: int, revision: int) -> ShardPosition | None:
+        """See `CatalogueStore.position_at`."""
+        return await self._thread.run(self._db, "DEFERRED", catalogue_sql.position_at, shard, revision)
+
     async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
         """See `CatalogueStore.changes`."""
         return await self._thread.run(self._db, "DEFERRED", catalogue_sql.changes, shard, after, limit)

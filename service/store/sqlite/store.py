@@ -121,6 +121,10 @@ class SqliteStore:
         """See `Store.ping`."""
         await self._thread.run(self._log, "DEFERRED", sql.ping)
 
+    async def memory_used(self) -> float | None:
+        """See `Store.memory_used`. The limit is the disk, which SQLite does not know."""
+        return None
+
     async def close(self) -> None:
         """See `Store.close`."""
         await self.catalogue.close()

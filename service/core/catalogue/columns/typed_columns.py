@@ -6,11 +6,12 @@ thread sees for each row the old or the new value; rows that changed meanwhile a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.core.catalogue.attributes import AttributeType, from_microseconds, to_microseconds
 from service.core.catalogue.columns.coded_columns import SetColumn, TextColumn
@@ -30,13 +31,18 @@ class _ArrayColumn:
         self.values: GrowingArray[Any] = GrowingArray(self._dtype, self._null)
 
     @property
+    def array(self) -> GrowingArray[Any]:
+        """Stored value of each row."""
+        return self.values
+
+    @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return self.values.data.nbytes
+        return self.values.nbytes
 
-    def resize(self, capacity: int) -> None:
-        """Make room."""
-        self.values.resize(capacity)
+    def encode(self, values: Sequence[Any]) -> NDArray[Any]:
+        """Return what to store for some rows; times are in microseconds."""
+        return np.array([self._null if value is None else value for value in values], self._dtype)
 
 
 class NumberColumn(_ArrayColumn):
@@ -46,7 +52,7 @@ class NumberColumn(_ArrayColumn):
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
-        self.values.data[row] = np.nan if value is None else value
+        self.values.set(row, np.nan if value is None else value)
 
     def get(self, row: int) -> float | None:
         """Return the value of a row, or None."""
@@ -61,7 +67,7 @@ class BoolColumn(_ArrayColumn):
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
-        self.values.data[row] = NULL_BOOL if value is None else value
+        self.values.set(row, NULL_BOOL if value is None else value)
 
     def get(self, row: int) -> bool | None:
         """Return the value of a row, or None."""
@@ -76,7 +82,7 @@ class TimeColumn(_ArrayColumn):
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
-        self.values.data[row] = NULL_TIME if value is None else to_microseconds(value)
+        self.values.set(row, NULL_TIME if value is None else to_microseconds(value))
 
     def get(self, row: int) -> datetime | None:
         """Return the value of a row, or None."""

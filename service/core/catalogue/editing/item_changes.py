@@ -12,10 +12,10 @@ from unicodedata import normalize
 
 from service.core.catalogue.attributes import RESERVED_NAMES, AttributeType, AttributeValue, parse_time, type_of
 from service.core.catalogue.items import Item, to_record
+from service.core.catalogue_store import MAX_ATTRIBUTES
 from service.core.errors import InvalidRequest
 from service.core.printable_text import printable
 
-MAX_ATTRIBUTES = 64
 MAX_STRING_BYTES = 1024
 MAX_STRINGS = 64
 MAX_VECTOR = 1024
