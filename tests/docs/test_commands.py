@@ -32,9 +32,9 @@ def checkout(tmp_path: Path) -> Path:
             shutil.copy2(ROOT / name, copy / name)
     for folder in ("service", "model"):  # machine code of kernels, which would take half a minute for each page
         for code in (ROOT / folder).rglob("__pycache__/*.nb[ic]"):
-            place = copy / code.relative_to(ROOT)
-            place.parent.mkdir(exist_ok=True)
-            shutil.copy2(code, place)
+            target = copy / code.relative_to(ROOT)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy2(code, target)
     (copy / ".venv").symlink_to(Path(sys.prefix))
     return copy
 

@@ -56,7 +56,7 @@ def start(bundle: Path, cache: Path, large: int) -> dict[str, list[int]]:
 
 @pytest.fixture(scope="module")
 def precompiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Provide a cache that `recblr-serve --precompile` has filled, and what it has printed."""
+    """Provide a cache that `--precompile` has filled, and its output."""
     cache = tmp_path_factory.mktemp("precompiled")
     return cache, precompile(cache)
 
