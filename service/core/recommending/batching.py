@@ -145,7 +145,7 @@ class BatchedEngine:
         ):
             requests = self._long_requests
         else:
-            LIGHT_REQUESTS.record()
+            LIGHT_REQUESTS.newest = time.monotonic()
         return requests.submit(_EngineCall(engine, request), deadline)
 
     def run_low_priority(self, engine: Engine, request: EngineRequest) -> Coroutine[Any, Any, EngineResult]:

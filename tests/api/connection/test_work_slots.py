@@ -64,7 +64,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> FakeLoop:
 def slots_of(loop: FakeLoop, *, light: bool) -> WorkSlots:
     requests = LightRequests(loop.time)
     if light:
-        requests.record()
+        requests.newest = loop.time()
     return WorkSlots(cast(asyncio.AbstractEventLoop, loop), requests)
 
 

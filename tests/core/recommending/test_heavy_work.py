@@ -36,7 +36,7 @@ class Bench:
         self.clock, self.done = Clock(), list[str]()
         self.light = LightRequests(self.clock)
         if light:
-            self.light.record()
+            self.light.newest = self.clock.now
         self.tested = HeavyWork(
             self.light, clock=self.clock, sleep=self.clock.sleep, free_seconds=0.001, pause_factor=4.0, **settings
         )
