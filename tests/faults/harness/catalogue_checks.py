@@ -62,6 +62,7 @@ def is_shown(state: ItemState) -> bool:
 
 
 def _check_writes(record: Record, history: History, result: CheckResult) -> None:
+    result.lost_writes += record.lost
     for item, states in record.sent.items():
         stored = len(history.revisions.get(item, ()))
         result.lost_writes += max(0, record.acknowledged[item] - stored)
