@@ -123,7 +123,7 @@ class CatalogueSync:
             raise failures[0]
         await self.poll()
         seconds = round(self._clock() - began, 3)
-        _log.info("catalogue is read", extra={"items": self._copy.item_count, "seconds": seconds})
+        _log.info("read the catalogue", extra={"items": self._copy.item_count, "seconds": seconds})
         self._task.start()
 
     async def close(self) -> None:
