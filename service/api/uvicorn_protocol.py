@@ -80,6 +80,9 @@ class HttpProtocol(TimedConnection):
             self.flow.hold()
             self._slots.ask(self._take_slot)
 
+    def _forget_work(self) -> None:
+        self._slots.forget(self._take_slot)
+
     def _take_slot(self) -> bool:
         """Continue; return whether a request was started."""
         before = self.cycle

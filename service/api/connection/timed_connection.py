@@ -61,6 +61,16 @@ class TimedConnection(HttpToolsProtocol):
             if not self._has_no_room:
                 self._refuse_at_once()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free what waits for a slot."""
+        super().connection_lost(exc)
+        self._received = b""
+        self._slots.forget(self._read_on)
+        self._forget_work()
+
+    def _forget_work(self) -> None:
+        """Drop further waiting work."""
+
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""
         waited, times = now - self._since, self.timeouts

@@ -7,7 +7,7 @@ a slot, and beside light requests a pause follows each slot, so that such work t
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from time import perf_counter
 
@@ -26,7 +26,7 @@ class WorkSlots:
     def __init__(self, loop: asyncio.AbstractEventLoop, light_requests: LightRequests = LIGHT_REQUESTS) -> None:
         self._loop = loop
         self._light_requests = light_requests
-        self._waiting: deque[Work] = deque()
+        self._waiting: OrderedDict[Work, None] = OrderedDict()
         self._began = self._free_at = 0.0
         self._scheduled = False  # whether a slot is due or not yet over
         self._answer_timer: asyncio.TimerHandle | None = None
@@ -36,8 +36,12 @@ class WorkSlots:
 
         If `work` returns True, it has started a request; its slot ends with `answered`.
         """
-        self._waiting.append(work)
+        self._waiting[work] = None
         self._schedule()
+
+    def forget(self, work: Work) -> None:
+        """Drop waiting work of a connection that is gone."""
+        self._waiting.pop(work, None)
 
     def answered(self) -> None:
         """End the slot in which a request was started."""
@@ -59,7 +63,9 @@ class WorkSlots:
         self._began = perf_counter()
         started_request = False
         try:
-            started_request = self._waiting.popleft()()
+            if self._waiting:
+                work, _ = self._waiting.popitem(last=False)
+                started_request = work()
         finally:
             if started_request and self._light_requests.are_expected():
                 self._answer_timer = self._loop.call_later(MAX_ANSWER_SECONDS, self._end)

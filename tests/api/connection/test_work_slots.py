@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import pytest
@@ -118,9 +119,8 @@ def test_next_slot_waits_for_the_answer_to_a_request_for_a_moment(loop: FakeLoop
         loop.now += 0.005
         tested.answered()
 
-    tested.ask(request)
-    tested.ask(request)
-    tested.ask(request)
+    for _ in range(3):
+        tested.ask(partial(request))
     loop.due.append(Timer(loop.now, answer))
     loop.run()
     assert done == ["request", "answer", "request", "request"]
