@@ -11,7 +11,7 @@ from typing import Any
 from ingest.errors import DataError
 from ingest.options import ReadOptions
 from ingest.reading.column_names import find_fields
-from ingest.reading.csv_dialect import Dialect, detect_dialect, split_record
+from ingest.reading.csv_dialect import Dialect, detect_dialect, header_names
 from ingest.reading.csv_table import read_table, swallowed_row
 from ingest.reading.file_signatures import check_file
 from ingest.reading.parquet_table import is_parquet, read_parquet
@@ -118,7 +118,7 @@ def _dialect(plain: Path, source: str, line: str, options: TableOptions) -> Dial
         return detect_dialect(plain, source, reading)
     refusal, most_names = DataError(""), 0
     for delimiter in (reading.delimiter,) if reading.delimiter else _DELIMITERS:
-        names = [name.strip() for name in split_record(line, delimiter, '"')]
+        names = list(header_names(line, delimiter))
         try:
             item = find_fields(source, names, options.fields)["item"]
         except DataError as error:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from ingest.errors import DataError
 from ingest.options import ReadOptions
 from ingest.reading.column_names import find_item_columns
-from ingest.reading.csv_dialect import Dialect, detect_dialect, split_record
+from ingest.reading.csv_dialect import Dialect, detect_dialect, header_names
 from ingest.reading.csv_table import read_table, swallowed_row
 from ingest.reading.file_signatures import check_file
 from ingest.reading.json_objects import read_json
@@ -83,7 +83,7 @@ def _detect(plain: Path, source: str, line: str, options: ItemTableOptions) -> D
         return detect_dialect(plain, source, reading)
     refusal, most_names = DataError(""), 0
     for delimiter in (reading.delimiter,) if reading.delimiter else _DELIMITERS:
-        names = [name.strip() for name in split_record(line, delimiter, '"')]
+        names = list(header_names(line, delimiter))
         try:
             item, title, *_ = find_item_columns(
                 source, names, reading, options.title_column, options.categories_column
