@@ -116,7 +116,7 @@ def _with_header(lines: Sequence[str], options: ReadOptions) -> Dialect | None:
 
 
 def header_names(line: str, delimiter: str) -> tuple[str, ...]:
-    """Return the names in a header, without the types that RecBole writes behind them."""
+    """Return a header's names, without RecBole's types behind them."""
     fields = tuple(name.strip() for name in split_record(line, delimiter, '"'))
     return tuple(_RECBOLE_TYPE.sub("", name) for name in fields) if delimiter == "\t" else fields
 

@@ -35,7 +35,7 @@ class NumberField:
     edges: tuple[float, ...]
 
     def position(self, value: float) -> float:
-        """Return where the value lies between the edges, from -1 to 1."""
+        """Return the position between the edges, from -1 to 1."""
         if len(self.edges) == 1:
             return float(np.sign(value - self.edges[0]))
         return float(np.interp(value, self.edges, np.linspace(-1.0, 1.0, len(self.edges))))
@@ -102,13 +102,13 @@ class FeatureSpace:
     def _known(self, keys: list[FeatureKey]) -> tuple[list[int], list[float]]:
         """Return columns and values of the keys that are known."""
         hashes = np.array([each.key for each in keys], np.uint64)
-        places = np.minimum(np.searchsorted(self.keys, hashes), max(0, len(self.keys) - 1))
-        known = self.keys[places] == hashes if len(self.keys) else np.zeros(len(hashes), bool)
+        found_at = np.minimum(np.searchsorted(self.keys, hashes), max(0, len(self.keys) - 1))
+        known = self.keys[found_at] == hashes if len(self.keys) else np.zeros(len(hashes), bool)
         members: dict[str, list[int]] = {}
-        for each, place, is_known in zip(keys, places.tolist(), known.tolist(), strict=True):
+        for each, column, is_known in zip(keys, found_at.tolist(), known.tolist(), strict=True):
             if is_known:
-                members.setdefault(each.group, []).append(place)
-        columns = [place for own in members.values() for place in own]
+                members.setdefault(each.group, []).append(column)
+        columns = [column for own in members.values() for column in own]
         return columns, [len(own) ** -0.5 for own in members.values() for _ in own]
 
     def _number(self, content: ItemContent, name: str) -> float | None:

@@ -46,7 +46,10 @@ def kind_of(value: object) -> str | None:
 
 
 def as_number(value: float | datetime) -> float:
-    """Return a number, or the Unix time of a time; without an offset it is UTC."""
+    """Return a number, or a time as Unix time.
+
+    A time without an offset is UTC.
+    """
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     return float(value)

@@ -63,7 +63,7 @@ def _edges(values: Sequence[float]) -> tuple[float, ...]:
 
 
 def _vector_moments(contents: Sequence[ItemContent]) -> tuple[NDArray[np.float32], float]:
-    """Return the mean of the vectors, and the inverse of their mean length around it.
+    """Return mean and inverse spread of the vectors.
 
     Vectors of another length than most are left out.
     """

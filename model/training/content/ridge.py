@@ -20,7 +20,7 @@ _TOLERANCE = 1e-5
 
 
 class SparseFeatures:
-    """Features of N items as a sparse matrix (N, C), and its transpose."""
+    """Sparse matrix (N, C) of features, and its transpose."""
 
     def __init__(self, rows: Sequence[Features], columns: int, device: torch.device) -> None:
         counts = np.array([len(row.columns) for row in rows], np.int64)

@@ -16,7 +16,7 @@ from model.content.item_content import TIME, ItemContent
 
 
 def read_item_contents(path: Path, options: TableOptions | None = None) -> dict[str, ItemContent]:
-    """Read a table of items as `recblr-items load` does; return their content by id.
+    """Read items as `recblr-items load` does; return content by id.
 
     Raises:
         DataError: the file is not understood; the message has file and remedy.
@@ -40,7 +40,10 @@ def _content(path: Path, body: Mapping[str, Any], types: Mapping[str, str]) -> I
 
 
 def _time(value: object) -> object:
-    """Return a time; what is none stays as it is, and is left out as of another kind."""
+    """Return a time.
+
+    What is none stays as it is, and is left out as a value of another kind.
+    """
     try:
         return datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
