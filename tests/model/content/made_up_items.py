@@ -10,17 +10,6 @@ import numpy as np
 from model.content.item_content import ItemContent
 
 _WORDS = ["red", "blue", "Größe", "shoe", "lamp", "\u0442\u043e\u0432\u0430\u0440", "新しい靴", "x1", "e\u0301clair"]
-    "red",
-    "blue",
-    "Größe",
-    "shoe",
-    "lamp",
-    "\u0442\u043e\u0432\u0430\u0440",
-    "新しい靴",
-    "x1",
-    "dog's",
-    "e\u0301clair",
-]
 
 
 def made_up_items(count: int, seed: int = 0, *, vectors: bool = True) -> list[ItemContent]:
