@@ -41,7 +41,7 @@ class NumberField:
         return float(np.interp(value, self.edges, np.linspace(-1.0, 1.0, len(self.edges))))
 
     def bucket(self, value: float) -> FeatureKey:
-        """Return the key of the interval between two edges that holds the value."""
+        """Return the key of the interval that holds the value."""
         return feature_key(VALUE, self.name, f"#{int(np.searchsorted(self.edges, value, side='right'))}")
 
 
