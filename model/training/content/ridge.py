@@ -6,6 +6,7 @@ holds the features that items have and not a square of their number.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -73,5 +74,7 @@ def _csr(
     shape: tuple[int, int],
     device: torch.device,
 ) -> Tensor:
-    parts = (torch.from_numpy(part) for part in (begin, column, value.astype(np.float64)))
-    return torch.sparse_csr_tensor(*parts, size=shape, check_invariants=False).to(device)
+    begins, columns, values = (torch.from_numpy(part) for part in (begin, column, value.astype(np.float64)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support")  # products with dense matrices work
+        return torch.sparse_csr_tensor(begins, columns, values, shape, check_invariants=False).to(device)

@@ -15,7 +15,7 @@ from model.ranking_metrics import discounted_gains, hits
 from model.training.evaluation.prefix_ranking import LIST_LENGTH, PrefixRanks
 
 CONTENT, ID_ONLY = "content", "id_only"
-NEW, OTHER, ALL = "new", "other", "all"
+NEW, OTHER, ALL = KINDS = ("new", "other", "all")
 _RESAMPLES = 2_000
 _SAMPLES_AT_ONCE = 50
 _CONFIDENCE = (2.5, 97.5)
@@ -98,7 +98,7 @@ def _relative(models: Mapping[str, PrefixRanks], chosen: NDArray[np.bool_], samp
 def _sample_means(
     gains: NDArray[np.float64], chosen: NDArray[np.bool_], ranks: PrefixRanks, samples: Weights
 ) -> NDArray[np.float64]:
-    """Return the mean gain of the chosen events in each sample of users."""
+    """Return the mean gain of chosen events in each sample."""
     _, user = np.unique(ranks.users, return_inverse=True)
     totals = np.bincount(user, weights=gains * chosen, minlength=samples.shape[1])
     counts = np.bincount(user, weights=chosen, minlength=samples.shape[1])

@@ -103,7 +103,7 @@ class NetworkScorer:
         inputs, before = [], []
         for rows, first in zip(prefixes.rows, prefixes.first, strict=True):
             known = self._known[rows]
-            known_before = (np.cumsum(known) - known)[first:]
+            known_before: NDArray[np.int64] = (np.cumsum(known) - known)[first:]
             begin = max(0, int(known_before[0]) - MAX_CONTEXT_EVENTS)
             inputs.append(rows[known][begin : int(known_before[-1])])
             before.append(known_before - begin)
@@ -138,8 +138,8 @@ def _rank(scores: Tensor, prefixes: Prefixes) -> tuple[NDArray[np.int64], NDArra
     targets = torch.from_numpy(prefixes.targets).to(device)
     ranks = items_ranked_before(scores, targets).sum(1) + 1
     ranks = torch.where(scores.gather(1, targets[:, None])[:, 0] > -torch.inf, ranks, 0)
-    best, rows = scores.topk(min(LIST_LENGTH, scores.shape[1]))
-    return ranks.cpu().numpy(), torch.where(best > -torch.inf, rows, 0).cpu().numpy().ravel()
+    best, best_rows = scores.topk(min(LIST_LENGTH, scores.shape[1]))
+    return ranks.cpu().numpy(), torch.where(best > -torch.inf, best_rows, 0).cpu().numpy().ravel()
 
 
 def _batches(task: PredictionTask, items: int) -> Iterator[NDArray[np.int64]]:

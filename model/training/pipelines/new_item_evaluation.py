@@ -1,4 +1,4 @@
-"""Measure recommendations of new items: train without some items, then predict events on them.
+"""Measure recommendations of items that models were not trained on.
 
 Each seed trains one model by ids, without the new items. `content` is this model with vectors of the new items from
 their content; `id_only` is the same model without them, so the two are paired.
@@ -21,14 +21,13 @@ from ingest.options import ReadOptions
 from model.content.item_content import ItemContent
 from model.network import RecBLR
 from model.training.content.content_baselines import ContentKnnScorer, PopularityScorer
-from model.training.content.encoder_fit import fit_encoder
+from model.training.content.encoder_fit import FittedEncoder, fit_encoder, with_new_items
 from model.training.content.item_table_contents import read_item_contents
 from model.training.content.new_item_split import NewItemSplit, split_last_events, split_new_items_by_time
-from model.training.content.trained_table import table_with_new_items
 from model.training.data.event_inputs import InputReport, read_histories
 from model.training.data.interactions import Interactions
 from model.training.data.time_split import timeline_of
-from model.training.evaluation.new_item_accuracy import CONTENT, ID_ONLY, new_item_accuracy
+from model.training.evaluation.new_item_accuracy import CONTENT, ID_ONLY, KINDS, new_item_accuracy
 from model.training.evaluation.prefix_ranking import NetworkScorer, Scorer, rank_prefixes
 from model.training.pipelines.candidate import ModelSettings, choose_model, train_candidate
 from model.training.reports.new_item_report import write_new_item_report
@@ -84,19 +83,20 @@ def evaluate_new_items(job: NewItemJob) -> dict[str, Any]:
 
 
 def _splits(job: NewItemJob) -> Iterator[NewItemSplit]:
-    """Yield the split by last events, and that by time if there are times."""
+    """Yield the split by last events.
+
+    That by time follows if the events have times.
+    """
     report = InputReport()
     histories = read_histories(job.data, job.reading, None, report, keep_times=True)
     sys.stderr.writelines(f"{line}\n" for line in report.lines())
     data = Interactions(histories.rows, histories.offsets, histories.item_ids, histories.user_ids)
     yield split_last_events(data, job.fraction)
     if histories.times is not None:
-        yield split_new_items_by_time(timeline_of(histories), job.fraction)
+        yield split_new_items_by_time(timeline_of(histories._replace(rows=histories.rows.copy())), job.fraction)
 
 
-def _evaluate(
-    job: NewItemJob, split: NewItemSplit, contents: Mapping[str, ItemContent], seed: int
-) -> dict[str, Any]:
+def _evaluate(job: NewItemJob, split: NewItemSplit, contents: Mapping[str, ItemContent], seed: int) -> dict[str, Any]:
     folder = job.out / split.protocol.replace(" ", "-") / f"seed-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     settings = replace(job.model, given={**job.model.given, "seed": seed})
@@ -105,8 +105,42 @@ def _evaluate(
     network = train_candidate(run).network
     fitted = fit_encoder(network, split.train, contents)
     all_contents = [contents.get(item_id, ItemContent()) for item_id in split.item_ids]
-    extended, has_vector = table_with_new_items(fitted, network, all_contents)
-    models = _scorers(split, extended, has_vector, all_contents, fitted.encoder.space)
+    models = _scorers(split, network, fitted, all_contents)
     items = len(split.item_ids)
     ranks = {name: rank_prefixes(scorer, split.task, items) for name, scorer in models.items()}
     return {"seed": seed} | new_item_accuracy(ranks, split.trained, items)
+
+
+def _scorers(
+    split: NewItemSplit, network: RecBLR, fitted: FittedEncoder, contents: Sequence[ItemContent]
+) -> dict[str, Scorer]:
+    """Return the models to compare by name."""
+    extended, known = with_new_items(network, fitted, contents)
+    trained_only = known & (np.arange(len(known)) <= split.trained)
+    popularity = np.zeros(len(known), np.int64)
+    popularity[: split.trained + 1] = split.train.without_last(2).popularity()
+    space = fitted.encoder.space
+    features = [space.features(content) for content in contents]
+    return {
+        CONTENT: NetworkScorer(extended, known),
+        ID_ONLY: NetworkScorer(extended, trained_only),
+        "content_knn": ContentKnnScorer(features, space.columns, popularity),
+        "popularity": PopularityScorer(popularity),
+    }
+
+
+def _mean(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the means over the seeds, without intervals."""
+    models: dict[str, Any] = {}
+    for name in seeds[0]["models"]:
+        own = [seed["models"][name] for seed in seeds]
+        models[name] = {
+            kind: {metric: float(np.mean([each[kind][metric]["mean"] for each in own])) for metric in _METRICS}
+            for kind in KINDS
+        }
+        models[name] |= {
+            figure: float(np.mean([each[figure] for each in own])) for figure in ("coverage@10", "new_items_shown")
+        }
+    relative = [seed["other_relative_to_id_only"]["mean"] for seed in seeds]
+    known = [value for value in relative if value is not None]
+    return {"models": models, "other_relative_to_id_only": float(np.mean(known)) if known else None}

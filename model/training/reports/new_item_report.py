@@ -34,9 +34,7 @@ def _protocol(evaluation: Evaluation) -> dict[str, Any]:
     first = evaluation["seeds"][0]
     events, items, new_items = first["events"], first["items"], first["new_items"]
     return {
-        "title": f"Predicting {evaluation['protocol']}"
-        if evaluation["protocol"] == "last events"
-        else "Split by time",
+        "title": f"Protocol: {evaluation['protocol']}",
         "subtitle": f"{events['new']:,} events of {new_items:,} new items and {events['other']:,} others of "
         f"{first['users']:,} users; {items:,} items are ranked, seen ones left out; "
         f"{len(evaluation['seeds'])} seeds",
@@ -44,11 +42,14 @@ def _protocol(evaluation: Evaluation) -> dict[str, Any]:
             *((f"NDCG@10, {text}", _bars(evaluation, kind, events[kind])) for kind, text in _KINDS),
             ("Share of new items among those shown", _shares(evaluation)),
         ],
-        "columns": ["model", *(f"{m}, {kind}" for kind, _ in _KINDS for m in ("NDCG@10", "HR@10"))]
-        + ["coverage@10", "new items shown"],
+        "columns": ["model", *_metric_names(), "coverage@10", "new items shown"],
         "rows": [row for seed in evaluation["seeds"] for row in _rows(seed)],
         "relative": [_relative(seed) for seed in evaluation["seeds"]],
     }
+
+
+def _metric_names() -> list[str]:
+    return [f"{metric}, {kind}" for kind, _ in _KINDS for metric in ("NDCG@10", "HR@10")]
 
 
 def _bars(evaluation: Evaluation, kind: str, events: int) -> Markup:
