@@ -6,7 +6,6 @@ the other parts. Scale and shift of the predictions are chosen on events that th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,12 +18,14 @@ from model.network import RecBLR
 from model.training.data.interactions import Interactions
 from model.training.evaluation.prefix_ranking import LIST_LENGTH, NetworkScorer, Prefixes
 
-_SCALES = tuple(0.5 * 1.1**step for step in range(19))  # 0.5 to 2.8
+_SCALES = tuple(0.7 * 1.15**step for step in range(12))  # 0.7 to 3.3
 _SHIFTS = tuple(0.25 * step for step in range(-12, 13))
 # How much NDCG@10 on events of trained items may fall while a part of the items is new.
 MAX_LOSS = 0.005
 _MAX_EVENTS = 5_000
-_MAX_SCORES = 1 << 26
+_MAX_SCORES = 1 << 30  # over all events
+_BLOCK_SCORES = 1 << 23
+_CANDIDATES = 64  # best trained items of an event, of which ten remain without any part
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,32 +99,30 @@ def calibrate(
     Returns:
         The calibration, and the NDCG@10 that it measured.
     """
-    lists = [_BestLists.of(events, table, predicted, part) for part in _masks(parts, table.device)]
-    base = _mean([each.other_gains(None) for each in lists])
-    best, figures = Calibration(), {"new": -1.0, "other": 0.0, "id_only": base}
-    for scale in _SCALES:
-        for shift in _SHIFTS:
-            candidate = Calibration(scale, shift)
-            other = _mean([each.other_gains(candidate) for each in lists])
-            new = _mean([each.new_gains(candidate) for each in lists])
-            if new > figures["new"] and other >= base * (1.0 - MAX_LOSS):
-                best, figures = candidate, {"new": new, "other": other, "id_only": base}
-    return best, figures
+    lists = _BestLists.of(events, table, predicted, torch.from_numpy(parts).to(table.device))
+    base = lists.other(None)
+    lowest = base * (1.0 - MAX_LOSS)
+    candidates = [Calibration(scale, shift) for scale in _SCALES for shift in _SHIFTS]
+    measured = [(candidate, lists.new_items(candidate), lists.other(candidate)) for candidate in candidates]
+    # If all cost too much, the one that costs least.
+    best, new, other = max(measured, key=lambda each: (min(each[2], lowest), each[1]))
+    return best, {"new": new, "other": other, "id_only": base}
 
 
 class _BestLists(NamedTuple):
-    """Best scores while one part of the items is new.
+    """Best scores while each of P parts of the items is new.
 
     The ranks up to ten depend on nothing else.
 
     Attributes:
-        trained: (Q, 10) best scores of the trained items, in any order.
-        new: (Q, 10) best unscaled scores of the new items.
+        trained: (Q, P, 10) best scores of the trained items.
+        new: (Q, P, 10) best unscaled scores of the new items.
         along: (Q,) score of the direction.
-        target: (Q,) score of the target, unscaled if it is new.
-        ahead: (Q,) number of items of the target's own kind that rank before it.
-        is_new: (Q,) whether the target is new.
-        is_counted: (Q,) whether the target was not seen before.
+        target: (Q, 2) score of the target as a trained item, and unscaled as a new one.
+        ahead: (Q, P) number of trained items before the target as a trained one.
+        ahead_new: (Q,) number of new items before the target as a new one.
+        part: (Q,) part of the target; -1 if it is never new.
+        is_unseen: (Q,) whether the target was not seen before.
     """
 
     trained: Tensor
@@ -131,55 +130,80 @@ class _BestLists(NamedTuple):
     along: Tensor
     target: Tensor
     ahead: Tensor
-    is_new: Tensor
-    is_counted: Tensor
+    ahead_new: Tensor
+    part: Tensor
+    is_unseen: Tensor
 
     @classmethod
-    def of(cls, events: CalibrationEvents, table: Tensor, predicted: Tensor, is_new: Tensor) -> _BestLists:
-        """Search the lists; `is_new` (V,) marks the items that play new ones."""
-        mixed = torch.where(is_new[:, None], predicted, table).float()
-        found: list[list[Tensor]] = []
-        rows = max(1, _MAX_SCORES // len(mixed))
+    def of(cls, events: CalibrationEvents, table: Tensor, predicted: Tensor, parts: Tensor) -> _BestLists:
+        """Search the lists of all events."""
+        rows = max(1, _BLOCK_SCORES // len(table))
+        found = []
         for begin in range(0, len(events.targets), rows):
             block = slice(begin, begin + rows)
-            scores = events.outputs[block] @ mixed.T
-            targets = events.targets[block] - 1
-            counted = torch.ones(len(targets), dtype=torch.bool)
-            own = scores.gather(1, targets[:, None])
-            for line, seen in enumerate(events.seen[block]):
-                scores[line, torch.from_numpy(seen - 1)] = -torch.inf
-                counted[line] = int(targets[line]) + 1 not in seen
-            kind = is_new[targets]
-            trained, new = scores.masked_fill(is_new, -torch.inf), scores.masked_fill(~is_new, -torch.inf)
-            ahead = (torch.where(kind[:, None], new, trained) > own).sum(1)
-            lists = [part.topk(min(LIST_LENGTH, len(mixed))).values for part in (trained, new)]
-            along = (events.outputs[block].double() @ events.direction).float()
-            found.append([*lists, along, own[:, 0], ahead, kind, counted.to(kind.device)])
-        return cls(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+            outputs, targets = events.outputs[block], events.targets[block] - 1
+            seen = torch.zeros(len(targets), len(table), dtype=torch.bool)
+            for line, own in enumerate(events.seen[block]):
+                seen[line, torch.from_numpy(own - 1)] = True
+            seen = seen.to(table.device)
+            is_unseen = ~seen.gather(1, targets[:, None])[:, 0]
+            scores = [(outputs @ vectors.float().T) for vectors in (table, predicted)]
+            target = torch.cat([each.gather(1, targets[:, None]) for each in scores], 1)
+            along = (outputs.double() @ events.direction).float()
+            for each in scores:
+                each.masked_fill_(seen, -torch.inf)
+            lists = _lists_by_part(*scores, parts)
+            ahead, ahead_new = _ahead_by_part(*scores, target, parts, parts[targets])
+            found.append((*lists, along, target, ahead, ahead_new, parts[targets], is_unseen))
+        return cls(*(torch.cat(column) for column in zip(*found, strict=True)))
 
-    def other_gains(self, calibration: Calibration | None) -> Tensor:
-        """Return the gains on trained targets; None: without new items."""
+    def other(self, calibration: Calibration | None) -> float:
+        """Return NDCG@10 on trained targets; None: without new items."""
         ahead = self.ahead
         if calibration is not None:
-            new = calibration.scale * self.new + calibration.shift * self.along[:, None]
-            ahead = ahead + (new > self.target[:, None]).sum(1)
-        return self._gains(ahead, ~self.is_new)
+            new = calibration.scale * self.new + calibration.shift * self.along[:, None, None]
+            ahead = ahead + (new > self.target[:, :1, None]).sum(2)
+        is_trained = self.part[:, None] != torch.arange(ahead.shape[1], device=ahead.device)
+        return _gains(ahead, self.is_unseen[:, None])[is_trained].mean().item()
 
-    def new_gains(self, calibration: Calibration) -> Tensor:
-        """Return the gains on new targets."""
-        target = calibration.scale * self.target + calibration.shift * self.along
-        return self._gains(self.ahead + (self.trained > target[:, None]).sum(1), self.is_new)
+    def new_items(self, calibration: Calibration) -> float:
+        """Return NDCG@10 on new targets."""
+        was_new = self.part >= 0
+        target = (calibration.scale * self.target[:, 1] + calibration.shift * self.along)[was_new]
+        trained = self.trained[was_new, self.part[was_new]]
+        ahead = self.ahead_new[was_new] + (trained > target[:, None]).sum(1)
+        return _gains(ahead, self.is_unseen[was_new]).mean().item()
 
-    def _gains(self, ahead: Tensor, chosen: Tensor) -> Tensor:
-        gains = torch.where((ahead < LIST_LENGTH) & self.is_counted, 1.0 / torch.log2(2.0 + ahead), 0.0)
-        return gains[chosen]
 
-
-def _masks(parts: NDArray[np.int64], device: torch.device) -> Iterator[Tensor]:
+def _lists_by_part(trained: Tensor, new: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the best scores (B, P, 10) of trained and of new items."""
+    best, rows = trained.topk(min(_CANDIDATES, trained.shape[1]))
+    of_part = parts[rows]
+    lists: list[list[Tensor]] = [[], []]
     for part in range(int(parts.max()) + 1):
-        yield torch.from_numpy(parts == part).to(device)
+        own = torch.nonzero(parts == part)[:, 0]
+        lists[0].append(_top(best.masked_fill(of_part == part, -torch.inf)))
+        lists[1].append(_top(new[:, own]))
+    return torch.stack(lists[0], 1), torch.stack(lists[1], 1)
 
 
-def _mean(gains: list[Tensor]) -> float:
-    found = torch.cat(gains)
-    return float(found.mean()) if len(found) else 0.0
+def _top(scores: Tensor) -> Tensor:
+    """Return the ten best scores of each row, filled up with -inf."""
+    best = scores.topk(min(LIST_LENGTH, scores.shape[1])).values
+    return torch.nn.functional.pad(best, (0, LIST_LENGTH - best.shape[1]), value=-torch.inf)
+
+
+def _ahead_by_part(
+    trained: Tensor, new: Tensor, target: Tensor, parts: Tensor, part: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Count the items before each target: (B, P) trained, (B,) new."""
+    count = int(parts.max()) + 1
+    member = torch.nn.functional.one_hot(parts.clamp(min=0), count).float() * (parts >= 0)[:, None]
+    before = (trained > target[:, :1]).float()
+    ahead = before.sum(1, keepdim=True) - before @ member
+    same = parts[None, :] == part[:, None]
+    return ahead.round(), ((new > target[:, 1:]) & same).sum(1)
+
+
+def _gains(ahead: Tensor, counts: Tensor) -> Tensor:
+    return torch.where((ahead < LIST_LENGTH) & counts, 1.0 / torch.log2(2.0 + ahead), 0.0)

@@ -35,8 +35,8 @@ from model.training.data.interactions import Interactions
 
 _TRUST_EVENTS = 10.0
 _PENALTIES = (1.0, 4.0, 16.0)
-_PARTS = 5
-MIN_ITEMS = 2 * _PARTS  # trained items with content that a fit needs
+_PARTS = 10
+MIN_ITEMS = 20  # trained items with content that a fit needs
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,10 @@ class _Candidate:
 
 
 def _fit_content(run: TrainingRun, network: RecBLR, contents: Mapping[str, ItemContent]) -> TrainedContent | None:
-    """Fit an encoder to the catalogue; None if it cannot be fitted, which is no reason to keep an old model."""
+    """Fit an encoder to the catalogue, None if that is impossible.
+
+    A catalogue without content is no reason to keep an old model.
+    """
     try:
         return train_content(run, network, contents or None)
     except DataError as error:
