@@ -176,7 +176,7 @@ class _BestLists(NamedTuple):
 
 
 def _lists_by_part(trained: Tensor, new: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the best scores (B, P, 10) of trained and of new items."""
+    """Return the best trained and new scores, (B, P, 10)."""
     best, rows = trained.topk(min(_CANDIDATES, trained.shape[1]))
     of_part = parts[rows]
     lists: list[list[Tensor]] = [[], []]

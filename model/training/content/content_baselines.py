@@ -1,7 +1,8 @@
 """Plain baselines for new items: popularity, and nearest neighbours by content.
 
 popularity     items by their training events; a new item has none
-content_knn    sum over the user's 10 newest items of the cosine between the features of two items
+content_knn    sum over the user's 10 newest items of the cosine between the features of two items; items of equal
+               content, of which there can be many, are in a random order
 """
 
 from __future__ import annotations
@@ -35,19 +36,13 @@ class PopularityScorer:
 class ContentKnnScorer:
     """Ranks items by the similarity of their content."""
 
-    def __init__(self, features: Sequence[Features], columns: int, popularity: NDArray[np.int64]) -> None:
-        """Normalise the features.
-
-        Args:
-            features: of the V items.
-            columns: number of columns.
-            popularity: (V + 1,) training events, which order items of equal similarity.
-        """
+    def __init__(self, features: Sequence[Features], columns: int) -> None:
+        """Normalise the features of the V items; `columns` is their width."""
         unit = [Features(row.columns, row.values / max(1e-9, _length(row))) for row in features]
         self._sparse = SparseFeatures(unit, columns, torch.device("cpu"))
         self._rows = unit
         self._columns = columns
-        self._ties = torch.from_numpy(popularity.astype(np.float64) * (1e-9 / max(1, int(popularity.max()))))
+        self._ties = torch.from_numpy(np.random.default_rng(0).random(len(features) + 1) * 1e-9)
 
     def scores(self, prefixes: Prefixes) -> Tensor:
         """See `prefix_ranking.Scorer`."""

@@ -124,7 +124,7 @@ def _scorers(
     return {
         CONTENT: NetworkScorer(extended, known),
         ID_ONLY: NetworkScorer(extended, trained_only),
-        "content_knn": ContentKnnScorer(features, space.columns, popularity),
+        "content_knn": ContentKnnScorer(features, space.columns),
         "popularity": PopularityScorer(popularity),
     }
 

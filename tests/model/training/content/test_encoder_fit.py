@@ -26,7 +26,7 @@ def contents() -> dict[str, ItemContent]:
 
 
 def network_by_kind() -> RecBLR:
-    """A network in which items of one kind have nearly the same embedding."""
+    """Network in which items of one kind have similar embeddings."""
     config = ModelConfig(items=ITEMS, dim=8, layers=1)
     weights = random_weights(config)
     rng = np.random.default_rng(1)
