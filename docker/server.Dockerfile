@@ -29,6 +29,7 @@ ENV PATH=/opt/recblr/bin:$PATH \
     RECBLR_PORT=8000 \
     RECBLR_BUNDLE=/bundles \
     RECBLR_STATE_URL=sqlite:////data/recblr.db \
+    RECBLR_CATALOGUE_FOLDER=/var/cache/recblr \
     NUMBA_CACHE_DIR=/var/cache/recblr
 USER 10001:10001
 WORKDIR /data

@@ -14,7 +14,7 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ingest.command_options import add_read_options, read_options
+from ingest.command_options import add_read_options, add_service_options, read_options
 from ingest.errors import DataError
 from ingest.loading.event_loader import EventLoader, LoadResult
 from ingest.loading.sorted_events import SortedEvents
@@ -37,11 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "as JSON. Exit codes: 0 all events are in the log, 1 the service refused some, 2 an error.",
     )
     load.add_argument("file", type=Path, help="table (CSV and its relatives, Parquet, JSON) or lines of histories")
-    load.add_argument("--url", required=True, help="address of the service, for example http://localhost:8000")
     load.add_argument("--progress", type=Path, metavar="FILE", help="where to remember the progress (FILE.load.json)")
-    load.add_argument(
-        "--give-up", type=float, default=300.0, metavar="SECONDS", help="how long to retry an unreachable service"
-    )
+    add_service_options(load)
     add_read_options(load)
     options = parser.parse_args(arguments)
     try:

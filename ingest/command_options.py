@@ -1,10 +1,18 @@
-"""Command-line options for reading files of events."""
+"""Command-line options of the loaders."""
 
 from __future__ import annotations
 
 import argparse
 
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
+
+
+def add_service_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the address of the service, and how long to retry it."""
+    parser.add_argument("--url", required=True, help="address of the service, for example http://localhost:8000")
+    parser.add_argument(
+        "--give-up", type=float, default=300.0, metavar="SECONDS", help="how long to retry an unreachable service"
+    )
 
 
 def add_read_options(parser: argparse.ArgumentParser) -> None:

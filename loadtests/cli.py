@@ -5,8 +5,10 @@
     python -m loadtests.cli --scenario steady --rate 1000 --seconds 30   latency at a steady rate
     python -m loadtests.cli --scenario large_catalogue --rate 500        a million items, one worker and two
     python -m loadtests.cli --scenario scaling                           by history, catalogue, users and workers
+    python -m loadtests.cli --scenario cluster                           1 to 12 workers on a Redis Cluster
     python -m loadtests.cli --scenario embedded_store                    SQLite beside Redis, one worker and four
     python -m loadtests.cli --scenario availability --seconds 300        200 flips a second beside filtered questions
+    python -m loadtests.cli --scenario availability --fault redis        the same, with kill -9 of Redis in the middle
     python -m loadtests.cli --scenario soak --seconds 1800               70 % of capacity for half an hour
     python -m loadtests.cli --scenario attack --rounds 2                 an ordinary client beside attacks
     python -m loadtests.cli --scenario peers --peers-python PYTHON       beside LitServe and BentoML
@@ -58,6 +60,7 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "catalogue": scaling.catalogue,
     "users": scaling.users,
     "workers": scaling.workers,
+    "cluster": scaling.cluster,
     "attack": attack.attack,
     "large_catalogue": large_catalogue.large_catalogue,
     "embedded_store": embedded_store.embedded_store,
@@ -128,6 +131,9 @@ def _options(arguments: argparse.Namespace) -> Options:
         peers_python=arguments.peers_python,
         peer_threads=arguments.peer_threads,
         sizes=tuple(arguments.sizes),
+        fault=arguments.fault,
+        questions=arguments.questions,
+        flips=arguments.flips,
         service=dict(setting.split("=", 1) for setting in arguments.set),
     )
 
@@ -153,6 +159,11 @@ def _parse_arguments() -> argparse.Namespace:
     add("--arrivals", choices=("poisson", "even"), default="poisson", help="distribution of arrivals in open loop")
     add("--fsync", choices=("always", "everysec", "no"), default="always", help="Redis appendfsync")
     add("--sizes", type=int, nargs="*", default=[], help="sizes of a scaling scenario, instead of its own")
+    add(
+        "--fault", choices=("", *availability.FAULTS), default="", help="what to kill in the middle of `availability`"
+    )
+    add("--questions", type=float, default=500.0, help="questions per second of `availability`")
+    add("--flips", type=float, default=200.0, help="flips per second of `availability`")
     add("--set", nargs="*", default=[], metavar="RECBLR_X=Y", help="settings of the service")
     add("--peers-python", help="a Python that has the extra `peers` (default: this one)")
     add("--peer-threads", type=int, default=1, help="torch threads of a peer's worker")

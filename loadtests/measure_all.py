@@ -32,7 +32,7 @@ def _scenario(name: str, *options: str) -> tuple[str, ...]:
 
 
 MEASUREMENTS: dict[str, tuple[str, ...]] = {
-    "engine": ("loadtests.micro.engine", "--items", "3416", "1000000"),
+    "engine": ("loadtests.micro.engine_benchmark", "--items", "3416", "1000000"),
     "baselines": _scenario("baselines", "--seconds", "6"),
     "steady": _scenario("steady", "--rate", "1000", "--seconds", "15", "--warmup", "3"),
     "peers": _scenario("peers", "--seconds", "5"),

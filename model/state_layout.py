@@ -19,11 +19,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from model.compiled.array_types import F32
 from model.config import ModelConfig
-
-F32 = NDArray[np.float32]
 
 WORD_BYTES = 4
 

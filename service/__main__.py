@@ -163,9 +163,9 @@ def _exit(_signal: int, _frame: FrameType | None) -> None:
 
 
 async def _precompile(settings: Settings) -> None:
+    from model.compiled.jit import statistics
     from service.core.errors import BundleRefusedError
     from service.engine import DeviceRefusedError
-    from service.engine.jit import statistics
     from service.main import model_registry
 
     bundles = model_registry(settings)

@@ -21,7 +21,7 @@ How `POST /v1/events?k=10` flows:
 
 Everything outside the batches runs on the event loop and serves one request. RolloutManager chooses each user's
 engine. Beside the requests, Maintenance applies retention, StreamConsumer records the events of a stream, BackfillJob
-recomputes snapshots, and CatalogueSync follows the catalogue. They are closed in reverse order of their opening.
+recomputes snapshots, CatalogueSync follows the catalogue. They are closed in reverse order of their opening.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from service.api.user_tokens import UserTokens
 from service.core.catalogue.catalogue import Catalogue
 from service.core.errors import StoreUnavailable
 from service.core.jobs.backfill import BackfillJob
-from service.core.jobs.catalogue_services import open_catalogue
+from service.core.jobs.catalogue_services import create_catalogue
 from service.core.jobs.catalogued_models import CataloguedBundles
 from service.core.jobs.maintenance import Maintenance
 from service.core.jobs.stream_consumer import StreamConsumer
@@ -58,7 +58,7 @@ from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshot_writer import SnapshotWriter
+from service.core.recommending.snapshots import SnapshotWriter
 from service.core.rollout.manager import RolloutManager
 from service.engine import BundleLoader
 from service.key_file import KeyRing
@@ -69,7 +69,7 @@ from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
 from service.settings import Settings, load_settings
 from service.store.errors import StoreUnreachableError
-from service.store.factory import OpenedStore, open_store
+from service.store.factory import OpenedStore, open_column_file, open_store
 from service.store.streams.redis_stream import open_stream
 
 _log = logging.getLogger(__name__)
@@ -160,13 +160,14 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         store = InstrumentedStore(opened, meter.store)
         closing.push_async_callback(store.close)
         items = InstrumentedCatalogue(opened.catalogue, meter.store)
-        catalogue = await open_catalogue(items, meter.catalogue, settings.catalogue == "listed", closing)
+        columns = open_column_file(settings.state_url.get_secret_value(), settings.catalogue_folder)
+        catalogue = create_catalogue(items, meter.catalogue, settings.catalogue == "listed", closing, columns)
         bundles = CataloguedBundles(model_registry(settings), catalogue.copy)
         models = await _open_models(settings, bundles, store, meter, closing)
+        await catalogue.start()
         recommender = _open_recommender(settings, store, models, catalogue.copy, meter, closing)
         await _start_jobs(settings, store, models, recommender, meter, closing)
-        # Objects that are alive now live as long as the process. If the collector scanned them, a full collection
-        # would stop every request for 65 to 250 ms.
+        # What is alive now lives as long as the process. To scan it would stop every request for 65 to 250 ms.
         gc.collect()
         gc.freeze()
         _log.info("service is ready; API docs at %s", docs_url(settings), extra={"model": models.live.version})
@@ -219,8 +220,7 @@ async def _start_jobs(
     maintenance = Maintenance(store, remove_expired=settings.days_kept is not None, events_kept=settings.events_kept)
     closing.push_async_callback(maintenance.close)
     maintenance.start()
-    if settings.stream_url is not None:
-        address = settings.stream_url
+    if (address := settings.stream_url) is not None:
         source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
         consumer = StreamConsumer(source, StreamParser(address.stream), recommender, meter.stream)
         closing.push_async_callback(consumer.close)

@@ -25,7 +25,6 @@ class Settings(BaseSettings):
     """Everything an operator can configure.
 
     Field metadata, for error messages, `--help` and the documentation (`settings_reference`):
-
     title        the valid values; completes the sentence "RECBLR_X must be ...".
     description  what the setting does, in ASCII, so that `--help` prints in every locale.
     unit         in `json_schema_extra`, for numbers that have one.
@@ -55,8 +54,7 @@ class Settings(BaseSettings):
         ge=0,
         le=16,
         title="a whole number from 0 to 16",
-        description="Redis replicas that must confirm a write before it is acknowledged. With fewer replicas the "
-        "answer is 503.",
+        description="Redis replicas that must confirm a write before it is acknowledged. With fewer: 503.",
         json_schema_extra={"unit": "replicas"},
     )
     bundle: Path = Field(
@@ -129,8 +127,7 @@ class Settings(BaseSettings):
     root_path: types.RootPath = Field(
         default=None,
         title="a path such as /recommender, without a slash at its end and not under /v1",
-        description="Prefix of all paths behind a proxy. The proxy may remove it or leave it. The OpenAPI document "
-        "names it.",
+        description="Prefix of all paths behind a proxy, which may remove or leave it; the OpenAPI document has it.",
     )
     open_to_network: bool = Field(
         default=False,
@@ -165,8 +162,7 @@ class Settings(BaseSettings):
         ge=1,
         le=36_500,
         title="a whole number from 1 to 36500",
-        description="Age at which an event is removed from the log, counted from its arrival. A user without events "
-        "is removed too.",
+        description="Age at which an event is removed, from its arrival on. A user without events is removed too.",
         json_schema_extra={"unit": "days"},
     )
     deadline: FiniteFloat = Field(
@@ -198,6 +194,11 @@ class Settings(BaseSettings):
         default="open",
         title="open or listed",
         description="Whether items without an entry in the catalogue may be in answers. open: yes. listed: no.",
+    )
+    catalogue_folder: Path | None = Field(
+        default=None,
+        title="a path",
+        description="Folder of the catalogue's snapshot. none: beside the SQLite file; with Redis: no snapshot.",
     )
     accuracy_sample: FiniteFloat = Field(
         default=0.1,
@@ -245,6 +246,5 @@ def default_of(name: str) -> str:
     default = Settings.model_fields[name].default
     if isinstance(default, SecretStr):
         return default.get_secret_value()
-    if isinstance(default, bool):
-        return str(default).lower()
-    return "none" if default in ((), None) else str(default)
+    text = "none" if default in ((), None) else str(default)
+    return text.lower() if isinstance(default, bool) else text

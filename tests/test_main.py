@@ -226,6 +226,8 @@ def test_two_workers_share_metrics_and_reload(tmp_path: Path) -> None:
         assert not libraries_of(process.pid) & {"numpy", "numba", "faiss"}  # the parent only supervises
         process.terminate()
         assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert "warning" not in process.stderr.read().lower()  # neither ours nor a library's
 
 
 def libraries_of(process: int) -> set[str]:

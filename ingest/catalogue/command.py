@@ -18,10 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ingest.catalogue.item_exporter import export_items
 from ingest.catalogue.item_loader import ItemLoader, ItemTable
 from ingest.catalogue.item_rows import TableOptions
+from ingest.command_options import add_service_options
 from ingest.errors import DataError
 from ingest.loading.batch_client import BatchClient
 from ingest.loading.progress_file import ProgressFile
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 
 _KEY = "RECBLR_API_KEY"
 _EPILOG = f"The API key, with the scopes catalogue and read, is read from the environment variable {_KEY}."
@@ -36,10 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     export.add_argument("file", type=Path, help="file to write, .jsonl or .parquet; vectors are not written")
     export.set_defaults(run=_export)
     for command in commands.choices.values():
-        command.add_argument("--url", required=True, help="address of the service, for example http://localhost:8000")
-        command.add_argument(
-            "--give-up", type=float, default=300.0, metavar="SECONDS", help="how long to retry an unreachable service"
-        )
+        add_service_options(command)
     options = parser.parse_args(arguments)
     headers = {"authorization": f"Bearer {key}"} if (key := os.environ.get(_KEY)) else {}
     try:

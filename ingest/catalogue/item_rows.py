@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from ingest.reading.column_names import find_fields
-from ingest.reading.csv_dialect import Dialect, detect_dialect, header_names
-from ingest.reading.csv_table import read_table, swallowed_row
 from ingest.reading.file_signatures import check_file
+from ingest.reading.item_table import detect_item_dialect, is_json, read_item_table, text_head
 from ingest.reading.parquet_table import is_parquet, read_parquet
 from ingest.reading.plain_text import open_plain_text
 
 TYPES_KEY = "attribute_types"  # the only key of an export's first line
-_DELIMITERS = ("\t", ",", ";", "|", "::")
-_MOVIELENS = ("item", "title", "categories")  # movies.dat: `id::title::category|category`, without a header
-_SAMPLE = 1 << 16
 
 Row = dict[str, Any]
 
@@ -59,35 +55,32 @@ def read_rows(path: Path, options: TableOptions) -> Iterator[Row]:
         DataError: the file is not understood; the message has file and remedy.
     """
     source = str(path).encode("utf-8", "replace").decode()
+
+    def find(names: Sequence[str]) -> list[str]:
+        item = find_fields(source, names, options.fields)["item"]
+        return [item, *(name for name in names if name != item)]
+
     check_file(path)
     if is_parquet(path):
         for batch in read_parquet(path, source, lambda names: names):
             yield from batch.to_pylist()
         return
     with open_plain_text(path, options.reading.encoding) as plain:
-        with plain.open("rb") as file:
-            head = file.read(_SAMPLE).decode("utf-8", "replace").removeprefix("\ufeff").strip()
-        if not head:
-            raise DataError(f"{source} holds no items")
-        if head[0] in "{[" and options.reading.columns is None:
+        head = text_head(plain)
+        if is_json(head, options.reading):
             yield from map(_flat, _objects(plain, source, array=head[0] == "["))
             return
-        dialect = _dialect(plain, source, head.splitlines()[0], options)
-        for batch in read_table(plain, source, dialect, dialect.names, None):
-            if swallowed_row(batch, dialect, None) is not None:
-                raise DataError(
-                    f"{source} has a quoted field that holds whole rows: a quote is missing or one too many"
-                )
-            yield from batch.select(batch.schema.names[:-1]).to_pylist()
+        dialect = detect_item_dialect(plain, source, head, options.reading, find)
+        for batch in read_item_table(plain, source, dialect, lambda names: names):
+            yield from batch.to_pylist()
 
 
 def is_text_table(path: Path, options: TableOptions) -> bool:
     """Return whether the file's values are text without types."""
     if is_parquet(path):
         return False
-    with open_plain_text(path, options.reading.encoding) as plain, plain.open("rb") as file:
-        head = file.read(_SAMPLE).decode("utf-8", "replace").removeprefix("\ufeff").strip()
-    return head[:1] not in ("{", "[") or options.reading.columns is not None
+    with open_plain_text(path, options.reading.encoding) as plain:
+        return not is_json(text_head(plain), options.reading)
 
 
 def _objects(plain: Path, source: str, *, array: bool) -> Iterator[Row]:
@@ -109,29 +102,6 @@ def _flat(found: Row) -> Row:
     if not isinstance(attributes, dict):
         return found
     return {**attributes, **{name: value for name, value in found.items() if name != "attributes"}}
-
-
-def _dialect(plain: Path, source: str, line: str, options: TableOptions) -> Dialect:
-    """Detect the form of a text table by its first line."""
-    reading = options.reading
-    if reading.columns is not None:
-        return detect_dialect(plain, source, reading)
-    refusal, most_names = DataError(""), 0
-    for delimiter in (reading.delimiter,) if reading.delimiter else _DELIMITERS:
-        names = list(header_names(line, delimiter))
-        try:
-            item = find_fields(source, names, options.fields)["item"]
-        except DataError as error:
-            if len(names) > most_names:
-                refusal, most_names = error, len(names)
-            continue
-        other = next((name for name in names if name != item), None)
-        if other is not None:
-            named = replace(reading, user_column=other, item_column=item, delimiter=delimiter)
-            return detect_dialect(plain, source, named)
-    if len(line.split("::")) == len(_MOVIELENS):
-        return Dialect("table", delimiter="::", names=_MOVIELENS)
-    raise refusal
 
 
 def column_names(rows: Sequence[Row]) -> list[str]:

@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from ingest.reading.event_cleaner import ReadSummary
 from ingest.reading.event_table import read_events
 

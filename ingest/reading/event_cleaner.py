@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from ingest.reading.column_names import Columns
 from ingest.reading.values.identifiers import IdReader, Ids
 from ingest.reading.values.timestamps import TimeParser

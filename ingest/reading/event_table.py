@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from ingest.reading.column_names import Columns, FindColumns, find_columns
 from ingest.reading.csv_dialect import Dialect, detect_dialect
 from ingest.reading.csv_table import ROWS, RejectedRows, line_of, read_table, swallowed_row

@@ -18,6 +18,17 @@ def process_tree(pid: int) -> list[int]:
         return [pid]
 
 
+def is_forked_worker(pid: int, top: int) -> bool:
+    """Return whether a process is a worker of the service `top`."""
+    try:
+        parent = psutil.Process(pid).parent()
+        if parent is None or parent.ppid() != top:
+            return False
+        return any("multiprocessing.forkserver" in word for word in parent.cmdline())
+    except psutil.NoSuchProcess:
+        return False
+
+
 def cpu_seconds(pids: Iterable[int]) -> float:
     """Return the user and system time of `pids` so far.
 

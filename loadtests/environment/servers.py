@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 DEMO_BUNDLE = ROOT / "bundles" / "ml-1m-demo"
 START_TIMEOUT_SECONDS = 180.0
 _STOP_TIMEOUT_SECONDS = 15.0
+IDLE_CORES_OF_A_WORKER = 0.1
 
 
 class ServerError(Exception):
@@ -78,14 +79,17 @@ def free_port() -> int:
 
 
 @contextmanager
-def redis_server(settings: RedisSettings) -> Iterator[RedisServer]:
-    """Run a Redis server with an empty data folder."""
+def redis_server(settings: RedisSettings, more_options: Mapping[str, str] | None = None) -> Iterator[RedisServer]:
+    """Run a Redis server with an empty data folder.
+
+    `more_options` are of its configuration.
+    """
     executable = shutil.which("redis-server")
     if executable is None:
         raise ServerError("cannot find redis-server on the PATH; install it with the system's package manager")
     with tempfile.TemporaryDirectory(prefix="loadtest-redis-") as folder:
         port = free_port()
-        options = {"port": str(port), "dir": folder, **settings.options()}
+        options = {"port": str(port), "dir": folder, **settings.options(), **(more_options or {})}
         command = [executable, *(word for name, value in options.items() for word in (f"--{name}", value))]
         with _run_process("redis", command, {}) as started:
             _wait_until_ready(started, lambda: _redis_is_ready(port), START_TIMEOUT_SECONDS)
@@ -122,7 +126,7 @@ def recblr_server(
     command = [sys.executable, "-m", "service"]
     with http_server("recblr", command, environment, port, "/readyz", timeout_seconds) as server:
         if workers > 1:  # the first worker to be ready has answered /readyz
-            _wait_until_idle(server, timeout_seconds)
+            _wait_until_idle(server, workers, timeout_seconds)
         yield server
 
 
@@ -199,14 +203,17 @@ def _wait_until_ready(started: _StartedProcess, is_ready: Callable[[], bool], ti
         time.sleep(0.05)
 
 
-def _wait_until_idle(server: Server, timeout_seconds: float) -> None:
-    """Wait until no worker uses CPU: all have loaded the model."""
+def _wait_until_idle(server: Server, workers: int, timeout_seconds: float) -> None:
+    """Wait until the workers hardly use CPU.
+
+    All have then loaded the model, and only poll for changes.
+    """
     deadline = time.monotonic() + timeout_seconds
     spent = cpu_seconds(process_tree(server.pid))
     while time.monotonic() < deadline:
         time.sleep(1.0)
         before, spent = spent, cpu_seconds(process_tree(server.pid))
-        if spent - before < 0.1:
+        if spent - before < IDLE_CORES_OF_A_WORKER * workers:
             return
     raise ServerError(f"workers were still busy {timeout_seconds:g} s after the start")
 

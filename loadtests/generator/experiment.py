@@ -53,6 +53,9 @@ class Options:
     peers_python: str | None = None
     peer_threads: int = 1
     sizes: Sequence[int] = ()
+    fault: str = ""
+    questions: float = 500.0
+    flips: float = 200.0
     service: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -124,7 +127,7 @@ def measure_open_loop(
     samples = run_open(tested.server.port, requests, due, options.connections)
     arrivals = "poisson" if options.poisson else "even"
     load = {"loop": "open", "offered_per_s": rate, "arrivals": arrivals, "connections": options.connections}
-    return _run(tested, label, load, samples, meter.read())
+    return run_of(tested.name, tested.process_groups, label or tested.name, load, samples, meter.read())
 
 
 def measure_closed_loop(
@@ -135,7 +138,7 @@ def measure_closed_loop(
     meter = CpuMeter(tested.process_groups)
     samples = run_closed(tested.server.port, requests, seconds, options.in_flight)
     load = {"loop": "closed", "connections": options.in_flight}
-    return _run(tested, label, load, samples, meter.read())
+    return run_of(tested.name, tested.process_groups, label or tested.name, load, samples, meter.read())
 
 
 def closed_loop_rates(runs: Iterable[Run], server: str) -> list[float]:
@@ -153,21 +156,36 @@ def errors_of(runs: Iterable[Run]) -> list[dict[str, int]]:
     return [run["errors"] for run in runs if run["errors"]]
 
 
-def _run(
-    tested: ServerUnderTest, label: str, load: Mapping[str, Any], samples: Samples, spent: Mapping[str, float]
+def run_of(
+    server: str,
+    groups: Mapping[str, int],
+    label: str,
+    load: Mapping[str, Any],
+    samples: Samples,
+    spent: Mapping[str, float],
 ) -> Run:
+    """Return the figures of one run, ready for JSON.
+
+    Args:
+        server: name of the server.
+        groups: top process of each group whose memory is reported.
+        label: name on the charts.
+        load: how the load was offered.
+        samples: the requests.
+        spent: CPU seconds of each group, from `CpuMeter`.
+    """
     summary = samples.summary()
     requests = max(1, summary["requests"])
     return {
-        "server": tested.name,
-        "label": label or tested.name,
+        "server": server,
+        "label": label,
         **load,
         **summary,
         "cpu_us_per_request": {
             name: round(seconds / requests * 1e6, 1) for name, seconds in spent.items() if name != "others"
         },
         "cpu_s": dict(spent),
-        "memory_mb": {name: memory_mb(process_tree(pid)) for name, pid in tested.process_groups.items()},
+        "memory_mb": {name: memory_mb(process_tree(pid)) for name, pid in groups.items()},
         "load_average": round(os.getloadavg()[0], 2),
         "distribution_ms": samples.distribution(),
         "over_time_ms": samples.over_time(),

@@ -39,6 +39,8 @@ def largest_requests(item_ids: Sequence[str]) -> list[LargestRequest]:
     path = f"/v1/users/{_USER}"
     ids = [f"{LONG_ID}{number:012}" for number in range(MAX_ITEMS)]
     history = {"history": items, "k": MAX_K, "exclude_seen": False}
+    shown = [{"item_id": item_id, "score": 0.0} for item_id in items[:250]]
+    answer = {"model_version": "v", "sequence": MAX_ITEMS, "items": shown}
     make = _maker()
     return [
         make("event, largest k", "POST", f"/v1/events?{top}", {"user_id": _USER, "item_id": items[0]}, user),
@@ -59,6 +61,7 @@ def largest_requests(item_ids: Sequence[str]) -> list[LargestRequest]:
         make("summary of a user", "GET", path, None, user),
         make("page of 1,000 events", "GET", f"{path}/events?limit=1000", None, user),
         make("audit of 1,000 events", "GET", f"{path}/audit", None, user),
+        make("audit of an answer of 250 items", "POST", f"{path}/audit", {"answer": answer}, user),
         make("merge of 1,000 events into 1,000", "POST", f"{path}/merge", {"from_user_id": _OTHER}, both),
         make("deletion of an event", "DELETE", f"{path}/events/e0", None, user),
         make("deletion of a user", "DELETE", path, None, user),

@@ -30,6 +30,24 @@ class Samples:
         self._due, self._sent, self._answered = array("d"), array("d"), array("d")
         self._status, self._kind = array("h"), array("h")
 
+    @classmethod
+    def merged(cls, runs: Sequence[Samples]) -> Samples:
+        """Return the samples of runs at the same time.
+
+        The runs have the same kinds.
+        """
+        first, *others = runs
+        whole = cls(first.kinds)
+        whole.origin = min(run.origin for run in runs)
+        whole.seconds = max(run.seconds for run in runs)
+        for run in (first, *others):
+            whole._due.extend(run._due)
+            whole._sent.extend(run._sent)
+            whole._answered.extend(run._answered)
+            whole._status.extend(run._status)
+            whole._kind.extend(run._kind)
+        return whole
+
     def add(self, due: float, sent: float, answered: float, status: int, kind: int) -> None:
         """Add a request that has ended.
 

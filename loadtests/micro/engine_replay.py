@@ -12,7 +12,7 @@ from loadtests.micro.random_histories import RandomHistories
 from model.bundle.bundle import Bundle
 from service.core.engine_requests import EngineRequest, TopK
 from service.engine.cpu.cpu_engine import CpuEngine
-from service.engine.cpu.kernels import advance
+from service.engine.cpu.replay_kernels import advance
 from service.engine.cpu.weights import kernel_weights
 from service.engine.loader import warm
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from loadtests.micro.interleaved import Call, CpuTimes, Measured, measure_interleaved
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.ivf_pq import IvfPqIndex
-from service.engine.search.queries import TopKQueries
+from service.engine.search.top_k_queries import TopKQueries
 
 TORCH_SEARCH = "torch matmul + topk"
 RECALL_GOAL = 0.99

@@ -1,10 +1,11 @@
-"""Benchmark of the engine on a GPU: `python -m loadtests.micro.engine --device cuda`.
+"""Benchmark of the engine on a GPU: `python -m loadtests.micro.engine_benchmark --device cuda`.
 
 Figures are medians of wall-clock times and include the copies to and from the device, as a request would see them.
 """
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from service.engine.cuda.cuda_graph import step
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.loader import warm
 from service.engine.search.exact_top_k import exact_top_k
-from service.engine.search.queries import TopKQueries
+from service.engine.search.top_k_queries import TopKQueries
 
 RUNS = 7
 HISTORY_RUNS = 3
@@ -77,6 +78,8 @@ def measure_replay(bundle: Bundle, device: str, users: int, events: int) -> Figu
     warm(engine)
     histories = RandomHistories(bundle)
     states = histories.states(engine, max(REPLAY_BATCHES), 50)
+    gc.collect()
+    gc.freeze()  # as the service does when it has started
     figures: Figures = {}
     for batch in REPLAY_BATCHES:
         for name, top_k in (("replay", None), ("replay + top-10", TopK(10, exclude_seen=True))):

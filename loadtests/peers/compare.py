@@ -28,7 +28,7 @@ from loadtests.generator.experiment import (
 )
 from loadtests.generator.http_client import Request, make_request, request_json
 from loadtests.generator.workload import event_requests, history_requests
-from loadtests.peers.settings import BUNDLE, HISTORY_LENGTH, PORT, THREADS
+from loadtests.peers.peer_settings import BUNDLE, HISTORY_LENGTH, PORT, THREADS
 
 MAX_SCORE_DIFFERENCE = 1e-3
 MIN_STEADY_SECONDS = 10.0

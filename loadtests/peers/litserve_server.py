@@ -7,8 +7,8 @@ import os
 
 import litserve
 
+from loadtests.peers.peer_settings import PORT
 from loadtests.peers.recompute import MAX_BATCH, MAX_BATCH_WAIT_SECONDS, Recompute, ScoredItems
-from loadtests.peers.settings import PORT
 
 
 class NextItems(litserve.LitAPI):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from loadtests.peers.settings import BUNDLE, HISTORY_LENGTH, THREADS
+from loadtests.peers.peer_settings import BUNDLE, HISTORY_LENGTH, THREADS
 from model.bundle.bundle import load_bundle
 from model.network import RecBLR
 

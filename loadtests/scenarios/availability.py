@@ -1,122 +1,108 @@
 """Flips of availability beside filtered questions: no hidden item in any answer.
 
-Each answer is checked against the catalogue revision that it names. An item is hidden in an answer that names the
-revision of its last flip, or a later one, and that arrived before the item's next flip was sent.
+Each answer is checked against the catalogue revision that it names. In the middle a worker or Redis may be killed, or
+a sentinel may fail over; requests are then repeated over new connections.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
+from loadtests.environment.faulty_stores import failing_over, killed_redis
 from loadtests.environment.made_up_items import FILTERS, attributes_of
-from loadtests.environment.servers import start_timeout_seconds
+from loadtests.environment.processes import is_forked_worker, process_tree
+from loadtests.environment.servers import Server, recblr_server, start_timeout_seconds
 from loadtests.environment.synthetic_catalogue import write_catalogue
-from loadtests.generator.experiment import Options, service_under_test
-from loadtests.generator.http_client import Connection, make_request, request_json
+from loadtests.generator.experiment import Options
+from loadtests.generator.flip_history import FlipHistory
+from loadtests.generator.http_client import Connection, Request, make_request, request_json
 from service.core.catalogue.revisions import includes
 
 ITEMS, WORKERS = 1_000_000, 2
 USERS, K = 500, 10
-QUESTIONS_PER_SECOND, FLIPS_PER_SECOND = 500.0, 200.0
 QUESTION_CONNECTIONS, FLIP_CONNECTIONS = 16, 4
 FLIPPED_ITEMS = 2_000  # of those that are recommended most
 ITEMS_PER_BATCH = 1000
-FLIPS_PER_SAMPLE = 10  # one flip in this many is timed until each connection sees it
-
-
-class Flips:
-    """Acknowledged flips; shared by the threads that send and those that check."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        # item -> revision and time of the acknowledgement that hid it
-        self._hidden: dict[str, tuple[str, float]] = {}
-        self.sampled: list[tuple[str, float]] = []  # revision and time of acknowledged flips
-        self.count = 0
-
-    def before(self, item_id: str) -> bool:
-        """Forget the item's state, and return its next availability.
-
-        Call it before the flip is sent.
-        """
-        with self._lock:
-            return self._hidden.pop(item_id, None) is not None
-
-    def after(self, item_id: str, available: bool, revision: str) -> None:
-        """Record an acknowledged flip."""
-        now = time.monotonic()
-        with self._lock:
-            if not available:
-                self._hidden[item_id] = revision, now
-            if self.count % FLIPS_PER_SAMPLE == 0:
-                self.sampled.append((revision, now))
-            self.count += 1
-
-    def hidden(self, item_ids: Sequence[str], revision: str) -> list[str]:
-        """Return the items that an answer of this revision must not have."""
-        with self._lock:
-            known = [(item_id, self._hidden.get(item_id)) for item_id in item_ids]
-        return [item_id for item_id, flip in known if flip is not None and includes(revision, flip[0])]
+WAIT = {"RECBLR_REDIS_WAIT": "1"}  # an acknowledged flip survives a failover
+FAULTS = ("worker", "redis", "failover")
+RETRY_PAUSE_SECONDS = 0.02
 
 
 class Load:
     """Threads that flip and ask until `stop`."""
 
-    def __init__(self, port: int, item_ids: Sequence[str], flipped: Sequence[str]) -> None:
+    def __init__(
+        self, port: int, item_ids: Sequence[str], flipped: Sequence[str], questions: float, flips: float
+    ) -> None:
+        """Prepare the threads; `questions` and `flips` are rates per second."""
         self._port, self._flipped = port, flipped
+        self._question_rate, self._flip_rate = questions / QUESTION_CONNECTIONS, flips / FLIP_CONNECTIONS
         self._numbers = {item_id: number for number, item_id in enumerate(item_ids, start=1)}
-        self.flips = Flips()
+        self.flips = FlipHistory()
         self.latencies: list[float] = []
         self.delays: list[float] = []
-        self.statuses: Counter[int] = Counter()
+        self.statuses: Counter[int] = Counter()  # 0 without an answer
         self.forbidden: list[str] = []
         self._stop = threading.Event()
         ask = [threading.Thread(target=self._ask, args=(n,)) for n in range(QUESTION_CONNECTIONS)]
         flip = [threading.Thread(target=self._flip, args=(n,)) for n in range(FLIP_CONNECTIONS)]
         self._threads = [*ask, *flip]
 
-    def run(self, seconds: float) -> None:
-        """Send both kinds of requests for this long."""
+    def run(self, seconds: float, fault: Callable[[], None] | None = None) -> None:
+        """Send both kinds of requests; break something in the middle."""
         for thread in self._threads:
             thread.start()
-        time.sleep(seconds)
+        started_at = time.monotonic()
+        if fault is not None:
+            time.sleep(seconds / 2)
+            fault()
+        time.sleep(max(0.0, started_at + seconds - time.monotonic()))
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def _flip(self, number: int) -> None:
-        rng, timetable = np.random.default_rng(number), Timetable(FLIPS_PER_SECOND / FLIP_CONNECTIONS)
+        rng, timetable = np.random.default_rng(number), Timetable(self._flip_rate)
         own = self._flipped[number::FLIP_CONNECTIONS]  # an item's flips stand in order
-        connection = Connection(self._port, keep_body=True)
+        client = Client(self._port)
         while not self._stop.is_set():
             timetable.wait()
             item_id = own[int(rng.integers(len(own)))]
-            available = self.flips.before(item_id)
-            request = make_request("", "PATCH", f"/v1/items/{item_id}", {"available": available})
-            status, body = connection.request(request.raw)
-            self.statuses[status] += 1
-            if status == 200:
-                self.flips.after(item_id, available, json.loads(body)["catalogue_revision"])
+            flip = self.flips.begin(item_id)
+            request = make_request("", "PATCH", f"/v1/items/{item_id}", {"available": flip.available})
+            tries, status = 0, 0
+            while status != 200:
+                if tries:
+                    time.sleep(RETRY_PAUSE_SECONDS)
+                status, body = client.request(request)
+                self.statuses[status] += 1
+                tries += 1
+            answer = json.loads(body)
+            is_exact = answer["changed"] and tries == 1
+            self.flips.end(item_id, flip, answer["catalogue_revision"], time.monotonic(), is_exact=is_exact)
 
     def _ask(self, number: int) -> None:
-        rng, timetable = np.random.default_rng(1000 + number), Timetable(QUESTIONS_PER_SECOND / QUESTION_CONNECTIONS)
-        connection = Connection(self._port, keep_body=True)
+        rng, timetable = np.random.default_rng(1000 + number), Timetable(self._question_rate)
+        client = Client(self._port)
         seen = 0  # sampled flips that an answer on this connection had
         while not self._stop.is_set():
             due = timetable.wait()
             chosen = FILTERS[int(rng.integers(len(FILTERS)))]
             path = f"/v1/users/u{rng.integers(USERS)}/recommendations?k={K}&filter={quote(chosen.expression)}"
-            status, body = connection.request(make_request("", "GET", path).raw)
+            status, body = client.request(make_request("", "GET", path))
             now = time.monotonic()
             self.statuses[status] += 1
             if status != 200:
@@ -126,9 +112,30 @@ class Load:
             revision, found = answer["catalogue_revision"], [item["item_id"] for item in answer["items"]]
             self.forbidden += self.flips.hidden(found, revision)
             self.forbidden += [item for item in found if not chosen.passes(attributes_of(self._numbers[item]))]
-            while seen < len(self.flips.sampled) and includes(revision, self.flips.sampled[seen][0]):
-                self.delays.append(now - self.flips.sampled[seen][1])
+            sampled = self.flips.sampled
+            while seen < len(sampled) and includes(revision, sampled[seen][0]):
+                self.delays.append(now - sampled[seen][1])
                 seen += 1
+
+
+class Client:
+    """Connection that is opened again when it breaks."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connection: Connection | None = None
+
+    def request(self, request: Request) -> tuple[int, bytes]:
+        """Send a request; the status is 0 without an answer."""
+        try:
+            if self._connection is None:
+                self._connection = Connection(self._port, keep_body=True)
+            return self._connection.request(request.raw)
+        except OSError:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+            return 0, b""
 
 
 class Timetable:
@@ -145,37 +152,53 @@ class Timetable:
 
 
 def availability(options: Options) -> dict[str, Any]:
-    """Measure flips beside questions on two workers."""
+    """Measure flips beside questions on two workers, perhaps with a fault."""
     size = options.sizes[0] if options.sizes else ITEMS
-    with tempfile.TemporaryDirectory(prefix="loadtest-bundle-") as folder:
-        bundle = Path(folder) / "bundle"
+    settings = {**options.service, **(WAIT if options.fault == "failover" else {})}
+    with ExitStack() as stack:
+        bundle = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="loadtest-bundle-"))) / "bundle"
         ids = write_catalogue(bundle, options.bundle, size, options.seed)
+        open_store = failing_over if options.fault == "failover" else killed_redis
+        store = stack.enter_context(open_store(options.redis))
         timeout = start_timeout_seconds(size)
-        with service_under_test(options, bundle=bundle, workers=WORKERS, timeout_seconds=timeout) as tested:
-            port, started = tested.server.port, time.monotonic()
-            _put_items(port, ids)
-            put_seconds = time.monotonic() - started
-            flipped = _most_recommended(port, ids, options.seed)
-            load = Load(port, ids, flipped)
-            load.run(options.seconds)
-    delays, latencies = np.array(load.delays), np.array(load.latencies)
+        server = stack.enter_context(
+            recblr_server(store.url, bundle, workers=WORKERS, settings=settings, timeout_seconds=timeout)
+        )
+        started = time.monotonic()
+        _put_items(server.port, ids)
+        put_seconds = time.monotonic() - started
+        flipped = _most_recommended(server.port, ids, options.seed)
+        load = Load(server.port, ids, flipped, options.questions, options.flips)
+        faults = {"": None, "worker": lambda: kill_worker(server), "redis": store.fault, "failover": store.fault}
+        load.run(options.seconds, faults[options.fault])
+    delays, latencies, flips = np.array(load.delays), np.array(load.latencies), load.flips
     summary = {
         "items": size,
         "workers": WORKERS,
+        "fault": options.fault or None,
+        "offered_per_s": {"questions": options.questions, "flips": options.flips},
         "items_put_per_s": round(size / put_seconds),
         "seconds": options.seconds,
         "questions": len(latencies),
-        "flips": load.flips.count,
+        "flips": flips.count,
         "statuses": dict(load.statuses),
         "forbidden_items": len(load.forbidden),
+        "checked_items": flips.checked,
+        "undecided_items": flips.undecided,
         "flip_to_effect_ms": _percentiles(delays),
         "question_ms": _percentiles(latencies),
     }
     return {"runs": [], "summary": summary, "charts": []}
 
 
+def kill_worker(server: Server) -> None:
+    """Kill one worker by SIGKILL."""
+    workers = [pid for pid in process_tree(server.pid) if is_forked_worker(pid, server.pid)]
+    os.kill(workers[0], signal.SIGKILL)
+
+
 def _percentiles(seconds: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float]:
-    return {f"p{q}": round(float(np.percentile(seconds, q)) * 1e3, 1) for q in (50, 99)} if len(seconds) else {}
+    return {f"p{q}": round(float(np.percentile(seconds, q)) * 1e3, 1) for q in (50, 99, 100)} if len(seconds) else {}
 
 
 def _most_recommended(port: int, ids: Sequence[str], seed: int) -> list[str]:

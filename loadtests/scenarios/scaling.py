@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from loadtests.environment.processes import CpuMeter
+from loadtests.environment.redis_cluster import RedisCluster, redis_cluster
 from loadtests.environment.seed_store import seed_store
-from loadtests.environment.servers import Server, start_timeout_seconds
+from loadtests.environment.servers import Server, recblr_server, start_timeout_seconds
 from loadtests.environment.synthetic_catalogue import write_catalogue
 from loadtests.generator.experiment import (
     PREPARED_REQUESTS,
@@ -19,9 +24,11 @@ from loadtests.generator.experiment import (
     ServiceUnderTest,
     measure_closed_loop,
     measure_open_loop,
+    run_of,
     service_under_test,
 )
 from loadtests.generator.http_client import Request, request_json
+from loadtests.generator.parallel import run_closed_in_parallel, run_open_in_parallel
 from loadtests.generator.workload import event_request, event_requests, zipf_histories
 from service.settings import Settings
 
@@ -29,6 +36,7 @@ SYNTHETIC_USERS = 2_000
 # Highest rate (requests/s) where single requests are compared and the machine must not be loaded.
 MAX_UNLOADED_RATE = 100.0
 MAX_CAPACITY_SECONDS = 10.0
+CORES_OF_A_GENERATOR = 3
 
 
 def history(options: Options) -> dict[str, Any]:
@@ -103,6 +111,63 @@ def workers(options: Options) -> dict[str, Any]:
         with service_under_test(options, workers=count) as tested:
             runs += _latency_and_capacity(tested, requests, options, f"{count} workers", count)
     return _by_size(runs, "workers")
+
+
+def cluster(options: Options) -> dict[str, Any]:
+    """Measure 1 to 12 workers on a Redis Cluster of this machine.
+
+    Closed loop for the capacity, then open loop at `options.load_fraction` of it. Load comes from one process
+    for each three cores. `linear` compares the capacity with that of one worker times the workers.
+    """
+    generators = max(1, (os.cpu_count() or 1) // CORES_OF_A_GENERATOR)
+    requests = [event_requests(options.histories, 5_000, f"g{n}", options.seed + n) for n in range(generators)]
+    runs: list[Run] = []
+    for count in options.sizes or (1, 2, 4, 6, 8, 10, 12):
+        with (
+            redis_cluster(options.redis) as nodes,
+            recblr_server(nodes.url, options.bundle, workers=count, settings=options.service) as server,
+        ):
+            runs += [run | {"x": count} for run in _closed_then_open(server, nodes, requests, count, options)]
+            rates = [f"{run['loop']} loop {run['achieved_per_s']:.0f}/s" for run in runs[-2:]]
+            print(f"{count} workers: {', '.join(rates)}, cores busy {runs[-2]['cores_busy']}", file=sys.stderr)
+    results = _by_size(runs, "workers")
+    one, most = (
+        next(run for run in runs if run["loop"] == "closed" and run["x"] == x) for x in (runs[0]["x"], runs[-1]["x"])
+    )
+    results["summary"] |= {
+        "linear": {
+            str(run["x"]): round(run["achieved_per_s"] / run["x"] / (one["achieved_per_s"] / one["x"]), 3)
+            for run in runs
+            if run["loop"] == "closed"
+        },
+        "cpu_us_per_request": {str(run["x"]): run["cpu_us_per_request"] for run in runs if run["loop"] == "closed"},
+        "cores_busy": {str(run["x"]): run["cores_busy"] for run in runs if run["loop"] == "closed"},
+        "generators": generators,
+        "cpu_of_most_to_one": round(most["cpu_us_per_request"]["server"] / one["cpu_us_per_request"]["server"], 3),
+    }
+    return results
+
+
+def _closed_then_open(
+    server: Server, nodes: RedisCluster, requests: Sequence[Sequence[Request]], workers: int, options: Options
+) -> list[Run]:
+    """Measure capacity, then latency at a fraction of it."""
+    groups = {"server": server.pid, **{f"redis {n}": node.pid for n, node in enumerate(nodes.nodes)}}
+    seconds, in_flight = min(options.seconds, MAX_CAPACITY_SECONDS), options.in_flight * workers
+    run_closed_in_parallel(server.port, requests, options.warmup, in_flight)
+    runs, rate = [], 0.0
+    for loop in ("closed", "open"):
+        meter, started = CpuMeter(groups), time.monotonic()
+        if loop == "closed":
+            samples = run_closed_in_parallel(server.port, requests, seconds, in_flight)
+            rate = samples.summary()["achieved_per_s"] * options.load_fraction
+        else:
+            samples = run_open_in_parallel(server.port, requests, rate, seconds, options.connections, options.seed)
+        spent, elapsed = meter.read(), time.monotonic() - started
+        load = {"loop": loop, "offered_per_s": round(rate, 1), "connections": in_flight}
+        run = run_of("recblr", groups, f"{workers} workers", load, samples, spent)
+        runs.append(run | {"cores_busy": {name: round(cpu / elapsed, 2) for name, cpu in spent.items()}})
+    return runs
 
 
 def scaling(options: Options) -> dict[str, Any]:

@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save as save_tensors
 
+from model.bundle.bundle_items import Item, check_items, encode_items, parse_items
 from model.bundle.content_files import check_encoder, encode_content_files, encoder_tensors, load_content_files
-from model.bundle.items import Item, check_items, encode_items, parse_items
 from model.bundle.manifest import (
     FORMAT,
     ITEMS,

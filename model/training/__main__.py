@@ -15,12 +15,12 @@ from model.training.cli import (
     evaluate_command,
     export_command,
     import_command,
-    nightly_command,
+    nightly_retrain_command,
     retrain_command,
     titles_command,
     train_command,
 )
-from model.training.cli.options import Command
+from model.training.cli.shared_options import Command
 
 EXIT_ERROR = 2
 _OUT_OF_MEMORY = (
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="recblr-train", description="Train, evaluate and publish RecBLR models.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     commands = (
-        *(train_command, evaluate_command, retrain_command, nightly_command),
+        *(train_command, evaluate_command, retrain_command, nightly_retrain_command),
         *(export_command, import_command, titles_command),
     )
     for command in commands:

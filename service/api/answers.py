@@ -13,7 +13,7 @@ from functools import partial
 from fastapi import Response
 from pydantic_core import to_json
 
-from service.api import costs
+from service.api import request_costs
 from service.api.caller import Caller
 from service.api.schemas.item_fields import PLAIN, ItemFields, Json, fields_of, fields_of_many, value_out
 from service.api.schemas.requests import QuestionEventIn, QuestionIn, RecordQuery, TopKQuery
@@ -48,11 +48,13 @@ async def answer_event(recommender: Recommender, event: QuestionEventIn, query: 
     restrictions = query.restrictions
     if event.model_fields_set & RESTRICTING_FIELDS:
         restrictions = restrictions.joined(event.question())
+    if caller.account is not None:
+        caller.admit(request_costs.of_stored(_id_bytes(event)))
     top_k = None
     if query.k is not None:
         top_k = TopK(query.k, query.exclude_seen, None, restrictions.exclude)
         if caller.account is not None or restrictions.fields:
-            prepare(recommender, event.user_id, restrictions, caller, costs.of_items(query.k))
+            prepare(recommender, event.user_id, restrictions, caller, request_costs.of_items(query.k))
     elif restrictions.request is not None or restrictions.exclude or restrictions.fields:
         raise _NO_QUESTION
     new = NewEvent.create(event.item_id, event.timestamp, event.event_id, time.time())
@@ -75,12 +77,18 @@ async def answer_event(recommender: Recommender, event: QuestionEventIn, query: 
     )
 
 
+def _id_bytes(event: QuestionEventIn) -> int:
+    """Return the size of an event's ids in UTF-8."""
+    ids = f"{event.user_id}{event.item_id}{event.event_id or ''}"
+    return len(ids) if ids.isascii() else len(ids.encode())
+
+
 async def answer_recommendations(
     recommender: Recommender, user_id: str, query: TopKQuery | QuestionIn, caller: Caller
 ) -> bytes:
     """Return the response body of `GET /v1/users/{user_id}/recommendations`."""
     restrictions = query.restrictions if isinstance(query, TopKQuery) else query.question()
-    prepare(recommender, user_id, restrictions, caller, costs.of_items(query.k))
+    prepare(recommender, user_id, restrictions, caller, request_costs.of_items(query.k))
     top_k = TopK(query.k, query.exclude_seen, None, restrictions.exclude)
     answer = await recommender.recommend(user_id, top_k, restrictions.request)
     return await encode_answer(recommender, answer, partial(recommendations_out, user_id), restrictions.fields)
@@ -101,10 +109,12 @@ def prepare(
     if restrictions.fields:
         recommender.eligibility.check_fields(restrictions.fields)
     if caller.account is not None:
-        units += costs.of_exclusions(len(restrictions.exclude))
+        units += request_costs.of_exclusions(len(restrictions.exclude))
         if restrictions.request is not None:
             engine = recommender.engine_of(user_id)
-            units += costs.of_compilation(recommender.eligibility.rows_to_compile(engine, restrictions.request))
+            units += request_costs.of_compilation(
+                recommender.eligibility.rows_to_compile(engine, restrictions.request)
+            )
         caller.charge(units)
 
 

@@ -32,7 +32,7 @@ from starlette.types import ASGIApp
 
 from service.api.connection.refusals import CORS_STATE
 from service.api.dependencies import Services
-from service.api.handlers import ErrorHandlers
+from service.api.exception_handlers import ErrorHandlers
 from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.cors import CorsPolicy, Preflight
@@ -40,12 +40,12 @@ from service.api.middleware.fast_path import FastPath
 from service.api.middleware.request_line import HeadAsGet, SingleParameters
 from service.api.middleware.request_path import PathProblems, RequestPath, add_query_forms
 from service.api.middleware.telemetry import Telemetry
+from service.api.route_scopes import RouteScopes, security_requirements
 from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
 from service.api.routes.api_docs import docs_router
 from service.api.routes.catalogue import attributes, catalogue_items, filters, item_batches
 from service.api.routes.console import console_router
 from service.api.schemas.responses import ErrorOut
-from service.api.scopes import RouteScopes, security_requirements
 from service.api.user_tokens import UserTokens
 from service.key_file import KeyRing
 from service.observability.access_log import AccessLog

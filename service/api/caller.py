@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from service.core.caller import ANONYMOUS
+from service.core.caller_name import ANONYMOUS
 from service.core.errors import Forbidden
 
 CALLER = "recblr.caller"  # entry of the ASGI scope: the `Caller` that the auth middleware found
+BODY_BYTES = "recblr.body_bytes"  # size of the decompressed body; absent without one
 
 
 class Account(Protocol):
@@ -15,6 +16,10 @@ class Account(Protocol):
 
     def charge(self, units: float) -> None:
         """Charge work beyond the request itself, in ordinary requests."""
+        ...
+
+    def admit(self, units: float) -> None:
+        """Charge work before it is done; may raise `RateLimited`."""
         ...
 
 
@@ -37,6 +42,14 @@ class Caller(NamedTuple):
         """Charge work beyond the request itself, in ordinary requests."""
         if self.account is not None and units > 0:
             self.account.charge(units)
+
+    def admit(self, units: float) -> None:
+        """Charge work before it is done; may raise `RateLimited`.
+
+        The account may be in debt already: many requests are admitted before the first of them is charged.
+        """
+        if self.account is not None and units > 0:
+            self.account.admit(units)
 
     def check_user(self, user_id: str) -> None:
         """Raise `Forbidden` unless the request may concern this user."""

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api.caller import CALLER, Caller
+from service.api import request_costs
+from service.api.caller import BODY_BYTES, CALLER, Caller
 from service.core.errors import NotReady
 from service.core.jobs.catalogue_services import CatalogueServices
 from service.core.ports import Models, Store
@@ -26,11 +27,13 @@ class Readiness:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._ping: asyncio.Task[None] | None = None
+        self._ping: asyncio.Task[bool] | None = None
         self._begun_at = 0.0
 
-    async def check(self) -> None:
-        """Raise `TimeoutError` or the store's error unless the store answers.
+    async def check(self) -> bool:
+        """Return whether the store takes events.
+
+        Raises `TimeoutError` or the store's error unless it answers.
 
         The outcome may be that of a check up to 0.1 s ago.
         """
@@ -38,14 +41,15 @@ class Readiness:
         if self._ping is None or (self._ping.done() and now - self._begun_at > _PING_VALID_SECONDS):
             self._ping, self._begun_at = asyncio.create_task(self._run()), now
             self._ping.add_done_callback(_retrieve)
-        await asyncio.shield(self._ping)  # a client that disconnects does not cancel it for others
+        return await asyncio.shield(self._ping)  # a client that disconnects does not cancel it for others
 
-    async def _run(self) -> None:
+    async def _run(self) -> bool:
         async with asyncio.timeout(_PING_TIMEOUT_SECONDS):
             await self._store.ping()
+            return (await self._store.memory_used() or 0.0) < 1.0
 
 
-def _retrieve(ping: asyncio.Task[None]) -> None:
+def _retrieve(ping: asyncio.Task[bool]) -> None:
     if not ping.cancelled():
         ping.exception()  # nobody may be waiting any more
 
@@ -84,6 +88,18 @@ async def _caller(request: Request) -> Caller:
     return caller
 
 
+async def _body_bytes(request: Request) -> int:
+    size: int = request.scope.get(BODY_BYTES, 0)
+    return size
+
+
+async def _charge_body(request: Request) -> None:
+    caller: Caller = request.scope[CALLER]
+    caller.admit(request_costs.of_stored(await _body_bytes(request)))
+
+
+CHARGED_BODY = Depends(_charge_body)  # for routes that store what their body holds
+BodyBytesDep = Annotated[int, Depends(_body_bytes)]
 CallerDep = Annotated[Caller, Depends(_caller)]
 ServicesDep = Annotated[Services, Depends(_services)]
 RecommenderDep = Annotated[Recommender, Depends(_recommender)]

@@ -7,13 +7,8 @@ one complete head at a time; the body behind it is framed by `connection.body_fr
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import httptools
-from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.server import ServerState
 
 from service.api.connection import refusals
 from service.api.connection.body_framing import BodyFraming, ChunkedFraming, FramingError, LengthFraming
@@ -33,18 +28,10 @@ class HttpProtocol(TimedConnection):
     is not read meanwhile. Upgrades are ignored, as RFC 9110, section 7.8 allows.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._searched = 0  # bytes of `_received` in which no head ends
-        self._continuing = False
-        self._refusal: Refusal | None = None
-        self._in_head = False
+    _searched = 0  # bytes of `_received` in which no head ends
+    _continuing = False
+    _refusal: Refusal | None = None
+    _in_head = False
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`, or keep it until the request before it is answered."""

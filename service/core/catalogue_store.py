@@ -15,6 +15,9 @@ from service.core.errors import StoreUnavailable
 
 CATALOGUE_SHARDS = 16  # part of the stored format: with another number, items would be looked for elsewhere
 CHANGES_KEPT = 65_536  # in each shard; a worker that has missed more reads the shard again
+MAX_ATTRIBUTES = 64  # the store holds both limits, because several workers may declare at the same time
+MAX_FILTERS = 1_000
+OWN_NAME = "$"  # begins the names of declarations that are no attributes
 
 
 def catalogue_shard(item_id: str) -> int:
@@ -135,6 +138,13 @@ class CatalogueStore(Protocol):
         """Return the newest positions, one a shard, and the definitions' last."""
         ...
 
+    async def position_at(self, shard: int, revision: int) -> ShardPosition | None:
+        """Return the position of a change; None if it is not kept.
+
+        The shard after the last one is the definitions'.
+        """
+        ...
+
     async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
         """Return the items of the first `limit` changes after the position.
 
@@ -163,13 +173,14 @@ class CatalogueStore(Protocol):
     async def set_attribute(self, name: str, expected: str | None, text: str | None) -> bool:
         """Replace the attribute's declaration atomically if it equals `expected`.
 
-        None stands for no declaration. Returns whether it was replaced.
+        None stands for no declaration. Returns whether it was replaced. An attribute beyond `MAX_ATTRIBUTES` is not
+        added; names that begin with `OWN_NAME` are the service's own and do not count.
         """
         ...
 
     async def set_filter(self, name: str, expected: str | None, text: str | None) -> bool:
         """Replace the named filter atomically if it equals `expected`.
 
-        None stands for no filter. Returns whether it was replaced.
+        None stands for no filter. Returns whether it was replaced. A filter beyond `MAX_FILTERS` is not added.
         """
         ...

@@ -1,6 +1,6 @@
 """Errors of the service.
 
-Errors that reach a client, with the HTTP status (api/errors.py) and the `code` in the response:
+Errors that reach a client, with the HTTP status (api/error_responses.py) and the `code` in the response:
 
     ServiceError                        500  internal_error
     |-- InvalidRequest                  422  invalid_request

@@ -242,8 +242,9 @@ class Store(Protocol):
 
     async def ping(self) -> None:
         """Return if the backend answers."""
-        ...
+
+    async def memory_used(self) -> float | None:
+        """Return the used fraction of the memory limit; None without one."""
 
     async def close(self) -> None:
         """Close connections and files."""
-        ...

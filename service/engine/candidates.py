@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.bundle.bundle import Item
+from model.compiled.array_types import F32, I64
 from service.core.engine_requests import RankCandidates, ScoredItem
-from service.engine.arrays import F32, I64
-from service.engine.search.queries import check_filter
+from service.engine.search.top_k_queries import check_filter
 
 
 def rank_candidates(

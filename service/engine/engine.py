@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from model.bundle.bundle import Bundle
+from model.compiled.array_types import F32, I64
 from model.state_layout import WORD_BYTES
 from service.core.engine_requests import (
     AllowedRows,
@@ -20,11 +21,10 @@ from service.core.engine_requests import (
     TopK,
 )
 from service.core.errors import ItemNotFound, StateDamagedError
-from service.engine.arrays import F32, I64
 from service.engine.candidates import rank_candidates
 from service.engine.interfaces import Recurrence, Search
 from service.engine.search.popularity import PopularityOrder
-from service.engine.search.queries import TopKQueries
+from service.engine.search.top_k_queries import TopKQueries
 from service.engine.state_codec import StateBatch, join_states
 
 

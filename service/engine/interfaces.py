@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64
-from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.state_codec import StateBatch, StateCodec
 
 

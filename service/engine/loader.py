@@ -13,16 +13,16 @@ from typing import Literal
 
 import numpy as np
 
+from model.bundle.ab_test_mark import without_marked
 from model.bundle.bundle import Bundle, load_files
 from model.bundle.manifest import BundleError, ManifestReader
-from model.bundle.trial import without_trials
+from model.compiled.jit import cache_folder, compilations, statistics
 from model.memory_errors import is_out_of_memory
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, RankCandidates, TopK
 from service.core.errors import BundleRefusedError, ModelVersionNotFound, StateDamagedError
 from service.core.ports import Engine, ModelVersion
 from service.engine.background_load import run_in_background
 from service.engine.cpu.cpu_engine import CpuEngine
-from service.engine.jit import compilations, log_compilation, statistics
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class BundleLoader:
             manifests = self._manifests.find()
         except BundleError as error:
             raise _refused(error, self._path, "the bundle folder") from None
-        served = without_trials(self._path, [*manifests])
+        served = without_marked(self._path, [*manifests])
         return [ModelVersion(version, (manifests[version].created, version)) for version in served]
 
     def _listing(self) -> frozenset[tuple[str, int, int, int]]:
@@ -132,7 +132,7 @@ class BundleLoader:
         if not statistics():  # no kernel has run in this process
             _log.info("warming up the engine; the first start compiles it, which takes about half a minute")
         warm(engine)
-        log_compilation(time.monotonic() - started, compilations() - compiled)
+        log_warm_up(time.monotonic() - started, compilations() - compiled)
         return engine
 
     def _engine(self, bundle: Bundle) -> Engine:
@@ -179,6 +179,23 @@ def warm_filters(engine: Engine, items: tuple[str, ...], state: bytes) -> None:
         engine.run([EngineRequest(state, (), query), EngineRequest(None, (), query)] * 3)
         _run_one(engine, EngineRequest(state, (), query))
         engine.similar(items[0], 1, allowed, items)
+
+
+def log_warm_up(seconds: float, compiled: int) -> None:
+    """Log a warm-up, with the number of signatures it compiled.
+
+    Warns if every start will compile again.
+    """
+    if not compiled:
+        _log.info("engine warmed up, all machine code was cached: seconds=%.1f", seconds)
+    elif (folder := cache_folder()) is None:
+        _log.warning(
+            "engine compiled, but the machine code could not be kept, so every start compiles again; "
+            "set NUMBA_CACHE_DIR to a writable folder with space that outlives the process: seconds=%.1f",
+            seconds,
+        )
+    else:
+        _log.info("engine compiled: seconds=%.1f cache=%s", seconds, folder)
 
 
 def _run_one(engine: Engine, request: EngineRequest) -> EngineResult:

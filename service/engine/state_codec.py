@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.compiled.array_types import F32, I64, U32
+from model.compiled.jit import kernel
 from model.config import ModelConfig
 from model.state_layout import WORD_BYTES, StateLayout
-from service.engine.arrays import F32, I64, U32
-from service.engine.jit import kernel
 
 # The fields of `StateLayout` as a plain tuple: numba takes a microsecond longer to recognise a named one.
 Layout = tuple[int, int, int, int, int, int, int]

@@ -44,6 +44,11 @@ class InstrumentedCatalogue:
         self._count_failure("catalogue_positions", positions)
         return positions
 
+    async def position_at(self, shard: int, revision: int) -> ShardPosition | None:
+        """See `CatalogueStore`."""
+        with self._metrics.round_trip("catalogue_position_at"):
+            return await self._store.position_at(shard, revision)
+
     async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
         """See `CatalogueStore`."""
         with self._metrics.round_trip("catalogue_changes"):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cache
 from time import perf_counter
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
@@ -32,6 +32,12 @@ class StoreMetrics:
             ["operation"],
             registry=registry,
         )
+        self._memory_used = Gauge(
+            "recblr_store_memory_used_ratio",
+            "Used fraction of the event log's memory limit; 0 without a limit. At 1 events are refused.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self._seconds_of = cache(self._seconds.labels)  # the library's own lookup costs as much as the observation
 
     @contextmanager
@@ -49,6 +55,10 @@ class StoreMetrics:
     def failed(self, operation: str) -> None:
         """Count a round trip that failed, in whole or in part."""
         self._errors.labels(operation).inc()
+
+    def memory_used(self, fraction: float | None) -> None:
+        """Record how full the store is."""
+        self._memory_used.set(fraction or 0.0)
 
 
 class InstrumentedStore:
@@ -120,6 +130,13 @@ class InstrumentedStore:
         """See `Store`."""
         with self._metrics.round_trip("ping"):
             await self._store.ping()
+
+    async def memory_used(self) -> float | None:
+        """See `Store`."""
+        with self._metrics.round_trip("memory_used"):
+            used = await self._store.memory_used()
+        self._metrics.memory_used(used)
+        return used
 
     async def close(self) -> None:
         """See `Store`."""

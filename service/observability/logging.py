@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-from service.core.caller import current_caller
+from service.core.caller_name import current_caller
 
 current_request_id: ContextVar[str | None] = ContextVar("current_request_id", default=None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from service.core.engine_requests import TargetRank
-from service.observability.batching_metrics import BatchingMetrics
 from service.observability.buckets import DURATION_SECONDS
 from service.observability.instrumented_store import StoreMetrics
 from service.observability.job_metrics import BackfillMetrics, CatalogueMetrics, StreamMetrics
@@ -21,6 +21,7 @@ MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it o
 
 OTHER_METHOD = "other"  # stands for a method that no client should send
 KNOWN_METHODS = {name: name for name in ("GET", "POST", "DELETE", "PUT", "PATCH", "HEAD", "OPTIONS")}
+_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _REPLAY_LENGTHS = (0, 1, 2, 5, 10, 50, 100, 500, 1000, 10_000)
 
 
@@ -72,6 +73,72 @@ class HttpMetrics:
     def rate_limited(self, key: str) -> None:
         """Count a request refused by the rate limit of a key."""
         self._rate_limited.labels(key).inc()
+
+
+@dataclass(frozen=True, slots=True)
+class StageMeter:
+    """Metrics of one micro-batcher; implements `core.recommending.micro_batcher.BatchMeter`."""
+
+    _sizes: Histogram
+    _seconds: Histogram
+    _queue: Gauge
+    _rejected: Counter
+    _expired: Counter
+
+    def batch_finished(self, size: int, seconds: float, queued: int) -> None:
+        """See `BatchMeter`."""
+        self._sizes.observe(size)
+        self._seconds.observe(seconds)
+        self._queue.set(queued)
+
+    def request_rejected(self) -> None:
+        """See `BatchMeter`."""
+        self._rejected.inc()
+
+    def requests_expired(self, count: int) -> None:
+        """See `BatchMeter`."""
+        self._expired.inc(count)
+
+
+class BatchingMetrics:
+    """Metrics of all micro-batchers of one process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._sizes = Histogram(
+            "recblr_batch_size", "Requests in a batch.", ["stage"], buckets=_BATCH_SIZES, registry=registry
+        )
+        self._seconds = Histogram(
+            "recblr_batch_seconds", "Duration of a batch.", ["stage"], buckets=DURATION_SECONDS, registry=registry
+        )
+        self._queue = Gauge(
+            "recblr_queue_length",
+            "Requests that were queued when the last batch ended.",
+            ["stage"],
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._rejected = Counter(
+            "recblr_queue_rejected",
+            "Requests rejected because the queue was full (429).",
+            ["stage"],
+            registry=registry,
+        )
+        self._expired = Counter(
+            "recblr_deadline_exceeded",
+            "Requests not started because their deadline had passed (503).",
+            ["stage"],
+            registry=registry,
+        )
+
+    def stage(self, name: str) -> StageMeter:
+        """Return the metrics of the micro-batcher of one stage."""
+        return StageMeter(
+            self._sizes.labels(name),
+            self._seconds.labels(name),
+            self._queue.labels(name),
+            self._rejected.labels(name),
+            self._expired.labels(name),
+        )
 
 
 class PrometheusMeter:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 from typing import Protocol
 
 from service.core.catalogue_store import CatalogueStore
 from service.core.ports import Store
+from service.store.column_file import ColumnFile
 from service.store.errors import StoreRefusedError
 from service.store.redis.store import open_redis
 from service.store.redis.url import SCHEMES
@@ -40,6 +43,21 @@ def remove_unused_log(url: str) -> None:
     path = url.removeprefix("sqlite:///")
     if path != url:
         remove_if_unused(Path(path))
+
+
+def open_column_file(url: str, folder: Path | None) -> ColumnFile | None:
+    """Return the file of the catalogue's snapshot, if one is kept.
+
+    Args:
+        url: URL of the store.
+        folder: Where the file is; without one it is beside the SQLite file.
+    """
+    path = url.removeprefix("sqlite:///")
+    if folder is None:
+        return None if path == url else ColumnFile(Path(f"{path}-catalogue"))
+    address = re.sub(r"//[^/]*@", "//", url)  # without the password
+    name = hashlib.blake2b(address.encode(), digest_size=6).hexdigest()
+    return ColumnFile(folder / f"recblr-catalogue-{name}.safetensors")
 
 
 async def open_store(url: str, events_kept: int, min_replicas: int = 0, days_kept: int | None = None) -> OpenedStore:

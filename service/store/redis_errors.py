@@ -8,6 +8,12 @@ from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError
 
 from service.store.tls_errors import explain_tls
 
+# Beginnings of the error replies by which Redis refuses a command for now.
+TEMPORARY_ERRORS = (
+    *("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "WAIT cannot be used with replica"),
+    "The user executing the script can't run",
+)
+
 # Error replies, by their beginning; the texts complete "Redis at HOST:PORT ...".
 _REPLIES = (
     (
@@ -16,6 +22,10 @@ _REPLIES = (
     ),
     ("NOREPLICAS", "refuses writes because it has too few replicas (NOREPLICAS); start them"),
     ("BUSY", "is busy with another program's script (BUSY); stop it with SCRIPT KILL"),
+    (
+        "The user executing the script can't run",
+        "refuses a command to the ACL user of the state URL; set its rights as in docs/redis.md",
+    ),
     ("LOADING", "is still loading its data (LOADING); wait until it is ready"),
     ("DB index", "has no database of this number; correct the number at the end of the state URL"),
     ("invalid DB index", "has no database of this number; correct the number at the end of the state URL"),

@@ -20,12 +20,12 @@ from service.api.middleware.auth import ApiKeys
 from service.api.middleware.fast_path import FastPath
 from service.api.user_tokens import UserTokens
 from service.api_keys import parse_key
-from service.core.jobs.catalogue_services import open_catalogue
+from service.core.jobs.catalogue_services import create_catalogue
 from service.core.ports import Engine, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshot_writer import SnapshotWriter
+from service.core.recommending.snapshots import SnapshotWriter
 from service.key_file import KeyRing
 from service.main import PAGES
 from service.observability.access_log import AccessLog
@@ -96,7 +96,8 @@ class AppHarness:
         catalogue = getattr(opened, "catalogue", None) or MemoryCatalogue()
         batched_engine = BatchedEngine(NullBatchMeter(), NullBatchMeter())
         async with AsyncExitStack() as closing:
-            services = await open_catalogue(catalogue, self.meter.catalogue, False, closing)
+            services = create_catalogue(catalogue, self.meter.catalogue, False, closing)
+            await services.start()
             for engine in self.models.served:
                 await services.copy.add_model(engine.version, engine.item_ids)
             recommender = Recommender(

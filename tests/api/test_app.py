@@ -30,6 +30,7 @@ OPERATIONS = {
     "GET /v1/users/{user_id}",
     "GET /v1/users/{user_id}/events",
     "GET /v1/users/{user_id}/audit",
+    "POST /v1/users/{user_id}/audit",
     "POST /v1/users/{user_id}/merge",
     "DELETE /v1/users/{user_id}",
     "DELETE /v1/users/{user_id}/events/{event_id}",

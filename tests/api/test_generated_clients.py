@@ -35,6 +35,7 @@ OPERATION_IDS = {
     "read_user": "GET /v1/users/{user_id}",
     "list_events": "GET /v1/users/{user_id}/events",
     "audit_user": "GET /v1/users/{user_id}/audit",
+    "audit_answer": "POST /v1/users/{user_id}/audit",
     "merge_user": "POST /v1/users/{user_id}/merge",
     "delete_user": "DELETE /v1/users/{user_id}",
     "delete_event": "DELETE /v1/users/{user_id}/events/{event_id}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,9 @@ from tests.api.question_harness import (
     all_questions,
     ids,
     ok,
-    open_shop,
     put_items,
     services,
 )
-
-
-@pytest.fixture(params=[True, False], ids=["fast path", "routes"])
-def shop(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[AppHarness]:
-    harness = open_shop(tmp_path, fast_path=request.param)
-    yield harness
-    harness.close()
 
 
 @all_questions
@@ -108,6 +99,18 @@ def test_item_that_expires_leaves_the_answers_by_itself(shop: AppHarness, questi
 
 
 @all_questions
+def test_item_is_in_the_answers_until_the_microsecond_at_which_it_expires(shop: AppHarness, question: Ask) -> None:
+    assert shop.call("PUT", "/v1/attributes/until", json={"type": "time"}).status_code == 200
+    end = 1_893_456_000_000_000  # 2030-01-01 in microseconds
+    put_items(shop, [{"item_id": "24", "attributes": {"until": "2030-01-01T00:00:00Z"}}], "patch")
+    for offset, is_shown in ((-1, True), (0, False), (-1, True)):
+        services(shop).catalogue.copy._filters.clock = lambda offset=offset: end + offset
+        answer = question(shop, {"k": 50, "filter": "until > now()"})
+        assert ids(answer) == ["24"] * is_shown
+        assert round(answer["evaluated_at"] * 1e6) == end + offset
+
+
+@all_questions
 def test_items_carry_titles_and_the_named_attributes(shop: AppHarness, question: Ask) -> None:
     answer = question(shop, {"k": 2, "fields": ["price", "sizes", "title"]})
     for item in answer["items"]:
@@ -158,8 +161,8 @@ def test_answers_of_an_empty_catalogue_are_as_before(tmp_path: Path) -> None:
 
 
 def test_compilation_and_exclusions_are_charged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.api.costs._COMPILED_ROWS", 0.1)
-    monkeypatch.setattr("service.api.costs._EXCLUDED", 1)
+    monkeypatch.setattr("service.api.request_costs._COMPILED_ROWS", 0.1)
+    monkeypatch.setattr("service.api.request_costs._EXCLUDED", 1)
     harness = AppHarness(tmp_path, keys=("secret-secret-secret-1",), rate_limit=20).start()
     headers = {"authorization": "Bearer secret-secret-secret-1"}
     body = {"filter": "item_id <> '3'"}

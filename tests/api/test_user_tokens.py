@@ -126,6 +126,7 @@ ALLOWED: list[tuple[str, str, Any]] = [
     ("GET", "/v1/users/{user}", None),
     ("GET", "/v1/users/{user}/events", None),
     ("GET", "/v1/users/{user}/audit", None),
+    ("POST", "/v1/users/{user}/audit", {"answer": {"model_version": "v1", "sequence": 0, "items": []}}),
 ]
 NEVER: list[tuple[str, str, Any]] = [
     ("POST", "/v1/events/batch", {"events": [EVENT]}),

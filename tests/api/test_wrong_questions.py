@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,8 @@ from tests.api.question_harness import (
     Json,
     ids,
     ok,
-    open_shop,
     query_of,
 )
-
-
-@pytest.fixture(params=[True, False], ids=["fast path", "routes"])
-def shop(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[AppHarness]:
-    harness = open_shop(tmp_path, fast_path=request.param)
-    yield harness
-    harness.close()
-
 
 WRONG = [
     ({"filter": "prise < 3"}, "did you mean 'price'"),

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from service.core.catalogue_store import (
     CATALOGUE_SHARDS,
     CHANGES_KEPT,
+    MAX_ATTRIBUTES,
+    MAX_FILTERS,
+    OWN_NAME,
     Definitions,
     ItemWrite,
     ShardChanges,
@@ -83,6 +86,10 @@ class MemoryCatalogue:
                 found.append(error)
         return found
 
+    async def position_at(self, shard: int, revision: int) -> ShardPosition | None:
+        kept = {change[0]: ShardPosition(*change[:2]) for change in self._shard(shard).changes}
+        return kept.get(revision)
+
     async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
         found = self._shard(shard)
         if after.revision:
@@ -108,16 +115,19 @@ class MemoryCatalogue:
         return Definitions(position, dict(self._attributes), dict(self._filters))
 
     async def set_attribute(self, name: str, expected: str | None, text: str | None) -> bool:
-        return self._set(self._attributes, name, expected, text)
+        return self._set(self._attributes, name, expected, text, MAX_ATTRIBUTES)
 
     async def set_filter(self, name: str, expected: str | None, text: str | None) -> bool:
-        return self._set(self._filters, name, expected, text)
+        return self._set(self._filters, name, expected, text, MAX_FILTERS)
 
-    def _set(self, texts: dict[str, str], name: str, expected: str | None, text: str | None) -> bool:
+    def _set(self, texts: dict[str, str], name: str, expected: str | None, text: str | None, most: int) -> bool:
         shard = self._shard(CATALOGUE_SHARDS)
         if texts.get(name) == text:
             return True
         if texts.get(name) != expected:
+            return False
+        counted = sum(not other.startswith(OWN_NAME) for other in texts)
+        if name not in texts and not name.startswith(OWN_NAME) and counted >= most:
             return False
         texts.pop(name, None)
         if text is not None:

@@ -25,6 +25,7 @@ class MemoryStore:
         self.puts: list[list[SnapshotPut]] = []
         self.requests: list[int] = []
         self.down = False
+        self.used: float | None = None  # fraction of the memory limit
         self.written: dict[str, str] = {}
         self.put_error: Exception | None = None
 
@@ -154,6 +155,9 @@ class MemoryStore:
     async def ping(self) -> None:
         if self.down:
             raise StoreUnavailable("the event log does not answer")
+
+    async def memory_used(self) -> float | None:
+        return self.used
 
     async def close(self) -> None:
         self.down = True

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from service.api.errors import STATUS
+from service.api.error_responses import STATUS
 from service.core import errors
 from service.core.errors import ServiceError
 

@@ -18,4 +18,5 @@ class TestMemoryCatalogue(CatalogueContract, CatalogueChangesContract):
         return MemoryCatalogue()
 
     test_items_are_shared_with_other_processes = None
+    test_workers_that_declare_at_the_same_time_keep_the_limit = None
     test_catalogue_is_apart_from_users_and_records = None

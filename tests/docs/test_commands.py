@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,17 @@ def test_every_block_says_whether_it_is_run(page: Path) -> None:
             assert block.skipped or block.awaited_url or not block.mark, block.mark
         elif block.language != "json":
             assert block.skipped or (block.language == "" and not block.mark), f"{block.language}: {block.text}"
+
+
+def test_no_block_is_overlooked() -> None:
+    for page in PAGES:
+        fences = re.findall(r"^ *(?:```|~~~)", page.read_text(), re.MULTILINE)
+        assert fences == ["```"] * (2 * len(blocks_of(page))), page
+    tracked = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    without_commands = {ROOT / name for name in ("CHANGELOG.md", "docs/decisions", "loadtests/results")}
+    for page in {ROOT / name for name in tracked.splitlines()} - set(PAGES):
+        assert without_commands & {page, *page.parents}, f"no test reads {page}"
+        assert "```" not in page.read_text(), page
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,11 @@ class RunningService:
         """Return the metrics page."""
         return self._client.get("/metrics").text
 
+    def metric(self, name: str) -> float:
+        """Return the sum of a metric over its labels."""
+        samples = [line.rpartition(" ") for line in self.metrics().splitlines() if not line.startswith("#")]
+        return sum(float(value) for sample, _, value in samples if sample.partition("{")[0] == name)
+
     def ready(self) -> bool:
         """Return whether /readyz is up."""
         try:

@@ -29,11 +29,6 @@ WRITERS, EVENTS_PER_WRITER, ITEMS = 32, 6, 40
 TOP_5 = TopK(5, exclude_seen=False)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def redis() -> Iterator[RedisServer]:
     with RedisServer() as server:
@@ -106,10 +101,10 @@ async def test_damaged_snapshot_is_replaced_and_never_served(settings: Settings)
             blob[position] ^= 4
             damaged = SnapshotPut("damaged", view.generation, engine.version, 9, bytes(blob), repair=True)
             assert await store.put_snapshots([damaged]) == [True]
-            assert (await recommender.audit("damaged")).snapshot == "damaged"
+            assert (await recommender.audits.snapshot("damaged")).snapshot == "damaged"
             assert_is_replay(await recommender.recommend("damaged", TOP_5), items, engine)
             await recommender.close()
-            audit = await recommender.audit("damaged")
+            audit = await recommender.audits.snapshot("damaged")
             assert (audit.snapshot, audit.exact) == ("found", True)
             assert audit.max_relative_error is not None
             assert audit.max_relative_error <= 1e-5

@@ -27,6 +27,8 @@ def test_backup_under_load_restores_every_acknowledged_event(
             for number in range(40):
                 service.put(f"/items/i{number}", {"attributes": {"price": number}})
             service.put("/filters/cheap", {"expression": "price < 5"})
+            service.delete("/items/i39")
+            service.put("/items/260", {"title": "Étoiles", "available": False, "attributes": {"tags": ["a", "b"]}})
             writer = EventWriter(service.url)
             writer.start()
             wait_for("events", lambda: writer.number > 10 * USERS)
@@ -41,8 +43,15 @@ def test_backup_under_load_restores_every_acknowledged_event(
                 assert restored.event_ids(user)[: len(events)] == events
                 assert_audit_agrees(restored, user)
             found = restored.get("/items", filter="price >= 10")["items"]
-            assert [item["item_id"] for item in found] == [f"i{number}" for number in range(10, 40)]
+            assert [item["item_id"] for item in found] == [f"i{number}" for number in range(10, 39)]
             assert restored.get("/filters")["filters"] == [{"name": "cheap", "expression": "price < 5"}]
+            types = {each["name"]: each["type"] for each in restored.get("/attributes")["attributes"]}
+            assert types == {"price": "number", "tags": "strings"}
+            [hidden] = restored.get("/items", filter="'a' IN tags")["items"]
+            assert (hidden["item_id"], hidden["title"], hidden["available"]) == ("260", "Étoiles", False)
+            answer = restored.post("/recommendations", {"history": ["1"], "k": 4000})
+            assert "260" not in {item["item_id"] for item in answer["items"]}
+            assert len(answer["items"]) > 3000
             again = {"user_id": "u0", "item_id": "1", "event_id": "e0"}
             assert restored.post("/events", again)["duplicate"]
             assert not restored.post("/events", again | {"event_id": "new"})["duplicate"]

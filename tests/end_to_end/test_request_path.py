@@ -27,7 +27,7 @@ from tests.servers import RedisServer, free_port
 
 ROOT = Path(__file__).parents[2]
 MAX_FUNCTIONS = 79
-MAX_FILES = 30
+MAX_FILES = 27
 SNAPSHOT_WRITE_SECONDS = 0.5  # the snapshot of an event is written some 50 ms after its answer
 
 

@@ -78,11 +78,6 @@ def ids(items: tuple[ScoredItem, ...]) -> list[str]:
     return [item.item_id for item in items]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 _no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from model.compiled.array_types import F32
 from model.config import ModelConfig
 from model.state_layout import StateLayout
-from service.engine.arrays import F32
 from service.engine.state_codec import StateCodec, join_states
 from tests.model.builders import CONFIGS
 

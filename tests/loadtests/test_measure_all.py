@@ -32,7 +32,7 @@ def test_every_measurement_is_published_and_every_target_measured(folder: Path) 
 def test_command_runs_a_known_scenario(name: str) -> None:
     command = command_of(name, Path("out"))
     if name == "engine":
-        assert command[2] == "loadtests.micro.engine"
+        assert command[2] == "loadtests.micro.engine_benchmark"
     else:
         assert command[4] in SCENARIOS
         assert command[4] == name or name in ON_REQUEST

@@ -21,6 +21,7 @@ CALLS: dict[str, Callable[[CatalogueStore], Awaitable[object]]] = {
     "write_items": lambda store: store.write_items([ItemWrite("a", b"one")]),
     "read_items": lambda store: store.read_items(["a"]),
     "positions": lambda store: store.positions(),
+    "position_at": lambda store: store.position_at(SHARD, 1),
     "changes": lambda store: store.changes(SHARD, ShardPosition(0, ""), 10),
     "scan": lambda store: store.scan(SHARD, "", 10),
     "definitions": lambda store: store.definitions(),
@@ -33,11 +34,6 @@ PARTIAL = ("write_items", "positions")
 def test_calls_cover_the_store() -> None:
     methods = {name for name, _ in inspect.getmembers(CatalogueStore, inspect.isfunction) if name[0] != "_"}
     assert set(CALLS) == methods
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.mark.parametrize("operation", CALLS)

@@ -32,6 +32,7 @@ CALLS: dict[str, Call] = {
     "records": lambda store: store.records(),
     "compare_and_set": lambda store: store.compare_and_set("name", None, "text"),
     "ping": lambda store: store.ping(),
+    "memory_used": lambda store: store.memory_used(),
 }
 
 

@@ -29,6 +29,7 @@ FIRING = {
         f'{REQUESTS}_count{{{WHERE}, status="503"}}': "0+20x30",
     },
     "RecblrStoreErrors": {f'recblr_store_errors_total{{{WHERE}, operation="append"}}': "0+1x30"},
+    "RecblrStoreFills": {f"recblr_store_memory_used_ratio{{{WHERE}}}": "0.5+0.03x30"},
     "RecblrOverloaded": {f'recblr_deadline_exceeded_total{{{WHERE}, stage="store"}}': "0+3x30"},
     "RecblrSlow": {
         f'{REQUESTS}_bucket{{{WHERE}, le="0.25"}}': "0+98x30",
@@ -53,6 +54,7 @@ QUIET = {
     f'{REQUESTS}_bucket{{{WHERE}, le="+Inf"}}': "0+1005x30",
     f'recblr_store_errors_total{{{WHERE}, operation="append"}}': "7x30",
     f'recblr_queue_rejected_total{{{WHERE}, stage="store"}}': "7x30",
+    f"recblr_store_memory_used_ratio{{{WHERE}}}": "0.7x30",
     f"recblr_catalogue_age_seconds{{{WHERE}}}": "0.1 20 0.1x28",
     f"recblr_stream_lag{{{WHERE}}}": "5000 0x5 5000 0x23",
     f"recblr_snapshots_damaged_total{{{WHERE}}}": "3x30",

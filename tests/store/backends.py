@@ -149,7 +149,8 @@ class RedisBackend:
                     streamed.add((f[b"user"].decode(), *event, stream_id.decode()))
                     assert f[b"format"] == b"1"
             assert streamed == logged
-            assert not list(client.scan_iter(match="*:detached"))
+            for rest in ("*:detached*", "*:replaced-*"):
+                assert not list(client.scan_iter(match=rest))
             for key in client.scan_iter(match="*:user:*"):
                 user_id = key.decode().split(":", 2)[2]
                 known_ids |= {(user_id, f[2:].decode()) for f in client.hkeys(key) if f.startswith(b"e:")}

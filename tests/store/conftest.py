@@ -8,11 +8,6 @@ from tests.deployments import ClusterServers, SentinelServers
 from tests.servers import RedisServer
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="session")
 def shared_redis() -> Iterator[RedisServer]:
     """A server for tests that do not stop it."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from service.core.catalogue_store import (
     CATALOGUE_SHARDS,
+    MAX_ATTRIBUTES,
+    MAX_FILTERS,
     CatalogueStore,
     ItemWrite,
     ShardPosition,
@@ -128,6 +132,32 @@ class CatalogueContract:
             assert await catalogue.set_filter("cheap", expected, "a")
         assert (await catalogue.definitions()).position.revision == 1
         assert (await catalogue.definitions()).position == (await catalogue.positions())[-1]
+
+    async def test_workers_that_declare_at_the_same_time_keep_the_limit(
+        self, store: OpenedStore, backend: Backend
+    ) -> None:
+        other = await backend.open()
+        await store.catalogue.set_attribute("$vector", None, "float32:2")
+        await store.catalogue.set_filter("cheap", None, "a0 < 5")
+        workers = [store.catalogue, other.catalogue]
+        for number in range(MAX_ATTRIBUTES - 3):
+            assert await workers[number % 2].set_attribute(f"a{number}", None, "number")
+        declared = await asyncio.gather(
+            *(worker.set_attribute(f"b{number}", None, "bool") for number in range(5) for worker in workers)
+        )
+        attributes = (await other.catalogue.definitions()).attributes
+        assert sorted(declared) == [False] * 4 + [True] * 6  # each by both workers
+        assert len(attributes) == MAX_ATTRIBUTES + 1
+        assert await store.catalogue.set_attribute("a0", "number", "bool")
+        assert await store.catalogue.set_attribute("$other", None, "text")
+        assert await store.catalogue.set_attribute("a0", "bool", None)
+        assert await store.catalogue.set_attribute("c", None, "bool")
+        assert await store.catalogue.set_filter("dear", None, "a1 > 5")
+        await other.close()
+
+    async def test_number_of_filters_is_limited(self, catalogue: CatalogueStore) -> None:
+        named = [await catalogue.set_filter(f"f{number}", None, "a < 5") for number in range(MAX_FILTERS + 1)]
+        assert named == [True] * MAX_FILTERS + [False]
 
     async def test_catalogue_is_apart_from_users_and_records(self, store: OpenedStore) -> None:
         await write(store.catalogue, "user", b"one")

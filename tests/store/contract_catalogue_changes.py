@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from service.core.catalogue_store import (
+    CATALOGUE_SHARDS,
     CatalogueStore,
     ItemWrite,
     ShardPage,
@@ -86,6 +87,16 @@ class CatalogueChangesContract:
         assert await catalogue.changes(SHARD, old, 10) is None
         assert await catalogue.changes(SHARD, newest, 10) == (newest, (), False)
         assert len(await scan_all(catalogue, 1000)) == 600
+
+    async def test_position_of_a_kept_change_is_found_by_its_number(self, catalogue: CatalogueStore) -> None:
+        first = await fill(catalogue, IDS[:1])
+        newest = await fill(catalogue, IDS[1:3])
+        assert await catalogue.position_at(SHARD, 1) == first
+        assert await catalogue.position_at(SHARD, 3) == newest
+        assert await catalogue.position_at(SHARD, 4) is None
+        assert await catalogue.position_at(SHARD + 1, 1) is None
+        await catalogue.set_filter("cheap", None, "price < 5")
+        assert await catalogue.position_at(CATALOGUE_SHARDS, 1) == (await catalogue.definitions()).position
 
     async def test_scan_returns_every_item_of_the_shard(self, catalogue: CatalogueStore) -> None:
         ids = IDS[:500]

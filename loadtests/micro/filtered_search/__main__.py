@@ -23,7 +23,14 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from loadtests.environment.machine_info import machine_info
 from loadtests.micro.engine_search import RECALL_GOAL, synthetic_catalogue
-from loadtests.micro.filtered_search.queries import BATCH, KINDS, Categories, filtered_queries, forbidden, recall
+from loadtests.micro.filtered_search.filtered_queries import (
+    BATCH,
+    KINDS,
+    Categories,
+    filtered_queries,
+    forbidden,
+    recall,
+)
 from loadtests.micro.interleaved import ROUNDS, Measured, measure_interleaved
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.ivf_pq import IvfPqIndex

@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model.ops.compiled import ONE, kernel, sigmoid
-
-F32 = NDArray[np.float32]
+from model.compiled.array_types import F32
+from model.compiled.elementary_functions import ONE, sigmoid
+from model.compiled.jit import kernel
 
 
 @kernel

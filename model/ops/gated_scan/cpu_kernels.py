@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from model.ops.compiled import ONE, TWO, expm1, kernel, sigmoid
+from model.compiled.array_types import F32
+from model.compiled.elementary_functions import ONE, TWO, expm1, sigmoid
+from model.compiled.jit import kernel
 from model.ops.gated_scan.reference import MIN_GATE
 
-F32 = NDArray[np.float32]
 _MIN_GATE, _ZERO = np.float32(MIN_GATE), np.float32(0)
 
 

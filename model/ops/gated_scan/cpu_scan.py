@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.ops.compiled import run_rows
 from model.ops.gated_scan.cpu_kernels import backward, forward
+from model.ops.row_threads import run_rows
 
 
 class _GatedScan(torch.autograd.Function):

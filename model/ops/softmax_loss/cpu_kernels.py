@@ -9,29 +9,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from model.ops.compiled import ONE, exp, kernel, reduction, run_rows
+from model.compiled.array_types import F32
+from model.compiled.elementary_functions import ONE, exp, sum_of
+from model.compiled.jit import kernel, max_reduction
+from model.ops.row_threads import run_rows
 
-F32 = NDArray[np.float32]
 _ZERO = np.float32(0)
 
 
-@reduction
+@max_reduction
 def _maximum(row: F32) -> np.float32:
     highest: np.float32 = row[0]
     for v in range(len(row)):
         highest = max(highest, row[v])
     return highest
-
-
-@reduction
-def _sum(row: F32) -> np.float32:
-    total = _ZERO
-    for v in range(len(row)):
-        total += row[v]
-    return total
 
 
 @kernel
@@ -61,7 +54,7 @@ def _losses_and_gradients(
         highest = _maximum(row)
         for v in range(len(row)):
             row[v] = exp(row[v] - highest)
-        total = _sum(row)
+        total = sum_of(row)
         losses[n] = factor * (highest + np.log(total) - wanted)
         inverse = factor / total
         for v in range(len(row)):

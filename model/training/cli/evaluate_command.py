@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ingest.command_options import add_read_options, read_options
 from ingest.errors import DataError
-from model.training.cli import options as shared
+from model.training.cli import shared_options as shared
 
 _EPILOG = """--hold-out-items trains models without these items, which a hash of the id chooses. They predict each
 user's last event, and, if the events have times, the newest tenth of the events. Events of the held-out items and all
@@ -70,9 +70,9 @@ def _evaluate_bundle(options: argparse.Namespace) -> None:
     from model.training.data.interactions import read_interactions
     from model.training.evaluation.accuracy_by_group import accuracy_by_group
     from model.training.evaluation.accuracy_details import accuracy_details
-    from model.training.evaluation.baselines import baseline_metrics
     from model.training.evaluation.bundle_loader import load_network
     from model.training.evaluation.leave_one_out import leave_one_out
+    from model.training.evaluation.plain_baselines import baseline_metrics
 
     folder, *paths = options.inputs
     if not paths:

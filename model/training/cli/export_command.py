@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from model.training.cli import options as shared
+from model.training.cli import shared_options as shared
 
 
 def add(subparsers: shared.Subparsers) -> None:

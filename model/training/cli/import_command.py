@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from model.training.cli import options as shared
+from model.training.cli import shared_options as shared
 
 
 def add(subparsers: shared.Subparsers) -> None:

@@ -19,7 +19,7 @@ from ingest.errors import DataError
 
 PUBLISHED, DECLINED, FAILED = "published", "declined", "failed"
 _PREFIX = "recblr_retrain_"
-_LOGGED = ("reason", "version", "live_version", "compared_events", "live_test")
+_LOGGED = ("reason", "version", "live_version", "compared_events", "ab_test")
 # Kept from the run before unless this run sets them.
 _LASTING = ("last_published_timestamp_seconds", "last_success_timestamp_seconds")
 

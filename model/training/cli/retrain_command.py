@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ingest.errors import DataError
-from model.training.cli import options as shared
+from model.training.ab_test.ab_test_record import AbTestRecord, unfinished_tests
+from model.training.ab_test.promotion import AbTestSettings, run_ab_test
+from model.training.cli import shared_options as shared
 from model.training.cli.job_guard import (
     DECLINED,
     FAILED,
@@ -19,13 +21,11 @@ from model.training.cli.job_guard import (
     report_outcome,
     time_limit,
 )
-from model.training.live_test.live_test import LiveTestSettings, run_live_test
-from model.training.live_test.trial_record import TrialRecord, unfinished_tests
 
 EXIT_DECLINED = 3
 _STATE_URL = "RECBLR_STATE_URL"
 _EPILOG = """exit codes: 0 published; 3 declined or withdrawn, the result has the reason; 2 an error. With 3 no new
-version is in the registry, and with 2 neither, unless the live test failed. The last line of the output is the result
+version is in the registry, and with 2 neither, unless the A/B test failed. The last line of the output is the result
 as one JSON object. One line of JSON on stderr has the outcome, for alerts. One retrain at a time uses a registry and
 a work folder."""
 
@@ -52,19 +52,19 @@ def add(subparsers: shared.Subparsers) -> None:
     add("--max-compared", type=_at_least_one, default=200_000, help="most events to compare on, the newest ones")
     add("--timeout-hours", type=_above_zero, help="give up after these hours; the next run resumes")
     add("--metrics", type=Path, help="text file for Prometheus' node exporter, such as .../retrain.prom")
-    _add_live_test_options(parser)
+    _add_ab_test_options(parser)
     shared.add_device_option(parser)
     shared.add_model_options(parser)
 
 
-def _add_live_test_options(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("live test, with a key in RECBLR_API_KEY").add_argument
+def _add_ab_test_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("A/B test, with a key in RECBLR_API_KEY").add_argument
     add("--ab-share", type=_fraction, help="let a published version answer this share of the users first")
     add("--service-url", help="address of the service, for --ab-share")
     add("--ab-hours", type=_above_zero, default=20.0, help="then promote the version if it was not worse")
     add("--ab-alpha", type=_fraction, default=0.05, help="how often two equal models may be told apart")
     add("--ab-poll-seconds", type=_above_zero, default=30.0, help="time between two looks at the service's counters")
-    add("--finish-live-test", action="store_true", help="only finish the live test of a job that was interrupted")
+    add("--finish-ab-test", action="store_true", help="only finish the A/B test of a job that was interrupted")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _job(options: argparse.Namespace) -> dict[str, Any] | None:
-    """Finish an interrupted live test, then retrain.
+    """Finish an interrupted A/B test, then retrain.
 
     Returns None if only a test was to be finished, and there is none.
     """
@@ -96,21 +96,21 @@ def _job(options: argparse.Namespace) -> dict[str, Any] | None:
     if not (state_url := options.state_url or os.environ.get(_STATE_URL)):
         raise DataError(f"give --state-url, or set {_STATE_URL}")
     with exclusive_locks(options.work, options.bundles):
-        earlier = [_live_test(options, version) for version in unfinished_tests(options.bundles)]
-        if options.finish_live_test:
+        earlier = [_ab_test(options, version) for version in unfinished_tests(options.bundles)]
+        if options.finish_ab_test:
             return earlier[-1] if earlier else None
         result = _retrain(options, state_url)
         if result["published"] and unfinished_tests(options.bundles):
-            result |= _live_test(options, result["version"])
-    return result | ({"earlier_live_tests": [test["live_test"] for test in earlier]} if earlier else {})
+            result |= _ab_test(options, result["version"])
+    return result | ({"earlier_ab_tests": [test["ab_test"] for test in earlier]} if earlier else {})
 
 
 def _retrain(options: argparse.Namespace, state_url: str) -> dict[str, Any]:
     from model.training.pipelines.retrain import RetrainJob, retrain
 
-    trial = None
+    ab_test = None
     if options.ab_share is not None:
-        trial = TrialRecord(options.service_url, options.ab_share, options.ab_hours, options.ab_alpha).to_json()
+        ab_test = AbTestRecord(options.service_url, options.ab_share, options.ab_hours, options.ab_alpha).to_json()
     job = RetrainJob(
         state_url=state_url,
         registry=options.bundles,
@@ -125,24 +125,24 @@ def _retrain(options: argparse.Namespace, state_url: str) -> dict[str, Any]:
         max_compared=options.max_compared,
         model=shared.model_settings_from(options),
         device=shared.device_from(options),
-        trial=trial,
+        ab_test=ab_test,
     )
     with time_limit(options.timeout_hours):
         return retrain(job)
 
 
-def _live_test(options: argparse.Namespace, version: str) -> dict[str, Any]:
-    """Run or continue a live test; return entries of the result."""
-    tested = run_live_test(options.bundles, version, LiveTestSettings(options.ab_poll_seconds))
+def _ab_test(options: argparse.Namespace, version: str) -> dict[str, Any]:
+    """Run or continue an A/B test; return entries of the result."""
+    tested = run_ab_test(options.bundles, version, AbTestSettings(options.ab_poll_seconds))
     reasons = {
         "better": "promoted: its live accuracy was higher than the live model's",
         "worse": "withdrawn: its live accuracy was lower than the live model's",
         "undecided": "promoted: its live accuracy was not shown to be lower in the longest time",
     }
     is_promoted = tested["outcome"] == "promoted"
-    ended = f"{tested['outcome']}: an operator has ended the live test"
+    ended = f"{tested['outcome']}: an operator has ended the A/B test"
     reason = reasons.get(tested["decision"], ended)
-    return {"published": is_promoted, "version": version, "reason": reason, "live_test": tested}
+    return {"published": is_promoted, "version": version, "reason": reason, "ab_test": tested}
 
 
 def _fraction(text: str) -> float:

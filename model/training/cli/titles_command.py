@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from ingest.options import ReadOptions
-from model.training.cli import options as shared
+from ingest.read_options import ReadOptions
+from model.training.cli import shared_options as shared
 
 
 def add(subparsers: shared.Subparsers) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.command_options import add_read_options, read_options
-from model.training.cli import options as shared
+from model.training.cli import shared_options as shared
 from model.training.cli.retrain_command import EXIT_DECLINED
 
 if TYPE_CHECKING:

@@ -147,13 +147,12 @@ class _BestLists(NamedTuple):
                 seen[line, torch.from_numpy(own - 1)] = True
             seen = seen.to(table.device)
             is_unseen = ~seen.gather(1, targets[:, None])[:, 0]
-            scores = [(outputs @ vectors.float().T) for vectors in (table, predicted)]
-            target = torch.cat([each.gather(1, targets[:, None]) for each in scores], 1)
+            trained, new = (outputs @ vectors.float().T for vectors in (table, predicted))
+            target = torch.cat([each.gather(1, targets[:, None]) for each in (trained, new)], 1)
             along = (outputs.double() @ events.direction).float()
-            for each in scores:
-                each.masked_fill_(seen, -torch.inf)
-            lists = _lists_by_part(*scores, parts)
-            ahead, ahead_new = _ahead_by_part(*scores, target, parts, parts[targets])
+            trained, new = (each.masked_fill_(seen, -torch.inf) for each in (trained, new))
+            lists = _lists_by_part(trained, new, parts)
+            ahead, ahead_new = _ahead_by_part(trained, new, target, parts, parts[targets])
             found.append((*lists, along, target, ahead, ahead_new, parts[targets], is_unseen))
         return cls(*(torch.cat(column) for column in zip(*found, strict=True)))
 

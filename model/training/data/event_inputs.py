@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from ingest.reading.event_cleaner import ReadSummary
 from ingest.reading.event_table import read_events
 from model.training.data.export_reader import is_export, read_export

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from model.training.data.data_size import DataSize
 from model.training.data.disk_arrays import allocate
 from model.training.data.event_inputs import InputReport, read_histories

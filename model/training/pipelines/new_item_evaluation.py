@@ -17,7 +17,7 @@ import torch
 
 from ingest.catalogue.item_rows import TableOptions
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from model.content.item_content import ItemContent
 from model.network import RecBLR
 from model.training.content.content_baselines import ContentKnnScorer, PopularityScorer

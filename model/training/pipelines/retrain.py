@@ -70,7 +70,7 @@ class RetrainJob:
     max_compared: int
     model: ModelSettings
     device: torch.device
-    trial: str | None = None  # content of the mark of a version that is on trial first
+    ab_test: str | None = None  # content of the mark of a version that is A/B tested first
 
 
 def retrain(job: RetrainJob) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def retrain(job: RetrainJob) -> dict[str, Any]:
     accepted = candidate.refit_on_all_events(timeline) if job.refit else bundle_folder(run)
     if was_withdrawn(job.registry, version := read_manifest(accepted).version):
         return result | {"reason": f"declined: {version} has the weights of a version that was withdrawn"}
-    bundle = publish(job.registry, accepted, None if live is None else job.trial)
+    bundle = publish(job.registry, accepted, None if live is None else job.ab_test)
     removed = prune(job.registry, job.keep, protected=(bundle.version, result["live_version"]))
     published = {"version": bundle.version, "bundle": str(job.registry / bundle.version), "removed": removed}
     return result | {"published": True, "refit": job.refit} | published

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from model.content.item_content import ItemContent
 from model.training.data.event_inputs import InputReport
 from model.training.data.interactions import Interactions, read_interactions
@@ -27,7 +27,7 @@ from model.training.pipelines.candidate import (
     train_content,
     write_run_bundle,
 )
-from model.training.pipelines.live_comparison import reason_to_decline
+from model.training.pipelines.publication_check import reason_to_decline
 from model.training.pipelines.refit import refit
 from model.training.publishing.registry import newest_bundle, publish
 from model.training.reports.run_report import write_report

@@ -11,7 +11,7 @@ from pathlib import Path
 from ingest.errors import DataError
 from ingest.reading.item_table import ItemTableOptions, ItemText, read_items
 from model.bundle.bundle import Bundle, load_bundle, write_bundle
-from model.bundle.items import Item, encode_items
+from model.bundle.bundle_items import Item, encode_items
 from model.bundle.signature import signing_key
 
 

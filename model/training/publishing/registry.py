@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ingest.errors import DataError
+from model.bundle.ab_test_mark import mark_path, without_marked, write_mark
 from model.bundle.bundle import MANIFEST, Bundle, find_bundles, load_bundle, read_manifest, write_bundle
 from model.bundle.signature import signing_key
-from model.bundle.trial import trial_file, without_trials, write_trial
 from model.training.publishing.item_titles import with_titles_of
 
 _WITHDRAWN = ".withdrawn-"  # bundles with a dot in front are not versions
@@ -26,7 +26,7 @@ _WITHDRAWN = ".withdrawn-"  # bundles with a dot in front are not versions
 def newest_bundle(registry: Path) -> Path | None:
     """Return the folder of the newest bundle, None if there is none.
 
-    A version on trial does not count.
+    A version that only an A/B test serves does not count.
 
     Raises:
         BundleError: a bundle's manifest is damaged.
@@ -37,7 +37,7 @@ def newest_bundle(registry: Path) -> Path | None:
     if not any(registry.glob(f"*/{MANIFEST}")):
         return None
     bundles = find_bundles(registry, signing_key())
-    return bundles[without_trials(registry, [*bundles])[-1]]
+    return bundles[without_marked(registry, [*bundles])[-1]]
 
 
 def trained_until(bundle: Path) -> float:
@@ -64,11 +64,11 @@ def _unix_time(text: str) -> float | None:
         return None
 
 
-def publish(registry: Path, candidate: Path, trial: str | None = None) -> Bundle:
+def publish(registry: Path, candidate: Path, ab_test: str | None = None) -> Bundle:
     """Copy a bundle into the registry as its newest version.
 
     A version that is already there stays as it is. Items without a title get that of the newest bundle until then.
-    With `trial`, the content of its mark, it is on trial (model/bundle/trial.py).
+    With `ab_test`, the content of its mark, only an A/B test serves it (model/bundle/ab_test_mark.py).
 
     Raises:
         DataError: a version with the same weights was withdrawn.
@@ -81,8 +81,8 @@ def publish(registry: Path, candidate: Path, trial: str | None = None) -> Bundle
         bundle = _created_after(newest, bundle)
         if newest is not None:
             bundle = with_titles_of(bundle, load_bundle(newest, signing_key()))
-        if trial is not None:  # before anybody can see the version
-            write_trial(registry, bundle.version, trial)
+        if ab_test is not None:  # before anybody can see the version
+            write_mark(registry, bundle.version, ab_test)
         write_bundle(folder, bundle, signing_key())
     return bundle
 
@@ -94,7 +94,7 @@ def withdraw(registry: Path, version: str) -> None:
     """
     folder = find_bundles(registry)[version]
     folder.rename(folder.with_name(f"{_WITHDRAWN}{version}"))
-    trial_file(registry, version).unlink(missing_ok=True)
+    mark_path(registry, version).unlink(missing_ok=True)
 
 
 def was_withdrawn(registry: Path, version: str) -> bool:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from model.network import RecBLR
 from model.training.data.interactions import Interactions
 from model.training.evaluation.accuracy_by_group import GroupAccuracy, accuracy_by_group
-from model.training.evaluation.baselines import baseline_metrics
+from model.training.evaluation.plain_baselines import baseline_metrics
 from model.training.reports.page import render_page
 from model.training.reports.svg_charts import Bar, bar_chart, line_chart
 from model.training.trainer.progress import read_epochs

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
-from service.api.errors import error_response
+from service.api.error_responses import error_response
 from service.api.middleware.host_check import OwnHosts
-from service.api.middleware.rate_limit import TokenBuckets, network_of
-from service.api.scopes import Needed, RouteScopes
+from service.api.middleware.rate_limit import Bucket, TokenBuckets, network_of
+from service.api.route_scopes import Needed, RouteScopes
 from service.api.user_tokens import UserTokens, user_in_path
 from service.api_keys import ApiKey, KeyScope, digest_of
-from service.core.caller import ANONYMOUS, USER_TOKEN, current_caller
+from service.core.caller_name import ANONYMOUS, USER_TOKEN, current_caller
 from service.core.errors import Forbidden, RateLimited, ServiceError, Unauthorized
 from service.key_file import KeyRing
 from service.observability.metrics import HttpMetrics
@@ -180,11 +180,36 @@ class ApiKeys:
         if not bucket.take():
             scope[CALLER] = caller
             self._metrics.rate_limited(caller.name)
-            raise RateLimited(
-                "this API key has caused too much work lately; wait for Retry-After seconds and send less",
-                retry_after_seconds=bucket.seconds_until_token(),
-            )
-        return caller._replace(account=bucket)
+            raise _too_much_work(bucket)
+        return caller._replace(account=_Account(bucket, caller.name, self._metrics))
+
+
+class _Account:
+    """Account of one request; see `service.api.caller.Account`."""
+
+    __slots__ = ("_bucket", "_metrics", "_name")
+
+    def __init__(self, bucket: Bucket, name: str, metrics: HttpMetrics) -> None:
+        self._bucket = bucket
+        self._name = name
+        self._metrics = metrics
+
+    def charge(self, units: float) -> None:
+        """See `Account`."""
+        self._bucket.charge(units)
+
+    def admit(self, units: float) -> None:
+        """See `Account`."""
+        if not self._bucket.admit(units):
+            self._metrics.rate_limited(self._name)
+            raise _too_much_work(self._bucket)
+
+
+def _too_much_work(bucket: Bucket) -> RateLimited:
+    return RateLimited(
+        "this API key has caused too much work lately; wait for Retry-After seconds and send less",
+        retry_after_seconds=bucket.seconds_until_token(),
+    )
 
 
 def _lacking(needed: frozenset[KeyScope], held: frozenset[KeyScope]) -> str:

@@ -9,7 +9,9 @@ import zlib
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import error_response
+from service.api.caller import BODY_BYTES
+from service.api.error_responses import error_response
+from service.api.middleware.received_messages import receive_again
 from service.api.schemas.json_structure import MAX_VALUES, MAX_VALUES_OF_A_BATCH, is_too_complex, without_padding
 from service.api.work_thread import MAX_INLINE_BYTES, in_work_thread
 from service.core.errors import InvalidRequest, PayloadTooLarge, ServiceError
@@ -42,7 +44,8 @@ class BodyLimit:
             if length is not None and length > MAX_BODY_BYTES:
                 raise PayloadTooLarge(_TOO_LARGE)
             message, parts = await _read(receive, codings)
-            if sum(map(len, parts)) > MAX_INLINE_BYTES:
+            scope[BODY_BYTES] = size = sum(map(len, parts))
+            if size > MAX_INLINE_BYTES:
                 message["body"] = await in_work_thread(_join_large, scope["path"], parts)
             elif parts:
                 message["body"] = body = b"".join(parts)
@@ -53,7 +56,7 @@ class BodyLimit:
         if codings:
             headers = [each for each in scope["headers"] if each[0] not in (b"content-encoding", b"content-length")]
             scope = {**scope, "headers": [*headers, (b"content-length", b"%d" % len(message.get("body", b"")))]}
-        await self._app(scope, _replay(message, receive), send)
+        await self._app(scope, receive_again([message], receive), send)
 
 
 async def _read(receive: Receive, codings: list[bytes]) -> tuple[Message, list[bytes]]:
@@ -106,15 +109,6 @@ def _decompressor(codings: list[bytes]) -> zlib._Decompress | None:
     if codings != [b"gzip"]:
         raise InvalidRequest("the only Content-Encoding is gzip; send the body as it is, or compressed with gzip")
     return zlib.decompressobj(_GZIP)
-
-
-def _replay(message: Message, receive: Receive) -> Receive:
-    messages = [message]
-
-    async def receive_again() -> Message:
-        return messages.pop() if messages else await receive()
-
-    return receive_again
 
 
 def _declared(scope: Scope) -> tuple[int | None, list[bytes]]:

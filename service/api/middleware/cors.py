@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.errors import error_response
+from service.api.error_responses import error_response
 from service.core.errors import Forbidden
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]

@@ -21,7 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.answers import answer_event, answer_recommendations
 from service.api.caller import CALLER
 from service.api.dependencies import Services
-from service.api.handlers import ErrorHandlers
+from service.api.exception_handlers import ErrorHandlers
+from service.api.middleware.received_messages import receive_again
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import QuestionEventIn, RecordQuery, TopKQuery
 from service.api.schemas.restrictions import PARAMETER
@@ -38,14 +39,14 @@ _USER_ID = TypeAdapter(PathId).validator
 Query = TypeVar("Query", bound=BaseModel)
 
 
-class _Route:
-    """Stand-in for a route, for `observability.logging.route_of`."""
+class _RouteTemplate:
+    """Route template of a request, as `observability.metrics.route_of` reads it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
 
 
-_RECORD, _RECOMMEND = _Route(_EVENTS), _Route(f"{_USERS}{{user_id}}{_RECOMMENDATIONS}")
+_RECORD, _RECOMMEND = _RouteTemplate(_EVENTS), _RouteTemplate(f"{_USERS}{{user_id}}{_RECOMMENDATIONS}")
 
 
 class FastPath:
@@ -73,7 +74,7 @@ class FastPath:
                         scope["route"] = _RECORD
                         answer = answer_event(services.recommender, event, query, scope[CALLER])
                     elif messages:
-                        receive = _replay(messages, receive)
+                        receive = receive_again(messages, receive)
             elif method == "GET" and path.startswith(_USERS) and path.endswith(_RECOMMENDATIONS):
                 user_id = _parse_user_id(path[len(_USERS) : -len(_RECOMMENDATIONS)])
                 top_k = _parse_query(TopKQuery, scope["query_string"])
@@ -120,15 +121,6 @@ async def _read_event(scope: Scope, receive: Receive) -> tuple[QuestionEventIn |
     except ValidationError:
         return None, messages
     return event, messages
-
-
-def _replay(messages: list[Message], receive: Receive) -> Receive:
-    """Return a `receive` that begins with `messages`."""
-
-    async def receive_again() -> Message:
-        return messages.pop(0) if messages else await receive()
-
-    return receive_again
 
 
 def _parse_user_id(segment: str) -> str | None:

@@ -38,6 +38,14 @@ class Bucket:
         """
         self._tokens -= units
 
+    def admit(self, units: float) -> bool:
+        """Take tokens before the work; False if in debt."""
+        self._fill()
+        if self._tokens < 0:
+            return False
+        self._tokens -= units
+        return True
+
     def seconds_until_token(self) -> int:
         """Return the whole seconds after which a token is there."""
         return max(1, math.ceil((1 - self._tokens) / self._rate))

@@ -6,10 +6,11 @@ from urllib.parse import unquote_plus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.errors import error_response
+from service.api.error_responses import error_response
 from service.api.schemas.restrictions import PARAMETER
-from service.api.schemas.validation_messages import MAX_DETAILS, printable
+from service.api.schemas.validation_messages import MAX_DETAILS
 from service.core.errors import InvalidRequest
+from service.core.printable_text import printable
 
 
 class HeadAsGet:

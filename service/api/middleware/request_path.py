@@ -15,9 +15,9 @@ from urllib.parse import quote_from_bytes, unquote_plus, unquote_to_bytes
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.errors import error_response
-from service.api.schemas.validation_messages import printable
+from service.api.error_responses import error_response
 from service.core.errors import InvalidRequest
+from service.core.printable_text import printable
 
 TAG = "ids in the query"
 _ID_PROBLEMS = "recblr.id_problems"

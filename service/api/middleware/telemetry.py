@@ -9,7 +9,7 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
-from service.api.errors import error_response, internal_error
+from service.api.error_responses import error_response, internal_error
 from service.api.middleware.cors import CorsPolicy
 from service.api.middleware.request_path import RequestPath
 from service.observability.access_log import AccessLog

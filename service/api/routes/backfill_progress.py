@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from service.api.dependencies import ServicesDep
+from service.api.route_scopes import needs
 from service.api.schemas.model_responses import BackfillOut, BackfillsOut
 from service.api.schemas.requests import NoQuery
-from service.api.scopes import needs
 from service.api_keys import KeyScope
 from service.core.jobs.backfill_progress_record import Progress, list_backfills
 

@@ -8,14 +8,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from service.api import costs
+from service.api import request_costs
 from service.api.answers import answer_event, encoded, json_response, recorded_out
-from service.api.dependencies import CallerDep, RecommenderDep
-from service.api.errors import error_body
+from service.api.dependencies import BodyBytesDep, CallerDep, RecommenderDep
+from service.api.error_responses import error_body
+from service.api.route_scopes import needs
 from service.api.schemas.item_fields import Json
 from service.api.schemas.requests import EventBatchIn, NoQuery, QuestionEventIn, RecordQuery, event_or_error
 from service.api.schemas.responses import BatchOut, RecordedOut
-from service.api.scopes import needs
 from service.api.work_thread import BodyRoute, in_work_thread
 from service.api_keys import KeyScope
 from service.core.errors import InvalidRequest, ServiceError
@@ -43,14 +43,18 @@ async def record_event(
 
 @router.post("/batch", openapi_extra=needs(KeyScope.APPEND), response_model=BatchOut, summary="Record many events")
 async def record_events(
-    batch: EventBatchIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep, caller: CallerDep
+    batch: EventBatchIn,
+    query: Annotated[NoQuery, Query()],
+    recommender: RecommenderDep,
+    caller: CallerDep,
+    body_bytes: BodyBytesDep,
 ) -> Response:
     """Append up to 1,000 events, each user's in the order given.
 
     The status is 200 if the batch itself is valid. Each result says whether its event was recorded; a refused event
     does not stop the others.
     """
-    caller.charge(costs.of_batch(len(batch.events)))
+    caller.admit(request_costs.of_batch(len(batch.events), body_bytes))
     events = await in_work_thread(_new_events, batch.events, time.time())
     recorded = await recommender.record_batch([event for event in events if not isinstance(event, InvalidRequest)])
     return json_response(await in_work_thread(_batch_out, events, recorded))

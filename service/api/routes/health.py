@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.api.dependencies import Services
+from service.api.route_scopes import OPEN, needs
 from service.api.schemas.model_responses import LiveOut, ReadyOut
-from service.api.scopes import OPEN, needs
 from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
 from service.core.errors import NotReady, ServiceError
@@ -27,16 +27,21 @@ async def check_readiness(request: Request) -> ReadyOut:
     """Answer 200 if the service can answer requests, otherwise 503.
 
     The model must be loaded, and the event log must answer within a second. While a part of the catalogue cannot be
-    read, answers are made from the last revision that was read; `catalogue_age_seconds` tells.
+    read, answers are made from the last revision that was read; `catalogue_age_seconds` tells. A full event log
+    refuses events only, so the service stays ready.
     """
     services: Services | None = request.app.state.services
     if services is None:
         raise NotReady("the service is starting or stopping; send traffic elsewhere")
     try:
-        await services.readiness.check()
+        takes_events = await services.readiness.check()
     except (TimeoutError, ServiceError) as error:
         raise NotReady("the event log does not answer; send traffic elsewhere and check RECBLR_STATE_URL") from error
-    return ReadyOut(status="ready", catalogue_age_seconds=round(services.catalogue.sync.age_seconds, 3))
+    return ReadyOut(
+        status="ready",
+        event_log="ok" if takes_events else "full",
+        catalogue_age_seconds=round(services.catalogue.sync.age_seconds, 3),
+    )
 
 
 @router.get(

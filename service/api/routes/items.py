@@ -6,14 +6,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from service.api import costs
+from service.api import request_costs
 from service.api.answers import add_items, encode_answer, json_response, prepare
 from service.api.dependencies import CallerDep, RecommenderDep
+from service.api.route_scopes import needs
 from service.api.schemas.field_types import PathId
 from service.api.schemas.item_fields import ItemFields, Json
 from service.api.schemas.requests import SimilarQuery
 from service.api.schemas.responses import SimilarOut
-from service.api.scopes import needs
 from service.api_keys import KeyScope
 from service.core.engine_requests import TopK
 from service.core.recommending.results import Answer
@@ -32,7 +32,7 @@ async def list_similar_items(
     Nearness is cosine similarity of the item embeddings. The item itself is left out.
     """
     restrictions = query.restrictions
-    prepare(recommender, None, restrictions, caller, costs.of_items(query.k))
+    prepare(recommender, None, restrictions, caller, request_costs.of_items(query.k))
     top_k = TopK(query.k, exclude_seen=False, exclude=restrictions.exclude)
     answer = await recommender.similar(item_id, top_k, restrictions.request)
 

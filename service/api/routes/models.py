@@ -7,9 +7,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from service.api.dependencies import ServicesDep
+from service.api.route_scopes import needs
 from service.api.schemas.model_responses import AbTestOut, ModelOut, ReloadedOut
 from service.api.schemas.requests import AbTestEndIn, AbTestIn, NoQuery, ReloadIn
-from service.api.scopes import needs
 from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 
-from service.api import costs
+from service.api import request_costs
 from service.api.answers import (
     anonymous_out,
     answer_recommendations,
@@ -17,22 +17,27 @@ from service.api.answers import (
     recommendations_out,
 )
 from service.api.dependencies import CallerDep, RecommenderDep
+from service.api.route_scopes import needs
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import CandidatesIn, HistoryIn, NoQuery, QuestionIn, TopKQuery
 from service.api.schemas.responses import ItemsOut, RecommendationsOut
-from service.api.scopes import needs
 from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 from service.core.engine_requests import RankCandidates, TopK
 
 router = APIRouter(prefix="/v1", tags=["recommendations"], route_class=BodyRoute)
 
+_OF_USER: dict[str, Any] = {
+    "openapi_extra": needs(KeyScope.READ, bound_user="path"),
+    "response_model": RecommendationsOut,
+}
+_NoQuery = Annotated[NoQuery, Query()]
+
 
 @router.get(
     "/users/{user_id}/recommendations",
-    openapi_extra=needs(KeyScope.READ, bound_user="path"),
-    response_model=RecommendationsOut,
     summary="Recommend items to a user",
+    **_OF_USER,
 )
 async def recommend_for_user(
     user_id: PathId, query: Annotated[TopKQuery, Query()], recommender: RecommenderDep, caller: CallerDep
@@ -46,16 +51,11 @@ async def recommend_for_user(
 
 @router.post(
     "/users/{user_id}/recommendations",
-    openapi_extra=needs(KeyScope.READ, bound_user="path"),
-    response_model=RecommendationsOut,
     summary="Recommend items, asked in a body",
+    **_OF_USER,
 )
 async def question_for_user(
-    user_id: PathId,
-    body: QuestionIn,
-    query: Annotated[NoQuery, Query()],
-    recommender: RecommenderDep,
-    caller: CallerDep,
+    user_id: PathId, body: QuestionIn, query: _NoQuery, recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Return the `k` best items for a user, as GET does.
 
@@ -66,16 +66,11 @@ async def question_for_user(
 
 @router.post(
     "/users/{user_id}/rank",
-    openapi_extra=needs(KeyScope.READ, bound_user="path"),
-    response_model=RecommendationsOut,
     summary="Rank items for a user",
+    **_OF_USER,
 )
 async def rank_for_user(
-    user_id: PathId,
-    body: CandidatesIn,
-    query: Annotated[NoQuery, Query()],
-    recommender: RecommenderDep,
-    caller: CallerDep,
+    user_id: PathId, body: CandidatesIn, query: _NoQuery, recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Return the candidates, best first.
 
@@ -83,7 +78,7 @@ async def rank_for_user(
     rank, with `"eligible": false`.
     """
     restrictions = body.question()
-    prepare(recommender, user_id, restrictions, caller, costs.of_candidates(len(body.candidates)))
+    prepare(recommender, user_id, restrictions, caller, request_costs.of_candidates(len(body.candidates)))
     ranking = RankCandidates(tuple(body.candidates), None, restrictions.exclude)
     answer = await recommender.recommend(user_id, ranking, restrictions.request)
     convert = partial(recommendations_out, user_id)
@@ -97,13 +92,16 @@ async def rank_for_user(
     summary="Recommend items for a history",
 )
 async def recommend_for_history(
-    body: HistoryIn, query: Annotated[NoQuery, Query()], recommender: RecommenderDep, caller: CallerDep
+    body: HistoryIn, query: _NoQuery, recommender: RecommenderDep, caller: CallerDep
 ) -> Response:
     """Return the `k` best items for the history in the body.
 
     Nothing is stored.
     """
-    restrictions, units = body.question(), costs.of_history(len(body.history)) + costs.of_items(body.k)
+    restrictions, units = (
+        body.question(),
+        request_costs.of_history(len(body.history)) + request_costs.of_items(body.k),
+    )
     prepare(recommender, None, restrictions, caller, units)
     top_k = TopK(body.k, body.exclude_seen, None, restrictions.exclude)
     answer = await recommender.recommend_for_history(body.history, top_k, restrictions.request)

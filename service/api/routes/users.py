@@ -6,15 +6,26 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.api import costs
-from service.api.answers import event_out
+from service.api import request_costs
+from service.api.answers import event_out, prepare
 from service.api.dependencies import CallerDep, RecommenderDep, ServicesDep
+from service.api.route_scopes import needs
 from service.api.schemas.field_types import PathId
-from service.api.schemas.requests import MergeIn, NoQuery, PageQuery
-from service.api.schemas.responses import AuditOut, EventDeletedOut, EventsOut, MergedOut, UserDeletedOut, UserOut
-from service.api.scopes import needs
+from service.api.schemas.requests import AnswerAuditIn, MergeIn, NoQuery, PageQuery
+from service.api.schemas.responses import (
+    AnswerAuditOut,
+    AuditOut,
+    EventDeletedOut,
+    EventsOut,
+    MergedOut,
+    UserDeletedOut,
+    UserOut,
+)
+from service.api.schemas.restrictions import Restrictions
 from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
+from service.core.engine_requests import TopK
+from service.core.recommending.audit.answer_audit import GivenAnswer
 
 router = APIRouter(prefix="/v1/users", tags=["users"], route_class=BodyRoute)
 
@@ -61,8 +72,8 @@ async def audit_user(
     user_id: PathId, query: Annotated[NoQuery, Query()], recommender: RecommenderDep, caller: CallerDep
 ) -> AuditOut:
     """Replay the kept events and compare with the stored snapshot."""
-    found = await recommender.audit(user_id)
-    caller.charge(costs.of_history(found.kept))
+    found = await recommender.audits.snapshot(user_id)
+    caller.charge(request_costs.of_history(found.kept))
     return AuditOut(
         user_id=user_id,
         model_version=found.model_version,
@@ -71,6 +82,47 @@ async def audit_user(
         kept_events=found.kept,
         snapshot=found.snapshot,
         exact=found.exact,
+        max_relative_error=found.max_relative_error,
+    )
+
+
+@router.post(
+    "/{user_id}/audit", openapi_extra=needs(KeyScope.READ, bound_user="path"), summary="Audit an answer to a user"
+)
+async def audit_answer(
+    user_id: PathId,
+    body: AnswerAuditIn,
+    query: Annotated[NoQuery, Query()],
+    services: ServicesDep,
+    caller: CallerDep,
+) -> AnswerAuditOut:
+    """Compute an answer again from the events and catalogue it names.
+
+    An item that has changed since in the catalogue is not compared.
+    """
+    question, answer, recommender = body.question, body.answer, services.recommender
+    restrictions = question.question()
+    units: float = request_costs.of_items(question.k) + request_costs.of_whole_log()
+    if restrictions.request is not None:  # evaluated for the time of the answer, so never cached
+        units += request_costs.of_compilation(len(recommender.engine_of(user_id).item_ids))
+    prepare(recommender, user_id, Restrictions(None, restrictions.exclude), caller, units)
+    given = GivenAnswer(
+        model_version=answer.model_version,
+        sequence=answer.sequence,
+        items=[(item.item_id, item.score) for item in answer.items],
+        query=TopK(question.k, question.exclude_seen, None, restrictions.exclude),
+        request=restrictions.request,
+        catalogue_revision=answer.catalogue_revision,
+        evaluated_at=answer.evaluated_at,
+    )
+    found = await recommender.audits.answer(user_id, given, services.catalogue.copy, services.catalogue.history)
+    return AnswerAuditOut(
+        user_id=user_id,
+        outcome=found.outcome,
+        reason=found.reason,
+        changed_items=found.changed_items,
+        forbidden_items=list(found.forbidden),
+        missing_items=list(found.missing),
         max_relative_error=found.max_relative_error,
     )
 
@@ -94,7 +146,7 @@ async def merge_user(
     be repeated: until then the other user's events may be in neither log.
     """
     merged = await recommender.merge_user(user_id, merge.from_user_id)
-    caller.charge(costs.of_merge(merged.moved))
+    caller.charge(request_costs.of_merge(merged.moved))
     return MergedOut(
         user_id=user_id,
         from_user_id=merge.from_user_id,

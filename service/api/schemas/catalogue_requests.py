@@ -11,11 +11,11 @@ from service.api.schemas.requests import StrictBody, StrictQuery
 from service.api.schemas.validation_messages import validation_details
 from service.core.catalogue.attributes import AttributeType
 from service.core.catalogue.editing.item_changes import (
-    MAX_ATTRIBUTES,
     MAX_STRINGS,
     MAX_VECTOR,
     ItemChange,
 )
+from service.core.catalogue_store import MAX_ATTRIBUTES
 from service.core.errors import InvalidRequest
 
 MAX_ITEMS = 1000

@@ -20,6 +20,9 @@ class ReadyOut(BaseModel):
     """The service can answer requests."""
 
     status: Literal["ready"] = Field(description="Always `ready`.")
+    event_log: Literal["ok", "full"] = Field(
+        description="`full`: the event log's memory is full. Events are refused, all else is answered."
+    )
     catalogue_age_seconds: float = Field(
         description="Seconds since this worker's copy of the catalogue was known to be current; below 1 as a rule."
     )

@@ -86,6 +86,37 @@ class QuestionIn(StrictBody, RestrictingBody):
     exclude_seen: bool = Field(default=True, description=_EXCLUDE_SEEN)
 
 
+class GivenItemIn(BaseModel):
+    """An item of an answer."""
+
+    item_id: Identifier = Field(description="The item.")
+    score: float = Field(allow_inf_nan=False, description="Its score.")
+
+
+class GivenAnswerIn(BaseModel):
+    """An answer as it was received.
+
+    Other fields of the answer are ignored.
+    """
+
+    model_version: Version = Field(description="Model version of the answer.")
+    sequence: int = Field(ge=0, le=2**53, description="Sequence of the answer.")
+    catalogue_revision: str | None = Field(
+        default=None, max_length=1024, description="Revision of the catalogue that the answer names, if any."
+    )
+    evaluated_at: float | None = Field(
+        default=None, ge=0, le=2**33, description="Time that an answer under a filter names."
+    )
+    items: list[GivenItemIn] = Field(max_length=250, description="Items of the answer, best first; at most 250.")
+
+
+class AnswerAuditIn(StrictBody):
+    """A question for a user's recommendations, and its answer."""
+
+    question: QuestionIn = Field(default=QuestionIn(), description="The question, as its body would be.")
+    answer: GivenAnswerIn = Field(description="The answer.")
+
+
 class HistoryIn(StrictBody, RestrictingBody):
     """A history that is not in the event log."""
 

@@ -174,6 +174,27 @@ class AuditOut(BaseModel):
     )
 
 
+class AnswerAuditOut(BaseModel):
+    """Comparison of an answer with a new computation."""
+
+    user_id: _UserId
+    outcome: Literal["confirmed", "refuted", "unknown"] = Field(
+        description="Whether the answer was right. Unknown: something that it depended on is gone."
+    )
+    reason: str | None = Field(default=None, description="What is gone, if the outcome is `unknown`.")
+    changed_items: int = Field(
+        description="Items that have changed since the answer's revision of the catalogue. They are not compared, "
+        "because the catalogue keeps only what they are now."
+    )
+    forbidden_items: list[str] = Field(description="Items of the answer that were not allowed in it.")
+    missing_items: list[str] = Field(
+        description="Items that belong into the answer. A search index may miss one, so there they refute nothing."
+    )
+    max_relative_error: float | None = Field(
+        description="Largest difference of a score, relative to the largest score. Null: nothing was compared."
+    )
+
+
 class UserDeletedOut(BaseModel):
     """A deleted user."""
 

@@ -12,9 +12,9 @@ from typing import Any
 from service.api.schemas.field_types import FILTER_NAME, VERSION_PATTERN
 from service.api.schemas.sliced_json import ROW_TOO_LONG
 from service.core.ids import NO_CONTROL_CHARACTERS
+from service.core.printable_text import printable
 
 MAX_DETAILS = 20
-_MAX_NAME_LENGTH = 64
 
 # By pydantic's error type. Names in braces come from the error's context.
 _SENTENCES: Mapping[str, str] = {
@@ -63,16 +63,7 @@ def _field(loc: tuple[int | str, ...], error_type: str) -> str:
         return "body"
     # The first part is body, query or path. Events of a batch are validated on their own, without that part.
     path = loc[1:] if len(loc) > 1 and loc[0] in ("body", "query", "path") else loc
-    return ".".join(printable(part) for part in path)
-
-
-def printable(part: int | str) -> str:
-    """Escape and shorten a part of a path.
-
-    The name of an unknown field is text from the client.
-    """
-    text = str(part) if str(part).isprintable() else str(part).encode("unicode_escape").decode("ascii")
-    return text if len(text) <= _MAX_NAME_LENGTH else text[:_MAX_NAME_LENGTH] + "…"
+    return ".".join(printable(str(part)) for part in path)
 
 
 def _sentence(error: Mapping[str, Any], content_type: str) -> str:

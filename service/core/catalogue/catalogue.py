@@ -9,21 +9,23 @@ from functools import partial
 
 from service.core.catalogue.applied_items import AppliedItems
 from service.core.catalogue.attributes import AttributeType
+from service.core.catalogue.columns.column_snapshot import SnapshotCapture, Span, restore_columns
+from service.core.catalogue.columns.compaction import InThread, compact_column
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.catalogue.filter_bitmaps.compiled_filter import CompiledFilter, Source
-from service.core.catalogue.filter_bitmaps.model_rows import ModelRows, map_model, map_model_now
+from service.core.catalogue.copy_positions import CopyPositions
+from service.core.catalogue.filter_bitmaps.filter_bitmap import FilterBitmap, Source
+from service.core.catalogue.filter_bitmaps.model_rows import KnownModels
 from service.core.catalogue.filter_cache import NOT_CACHED, FilterCache, NotCached
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.filters import FilterTexts
 from service.core.catalogue.item_pages import ItemPages
 from service.core.catalogue.items import Item
-from service.core.catalogue.revisions import encode_revision
+from service.core.catalogue.past_rows import PastMoment, PastRows, past_rows
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
+from service.core.column_snapshots import StoredColumns
 from service.core.engine_requests import AllowedRows
 
 FILTER_BYTES = 64 << 20
-_ROWS_AT_ONCE, _SLICED_ATTEMPTS = 50, 5  # of a page
-_START = ShardPosition(0, "")
 
 
 def _now() -> int:
@@ -31,10 +33,13 @@ def _now() -> int:
 
 
 class Catalogue:
-    """Items as columns, their revision, and the compiled filters.
+    """Items as columns, their revision, and the filter bitmaps.
 
     Used on the event loop only. Filters are parsed and compiled in a thread. Until the first item is put, the
     catalogue takes no memory and everything that a model knows is allowed.
+
+    Attributes:
+        positions: How far the store's changes are applied.
     """
 
     def __init__(
@@ -50,26 +55,29 @@ class Catalogue:
         Args:
             shards: number of shards of the store.
             listed_only: whether items without an entry are not allowed.
-            filter_bytes: bound of the memory of compiled filters.
+            filter_bytes: bound of the memory of filter bitmaps.
             clock: the time in microseconds.
         """
         self._columns = ItemColumns(listed_only)
         self._items = AppliedItems(self._columns)
         self._source = Source(self._columns, self._items.changes)
-        self._positions = [_START] * shards
-        self._models: dict[str, ModelRows | Sequence[str]] = {}
+        self.positions = CopyPositions(shards)
         self._filters = FilterCache(filter_bytes, clock)
+        self._models = KnownModels(self._columns, self._filters.in_thread)
         self._pages = ItemPages(self._items, self._filters.in_thread, clock)
         self._texts = FilterTexts(self._filters.in_thread)
-        self._revision: str | None = None
+        self._rewriting = asyncio.Lock()  # of columns, in steps between which others apply changes
         self.is_empty = True
 
     @property
     def revision(self) -> str:
         """Opaque text that names the state; see `revisions.includes`."""
-        if self._revision is None:
-            self._revision = encode_revision([*self._positions, self._texts.definitions.position])
-        return self._revision
+        return self.positions.revision
+
+    @property
+    def evaluated_at(self) -> int:
+        """The time of now() in the rows returned last, in microseconds."""
+        return self._filters.evaluated_at
 
     @property
     def types(self) -> Mapping[str, AttributeType]:
@@ -78,7 +86,7 @@ class Catalogue:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory of the columns and the compiled filters."""
+        """Bytes of memory of the columns and the filter bitmaps."""
         return self._columns.nbytes + self._filters.nbytes
 
     @property
@@ -88,51 +96,74 @@ class Catalogue:
 
     def position(self, shard: int) -> ShardPosition:
         """Return the position up to which a shard's changes are applied."""
-        return self._positions[shard]
+        return self.positions.of(shard)
 
-    def apply(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
-        """Apply changes of a shard; of each item the newest revision counts."""
-        self._begin(items)
+    def apply(
+        self, shard: int, position: ShardPosition, items: Sequence[StoredItem], *, is_newest: bool = True
+    ) -> None:
+        """Apply changes of a shard; of each item the newest revision counts.
+
+        `is_newest` says that no later changes are known; see `CopyPositions.catching_up`.
+        """
+        self._begin(position, items)
         self._items.apply(shard, items)
-        if position.revision >= self._positions[shard].revision:
-            self._set_position(shard, position)
+        if position.revision >= self.positions.of(shard).revision:
+            self.positions.set(shard, position, is_newest=is_newest)
 
-    def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
-        """Replace the items of a shard by what was read again."""
-        self._begin(items)
-        self._items.replace(shard, items)
-        self._set_position(shard, position)
+    async def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+        """Replace the items of a shard by what was read again.
+
+        Meanwhile no changes of the shard may be applied. Until it returns, the shard is as it was.
+        """
+        async with self._rewriting:
+            await self.prepare()
+            staged = await self._items.stage_all(shard, items)
+            self._begin(position, items)
+            self._items.replace(shard, staged)
+            self.positions.set(shard, position, is_newest=True)
+
+    def capture(self) -> SnapshotCapture:
+        """Begin to write a snapshot."""
+        return SnapshotCapture(self._columns, self._items.changes, lambda: self.positions.all[:-1])
+
+    def restore(self, stored: StoredColumns) -> list[Span]:
+        """Fill the empty catalogue from a snapshot; see `restore_columns`."""
+        spans = restore_columns(self._columns, stored)
+        for shard, span in enumerate(spans):
+            self.positions.set(shard, span.first, is_newest=True)
+        self.is_empty = False
+        return spans
+
+    async def compact(self, in_thread: InThread) -> None:
+        """Drop replaced strings, if they are the most."""
+        async with self._rewriting:
+            for key in self._columns.wasteful():
+                await compact_column(self._columns, self._items.changes, key, in_thread)
 
     def set_definitions(self, definitions: Definitions) -> None:
         """Replace the declared attributes and the named filters."""
-        self._revision = None
+        self.positions.set_definitions(definitions.position)
         if self._texts.replace(definitions):
             self._filters.drop(lambda key: True)
 
     def get(self, item_id: str) -> Item | None:
-        """Return an item's entry without its vector, or None.
-
-        A deleted item has none.
-        """
+        """Return an item's entry without its vector; None if deleted or unknown."""
         return self._items.get(item_id)
 
     async def add_model(self, version: str, item_ids: Sequence[str]) -> None:
         """Map the rows 1..V of a model, which are these items."""
-        self._models[version] = item_ids
-        if not self.is_empty:
-            await self._model(version)
+        await self._models.add(version, item_ids)
 
     async def prepare(self) -> None:
         """Make rows for the models' items, before the first item is applied.
 
         Optional: else `apply` does it at once, which takes a second for a million items.
         """
-        for version in list(self._models):
-            await self._model(version)
+        await self._models.prepare()
 
     def remove_model(self, version: str) -> None:
-        """Forget a model and its compiled filters."""
-        self._models.pop(version, None)
+        """Forget a model and its filter bitmaps."""
+        self._models.remove(version)
         self._filters.drop(lambda key: key[0] == version)
 
     def allowed_now(self, version: str, request: FilterRequest | None) -> AllowedRows | NotCached | None:
@@ -143,8 +174,8 @@ class Catalogue:
         """
         if request is None and self.is_empty:
             return None
-        compiled = self._filters.current(self._key(version, request, self._texts.expression(request)))
-        return NOT_CACHED if compiled is None else compiled.result
+        bitmap = self._filters.current(self._key(version, request, self._texts.expression(request)))
+        return NOT_CACHED if bitmap is None else bitmap.result
 
     async def allowed(self, version: str, request: FilterRequest | None) -> AllowedRows | None:
         """Return the rows that may be in an answer; None for all.
@@ -166,9 +197,21 @@ class Catalogue:
         predicate = None
         if request is not None:
             predicate = await self._texts.predicate(text, request)
-        model = await self._model(version)
-        compiled = await self._filters.compiled(key, partial(CompiledFilter, self._source, model, predicate))
-        return compiled.result
+        model = await self._models.rows(version)
+        bitmap = await self._filters.get_or_compile(key, partial(FilterBitmap, self._source, model, predicate))
+        return bitmap.result
+
+    async def allowed_at(
+        self, version: str, request: FilterRequest | None, moment: PastMoment, item_ids: Sequence[str]
+    ) -> PastRows:
+        """Return the rows of an earlier moment; see `past_rows`.
+
+        Raises:
+            InvalidRequest: the expression or a parameter is refused.
+        """
+        predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
+        model = await self._models.rows(version)
+        return await past_rows(self._source, model, predicate, moment, item_ids, self._filters.in_thread)
 
     async def check(self, expression: str) -> None:
         """Check an expression that will be stored; raises `InvalidRequest`."""
@@ -184,46 +227,16 @@ class Catalogue:
             Overloaded: the catalogue changes too fast.
         """
         predicate = None if request is None else await self._texts.predicate(self._texts.expression(request), request)
-        for _ in range(_SLICED_ATTEMPTS):
-            rows, following = await self._pages.page(predicate, cursor, limit)
-            revision, items = self.revision, []
-            for start in range(0, len(rows), _ROWS_AT_ONCE):
-                items += [item for row in rows[start : start + _ROWS_AT_ONCE] if (item := self._columns.get(row))]
-                await asyncio.sleep(0)  # other requests get the event loop
-            if self.revision == revision:
-                return items, following
-        # The catalogue changes all the time: read the page at once, so that it is as of one revision.
-        rows, following = await self._pages.page(predicate, cursor, limit)
-        return [item for row in rows if (item := self._columns.get(row))], following
+        return await self._pages.items(predicate, cursor, limit, lambda: self.revision)
 
     def close(self) -> None:
         """Stop the thread that compiles."""
         self._filters.close()
 
-    def _begin(self, items: Sequence[StoredItem]) -> None:
-        if items and self.is_empty:
-            self._fill_models()
-
-    def _set_position(self, shard: int, position: ShardPosition) -> None:
-        self._positions[shard], self._revision = position, None
-        if position.revision and self.is_empty:
-            self._fill_models()
-
-    def _fill_models(self) -> None:
-        """Give the models' items their rows, now that they are needed."""
-        self.is_empty = False
-        for version, model in self._models.items():
-            if not isinstance(model, ModelRows):
-                self._models[version] = map_model_now(model, self._columns)
-
-    async def _model(self, version: str) -> ModelRows:
-        model = self._models[version]
-        if not isinstance(model, ModelRows):
-            mapped = await map_model(model, self._columns, self._filters.in_thread)
-            model = self._models[version]  # perhaps mapped meanwhile
-            if not isinstance(model, ModelRows):
-                model = self._models[version] = mapped
-        return model
+    def _begin(self, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+        if self.is_empty and (items or position.revision):
+            self.is_empty = False
+            self._models.prepare_now()
 
     def _key(self, version: str, request: FilterRequest | None, text: str) -> tuple[object, ...]:
         if request is None:

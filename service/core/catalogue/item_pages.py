@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,11 +15,13 @@ from service.core.catalogue.columns.entry_order import sorted_codes
 from service.core.catalogue.columns.item_columns import decode_id, encode_id
 from service.core.catalogue.expression.evaluation import evaluate_all, evaluate_rows
 from service.core.catalogue.expression.predicates import Predicate
+from service.core.catalogue.items import Item
 from service.core.errors import Overloaded
 
 _MAX_ATTEMPTS = 3
 _FEW = 2048  # changes during a search that are corrected afterwards
 _MIN_UNSORTED = 4096
+_ROWS_AT_ONCE, _SLICED_ATTEMPTS = 50, 5  # of a page
 
 Found = tuple[list[int], bool]
 InThread = Callable[[Callable[[], Found]], Awaitable[Found]]
@@ -42,6 +45,26 @@ class ItemPages:
         self._in_thread = in_thread
         self._clock = clock
         self._order = np.zeros(0, np.int64)
+
+    async def items(
+        self, predicate: Predicate | None, cursor: str, limit: int, revision: Callable[[], str]
+    ) -> tuple[list[Item], str]:
+        """Return up to `limit` items after an id, and the next cursor.
+
+        They are those of one revision.
+        """
+        get = self._items.columns.get
+        for _ in range(_SLICED_ATTEMPTS):
+            rows, following = await self.page(predicate, cursor, limit)
+            before, items = revision(), []
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                items += [item for row in rows[start : start + _ROWS_AT_ONCE] if (item := get(row))]
+                await asyncio.sleep(0)  # other requests get the event loop
+            if revision() == before:
+                return items, following
+        # The catalogue changes all the time: read the page at once, so that it is as of one revision.
+        rows, following = await self.page(predicate, cursor, limit)
+        return [item for row in rows if (item := get(row))], following
 
     async def page(self, predicate: Predicate | None, cursor: str, limit: int) -> tuple[list[int], str]:
         """Return up to `limit` rows after an id, and the next cursor.

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from pydantic_core import from_json
+
 from service.core.catalogue.attributes import AttributeValue, from_microseconds, to_microseconds
 from service.core.errors import StoreUnavailable
 
@@ -58,13 +60,7 @@ def from_record(item_id: str, record: bytes) -> Item:
 
     Raises `StoreUnavailable` if a newer release wrote it.
     """
-    content = json.loads(record)
-    if content["format"] != _FORMAT:
-        raise StoreUnavailable(
-            "the catalogue has data of another release",
-            for_log=f"an item's record has format {content['format']}, which this release cannot read;"
-            " run the release that wrote it",
-        )
+    content = parse_record(record)
     vector = content["vector"]
     return Item(
         item_id,
@@ -75,6 +71,21 @@ def from_record(item_id: str, record: bytes) -> Item:
         None if vector is None else b64decode(vector),
         content["deleted"],
     )
+
+
+def parse_record(record: bytes) -> dict[str, Any]:
+    """Return the fields of a record, as JSON has them.
+
+    Raises `StoreUnavailable` if a newer release wrote it.
+    """
+    content: dict[str, Any] = from_json(record)
+    if content["format"] != _FORMAT:
+        raise StoreUnavailable(
+            "the catalogue has data of another release",
+            for_log=f"an item's record has format {content['format']}, which this release cannot read;"
+            " run the release that wrote it",
+        )
+    return content
 
 
 def _to_json(value: AttributeValue) -> object:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context
 from typing import Protocol
 
+from service.core.catalogue.columns.column_snapshot import Span
 from service.core.catalogue.editing.known_definitions import KnownDefinitions
 from service.core.catalogue_store import CATALOGUE_SHARDS, CatalogueStore, ShardPosition
 from service.core.errors import StoreUnavailable
@@ -56,11 +57,16 @@ class CatalogueSync:
         definitions: KnownDefinitions,
         meter: CatalogueMeter,
         *,
+        restore: Callable[[], Awaitable[Mapping[int, Span]]] | None = None,
         poll_seconds: float = POLL_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Create the job without starting it."""
+        """Create the job without starting it.
+
+        `restore` fills the empty copy from a snapshot, and returns the positions of its shards.
+        """
         self._store = store
+        self._restore = restore
         self._copy = copy
         self._definitions = definitions
         self._meter = meter
@@ -91,11 +97,17 @@ class CatalogueSync:
         """
         began = self._clock()
         await self._definitions.refresh()
+        restored = {} if self._restore is None else await self._restore()
+        if restored or any(getattr(position, "revision", 0) for position in await self._store.positions()):
+            await self._copy.prepare()
         slots = asyncio.Semaphore(_LOADED_AT_ONCE)
 
         async def load(shard: int) -> None:
             async with slots:
-                await self._reader.load(shard)
+                if shard in restored:
+                    await self._reader.resume(shard, restored[shard].last)
+                else:
+                    await self._reader.load(shard)
 
         try:
             async with asyncio.TaskGroup() as loading:
@@ -126,21 +138,7 @@ class CatalogueSync:
         """
         asked_at = self._clock()
         *shards, definitions = await self._store.positions()
-        failures: list[StoreUnavailable] = []
-        more, lag = False, 0
-        for shard, newest in enumerate(shards):
-            if shard in self._rereading:
-                continue
-            try:
-                if isinstance(newest, StoreUnavailable):
-                    raise newest
-                if await self._follow(shard, newest):
-                    self._current_at[shard] = asked_at
-                else:
-                    more = True
-                lag += max(0, newest.revision - self._copy.position(shard).revision)
-            except StoreUnavailable as error:
-                failures.append(error)
+        more, lag, failures = await self._follow_all(shards, asked_at)
         try:
             if isinstance(definitions, StoreUnavailable):
                 raise definitions
@@ -154,17 +152,47 @@ class CatalogueSync:
             raise failures[0]
         return 0.0 if more else self._poll_seconds
 
-    async def _follow(self, shard: int, newest: ShardPosition) -> bool:
+    async def _follow_all(
+        self, newest: Sequence[ShardPosition | StoreUnavailable], asked_at: float
+    ) -> tuple[bool, int, list[StoreUnavailable]]:
+        """Apply a page of each shard's changes.
+
+        Returns whether more are left, how many the copy lacks, and the failures.
+        """
+        failures = [position for position in newest if isinstance(position, StoreUnavailable)]
+        behind: dict[int, ShardPosition] = {}
+        for shard, position in enumerate(newest):
+            if isinstance(position, StoreUnavailable) or shard in self._rereading:
+                continue
+            if position == self._copy.position(shard):
+                self._current_at[shard] = asked_at
+            else:
+                behind[shard] = position
+        if behind:
+            await self._copy.prepare()
+        # At once: on a busy event loop each round trip takes long, and a change may be in any shard.
+        outcomes = await asyncio.gather(*map(self._follow, behind), return_exceptions=True)
+        more, lag = False, 0
+        for (shard, position), outcome in zip(behind.items(), outcomes, strict=True):
+            if isinstance(outcome, StoreUnavailable):
+                failures.append(outcome)
+                continue
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if outcome:
+                self._current_at[shard] = asked_at
+            more |= not outcome
+            lag += max(0, position.revision - self._copy.position(shard).revision)
+        return more, lag, failures
+
+    async def _follow(self, shard: int) -> bool:
         """Apply a page of changes; return whether none is left."""
-        held = self._copy.position(shard)
-        if held == newest:
-            return True
-        found = await self._store.changes(shard, held, PAGE_ITEMS)
+        found = await self._store.changes(shard, self._copy.position(shard), PAGE_ITEMS)
         if found is None:
             task = asyncio.create_task(self._reread_in_background(shard), context=Context())
             self._rereading[shard] = task
             return False
-        self._copy.apply(shard, found.position, found.items)
+        self._copy.apply(shard, found.position, found.items, is_newest=not found.more)
         self._meter.changes_applied(len(found.items))
         return not found.more
 

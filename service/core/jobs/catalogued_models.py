@@ -20,7 +20,7 @@ class CatalogueModels(Protocol):
         ...
 
     def remove_model(self, version: str) -> None:
-        """Forget a model and its compiled filters."""
+        """Forget a model and its filter bitmaps."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Periodic maintenance of the event log: retention and unfinished merges.
+"""Periodic maintenance of the event log: retention, unfinished merges, memory.
 
 Runs in every worker; every step is idempotent.
 """
@@ -16,6 +16,8 @@ from service.core.throttle import throttle
 _log = logging.getLogger(__name__)
 
 MERGE_INTERVAL_SECONDS = 60.0
+MEMORY_INTERVAL_SECONDS = 15.0
+NEARLY_FULL = 0.8  # fraction of the store's memory limit
 # At most 1,000 users a second: a pass over a million users takes 17 minutes.
 PAGE_USERS = 100
 PAGE_INTERVAL_SECONDS = 0.1
@@ -27,7 +29,7 @@ MAX_FRACTION = 0.1
 
 
 class Maintenance:
-    """Finishes interrupted user merges, and removes events that are too old.
+    """Finishes user merges, removes old events, watches the store's memory.
 
     A user's next event removes that user's old events. Users who never come back are found by a pass over all users,
     repeated every hour.
@@ -63,7 +65,11 @@ class Maintenance:
         self._pass_interval_seconds = pass_interval_seconds
         self._cursor = ""
         retry = merge_interval_seconds
-        self._tasks = [PeriodicTask(self._finish_merges, _log, "cannot finish user merges", retry_seconds=retry)]
+        self._tasks = [
+            PeriodicTask(self._finish_merges, _log, "cannot finish user merges", retry_seconds=retry),
+            PeriodicTask(self._check_memory, _log, "cannot read the event log's memory", retry_seconds=retry),
+        ]
+        self._nearly_full = False
         if remove_expired:
             message = "cannot remove expired events"
             self._tasks.append(PeriodicTask(self._expire_page, _log, message, retry_seconds=retry))
@@ -83,6 +89,16 @@ class Maintenance:
         if finished:
             _log.info("finished interrupted user merges", extra={"count": finished})
         return self._merge_interval_seconds
+
+    async def _check_memory(self) -> float:
+        """Record how full the store is, and warn once."""
+        used = await self._store.memory_used() or 0.0
+        if used >= NEARLY_FULL and not self._nearly_full:
+            _log.warning(
+                "event log nearly full; raise its maxmemory or keep fewer events", extra={"used": f"{used:.2f}"}
+            )
+        self._nearly_full = used >= NEARLY_FULL
+        return MEMORY_INTERVAL_SECONDS
 
     async def _expire_page(self) -> float:
         """Remove the expired events of one page of users."""

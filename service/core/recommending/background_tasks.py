@@ -25,7 +25,7 @@ class BackgroundTasks:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[Coroutine[object, object, object], Context]] = deque()
-        self._workers: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
 
     def start(self, replay: Coroutine[object, object, object]) -> None:
         """Run `replay` soon; drop it if too many wait."""
@@ -33,17 +33,17 @@ class BackgroundTasks:
             replay.close()
             return
         self._waiting.append((replay, copy_context()))  # so that its logs carry the request id
-        if len(self._workers) < MAX_RUNNING:
-            worker = asyncio.create_task(self._work(), context=Context())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+        if len(self._running) < MAX_RUNNING:
+            running = asyncio.create_task(self._run_queued(), context=Context())
+            self._running.add(running)
+            running.add_done_callback(self._running.discard)
 
     async def close(self) -> None:
         """Wait for all started replays."""
-        while self._workers:
-            await asyncio.gather(*self._workers)
+        while self._running:
+            await asyncio.gather(*self._running)
 
-    async def _work(self) -> None:
+    async def _run_queued(self) -> None:
         while self._waiting:
             replay, context = self._waiting.popleft()
             await asyncio.create_task(_run_logged(replay), context=context)

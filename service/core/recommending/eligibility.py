@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from service.core.catalogue.attributes import AttributeType
@@ -27,6 +26,11 @@ class CatalogueView(Protocol):
         ...
 
     @property
+    def evaluated_at(self) -> int:
+        """The time of now() in the rows returned last, in microseconds."""
+        ...
+
+    @property
     def types(self) -> Mapping[str, AttributeType]:
         """Declared attributes."""
         ...
@@ -47,7 +51,7 @@ class CatalogueView(Protocol):
 class _NoCatalogue:
     """Catalogue that is always empty, and has no filters."""
 
-    is_empty, revision = True, ""
+    is_empty, revision, evaluated_at = True, "", 0
     types: Mapping[str, AttributeType] = {}
 
     def get(self, item_id: str) -> Item | None:
@@ -80,15 +84,15 @@ class Eligible(NamedTuple):
 
 
 EVERYTHING = Eligible()
+MICROSECONDS = 1e6  # in a second; a float has them all until the year 2242
 ALWAYS_PRESENT = ("item_id", "title", "categories")  # fields of each item that need not be asked for
 
 
 class Eligibility:
     """Eligible items by question; without a catalogue all are."""
 
-    def __init__(self, catalogue: CatalogueView | None = None, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, catalogue: CatalogueView | None = None) -> None:
         self.catalogue = catalogue or _NoCatalogue()
-        self._clock = clock
 
     def is_restricted(self, request: FilterRequest | None) -> bool:
         """Return whether there is anything to check."""
@@ -123,9 +127,9 @@ class Eligibility:
             raise InvalidRequest(str(problems[0]["problem"]), details=problems)
 
     async def of(self, version: str, request: FilterRequest | None) -> Eligible:
-        """Return a model's eligible rows, and their revision.
+        """Return a model's eligible rows, their revision, and the time of now().
 
-        Both are taken at one moment. Raises `InvalidRequest` or `Overloaded`.
+        All are taken at one moment. Raises `InvalidRequest` or `Overloaded`.
         """
         catalogue = self.catalogue
         if not self.is_restricted(request):
@@ -134,4 +138,4 @@ class Eligibility:
         if isinstance(allowed, NotCached):
             allowed = await catalogue.allowed(version, request)
         revision = None if catalogue.is_empty else catalogue.revision
-        return Eligible(allowed, revision, None if request is None else self._clock())
+        return Eligible(allowed, revision, None if request is None else catalogue.evaluated_at / MICROSECONDS)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from service.core.caller import current_caller
+from service.core.caller_name import current_caller
 from service.core.errors import DeadlineExceeded, Overloaded
 from service.core.recommending.fair_queue import FairQueue
 
@@ -105,7 +105,7 @@ class MicroBatcher(Generic[Request, Result]):
         self._resume = asyncio.Event()
         self._queue: FairQueue[_Queued[Request, Result]] = FairQueue()
         self._low_priority_queue: FairQueue[_Queued[Request, Result]] = FairQueue()
-        self._worker: asyncio.Task[None] | None = None
+        self._batches: asyncio.Task[None] | None = None
 
     async def submit(self, request: Request, deadline: float = math.inf, *, low_priority: bool = False) -> Result:
         """Queue `request` and return its result.
@@ -129,18 +129,18 @@ class MicroBatcher(Generic[Request, Result]):
         queue.append(caller, _Queued(request, future, deadline))
         if not low_priority:
             self._resume.set()
-        if self._worker is None or self._worker.done():
+        if self._batches is None or self._batches.done():
             # An empty context: a batch serves many requests, so its logs must not carry the first one's request id.
-            self._worker = asyncio.create_task(self._work(), context=Context())
-            self._worker.add_done_callback(self._cancel_queued)
+            self._batches = asyncio.create_task(self._run_batches(), context=Context())
+            self._batches.add_done_callback(self._cancel_queued)
         return await future
 
     async def close(self) -> None:
         """Wait until every submitted request has its result."""
-        while self._worker is not None and not self._worker.done():
-            await self._worker
+        while self._batches is not None and not self._batches.done():
+            await self._batches
 
-    async def _work(self) -> None:
+    async def _run_batches(self) -> None:
         """Run batches until no request is queued."""
         while self._queue.length or self._low_priority_queue.length:
             batch = self._next_batch()
@@ -219,9 +219,9 @@ class MicroBatcher(Generic[Request, Result]):
                 room -= self._cost(queued.request) if queued.deadline >= now else 0
         self._shared = shared and len(batch) > normal
 
-    def _cancel_queued(self, worker: asyncio.Task[None]) -> None:
-        """Cancel the queued requests of a stopped worker."""
-        if worker.cancelled() or worker.exception() is not None:
+    def _cancel_queued(self, batches: asyncio.Task[None]) -> None:
+        """Cancel the queued requests if the batches were stopped."""
+        if batches.cancelled() or batches.exception() is not None:
             for queue in (self._queue, self._low_priority_queue):
                 for queued in queue:
                     queued.future.cancel()

@@ -31,15 +31,14 @@ from service.core.errors import (
 from service.core.events import AppendAndRead, Conflict, History, LogView, Merged, NewEvent
 from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Engine, Meter, Models, Store
-from service.core.recommending.audit import Audit, audit
+from service.core.recommending.audit.audits import Audits
 from service.core.recommending.background_tasks import BackgroundTasks
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend, conflict
 from service.core.recommending.eligibility import EVERYTHING, Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.results import Answer, Recorded
-from service.core.recommending.snapshot_writer import SnapshotWriter
-from service.core.recommending.snapshots import decode_snapshot, next_snapshot, snapshot_due
+from service.core.recommending.snapshots import SnapshotWriter, decode_snapshot, next_snapshot, snapshot_due
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +80,7 @@ class Recommender:
         self._clock = clock
         self._background = BackgroundTasks()
         self._throttled_log = ThrottledLogger(_log)
+        self.audits = Audits(batched_store, batched_engine, models, meter, lambda: clock() + timeout_seconds)
         self._bulk = BulkAppend(batched_store, self._throttled_log, timeout_seconds, clock)
 
     async def record(
@@ -166,11 +166,6 @@ class Recommender:
         if history is None:
             raise UserNotFound("no events are known for this user")
         return history
-
-    async def audit(self, user_id: str) -> Audit:
-        """Compare the user's snapshot with a replay of the log; raises `UserNotFound`."""
-        engine, deadline = self._models.for_user(user_id), self._clock() + self._timeout_seconds
-        return await audit(engine, user_id, self._meter, self._batched_store, self._batched_engine, deadline)
 
     async def delete_user(self, user_id: str) -> int:
         """Delete the user's log and snapshots; see `Store.delete_user`."""

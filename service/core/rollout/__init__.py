@@ -39,7 +39,7 @@ what they serve, and no worker is counted as dead. See decisions 0064 (two steps
 Modules:
 
     manager          takes the requests
-    rollout_steps  runs the five steps
+    rollout_steps    runs the five steps
     desired_state    the rollout record
     reconciler       applies the record in one worker
     loaded_engines   holds the engines

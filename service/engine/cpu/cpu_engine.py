@@ -8,17 +8,17 @@ from itertools import accumulate, chain
 import numpy as np
 
 from model.bundle.bundle import Bundle, Item
+from model.compiled.array_types import F32, I64
 from model.config import ModelConfig
 from service.core.engine_requests import AllowedRows, EngineRequest, TopK
-from service.engine.arrays import F32, I64
-from service.engine.cpu import kernels
+from service.engine.cpu import replay_kernels
 from service.engine.cpu.weights import KernelWeights, kernel_weights
 from service.engine.engine import BundleEngine
 from service.engine.search.exact_top_k import exact_target_ranks, exact_top_k
 from service.engine.search.filtered_ivf import SCANNED_SHARE
 from service.engine.search.ivf_pq import MIN_INDEXED_ITEMS, IvfPqIndex
-from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.search.scoring import scores_of_rows
+from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.state_codec import StateBatch, StateCodec, join_states, split_states
 
 # Queries on which an index's recall@10 is measured: 2,560 results, so 0.99 is known to +- 0.004.
@@ -100,7 +100,7 @@ class CpuRecurrence:
         output = np.zeros((1, w.norm.shape[1]), np.float32)
         if config.start_token:
             row, owner = np.zeros(1, np.int64), np.zeros(1, np.int64)
-            kernels.advance(w.embedding, w.norm, w.layers, w.offsets, w.widths, row, owner, h, conv, output)
+            replay_kernels.advance(w.embedding, w.norm, w.layers, w.offsets, w.widths, row, owner, h, conv, output)
         self._initial_conv = np.ascontiguousarray(conv[0, 0])
         self.initial_state = self.codec.pack_initial(h, conv, output)
 
@@ -109,7 +109,7 @@ class CpuRecurrence:
         w, codec, which = self._weights, self.codec, np.array(selected, np.int64)
         row_starts = np.array([0, *accumulate(map(len, rows))])
         new_rows = np.fromiter(chain.from_iterable(rows), np.int64, int(row_starts[-1]))
-        words, starts = kernels.replay(
+        words, starts = replay_kernels.replay(
             w.embedding, w.norm, w.layers, w.offsets, w.widths, self._initial_conv,
             codec.layout_words, codec.max_rows, *states, which, new_rows, row_starts,
         )  # fmt: skip
@@ -122,7 +122,7 @@ class CpuRecurrence:
         """
         w = self._weights
         h, conv, recent = self.codec.unpack(join_states([state]), np.zeros(1, np.int64), self._initial_conv)
-        kernels.recompute_conv_inputs(w.embedding, w.norm, w.layers, w.widths, recent, conv)
+        replay_kernels.recompute_conv_inputs(w.embedding, w.norm, w.layers, w.widths, recent, conv)
         return np.concatenate([h.ravel(), conv.ravel()])
 
 

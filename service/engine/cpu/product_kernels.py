@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from service.engine.arrays import F32
+from model.compiled.array_types import F32
+from model.compiled.jit import kernel
 from service.engine.cpu.weights import PANEL
-from service.engine.jit import kernel
 
 
 @kernel

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.bundle.bundle import Bundle, Weights
+from model.compiled.array_types import F32, I64
 from model.config import ModelConfig
-from service.engine.arrays import F32, I64
 
 PANEL = 64
 

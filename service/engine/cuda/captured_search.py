@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.compiled.array_types import F32, U32
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, U32
 from service.engine.cuda.cuda_graph import Mailbox, capture
 from service.engine.cuda.topk_search import ANSWERS, ROOM, Excluded, Filters, Found, TopKSearch
-from service.engine.search.queries import TopKQueries, check_filter
+from service.engine.search.top_k_queries import TopKQueries, check_filter
 
 _SIZES = (1, 16, 64, 256, 1024)
 _MAX_EXCLUDED = 1 << 20

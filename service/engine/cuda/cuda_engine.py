@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import repeat
-from operator import itemgetter
 from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
@@ -18,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.bundle.bundle import Bundle
+from model.compiled.array_types import I64
 from model.network import RecBLR
 from model.state_layout import WORD_BYTES
 from service.core.engine_requests import (
@@ -29,12 +29,12 @@ from service.core.engine_requests import (
     TopK,
 )
 from service.core.errors import StateDamagedError
-from service.engine.arrays import I64
 from service.engine.cuda.cuda_recurrence import CudaRecurrence
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.cuda.replay_stream import Chunk, chunks_by_length
 from service.engine.cuda.top_items import AnswerBatch, ItemColumns, TopItems
 from service.engine.engine import BundleEngine
+from service.engine.id_index import IdIndex
 from service.engine.state_codec import join_states
 
 if TYPE_CHECKING:  # it needs Triton, which a CPU's torch does not bring
@@ -55,7 +55,7 @@ class CudaEngine(BundleEngine):
         super().__init__(bundle, recurrence, search)
         self._stream, self._pipeline = recurrence.stream, recurrence.pipeline
         self._columns = ItemColumns.of(bundle.items)
-        self._packed_rows = {item_id: row.to_bytes(WORD_BYTES, "little") for item_id, row in self._rows.items()}
+        self._ids = IdIndex(self._rows)
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
         """Always run in the engine thread, because GPU calls block."""
@@ -65,11 +65,11 @@ class CudaEngine(BundleEngine):
         """Replay and answer all requests as one batch; see core.ports.Engine."""
         if self._pipeline is None or not requests:
             return super().run(requests)
-        _, items, _, evaluated = zip(*requests, strict=True)
-        lengths = np.fromiter(map(len, items), np.int64, len(items))
-        if not any(evaluated) and lengths.max() <= 1:
+        lengths = np.array([len(request.items) for request in requests], np.int64)
+        evaluated = [bool(request.evaluated) for request in requests]
+        if lengths.max() <= 1 and True not in evaluated:
             return self._run_short(requests)
-        plain = np.fromiter(map(len, evaluated), np.int64, len(items)) == 0
+        plain = ~np.array(evaluated)
         return _run_each(
             requests,
             (~plain, super().run),
@@ -81,23 +81,26 @@ class CudaEngine(BundleEngine):
         """Run requests of at most one event each."""
         pipeline, known, initial_state = self._pipeline, self._rows, self._recurrence.initial_state
         assert pipeline is not None  # noqa: S101 - `run` has checked
-        given, items, queries, _ = zip(*requests, strict=True)
-        states = [initial_state if state is None else state for state in given] if None in given else given
-        new_rows = np.array([known.get(item[0], 0) if item else 0 for item in items], np.int64)
+        given = [request.state for request in requests]
+        states = [initial_state if state is None else state for state in given]
+        new_rows = np.array(
+            [known.get(items[0], 0) if (items := request.items) else 0 for request in requests], np.int64
+        )
         sizes = np.fromiter(map(len, states), np.int64, len(states))
-        shaped = (sizes >= self._layout.float_bytes) & (sizes % WORD_BYTES == 0) & pipeline.fits(sizes // WORD_BYTES)
+        words, found = sizes // WORD_BYTES, _Results()
+        shaped = (sizes >= self._layout.float_bytes) & (sizes % WORD_BYTES == 0) & pipeline.fits(words)
         if not shaped.all():  # not a state, or too long for the pipeline
             return _run_each(requests, (shaped, self._run_short), (~shaped, super().run))
-        words, found = sizes // WORD_BYTES, _Results()
+        cold = (sizes == self._layout.float_bytes) & (new_rows == 0)
+        queries = [request.query for request in requests]
         for part in pipeline.parts(words):
-            cold = (sizes[part] == self._layout.float_bytes) & (new_rows[part] == 0)
-            k, exclude_seen = self._searches(queries[part], cold, pipeline.answers)
+            k, exclude_seen = self._searches(queries[part], cold[part], pipeline.answers)
             advanced = pipeline.advance(states[part], words[part], new_rows[part], k, exclude_seen)
             found += self._collect(requests[part], advanced, k)
         return found
 
     def _searches(
-        self, queries: tuple[Query | None, ...], cold: NDArray[np.bool_], most: int
+        self, queries: Sequence[Query | None], cold: NDArray[np.bool_], most: int
     ) -> tuple[I64 | None, NDArray[np.bool_]]:
         """Return k and `exclude_seen` of the pipeline's search.
 
@@ -157,11 +160,13 @@ class CudaEngine(BundleEngine):
         advanced: list[list[int]] = []
 
         def chunks() -> Iterator[Chunk]:
-            for part in chunks_by_length(lengths[selected]):
-                rows = {n: packed for n in selected[part].tolist() if (packed := self._pack_rows(items[n]))}
-                if rows:
-                    advanced.append(list(rows))
-                    yield Chunk([given[n] for n in rows], list(rows.values()))
+            chosen = [selected[part] for part in chunks_by_length(lengths[selected])]
+            histories = ([items[n] for n in users.tolist()] for users in chosen)
+            for users, known in zip(chosen, self._ids.known_rows(histories), strict=True):
+                changed = known.lengths > 0
+                if changed.any():
+                    advanced.append(users[changed].tolist())
+                    yield Chunk([given[n] for n in advanced[-1]], known.rows, known.lengths[changed])
 
         for number, after in enumerate(self._stream.run(chunks())):
             for n, state in zip(advanced[number], after, strict=True):
@@ -172,14 +177,6 @@ class CudaEngine(BundleEngine):
             results[n] = self._damaged(states[n])
         self._answer(requests, states, [n for n in selected.tolist() if requests[n].query is not None], results)
         return results
-
-    def _pack_rows(self, items: tuple[str, ...]) -> bytes:
-        """Return the rows of the known items as uint32."""
-        known = self._packed_rows
-        try:
-            return b"".join(itemgetter(*items)(known))  # all look-ups in one call
-        except KeyError:
-            return b"".join([row for item in items if (row := known.get(item))])
 
 
 def _run_each(

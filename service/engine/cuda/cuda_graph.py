@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.compiled.array_types import F32, I64
 from model.layers import RecurrentLayer
 from model.network import RecBLR
-from service.engine.arrays import F32, I64
 
 # A graph has a fixed batch size. Smaller batches are padded, larger ones are split.
 _SIZES = (1, 8, 64, 256, 1024)

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.compiled.array_types import F32, I64
 from model.network import RecBLR
 from model.state_layout import WORD_BYTES
-from service.engine.arrays import F32, I64
 from service.engine.cuda.cuda_graph import CapturedStep, recompute_conv_inputs, step
 from service.engine.cuda.replay_stream import Chunk, ReplayStream, chunks_by_length
 from service.engine.state_codec import StateBatch, StateCodec, join_states
@@ -77,9 +77,14 @@ class CudaRecurrence:
 
     def _replay_histories(self, states: list[bytes], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
         """Return the states after several events each."""
-        packed = [np.asarray(new, np.uint32).tobytes() for new in rows]
-        batches = chunks_by_length(np.fromiter(map(len, rows), np.int64, len(rows)))
-        chunks = (Chunk([states[n] for n in batch], [packed[n] for n in batch]) for batch in batches)
+        events = np.fromiter(map(len, rows), np.int64, len(rows))
+        batches = chunks_by_length(events)
+        chunks = (
+            Chunk(
+                [states[n] for n in batch], np.concatenate([rows[n] for n in batch]).astype(np.uint32), events[batch]
+            )
+            for batch in batches
+        )
         for batch, after in zip(batches, self.stream.run(chunks), strict=True):
             for n, state in zip(batch.tolist(), after, strict=True):
                 states[n] = state

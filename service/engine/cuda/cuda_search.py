@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64
 from service.engine.cuda.cuda_graph import kernels_run
-from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult, check_filter
+from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult, check_filter
 
 if TYPE_CHECKING:  # these need Triton, which a CPU's torch does not bring
     from service.engine.cuda.captured_search import CapturedSearch

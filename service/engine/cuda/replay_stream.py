@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from model.compiled.array_types import I64, U32
 from model.network import RecBLR
 from model.state_layout import WORD_BYTES, StateLayout
-from service.engine.arrays import I64
 from service.engine.cuda.cuda_graph import kernels_run, recompute_conv_inputs
 
 MAX_STEPS = 1 << 19  # padded events of a chunk
@@ -31,11 +32,13 @@ class Chunk(NamedTuple):
     """Work for M users.
 
     states  packed states, valid; None is a new history
-    rows    the rows of each user's events as uint32, oldest first; at least one
+    rows    (N,) the rows of all users' events, oldest first
+    events  (M,) how many are of each user; at least one
     """
 
     states: Sequence[bytes | None]
-    rows: Sequence[bytes]
+    rows: U32
+    events: I64
 
 
 class _Running(NamedTuple):
@@ -84,13 +87,17 @@ class ReplayStream:
     @torch.no_grad()
     def _start(self, chunk: Chunk) -> _Running:
         """Launch the work of one chunk."""
-        M, floats = len(chunk.rows), self._layout.rows_start
+        M, floats, events = len(chunk.states), self._layout.rows_start, chunk.events
         states = [state or b"" for state in chunk.states]
         words = np.fromiter(map(len, states), np.int64, M) // WORD_BYTES
-        events = np.fromiter(map(len, chunk.rows), np.int64, M) // WORD_BYTES
         kept = np.minimum(np.maximum(words - floats, 0) + events, self._max_rows)
-        header = np.stack([words, events, kept]).astype(np.int32).tobytes()
-        inbox = self._put(b"".join([header, *states, *chunk.rows, self._initial_state]))
+        header = np.concatenate([words, events, kept]).astype(np.int32)
+        inbox = self._put(
+            header,
+            np.frombuffer(b"".join(states), np.int32),
+            chunk.rows.view(np.int32),
+            np.frombuffer(self._initial_state, np.int32),
+        )
         out = self._advance(inbox, M, int(words.sum()), int(events.max()), int(kept.sum()))
         sizes = (WORD_BYTES * (floats + kept)).tolist()
         if self._device.type != "cuda":
@@ -101,9 +108,11 @@ class ReplayStream:
         ready.record()
         return _Running(host, sizes, ready)
 
-    def _put(self, data: bytes) -> Tensor:
-        host = torch.empty(len(data) // WORD_BYTES, dtype=torch.int32, pin_memory=self._device.type == "cuda")
-        host.numpy()[:] = np.frombuffer(data, np.int32)
+    def _put(self, *parts: NDArray[np.int32]) -> Tensor:
+        """Copy arrays to the device, end to end."""
+        pinned = self._device.type == "cuda"
+        host = torch.empty(sum(map(len, parts)), dtype=torch.int32, pin_memory=pinned)
+        np.concatenate(parts, out=host.numpy())
         return host.to(self._device, non_blocking=True)
 
     def _advance(self, inbox: Tensor, M: int, words: int, steps: int, rows: int) -> Tensor:

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.compiled.array_types import F32, I64
 from model.state_layout import WORD_BYTES
-from service.engine.arrays import F32, I64
 from service.engine.cuda.cuda_graph import Mailbox, capture
 from service.engine.cuda.fused_step import FusedStep, StepArguments
 from service.engine.cuda.topk_search import ANSWERS, ROOM, Excluded, Found, TopKSearch

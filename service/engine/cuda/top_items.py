@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle.bundle import Item
+from model.compiled.array_types import F32, I64
 from service.core.engine_requests import ScoredItem
-from service.engine.arrays import F32, I64
 
 # One call in C; the constructor of a named tuple is one in Python.
 _scored_item = partial(tuple.__new__, ScoredItem)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.arrays import F32, I64, U32
-from service.engine.jit import kernel
+from model.compiled.array_types import F32, I64, U32
+from model.compiled.jit import kernel
 from service.engine.search.filtered_exact import NO_SCALE, allowed_top_k
-from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
 from service.engine.search.scoring import score_four, score_one
+from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
 
 # Rows scored before a selection. With four queries their scores take 8 KB and stay in a core's first-level cache.
 _BLOCK_ROWS = 512

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from model.compiled.array_types import F32, I64, U32
+from model.compiled.jit import kernel, reduction
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64, U32
-from service.engine.jit import kernel, reduction
-from service.engine.search.queries import TopKQueries, TopKResult
 from service.engine.search.scoring import insert_row, score_four, score_one
+from service.engine.search.top_k_queries import QueryArrays, ResultArrays, TopKQueries, TopKResult
 
 _WORD_ROWS = 32
 _BLOCK_WORDS = 16
@@ -34,7 +34,7 @@ def allowed_top_k(table: F32, queries: TopKQueries, allowed: AllowedRows, scale:
     All queries have this filter, whatever theirs say.
     """
     result = TopKResult.allocate(queries, len(table) - 1)
-    _search_allowed(table, scale, *queries[:5], allowed.bitmap, *result)
+    _search_allowed(table, scale, queries[:5], allowed.bitmap, result[:])
     return result
 
 
@@ -72,17 +72,13 @@ def _bit_number(bit: np.uint32) -> int:
 def _search_allowed(
     table: F32,
     scale: F32,
-    vectors: F32,
-    ks: I64,
-    excluded: U32,
-    excluded_start: I64,
-    excluded_end: I64,
+    queries: QueryArrays,
     bitmap: U32,
-    rows: I64,
-    scores: F32,
-    lengths: I64,
+    result: ResultArrays,
 ) -> None:
-    """Write the fields of `TopKResult`."""
+    """Write the result; see `TopKQueries` and `TopKResult`."""
+    vectors, ks, excluded, excluded_start, excluded_end = queries
+    rows, scores, lengths = result
     listed, block = np.empty(_BLOCK_ROWS, np.int64), np.empty((4, _BLOCK_ROWS), np.float32)
     four = np.zeros((4, vectors.shape[1]), np.float32)
     for first in range(0, len(vectors), 4):

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.filtered_ivf_kernels import LEAST_ACROSS, scan_allowed, search_lists, split_rows
-from service.engine.search.queries import TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 
 # Share of all rows up to which the bounds of all allowed rows are compared, instead of visiting the lists.
 SCANNED_SHARE = 0.025
@@ -85,7 +85,7 @@ class BoundedLists:
         if allowed.count <= SCANNED_SHARE * len(self._table):
             reaches = self._row_margin * scatter
             scan_allowed(
-                self._table, self._lists, self._row_parts, closeness, reaches, *queries[:5], allowed.bitmap, *result
+                self._table, self._lists, self._row_parts, closeness, reaches, queries[:5], allowed.bitmap, result[:]
             )
             return result
         search_lists(
@@ -98,9 +98,9 @@ class BoundedLists:
             scatter,
             self._list_margin,
             self._row_margin,
-            *queries[:5],
+            queries[:5],
             allowed.bitmap,
-            *result,
+            result[:],
         )
         return result
 

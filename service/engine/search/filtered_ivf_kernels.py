@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from service.engine.arrays import F32, I64, U32
-from service.engine.jit import kernel
+from model.compiled.array_types import F32, I64, U32
+from model.compiled.jit import kernel
 from service.engine.search.filtered_exact import NO_ROWS, is_allowed, list_allowed
 from service.engine.search.scoring import insert_row, row_score
+from service.engine.search.top_k_queries import QueryArrays, ResultArrays
 
 # Lists are visited in order of their bounds, in this many steps.
 _STEPS = 128
@@ -43,17 +44,11 @@ def scan_allowed(
     parts: F32,
     closeness: F32,
     reaches: F32,
-    vectors: F32,
-    ks: I64,
-    excluded: U32,
-    excluded_start: I64,
-    excluded_end: I64,
+    queries: QueryArrays,
     bitmap: U32,
-    rows: I64,
-    scores: F32,
-    lengths: I64,
+    result: ResultArrays,
 ) -> None:
-    """Write the fields of `TopKResult`, from the bounds of all allowed rows.
+    """Search all allowed rows by their bounds.
 
     Args:
         table: (V + 1, D)
@@ -61,10 +56,12 @@ def scan_allowed(
         parts: (V + 1, 3) the same memory; the other columns have the rows' parts along and across.
         closeness: (Q, L) products of queries and lists' directions.
         reaches: (Q,) bound of a query's product with a part across, for length one.
-        vectors, ks, excluded, excluded_start, excluded_end: see `TopKQueries`.
+        queries: see `TopKQueries`.
         bitmap: see `AllowedRows`.
-        rows, scores, lengths: see `TopKResult`.
+        result: is written; see `TopKResult`.
     """
+    vectors, ks, excluded, excluded_start, excluded_end = queries
+    rows, scores, lengths = result
     listed, count = np.empty(len(table), np.int64), NO_ROWS
     for word in range(len(bitmap)):
         count = list_allowed(bitmap, word, len(table), listed, count)
@@ -90,17 +87,11 @@ def search_lists(
     scatters: F32,
     list_margin: np.float32,
     row_margin: np.float32,
-    vectors: F32,
-    ks: I64,
-    excluded: U32,
-    excluded_start: I64,
-    excluded_end: I64,
+    queries: QueryArrays,
     bitmap: U32,
-    rows: I64,
-    scores: F32,
-    lengths: I64,
+    result: ResultArrays,
 ) -> None:
-    """Write the fields of `TopKResult`.
+    """Search the lists in order of their bounds.
 
     Args:
         table: (V + 1, D)
@@ -113,10 +104,12 @@ def search_lists(
         scatters: (Q,) deviation of a query's product with a part across, for length one.
         list_margin: how many deviations bound the products of a list's directions.
         row_margin: how many deviations bound the product with a part across.
-        vectors, ks, excluded, excluded_start, excluded_end: see `TopKQueries`.
+        queries: see `TopKQueries`.
         bitmap: see `AllowedRows`.
-        rows, scores, lengths: see `TopKResult`.
+        result: is written; see `TopKResult`.
     """
+    vectors, ks, excluded, excluded_start, excluded_end = queries
+    rows, scores, lengths = result
     units, bounds = np.empty(len(shapes), np.float32), np.empty(len(shapes), np.float32)
     order = np.empty(len(shapes), np.int64)
     for q in range(len(vectors)):

@@ -18,17 +18,17 @@ from typing import Any
 
 import numpy as np
 
+from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.faiss_library import import_faiss
 from service.engine.search.filtered_exact import allowed_top_k
 from service.engine.search.filtered_ivf import BoundedLists
-from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
 from service.engine.search.rescoring import MAX_RANK, rank_among, rescore
+from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
 
 # Catalogues of at least this size get an index. There it is 5 to 11 times faster than the exact search for most
-# users, and 1.3 times for batches of users that exclude 1,000 items each (loadtests/micro/engine.py).
+# users, and 1.3 times for batches of users that exclude 1,000 items each (loadtests/micro/engine_benchmark.py).
 MIN_INDEXED_ITEMS = 100_000
 # One item in this many is in the flat index. At a million items of clustered directions and log-normal lengths,
 # recall is 0.97 at 16 probes without a flat index, and 1.00 with it.

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from model.compiled.array_types import F32, I64, U32
+from model.compiled.jit import kernel
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32, I64, U32
-from service.engine.jit import kernel
 from service.engine.search.filtered_exact import NO_ROWS, is_allowed, list_allowed
-from service.engine.search.queries import check_filter
 from service.engine.search.scoring import contains_row
+from service.engine.search.top_k_queries import check_filter
 
 # Allowed rows that are sorted for each row that is walked otherwise: sorting needs about as long.
 _WALKED_PER_SORTED = 16

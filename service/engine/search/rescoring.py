@@ -5,8 +5,8 @@ Scores and order of the results are therefore exact.
 
 from __future__ import annotations
 
-from service.engine.arrays import F32, I64, U32
-from service.engine.jit import kernel
+from model.compiled.array_types import F32, I64, U32
+from model.compiled.jit import kernel
 from service.engine.search.scoring import contains_row, insert_row, row_score
 
 # Largest rank of a target that an index reports.

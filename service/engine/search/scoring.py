@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.engine.arrays import F32, I64, U32
-from service.engine.jit import kernel, reduction
+from model.compiled.array_types import F32, I64, U32
+from model.compiled.jit import kernel, reduction
 
 
 @kernel

@@ -113,9 +113,7 @@ class Cluster:
 
         Updates `asked` and the owners from the replies.
         """
-        again: list[int] = []
-        pause = False
-        done: set[str] = set()
+        again, done, pause = list[int](), set[str](), False
         for index in reversed(left):
             reply, key = replies[index], calls[index].keys[0]
             if not isinstance(reply, AskError | TryAgainError | ClusterDownError) or isinstance(
@@ -171,6 +169,11 @@ class Cluster:
             self._refresh_soon()
         if len(failures) == len(primaries):
             raise failures[0] if failures else self._unavailable("cannot be reached or is not ready")
+
+    async def memory_used(self) -> float | None:
+        """See `Deployment.memory_used`."""
+        found = await asyncio.gather(*(node.memory_used() for node in self._primaries()), return_exceptions=True)
+        return max((used for used in found if isinstance(used, float)), default=None)
 
     async def check(self) -> None:
         """See `Deployment.check`."""

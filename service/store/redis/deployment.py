@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol
 from service.core.errors import StoreUnavailable
 from service.store.redis.lua_scripts import Script
 
+Command = tuple[str | bytes | int, ...]
+
 
 class Call(NamedTuple):
     """One run of a script.
@@ -57,6 +59,10 @@ class Deployment(Protocol):
 
     async def ping(self) -> None:
         """Raise `StoreUnavailable` unless users can be served."""
+        ...
+
+    async def memory_used(self) -> float | None:
+        """Return the fullest server's used fraction of maxmemory, if limited."""
         ...
 
     async def check(self) -> None:

@@ -10,11 +10,18 @@ The keys of one user and the stream of the user's shard share a hash tag, so tha
         s:<version>        the snapshot, whose first byte is its format: core/recommending/snapshots.py
         v                  record: the model versions that have a snapshot, the one first written last in front
         merges             record: the merges into this user: scripts/user_merge/merge_records.lua
+        unstreamed         after a merge: the sequence from which on the shard's stream is not up to date (digits)
     {12}:log:<id>          list of the kept events, oldest first, one entry each
     {12}:stream            stream of the kept events of all users of the shard, in order of arrival; fields format,
                            user, seq, item, ts, event_id ("" if the client gave none). It holds what the logs hold
     {12}:detached          hash by user: record of a log that is being merged into another: merge_records.lua
-    {12}:token:<digest>    merge token of a user (SHA-1 of the id), for seconds: user_merge.py
+    {12}:detached-user:<digest>, {12}:detached-log:<digest>
+                           the user's hash and log meanwhile; a digest is the SHA-1 of the user's id
+    {12}:token:<digest>    merge token of a user, for seconds: merge_protocol.py
+    {12}:staged-user:<token>, {12}:staged-log:<token>
+                           hash and log that a merge is to give a user, for a minute
+    {12}:replaced-user:<digest>, {12}:replaced-log:<digest>
+                           what the user had before, until the shard's stream is up to date
     {12}:deletions         counter of all changes of the shard's logs other than appends and retention
     {records}:records      hash of the records that the workers share, as JSON: core/rollout, core/jobs
 
@@ -27,9 +34,9 @@ The catalogue has shards of its own, with a stream of changes each:
     {catalogue}:definitions  hash: a:<name> for a declared attribute, f:<name> for a named filter; format byte, text
     {catalogue}:changes    stream of their newest changes, as above
 
-The first byte of every value that has a structure is its format, 1 today; in the stream it is the field `format`, and
-the JSON texts have a format of their own. A "record" is a format byte and an array in MessagePack. Counters, tokens
-and `a:<version>` are single numbers or opaque words.
+The first byte of every value that has a structure is its format, 1 today, but 2 of a detached log's record. In the
+stream it is the field `format`, and the JSON texts have a format of their own. A "record" is a format byte and an
+array in MessagePack. Counters, tokens, `a:<version>` and `unstreamed` are single numbers or opaque words.
 
 Each reader refuses a format that it does not know (decision 0087). A release that changes any value of a user must
 also change the format of the user's `head`, because scripts that change events read that before they write.
@@ -45,7 +52,8 @@ An entry of a log:
     uint16    size of the item id in bytes
     uint16    size of the event id in bytes; 0 if the client gave none
               item id, event id, both UTF-8
-              append id: the id of the event's stream entry, "<milliseconds>-<number>"
+              append id: the id of the event's stream entry, "<milliseconds>-<number>"; of an event that a merge has
+              moved, until it is in the stream, "0-<random number>"
               "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did
 
 All numbers are little-endian. The sequence is a double because numbers in Lua are.
@@ -115,13 +123,35 @@ def detached_keys() -> list[str]:
     return [f"{tag}:detached" for tag in _SHARD_TAGS]
 
 
+def detached_log_keys(user_id: str) -> tuple[str, str]:
+    """Return the keys of the user's detached hash and log.
+
+    Like the other keys of a merge they do not name the user.
+    """
+    return _digest_key(user_id, "detached-user"), _digest_key(user_id, "detached-log")
+
+
+def staged_keys(user_id: str, token: str) -> tuple[str, str]:
+    """Return the keys of a merged hash and log in preparation."""
+    return f"{_tag(user_id)}:staged-user:{token}", f"{_tag(user_id)}:staged-log:{token}"
+
+
+def replaced_keys(user_id: str) -> tuple[str, str]:
+    """Return the keys of the hash and log before a merge."""
+    return _digest_key(user_id, "replaced-user"), _digest_key(user_id, "replaced-log")
+
+
 def token_key(user_id: str) -> str:
     """Return the key of the user's merge token.
 
     It does not name the user, because a token may outlive its user by seconds.
     """
+    return _digest_key(user_id, "token")
+
+
+def _digest_key(user_id: str, name: str) -> str:
     digest = sha1(user_id.encode(), usedforsecurity=False).hexdigest()
-    return f"{_tag(user_id)}:token:{digest}"
+    return f"{_tag(user_id)}:{name}:{digest}"
 
 
 def catalogue_keys(shard: int) -> tuple[str, str]:

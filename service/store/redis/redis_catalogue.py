@@ -11,6 +11,9 @@ from collections.abc import Iterator, Sequence
 from service.core.catalogue_store import (
     CATALOGUE_SHARDS,
     CHANGES_KEPT,
+    MAX_ATTRIBUTES,
+    MAX_FILTERS,
+    OWN_NAME,
     Definitions,
     ItemWrite,
     ShardChanges,
@@ -33,6 +36,7 @@ MAX_READ = 256
 ITEM_FORMAT = 1
 _ITEM_HEADER = struct.Struct("<Bd")
 _ATTRIBUTE, _FILTER = "a:", "f:"
+_MOST = {_ATTRIBUTE: MAX_ATTRIBUTES, _FILTER: MAX_FILTERS}
 _POSITIONS = lua_scripts.READ_POSITIONS
 _CHANGES_KEYS = (*(layout.catalogue_keys(shard)[1] for shard in range(CATALOGUE_SHARDS)), layout.DEFINITION_KEYS[1])
 _CHANGED, _CONFLICT = 1, 2  # outcomes of write_items.lua
@@ -100,6 +104,12 @@ class RedisCatalogue:
         replies = await run_script(self._deployment, _POSITIONS, calls, partial=True)
         return [reply if isinstance(reply, StoreUnavailable) else _position(*reply) for reply in replies]
 
+    async def position_at(self, shard: int, revision: int) -> ShardPosition | None:
+        """See `CatalogueStore.position_at`."""
+        call = Call((_CHANGES_KEYS[shard],), (revision,))
+        [reply] = await run_script(self._deployment, lua_scripts.READ_POSITION, [call])
+        return None if reply is None else _position(*reply)
+
     async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
         """See `CatalogueStore.changes`."""
         arguments = (after.revision, after.token, min(limit, MAX_READ), MAX_BYTES)
@@ -134,15 +144,16 @@ class RedisCatalogue:
 
     async def set_attribute(self, name: str, expected: str | None, text: str | None) -> bool:
         """See `CatalogueStore.set_attribute`."""
-        return await self._set_definition(_ATTRIBUTE + name, expected, text)
+        return await self._set_definition(_ATTRIBUTE, name, expected, text)
 
     async def set_filter(self, name: str, expected: str | None, text: str | None) -> bool:
         """See `CatalogueStore.set_filter`."""
-        return await self._set_definition(_FILTER + name, expected, text)
+        return await self._set_definition(_FILTER, name, expected, text)
 
-    async def _set_definition(self, name: str, expected: str | None, text: str | None) -> bool:
+    async def _set_definition(self, kind: str, name: str, expected: str | None, text: str | None) -> bool:
         # A text is never empty, so the script takes "" for no definition.
-        arguments = (layout.new_token(), self._must_write, self._changes_kept, name, expected or "", text or "")
+        definition = (kind + name, expected or "", text or "", _MOST[kind], OWN_NAME)
+        arguments = (layout.new_token(), self._must_write, self._changes_kept, *definition)
         call = Call(layout.DEFINITION_KEYS, arguments, durable=True)
         return await run_script(self._deployment, lua_scripts.SET_DEFINITION, [call]) == [1]
 

@@ -30,7 +30,7 @@ from service.store.redis.node import Node
 from service.store.redis.pools import primary_pool, server_pool
 from service.store.redis.redis_catalogue import RedisCatalogue
 from service.store.redis.url import Address, Target, parse_url
-from service.store.redis.user_merge import UserMerge
+from service.store.redis.user_merge.merge_protocol import UserMerge
 from service.store.tls_errors import find_tls_fault
 
 TIMEOUT_SECONDS = 1.0  # of one call of the store
@@ -182,7 +182,12 @@ class RedisStore:
             Call((*layout.keys(user), layout.deletions_key(user), layout.token_key(user)), (oldest,))
             for user in user_ids
         ]
-        return sum(await run_script(self._deployment, lua_scripts.EXPIRE, calls))
+        removed = 0
+        while calls:
+            replies = await run_script(self._deployment, lua_scripts.EXPIRE, calls)
+            removed += sum(replies)
+            calls = [call for call, reply in zip(calls, replies, strict=True) if reply == lua_scripts.PIECE]
+        return removed
 
     @staticmethod
     def _oldest_arrival(days_kept: int) -> int:
@@ -211,6 +216,10 @@ class RedisStore:
     async def ping(self) -> None:
         """See `Store.ping`."""
         await self._deployment.ping()
+
+    async def memory_used(self) -> float | None:
+        """See `Store.memory_used`."""
+        return await self._deployment.memory_used()
 
     async def close(self) -> None:
         """See `Store.close`."""

@@ -1,6 +1,6 @@
 """Tables of the SQLite file, and opening it.
 
-`PRAGMA user_version` is the format of every row, save those of the catalogue (`catalogue_queries`). Snapshots begin
+`PRAGMA user_version` is the format of every row, save those of the catalogue (`catalogue_sql`). Snapshots begin
 with a format byte of their own (core/recommending/snapshots.py), and the texts in `records` have one too
 (core/rollout, core/jobs).
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from service.store.errors import StoreRefusedError
-from service.store.sqlite import catalogue_queries
+from service.store.sqlite import catalogue_sql
 
 FORMAT = 2  # 1 was never released
 _USED_BY_ANOTHER = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -108,7 +108,7 @@ def open_catalogue(path: Path) -> sqlite3.Connection:
     db = _connect(path, "FULL")
     try:
         db.execute("BEGIN IMMEDIATE")
-        catalogue_queries.prepare(db)
+        catalogue_sql.prepare(db)
         db.execute("COMMIT")
     except BaseException as error:
         db.close()

@@ -23,7 +23,7 @@ from service.core.catalogue_store import (
     Written,
 )
 from service.core.errors import StoreUnavailable
-from service.store.sqlite import catalogue_queries as queries
+from service.store.sqlite import catalogue_sql
 from service.store.sqlite.file_identity import FileIdentity
 from service.store.sqlite.schema import open_catalogue
 from service.store.sqlite.transactions import TransactionThread
@@ -62,7 +62,7 @@ class SqliteCatalogue:
                 await asyncio.sleep(PAUSE_SECONDS)
             try:
                 outcomes += await self._thread.run(
-                    self._db, "IMMEDIATE", queries.write_items, batch, self._changes_kept
+                    self._db, "IMMEDIATE", catalogue_sql.write_items, batch, self._changes_kept
                 )
             except StoreUnavailable as error:
                 outcomes += [error] * len(batch)
@@ -70,34 +70,38 @@ class SqliteCatalogue:
 
     async def read_items(self, item_ids: Sequence[str]) -> list[StoredItem | None]:
         """See `CatalogueStore.read_items`."""
-        return await self._thread.run(self._db, "DEFERRED", queries.read_items, item_ids)
+        return await self._thread.run(self._db, "DEFERRED", catalogue_sql.read_items, item_ids)
 
     async def positions(self) -> list[ShardPosition | StoreUnavailable]:
         """See `CatalogueStore.positions`."""
         try:
-            return [*await self._thread.run(self._db, "DEFERRED", queries.positions)]
+            return [*await self._thread.run(self._db, "DEFERRED", catalogue_sql.positions)]
         except StoreUnavailable as error:
             return [error] * (CATALOGUE_SHARDS + 1)
 
+    async def position_at(self, shard: int, revision: int) -> ShardPosition | None:
+        """See `CatalogueStore.position_at`."""
+        return await self._thread.run(self._db, "DEFERRED", catalogue_sql.position_at, shard, revision)
+
     async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
         """See `CatalogueStore.changes`."""
-        return await self._thread.run(self._db, "DEFERRED", queries.changes, shard, after, limit)
+        return await self._thread.run(self._db, "DEFERRED", catalogue_sql.changes, shard, after, limit)
 
     async def scan(self, shard: int, cursor: str, limit: int) -> ShardPage | None:
         """See `CatalogueStore.scan`."""
-        return await self._thread.run(self._db, "DEFERRED", queries.scan, shard, cursor, limit)
+        return await self._thread.run(self._db, "DEFERRED", catalogue_sql.scan, shard, cursor, limit)
 
     async def definitions(self) -> Definitions:
         """See `CatalogueStore.definitions`."""
-        return await self._thread.run(self._db, "DEFERRED", queries.definitions)
+        return await self._thread.run(self._db, "DEFERRED", catalogue_sql.definitions)
 
     async def set_attribute(self, name: str, expected: str | None, text: str | None) -> bool:
         """See `CatalogueStore.set_attribute`."""
-        return await self._set_definition(queries.ATTRIBUTE, name, expected, text)
+        return await self._set_definition(catalogue_sql.ATTRIBUTE, name, expected, text)
 
     async def set_filter(self, name: str, expected: str | None, text: str | None) -> bool:
         """See `CatalogueStore.set_filter`."""
-        return await self._set_definition(queries.FILTER, name, expected, text)
+        return await self._set_definition(catalogue_sql.FILTER, name, expected, text)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -105,7 +109,7 @@ class SqliteCatalogue:
 
     async def _set_definition(self, kind: str, name: str, expected: str | None, text: str | None) -> bool:
         arguments = (kind, name, expected, text, self._changes_kept)
-        return await self._thread.run(self._db, "IMMEDIATE", queries.set_definition, *arguments)
+        return await self._thread.run(self._db, "IMMEDIATE", catalogue_sql.set_definition, *arguments)
 
 
 def _batches(writes: Sequence[ItemWrite]) -> Iterator[Sequence[ItemWrite]]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 from service.store.errors import StoreRefusedError
-from service.store.sqlite import queries, user_merge
+from service.store.sqlite import event_log_sql as sql
+from service.store.sqlite import user_merge
 from service.store.sqlite.file_identity import FileIdentity
 from service.store.sqlite.retention import Retention, remove_user
 from service.store.sqlite.schema import open_file
@@ -68,22 +69,22 @@ class SqliteStore:
         """See `Store.append_and_read`. The batch succeeds or fails as a whole."""
         mode: Mode = "IMMEDIATE" if any(request.events for request in requests) else "DEFERRED"
         try:
-            views = await self._thread.run(self._log, mode, queries.append_and_read_all, requests, self._retention)
+            views = await self._thread.run(self._log, mode, sql.append_and_read_all, requests, self._retention)
         except StoreUnavailable as error:
             return [error] * len(requests)
         return [*views]
 
     async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         """See `Store.put_snapshots`."""
-        return await self._thread.run(self._snapshots, "IMMEDIATE", queries.put_snapshots, puts)
+        return await self._thread.run(self._snapshots, "IMMEDIATE", sql.put_snapshots, puts)
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History | None:
         """See `Store.history`."""
-        return await self._thread.run(self._log, "DEFERRED", queries.history, user_id, before, limit)
+        return await self._thread.run(self._log, "DEFERRED", sql.history, user_id, before, limit)
 
     async def delete_event(self, user_id: str, event_id: str) -> bool:
         """See `Store.delete_event`."""
-        return await self._thread.run(self._log, "IMMEDIATE", queries.delete_event, user_id, event_id)
+        return await self._thread.run(self._log, "IMMEDIATE", sql.delete_event, user_id, event_id)
 
     async def delete_user(self, user_id: str) -> int:
         """See `Store.delete_user`."""
@@ -102,23 +103,27 @@ class SqliteStore:
         """See `Store.expire`."""
         if self._retention.days_kept is None:
             return 0
-        return await self._thread.run(self._log, "IMMEDIATE", queries.expire, user_ids, self._retention)
+        return await self._thread.run(self._log, "IMMEDIATE", sql.expire, user_ids, self._retention)
 
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store.users`."""
-        return await self._thread.run(self._log, "DEFERRED", queries.users, cursor, limit)
+        return await self._thread.run(self._log, "DEFERRED", sql.users, cursor, limit)
 
     async def records(self) -> dict[str, str]:
         """See `Store.records`."""
-        return await self._thread.run(self._snapshots, "DEFERRED", queries.records)
+        return await self._thread.run(self._snapshots, "DEFERRED", sql.records)
 
     async def compare_and_set(self, name: str, expected: str | None, text: str | None) -> bool:
         """See `Store.compare_and_set`."""
-        return await self._thread.run(self._snapshots, "IMMEDIATE", queries.compare_and_set, name, expected, text)
+        return await self._thread.run(self._snapshots, "IMMEDIATE", sql.compare_and_set, name, expected, text)
 
     async def ping(self) -> None:
         """See `Store.ping`."""
-        await self._thread.run(self._log, "DEFERRED", queries.ping)
+        await self._thread.run(self._log, "DEFERRED", sql.ping)
+
+    async def memory_used(self) -> float | None:
+        """See `Store.memory_used`. The limit is the disk, which SQLite does not know."""
+        return None
 
     async def close(self) -> None:
         """See `Store.close`."""

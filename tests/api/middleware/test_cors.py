@@ -11,7 +11,7 @@ import pytest
 from service.core.errors import Overloaded
 from tests.api.app_harness import AppHarness
 from tests.api.conftest import KEY
-from tests.api.test_handlers import FailingEngine
+from tests.api.test_exception_handlers import FailingEngine
 from tests.core.memory_store import MemoryStore
 
 ORIGIN = "https://shop.example"

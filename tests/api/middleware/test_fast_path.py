@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from service.api.caller import ANONYMOUS_CALLER, CALLER
-from service.api.handlers import ErrorHandlers
+from service.api.exception_handlers import ErrorHandlers
 from service.api.middleware.fast_path import FastPath
 from tests.api.app_harness import AppHarness
 from tests.api.schemas.test_requests import BAD_BODIES, BAD_EVENTS

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from service.core.recommending.eligibility import Eligibility
 from tests.api.app_harness import AppHarness
 from tests.core.memory_store import MemoryStore
 
@@ -25,7 +24,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[AppHarness,
     folder = tmp_path_factory.mktemp("logs")
     harnesses = [AppHarness(folder, store=MemoryStore(), fast_path=enabled).start() for enabled in (True, False)]
     for harness in harnesses:
-        harness.recommender.eligibility = Eligibility(harness.recommender.eligibility.catalogue, lambda: 5.0)
+        harness.recommender.eligibility.catalogue._filters.clock = lambda: 5_000_000  # type: ignore[attr-defined]
     yield harnesses[0], harnesses[1]
     for harness in harnesses:
         harness.close()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.api.middleware.rate_limit import MAX_BUCKETS, TokenBuckets
 from tests.api.app_harness import AppHarness
 
+LONG = "\N{GRINNING FACE}" * 256  # 1,024 bytes
 FIRST, SECOND = "the-first-key-of-two", "the-second-key-of-two"
 
 
@@ -35,6 +38,36 @@ def test_charged_work_is_paid_before_next_request() -> None:
     assert not bucket.take()
     now += 0.2
     assert bucket.take()
+
+
+def test_work_is_refused_while_earlier_work_is_not_paid() -> None:
+    now = 100.0
+    bucket = TokenBuckets(4, lambda: now).of("a")
+    assert [bucket.take() for _ in range(4)] == [True] * 4
+    assert bucket.admit(40)
+    assert not bucket.admit(1)
+    now += 9.9
+    assert not bucket.admit(1)
+    now += 0.2
+    assert bucket.admit(1)
+
+
+def test_batches_that_were_admitted_together_are_refused_but_the_first(tmp_path: Path) -> None:
+    """Their bodies arrive after all heads have been admitted."""
+    harness = AppHarness(tmp_path, keys=(FIRST,), rate_limit=50).start()
+    events = [{"user_id": "u", "item_id": "10", "event_id": f"{n:0200}"} for n in range(100)]
+
+    async def send_together() -> list[int]:
+        transport = httpx.ASGITransport(harness.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            sent = [
+                client.post("/v1/events/batch", json={"events": events}, headers={"x-api-key": FIRST})
+                for _ in range(8)
+            ]
+            return sorted(each.status_code for each in await asyncio.gather(*sent))
+
+    assert harness.run(send_together()) == [200] + [429] * 7
+    harness.close()
 
 
 def test_buckets_of_callers_idle_for_longest_are_forgotten() -> None:
@@ -81,6 +114,10 @@ def test_open_path_is_never_limited(tmp_path: Path) -> None:
         ("POST", "/v1/recommendations", {"history": ["10"] * 960, "k": 4000}, 27),
         ("POST", "/v1/users/u/rank", {"candidates": ["10"] * 1000}, 11),
         ("POST", "/v1/events?k=10", {"user_id": "u", "item_id": "10"}, 1),
+        ("POST", "/v1/events", {"user_id": LONG, "item_id": LONG, "event_id": LONG}, 13),
+        ("POST", "/v1/events/batch", {"events": [{"user_id": LONG, "item_id": LONG, "event_id": LONG}] * 10}, 122),
+        ("PUT", "/v1/items/1", {"title": "x" * 500, "categories": ["y" * 100] * 8}, 6),
+        ("POST", "/v1/items/batch", {"items": [{"item_id": "1", "title": "x" * 500}] * 10}, 22),
         ("GET", "/v1/users/u/recommendations", None, 1),
     ],
 )

@@ -20,12 +20,23 @@ def test_service_is_ready_only_between_start_and_stop(tmp_path: Path) -> None:
     harness.start()
     ready = harness.get("/readyz").json()
     assert 0 <= ready.pop("catalogue_age_seconds") < 60
-    assert ready == {"status": "ready"}
+    assert ready == {"status": "ready", "event_log": "ok"}
     harness.stop()
     response = harness.get("/readyz")
     harness.refused(503, response)
     assert response.headers["retry-after"]
     assert harness.get("/healthz").status_code == 200
+    harness.close()
+
+
+def test_full_store_leaves_service_ready_and_is_named(tmp_path: Path) -> None:
+    store = MemoryStore()
+    harness = AppHarness(tmp_path, store=store).start()
+    assert harness.get("/readyz").json()["event_log"] == "ok"
+    store.used = 1.0
+    wait_for("the next ping", lambda: harness.get("/readyz").json()["event_log"] == "full", 10)
+    store.used = 0.99
+    wait_for("the next ping", lambda: harness.get("/readyz").json()["event_log"] == "ok", 10)
     harness.close()
 
 

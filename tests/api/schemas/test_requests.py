@@ -11,6 +11,7 @@ import pytest
 from tests.api.app_harness import AppHarness
 
 GOOD = {"user_id": "u", "item_id": "1"}
+GIVEN: dict[str, Any] = {"model_version": "v1", "sequence": 0, "items": []}
 
 JSON = {"content-type": "application/json"}
 
@@ -115,6 +116,13 @@ def test_unreadable_body_is_refused(harness: AppHarness, path: str, body: bytes)
         ("GET", f"/v1/users/{'x' * 257}", None),
         ("GET", "/v1/users/u?verbose=1", None),
         ("GET", "/v1/users/u/audit?verbose=1", None),
+        ("POST", "/v1/users/u/audit", {}),
+        ("POST", "/v1/users/u/audit", {"answer": {"model_version": "v1", "items": []}}),
+        ("POST", "/v1/users/u/audit", {"answer": {"model_version": "v1", "sequence": -1, "items": []}}),
+        ("POST", "/v1/users/u/audit", {"answer": GIVEN | {"catalogue_revision": "?"}}),
+        ("POST", "/v1/users/u/audit", {"answer": GIVEN, "question": {"filter": "item_id = '1'"}}),
+        ("POST", "/v1/users/u/audit", {"answer": GIVEN, "question": {"prise": 1}}),
+        ("POST", "/v1/users/u/audit", {"answer": GIVEN | {"items": [{"item_id": "1", "score": 0.0}] * 251}}),
         ("GET", "/v1/users/u/events?limit=0", None),
         ("GET", "/v1/users/u/events?limit=1001", None),
         ("GET", "/v1/users/u/events?before=0", None),

@@ -33,6 +33,7 @@ class Driven:
         self.catalogue = Catalogue(1, clock=lambda: self.now, **options)
         self.catalogue.set_definitions(DEFINITIONS)
         self.entries: dict[str, Item] = {}
+        self.changed_at: dict[str, int] = {}
         self.revision = 0
 
     def put(self, *put: Item) -> None:
@@ -40,6 +41,7 @@ class Driven:
         for item in put:
             self.revision += 1
             self.entries[item.item_id] = item
+            self.changed_at[item.item_id] = self.revision
             stored.append(StoredItem(item.item_id, self.revision, to_record(item)))
         self.catalogue.apply(0, ShardPosition(self.revision, "t"), stored)
 

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
+from service.core.catalogue.attributes import to_microseconds
 from service.core.catalogue.filter_cache import NOT_CACHED
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item, to_record
-from service.core.catalogue.revisions import includes
+from service.core.catalogue.revisions import decode_revision, includes
 from service.core.catalogue_store import ShardPosition, StoredItem
 from service.core.errors import StoreUnavailable
 from tests.core.catalogue.driven import ALL, DEFINITIONS, MODEL, Driven, allowed, ids_of, opened, run
+from tests.core.catalogue.expressions import NOW
 
 
 def test_everything_is_allowed_until_the_first_item_is_put() -> None:
@@ -48,7 +51,7 @@ def test_deleted_item_is_blocked_until_it_is_put_again() -> None:
     run(test)
 
 
-def test_hidden_item_leaves_a_compiled_filter_at_once() -> None:
+def test_hidden_item_leaves_a_filter_bitmap_at_once() -> None:
     async def test(driven: Driven) -> None:
         driven.put(Item("a", attributes={"price": 1.0}), Item("b", attributes={"price": 1.0}))
         request = FilterRequest("price < 5")
@@ -82,7 +85,7 @@ def test_read_again_shard_forgets_what_is_gone_and_takes_reissued_revisions() ->
         older = Item("b", "an older page", available=False)
         items = [StoredItem("b", 1, to_record(Item("b"))), StoredItem("b", 0, to_record(older))]
         items.append(StoredItem("i-1", 2, to_record(Item("i-1", "kept"))))
-        driven.catalogue.replace_shard(0, ShardPosition(2, "other"), items)
+        await driven.catalogue.replace_shard(0, ShardPosition(2, "other"), items)
         assert await allowed(driven) == ALL
         assert driven.catalogue.get("a") is None
         assert driven.catalogue.get("i-1") == Item("i-1", "kept")
@@ -149,14 +152,61 @@ def test_allowed_rows_that_were_handed_out_never_change() -> None:
     run(test)
 
 
-def test_items_before_one_that_cannot_be_read_are_applied() -> None:
+def test_copy_that_catches_up_names_the_revision_before_and_then_the_newest() -> None:
     async def test(driven: Driven) -> None:
-        driven.put(Item("b"))
-        assert await allowed(driven) == ALL
-        items = [StoredItem("a", 2, to_record(Item("a", available=False))), StoredItem("b", 3, b'{"format": 99}')]
-        with pytest.raises(StoreUnavailable):
-            driven.catalogue.apply(0, ShardPosition(3, "t"), items)
-        assert await allowed(driven) == ALL - {"a"}
-        assert driven.catalogue.position(0).revision == 1
+        driven.put(Item("a"))
+        before = driven.catalogue.revision
+        # "b" was hidden at revision 2 and shown again at 90, so a page of the changes up to 64 does not have it.
+        page = [StoredItem("ab", 3, to_record(Item("ab", available=False)))]
+        driven.catalogue.apply(0, ShardPosition(64, "t"), page, is_newest=False)
+        assert driven.catalogue.position(0).revision == 64
+        assert await allowed(driven) == ALL - {"ab"}
+        between = driven.catalogue.revision
+        assert includes(between, before) and between != before
+        assert decode_revision(between).positions == decode_revision(before).positions
+        rest = [StoredItem("b", 90, to_record(Item("b")))]
+        driven.catalogue.apply(0, ShardPosition(90, "t"), rest)
+        assert decode_revision(driven.catalogue.revision).is_at(0, ShardPosition(90, "t"))
+        assert not decode_revision(driven.catalogue.revision).catching_up
+
+    run(test)
+
+
+def test_page_with_an_unknown_record_changes_nothing() -> None:
+    async def test(driven: Driven) -> None:
+        driven.put(Item("a", available=False), Item("b", available=False))
+        revision = driven.catalogue.revision
+        unknown = to_record(Item("b")).replace(b'"format":1', b'"format":2')
+        page = [StoredItem("a", 3, to_record(Item("a"))), StoredItem("b", 4, unknown)]
+        for replaces in (False, True):
+            with pytest.raises(StoreUnavailable):
+                if replaces:
+                    await driven.catalogue.replace_shard(0, ShardPosition(4, "u"), page)
+                driven.catalogue.apply(0, ShardPosition(4, "u"), page)
+            assert driven.catalogue.revision == revision
+            assert await allowed(driven) == ALL - {"a", "b"}  # what the revision says
+        driven.catalogue.apply(0, ShardPosition(3, "u"), page[:1])
+        assert await allowed(driven) == ALL - {"b"}
+
+    run(test)
+
+
+def test_time_of_now_is_the_time_for_which_the_rows_are_right() -> None:
+    async def test(driven: Driven) -> None:
+        times: list[int] = []
+
+        def clock() -> int:
+            driven.now += 1  # every look at the clock is later
+            times.append(driven.now)
+            return driven.now
+
+        driven.catalogue._filters.clock = clock
+        driven.put(Item("a", attributes={"until": NOW + timedelta(microseconds=40)}))
+        request = FilterRequest("until > now()")
+        limit = to_microseconds(NOW) + 40
+        for _ in range(60):
+            rows = await driven.catalogue.allowed("one", request)
+            assert ("a" in ids_of(MODEL, rows)) is (driven.catalogue.evaluated_at < limit)
+            assert driven.catalogue.evaluated_at == times[-1]
 
     run(test)

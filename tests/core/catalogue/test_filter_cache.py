@@ -8,7 +8,7 @@ import random
 import pytest
 
 from service.core.catalogue.catalogue import Catalogue
-from service.core.catalogue.filter_bitmaps.compiled_filter import MAX_ROWS_AT_ONCE
+from service.core.catalogue.filter_bitmaps.filter_bitmap import MAX_ROWS_AT_ONCE
 from service.core.catalogue.filter_cache import NOT_CACHED
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item

@@ -106,7 +106,7 @@ def test_parameters_are_typed_by_what_they_are_compared_with() -> None:
     run(test)
 
 
-def test_values_that_are_equal_in_python_only_do_not_share_a_compiled_filter() -> None:
+def test_values_that_are_equal_in_python_only_do_not_share_a_filter_bitmap() -> None:
     async def test(driven: Driven) -> None:
         driven.put(Item("a", attributes={"price": 1.0}))
         assert await allowed(driven, "price = :p", p=1) == {"a"}

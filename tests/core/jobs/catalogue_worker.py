@@ -28,14 +28,19 @@ class Copy:
     def position(self, shard: int) -> ShardPosition:
         return self.positions[shard]
 
-    def apply(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+    def apply(
+        self, shard: int, position: ShardPosition, items: Sequence[StoredItem], *, is_newest: bool = True
+    ) -> None:
         for item in items:
             if item.revision > self.items.get(item.item_id, StoredItem("", 0, b"")).revision:
                 self.items[item.item_id] = item
         if position.revision >= self.positions[shard].revision:
             self.positions[shard] = position
 
-    def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
+    async def prepare(self) -> None:
+        pass
+
+    async def replace_shard(self, shard: int, position: ShardPosition, items: Sequence[StoredItem]) -> None:
         self.items = {item_id: item for item_id, item in self.items.items() if catalogue_shard(item_id) != shard}
         self.positions[shard] = START
         self.apply(shard, position, items)

@@ -25,11 +25,6 @@ from tests.core.memory_store import MemoryStore
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_each_served_version_is_backfilled() -> None:
     store = MemoryStore()
     histories = await fill(store, 10)

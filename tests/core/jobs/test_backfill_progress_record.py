@@ -22,11 +22,6 @@ from tests.core.memory_store import MemoryStore
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 STARTED = Progress(total_users=1000, started_at=5.0, updated_at=6.0, cursor=None, claimed=1000)
 
 

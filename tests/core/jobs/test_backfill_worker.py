@@ -23,11 +23,6 @@ from tests.core.memory_store import MemoryStore
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def test_every_user_gets_the_snapshot_of_the_whole_log() -> None:
     store, meter = MemoryStore(), Meter()
     histories = await fill(store, 3 * PAGE_USERS + 5)

@@ -9,6 +9,9 @@ import pytest
 
 from service.core.catalogue_store import (
     CATALOGUE_SHARDS,
+    ShardChanges,
+    ShardPage,
+    ShardPosition,
     catalogue_shard,
 )
 from service.core.errors import StoreUnavailable
@@ -126,4 +129,55 @@ async def test_shard_that_was_trimmed_too_far_is_read_again(store: MemoryCatalog
     await fill(store, IDS[:50])
     await worker.sync.poll()
     await asyncio.gather(*worker.sync._rereading.values())
+    assert worker.is_current(store)
+
+
+async def test_changes_of_all_shards_are_read_at_once(worker: Worker, store: MemoryCatalogue) -> None:
+    await worker.sync.start()
+    await worker.sync.close()
+    await fill(store, [f"i{n}" for n in range(200)])
+    reading, most = 0, 0
+
+    class Slow(MemoryCatalogue):
+        async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
+            nonlocal reading, most
+            reading += 1
+            most = max(most, reading)
+            await asyncio.sleep(0)
+            reading -= 1
+            return await store.changes(shard, after, limit)
+
+        positions = store.positions
+
+    worker.sync._store = Slow()
+    while await worker.sync.poll() == 0:
+        pass
+    assert worker.is_current(store)
+    assert most == CATALOGUE_SHARDS
+
+
+async def test_copy_is_not_touched_until_a_shard_is_read_again(store: MemoryCatalogue, worker: Worker) -> None:
+    """A part of a shard is of no revision."""
+    await fill(store, IDS[:10])
+    await worker.sync.start()
+    await worker.sync.close()
+    store._shards[3] = type(store._shards[3])()  # another history
+    await fill(store, IDS[:600], b"two")
+    before, seen = dict(worker.copy.items), []
+
+    class Watched(MemoryCatalogue):
+        async def scan(self, shard: int, cursor: str, limit: int) -> ShardPage | None:
+            seen.append(worker.copy.items == before)
+            page = await store.scan(shard, cursor, 40)
+            if len(seen) == 3:
+                await fill(store, IDS[550:700], b"during the scan")
+            return page
+
+        async def changes(self, shard: int, after: ShardPosition, limit: int) -> ShardChanges | None:
+            seen.append(worker.copy.items == before)
+            return await store.changes(shard, after, limit)
+
+    worker.sync._reader._store = Watched()
+    await worker.sync._reader.reread(3)
+    assert len(seen) > 10 and all(seen)
     assert worker.is_current(store)

@@ -63,6 +63,17 @@ async def add_users(store: RecordingStore, users: Sequence[str]) -> None:
     )
 
 
+def test_nearly_full_store_is_logged_once_until_it_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        store = RecordingStore()
+        job = maintenance(store, remove_expired=False)
+        for store.used in (0.5, 0.85, 0.9, 0.7, 0.95, None):
+            await job._check_memory()
+        assert caplog.text.count("event log nearly full") == 2
+
+    asyncio.run(scenario())
+
+
 def test_job_survives_outages_and_exceptions() -> None:
     async def scenario() -> None:
         store = RecordingStore(*failures())

@@ -16,11 +16,6 @@ from service.core.recommending.results import Recorded
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class MemorySource:
     """`EventSource` of one worker, in memory."""
 

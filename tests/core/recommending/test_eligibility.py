@@ -12,8 +12,8 @@ from service.core.catalogue.attributes import AttributeType
 from service.core.catalogue.filter_cache import NOT_CACHED, NotCached
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item
-from service.core.engine_requests import AllowedRows, TopK
-from service.core.errors import InvalidRequest, ServiceError, StoreUnavailable
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, TopK
+from service.core.errors import InvalidRequest, ServiceError, StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, LogView, NewEvent
 from service.core.recommending.eligibility import EVERYTHING, Eligibility
 from tests.core.fakes import CATALOGUE, FakeEngine
@@ -29,6 +29,7 @@ class FakeCatalogue:
     def __init__(self) -> None:
         self.is_empty = True
         self.changes = 0
+        self.evaluated_at = 4_000_000
         self.hidden: set[str] = set()
         self.compiled = True
         self.types = {"price": AttributeType.NUMBER}
@@ -52,6 +53,7 @@ class FakeCatalogue:
     async def allowed(self, version: str, request: FilterRequest | None) -> AllowedRows | None:
         await asyncio.sleep(0)
         self.while_compiling()
+        self.evaluated_at = 5_250_000
         return self._rows()
 
     def _rows(self) -> AllowedRows:
@@ -69,9 +71,9 @@ def test_rows_and_revision_are_of_one_moment_also_after_a_compilation() -> None:
     catalogue = FakeCatalogue()
     catalogue.hide("1")
     catalogue.compiled, catalogue.while_compiling = False, lambda: catalogue.hide("1", "2")
-    found = asyncio.run(Eligibility(catalogue, lambda: 5.0).of("v1", CHEAP))
+    found = asyncio.run(Eligibility(catalogue).of("v1", CHEAP))
     assert found.allowed is not None and found.allowed.count == len(CATALOGUE) - 2
-    assert (found.revision, found.evaluated_at) == ("2", 5.0)
+    assert (found.revision, found.evaluated_at) == ("2", 5.25)
     assert asyncio.run(Eligibility(catalogue).of("v1", None)).evaluated_at is None
 
 
@@ -110,6 +112,30 @@ def test_item_hidden_while_the_event_is_appended_is_not_in_the_answer() -> None:
         assert recorded.answer is not None
         assert [item.item_id for item in recorded.answer.items] == ["24", "23", "27"]
         assert recorded.answer.eligible.revision == "1"
+        await harness.recommender.close()
+
+    asyncio.run(scenario())
+
+
+def test_item_hidden_while_the_answer_is_computed_is_in_it_only_with_the_revision_before() -> None:
+    catalogue = FakeCatalogue()
+    catalogue.hide("1")
+
+    class HidingEngine(FakeEngine):
+        def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
+            found = super().run(requests)
+            catalogue.hide("1", "26")
+            return found
+
+    harness = build(engine=HidingEngine(), eligibility=Eligibility(catalogue))
+
+    async def scenario() -> None:
+        event = NewEvent.create("25", None, "e", now=1.0)
+        for revision, has_item in (("1", True), ("2", False)):
+            recorded = await harness.recommender.record("u", event, TopK(3, exclude_seen=True))
+            assert recorded.answer is not None
+            assert ("26" in [item.item_id for item in recorded.answer.items]) is has_item
+            assert recorded.answer.eligible.revision == revision
         await harness.recommender.close()
 
     asyncio.run(scenario())

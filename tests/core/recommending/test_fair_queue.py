@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.core.caller import current_caller
+from service.core.caller_name import current_caller
 from service.core.errors import Overloaded
 from service.core.recommending.fair_queue import FairQueue
 from service.core.recommending.micro_batcher import MicroBatcher

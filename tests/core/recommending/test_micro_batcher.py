@@ -206,7 +206,7 @@ def test_low_priority_requests_run_last_and_have_their_own_queue() -> None:
 
 
 @pytest.mark.parametrize("started", [True, False])
-def test_queued_requests_are_cancelled_with_the_worker(started: bool) -> None:
+def test_queued_requests_are_cancelled_with_the_batches(started: bool) -> None:
     async def scenario() -> None:
         doubler = Doubler()
         doubler.gate.clear()
@@ -220,7 +220,7 @@ def test_queued_requests_are_cancelled_with_the_worker(started: bool) -> None:
         if started:
             closing.cancel()
         else:
-            batcher._worker.cancel()  # type: ignore[union-attr]
+            batcher._batches.cancel()  # type: ignore[union-attr]
         outcomes = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 1)
         assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError] * 3
         doubler.gate.set()

@@ -132,13 +132,13 @@ def test_ab_test_answers_each_user_with_one_model_everywhere() -> None:
             assert recorded.answer is not None
             assert recorded.answer.model_version == version
             assert (await harness.recommender.recommend(user, TOP_3)).model_version == version
-            assert (await harness.recommender.audit(user)).model_version == version
+            assert (await harness.recommender.audits.snapshot(user)).model_version == version
         await harness.recommender.record_batch([(user, event(item)) for user in "ab" for item in ("11", "12")])
         await harness.recommender.close()
         for user, version, other in (("a", "v1", "v2"), ("b", "v2", "v1")):
             assert harness.store.snapshot(user, version) is not None
             assert harness.store.snapshot(user, other) is None
-            audit = await harness.recommender.audit(user)
+            audit = await harness.recommender.audits.snapshot(user)
             assert (audit.model_version, audit.snapshot, audit.applied) == (version, "found", 3)
         assert (await harness.recommender.recommend_for_history(("1",), TOP_3)).model_version == "v1"
 

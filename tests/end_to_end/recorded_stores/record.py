@@ -1,8 +1,9 @@
 """Record a store of this release, which later releases must read.
 
-    python -m tests.end_to_end.recorded_stores.record
+    python -m tests.end_to_end.recorded_stores.record events catalogue
 
-Run it once for each release that is published. It writes VERSION.db.gz, VERSION.rdb and VERSION.json beside itself.
+Run it once for each release that is published. It writes VERSION.db.gz, VERSION.rdb and VERSION.json beside itself,
+and VERSION-catalogue.* for the catalogue.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import gzip
 import json
 import sqlite3
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -26,7 +29,13 @@ BUNDLE = ROOT / "bundles" / "ml-1m-demo"
 RELEASE = version("recblr-service")
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
+    """Make the recordings of these names."""
+    for name in names:
+        record(*RECORDINGS[name])
+
+
+def record(file: str, use: Callable[[RunningService], dict[str, Any]]) -> None:
     """Record SQLite and Redis; both must hold the same."""
     with tempfile.TemporaryDirectory() as name, RedisServer() as server:
         folder = Path(name)
@@ -37,12 +46,12 @@ def main() -> None:
             closing(sqlite3.connect(folder / "copy.db")) as copy,
         ):
             source.backup(copy)
-        (FOLDER / f"{RELEASE}.db.gz").write_bytes(gzip.compress((folder / "copy.db").read_bytes(), mtime=0))
+        (FOLDER / f"{file}.db.gz").write_bytes(gzip.compress((folder / "copy.db").read_bytes(), mtime=0))
         with RunningService(folder, server.url, BUNDLE) as service:
             assert use(service) == expected
-        target = str(FOLDER / f"{RELEASE}.rdb")
+        target = str(FOLDER / f"{file}.rdb")
         subprocess.run(["redis-cli", "-p", str(server.port), "--rdb", target], check=True)
-    (FOLDER / f"{RELEASE}.json").write_text(json.dumps(expected, indent=1) + "\n")
+    (FOLDER / f"{file}.json").write_text(json.dumps(expected, indent=1) + "\n")
 
 
 def use(service: RunningService) -> dict[str, Any]:
@@ -75,5 +84,46 @@ def use(service: RunningService) -> dict[str, Any]:
     }
 
 
+def use_catalogue(service: RunningService) -> dict[str, Any]:
+    """Make every kind of stored value of the catalogue."""
+    service.put("/attributes/until", {"type": "time"})
+    values = {
+        "price": 9.5,
+        "new": True,
+        "brand": "Ünited",
+        "sizes": ["L", "S"],
+        "until": "2030-01-01T00:00:00.000001Z",
+    }
+    service.put("/items/1", {"title": "Étoiles", "categories": ["a", "b"], "attributes": values, "vector": [0.5, -1]})
+    service.put("/items/260", {"available": False, "attributes": {"price": 3}})
+    service.put("/items/of no model", {})
+    service.put("/items/2", {"attributes": {"price": 1}})
+    service.delete("/items/2")
+    service.delete("/items/3")
+    service.put("/attributes/gone", {"type": "string"})
+    service.delete("/attributes/gone")
+    service.put("/filters/cheap", {"expression": "price < :most"})
+    service.put("/filters/gone", {"expression": "new"})
+    service.delete("/filters/gone")
+    return catalogue_of(service)
+
+
+def catalogue_of(service: RunningService) -> dict[str, Any]:
+    """Return the catalogue, and the items that it hides."""
+    items = service.get("/items")["items"]
+    shown = {item["item_id"] for item in service.post("/recommendations", {"history": [], "k": 4000})["items"]}
+    return {
+        "items": items,
+        "item": service.get("/items/1"),  # with its vector
+        "attributes": service.get("/attributes"),
+        "filters": service.get("/filters"),
+        "hidden": sorted({"1", "2", "3", "260", "1196"} - shown),
+        "cheap": service.get("/items", filter="price < 5")["items"],
+    }
+
+
+RECORDINGS = {"events": (RELEASE, use), "catalogue": (f"{RELEASE}-catalogue", use_catalogue)}
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

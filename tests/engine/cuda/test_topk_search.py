@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from service.engine.cuda.cuda_search import CudaSearch
-from service.engine.search.queries import TopKQueries
+from service.engine.search.top_k_queries import TopKQueries
 from tests.model.ops.interpreter import needs_triton, run_interpreted
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.engine.arrays import F32
+from model.compiled.array_types import F32
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.search.exact_top_k import exact_target_ranks, exact_top_k
-from service.engine.search.queries import TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 
 
 @given(

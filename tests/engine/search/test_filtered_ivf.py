@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from model.compiled.array_types import F32
 from service.core.engine_requests import AllowedRows
-from service.engine.arrays import F32
 from service.engine.search import filtered_ivf, ivf_pq
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.filtered_ivf import BoundedLists
 from service.engine.search.ivf_pq import IvfPqIndex
-from service.engine.search.queries import TopKQueries
+from service.engine.search.top_k_queries import TopKQueries
 from tests.engine.search.test_ivf_pq import catalogue, rows_of
 
 ITEMS = 12_000

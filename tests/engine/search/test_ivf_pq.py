@@ -7,21 +7,19 @@ import logging
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from model.bundle.bundle import Bundle
+from model.compiled.array_types import F32
 from model.config import ModelConfig
 from service.core.engine_requests import TopK
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.search import faiss_library, ivf_pq
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.ivf_pq import IvfPqIndex
-from service.engine.search.queries import TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 from tests.engine.conftest import ids, run
 from tests.environment import run_python
 from tests.model.builders import bundle_of
-
-F32 = NDArray[np.float32]
 
 
 def catalogue(items: int = 4000, dim: int = 24, seed: int = 0) -> tuple[F32, F32]:
@@ -46,7 +44,7 @@ BUILD_AN_INDEX = """
 import json, os
 from threadpoolctl import threadpool_info
 from service.engine.search.ivf_pq import IvfPqIndex
-from service.engine.search.queries import TopKQueries, TopKResult
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 from tests.engine.search.test_ivf_pq import catalogue
 IvfPqIndex.build(*catalogue(), 0.9)
 cores = [library["architecture"] for library in threadpool_info() if library["internal_api"] == "openblas"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.engine.search.queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.search.rescoring import MAX_RANK, rank_among, rescore
+from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult
 
 TABLE = np.random.default_rng(0).integers(-4, 5, (400, 2)).astype(np.float32)
 

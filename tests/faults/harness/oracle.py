@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -39,14 +39,27 @@ class CheckResult:
     duplicated: int = 0  # events that are in the log twice, or were never sent
     out_of_order: int = 0  # users whose sequences are not exactly 1..N
     wrong: int = 0  # answers that differ from the replay at their sequence, or contradict another answer
+    lost_writes: int = 0  # acknowledged changes of the catalogue that the store lacks, or has elsewhere
+    repeated_writes: int = 0  # changes of the catalogue that were stored more often than they were sent
+    wrong_selections: int = 0  # answers that do not hold exactly what a filter allows under their revision
+    diverged: int = 0  # workers whose copy of the catalogue differs from the store
     examples: list[str] = field(default_factory=list)
 
     def figures(self) -> dict[str, int]:
         """Return the figures for the report."""
         return {name: value for name, value in asdict(self).items() if name != "examples"}
 
+    def joined(self, other: CheckResult) -> CheckResult:
+        """Return the violations of both."""
+        sums = {name: count + other.figures()[name] for name, count in self.figures().items()}
+        return CheckResult(**sums, examples=self.examples + other.examples)
+
     def clean(self) -> bool:
         return not any(self.figures().values())
+
+
+# The items that a revision of the catalogue shows; None if that is not known.
+Shown = Callable[[str | None], Collection[str] | None]
 
 
 class Oracle:
@@ -62,10 +75,11 @@ class Oracle:
             bundle.version: {item.item_id: row for row, item in enumerate(bundle.items, 1)} for bundle in bundles
         }
 
-    def wrong(self, items: Sequence[str], answers: Iterable[ReceivedAnswer]) -> list[str]:
+    def wrong(self, items: Sequence[str], answers: Iterable[ReceivedAnswer], shown: Shown | None = None) -> list[str]:
         """Return a message for each wrong answer of one user.
 
-        An answer must be the replay of the first `sequence` of `items` by its model.
+        An answer must be the replay of the first `sequence` of `items` by its model, and hold the best of what its
+        revision of the catalogue shows.
         """
         by_version: dict[str, list[ReceivedAnswer]] = defaultdict(list)
         for answer in answers:
@@ -75,8 +89,11 @@ class Oracle:
             if version not in self._networks:
                 found += [f"unknown model: {answer}" for answer in received]
                 continue
+            every = self._rows[version]
             outputs = self._outputs(version, items[: max(answer.sequence for answer in received)])
-            wrong = (answer for answer in received if not self._is_replay(version, outputs, answer))
+            wrong = (
+                a for a in received if not self._is_replay(version, outputs, a, shown(a.revision) if shown else every)
+            )
             found += [f"not the replay: {answer}" for answer in wrong]
         return found
 
@@ -92,18 +109,24 @@ class Oracle:
         known = np.cumsum([row is not None for row in rows])
         return [outputs[0], *(outputs[count] for count in known)]
 
-    def _is_replay(self, version: str, outputs: Sequence[Any], answer: ReceivedAnswer) -> bool:
-        if answer.sequence >= len(outputs) or len(answer.items) != K:
+    def _is_replay(
+        self, version: str, outputs: Sequence[Any], answer: ReceivedAnswer, shown: Collection[str] | None
+    ) -> bool:
+        """Return whether an answer is right; `shown` may be unknown."""
+        rows = [self._rows[version].get(item, 0) for item, _ in answer.items]
+        if answer.sequence >= len(outputs) or 0 in rows or len(set(rows)) != len(rows):
             return False
         scores = self._networks[version].scores(outputs[answer.sequence])[1:]
-        rows = [self._rows[version].get(item, 0) for item, _ in answer.items]
-        if 0 in rows or len(set(rows)) != K:
-            return False
-        expected = scores[np.array(rows) - 1]
         stated = np.array([score for _, score in answer.items])
-        best = np.sort(scores)[::-1][:K]
-        return bool(
-            np.allclose(stated, expected, rtol=TOLERANCE, atol=TOLERANCE)
+        if not np.allclose(stated, scores[np.array(rows, int) - 1], rtol=TOLERANCE, atol=TOLERANCE):
+            return False
+        if shown is None:
+            return True
+        allowed = np.array([item in shown for item in self._rows[version]])
+        best = np.sort(scores[allowed])[::-1][:K]
+        return (
+            len(rows) == len(best)
+            and bool(allowed[np.array(rows, int) - 1].all())
             and np.allclose(stated, best, rtol=TOLERANCE, atol=TOLERANCE)
         )
 
@@ -139,7 +162,11 @@ async def _log_of(client: Client, user: str) -> list[LogEntry]:
 
 
 def check_answers(
-    load: Load, logs: Logs, oracle: Oracle, before: Mapping[str, Sequence[str]] | None = None
+    load: Load,
+    logs: Logs,
+    oracle: Oracle,
+    before: Mapping[str, Sequence[str]] | None = None,
+    shown: Shown | None = None,
 ) -> CheckResult:
     """Compare logs and answers with what a load has sent.
 
@@ -148,6 +175,7 @@ def check_answers(
         logs: complete logs, without retention and deletion.
         oracle: the expected answers.
         before: items of each user before the load, oldest first, with timestamps below 1.
+        shown: what the catalogue shows under a revision; without a catalogue everything.
     """
     result = CheckResult(wrong=len(load.contradictions), examples=load.contradictions[:5])
     before = before or {}
@@ -172,7 +200,7 @@ def check_answers(
         if missing and max(times.values(), default=0) > 1:  # a duplicate is one violation, not also a loss
             missing = [number for number in missing if number not in sequence_of]
         result.lost += len(missing)
-        wrong = oracle.wrong(items, answers[user])
+        wrong = oracle.wrong(items, answers[user], shown)
         result.wrong += len(wrong)
         result.examples += [f"duplicate or never sent: {entry} of {user}" for entry in never_sent[:2]]
         result.examples += [f"lost: {number} of {user}" for number in missing[:2]] + wrong[:2]

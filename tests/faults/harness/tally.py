@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from model.bundle.bundle import Bundle
+from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.load_checks import check_load
 from tests.faults.harness.writers import Load
 
@@ -24,9 +25,9 @@ class Tally:
     violations: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
-    async def add(self, load: Load, started_at: float) -> None:
-        """Check a load that has ended; the fault began at `started_at` (`time.monotonic`)."""
-        result = await check_load(load, [self.bundle])
+    async def add(self, load: Load, started_at: float, traffic: CatalogueTraffic | None = None) -> None:
+        """Check what has ended; the fault began at `started_at` (`time.monotonic`)."""
+        result = await check_load(load, [self.bundle], None, traffic)
         self.acknowledged += len(load.acknowledged)
         self.silence = max(self.silence, load.longest_silence(started_at))
         self.statuses.update(load.statuses)

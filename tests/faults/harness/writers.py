@@ -22,12 +22,16 @@ TIMEOUT_SECONDS = 120.0  # until an event is acknowledged, with all its retries
 
 @dataclass(frozen=True, slots=True)
 class ReceivedAnswer:
-    """Recommendations as received: user, sequence, model version, (item, score) pairs."""
+    """Recommendations as received.
+
+    User, sequence, model version, (item, score) pairs, revision of the catalogue.
+    """
 
     user: str
     sequence: int
     version: str
     items: tuple[tuple[str, float], ...]
+    revision: str | None = None
 
 
 class Load:
@@ -184,4 +188,5 @@ class Load:
             self.contradictions.append(f"the answer does not reflect its event: {body}")
         items = tuple((item["item_id"], item["score"]) for item in recommendations["items"])
         version = recommendations["model_version"]
-        self.answers.append(ReceivedAnswer(user, recommendations["sequence"], version, items))
+        revision = recommendations.get("catalogue_revision")
+        self.answers.append(ReceivedAnswer(user, recommendations["sequence"], version, items, revision))

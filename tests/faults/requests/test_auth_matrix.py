@@ -45,6 +45,7 @@ NEEDED: list[tuple[str, str, str, Any]] = [
     ("read", "GET", "/v1/users/{user_id}", None),
     ("read", "GET", "/v1/users/{user_id}/events", None),
     ("read", "GET", "/v1/users/{user_id}/audit", None),
+    ("read", "POST", "/v1/users/{user_id}/audit", {"answer": {"model_version": "v", "sequence": 0, "items": []}}),
     ("append+erase", "POST", "/v1/users/{user_id}/merge", {"from_user_id": "y"}),
     ("erase", "DELETE", "/v1/users/{user_id}", None),
     ("erase", "DELETE", "/v1/users/{user_id}/events/{event_id}", None),

@@ -10,6 +10,7 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
+from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.load_checks import check_load
 from tests.faults.harness.modes import report, short_or_long
 from tests.faults.harness.oracle import CheckResult
@@ -61,10 +62,13 @@ async def _write_through_proxy(
         try:
             users, items = [f"user{n}" for n in range(USERS)], [f"i{row}" for row in range(1, ITEMS + 1)]
             load = Load(service.url, users, items, SEED, duplicate_fraction=0.0, event_ids=event_ids)
-            proxy.interval = INTERVALS[fault]
-            await load.write(short_or_long(20, 200))
+            traffic = CatalogueTraffic(service.url, server.url, items, SEED)
+            async with traffic.running():
+                proxy.interval = INTERVALS[fault]
+                await load.write(short_or_long(20, 200))
+                await traffic.wait_for_writes(20)
             proxy.interval = 0
-            result = await check_load(load, [BUNDLE])
+            result = await check_load(load, [BUNDLE], None, traffic)
             everyone = await audit_all_users(service.url, server.url)
         finally:  # the proxy waits for its connections
             await asyncio.to_thread(service.stop)
@@ -78,6 +82,7 @@ async def _write_through_proxy(
         acknowledged_as_duplicate=load.acknowledged_as_duplicate,
         acknowledged_without_recommendations=load.without_recommendations,
         statuses=dict(load.statuses),
+        **traffic.figures(),
         **result.figures(),
         **everyone.figures(),
     )

@@ -192,7 +192,7 @@ class Client:
             self._checker.listed(user_id, history, started_at)
 
     async def _audit(self, user_id: str) -> None:
-        audit = await self._call_until_answered(lambda worker: worker.recommender.audit(user_id))
+        audit = await self._call_until_answered(lambda worker: worker.recommender.audits.snapshot(user_id))
         if audit is None or isinstance(audit, UserNotFound) or audit.snapshot != "found":
             return
         self._checker.count("snapshots audited")

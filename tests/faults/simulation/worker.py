@@ -9,7 +9,7 @@ from typing import Any
 
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshot_writer import SnapshotWriter
+from service.core.recommending.snapshots import SnapshotWriter
 from tests.core.fakes import CountingMeter, NullBatchMeter
 from tests.faults.simulation.engine import SimulatedModels
 from tests.faults.simulation.server import StoreLink

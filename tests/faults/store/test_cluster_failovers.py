@@ -20,6 +20,7 @@ from model.config import ModelConfig
 from service.store.redis.layout import keys
 from tests.deployments import SLOTS, ClusterServers, info, wait_for
 from tests.end_to_end.service import RunningService
+from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.modes import report, short_or_long
 from tests.faults.harness.population import audit_all_users
 from tests.faults.harness.tally import Tally
@@ -90,17 +91,27 @@ def test_loss_of_a_primary_loses_no_acknowledged_event(tmp_path: Path) -> None:
     ):
         shards = [Shard(cluster, number) for number in range(3)]
         rng = random.Random(SEED)
+        traffic: CatalogueTraffic | None = None
         for fault in FAULTS:
             affected, others = Tally(BUNDLE), Tally(BUNDLE)
             for number in range(rounds):
                 users = [f"{fault}-{number}-{n}" for n in range(20 * USERS)]
-                asyncio.run(_break_one(cluster, service, rng.choice(shards), fault, users, affected, others))
+                traffic = CatalogueTraffic(
+                    service.url,
+                    cluster.url,
+                    [item.item_id for item in BUNDLE.items],
+                    SEED + number,
+                    continued=traffic,
+                )
+                shard = rng.choice(shards)
+                asyncio.run(_break_one(cluster, service, shard, fault, users, affected, others, traffic))
             audited = asyncio.run(audit_all_users(service.url, cluster.url))
             report(
                 f"a cluster, {fault} of a primary",
                 seed=SEED,
                 rounds=rounds,
                 **affected.figures(),
+                **traffic.figures(),
                 of_other_primaries=others.figures(),
                 **audited.figures(),
             )
@@ -108,6 +119,9 @@ def test_loss_of_a_primary_loses_no_acknowledged_event(tmp_path: Path) -> None:
             assert others.clean(), others.examples
             assert set(affected.statuses) <= {"200", "503"}
             assert set(others.statuses) == {"200"}
+            # Questions are answered at the revision that the worker has.
+            assert set(traffic.record.questions) == {"200"}
+            assert set(traffic.record.writes) <= {"200", "503"}
             assert audited.damaged == 0
             assert audited.max_relative_error <= 1e-5
 
@@ -120,6 +134,7 @@ async def _break_one(
     users: Sequence[str],
     affected: Tally,
     others: Tally,
+    traffic: CatalogueTraffic,
 ) -> None:
     items = [item.item_id for item in BUNDLE.items]
     loads = [
@@ -133,11 +148,12 @@ async def _break_one(
         )
         for own in (True, False)
     ]
-    async with loads[0].running(), loads[1].running():
+    async with loads[0].running(), loads[1].running(), traffic.running():
         await loads[0].wait_for_acknowledged(100)
         started_at = time.monotonic()
         await asyncio.to_thread(FAULTS[fault], shard)
         await loads[0].wait_for_acknowledged(100)
+        await traffic.wait_for_writes(20)
     for tally, load in zip((affected, others), loads, strict=True):
-        await tally.add(load, started_at)
+        await tally.add(load, started_at, traffic)
     await asyncio.to_thread(cluster.await_healthy)

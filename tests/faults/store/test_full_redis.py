@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from redis import Redis
 
@@ -17,6 +18,7 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import info
 from tests.end_to_end.service import RunningService
+from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.client import Client
 from tests.faults.harness.load_checks import check_load
 from tests.faults.harness.modes import report, short_or_long
@@ -57,7 +59,8 @@ async def _fill_repeatedly(redis: RedisServer, service: RunningService) -> None:
     poller = Poller(service.url, READS)
     recovery: list[float] = []
     client = Client(service.url)
-    async with load.running():
+    traffic = CatalogueTraffic(service.url, redis.url, load.items, SEED)
+    async with load.running(), traffic.running():
         await load.wait_for_acknowledged(10 * USERS)
         for _ in range(short_or_long(1, 10)):
             await _post_ballast(client)
@@ -65,6 +68,7 @@ async def _fill_repeatedly(redis: RedisServer, service: RunningService) -> None:
             await _wait_until_full(load)
             async with poller.running():
                 await asyncio.sleep(FULL_SECONDS)
+                assert await _event_log(service) == "full"
                 audit = await audit_all_users(service.url, redis.url)
                 assert (audit.damaged, audit.max_relative_error <= 1e-5) == (0, True)
             recovery.append(await _recovery_seconds(load, lambda: client.call("DELETE", "/users/ballast")))
@@ -72,13 +76,14 @@ async def _fill_repeatedly(redis: RedisServer, service: RunningService) -> None:
             recovery.append(await _recovery_seconds(load, lambda: asyncio.to_thread(_set_maxmemory, redis, 0)))
             await load.wait_for_acknowledged(100)
     client.close()
-    result = await check_load(load, [BUNDLE])
+    result = await check_load(load, [BUNDLE], None, traffic)
     audit = await audit_all_users(service.url, redis.url)
     report(
         "Redis without memory, noeviction",
         seed=SEED,
         times_full=len(recovery),
         acknowledged=len(load.acknowledged),
+        **traffic.figures(),
         **result.figures(),
         statuses=load.statuses,
         statuses_of_reads_while_full={path: poller.statuses(path) for path in READS},
@@ -91,6 +96,13 @@ async def _fill_repeatedly(redis: RedisServer, service: RunningService) -> None:
     assert audit.damaged == 0
     assert audit.max_relative_error <= 1e-5
     RedisBackend(redis).check()  # logs, streams and event ids name the same events
+
+
+async def _event_log(service: RunningService) -> object:
+    """State of the event log, as readiness reports it."""
+    answer = await asyncio.to_thread(httpx.get, f"{service.url}/readyz", timeout=TIMEOUT_SECONDS)
+    assert answer.status_code == 200
+    return answer.json()["event_log"]
 
 
 async def _post_ballast(client: Client) -> None:

@@ -15,6 +15,7 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
+from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.load_checks import check_load
 from tests.faults.harness.modes import LONG, report
 from tests.faults.harness.poller import Poller
@@ -50,7 +51,8 @@ async def _pause(redis: RedisServer, service: RunningService) -> None:
     users = [f"user-{n}" for n in range(USERS)]
     load = Load(service.url, users, [item.item_id for item in BUNDLE.items], SEED, writers=WRITERS)
     poller = Poller(service.url, [HEALTH, READY, READ])
-    async with load.running(), poller.running():
+    traffic = CatalogueTraffic(service.url, redis.url, load.items, SEED)
+    async with load.running(), traffic.running(), poller.running():
         await load.wait_for_acknowledged(1000)
         memory = [service.memory()]
         redis.pause()
@@ -64,12 +66,13 @@ async def _pause(redis: RedisServer, service: RunningService) -> None:
         ready = await poller.until(READY, 200, resumed)
         await load.wait_for_acknowledged(1000)
     recovery = min(moment for moment in load.acknowledged_at if moment >= resumed) - resumed
-    result = await check_load(load, [BUNDLE])
+    result = await check_load(load, [BUNDLE], None, traffic)
     p99 = float(np.percentile(load.refusal_seconds, 99))
     report(
         f"Redis paused for {PAUSE_SECONDS} s under load",
         seed=SEED,
         acknowledged=len(load.acknowledged),
+        **traffic.figures(),
         **result.figures(),
         statuses=load.statuses,
         refusals_median_seconds=round(float(np.median(load.refusal_seconds)), 4),

@@ -16,6 +16,7 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
+from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.load_checks import audit_after_load, check_load
 from tests.faults.harness.modes import LONG, report, short_or_long
 from tests.faults.harness.population import Population
@@ -52,8 +53,9 @@ async def _kill_redis_and_workers(service: RunningService, server: RedisServer) 
     kills = short_or_long(1, 10)
     load = Load(service.url, ["one", "two"], [f"i{row}" for row in range(1, ITEMS + 1)], SEED, pause_seconds=0.01)
     recoveries = []
+    traffic = CatalogueTraffic(service.url, server.url, load.items, SEED)
     await asyncio.to_thread(wait_for, "both workers", partial(_started, service, 2))
-    async with load.running():
+    async with load.running(), traffic.running():
         for kill in range(kills):
             await load.wait_for_acknowledged(100)
             server.kill()
@@ -64,12 +66,13 @@ async def _kill_redis_and_workers(service: RunningService, server: RedisServer) 
             await load.wait_for_acknowledged(1)
             recoveries.append(load.acknowledged_at[before] - ready)
             await asyncio.to_thread(wait_for, "both workers", partial(_started, service, 2 * (kill + 2)))
-    result = await check_load(load, [BUNDLE])
+    result = await check_load(load, [BUNDLE], None, traffic)
     report(
         "kill -9 of Redis and of both workers",
         seed=SEED,
         kills=kills,
         acknowledged=len(load.acknowledged),
+        **traffic.figures(),
         **result.figures(),
         longest_recovery_seconds=round(max(recoveries), 3),
     )
@@ -103,8 +106,9 @@ async def _kill_redis(service: RunningService, server: RedisServer) -> None:
     await population.fill(service.url)
     users = [*list(population.histories)[: short_or_long(20, 500)], *(f"new{n}" for n in range(short_or_long(5, 50)))]
     load = Load(service.url, users, [f"i{row}" for row in range(1, ITEMS + 1)], SEED, pause_seconds=0.01)
+    traffic = CatalogueTraffic(service.url, server.url, load.items, SEED)
     redis_starts, recoveries = [], []
-    async with load.running():
+    async with load.running(), traffic.running():
         for _ in range(kills):
             await load.wait_for_acknowledged(rng.randrange(50, 300))
             server.kill()
@@ -116,7 +120,7 @@ async def _kill_redis(service: RunningService, server: RedisServer) -> None:
             await load.wait_for_acknowledged(1)
             redis_starts.append(ready - started_at)
             recoveries.append(load.acknowledged_at[before] - ready)
-    result = await check_load(load, [BUNDLE], population)
+    result = await check_load(load, [BUNDLE], population, traffic)
     audit = await audit_after_load(load, server.url, population, result)
     report(
         "kill -9 of Redis under load",
@@ -126,6 +130,7 @@ async def _kill_redis(service: RunningService, server: RedisServer) -> None:
         acknowledged=len(load.acknowledged),
         answers=len(load.answers),
         statuses=dict(load.statuses),
+        **traffic.figures(),
         **result.figures(),
         longest_start_of_redis_seconds=round(max(redis_starts), 2),
         longest_recovery_seconds=round(max(recoveries), 3),

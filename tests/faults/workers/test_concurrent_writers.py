@@ -10,6 +10,7 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
+from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.load_checks import check_load
 from tests.faults.harness.modes import report, short_or_long
 from tests.faults.harness.population import audit_all_users
@@ -46,8 +47,11 @@ async def _write(urls: tuple[str, str], url: str, backend: str) -> None:
     items = [f"i{row}" for row in range(1, ITEMS + 1)]
     # Two services of one worker: two workers on one port may leave all the work to one.
     load = Load(urls[0], ["one"], items, SEED, second_url=urls[1], writers=WRITERS)
-    await load.write(short_or_long(10, 100))
-    result = await check_load(load, [BUNDLE])
+    traffic = CatalogueTraffic(urls[0], url, items, SEED, second_url=urls[1])
+    async with traffic.running():
+        await load.write(short_or_long(10, 100))
+        await traffic.wait_for_writes(20)
+    result = await check_load(load, [BUNDLE], None, traffic)
     audit = await audit_all_users(urls[1], url)
     report(
         "concurrent writers of one user through two workers",
@@ -57,6 +61,7 @@ async def _write(urls: tuple[str, str], url: str, backend: str) -> None:
         acknowledged=len(load.acknowledged),
         answers=len(load.answers),
         statuses=dict(load.statuses),
+        **traffic.figures(),
         **result.figures(),
         **audit.figures(),
     )

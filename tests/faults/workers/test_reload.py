@@ -26,6 +26,7 @@ from model.config import ModelConfig
 from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, decode_desired_state
 from tests.deployments import wait_for
 from tests.end_to_end.service import KEY, RunningService
+from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.client import Client
 from tests.faults.harness.load_checks import audit_after_load, check_load
 from tests.faults.harness.modes import LONG, report, short_or_long
@@ -58,8 +59,9 @@ def test_reload_under_load_fails_no_request(tmp_path: Path) -> None:
 
 async def _reload_repeatedly(service: RunningService, url: str) -> None:
     population, load = await _start_load(service, short_or_long(50, 100_000), pause_seconds=0.02)
+    traffic = CatalogueTraffic(service.url, url, load.items, SEED)
     reloads = []
-    async with load.running():
+    async with load.running(), traffic.running():
         started_at = time.monotonic()
         await asyncio.sleep(short_or_long(2, 20))
         quiet = (started_at, time.monotonic())
@@ -71,7 +73,7 @@ async def _reload_repeatedly(service: RunningService, url: str) -> None:
             assert (status, answer["model_version"]) == (200, version)
             await load.wait_for_acknowledged(20)
             await asyncio.sleep(short_or_long(0, 1))
-    result = await check_load(load, BUNDLES, population)
+    result = await check_load(load, BUNDLES, population, traffic)
     audits = []
     for bundle in BUNDLES:  # audit the snapshots of each model
         await _reload(service, bundle.version)
@@ -84,6 +86,7 @@ async def _reload_repeatedly(service: RunningService, url: str) -> None:
         acknowledged=len(load.acknowledged),
         answers=dict(answered_by),
         statuses=dict(load.statuses),
+        **traffic.figures(),
         **result.figures(),
         longest_reload_seconds=round(max(end - begin for begin, end in reloads), 2),
         quiet_p99_ms=_p99(load, [quiet]),
@@ -111,7 +114,8 @@ async def _kill_reloads(service: RunningService, url: str, killed: str) -> None:
     population, load = await _start_load(service, short_or_long(50, 5_000), pause_seconds=0.1)
     restarts: list[float] = []
     outcomes: Counter[str] = Counter()
-    async with load.running():
+    traffic = CatalogueTraffic(service.url, url, load.items, SEED)
+    async with load.running(), traffic.running():
         with redis.Redis.from_url(url, decode_responses=True) as client:
             for moment in moments:
                 before = _rollout(client).serving.live
@@ -134,7 +138,7 @@ async def _kill_reloads(service: RunningService, url: str, killed: str) -> None:
                 assert moment != "decided" or now == other
                 outcomes[f"{moment}: {'new' if now == other else 'old'}"] += 1
                 await load.wait_for_acknowledged(10)
-    result = await check_load(load, BUNDLES, population)
+    result = await check_load(load, BUNDLES, population, traffic)
     audit = await audit_after_load(load, url, population, result)
     report(
         "kill -9 in the middle of a reload",
@@ -144,6 +148,7 @@ async def _kill_reloads(service: RunningService, url: str, killed: str) -> None:
         outcomes=dict(outcomes),
         acknowledged=len(load.acknowledged),
         statuses=dict(load.statuses),
+        **traffic.figures(),
         **result.figures(),
         longest_until_all_serve_the_same_seconds=round(max(restarts), 2),
         **audit.figures(),

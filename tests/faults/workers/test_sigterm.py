@@ -11,6 +11,7 @@ import pytest
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
+from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.load_checks import check_load
 from tests.faults.harness.modes import report, short_or_long
 from tests.faults.harness.oracle import logs_of
@@ -31,7 +32,8 @@ def test_sigterm_under_load_fails_no_accepted_request(tmp_path: Path, workers: i
     write_bundle(tmp_path / "bundle", BUNDLE)
     settings = {"RECBLR_WORKERS": str(workers), "RECBLR_EVENTS_KEPT": "100000"}
     stops = [0.0] * short_or_long(1, 5)
-    loads = []
+    loads: list[Load] = []
+    traffic = None
     with RedisServer() as server:
         service = RunningService(tmp_path, server.url, tmp_path / "bundle", **settings)
         for stop in range(len(stops)):
@@ -46,9 +48,12 @@ def test_sigterm_under_load_fails_no_accepted_request(tmp_path: Path, workers: i
                 retry=False,
             )
             loads.append(load)
-            stops[stop] = asyncio.run(_stop_seconds(service, load))
+            traffic = CatalogueTraffic(
+                service.url, server.url, load.items, SEED + stop, retry=False, continued=traffic
+            )
+            stops[stop] = asyncio.run(_stop_seconds(service, load, traffic))
         with service:
-            results = [asyncio.run(check_load(load, [BUNDLE])) for load in loads]
+            results = [asyncio.run(check_load(load, [BUNDLE], None, traffic)) for load in loads]
             accepted_unanswered = sum(asyncio.run(_unanswered(load)) for load in loads)
     report(
         "SIGTERM under load",
@@ -67,10 +72,11 @@ def test_sigterm_under_load_fails_no_accepted_request(tmp_path: Path, workers: i
     assert max(stops) < GRACE_SECONDS
 
 
-async def _stop_seconds(service: RunningService, load: Load) -> float:
+async def _stop_seconds(service: RunningService, load: Load, traffic: CatalogueTraffic) -> float:
     """Stop the service under load; return the seconds it took."""
-    async with load.running():
+    async with load.running(), traffic.running():
         await load.wait_for_acknowledged(20 * WRITERS)
+        await traffic.wait_for_writes(10)
         started_at = time.monotonic()
         assert await asyncio.to_thread(service.stop) == 0
         return time.monotonic() - started_at

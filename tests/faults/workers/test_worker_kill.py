@@ -15,6 +15,7 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
+from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.load_checks import audit_after_load, check_load
 from tests.faults.harness.modes import LONG, report, short_or_long
 from tests.faults.harness.population import Population
@@ -47,7 +48,8 @@ async def _kill_workers(service: RunningService, url: str, backend: str) -> None
     load = Load(service.url, users, [f"i{row}" for row in range(1, ITEMS + 1)], SEED, pause_seconds=0.05)
     await _wait_until_ready(service, WORKERS)
     silences, restarts = [], []
-    async with load.running():
+    traffic = CatalogueTraffic(service.url, url, load.items, SEED)
+    async with load.running(), traffic.running():
         # A kill may hit a worker without a request in flight. If none was hit, up to 20 more workers are killed.
         while len(restarts) < kills or not (load.statuses["none"] or len(restarts) == kills + 20):
             await load.wait_for_acknowledged(rng.randrange(30, 150))
@@ -57,7 +59,7 @@ async def _kill_workers(service: RunningService, url: str, backend: str) -> None
             silences.append(time.monotonic() - started_at)
             await _wait_until_ready(service, WORKERS + len(restarts) + 1)
             restarts.append(time.monotonic() - started_at)
-    result = await check_load(load, [BUNDLE], population)
+    result = await check_load(load, [BUNDLE], population, traffic)
     audit = await audit_after_load(load, url, population, result)
     report(
         "kill -9 of a random worker under load",
@@ -68,6 +70,7 @@ async def _kill_workers(service: RunningService, url: str, backend: str) -> None
         acknowledged=len(load.acknowledged),
         answers=len(load.answers),
         statuses=dict(load.statuses),
+        **traffic.figures(),
         **result.figures(),
         longest_silence_seconds=round(max(silences), 2),
         longest_restart_seconds=round(max(restarts), 2),

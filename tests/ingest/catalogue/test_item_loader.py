@@ -17,7 +17,7 @@ from ingest.catalogue.item_rows import TableOptions
 from ingest.errors import DataError
 from ingest.loading.batch_client import BatchClient
 from ingest.loading.progress_file import ProgressFile
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 
 CSV = """sku,title,genre,in_stock,price,ean,new,tags,until,note
 1,Shoe,winter;shoes,true,49.90,0123,true,a|b,2026-12-24T18:00:00+01:00,12

@@ -13,7 +13,7 @@ import pytest
 from ingest.errors import DataError
 from ingest.loading.event_loader import EventLoader, LoadResult
 from ingest.loading.sorted_events import SortedEvents
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from ingest.reading.event_cleaner import ReadSummary
 
 ROWS = [(f"u{n % 3}", f"i{n}", 1000 + (n * 7) % 50) for n in range(2500)]

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from ingest.reading.event_cleaner import ReadSummary
 from ingest.reading.event_table import read_events
 from tests.ingest.reading.combined_files import combined_files

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from ingest.reading.item_table import ItemTableOptions, ItemText, read_items
 
 ITEMS = [

@@ -52,3 +52,14 @@ def test_run_without_requests_has_no_figures() -> None:
     empty = Samples(["read"])
     assert empty.over_time() == empty.distribution() == []
     assert empty.summary()["latency_ms"] == {}
+
+
+def test_merged_samples_count_the_requests_of_all_runs(samples: Samples) -> None:
+    later = Samples(["read", "write"])
+    later.origin, later.seconds = 100.5, 1.0
+    later.add(100.6, 100.6, 100.7, 200, 1)
+    merged = Samples.merged([samples, later])
+    assert (merged.origin, merged.seconds, len(merged)) == (100.0, 1.0, 12)
+    assert merged.summary()["by_kind"]["write"]["requests"] == samples.summary()["by_kind"]["write"]["requests"] + 1
+    assert merged.summary()["achieved_per_s"] == 9.0
+    assert len(samples) == 11

@@ -9,7 +9,7 @@ from loadtests.environment.servers import DEMO_BUNDLE, ROOT, RedisSettings
 from loadtests.generator.experiment import Options
 from loadtests.generator.workload import Histories
 from loadtests.peers.compare import _environment, _workloads
-from loadtests.peers.settings import HISTORY_LENGTH
+from loadtests.peers.peer_settings import HISTORY_LENGTH
 
 OPTIONS = Options(DEMO_BUNDLE, ["1"], Histories([["1", "2"], ["3"]]), RedisSettings(), peer_threads=2)
 

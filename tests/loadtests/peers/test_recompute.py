@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.peers.peer_settings import BUNDLE
 from loadtests.peers.recompute import Recompute
-from loadtests.peers.settings import BUNDLE
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from service.core.engine_requests import EngineRequest, EngineResult, TopK

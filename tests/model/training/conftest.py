@@ -29,3 +29,11 @@ def log(tmp_path: Path) -> SqliteBackend:
     backend = SqliteBackend(tmp_path / "events.db")
     append(backend, circle(12, 0, 16))
     return backend
+
+
+@pytest.fixture
+def circle_file(tmp_path: Path) -> Path:
+    """Provide histories of 20 users who go round nine items."""
+    source = tmp_path / "events.txt"
+    source.write_text("".join(f"u{u} " + " ".join(f"i{(u + n) % 9}" for n in range(12)) + "\n" for u in range(20)))
+    return source

@@ -6,6 +6,12 @@ import numpy as np
 
 from model.training.data.interactions import Interactions
 
+# Options of `recblr-train train` for a run of a second.
+SHORT_TRAINING = (
+    *("--dim", "8", "--layers", "1", "--epochs", "4", "--evaluate-every", "2"),
+    *("--window", "8", "--batch", "16", "--device", "cpu"),
+)
+
 
 def histories_of_lengths(lengths: list[int], items: int, seed: int = 1) -> Interactions:
     rng = np.random.default_rng(seed)

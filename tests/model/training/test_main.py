@@ -11,21 +11,13 @@ import pytest
 
 from model.training.__main__ import main
 from tests.ingest.reading.refused_files import REFUSED
-
-OPTIONS = "--dim 8 --layers 1 --epochs 4 --evaluate-every 2 --window 8 --batch 16 --device cpu"
-
-
-@pytest.fixture
-def events(tmp_path: Path) -> Path:
-    source = tmp_path / "events.txt"
-    source.write_text("".join(f"u{u} " + " ".join(f"i{(u + n) % 9}" for n in range(12)) + "\n" for u in range(20)))
-    return source
+from tests.model.training.histories import SHORT_TRAINING
 
 
 def test_out_of_memory_exits_with_2_and_advice(
-    tmp_path: Path, events: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, circle_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["train", str(events), "--out", str(tmp_path / "run"), *OPTIONS.split(), "--window", str(10**15)]
+    command = ["train", str(circle_file), "--out", str(tmp_path / "run"), *SHORT_TRAINING, "--window", str(10**15)]
     assert main(command) == 2
     error = capsys.readouterr().err
     assert "smaller --batch or --window" in error
@@ -33,10 +25,10 @@ def test_out_of_memory_exits_with_2_and_advice(
     assert "Traceback" not in error
 
 
-def test_missing_package_exits_with_2_and_names_the_extra(tmp_path: Path, events: Path) -> None:
+def test_missing_package_exits_with_2_and_names_the_extra(tmp_path: Path, circle_file: Path) -> None:
     program = "import sys; sys.modules['torch'] = None; from model.training.__main__ import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, "train", str(events), "--out", str(tmp_path / "run")]
-    finished = subprocess.run([*command, *OPTIONS.split()], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", program, "train", str(circle_file), "--out", str(tmp_path / "run")]
+    finished = subprocess.run([*command, *SHORT_TRAINING], capture_output=True, text=True, check=False)
     assert finished.returncode == 2
     assert finished.stderr.startswith("error: torch is not installed; install the extra 'train'")
     assert "pip install -e '.[train]'" in finished.stderr
@@ -83,7 +75,7 @@ def test_odd_file_that_is_refused_ends_train_with_2_and_one_sentence(
         "--bundles",
         str(tmp_path / "models"),
     ]
-    assert main([*command, *OPTIONS.split(), *as_arguments(case.options)]) == 2
+    assert main([*command, *SHORT_TRAINING, *as_arguments(case.options)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1

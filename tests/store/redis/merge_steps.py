@@ -14,12 +14,15 @@ from service.store.redis.lua_scripts import Script
 from service.store.redis.node import Node
 from service.store.redis.pools import server_pool
 from service.store.redis.url import parse_url
-from service.store.redis.user_merge import UserMerge
+from service.store.redis.user_merge.merge_protocol import UserMerge
 from tests.store.backends import RedisBackend
 from tests.store.calls import append, new, read
 
 # The scripts of a merge of "v" into "u", who are in different shards; "w" and "x" are in others again.
-STEPS = ("detach", "grant_token", "read", "apply", "discard", "finalize")
+STEPS = (
+    *("detach", "grant_token", "read_detached", "read_target", "stage", "apply", "stream_moved", "discard"),
+    "finalize",
+)
 
 
 class PausingNode(Node):

@@ -16,7 +16,7 @@ from service.core.events import AppendAndRead, Appended
 from service.store.errors import StoreRefusedError
 from service.store.factory import open_store
 from service.store.redis.cluster import Cluster
-from service.store.redis.connections import Command
+from service.store.redis.deployment import Command
 from service.store.redis.layout import keys
 from service.store.redis.node import Node
 from service.store.redis.pools import server_pool

@@ -104,10 +104,10 @@ async def test_log_entry_of_another_format_is_refused(backend: RedisBackend, sto
 
 async def test_detached_log_of_another_format_is_refused(backend: RedisBackend, store: Store) -> None:
     with backend.client() as client:
-        client.hset(detached_key("v"), "v", b"\2 another layout")
-        assert ": a detached log has format 2," in await refused(store.merge("u", "v"))
-        assert ": a detached log has format 2," in await refused(store.finish_merges())
-        assert client.hget(detached_key("v"), "v") == b"\2 another layout"
+        client.hset(detached_key("v"), "v", b"\3 another layout")
+        assert ": a detached log has format 3," in await refused(store.merge("u", "v"))
+        assert ": a detached log has format 3," in await refused(store.finish_merges())
+        assert client.hget(detached_key("v"), "v") == b"\3 another layout"
 
 
 async def test_other_users_of_a_batch_are_served(backend: RedisBackend, store: Store) -> None:

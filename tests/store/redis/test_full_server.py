@@ -13,6 +13,7 @@ from service.core.events import AppendAndRead, Appended, LogView
 from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
 from tests.store.calls import V, append, new, put, read, sequences
+from tests.store.redis.merge_steps import STEPS, append_logs, interrupt_merge
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +38,11 @@ async def test_full_server_refuses_appends_as_a_whole_and_serves_the_rest(backen
     assert await put(store, "u", 3)
     token = (await read(store, "u")).generation
     before = backend.contents()
+    assert await store.memory_used() is None
     with backend.client() as client, no_memory(client):
+        used = await store.memory_used()
+        assert used is not None
+        assert used > 1
         for user_id in ("u", "someone new"):
             with pytest.raises(StoreUnavailable, match="memory"):
                 await append(store, user_id, new("a", "y"), new("b"), new("c"))
@@ -52,6 +57,35 @@ async def test_full_server_refuses_appends_as_a_whole_and_serves_the_rest(backen
     assert (await append(store, "u", new("a", "y"))).sequence == 1
     backend.check()
     await store.close()
+
+
+async def test_used_memory_is_a_fraction_of_the_limit(backend: RedisBackend) -> None:
+    store = await backend.open()
+    with backend.client() as client:
+        client.config_set("maxmemory", 2 * client.info("memory")["used_memory"])
+    used = await store.memory_used()
+    assert used is not None
+    assert 0.4 < used < 0.9
+    await store.close()
+
+
+async def test_merge_that_a_full_server_cut_off_is_finished_when_memory_is_back(backend: RedisBackend) -> None:
+    """A deletion of the target needs no memory."""
+    for cut in range(len(STEPS)):
+        store = await backend.open()
+        await append_logs(store)
+        await interrupt_merge(backend, "u", "v", cut, True)
+        with backend.client() as client, no_memory(client):
+            if cut < STEPS.index("apply"):
+                with pytest.raises(StoreUnavailable, match="memory"):
+                    await store.finish_merges()
+                assert await store.delete_user("v") == 3
+                assert await store.delete_user("u") == 2
+            else:
+                assert await store.delete_user("u") == 4
+            assert await store.finish_merges() == 0
+        backend.check()
+        await store.close()
 
 
 async def test_refused_append_does_not_fail_the_reads_beside_it(backend: RedisBackend) -> None:

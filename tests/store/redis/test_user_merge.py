@@ -15,7 +15,7 @@ from service.store.redis.lua_scripts import Script
 from service.store.redis.node import Node
 from service.store.redis.pools import server_pool
 from service.store.redis.url import parse_url
-from service.store.redis.user_merge import UserMerge
+from service.store.redis.user_merge.merge_protocol import UserMerge
 from tests.store.backends import RedisBackend
 from tests.store.calls import append, new, put, read
 from tests.store.redis.merge_steps import STEPS, append_logs, interrupt_merge, items

@@ -8,7 +8,7 @@ from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, Merged
 from service.store.redis import layout
 from service.store.redis.store import open_redis
-from service.store.redis.user_merge import UserMerge
+from service.store.redis.user_merge.merge_protocol import UserMerge
 from tests.servers import RedisServer
 from tests.store.backends import RedisBackend
 from tests.store.calls import append, append_and_read_all, new

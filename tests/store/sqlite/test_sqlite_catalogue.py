@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from service.store.sqlite import schema
 from tests.store.backends import SqliteBackend
 from tests.store.calls import append, new
 from tests.store.contract_catalogue import write
+from tests.store.sqlite.writers import start_writer
 
 pytestmark = pytest.mark.anyio
 
@@ -41,18 +40,8 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def start_writer(url: str, name: str, number: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WRITER, url, name, str(number)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> SqliteBackend:
-    return SqliteBackend(tmp_path / "events.db")
-
-
 async def test_processes_share_the_catalogue_of_a_new_file(backend: SqliteBackend) -> None:
-    writers = [start_writer(backend.url, f"w{n}", 20) for n in range(3)]
+    writers = [start_writer(WRITER, backend.url, f"w{n}", 20) for n in range(3)]
     for process in writers:
         process.communicate(timeout=50)
         assert process.returncode == 0
@@ -64,7 +53,7 @@ async def test_processes_share_the_catalogue_of_a_new_file(backend: SqliteBacken
 
 
 async def test_acknowledged_items_survive_kill_9(backend: SqliteBackend) -> None:
-    process = start_writer(backend.url, "w", 100_000)
+    process = start_writer(WRITER, backend.url, "w", 100_000)
     assert process.stdout is not None
     for _ in range(50):
         process.stdout.readline()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from tests.store.backends import SqliteBackend
 from tests.store.calls import append, new, put, read, sequences
 from tests.store.contract import StoreContract
 from tests.store.random_operations import compare_with_reference
+from tests.store.sqlite.writers import start_writer
 
 pytestmark = pytest.mark.anyio
 
@@ -42,16 +41,6 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def start_writer(url: str, name: str, number: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WRITER, url, name, str(number)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> SqliteBackend:
-    return SqliteBackend(tmp_path / "events.db")
-
-
 class TestSqlite(StoreContract):
     pass
 
@@ -61,7 +50,7 @@ def test_random_operations_agree_with_the_reference_store(backend: SqliteBackend
 
 
 async def test_processes_share_a_new_file(backend: SqliteBackend) -> None:
-    writers = [start_writer(backend.url, f"w{n}", 15) for n in range(4)]
+    writers = [start_writer(WRITER, backend.url, f"w{n}", 15) for n in range(4)]
     printed = [int(line) for process in writers for line in process.communicate(timeout=50)[0].split()]
     assert [process.returncode for process in writers] == [0] * 4
     assert sorted(printed) == list(range(1, 61))
@@ -71,7 +60,7 @@ async def test_processes_share_a_new_file(backend: SqliteBackend) -> None:
 
 
 async def test_acknowledged_events_survive_kill_9(backend: SqliteBackend) -> None:
-    process = start_writer(backend.url, "w", 100_000)
+    process = start_writer(WRITER, backend.url, "w", 100_000)
     assert process.stdout is not None
     printed = [int(process.stdout.readline()) for _ in range(50)]
     process.kill()

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from service.api.dependencies import ServicesDep
+from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import AttributeIn
 from service.api.schemas.catalogue_responses import AttributeDeletedOut, AttributeOut, AttributesOut
 from service.api.schemas.requests import NoQuery
-from service.api.scopes import needs
 from service.api_keys import KeyScope
 
 router = APIRouter(prefix="/v1/attributes", tags=["catalogue"])

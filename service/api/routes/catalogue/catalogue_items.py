@@ -8,7 +8,8 @@ import numpy as np
 from fastapi import APIRouter, Query, Response
 
 from service.api.answers import encoded, json_response
-from service.api.dependencies import ServicesDep
+from service.api.dependencies import CHARGED_BODY, ServicesDep
+from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import ItemIn, ItemPageQuery
 from service.api.schemas.catalogue_responses import (
     CatalogueEntryOut,
@@ -18,7 +19,6 @@ from service.api.schemas.catalogue_responses import (
 from service.api.schemas.field_types import PathId
 from service.api.schemas.item_fields import value_out
 from service.api.schemas.requests import NoQuery
-from service.api.scopes import needs
 from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
 from service.core.catalogue.editing.item_editor import Edited
@@ -29,7 +29,12 @@ from service.core.errors import ServiceError
 router = APIRouter(prefix="/v1/items", tags=["catalogue"])
 
 
-@router.put("/{item_id}", openapi_extra=needs(KeyScope.CATALOGUE), summary="Put an item into the catalogue")
+@router.put(
+    "/{item_id}",
+    openapi_extra=needs(KeyScope.CATALOGUE),
+    dependencies=[CHARGED_BODY],
+    summary="Put an item into the catalogue",
+)
 async def put_item(
     item_id: PathId, item: ItemIn, query: Annotated[NoQuery, Query()], services: ServicesDep
 ) -> ItemChangedOut:
@@ -40,7 +45,12 @@ async def put_item(
     return _changed(item_id, await services.catalogue.items.put([item.change(item_id)]))
 
 
-@router.patch("/{item_id}", openapi_extra=needs(KeyScope.CATALOGUE), summary="Change fields of an item")
+@router.patch(
+    "/{item_id}",
+    openapi_extra=needs(KeyScope.CATALOGUE),
+    dependencies=[CHARGED_BODY],
+    summary="Change fields of an item",
+)
 async def patch_item(
     item_id: PathId, item: ItemIn, query: Annotated[NoQuery, Query()], services: ServicesDep
 ) -> ItemChangedOut:

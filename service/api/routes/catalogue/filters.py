@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from service.api.dependencies import ServicesDep
+from service.api.dependencies import CHARGED_BODY, ServicesDep
+from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import FilterIn, FilterName
 from service.api.schemas.catalogue_responses import FilterDeletedOut, FilterOut, FiltersOut
 from service.api.schemas.requests import NoQuery
-from service.api.scopes import needs
 from service.api_keys import KeyScope
 
 router = APIRouter(prefix="/v1/filters", tags=["catalogue"])
@@ -31,7 +31,7 @@ async def read_filter(name: _Name, query: Annotated[NoQuery, Query()], services:
     return FilterOut(name=name, expression=await services.catalogue.definitions.filter(name))
 
 
-@router.put("/{name}", openapi_extra=needs(KeyScope.CATALOGUE), summary="Name a filter")
+@router.put("/{name}", openapi_extra=needs(KeyScope.CATALOGUE), dependencies=[CHARGED_BODY], summary="Name a filter")
 async def put_filter(
     name: _Name, body: FilterIn, query: Annotated[NoQuery, Query()], services: ServicesDep
 ) -> FilterOut:

@@ -9,16 +9,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
 
-from service.api import costs
+from service.api import request_costs
 from service.api.answers import encoded, json_response
-from service.api.dependencies import CallerDep, ServicesDep
-from service.api.errors import error_body
+from service.api.dependencies import BodyBytesDep, CallerDep, ServicesDep
+from service.api.error_responses import error_body
+from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import ItemBatchIn, change_or_error
 from service.api.schemas.catalogue_responses import ItemBatchOut
 from service.api.schemas.item_fields import Json
 from service.api.schemas.requests import NoQuery
 from service.api.schemas.sliced_json import parse_rows
-from service.api.scopes import needs
 from service.api_keys import KeyScope
 from service.core.catalogue.editing.item_changes import ItemChange
 from service.core.errors import InvalidRequest, ServiceError
@@ -57,14 +57,18 @@ router = APIRouter(prefix="/v1/items", tags=["catalogue"], route_class=_SlicedRo
     summary="Put or patch many items",
 )
 async def change_items(
-    batch: ItemBatchIn, query: Annotated[NoQuery, Query()], services: ServicesDep, caller: CallerDep
+    batch: ItemBatchIn,
+    query: Annotated[NoQuery, Query()],
+    services: ServicesDep,
+    caller: CallerDep,
+    body_bytes: BodyBytesDep,
 ) -> Response:
     """Put or patch up to 1,000 items, in at most 4 MiB.
 
     The status is 200 if the batch itself is valid. Each result says whether its item was stored; a refused item does
     not stop the others.
     """
-    caller.charge(costs.of_batch(len(batch.items)))
+    caller.admit(request_costs.of_batch(len(batch.items), body_bytes))
     changes: list[ItemChange | InvalidRequest] = []
     for start in range(0, len(batch.items), _SLICE):
         changes += map(change_or_error, batch.items[start : start + _SLICE])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.core.catalogue.columns.entry_hash import PROCESS_KEY, HashKey
 from service.core.catalogue.columns.growing_array import GrowingArray
+from service.core.catalogue.columns.hash_slots import HashSlots
 
 WORD_BYTES = 8
-_MIN_SLOTS = 64
+_BLOCK = 1 << 13
 
 
 class TableView(NamedTuple):
@@ -58,14 +60,15 @@ class ByteTable:
     entry. Entries are never removed.
     """
 
-    def __init__(self, separator: bytes = b"") -> None:
+    def __init__(self, separator: bytes = b"", key: HashKey = PROCESS_KEY) -> None:
         """Create an empty table; `separator` follows each entry."""
+        self.key = key
         self._separator = separator
         self._count = 0
         self._content = GrowingArray(np.uint8)
         self._starts = GrowingArray(np.int64)
         self._hashes = GrowingArray(np.int64)
-        self._set_slots(np.zeros(_MIN_SLOTS, np.int32))
+        self._slots = HashSlots()
         self._content.reserve(1)
         self._hashes.reserve(1)
         self._starts.reserve(2)
@@ -76,12 +79,25 @@ class ByteTable:
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        arrays = self._content.data, self._starts.data, self._hashes.data, self._slots
-        return sum(array.nbytes for array in arrays)
+        return sum(part.nbytes for part in (self._content, self._starts, self._hashes, self._slots))
 
     def view(self) -> TableView:
         """Return the present entries."""
         return TableView(self._count, self._content.data, self._starts.data, len(self._separator))
+
+    def hashes(self) -> NDArray[np.int64]:
+        """Return the hashes by code; beyond the last code are no hashes."""
+        return self._hashes.data
+
+    @classmethod
+    def of_arrays(cls, separator: bytes, key: HashKey, view: TableView, *lookup: NDArray[Any]) -> ByteTable:
+        """Return a table of a view's arrays, hashes and slots."""
+        table = cls(separator, key)
+        hashes, slots = lookup
+        table._count = view.size
+        table._content.data, table._starts.data, table._hashes.data = view.content, view.starts, hashes
+        table._slots = HashSlots(slots)
+        return table
 
     def get(self, code: int) -> bytes:
         """Return the entry of a code."""
@@ -90,21 +106,72 @@ class ByteTable:
 
     def find(self, entry: bytes) -> int:
         """Return the code of `entry`, 0 if there is none."""
-        return self._probe(entry, hash(entry))[0]
+        return self._find(entry, self.key.of(entry))
 
     def find_many(self, entries: Sequence[bytes]) -> NDArray[np.int64]:
         """Return the codes of entries, 0 for those that are missing."""
-        hashes, slots, count = _hashes(entries), self._slots, len(entries)
-        codes, found = np.zeros(count, np.int64), np.zeros(count, np.int64)
-        left, positions = np.arange(count), hashes & (len(slots) - 1)
-        while len(left):
-            codes[left] = slots[positions]
-            matches = (self._hashes.data[codes[left]] == hashes[left]) & (codes[left] > 0)
-            found[left[matches]] = codes[left[matches]]
-            goes_on = ~matches & (codes[left] > 0)
-            left, positions = left[goes_on], (positions[goes_on] + 1) & (len(slots) - 1)
+        return self._find_many(entries, self.key.of_many(entries))
+
+    def subset(self, codes: NDArray[np.int64]) -> ByteTable:
+        """Return a table of some entries, numbered in the order of `codes`."""
+        table, count = ByteTable(self._separator, self.key), len(codes)
+        sizes = self._starts.data[codes + 1] - self._starts.data[codes]
+        ends = np.cumsum(sizes)
+        table._content.resize(int(ends[-1]) + 1 if count else 1)
+        table._starts.resize(count + 2)
+        table._starts.write(slice(2, count + 2), ends)
+        table._hashes.resize(count + 1)
+        for first in range(0, count, _BLOCK):  # no step takes long, because it may hold the interpreter's lock
+            block = codes[first : first + _BLOCK]
+            begin, end = int(table._starts.data[first + 1]), int(ends[first + len(block) - 1])
+            table._content.write(slice(begin, end), self._gather(block, 0)[0])
+            table._hashes.write(slice(first + 1, first + len(block) + 1), self._hashes.data[block])
+        table._count = count
+        table._slots.add_many(1, count, table._hashes.data)
+        return table
+
+    def intern(self, entry: bytes) -> int:
+        """Return the code of `entry`, adding it if needed."""
+        hashed = self.key.of(entry)
+        return self._find(entry, hashed) or self._add([entry], [hashed])
+
+    def intern_many(self, entries: Sequence[bytes]) -> NDArray[np.int64]:
+        """Return the codes of entries, adding those that are missing."""
+        hashes = self.key.of_many(entries)
+        codes = self._find_many(entries, hashes)
+        missing = np.flatnonzero(codes == 0).tolist()
+        if missing:
+            new = {entries[index]: index for index in missing}
+            first = self._add([*new], hashes[[*new.values()]])
+            numbers = dict(zip(new, range(first, first + len(new)), strict=True))
+            codes[missing] = [numbers[entries[index]] for index in missing]
+        return codes
+
+    def add_distinct(self, entries: Sequence[bytes]) -> None:
+        """Append distinct entries that are not in the table."""
+        self._add(entries, self.key.of_many(entries))
+
+    def has_at(self, first: int, entries: Sequence[bytes]) -> bool:
+        """Return whether these are the entries from code `first` on."""
+        last = first + len(entries) - 1
+        if last > self._count:
+            return False
+        starts = self._starts.data
+        content = self._content.data[starts[first] : starts[last + 1]]
+        return content.tobytes() == self._separator.join([*entries, b""]) and np.array_equal(
+            np.diff(starts[first : last + 2]), self._lengths(entries)
+        )
+
+    def _lengths(self, entries: Sequence[bytes]) -> NDArray[np.int64]:
+        return np.fromiter(map(len, entries), np.int64, len(entries)) + len(self._separator)
+
+    def _find(self, entry: bytes, hashed: int) -> int:
+        return self._slots.find(hashed, self._hashes.data, lambda code: self.get(code) == entry)
+
+    def _find_many(self, entries: Sequence[bytes], hashes: NDArray[np.int64]) -> NDArray[np.int64]:
+        found = self._slots.find_many(hashes, self._hashes.data)
         if not self._are(found, entries):  # two entries with one hash
-            return np.array([self.find(entry) for entry in entries], np.int64)
+            return np.array(list(map(self._find, entries, hashes.tolist())), np.int64)
         return found
 
     def _are(self, codes: NDArray[np.int64], entries: Sequence[bytes]) -> bool:
@@ -126,92 +193,18 @@ class ByteTable:
         positions = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begins - (ends - sizes), sizes)
         return self._content.data[positions], ends
 
-    def subset(self, codes: NDArray[np.int64]) -> ByteTable:
-        """Return a table of some entries, numbered in the order of `codes`."""
-        table = ByteTable(self._separator)
-        content, ends = self._gather(codes, 0)
-        table._count = len(codes)
-        table._content.reserve(len(content) + 1)[: len(content)] = content
-        table._starts.reserve(len(codes) + 2)[2 : len(codes) + 2] = ends
-        table._hashes.reserve(len(codes) + 1)[1 : len(codes) + 1] = self._hashes.data[codes]
-        table._rebuild_slots()
-        return table
-
-    def intern(self, entry: bytes) -> int:
-        """Return the code of `entry`, adding it if needed."""
-        hashed = hash(entry)
-        code, slot = self._probe(entry, hashed)
-        if not code:
-            code = self._append(entry, hashed)
-            self._slot_values[slot] = code
-            if 2 * code > len(self._slots):
-                self._rebuild_slots()
-        return code
-
-    def add_distinct(self, entries: Sequence[bytes]) -> None:
-        """Append distinct entries that are not in the table."""
+    def _add(self, entries: Sequence[bytes], hashes: Sequence[int] | NDArray[np.int64]) -> int:
+        """Append entries; return the code of the first."""
         first, count = self._count + 1, len(entries)
-        lengths = np.fromiter(map(len, entries), np.int64, count) + len(self._separator)
-        starts = self._starts.reserve(first + count + 1)
-        begin = int(starts[first])
-        np.cumsum(lengths, out=starts[first + 1 : first + count + 1])
-        starts[first + 1 : first + count + 1] += begin
-        end = int(starts[first + count])
-        joined = self._separator.join([*entries, b""])
-        self._content.reserve(end)[begin:end] = np.frombuffer(joined, np.uint8)
-        self._hashes.reserve(first + count)[first : first + count] = _hashes(entries)
+        self._starts.reserve(first + count + 1, count)
+        begin = int(self._starts.data[first])
+        ends = np.cumsum(self._lengths(entries)) + begin
+        end = int(ends[-1]) if count else begin
+        self._content.reserve(end, end - begin)
+        self._content.write(slice(begin, end), np.frombuffer(self._separator.join([*entries, b""]), np.uint8))
+        self._starts.write(slice(first + 1, first + count + 1), ends)
+        self._hashes.reserve(first + count, count)
+        self._hashes.write(slice(first, first + count), hashes)
         self._count += count
-        if 2 * self._count > len(self._slots):
-            self._rebuild_slots()
-        else:
-            self._fill_slots(self._slots, first)
-
-    def _append(self, entry: bytes, hashed: int) -> int:
-        code = self._count + 1
-        starts = self._starts.reserve(code + 2)
-        begin = int(starts[code])
-        end = begin + len(entry) + len(self._separator)
-        self._content.reserve(end)[begin:end] = np.frombuffer(entry + self._separator, np.uint8)
-        starts[code + 1] = end
-        self._hashes.reserve(code + 1)[code] = hashed
-        self._count = code
-        return code
-
-    def _probe(self, entry: bytes, hashed: int) -> tuple[int, int]:
-        """Return the code, or 0 and the free slot for it."""
-        slots = self._slot_values
-        mask = len(slots) - 1
-        slot = hashed & mask
-        hashes = self._hashes.data
-        while code := slots[slot]:
-            if hashes[code] == hashed and self.get(code) == entry:
-                return code, slot
-            slot = (slot + 1) & mask
-        return 0, slot
-
-    def _rebuild_slots(self) -> None:
-        """Put all codes into a larger hash table."""
-        size = len(self._slots)
-        while size < 3 * self._count:
-            size *= 2
-        slots = np.zeros(size, np.int32)
-        self._fill_slots(slots, 1)
-        self._set_slots(slots)
-
-    def _fill_slots(self, slots: NDArray[np.int32], first: int) -> None:
-        """Put the codes from `first` on into free slots."""
-        codes = np.arange(first, self._count + 1, dtype=np.int32)
-        positions = self._hashes.data[first : self._count + 1] & (len(slots) - 1)
-        while len(codes):
-            free = slots[positions] == 0
-            slots[positions[free]] = codes[free]  # of several codes the last one gets the slot
-            left = slots[positions] != codes
-            codes, positions = codes[left], (positions[left] + 1) & (len(slots) - 1)
-
-    def _set_slots(self, slots: NDArray[np.int32]) -> None:
-        self._slots = slots
-        self._slot_values = memoryview(slots.data)  # reads one value faster than the array does
-
-
-def _hashes(entries: Sequence[bytes]) -> NDArray[np.int64]:
-    return np.fromiter(map(hash, entries), np.int64, len(entries))
+        self._slots.add_many(first, first + count - 1, self._hashes.data)
+        return first

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,46 +19,64 @@ _CODE_BYTES = 4
 _MAX_KNOWN = 4096  # strings or sets of a column that are also kept as objects
 
 
-class TextColumn:
-    """Strings in NFC, as codes of a table of distinct strings."""
+class _CodedColumn:
+    """Column of codes, which number the distinct values of a table.
 
-    def __init__(self) -> None:
+    Attributes:
+        codes: Code of each row's value, 0 for NULL.
+        table: Distinct values.
+    """
+
+    def __init__(self, table: ByteTable) -> None:
         self.codes = GrowingArray(np.int32)
-        self.table = ByteTable(SEPARATOR)
-        self._known: dict[str, int] = {}
+        self.table = table
+
+    @property
+    def array(self) -> GrowingArray[Any]:
+        """Stored value of each row."""
+        return self.codes
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return self.codes.data.nbytes + self.table.nbytes
-
-    def resize(self, capacity: int) -> None:
-        """Make room."""
-        self.codes.resize(capacity)
+        return self.codes.nbytes + self.table.nbytes
 
     @property
     def is_wasteful(self) -> bool:
-        """Whether most strings are of values that were replaced."""
+        """Whether most distinct values are of rows that were replaced."""
         return len(self.table) > _MAX_KNOWN + 2 * len(self.codes.data)
-
-    def compacted(self) -> TextColumn:
-        """Return a copy with the strings in use."""
-        column, used = TextColumn(), used_codes(self.codes)
-        column.table = self.table.subset(used)
-        column.codes.data = renumbered(self.codes.data, used)
-        return column
 
     def codes_of(self, rows: slice | NDArray[np.int64]) -> NDArray[np.int32]:
         """Return the codes of rows."""
         return self.codes.data[rows]
 
+
+class TextColumn(_CodedColumn):
+    """Strings in NFC, as codes of a table of distinct strings."""
+
+    def __init__(self, table: ByteTable | None = None) -> None:
+        super().__init__(ByteTable(SEPARATOR) if table is None else table)
+        self._known: dict[str | None, int] = {None: 0}
+
+    def compacted(self) -> TextColumn:
+        """Return a copy with the strings in use; in any thread."""
+        used, codes = renumbered(self.codes.data.copy())
+        column = TextColumn(self.table.subset(used))
+        column.codes.data = codes
+        return column
+
     def entry(self, code: int) -> bytes:
         """Return the string of a code."""
         return self.table.get(code)
 
+    def encode(self, values: Sequence[str | None]) -> NDArray[np.int32]:
+        """Return what to store for some rows."""
+        return codes_of_texts(values, self._known, self.table)
+
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
-        self.codes.data[row] = 0 if value is None else code_of(value, self._known, self.table)
+        code = self._known.get(value, -1)
+        self.codes.set(row, code if code >= 0 else self.encode([value])[0])
 
     def get(self, row: int) -> str | None:
         """Return the value of a row, or None."""
@@ -63,53 +84,64 @@ class TextColumn:
         return decode_text(self.table.get(code)) if code else None
 
 
-class SetColumn:
+class SetColumn(_CodedColumn):
     """Sets of strings, as codes of a table of distinct sets.
 
+    An entry of the table holds the sorted int32 codes of a set's members.
+
     Attributes:
-        codes: Code of each row's set, 0 for NULL.
-        sets: Distinct sets: the sorted int32 codes of their members.
         members: Distinct members of any set.
     """
 
-    def __init__(self) -> None:
-        self.codes = GrowingArray(np.int32)
-        self.sets = ByteTable()
-        self.members = ByteTable(SEPARATOR)
-        self._known_members: dict[str, int] = {}
-        self._known_sets: dict[tuple[str, ...], int] = {}
+    def __init__(self, table: ByteTable | None = None, members: ByteTable | None = None) -> None:
+        super().__init__(ByteTable() if table is None else table)
+        self.members = ByteTable(SEPARATOR) if members is None else members
+        self._known_members: dict[str | None, int] = {}
+        self._known_sets: dict[tuple[str, ...] | None, int] = {None: 0}
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        return self.codes.data.nbytes + self.sets.nbytes + self.members.nbytes
-
-    def resize(self, capacity: int) -> None:
-        """Make room."""
-        self.codes.resize(capacity)
-
-    @property
-    def is_wasteful(self) -> bool:
-        """Whether most sets are of values that were replaced."""
-        return len(self.sets) > _MAX_KNOWN + 2 * len(self.codes.data)
+        return super().nbytes + self.members.nbytes
 
     def compacted(self) -> SetColumn:
-        """Return a copy with the sets in use."""
-        column, used = SetColumn(), used_codes(self.codes)
+        """Return a copy with the sets in use; in any thread."""
+        used, codes = renumbered(self.codes.data.copy())
         members = [self.member_codes(code) for code in used.tolist()]
-        used_members = np.unique(np.concatenate([np.zeros(0, np.int64), *map(np.array, members)])).astype(np.int64)
-        column.members = self.members.subset(used_members)
-        column.sets.add_distinct([renumbered(np.array(codes, np.int32), used_members).tobytes() for codes in members])
-        column.codes.data = renumbered(self.codes.data, used)
+        flat = np.fromiter(chain.from_iterable(members), np.int32)
+        used_members, flat = renumbered(flat)
+        column = SetColumn(members=self.members.subset(used_members))
+        ends = np.cumsum([0, *map(len, members)])
+        spans = zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
+        column.table.add_distinct([flat[begin:end].tobytes() for begin, end in spans])
+        column.codes.data = codes
         return column
 
-    def codes_of(self, rows: slice | NDArray[np.int64]) -> NDArray[np.int32]:
-        """Return the codes of rows."""
-        return self.codes.data[rows]
+    def encode(self, values: Sequence[tuple[str, ...] | None]) -> NDArray[np.int32]:
+        """Return what to store for some rows."""
+        known = self._known_sets
+        codes = [known.get(value, -1) for value in values]
+        missing = [index for index, code in enumerate(codes) if code < 0]
+        if missing:
+            # NULL is known, so it is never among them.
+            new: dict[tuple[str, ...] | None, int] = {values[index]: 0 for index in missing}
+            texts = [*chain.from_iterable(value or () for value in new)]
+            members = codes_of_texts(texts, self._known_members, self.members).tolist()
+            entries, end = [], 0
+            for value in new:
+                begin, end = end, end + len(value or ())
+                entries.append(array("i", sorted(set(members[begin:end]))).tobytes())
+            new = dict(zip(new, self.table.intern_many(entries).tolist(), strict=True))
+            for index in missing:
+                codes[index] = new[values[index]]
+            if len(known) < _MAX_KNOWN:
+                known.update(new)
+        return np.array(codes, np.int32)
 
     def put(self, row: int, value: Any) -> None:  # noqa: ANN401 - of the column's type
         """Set a row."""
-        self.codes.data[row] = 0 if value is None else self._known_sets.get(value) or self._intern(value)
+        code = self._known_sets.get(value, -1)
+        self.codes.set(row, code if code >= 0 else self.encode([value])[0])
 
     def get(self, row: int) -> tuple[str, ...] | None:
         """Return the value of a row, or None."""
@@ -120,21 +152,14 @@ class SetColumn:
         """Return a set, sorted."""
         return tuple(sorted(decode_text(self.members.get(member)) for member in self.member_codes(code)))
 
-    def _intern(self, value: tuple[str, ...]) -> int:
-        members = sorted({code_of(member, self._known_members, self.members) for member in value})
-        code = self.sets.intern(np.array(members, np.int32).tobytes())
-        if len(self._known_sets) < _MAX_KNOWN:
-            self._known_sets[value] = code
-        return code
-
     def member_codes(self, code: int) -> list[int]:
         """Return the codes of a set's members, ascending."""
-        codes: list[int] = np.frombuffer(self.sets.get(code), np.int32).tolist()
+        codes: list[int] = np.frombuffer(self.table.get(code), np.int32).tolist()
         return codes
 
     def sets_with(self, member: int) -> NDArray[np.bool_]:
         """Return for every code whether its set has the member."""
-        view = self.sets.view()
+        view = self.table.view()
         selected = np.zeros(view.size + 1, np.bool_)
         if member:
             starts = view.starts[1 : view.size + 2] // _CODE_BYTES
@@ -143,28 +168,34 @@ class SetColumn:
         return selected
 
 
-def used_codes(codes: GrowingArray[np.int32]) -> NDArray[np.int64]:
-    """Return the codes in use, ascending, without 0."""
-    found = np.unique(codes.data).astype(np.int64)
-    return found[found > 0]
+def renumbered(codes: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the codes in use, ascending, and all codes renumbered.
+
+    0 stays.
+    """
+    is_used = np.zeros(int(codes.max(initial=0)) + 1, np.bool_)
+    is_used[codes] = True
+    is_used[0] = False
+    numbers = np.cumsum(is_used, dtype=np.int32)
+    numbers[~is_used] = 0
+    return np.flatnonzero(is_used), numbers[codes]
 
 
-def renumbered(codes: NDArray[np.int32], used: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Return codes as numbered in the subset `used`; 0 stays."""
-    return np.where(codes > 0, np.searchsorted(used, codes) + 1, 0).astype(np.int32)
-
-
-def code_of(text: str, known: dict[str, int], table: ByteTable) -> int:
-    """Return the code of a string, adding it if needed.
+def codes_of_texts(texts: Sequence[str | None], known: dict[str | None, int], table: ByteTable) -> NDArray[np.int32]:
+    """Return the codes of strings, adding those that are missing.
 
     The first strings of a column are kept as objects too: if there are few, most rows have one of them.
     """
-    code = known.get(text)
-    if code is None:
-        code = table.intern(encode_text(text))
+    codes = [known.get(text, -1) for text in texts]
+    missing = [index for index, code in enumerate(codes) if code < 0]
+    if missing:
+        new = [texts[index] or "" for index in missing]
+        found = table.intern_many(list(map(encode_text, new))).tolist()
+        for index, code in zip(missing, found, strict=True):
+            codes[index] = code
         if len(known) < _MAX_KNOWN:
-            known[text] = code
-    return code
+            known.update(zip(new, found, strict=True))
+    return np.array(codes, np.int32)
 
 
 def encode_text(text: str) -> bytes:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +11,34 @@ from numpy.typing import NDArray
 from service.core.catalogue.attributes import AttributeType, normalize, type_of
 from service.core.catalogue.columns.byte_table import ByteTable
 from service.core.catalogue.columns.coded_columns import SEPARATOR, SetColumn, TextColumn
-from service.core.catalogue.columns.growing_array import GrowingArray, grown_capacity
+from service.core.catalogue.columns.growing_array import GrowingArray, GrownTogether
+from service.core.catalogue.columns.item_batch import ItemBatch
 from service.core.catalogue.columns.typed_columns import COLUMN_TYPES, BoolColumn, Column
 from service.core.catalogue.items import Item
 
 NO_SHARD = 255
+TITLE = "title", AttributeType.STRING
+CATEGORIES = "categories", AttributeType.STRINGS
+AVAILABLE = "available", AttributeType.BOOL
+
+ColumnKey = tuple[str, AttributeType]
+Rows = NDArray[np.int64]
+
+
+class EncodedItems(NamedTuple):
+    """Items as they are stored in the columns.
+
+    Attributes:
+        rows: Their rows, distinct.
+        deleted: 1 for a tombstone.
+        shown: 1 if the item may be shown.
+        values: By column; a missing one is NULL.
+    """
+
+    rows: Rows
+    deleted: NDArray[np.int8]
+    shown: NDArray[np.int8]
+    values: Mapping[ColumnKey, NDArray[Any]]
 
 
 class ItemColumns:
@@ -24,22 +47,22 @@ class ItemColumns:
     Row 0 is not an item. A row is never given to another item.
 
     Attributes:
+        listed_only: Whether an item without an entry is not shown.
         ids: The ids; the code of an id is its row.
         normal_ids: Ids that are not in NFC, in NFC, by row.
+        columns: The columns by name and type: title, categories, available and the attributes.
         shown: (rows,) 1 if the item may be shown.
         has_entry: (rows,) 1 if the catalogue has an entry, deleted or not.
         deleted: (rows,) 1 if the entry is a tombstone.
         revisions: (rows,) revision of the entry in its shard.
         shards: (rows,) the shard of the entry.
         digests: (rows,) hash of the entry's record.
+        item_count: Number of entries that are not deleted.
     """
 
     def __init__(self, listed_only: bool) -> None:
-        """Create empty columns.
-
-        With `listed_only` an item without an entry is not shown.
-        """
-        self._listed_only = listed_only
+        """Create empty columns."""
+        self.listed_only = listed_only
         self.ids = ByteTable(SEPARATOR)
         self.normal_ids: dict[int, bytes] = {}
         self.shown = GrowingArray(np.int8, 0 if listed_only else 1)
@@ -48,13 +71,15 @@ class ItemColumns:
         self.revisions = GrowingArray(np.int64)
         self.shards = GrowingArray(np.uint8, NO_SHARD)
         self.digests = GrowingArray(np.int64)
-        self.title = TextColumn()
-        self.categories = SetColumn()
-        self.available = BoolColumn()
-        self._attributes: dict[tuple[str, AttributeType], Column] = {}
-        self._capacity = 0
-        self._grow(1)
-        self.shown.data[0] = 0
+        self.columns: dict[ColumnKey, Column] = {
+            TITLE: TextColumn(),
+            CATEGORIES: SetColumn(),
+            AVAILABLE: BoolColumn(),
+        }
+        self.item_count = 0
+        self._room = GrownTogether(self.arrays)
+        self._room.reserve(1)
+        self.shown.set(0, 0)
 
     @property
     def row_count(self) -> int:
@@ -64,14 +89,8 @@ class ItemColumns:
     @property
     def nbytes(self) -> int:
         """Bytes of memory."""
-        arrays = sum(array.data.nbytes for array in self._arrays())
-        return self.ids.nbytes + arrays + sum(column.nbytes for column in self._columns())
-
-    @property
-    def item_count(self) -> int:
-        """Number of entries that are not deleted."""
-        rows = self.row_count
-        return int(np.count_nonzero(self.has_entry.data[:rows] > self.deleted.data[:rows]))
+        arrays = sum(array.nbytes for array in self.row_arrays())
+        return self.ids.nbytes + arrays + sum(column.nbytes for column in self.columns.values())
 
     def row_of(self, item_id: str) -> int:
         """Return the item's row, 0 if there is none."""
@@ -83,49 +102,70 @@ class ItemColumns:
 
     def add_row(self, item_id: str) -> int:
         """Return the item's row, a new one if needed."""
-        row = self.ids.intern(encode_id(item_id))
-        if row >= self._capacity:
-            self._grow(row + 1)
-        self._keep_normal_id(row, item_id)
-        return row
+        return int(self.add_rows([item_id])[0])
 
-    def add_rows(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
-        """Add rows for distinct items that have none, and return them."""
-        first = self.row_count
-        self.ids.add_distinct(list(map(encode_id, item_ids)))
-        self._grow(self.row_count)
-        for row, item_id in enumerate(item_ids, first):
-            self._keep_normal_id(row, item_id)
-        return np.arange(first, self.row_count)
+    def add_rows(self, item_ids: Sequence[str]) -> Rows:
+        """Return the items' rows, new ones if needed."""
+        known = len(self.ids)
+        rows = self.ids.intern_many(list(map(encode_id, item_ids)))
+        if added := len(self.ids) - known:
+            self._room.reserve(self.row_count, added)
+            if not all(map(str.isascii, item_ids)):
+                self._keep_normal_ids(item_ids, rows)
+        return rows
 
-    def rows_of(self, item_ids: Sequence[str]) -> NDArray[np.int64]:
+    def rows_of(self, item_ids: Sequence[str]) -> Rows:
         """Return rows, 0 for items that have none, in any thread."""
-        return self.ids.find_many(list(map(encode_id, item_ids)))
+        entries = list(map(encode_id, item_ids))
+        # A model's items often have consecutive rows.
+        first = self.ids.find(entries[0]) if entries else 0
+        if first and self.ids.has_at(first, entries):
+            return np.arange(first, first + len(entries))
+        return self.ids.find_many(entries)
 
     def column(self, name: str, kind: AttributeType) -> Column | None:
         """Return a column; None if no item has such a value."""
-        match name:
-            case "title":
-                return self.title
-            case "categories":
-                return self.categories
-            case "available":
-                return self.available
-        return self._attributes.get((name, kind))
+        return self.columns.get((name, kind))
 
     def put(self, row: int, item: Item) -> None:
         """Set all columns of a row."""
         entry = not item.deleted
-        self.has_entry.data[row], self.deleted.data[row] = 1, item.deleted
-        self.shown.data[row] = entry and item.available
-        self._put_values(row, item if entry else None)
+        values: dict[ColumnKey, Any] = {}
+        if entry:
+            values = {(name, type_of(value)): value for name, value in item.attributes.items()}
+            values |= {TITLE: item.title, CATEGORIES: item.categories, AVAILABLE: item.available}
+        self.item_count += entry - int(self.has_entry.data[row] > self.deleted.data[row])
+        self.has_entry.set(row, 1)
+        self.deleted.set(row, item.deleted)
+        self.shown.set(row, entry and item.available)
+        for key in values.keys() - self.columns.keys():
+            self._add_column(key)
+        for key, column in self.columns.items():
+            column.put(row, values.get(key))
 
-    def forget(self, row: int) -> None:
-        """Remove the entry of a row."""
-        self.has_entry.data[row] = self.deleted.data[row] = self.revisions.data[row] = 0
-        self.shards.data[row] = NO_SHARD
-        self.shown.data[row] = not self._listed_only
-        self._put_values(row, None)
+    def encode(self, rows: Rows, batch: ItemBatch) -> EncodedItems:
+        """Convert items to what `write` stores in these rows, which are distinct."""
+        for key in batch.values.keys() - self.columns.keys():
+            self._add_column(key)
+        values = {key: self.columns[key].encode(each) for key, each in batch.values.items()}
+        shown = np.array([available is True for available in batch.values[AVAILABLE]], np.int8)
+        return EncodedItems(rows, np.array(batch.deleted, np.int8), shown, values)
+
+    def write(self, items: EncodedItems) -> None:
+        """Set all columns of some rows."""
+        rows = items.rows
+        self.item_count += int(np.count_nonzero(items.deleted == 0)) - self._count(rows)
+        self.has_entry.update(rows, 1)
+        self.deleted.update(rows, items.deleted)
+        self.shown.update(rows, items.shown)
+        for key, column in self.columns.items():
+            column.array.update(rows, items.values.get(key, column.array.fill))
+
+    def forget(self, rows: Rows) -> None:
+        """Remove the entries of rows."""
+        self.item_count -= self._count(rows)
+        for array in self.arrays():
+            array.update(rows, array.fill)
 
     def get(self, row: int) -> Item | None:
         """Return the entry without its vector, or None.
@@ -134,62 +174,52 @@ class ItemColumns:
         """
         if not self.has_entry.data[row] or self.deleted.data[row]:
             return None
-        values = {name: column.get(row) for (name, _), column in self._attributes.items()}
-        return Item(
-            self.id_of(row),
-            self.title.get(row),
-            self.categories.get(row) or (),
-            bool(self.available.get(row)),
-            {name: value for name, value in values.items() if value is not None},
-        )
+        values = {key: column.get(row) for key, column in self.columns.items()}
+        title, categories, available = (values.pop(key) for key in (TITLE, CATEGORIES, AVAILABLE))
+        attributes = {name: value for (name, _), value in values.items() if value is not None}
+        return Item(self.id_of(row), title, categories or (), bool(available), attributes)  # type: ignore[arg-type]
 
-    def rows_of_shard(self, shard: int) -> set[int]:
+    def rows_of_shard(self, shard: int) -> Rows:
         """Return the rows of a shard's entries."""
-        return set(np.flatnonzero(self.shards.data[: self.row_count] == shard).tolist())
+        return np.flatnonzero(self.shards.data[: self.row_count] == shard)
 
-    def compact(self) -> None:
-        """Drop strings that were replaced, if they are the most.
+    def wasteful(self) -> Mapping[ColumnKey, TextColumn | SetColumn]:
+        """Return the columns whose strings are mostly replaced ones."""
+        coded = {key: column for key, column in self.columns.items() if isinstance(column, TextColumn | SetColumn)}
+        return {key: column for key, column in coded.items() if column.is_wasteful}
 
-        The columns are replaced, so that a thread may go on with the old ones.
-        """
-        for key, column in self._attributes.items():
-            if isinstance(column, TextColumn | SetColumn) and column.is_wasteful:
-                self._attributes[key] = column.compacted()
-        if self.title.is_wasteful:
-            self.title = self.title.compacted()
-        if self.categories.is_wasteful:
-            self.categories = self.categories.compacted()
+    def replace_column(self, key: ColumnKey, column: Column) -> None:
+        """Replace a column; a thread may go on with the old one."""
+        self._room.adopt(column.array)
+        self.columns[key] = column
 
-    def _put_values(self, row: int, item: Item | None) -> None:
-        self.title.put(row, None if item is None else item.title)
-        self.categories.put(row, None if item is None else item.categories)
-        self.available.put(row, None if item is None else item.available)
-        rest = {} if item is None else {(name, type_of(value)): value for name, value in item.attributes.items()}
-        for key, column in self._attributes.items():
-            column.put(row, rest.pop(key, None))
-        for key, value in rest.items():
-            column = self._attributes[key] = COLUMN_TYPES[key[1]]()
-            column.resize(self._capacity)
-            column.put(row, value)
+    def take_over(self, ids: ByteTable, columns: Mapping[ColumnKey, Column]) -> None:
+        """Take over ids and columns, after the row arrays are set."""
+        self.ids, self.columns = ids, dict(columns)
+        rows = slice(0, self.row_count)
+        self.item_count = int(np.count_nonzero(self.has_entry.data[rows] > self.deleted.data[rows]))
+        self._room = GrownTogether(self.arrays)
 
-    def _keep_normal_id(self, row: int, item_id: str) -> None:
-        if not item_id.isascii() and (normal := normalize(item_id)) != item_id:
-            self.normal_ids[row] = encode_id(normal)
+    def arrays(self) -> tuple[GrowingArray[Any], ...]:
+        """Return all arrays that have a value for each row."""
+        return (*self.row_arrays(), *(column.array for column in self.columns.values()))
 
-    def _grow(self, rows: int) -> None:
-        """Make room in all columns at once."""
-        if rows > self._capacity:
-            self._capacity = grown_capacity(rows)
-            for array in self._arrays():
-                array.resize(self._capacity)
-            for column in self._columns():
-                column.resize(self._capacity)
-
-    def _arrays(self) -> tuple[GrowingArray[Any], ...]:
+    def row_arrays(self) -> tuple[GrowingArray[Any], ...]:
+        """Return the arrays that are no columns."""
         return self.shown, self.has_entry, self.deleted, self.revisions, self.shards, self.digests
 
-    def _columns(self) -> tuple[Column, ...]:
-        return self.title, self.categories, self.available, *self._attributes.values()
+    def _count(self, rows: Rows) -> int:
+        return int(np.count_nonzero(self.has_entry.data[rows] > self.deleted.data[rows]))
+
+    def _add_column(self, key: ColumnKey) -> None:
+        column = COLUMN_TYPES[key[1]]()
+        self._room.adopt(column.array)
+        self.columns = {**self.columns, key: column}  # a thread may go through the old one
+
+    def _keep_normal_ids(self, item_ids: Sequence[str], rows: Rows) -> None:
+        for row, item_id in zip(rows.tolist(), item_ids, strict=True):
+            if not item_id.isascii() and (normal := normalize(item_id)) != item_id:
+                self.normal_ids[row] = encode_id(normal)
 
 
 def encode_id(item_id: str) -> bytes:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from service.core.catalogue.attributes import AttributeType
-from service.core.catalogue.editing.item_changes import MAX_ATTRIBUTES, check_attribute_name
+from service.core.catalogue.editing.item_changes import check_attribute_name
 from service.core.catalogue.editing.known_definitions import KnownDefinitions
-from service.core.catalogue_store import CatalogueStore
+from service.core.catalogue_store import MAX_ATTRIBUTES, MAX_FILTERS, CatalogueStore
 from service.core.errors import AttributeConflict, AttributeNotFound, FilterNotFound, InvalidRequest, StoreUnavailable
 
-MAX_FILTERS = 1_000
 MAX_ATTEMPTS = 8
 
 CheckFilter = Callable[[str], Awaitable[None]]
@@ -52,15 +51,17 @@ class DefinitionEditor:
             check_attribute_name(name)
         except ValueError as error:
             raise InvalidRequest(f"the attribute's name {error}") from None
-        await self._definitions.refresh()
-        types = self._definitions.types.attributes
-        if name not in types and len(types) >= MAX_ATTRIBUTES:
-            raise InvalidRequest(f"the catalogue has {MAX_ATTRIBUTES} attributes already; delete one first")
-        if types.get(name, kind) is kind and await self._store.set_attribute(name, None, kind):
+        for _ in range(MAX_ATTEMPTS):
             await self._definitions.refresh()
-            return
-        found = (await self._definitions.refresh()).attributes.get(name, "another type")
-        raise AttributeConflict(f"{name} is declared as {found}; delete that declaration first")
+            types = self._definitions.types.attributes
+            if name not in types and len(types) >= MAX_ATTRIBUTES:
+                raise InvalidRequest(f"the catalogue has {MAX_ATTRIBUTES} attributes already; delete one first")
+            if (found := types.get(name, kind)) is not kind:
+                raise AttributeConflict(f"{name} is declared as {found}; delete that declaration first")
+            if await self._store.set_attribute(name, None, kind):
+                await self._definitions.refresh()
+                return
+        raise StoreUnavailable("attributes are being declared by others; try again")
 
     async def forget_attribute(self, name: str) -> None:
         """Remove a declaration; filters and answers lose its values.

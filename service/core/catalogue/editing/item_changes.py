@@ -12,9 +12,10 @@ from unicodedata import normalize
 
 from service.core.catalogue.attributes import RESERVED_NAMES, AttributeType, AttributeValue, parse_time, type_of
 from service.core.catalogue.items import Item, to_record
+from service.core.catalogue_store import MAX_ATTRIBUTES
 from service.core.errors import InvalidRequest
+from service.core.printable_text import printable
 
-MAX_ATTRIBUTES = 64
 MAX_STRING_BYTES = 1024
 MAX_STRINGS = 64
 MAX_VECTOR = 1024
@@ -23,7 +24,6 @@ ATTRIBUTE_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,63}$"
 
 RawValue = bool | int | float | str | Sequence[str]  # of an attribute, as JSON has it
 
-_MAX_NAME_CHARACTERS = 64
 _NAME = re.compile(ATTRIBUTE_NAME)
 _KINDS = {
     AttributeType.BOOL: "true or false",
@@ -73,7 +73,7 @@ def merge(base: Item, change: ItemChange, types: ItemTypes) -> tuple[Item, bytes
         try:
             _merge_attribute(attributes, name, raw, types)
         except ValueError as error:
-            problems[f"attributes.{_printable(name)}"] = str(error)
+            problems[f"attributes.{printable(name)}"] = str(error)
     fields: dict[str, Any] = {
         "title": base.title,
         "categories": base.categories,
@@ -201,12 +201,6 @@ def _vector(raw: Any, types: ItemTypes) -> bytes | None:  # noqa: ANN401
 
 
 _FIELDS = {"title": _title, "categories": _categories, "available": _available, "vector": _vector}
-
-
-def _printable(name: str) -> str:
-    """Escape and shorten a name that is text from the client."""
-    text = name if name.isprintable() else name.encode("unicode_escape").decode("ascii")
-    return text if len(text) <= _MAX_NAME_CHARACTERS else f"{text[:_MAX_NAME_CHARACTERS]}…"
 
 
 def _refused(problems: Mapping[str, str]) -> InvalidRequest:

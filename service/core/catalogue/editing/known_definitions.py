@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from service.core.catalogue.attributes import AttributeType, declared_type
 from service.core.catalogue.editing.item_changes import ItemTypes
-from service.core.catalogue_store import CatalogueStore, Definitions, ShardPosition
+from service.core.catalogue_store import OWN_NAME, CatalogueStore, Definitions, ShardPosition
 
 # Stored among the declarations, under a name that no attribute can have.
-_VECTOR = "$vector"
+_VECTOR = f"{OWN_NAME}vector"
 _VECTOR_TEXT = "float32:"
 
 

@@ -1,1 +1,1 @@
-"""Compiled filters: bitmaps that follow the changes of the columns."""
+"""Filter bitmaps, which follow the changes of the columns."""

@@ -25,11 +25,24 @@ local before, trimmed, generation = unpack_head(found[1])
 local applied, snapshot = tonumber(found[2]), found[3]
 
 local sequence, kept, outcomes, appended = before, 0, {}, {}
+local several, known, fields = #ARGV > 10, nil, nil
+if several then  -- many events with few commands; the known event ids by name, and the fields to write
+  known, fields = {}, {}
+  for first = 7, #ARGV, 4000 do  -- a thousand events: Lua cannot pass more than some 8,000 arguments
+    local names = {}
+    for i = first, math.min(first + 3996, #ARGV - 3), 4 do
+      names[#names + 1] = 'e:' .. ARGV[i + 2]
+    end
+    for i, value in ipairs(redis.call('HMGET', user, unpack(names))) do
+      known[names[i]] = value
+    end
+  end
+end
 for i = 7, #ARGV, 4 do
   local item_id, timestamp, event_id, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local value = found[4]  -- of the first event
-  if i > 7 then
-    value = event_id ~= '' and redis.call('HGET', user, 'e:' .. event_id)
+  local value = found[4]
+  if several then
+    value = known['e:' .. event_id]
   end
   if value then
     local first, stored = unpack_event_id(value)
@@ -44,16 +57,34 @@ for i = 7, #ARGV, 4 do
     local append_id = redis.call('XADD', stream, '*', 'format', FORMAT_TEXT, 'user', ARGV[1], 'seq', digits,
       'item', item_id, 'ts', timestamp, 'event_id', event_id)
     appended[#appended + 1] = pack_entry(sequence, timestamp, item_id, event_id, append_id)
-    kept = redis.call('RPUSH', log, appended[#appended])
     generation = generation or ARGV[3]
-    local head = pack_head(sequence, trimmed, generation)
-    if event_id == '' then
-      redis.call('HSET', user, 'head', head)
-    else
-      redis.call('HSET', user, 'head', head, 'e:' .. event_id, pack_event_id(digits, fingerprint))
-    end
     outcomes[#outcomes + 1] = { sequence, 0 }
+    if several then
+      if event_id ~= '' then
+        local name = 'e:' .. event_id
+        known[name] = pack_event_id(digits, fingerprint)
+        fields[#fields + 1] = name
+        fields[#fields + 1] = known[name]
+      end
+    else
+      kept = redis.call('RPUSH', log, appended[1])
+      local head = pack_head(sequence, trimmed, generation)
+      if event_id == '' then
+        redis.call('HSET', user, 'head', head)
+      else
+        redis.call('HSET', user, 'head', head, 'e:' .. event_id, pack_event_id(digits, fingerprint))
+      end
+    end
   end
+end
+if several and sequence > before then
+  for first = 1, #appended, 1000 do
+    kept = redis.call('RPUSH', log, unpack(appended, first, math.min(first + 999, #appended)))
+  end
+  for first = 1, #fields, 2000 do
+    redis.call('HSET', user, unpack(fields, first, math.min(first + 1999, #fields)))
+  end
+  redis.call('HSET', user, 'head', pack_head(sequence, trimmed, generation))
 end
 
 if kept > keep or (kept > 0 and oldest_arrival > 0) then

@@ -19,7 +19,7 @@ if ARGV[6] ~= '' then
   local entry = redis.call('LINDEX', log, -1)
   if entry and sequence_of(entry) > applied then
     -- include lib/binary_search.lua
-    -- include lib/find_sequence.lua
+    -- include lib/pieces.lua
     local index = index_of(log, applied + 1) - 1
     entry = index >= 0 and redis.call('LINDEX', log, index)
   end

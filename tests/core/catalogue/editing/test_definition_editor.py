@@ -5,19 +5,15 @@ from __future__ import annotations
 import pytest
 
 from service.core.catalogue.attributes import AttributeType
-from service.core.catalogue.editing.definition_editor import MAX_FILTERS, DefinitionEditor
+from service.core.catalogue.editing.definition_editor import DefinitionEditor
 from service.core.catalogue.editing.item_changes import ItemChange
 from service.core.catalogue.editing.item_editor import ItemEditor
 from service.core.catalogue.editing.known_definitions import KnownDefinitions
+from service.core.catalogue_store import MAX_FILTERS
 from service.core.errors import AttributeConflict, AttributeNotFound, FilterNotFound, InvalidRequest
 from tests.core.memory_catalogue import MemoryCatalogue
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture

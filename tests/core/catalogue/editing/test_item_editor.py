@@ -32,11 +32,6 @@ class RacingCatalogue(MemoryCatalogue):
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def store() -> RacingCatalogue:
     return RacingCatalogue()
 

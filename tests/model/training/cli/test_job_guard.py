@@ -117,7 +117,7 @@ def test_withdrawn_version_exits_with_3(
         registry_module.withdraw(registry, version)
         return {"outcome": "withdrawn", "decision": "worse"}
 
-    monkeypatch.setattr(retrain_command, "run_live_test", withdraw)
+    monkeypatch.setattr(retrain_command, "run_ab_test", withdraw)
     more = ["--ab-share", "0.1", "--service-url", "http://localhost:1"]
     assert run_retrain(tmp_path, capsys, *more)[0] == 0
     assert tested == []  # there was no live model to test against

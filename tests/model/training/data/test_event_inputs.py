@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from model.training.data.event_inputs import InputReport
 from model.training.data.export import export_log
 from model.training.data.interactions import read_interactions

@@ -32,21 +32,21 @@ def test_run_killed_at_any_step_resumes(
     append(backend, events(6, seed=4))
     kill = Kill(monkeypatch, when)
     for step in count(1):
-        trial = tmp_path / f"killed-{step}"
-        shutil.copytree(tmp_path / "base", trial)
+        copy = tmp_path / f"killed-{step}"
+        shutil.copytree(tmp_path / "base", copy)
         kill.at = step
         try:
-            export_log(backend.url, trial, PART_EVENTS)
+            export_log(backend.url, copy, PART_EVENTS)
         except Killed:
-            rows = exported(trial)
+            rows = exported(copy)
             assert len({(user, sequence) for user, *_, sequence, _ in rows}) == len(rows)
-            assert in_order_of_each_user(trial)
+            assert in_order_of_each_user(copy)
         else:
             break
         kill.at = 0
-        export_log(backend.url, trial, PART_EVENTS)
-        assert sorted(exported(trial)) == logged(backend, USERS)
-        assert not list(trial.glob("*.temporary"))
+        export_log(backend.url, copy, PART_EVENTS)
+        assert sorted(exported(copy)) == logged(backend, USERS)
+        assert not list(copy.glob("*.temporary"))
     assert step >= 5
 
 

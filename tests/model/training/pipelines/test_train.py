@@ -16,22 +16,15 @@ import pytest
 from model.bundle.bundle import find_bundles, load_bundle
 from model.training.__main__ import main
 from model.training.trainer.progress import read_epochs
+from tests.model.training.histories import SHORT_TRAINING
 
 ROOT = Path(__file__).parents[4]
-OPTIONS = "--dim 8 --layers 1 --epochs 4 --evaluate-every 2 --window 8 --batch 16 --device cpu"
-
-
-@pytest.fixture
-def circle(tmp_path: Path) -> Path:
-    source = tmp_path / "events.txt"
-    source.write_text("".join(f"u{u} " + " ".join(f"i{(u + n) % 9}" for n in range(12)) + "\n" for u in range(20)))
-    return source
 
 
 def test_finished_run_is_reported_and_not_trained_again(
-    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, circle_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["train", str(circle), "--out", str(tmp_path / "run"), *OPTIONS.split()]
+    command = ["train", str(circle_file), "--out", str(tmp_path / "run"), *SHORT_TRAINING]
     assert main(command) == 0
     first = json.loads(capsys.readouterr().out)
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run" / "bundle").rglob("*")}
@@ -49,25 +42,27 @@ def test_finished_run_is_reported_and_not_trained_again(
 
 
 def test_finished_run_with_other_item_ids_is_refused(
-    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, circle_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["train", str(circle), "--out", str(tmp_path / "run"), *OPTIONS.split()]
+    command = ["train", str(circle_file), "--out", str(tmp_path / "run"), *SHORT_TRAINING]
     assert main(command) == 0
-    circle.write_text(circle.read_text().replace(" i", " j"))
+    circle_file.write_text(circle_file.read_text().replace(" i", " j"))
     assert main(command) == 2
     assert "give --out another folder" in capsys.readouterr().err
 
 
 def test_report_of_reading_is_printed_before_the_training(
-    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, circle_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", str(circle), "--out", str(tmp_path / "run"), *OPTIONS.split()]) == 0
+    assert main(["train", str(circle_file), "--out", str(tmp_path / "run"), *SHORT_TRAINING]) == 0
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == f"{circle}: histories, a line `user item item …` for each user: 240 events"
+    assert lines[0] == f"{circle_file}: histories, a line `user item item …` for each user: 240 events"
     assert any(line.startswith("training on cpu") for line in lines[1:])
 
 
-def test_equal_bundles_are_published_once(tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_equal_bundles_are_published_once(
+    tmp_path: Path, circle_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     versions = []
     for seed in ("1", "2", "2"):
         out = [
@@ -79,7 +74,7 @@ def test_equal_bundles_are_published_once(tmp_path: Path, circle: Path, capsys: 
             seed,
             "--force",
         ]
-        assert main(["train", str(circle), *out, *OPTIONS.split()]) == 0
+        assert main(["train", str(circle_file), *out, *SHORT_TRAINING]) == 0
         result = json.loads(capsys.readouterr().out)
         versions.append(result["version"])
         assert result["bundle"] == str(tmp_path / "bundles" / result["version"])
@@ -88,13 +83,23 @@ def test_equal_bundles_are_published_once(tmp_path: Path, circle: Path, capsys: 
 
 
 def test_worse_model_is_published_only_with_force(
-    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, circle_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bundles = ["--bundles", str(tmp_path / "bundles"), *OPTIONS.split()]
+    bundles = ["--bundles", str(tmp_path / "bundles"), *SHORT_TRAINING]
     good = ["--out", str(tmp_path / "good"), *bundles, "--epochs", "40", "--learning-rate", "0.01"]
-    assert main(["train", str(circle), *good]) == 0
+    assert main(["train", str(circle_file), *good]) == 0
     assert json.loads(capsys.readouterr().out)["published"] is True
-    bad = ["train", str(circle), "--out", str(tmp_path / "bad"), *bundles, "--epochs", "1", "--learning-rate", "1e-9"]
+    bad = [
+        "train",
+        str(circle_file),
+        "--out",
+        str(tmp_path / "bad"),
+        *bundles,
+        "--epochs",
+        "1",
+        "--learning-rate",
+        "1e-9",
+    ]
     for _ in range(2):  # trained, and then finished before
         assert main(bad) == 3
         declined = capsys.readouterr()
@@ -108,14 +113,14 @@ def test_worse_model_is_published_only_with_force(
 
 
 def test_refit_bundle_has_another_network_with_the_measured_metrics(
-    tmp_path: Path, circle: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, circle_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results, bundles = [], []
     for name, more in (("plain", []), ("refit", ["--refit"])):
-        assert main(["train", str(circle), "--out", str(tmp_path / name), *OPTIONS.split(), *more]) == 0
+        assert main(["train", str(circle_file), "--out", str(tmp_path / name), *SHORT_TRAINING, *more]) == 0
         results.append(json.loads(capsys.readouterr().out))
         bundles.append(load_bundle(tmp_path / name / "bundle"))
-        assert main(["evaluate", str(tmp_path / name / "bundle"), str(circle), "--device", "cpu"]) == 0
+        assert main(["evaluate", str(tmp_path / name / "bundle"), str(circle_file), "--device", "cpu"]) == 0
         evaluated = json.loads(capsys.readouterr().out)
         assert evaluated["refit"] is bool(more)
         assert set(evaluated["baselines"]) == {"popularity", "item_knn"}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ingest.errors import DataError
-from ingest.options import ReadOptions
+from ingest.read_options import ReadOptions
 from ingest.reading.item_table import ItemTableOptions
 from model.bundle.bundle import BundleError, load_bundle, write_bundle
 from model.config import ModelConfig

@@ -10,8 +10,8 @@ import pytest
 
 from model.training.__main__ import main
 from model.training.data.interactions import Interactions
-from model.training.evaluation.baselines import baseline_metrics
 from model.training.evaluation.leave_one_out import leave_one_out
+from model.training.evaluation.plain_baselines import baseline_metrics
 from model.training.reports.run_report import write_report
 from tests.model.training.evaluation.random_histories import random_histories, small_network
 from tests.model.training.html_pages import text_of_standalone_page

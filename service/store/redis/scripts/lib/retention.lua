@@ -10,13 +10,19 @@ end
 -- Remove the oldest `number` events, at least one. Returns the newest sequence removed, to be written to the head.
 local function remove_oldest(user, log, stream, number)
   local trimmed
-  for _, entry in ipairs(redis.call('LPOP', log, number)) do
-    local sequence, _, _, event_id, append_id = unpack_entry(entry)
-    if event_id ~= '' then
-      redis.call('HDEL', user, 'e:' .. event_id)
+  for first = 1, number, 1000 do  -- Lua cannot pass more than some 8,000 arguments
+    local fields, append_ids = {}, {}
+    for i, entry in ipairs(redis.call('LPOP', log, math.min(1000, number + 1 - first))) do
+      local sequence, _, _, event_id, append_id = unpack_entry(entry)
+      append_ids[i], trimmed = append_id, sequence
+      if event_id ~= '' then
+        fields[#fields + 1] = 'e:' .. event_id
+      end
     end
-    redis.call('XDEL', stream, append_id)
-    trimmed = sequence
+    if fields[1] then
+      redis.call('HDEL', user, unpack(fields))
+    end
+    redis.call('XDEL', stream, unpack(append_ids))
   end
   return trimmed
 end

@@ -1,130 +1,46 @@
--- Step 4 of a merge: insert the events of a detached log into the target's log, in order of their timestamps.
+-- Step 6 of a merge: replace the target's hash and log by the staged ones, if they are as they were read.
 --
--- KEYS     1 user hash, 2 log, 3 shard stream, 4 the shard's count of deletions, 5 the user's merge token
--- ARGV     1 user id, 2 number of events to keep, 3 new generation, 4 source's id,
---          5 detached log, or "" to ask for the result of an earlier merge,
---          6 "1" if a repetition must write too (see lib/replicate.lua), 7 the token under which the log was read
--- Returns  nil if the token is no longer valid, or if nothing is known about the source; else
---          1 if the log was applied before or 0, moved, duplicates, conflicts, the user's newest sequence,
---          the source's generation, 1 if the merge is pending or 0
+-- KEYS     1 user hash, 2 log, 3 the shard's count of deletions, 4 the user's merge token, 5 the staged user's hash,
+--          6 its log, 7 log to keep the replaced one in, 8 key that is free
+-- ARGV     1 source's id, 2 generation of its log, 3 its sequence, 4 the token under which the log was read,
+--          5 head and 6 merges as they were read, 7 the newest entry or "", 8 number of staged entries,
+--          9 new generation, 10 new sequence, 11 trimmed, 12 events moved, 13 duplicates, 14 conflicts
+-- Returns  1, or 0 if something has changed: read again
 --
 -- A log is applied once, however often it arrives: the same generation up to the same sequence is the same log.
-local user, log, stream, deletions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local keep, source = tonumber(ARGV[2]), ARGV[4]
-
-local function result(repeated, merge)
-  return { repeated, merge.moved, merge.duplicates, merge.conflicts, merge.result, merge.generation, merge.pending }
+local user, log, staged_user, staged_log = KEYS[1], KEYS[2], KEYS[5], KEYS[6]
+local found = redis.call('HMGET', user, 'head', 'merges', 'unstreamed')
+-- After a failover another event may have the newest one's sequence, and so the head be the same: decision 0071.
+if redis.call('GET', KEYS[4]) ~= ARGV[4] or (found[1] or '') ~= ARGV[5] or (found[2] or '') ~= ARGV[6] or found[3]
+  or (redis.call('LINDEX', log, -1) or '') ~= ARGV[7] or redis.call('LLEN', staged_log) ~= tonumber(ARGV[8]) then
+  return 0
 end
-
-local function described(entry, fingerprint, position)
-  local sequence, timestamp, item_id, event_id, append_id, arrived = unpack_entry(entry)
-  return { sequence = sequence, timestamp = timestamp, item_id = item_id, event_id = event_id,
-    append_id = append_id, arrived = arrived, fingerprint = fingerprint, position = position }
+local merges = unpack_merges(found[2])
+local known = find_merge(merges, ARGV[1], ARGV[2])
+if known then
+  table.remove(merges, known)
 end
-
-local found = redis.call('HMGET', user, 'head', 'merges', 'v')
-local merges, detached, known = unpack_merges(found[2]), ARGV[5] ~= '' and unpack_detached(ARGV[5]), nil
-for i, merge in ipairs(merges) do
-  -- A slow process may bring a log after the source's next log was applied: each generation has its own record.
-  if (merge.source == source or merge.source == redis.sha1hex(source))
-    and (not detached or merge.generation == detached.generation) then
-    known = table.remove(merges, i)
-    break
-  end
+local function number(index)
+  return tonumber(ARGV[index])
 end
-if not detached and not known then
-  return false
-end
-if not detached or (known and known.sequence >= detached.sequence) then
-  if ARGV[6] == '1' then
-    rewrite_field(user, 'merges', found[2])
-  end
-  return result(1, known)
-end
-if redis.call('GET', KEYS[5]) ~= ARGV[7] then
-  return false
-end
-
--- The user's own events, then those of the source that the user does not have, sorted by timestamp.
-local events, own = {}, redis.call('LRANGE', log, 0, -1)
-for i, entry in ipairs(own) do
-  local event = described(entry, '', i)
-  local _, fingerprint = find_event_id(user, event.event_id)
-  event.fingerprint = fingerprint or ''
-  events[i] = event
-end
-local merge = { source = source, generation = detached.generation, sequence = detached.sequence, moved = 0,
-  duplicates = 0, conflicts = 0, pending = 1 }
-for i, entry in ipairs(detached.entries) do
-  local event = described(entry, detached.fingerprints[i], #events + 1)
-  if not known or event.sequence > known.sequence then
-    local first, fingerprint = find_event_id(user, event.event_id)
-    if not first then
-      merge.moved = merge.moved + 1
-      events[#events + 1] = event
-    elseif fingerprint == event.fingerprint then
-      merge.duplicates = merge.duplicates + 1
-    else
-      merge.conflicts = merge.conflicts + 1
-    end
-  end
-end
-table.sort(events, function(a, b)
-  if a.timestamp ~= b.timestamp then
-    return a.timestamp < b.timestamp
-  end
-  return a.position < b.position
-end)
-
--- From the first displaced event on, events get new sequences (decision 0050).
-local sequence, trimmed = unpack_head(found[1])
-local versions = unpack_versions(found[3])
-local unmoved = 0
-while unmoved < #own and events[unmoved + 1].position == unmoved + 1 do
-  unmoved = unmoved + 1
-end
-for i = unmoved + 1, #events do
-  sequence = sequence + 1
-  events[i].sequence = sequence
-end
--- An event's arrival time is at most that of the events behind it, so that retention by age removes the oldest first.
-for i = #events - 1, 1, -1 do
-  events[i].arrived = math.min(events[i].arrived, events[i + 1].arrived)
-end
-local removed = math.max(0, #events - keep)
-if removed > 0 then
-  trimmed = events[removed].sequence
-end
-
-merge.result = sequence
-table.insert(merges, 1, merge)
+table.insert(merges, 1, { source = ARGV[1], generation = ARGV[2], sequence = number(3), moved = number(12),
+  duplicates = number(13), conflicts = number(14), result = number(10), pending = 1 })
+local first = unpack_head(found[1]) + 1
 -- The first write, which may be refused for lack of memory: see append_and_read.lua.
-redis.call('HSET', user, 'merges', pack_merges(merges), 'head', pack_head(sequence, trimmed, ARGV[3]))
-redis.call('DEL', log)
-for i, event in ipairs(events) do
-  if event.position <= #own and (i <= removed or i > unmoved) then
-    redis.call('XDEL', stream, event.append_id)
-    redis.call('HDEL', user, 'e:' .. event.event_id)
-  end
+redis.call('HSET', staged_user, 'merges', pack_merges(merges), 'head', pack_head(number(10), number(11), ARGV[9]),
+  'unstreamed', string.format('%d', first))
+redis.call('PERSIST', staged_user)
+redis.call('PERSIST', staged_log)
+if ARGV[7] ~= '' then
+  redis.call('RENAME', log, KEYS[7])
 end
-local batch = {}
-for i = removed + 1, #events do
-  local event = events[i]
-  if i > unmoved then
-    event.append_id = redis.call('XADD', stream, '*', 'format', FORMAT_TEXT, 'user', ARGV[1], 'seq', event.sequence,
-      'item', event.item_id, 'ts', string.format('%.17g', event.timestamp), 'event_id', event.event_id)
-    if event.event_id ~= '' then
-      redis.call('HSET', user, 'e:' .. event.event_id, pack_event_id(string.format('%d', event.sequence), event.fingerprint))
-    end
-  end
-  local arrived_then = tonumber(string.match(event.append_id, '^%d+')) == event.arrived
-  batch[#batch + 1] = pack_entry(event.sequence, event.timestamp, event.item_id, event.event_id,
-    event.append_id .. (arrived_then and '' or string.format('@%d', event.arrived)))
-  if #batch == 1000 or i == #events then
-    redis.call('RPUSH', log, unpack(batch))
-    batch = {}
-  end
+if ARGV[8] ~= '0' then
+  redis.call('RENAME', staged_log, log)
 end
-drop_snapshots(user, versions)
-redis.call('INCR', deletions)
-return result(0, merge)
+if found[1] then
+  redis.call('RENAME', user, KEYS[8])
+end
+redis.call('RENAME', staged_user, user)
+redis.call('INCR', KEYS[3])
+redis.call('UNLINK', KEYS[8])  -- in the background: Redis needs some time to free a large hash
+return 1

@@ -1,4 +1,4 @@
--- Step 6 of a merge: mark the target's record as finished, and remove the oldest finished records. Returns 1.
+-- Step 9 of a merge: mark the target's record as finished, and remove the oldest finished records. Returns 1.
 --
 -- KEYS  1 user hash, 2 the user's merge token
 -- ARGV  1 source's id, 2 its generation, 3 number of finished records to keep

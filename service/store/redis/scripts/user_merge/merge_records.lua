@@ -1,15 +1,22 @@
 -- Records of merges: detached logs, in a hash of the source's shard, and the field `merges` of the target's hash.
--- Needs record.lua. user_merge.py describes the protocol.
+-- Needs record.lua. merge_protocol.py describes the protocol.
 
--- A log on its way to `target`. `entries` is false once the source was deleted.
+local DETACHED_FORMAT = 2
+
+-- A log on its way to `target`. `kept` is false once the source was deleted.
 local function pack_detached(log)
-  return pack_record({ log.target, log.generation, log.sequence, log.entries, log.fingerprints })
+  return string.char(DETACHED_FORMAT) .. cmsgpack.pack({ log.target, log.generation, log.sequence, log.kept })
 end
 
+-- A record of format 1, of earlier releases, has the log itself: `entries`, or false, and their `fingerprints`.
 local function unpack_detached(value)
+  if value:byte() == DETACHED_FORMAT then
+    local fields = cmsgpack.unpack(string.sub(value, 2))
+    return { target = fields[1], generation = fields[2], sequence = fields[3], kept = fields[4] }
+  end
   local fields = unpack_record(value, 'a detached log')
-  return { target = fields[1], generation = fields[2], sequence = fields[3], entries = fields[4],
-    fingerprints = fields[5] }
+  return { target = fields[1], generation = fields[2], sequence = fields[3], kept = fields[4] and true,
+    entries = fields[4], fingerprints = fields[5] }
 end
 
 -- The merges into a user, newest first. Each has the source's id (its SHA-1 once finalized), generation and sequence;
@@ -31,6 +38,17 @@ local function pack_merges(merges)
       merge.result, merge.pending }
   end
   return pack_record(list)
+end
+
+-- Index and record of the newest merge of a source's log, or of any log of the source if `generation` is "".
+-- A slow process may bring a log after the source's next log was applied: each generation has its own record.
+local function find_merge(merges, source, generation)
+  local digest = redis.sha1hex(source)
+  for i, merge in ipairs(merges) do
+    if (merge.source == source or merge.source == digest) and (generation == '' or merge.generation == generation) then
+      return i, merge
+    end
+  end
 end
 
 -- Merges into a user whose source's log may still be detached: source, generation, source, generation, ...

@@ -1,0 +1,1 @@
+"""Benchmark of a worker's start with a large catalogue."""

@@ -1,0 +1,1 @@
+"""Compiled functions: numba with a guarded cache, and elementary functions in float32."""

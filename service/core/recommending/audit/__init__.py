@@ -1,0 +1,1 @@
+"""Audits: snapshots and answers against a new replay of the log."""

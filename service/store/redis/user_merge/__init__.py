@@ -1,0 +1,1 @@
+"""Merging users on Redis."""
