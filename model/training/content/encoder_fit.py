@@ -34,7 +34,7 @@ from model.training.content.ridge import SparseFeatures, ridge
 from model.training.data.interactions import Interactions
 
 _TRUST_EVENTS = 10.0
-_PENALTIES = (1.0, 4.0, 16.0)
+_PENALTIES = (0.5, 2.0, 8.0)
 _PARTS = 10
 MIN_ITEMS = 20  # trained items with content that a fit needs
 
