@@ -11,7 +11,6 @@ import numpy as np
 
 from model.bundle.bundle import Bundle, Item, new_version, write_bundle
 from model.bundle.signature import signing_key
-from model.content.item_content import ItemContent
 from model.network import RecBLR
 from model.training.content.encoder_fit import TrainedContent
 from model.training.data.interactions import Interactions
@@ -33,32 +32,24 @@ def write_network_bundle(
         data: interactions that the network was trained on; they give the items and their popularity.
         metrics: metrics for the manifest.
         origin: how the network was trained; added to the summary of the data in the manifest.
-        content: content of the items, and the encoder fitted to it; it also gives titles and categories.
+        content: content of the items, and the encoder fitted to it.
 
     Raises:
         BundleError: the folder exists.
     """
     now = datetime.now(UTC)
     weights = {name: value.detach().cpu().numpy().astype(np.float32) for name, value in network.state_dict().items()}
+    popularity = data.popularity()
     encoder = None if content is None else content.fitted.encoder
     bundle = Bundle(
         version=new_version(weights, now, encoder),
         created=now.isoformat(timespec="seconds"),
         config=network.config,
         weights=weights,
-        items=_items(data, {} if content is None else content.contents),
+        items=[Item(item_id, int(popularity[row])) for row, item_id in enumerate(data.item_ids, start=1)],
         metrics=dict(metrics),
         training_data=data.summary() | dict(origin) | ({} if content is None else {"content": content.fitted.facts}),
         content=encoder,
     )
     write_bundle(folder, bundle, signing_key())
     return bundle
-
-
-def _items(data: Interactions, contents: Mapping[str, ItemContent]) -> list[Item]:
-    popularity, nothing = data.popularity(), ItemContent()
-    items = []
-    for row, item_id in enumerate(data.item_ids, start=1):
-        own = contents.get(item_id, nothing)
-        items.append(Item(item_id, int(popularity[row]), own.title, tuple(own.categories)))
-    return items
