@@ -74,7 +74,7 @@ def private_bytes() -> int:
 
 
 async def first_start(count: int, path: Path, position: ShardPosition | None = None) -> dict[str, Any]:
-    """Fill a catalogue, and write its snapshot, as of a position of the first shard."""
+    """Fill a catalogue, and write its snapshot, as of a position."""
     catalogue, ids, cpu = new_catalogue(), _ids(count), 0.0
     before = private_bytes()
     await catalogue.add_model(VERSION, ids)
