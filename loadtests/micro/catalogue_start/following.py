@@ -63,8 +63,8 @@ class TimedCatalogue(Catalogue):
                 self.delays.append(now - float(item.record[begin + len(_MARK) :].split(b'"', 1)[0]))
 
 
-async def follow(url: str, path: Path, count: int, seconds: float) -> dict[str, Any]:
-    """Run one worker; return its delays."""
+async def follow(url: str, path: Path, count: int) -> dict[str, Any]:
+    """Run one worker until its input ends; return its delays."""
     store, copy = await open_store(url, 100), TimedCatalogue()
     await copy.add_model(VERSION, [f"item-{number}" for number in range(count)])
     upkeep = CatalogueUpkeep(copy, store.catalogue, ColumnFile(path))
@@ -72,9 +72,11 @@ async def follow(url: str, path: Path, count: int, seconds: float) -> dict[str, 
     sync = CatalogueSync(store.catalogue, copy, known, PrometheusMeter().catalogue, restore=upkeep.restore)
     await sync.start()
     print("ready", flush=True)
-    deadline, rng, asked = time.monotonic() + seconds, random.Random(1), 0
+    rng, asked = random.Random(1), 0
+    ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     pauses: list[float] = []
-    while (now := time.monotonic()) < deadline:
+    while not ended.done():
+        now = time.monotonic()
         await asyncio.sleep(1 / QUESTIONS_PER_SECOND)
         pauses.append(time.monotonic() - now - 1 / QUESTIONS_PER_SECOND)
         request = FilterRequest(rng.choice(FILTERS))
@@ -107,7 +109,9 @@ async def switch(store: OpenedStore, seconds: float) -> None:
 def start_workers(arguments: Sequence[str]) -> list[subprocess.Popen[str]]:
     """Start the workers; return when they are ready."""
     command = [sys.executable, "-m", "loadtests.micro.catalogue_start.following", *arguments]
-    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(WORKERS)]
+    workers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(WORKERS)
+    ]
     for worker in workers:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
@@ -123,8 +127,9 @@ async def measure(count: int, seconds: float) -> dict[str, Any]:
         store = await open_store(redis.url, 100)
         for name, kind in TYPES.items():
             await store.catalogue.set_attribute(name, None, AttributeType(kind))
-        workers = start_workers(["--items", str(count), "--seconds", str(seconds), "--worker", redis.url, str(path)])
+        workers = start_workers(["--items", str(count), "--worker", redis.url, str(path)])
         await switch(store, seconds)
+        await asyncio.sleep(1.0)  # the last changes arrive
         await store.close()
         found = [json.loads(worker.communicate()[0]) for worker in workers]
     return {"items": count, "seconds": seconds, "workers": found}
@@ -143,7 +148,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.worker:
         url, path = arguments.worker
-        print(json.dumps(asyncio.run(follow(url, Path(path), arguments.items, arguments.seconds))))
+        print(json.dumps(asyncio.run(follow(url, Path(path), arguments.items))))
     else:
         print(json.dumps(asyncio.run(measure(arguments.items, arguments.seconds))))
 
