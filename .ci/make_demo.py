@@ -1,6 +1,6 @@
-"""Train the demo model of the wheel on an invented shop.
+"""Make the demo of the wheel: model and catalogue of a shop.
 
-    python .ci/make_demo.py FOLDER
+    python .ci/make_demo.py FOLDER ITEMS.jsonl
 
 The invented customers equip themselves for one trip after the other, so that a next item can be learnt.
 """
@@ -8,6 +8,7 @@ The invented customers equip themselves for one trip after the other, so that a 
 from __future__ import annotations
 
 import csv
+import json
 import random
 import sys
 import tempfile
@@ -47,26 +48,30 @@ def make_events(path: Path) -> None:
                     trip, position = rng.choice(trips), 0
 
 
-def main(folder: Path) -> int:
-    """Train, add titles and categories, and write the bundle."""
+def write_catalogue(path: Path) -> None:
+    """Write the invented items, one JSON object a line."""
+    rng = random.Random(7)
+    with path.open("w", encoding="utf-8") as file:
+        for trip, items in TRIPS.items():
+            for number, title in enumerate(items.split("|"), start=1):
+                attributes = {"price": rng.randrange(5, 250) - 0.05, "new": rng.random() < 0.2}
+                item = {"item_id": f"{trip}-{number}", "title": title.capitalize(), "categories": [trip]}
+                file.write(json.dumps({**item, "attributes": attributes}) + "\n")
+
+
+def main(folder: Path, items: Path) -> int:
+    """Train and write the bundle, and write the catalogue."""
     with tempfile.TemporaryDirectory() as work:
         make_events(Path(work) / "events.csv")
         settings = "--dim 16 --layers 2 --device cpu --epochs 12 --learning-rate 0.01 --refit"
         if code := train(["train", f"{work}/events.csv", "--out", f"{work}/run", *settings.split()]):
             return code
         bundle = load_bundle(Path(work) / "run" / "bundle")
-    titles = {
-        f"{trip}-{number}": (title.capitalize(), (trip,))
-        for trip, items in TRIPS.items()
-        for number, title in enumerate(items.split("|"), start=1)
-    }
-    items = [
-        replace(item, title=titles[item.item_id][0], categories=titles[item.item_id][1]) for item in bundle.items
-    ]
     origin = bundle.training_data | {"source": "an invented shop: .ci/make_demo.py"}
-    write_bundle(folder, replace(bundle, items=items, training_data=origin), None)
+    write_bundle(folder, replace(bundle, training_data=origin), None)
+    write_catalogue(items)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

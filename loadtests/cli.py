@@ -8,6 +8,7 @@
     python -m loadtests.cli --scenario cluster                           1 to 12 workers on a Redis Cluster
     python -m loadtests.cli --scenario embedded_store                    SQLite beside Redis, one worker and four
     python -m loadtests.cli --scenario availability --seconds 300        200 flips a second beside filtered questions
+    python -m loadtests.cli --scenario filtered_questions --seconds 3    questions with and without 20 filters
     python -m loadtests.cli --scenario availability --fault redis        the same, with kill -9 of Redis in the middle
     python -m loadtests.cli --scenario soak --seconds 1800               70 % of capacity for half an hour
     python -m loadtests.cli --scenario attack --rounds 2                 an ordinary client beside attacks
@@ -45,6 +46,7 @@ from loadtests.scenarios import (
     scaling,
     steady_latency,
 )
+from loadtests.scenarios.filtered_questions import throughput_ratios
 from model.bundle.bundle import BundleError, load_bundle
 
 SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
@@ -65,6 +67,7 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "large_catalogue": large_catalogue.large_catalogue,
     "embedded_store": embedded_store.embedded_store,
     "availability": availability.availability,
+    "filtered_questions": throughput_ratios.filtered_questions,
 }
 SYNTHETIC_USERS = 2_000
 

@@ -20,8 +20,8 @@ How `POST /v1/events?k=10` flows:
        `-- 3. SnapshotWriter.offer           the new state is stored after the answer was sent
 
 Everything outside the batches runs on the event loop and serves one request. RolloutManager chooses each user's
-engine. Beside the requests, Maintenance applies retention, StreamConsumer records the events of a stream, BackfillJob
-recomputes snapshots, CatalogueSync follows the catalogue. They are closed in reverse order of their opening.
+engine. Beside the requests, Maintenance applies retention, StreamConsumer reads events or items from a stream,
+BackfillJob recomputes snapshots, and CatalogueSync follows the catalogue. They are closed in reverse order.
 """
 
 from __future__ import annotations
@@ -44,15 +44,20 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from service.api.app import build_api
 from service.api.dependencies import Services
-from service.api.stream_parser import StreamParser
+from service.api.routes.api_docs import docs_url
+from service.api.stream_parser import EventEntryParser, ItemEntryParser
 from service.api.user_tokens import UserTokens
 from service.core.catalogue.catalogue import Catalogue
+from service.core.catalogue.editing.item_editor import ItemEditor
 from service.core.errors import StoreUnavailable
 from service.core.jobs.backfill import BackfillJob
 from service.core.jobs.catalogue_services import create_catalogue
 from service.core.jobs.catalogued_models import CataloguedBundles
 from service.core.jobs.maintenance import Maintenance
-from service.core.jobs.stream_consumer import StreamConsumer
+from service.core.jobs.streams.event_writer import EventWriter
+from service.core.jobs.streams.item_writer import ItemWriter
+from service.core.jobs.streams.stream_consumer import StreamConsumer, StreamMeter
+from service.core.jobs.streams.stream_source import EntryWriter
 from service.core.ports import Bundles, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
@@ -67,6 +72,7 @@ from service.observability.instrumented_catalogue import InstrumentedCatalogue
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
+from service.setting_types import StreamAddress
 from service.settings import Settings, load_settings
 from service.store.errors import StoreUnreachableError
 from service.store.factory import OpenedStore, open_column_file, open_store
@@ -163,27 +169,21 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         columns = open_column_file(settings.state_url.get_secret_value(), settings.catalogue_folder)
         catalogue = create_catalogue(items, meter.catalogue, settings.catalogue == "listed", closing, columns)
         bundles = CataloguedBundles(model_registry(settings), catalogue.copy)
-        models = await _open_models(settings, bundles, store, meter, closing)
+        name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        models = RolloutManager(bundles, store, name, meter, watch=settings.watch)
+        await models.start()
+        closing.push_async_callback(models.close)
         await catalogue.start()
         recommender = _open_recommender(settings, store, models, catalogue.copy, meter, closing)
-        await _start_jobs(settings, store, models, recommender, meter, closing)
+        await _start_jobs(settings, store, models, meter, closing)
+        await _start_streams(settings, recommender, catalogue.items, meter, closing)
         # What is alive now lives as long as the process. To scan it would stop every request for 65 to 250 ms.
         gc.collect()
         gc.freeze()
-        _log.info("service is ready; API docs at %s", docs_url(settings), extra={"model": models.live.version})
+        url = docs_url(settings.host, settings.port)
+        _log.info("service is ready; API docs at %s", url, extra={"model": models.live.version})
         yield Services(recommender, models, store, catalogue)
         _log.info("service is stopping; finishing accepted requests", extra={"pid": os.getpid()})
-
-
-async def _open_models(
-    settings: Settings, bundles: Bundles, store: Store, meter: PrometheusMeter, closing: AsyncExitStack
-) -> RolloutManager:
-    """Load the served models and start to follow the desired state."""
-    name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-    models = RolloutManager(bundles, store, name, meter, watch=settings.watch)
-    await models.start()
-    closing.push_async_callback(models.close)
-    return models
 
 
 def _open_recommender(
@@ -209,32 +209,32 @@ def _open_recommender(
 
 
 async def _start_jobs(
-    settings: Settings,
-    store: Store,
-    models: RolloutManager,
-    recommender: Recommender,
-    meter: PrometheusMeter,
-    closing: AsyncExitStack,
+    settings: Settings, store: Store, models: RolloutManager, meter: PrometheusMeter, closing: AsyncExitStack
 ) -> None:
-    """Start maintenance, and if configured the stream consumer and the backfill."""
+    """Start maintenance, and if configured the backfill."""
     maintenance = Maintenance(store, remove_expired=settings.days_kept is not None, events_kept=settings.events_kept)
     closing.push_async_callback(maintenance.close)
     maintenance.start()
-    if (address := settings.stream_url) is not None:
-        source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
-        consumer = StreamConsumer(source, StreamParser(address.stream), recommender, meter.stream)
-        closing.push_async_callback(consumer.close)
-        consumer.start()
     if settings.backfill_share:
         backfill = BackfillJob(store, models, meter.backfill, max_fraction=settings.backfill_share)
         closing.push_async_callback(backfill.close)
         backfill.start()
 
 
-def docs_url(settings: Settings) -> str:
-    """Return the URL of the API docs as seen from this machine."""
-    host = "localhost" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104 - compared, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}/docs"
+async def _start_streams(
+    settings: Settings, recommender: Recommender, items: ItemEditor, meter: PrometheusMeter, closing: AsyncExitStack
+) -> None:
+    """Start the consumers of the configured streams."""
+    consumed: list[tuple[StreamAddress, EntryWriter, StreamMeter]] = []
+    if (address := settings.stream_url) is not None:
+        consumed.append((address, EventWriter(EventEntryParser(address.stream), recommender), meter.stream))
+    if (address := settings.item_stream_url) is not None:
+        consumed.append((address, ItemWriter(ItemEntryParser(), items), meter.item_stream))
+    for address, writer, stream_meter in consumed:
+        source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
+        consumer = StreamConsumer(address.stream, source, writer, stream_meter)
+        closing.push_async_callback(consumer.close)
+        consumer.start()
 
 
 async def open_event_log(settings: Settings) -> OpenedStore:

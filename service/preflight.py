@@ -1,4 +1,4 @@
-"""Checks before a start: stream, event log and bundle can be used.
+"""Checks before a start: streams, event log and bundle can be used.
 
 A server of several workers is checked in a process of its own. The parent of the workers then never imports the
 engine, which would stay in its memory.
@@ -12,7 +12,8 @@ import signal
 from multiprocessing.connection import Connection
 
 from service.observability.logging import configure_logging
-from service.settings import Settings, load_settings
+from service.setting_types import StreamAddress
+from service.settings import Settings, load_settings, variable_of
 
 
 class StartupError(Exception):
@@ -57,7 +58,7 @@ def _check_in_child(sender: Connection) -> None:
 
 
 async def _preflight(settings: Settings) -> None:
-    """Open and close the stream, the event log and the bundle.
+    """Open and close the streams, the event log and the bundle.
 
     Raises:
         StartupError: One of them cannot be used.
@@ -68,13 +69,18 @@ async def _preflight(settings: Settings) -> None:
     from service.store.errors import StoreRefusedError
     from service.store.streams.redis_stream import open_stream
 
-    if settings.stream_url is not None:
+    for name in ("stream_url", "item_stream_url"):
+        address: StreamAddress | None = getattr(settings, name)
         try:
-            address = settings.stream_url
-            source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
-            await source.close()
+            if address is not None:
+                source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
+                await source.close()
         except StoreRefusedError as error:
-            raise StartupError(f"RECBLR_STREAM_URL: {error}") from None
+            raise StartupError(f"{variable_of(name)}: {error}") from None
+    if settings.item_stream_url is not None and settings.item_stream_url == settings.stream_url:
+        raise StartupError(
+            "RECBLR_ITEM_STREAM_URL names the stream of RECBLR_STREAM_URL; name another one for items."
+        )
     try:
         await _check_event_log(settings)
     except StoreRefusedError as error:

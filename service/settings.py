@@ -77,6 +77,11 @@ class Settings(BaseSettings):
         title="a URL like redis://host:port/0?stream=events&group=recblr (the group may be left out)",
         description="Redis stream to read events from, besides HTTP: redis://HOST:PORT/DB?stream=NAME&group=NAME.",
     )
+    item_stream_url: types.StreamUrl = Field(
+        default=None,
+        title="a URL like redis://host:port/0?stream=items&group=recblr (the group may be left out)",
+        description="Redis stream to read items from, besides HTTP: redis://HOST:PORT/DB?stream=NAME&group=NAME.",
+    )
     workers: int = Field(
         default=1,
         ge=1,
@@ -101,8 +106,7 @@ class Settings(BaseSettings):
     user_token_keys: types.TokenKeyList = Field(
         default=(),
         title="one or two keys of 32 to 512 printable ASCII characters without spaces, separated by a comma",
-        description="Keys with which the shop's server signs user tokens for browsers: the current and the previous "
-        "one. Without keys no user token is valid.",
+        description="Keys that sign user tokens for browsers, the current and the previous one. none: no tokens.",
     )
     requests_per_second: int | None = Field(
         default=None,
@@ -121,8 +125,7 @@ class Settings(BaseSettings):
     allowed_hosts: types.HostList = Field(
         default=(),
         title="a comma-separated list of host names without ports, such as recommender.internal",
-        description="Names under which a server without keys is called, besides localhost and addresses. Requests "
-        "with another Host header are answered 403.",
+        description="Names of a server without keys, besides localhost and addresses. Other Host headers: 403.",
     )
     root_path: types.RootPath = Field(
         default=None,
@@ -178,8 +181,7 @@ class Settings(BaseSettings):
         ge=0,
         le=1,
         title="a number from 0 to 1",
-        description="Largest fraction of one core's time that each worker spends on backfills after the model "
-        "version has changed. 0: no backfill; a user's snapshot is then computed at the user's next request.",
+        description="Largest fraction of a core that each worker spends on backfills. 0: no backfill.",
         json_schema_extra={"unit": "fraction"},
     )
     min_recall: FiniteFloat = Field(
@@ -230,10 +232,8 @@ def load_settings() -> Settings:
         name, reason = str(first["loc"][0]), first.get("ctx", {}).get("error")
     if isinstance(reason, RetiredScopeError):
         raise SettingsError(f"{variable_of(name)}: {reason}.")
-    valid_values = Settings.model_fields[name].title
-    raise SettingsError(
-        f"{variable_of(name)} must be {valid_values}: correct it, or unset it for the default ({default_of(name)})."
-    )
+    wrong = f"{variable_of(name)} must be {Settings.model_fields[name].title}"
+    raise SettingsError(f"{wrong}: correct it, or unset it for the default ({default_of(name)}).")
 
 
 def variable_of(name: str) -> str:

@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from model.bundle.bundle import WEIGHTS, write_bundle
 from model.config import ModelConfig
 from service.key_file import KeyRing
-from service.main import docs_url, start_services
+from service.main import start_services
 from service.observability.metrics import PrometheusMeter
 from service.settings import Settings
 from tests.model.builders import bundle_of
@@ -33,18 +33,6 @@ from tests.store.calls import append, new
 ROOT = Path(__file__).parent.parent
 BUNDLE = ROOT / "bundles" / "ml-1m-demo"
 KEY = "a-key-of-enough-length"
-
-
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("127.0.0.1", "http://127.0.0.1:8000/docs"),
-        ("0.0.0.0", "http://localhost:8000/docs"),
-        ("::1", "http://[::1]:8000/docs"),
-    ],
-)
-def test_docs_url_can_be_opened_on_this_machine(host: str, url: str) -> None:
-    assert docs_url(Settings(host=host)) == url
 
 
 def test_endless_request_head_is_refused_and_large_one_is_read(tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ WRONG = [
     ("RECBLR_STREAM_URL", "redis://db/0?stream="),
     ("RECBLR_STREAM_URL", "redis://db/0?stream=a%20b"),
     ("RECBLR_STREAM_URL", "redis://?stream=events"),
+    ("RECBLR_ITEM_STREAM_URL", "redis://:hunter2hunter2@db/0"),
     ("RECBLR_BUNDLE_KEY", "hunter2"),
     ("RECBLR_BUNDLE_KEY", "hunter2 " * 8),
     ("RECBLR_REQUESTS_PER_SECOND", "0"),

@@ -24,16 +24,19 @@ class ColumnKinds:
         """`text`: values have no types, so that their spelling decides."""
         self._text = text
         self._found: dict[str, set[str]] = {}
+        self._blank: dict[str, None] = {}  # columns with an empty text, which stands for nothing in a text table
 
     def add(self, name: str, value: Any) -> None:  # noqa: ANN401 - a value of any table
         """Take a value into account."""
-        if value is not None and value != "":
+        if value == "":
+            self._blank[name] = None
+        elif value is not None:
             self._found.setdefault(name, set()).add(text_kind(value) if self._text else typed_kind(value))
 
     @property
     def names(self) -> Iterable[str]:
         """Names of the columns that have values."""
-        return self._found
+        return self._found if self._text else {**self._found, **self._blank}
 
     def kind(self, source: str, name: str) -> str:
         """Return a column's kind; raises `DataError` for several."""

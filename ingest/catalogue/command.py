@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_load(commands)
     export = commands.add_parser("export", help="write the catalogue into a file", epilog=_EPILOG)
-    export.add_argument("file", type=Path, help="file to write, .jsonl or .parquet; vectors are not written")
+    export.add_argument("file", type=Path, help="file to write, .jsonl or .parquet")
+    export.add_argument("--without-vectors", action="store_true", help="leave out the items' vectors")
     export.set_defaults(run=_export)
     for command in commands.choices.values():
         add_service_options(command)
@@ -130,7 +131,7 @@ def _load(options: argparse.Namespace, client: BatchClient) -> int:
 
 
 def _export(options: argparse.Namespace, client: BatchClient) -> int:
-    count = export_items(client, options.file)
+    count = export_items(client, options.file, with_vectors=not options.without_vectors)
     print(json.dumps({"exported": count}))
     return 0
 

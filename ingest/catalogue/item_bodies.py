@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from ingest.catalogue.column_kinds import BOOL, NUMBER, STRINGS, TIME, TRUTHS
+from ingest.catalogue.column_kinds import BOOL, NUMBER, STRING, STRINGS, TIME, TRUTHS
+from ingest.catalogue.item_ids import ItemIds
 from ingest.catalogue.item_rows import Row, TableOptions
 from ingest.errors import DataError
 
@@ -30,7 +33,9 @@ class ItemBodies:
         source: file name for messages.
         fields: columns of item, title, categories and available.
         attributes: name and kind of each other column.
+        ids: reads the item ids.
         options: as the user gave them.
+        text: whether values have no types; an empty one is then a missing one.
     """
 
     def __init__(
@@ -38,19 +43,24 @@ class ItemBodies:
         source: str,
         fields: Mapping[str, str],
         attributes: Mapping[str, tuple[str, str]],
+        ids: ItemIds,
         options: TableOptions,
+        *,
+        text: bool,
     ) -> None:
         self._source = source
         self._fields = fields
         self._attributes = attributes
+        self._ids = ids
         self._options = options
+        self._text = text
 
     def build(self, row: Row, number: int) -> dict[str, Any]:
         """Return the item of a row; raises `DataError`."""
-        item_id = row.get(self._fields["item"])
-        if item_id is None or str(item_id) == "":
+        item_id = self._ids.read(row.get(self._fields["item"]))
+        if item_id is None:
             raise DataError(f"{self._source}, row {number} has no item id; correct it")
-        body: dict[str, Any] = {"item_id": str(item_id)}
+        body: dict[str, Any] = {"item_id": item_id}
         if (title := self._field(row, "title")) is not None:
             body["title"] = str(title)
         if (categories := self._field(row, "categories")) is not None:
@@ -62,7 +72,7 @@ class ItemBodies:
         attributes = {
             name: self._value(row[column], kind)
             for column, (name, kind) in self._attributes.items()
-            if row.get(column) not in (None, "")
+            if self._has_value(row.get(column), kind)
         }
         if attributes:
             body["attributes"] = attributes
@@ -70,7 +80,15 @@ class ItemBodies:
 
     def _field(self, row: Row, field: str) -> Any:  # noqa: ANN401
         value = row.get(self._fields[field]) if field in self._fields else None
-        return None if value == "" else value
+        value = value.strip() if self._text and value is not None else value
+        return value if self._has_value(value, STRING) else None
+
+    def _has_value(self, value: Any, kind: str) -> bool:  # noqa: ANN401
+        """Return whether there is a value.
+
+        An empty text is one if it is a string of JSON or Parquet.
+        """
+        return value is not None and (value != "" or (kind == STRING and not self._text))
 
     def _value(self, value: Any, kind: str) -> Any:  # noqa: ANN401
         """Return a value in its type.
@@ -80,9 +98,14 @@ class ItemBodies:
         return _CONVERT.get(kind, _as_string)(value) if kind != STRINGS else self._strings(value, None)
 
     def _strings(self, value: Any, separators: str | None) -> list[str]:  # noqa: ANN401
-        if not isinstance(value, list | tuple):
-            value = re.split(separators or re.escape(self._options.separator), str(value))
-        return [text for each in value if each is not None and (text := str(each).strip())]
+        if isinstance(value, str) and value.lstrip().startswith("["):
+            with contextlib.suppress(ValueError):
+                value = json.loads(value)
+        if isinstance(value, list | tuple):
+            nested = [inner for own in value for inner in (own if isinstance(own, list | tuple) else [own])]
+            return [str(each) for each in nested if each is not None]
+        parts = re.split(separators or re.escape(self._options.separator), str(value))
+        return [text for each in parts if (text := each.strip())]
 
     def _truth(self, value: Any, number: int) -> bool:  # noqa: ANN401
         text = str(value).strip().lower()

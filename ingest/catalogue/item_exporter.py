@@ -17,6 +17,7 @@ from ingest.errors import DataError
 from ingest.loading.batch_client import BatchClient
 
 _PAGE_ITEMS = 1000
+_PAGE_VECTORS = 100  # items of a page with vectors
 _ARROW_TYPES = {
     BOOL: pa.bool_(),
     NUMBER: pa.float64(),
@@ -25,30 +26,33 @@ _ARROW_TYPES = {
 }
 
 
-def export_items(client: BatchClient, path: Path) -> int:
-    """Write all items but their vectors; return their number.
+def export_items(client: BatchClient, path: Path, *, with_vectors: bool = True) -> int:
+    """Write all items; return their number.
 
-    The ending of the file's name decides on its form: .jsonl or .parquet.
+    Loading the file gives the same catalogue. The ending of its name decides on its form: .jsonl or .parquet.
 
     Raises:
         DataError: the service does not answer, or the form is another one.
     """
-    types = {each["name"]: each["type"] for each in client.request("GET", "/v1/attributes")["attributes"]}
+    declared = client.request("GET", "/v1/attributes")
+    types = {each["name"]: each["type"] for each in declared["attributes"]}
+    with_vectors = with_vectors and declared["vector_length"] is not None
     part = path.with_name(path.name + ".part")
     if path.suffix == ".jsonl":
-        count = _write_lines(part, types, _pages(client))
+        count = _write_lines(part, types, _pages(client, with_vectors))
     elif path.suffix == ".parquet":
-        count = _write_parquet(part, types, _pages(client))
+        count = _write_parquet(part, types, _pages(client, with_vectors), with_vectors)
     else:
         raise DataError(f"name the file .jsonl or .parquet, not {path.name}")
     part.replace(path)
     return count
 
 
-def _pages(client: BatchClient) -> Iterator[list[dict[str, Any]]]:
+def _pages(client: BatchClient, with_vectors: bool) -> Iterator[list[dict[str, Any]]]:
+    query = {"limit": _PAGE_VECTORS, "vectors": "true"} if with_vectors else {"limit": _PAGE_ITEMS}
     cursor: str | None = ""
     while cursor is not None:
-        page = client.request("GET", "/v1/items", query={"limit": _PAGE_ITEMS, "cursor": cursor})
+        page = client.request("GET", "/v1/items", query={**query, "cursor": cursor})
         yield page["items"]
         cursor = page["next_cursor"]
 
@@ -63,9 +67,11 @@ def _write_lines(path: Path, types: dict[str, str], pages: Iterator[list[dict[st
     return count
 
 
-def _write_parquet(path: Path, types: dict[str, str], pages: Iterator[list[dict[str, Any]]]) -> int:
+def _write_parquet(
+    path: Path, types: dict[str, str], pages: Iterator[list[dict[str, Any]]], with_vectors: bool
+) -> int:
     fields = [("item_id", pa.string()), ("title", pa.string()), ("categories", pa.list_(pa.string()))]
-    fields += [("available", pa.bool_())]
+    fields += [("available", pa.bool_()), *([("vector", pa.list_(pa.float32()))] if with_vectors else ())]
     schema = pa.schema([*fields, *((name, _ARROW_TYPES.get(kind, pa.string())) for name, kind in types.items())])
     count = 0
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:

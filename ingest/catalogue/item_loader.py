@@ -11,6 +11,7 @@ from typing import Any
 
 from ingest.catalogue.column_kinds import STRINGS, TIME, ColumnKinds
 from ingest.catalogue.item_bodies import ItemBodies, attribute_name
+from ingest.catalogue.item_ids import ItemIds
 from ingest.catalogue.item_rows import TYPES_KEY, Row, TableOptions, is_text_table, read_rows
 from ingest.errors import DataError
 from ingest.loading.batch_client import BatchClient
@@ -61,8 +62,10 @@ class ItemTable:
         self._path = path
         self._options = options
         source = str(path)
-        kinds = ColumnKinds(text=is_text_table(path, options))
+        text = is_text_table(path, options)
+        kinds, ids = ColumnKinds(text=text), ItemIds(text=text)
         names: dict[str, None] = {}
+        fields: dict[str, str] = {}
         stated: dict[str, str] = {}
         self.count = 0
         for row in read_rows(path, options):
@@ -73,9 +76,12 @@ class ItemTable:
             for name, value in row.items():
                 names[name] = None
                 kinds.add(name, value)
+            if text:  # all rows have the same columns
+                fields = fields or find_fields(source, list(names), options.fields)
+                ids.add(row[fields["item"]])
         if not self.count:
             raise DataError(f"{source} holds no items")
-        fields = find_fields(source, list(names), options.fields)
+        fields = fields or find_fields(source, list(names), options.fields)
         taken = {*fields.values(), *options.left_out, options.vector}
         columns: dict[str, tuple[str, str]] = {}
         for column in kinds.names:
@@ -90,7 +96,7 @@ class ItemTable:
             raise DataError(
                 f"{source}: two columns have the same attribute's name; give one with --attribute COLUMN=NAME"
             )
-        self._bodies = ItemBodies(source, fields, columns, options)
+        self._bodies = ItemBodies(source, fields, columns, ids, options, text=text)
 
     def items(self) -> Iterator[dict[str, Any]]:
         """Yield the items as the service takes them."""

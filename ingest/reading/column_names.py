@@ -85,38 +85,6 @@ def recognised(names: Sequence[str], known: Sequence[str]) -> str | None:
     return next((plain[name] for name in known if name in plain), None)
 
 
-def find_item_columns(
-    source: str, names: Sequence[str], options: ReadOptions, title: str | None, categories: str | None
-) -> list[str]:
-    """Find the columns of id, title and, if there is one, categories.
-
-    Args:
-        source: file name for messages.
-        names: all column names, in order.
-        options: `item_column` is the one of ids, if it is named.
-        title, categories: columns that the user has named.
-
-    Raises:
-        DataError: a column is missing, or its name occurs twice.
-    """
-    found = [
-        _named(source, names, options.item_column) or recognised(names, (*_ITEMS, "id")),
-        _named(source, names, title) or recognised(names, _TITLES),
-        _named(source, names, categories) or recognised(names, _CATEGORIES),
-    ]
-    for column, what in zip(found, ("item", "title"), strict=False):
-        if column is None:
-            raise DataError(
-                f"{source}: no column for the {what} is recognised among {_list(names)}; name it with "
-                f"--{what}-column, or, if there is no header, name all columns with --columns"
-            )
-    columns = [column for column in found if column is not None]
-    for column in columns:
-        if names.count(column) + columns.count(column) > 2:
-            raise DataError(f"{source}: the column {column!r} occurs or is used twice; name others")
-    return columns
-
-
 def find_fields(source: str, names: Sequence[str], asked: Mapping[str, str | None]) -> dict[str, str]:
     """Find the columns of a catalogue's fields: item, title, categories, available.
 

@@ -1,75 +1,22 @@
-"""Read a table of items, whatever its form."""
+"""Detect the form of a table of items, and read its columns."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 
 from ingest.errors import DataError
 from ingest.read_options import ReadOptions
-from ingest.reading.column_names import FindColumns, find_item_columns
+from ingest.reading.column_names import FindColumns
 from ingest.reading.csv_dialect import Dialect, detect_dialect, split_record
 from ingest.reading.csv_table import read_table, swallowed_row
-from ingest.reading.file_signatures import check_file
-from ingest.reading.json_objects import read_json
-from ingest.reading.parquet_table import is_parquet, read_parquet
-from ingest.reading.plain_text import open_plain_text
-from ingest.reading.values.identifiers import IdReader
 
 _DELIMITERS = ("\t", ",", ";", "|", "::")
 _MOVIELENS = ("item", "title", "categories")  # movies.dat: `id::title::category|category`, without a header
 _SAMPLE = 1 << 16
-
-
-class ItemText(NamedTuple):
-    """Id, title and categories of an item."""
-
-    item_id: str
-    title: str | None
-    categories: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ItemTableOptions:
-    """Options that a user gives.
-
-    Where a name is None, the content decides.
-    """
-
-    reading: ReadOptions = field(default_factory=ReadOptions)
-    title_column: str | None = None
-    categories_column: str | None = None
-
-
-def read_items(path: Path, options: ItemTableOptions) -> Iterator[ItemText]:
-    """Read the items of a table in text, Parquet or JSON.
-
-    Raises:
-        DataError: the file is not understood or holds a bad id; the message has file and remedy.
-    """
-    source = str(path).encode("utf-8", "replace").decode()
-
-    def find(names: Sequence[str]) -> list[str]:
-        return find_item_columns(source, names, options.reading, options.title_column, options.categories_column)
-
-    check_file(path)
-    if is_parquet(path):
-        yield from _items(source, read_parquet(path, source, find))
-        return
-    with open_plain_text(path, options.reading.encoding) as plain:
-        head = text_head(plain)
-        if is_json(head, options.reading):
-            yield from _items(source, read_json(plain, source, find))
-            return
-        dialect = detect_item_dialect(plain, source, head, options.reading, find)
-        yield from _items(source, read_item_table(plain, source, dialect, find))
 
 
 def text_head(plain: Path) -> str:
@@ -129,31 +76,3 @@ def read_item_table(plain: Path, source: str, dialect: Dialect, find: FindColumn
         if swallowed_row(batch, dialect, None) is not None:
             raise DataError(f"{source} has a quoted field that holds whole rows: a quote is missing or one too many")
         yield batch.select(batch.schema.names[:-1])
-
-
-def _items(source: str, batches: Iterator[pa.RecordBatch]) -> Iterator[ItemText]:
-    ids, row = IdReader(), 0
-    for batch in batches:
-        found = ids.read(batch.column(0))
-        if found.bad.any():
-            bad = row + int(found.bad.argmax()) + 1
-            raise DataError(f"{source}, row {bad}: the id of an item {found.reason}; correct it")
-        titles = batch.column(1).cast(pa.string()).to_pylist()
-        has_categories = len(batch.schema) > 2
-        categories = batch.column(2).to_pylist() if has_categories else [None] * len(titles)
-        for item_id, title, own in zip(found.values.to_pylist(), titles, categories, strict=True):
-            yield ItemText(item_id, title.strip() if title and title.strip() else None, _parse_categories(own))
-        row += len(titles)
-
-
-def _parse_categories(value: object) -> tuple[str, ...]:
-    """Return categories of a list, of JSON, or of separated text."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        with contextlib.suppress(ValueError):
-            value = json.loads(value)
-    if isinstance(value, list | tuple):
-        nested = [inner for own in value for inner in (own if isinstance(own, list | tuple) else [own])]
-        names = [str(name).strip() for name in nested if name is not None]
-    else:
-        names = [] if value is None else [name.strip() for name in re.split(r"[|;]", str(value))]
-    return tuple(dict.fromkeys(name for name in names if name))

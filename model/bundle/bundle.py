@@ -2,7 +2,7 @@
 
     manifest.json          format, version, config, metrics, training data, size and SHA-256 of each other file
     weights.safetensors    float32 arrays by the parameter names of the published code, and `initial_state`
-    items.jsonl            one object a line, row 1 first: item_id, popularity, optional title and categories
+    items.jsonl            one object a line, row 1 first: item_id and popularity
     manifest.sig           HMAC-SHA256 of the manifest, if the publisher has a key (model/bundle/signature.py)
 
 Nothing in a bundle is executed or unpickled. A reader checks the signature if it has the key, then names, sizes and

@@ -1,4 +1,7 @@
-"""Items of a bundle, one JSON object per line, in row order."""
+"""Items of a bundle, one JSON object per line, in row order.
+
+Other fields of a line are ignored: older bundles have titles and categories, which are the catalogue's.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from model.bundle.manifest import ITEMS, BundleError
 from model.bundle.safetensors_reader import FileBytes
@@ -15,12 +17,10 @@ from model.config import ModelConfig
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """Item of the catalogue. `popularity` counts its training events."""
+    """Item that the model knows. `popularity` counts its training events."""
 
     item_id: str
     popularity: int = 0
-    title: str | None = None
-    categories: tuple[str, ...] = ()
 
 
 def parse_items(path: Path, data: FileBytes) -> list[Item]:
@@ -29,10 +29,7 @@ def parse_items(path: Path, data: FileBytes) -> list[Item]:
     try:
         for line in str(data, "utf-8").splitlines():
             entry = json.loads(line)
-            categories = entry.get("categories", [])
-            if not isinstance(categories, list):
-                raise TypeError("categories must be a list")
-            items.append(Item(entry["item_id"], entry["popularity"], entry.get("title"), tuple(categories)))
+            items.append(Item(entry["item_id"], entry["popularity"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(f"{path}, line {len(items) + 1}: not an item ({error!r})") from None
     return items
@@ -42,11 +39,7 @@ def encode_items(items: Sequence[Item]) -> bytes:
     """Return the lines of the items."""
     lines = []
     for item in items:
-        entry: dict[str, Any] = {"item_id": item.item_id, "popularity": item.popularity}
-        if item.title is not None:
-            entry["title"] = item.title
-        if item.categories:
-            entry["categories"] = list(item.categories)
+        entry = {"item_id": item.item_id, "popularity": item.popularity}
         lines.append(json.dumps(entry, ensure_ascii=True, separators=(",", ":")) + "\n")
     return "".join(lines).encode()
 
@@ -60,11 +53,7 @@ def check_items(items: Sequence[Item], config: ModelConfig) -> None:
             raise BundleError(f"{ITEMS}, line {row}: item_id must be a string of 1 to 256 characters")
         if type(item.popularity) is not int or not 0 <= item.popularity < 2**63:
             raise BundleError(f"{ITEMS}, line {row}: popularity must be a whole number from 0 to 2^63 - 1")
-        if not isinstance(item.title, str | None):
-            raise BundleError(f"{ITEMS}, line {row}: title must be a string")
-        if not all(isinstance(category, str) for category in item.categories):
-            raise BundleError(f"{ITEMS}, line {row}: categories must be strings")
-        if not all(map(_is_unicode, (item.item_id, item.title or "", *item.categories))):
+        if not _is_unicode(item.item_id):
             raise BundleError(f"{ITEMS}, line {row}: half a character (a lone surrogate) cannot be sent to clients")
     if len({item.item_id for item in items}) != len(items):
         raise BundleError(f"{ITEMS} names an item twice")

@@ -17,7 +17,6 @@ from model.training.cli import (
     import_command,
     nightly_retrain_command,
     retrain_command,
-    titles_command,
     train_command,
 )
 from model.training.cli.shared_options import Command
@@ -66,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     commands = (
         *(train_command, evaluate_command, retrain_command, nightly_retrain_command),
-        *(export_command, import_command, titles_command),
+        *(export_command, import_command),
     )
     for command in commands:
         command.add(subparsers)

@@ -148,14 +148,12 @@ def items_out(items: Iterable[ScoredItem], fields: ItemFields = PLAIN) -> list[J
     names = [name for name in fields.names if name not in ALWAYS_PRESENT]
     for item in items:
         found: Json = {"item_id": item.item_id, "score": item.score}
-        title, categories = item.title, item.categories
         entry = None if fields.entries is None else fields.entries.get(item.item_id)
         if entry is not None:
-            title, categories = entry.title, entry.categories
-        if title is not None:
-            found["title"] = title
-        if categories:
-            found["categories"] = categories
+            if entry.title is not None:
+                found["title"] = entry.title
+            if entry.categories:
+                found["categories"] = entry.categories
         if fields.names:
             values = {} if entry is None else entry.attributes
             found["attributes"] = {name: value_out(values[name]) for name in names if name in values}

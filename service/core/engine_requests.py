@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Lineage:
+    """Identity of a filter whose rows change."""
+
+    __slots__ = ("__weakref__",)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,10 +26,12 @@ class AllowedRows:
         bitmap: (ceil((V + 1) / 32),) uint32, little-endian; bit `row % 32` of word `row // 32` is set if allowed.
             Bits of row 0 and of rows beyond V are ignored.
         count: Number of allowed rows; decides only how to search.
+        lineage: The same for all states of one filter, so that a search may keep what it computed from an older one.
     """
 
     bitmap: NDArray[np.uint32]
     count: int
+    lineage: Lineage = field(default_factory=Lineage)
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for an array that kernels would be compiled anew for."""
@@ -109,8 +117,6 @@ class ScoredItem(NamedTuple):
 
     item_id: str
     score: float | None
-    title: str | None = None
-    categories: tuple[str, ...] = ()
     eligible: bool = True
 
 

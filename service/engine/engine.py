@@ -234,11 +234,9 @@ class BundleEngine:
         rows = np.array([self._rows.get(item, 0) for item in query.candidates], np.int64)
         scores = self._search.scores(rows, self._layout.output(state))
         excluded = self._known_rows(query.exclude)
-        return rank_candidates(query, rows, scores, np.array(excluded, np.int64), self._bundle.items)
+        return rank_candidates(query, rows, scores, np.array(excluded, np.int64), len(self._bundle.items))
 
     def _scored_items(self, rows: I64, scores: F32, length: int) -> tuple[ScoredItem, ...]:
-        items, found = self._bundle.items, []
-        for row, score in zip(rows[:length].tolist(), scores[:length].tolist(), strict=True):
-            item = items[row - 1]
-            found.append(ScoredItem(item.item_id, score, item.title, item.categories))
-        return tuple(found)
+        items = self._bundle.items
+        pairs = zip(rows[:length].tolist(), scores[:length].tolist(), strict=True)
+        return tuple([ScoredItem(items[row - 1].item_id, score) for row, score in pairs])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from service.core.jobs.backfill_progress_record import BackfillWork
+from service.core.jobs.streams.stream_consumer import REFUSED
 
 
 class BackfillMetrics:
@@ -43,18 +46,26 @@ class BackfillMetrics:
 
 
 class StreamMetrics:
-    """Metrics of the stream consumer; implements `core.jobs.stream_consumer.StreamMeter`."""
+    """Metrics of one stream's consumer; implements `StreamMeter` of `core.jobs.streams.stream_consumer`."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, prefix: str, contents: str, outcomes: Sequence[str]) -> None:
+        """Create the metrics.
+
+        Args:
+            registry: gets them.
+            prefix: beginning of their names.
+            contents: what the entries hold, for the descriptions.
+            outcomes: those of an entry, for the descriptions.
+        """
         self._entries = Counter(
-            "recblr_stream_entries",
-            "Stream entries that were finished, by outcome: recorded, duplicate or refused.",
+            f"{prefix}_entries",
+            f"Finished entries of the stream of {contents}, by outcome: {', '.join(outcomes)} or {REFUSED}.",
             ["outcome"],
             registry=registry,
         )
         self._lag = Gauge(
-            "recblr_stream_lag",
-            "Stream entries that are not finished. NaN: Redis does not know.",
+            f"{prefix}_lag",
+            f"Unfinished entries of the stream of {contents}. NaN: Redis does not know.",
             registry=registry,
             multiprocess_mode="livemax",  # only one worker reads the stream; the others report 0
         )

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from service.core.engine_requests import TargetRank
+from service.core.jobs.streams import event_writer, item_writer
 from service.observability.buckets import DURATION_SECONDS
 from service.observability.instrumented_store import StoreMetrics
 from service.observability.job_metrics import BackfillMetrics, CatalogueMetrics, StreamMetrics
@@ -144,7 +145,7 @@ class BatchingMetrics:
 class PrometheusMeter:
     """Metrics of one worker; implements `core.ports.Meter`.
 
-    The attributes `http`, `store`, `batching`, `backfill` and `stream` are the metrics of these parts.
+    The attributes `http`, `store`, `batching`, `backfill`, `stream` and `item_stream` are the metrics of these parts.
     """
 
     def __init__(self) -> None:
@@ -171,7 +172,8 @@ class PrometheusMeter:
         self.store = StoreMetrics(registry)
         self.batching = BatchingMetrics(registry)
         self.backfill = BackfillMetrics(registry, self._snapshots_damaged)
-        self.stream = StreamMetrics(registry)
+        self.stream = StreamMetrics(registry, "recblr_stream", "events", event_writer.OUTCOMES)
+        self.item_stream = StreamMetrics(registry, "recblr_item_stream", "items", item_writer.OUTCOMES)
         self.catalogue = CatalogueMetrics(registry)
         _forget_dead_processes()
 

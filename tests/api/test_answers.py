@@ -23,7 +23,7 @@ from service.core.recommending.results import Answer, Recorded
 from tests.api.app_harness import AppHarness
 
 EVENT = QuestionEventIn(user_id="u", item_id="10")
-ANSWER = Answer("v1", 7, True, (ScoredItem("a", 1.5, "Title", ("x",)), ScoredItem("b", None, None, ())))
+ANSWER = Answer("v1", 7, True, (ScoredItem("a", 1.5), ScoredItem("b", None)))
 
 
 def test_event_without_k_has_no_recommendations(harness: AppHarness) -> None:
@@ -45,7 +45,7 @@ def test_answer_matches_schemas() -> None:
     assert RecommendationsOut.model_validate(body).model_dump(exclude_unset=True) == {
         **body,
         "items": [
-            {"item_id": "a", "score": 1.5, "title": "Title", "categories": ["x"]},
+            {"item_id": "a", "score": 1.5},
             {"item_id": "b", "score": None},
         ],
     }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from service.api.stream_parser import StreamParser
+from service.api.stream_parser import MAX_ITEM_BYTES, EventEntryParser, ItemEntryParser
+from service.core.catalogue.editing.item_changes import ItemChange
+from service.core.catalogue.editing.item_editor import EditMode, ItemEdit
 from service.core.errors import InvalidRequest
-from service.core.jobs.event_source import StreamEntry
+from service.core.jobs.streams.stream_source import StreamEntry
 
 
 def entry(**fields: str | bytes) -> StreamEntry:
@@ -15,15 +17,15 @@ def entry(**fields: str | bytes) -> StreamEntry:
 
 
 def test_missing_event_id_and_timestamp_come_from_entry_id() -> None:
-    user_id, event = StreamParser("events").parse(entry(user_id="u", item_id="i"))
+    user_id, event = EventEntryParser("events").parse(entry(user_id="u", item_id="i"))
     assert (user_id, event.item_id) == ("u", "i")
     assert (event.event_id, event.timestamp) == ("stream:events:1700000000250-7", 1700000000.25)
-    assert event == StreamParser("events").parse(entry(user_id="u", item_id="i"))[1]
+    assert event == EventEntryParser("events").parse(entry(user_id="u", item_id="i"))[1]
 
 
 @pytest.mark.parametrize("timestamp", ["5", "5.0", "1970-01-01T00:00:05Z"])
 def test_fields_of_an_entry_become_fields_of_the_event(timestamp: str) -> None:
-    _, event = StreamParser("events").parse(entry(user_id="u", item_id="é", event_id="e", timestamp=timestamp))
+    _, event = EventEntryParser("events").parse(entry(user_id="u", item_id="é", event_id="e", timestamp=timestamp))
     assert (event.item_id, event.event_id, event.timestamp) == ("é", "e", 5.0)
 
 
@@ -41,6 +43,43 @@ def test_fields_of_an_entry_become_fields_of_the_event(timestamp: str) -> None:
         {"user_id": b"\xff", "item_id": "i"},
     ],
 )
-def test_invalid_entry_is_refused(fields: dict[str, str | bytes]) -> None:
+def test_invalid_event_is_refused(fields: dict[str, str | bytes]) -> None:
     with pytest.raises(InvalidRequest):
-        StreamParser("events").parse(entry(**fields))
+        EventEntryParser("events").parse(entry(**fields))
+
+
+def test_item_of_an_entry_is_one_of_a_batch() -> None:
+    item = '{"item_id": "é", "title": "Shoe", "available": null, "attributes": {"price": 5, "old": null}}'
+    change = ItemChange("é", {"title": "Shoe", "available": None}, {"price": 5, "old": None})
+    assert ItemEntryParser().parse(entry(item=item)) == ItemEdit(change, EditMode.PUT)
+    assert ItemEntryParser().parse(entry(item=item, mode="patch")) == ItemEdit(change, EditMode.PATCH)
+    deleted = ItemEntryParser().parse(entry(item='{"item_id": "a"}', mode="delete"))
+    assert deleted == ItemEdit(ItemChange("a"), EditMode.DELETE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({}, "item"),
+        ({"item": "{"}, "item"),
+        ({"item": "[" * 60_000}, "item"),
+        ({"item": "[]"}, "item"),
+        ({"item": "{}"}, "item_id"),
+        ({"item": '{"item_id": 5}'}, "item_id"),
+        ({"item": '{"item_id": "a", "surprise": 1}'}, "surprise"),
+        ({"item": '{"item_id": "a", "attributes": {"x": {}}}'}, "attributes.x"),
+        ({"item": '{"item_id": "a"}', "mode": "remove"}, "mode"),
+        ({"item": '{"item_id": "a", "title": "A"}', "mode": "delete"}, "item"),
+        ({"item": '{"item_id": "a"}', "item_id": "a"}, "item_id"),
+        ({"item": '{"item_id": "a", "title": "' + "x" * MAX_ITEM_BYTES + '"}'}, "item"),
+    ],
+)
+def test_invalid_item_is_refused_by_its_field(fields: dict[str, str], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refusal:
+        ItemEntryParser().parse(entry(**fields))
+    assert [detail["field"] for detail in refusal.value.details or ()] == [field]
+
+
+def test_item_that_is_not_utf_8_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="UTF-8"):
+        ItemEntryParser().parse(entry(item=b"\xff"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,8 @@ from playwright.sync_api import Browser, Page, Request, ViewportSize, expect, sy
 
 from model.bundle.bundle import load_bundle, new_version, write_bundle
 from service.api_keys import digest_of
-from service.demo import BUNDLE
+from service.demo import BUNDLE, ITEMS
+from tests.deployments import wait_for
 from tests.end_to_end.service import KEY, RunningService
 
 APPEND_KEY, READ_KEY = "a-key-that-may-only-append", "a-key-that-may-only-read-on"
@@ -77,7 +79,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """A service whose registry has the demo's model and a later one."""
+    """A service with the demo's catalogue and two models."""
     folder = tmp_path_factory.mktemp("service")
     demo = load_bundle(BUNDLE)
     write_bundle(folder / "bundles" / demo.version, demo)
@@ -87,7 +89,20 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     write_bundle(folder / "bundles" / version, later)
     keys = {"RECBLR_API_KEYS": ",".join((KEY, entry("append", APPEND_KEY), entry("read", READ_KEY)))}
     with RunningService(folder, f"sqlite:///{folder}/events.db", folder / "bundles", **keys) as running:
+        put_items(running, shop_items())
         yield running
+
+
+def shop_items() -> list[dict[str, Any]]:
+    """Return the items of the demo."""
+    return [json.loads(line) for line in ITEMS.read_text("utf-8").splitlines()]
+
+
+def put_items(service: RunningService, items: list[dict[str, Any]]) -> None:
+    """Put the items; return when the service answers with them."""
+    answer = service.post("/items/batch", {"items": items})
+    assert all("changed" in result for result in answer["results"]), answer
+    wait_for("the items", lambda: items[-1]["item_id"] in str(service.get("/items", limit=1000)["items"]), 20.0)
 
 
 @pytest.fixture(params=["light", "dark"])

@@ -57,25 +57,30 @@ def send(service: RunningService, user: str, *items: str) -> None:
         service.post("/events", {"user_id": user, "item_id": item, "event_id": f"{user}-{number}"})
 
 
-def test_click_on_a_row_writes_only_after_the_box_is_ticked(console: Console, service: RunningService) -> None:
+def test_looking_at_a_user_writes_nothing_until_the_mode_is_changed(
+    console: Console, service: RunningService
+) -> None:
     send(service, "customer", "camping-1")
     console.open("customer")
-    pick = console.page.locator("#list .pick").first
-    assert pick.is_disabled()
-    pick.click(force=True)
-    console.page.locator("#list .small").first.click()  # similar items, whose rows write no more than the others
-    console.page.locator("#list .like .pick").first.click(force=True)
-    assert not console.page.is_visible("#item-form")
+    page = console.page
+    assert page.is_checked("#mode-view")
+    page.locator("#list .pick").first.click()
+    expect(page.locator("#item h3")).to_be_visible()
+    page.locator("#list .similar").first.click()
+    page.locator("#list .like .pick").first.click()
+    page.locator("#events .pick").first.click()
+    expect(page.locator("#item h3")).to_have_text("Tent")
+    assert not page.locator(".writes").locator("visible=true").count()
     assert console.writes == []
     assert len(log_of(service, "customer")) == 1
-    console.page.check("#write")
-    console.page.locator("#list .pick").first.click()
+    page.check("#mode-write")
+    page.locator("#list .record").first.click()
     console.await_status("Event 2 stored")
     assert len(log_of(service, "customer")) == 2
-    console.page.fill("#user-input", "another customer")
-    console.page.click("#user-form .main")
+    page.fill("#user-input", "another customer")
+    page.click("#user-form .main")
     console.await_user("another customer")
-    assert not console.page.is_checked("#write")
+    assert page.is_checked("#mode-view")
 
 
 def test_user_of_an_ab_test_sees_the_model_that_answered(console: Console, service: RunningService) -> None:
@@ -89,7 +94,7 @@ def test_user_of_an_ab_test_sees_the_model_that_answered(console: Console, servi
             for version, user in answers.items():
                 console.open(user)
                 expect(console.page.locator("#version")).not_to_have_text("…")
-                assert console.text("#answered-by") == f"answered by {version}"
+                assert console.text("#answered-by") == f"Answered by {version}."
                 assert console.text("#version") == live
                 assert f"A/B test: {tested} answers 50 % of the users" in console.text("#model-facts")
         finally:
@@ -144,8 +149,8 @@ def test_back_and_forward_lead_through_the_users(console: Console) -> None:
 def test_focus_stays_among_the_undo_buttons(console: Console, service: RunningService) -> None:
     send(service, "dora", "camping-1", "camping-2", "camping-3")
     console.open("dora")
-    console.page.check("#write")
-    undo = console.page.locator("#events button")
+    console.page.check("#mode-write")
+    undo = console.page.locator("#events .undo")
     undo.nth(1).focus()
     for sequence, following in ((2, "Undo event 1:"), (1, "Undo event 3:"), (3, "item-input")):
         console.page.keyboard.press("Enter")
@@ -159,13 +164,13 @@ def test_keyboard_alone_records_and_undoes_an_event(console: Console, service: R
     console.page.focus("#user-input")
     press = console.page.keyboard.press
     seen = []
-    while console.focused() != "write":
-        press("Tab")
-        seen.append(console.focused())
-        assert len(seen) < 30, seen
-    press("Space")
-    press("Tab")
-    assert console.page.evaluate("document.activeElement.classList.contains('pick')")
+    for wanted in ("mode-view", "Record an event"):
+        while not console.focused().startswith(wanted):
+            press("Tab")
+            seen.append(console.focused())
+            assert len(seen) < 40, seen
+        press("ArrowDown" if wanted == "mode-view" else "Shift")  # the mode is a group of radio buttons
+    assert console.page.evaluate("document.activeElement.classList.contains('record')")
     assert console.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     press("Enter")
     console.await_status("Event 1 stored")
@@ -183,9 +188,18 @@ def test_every_text_is_readable_and_inside_the_window(
     with browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce") as context:
         console = watched(context.new_page(), service.url)
         console.open("f" * 120)
-        console.page.check("#write")
-        console.page.locator("#list .small").first.click()
+        console.page.check("#mode-write")
+        console.page.locator("#list .similar").first.click()
         console.page.wait_for_selector("#list .like .pick")
+        console.page.fill("#find-input", "t")
+        console.page.press("#find-input", "Enter")
+        console.page.locator("#results .pick").first.click()
+        console.page.wait_for_selector("#item dl")
+        console.page.click("#filter-help summary")
+        console.page.wait_for_selector("#filter-names .chip")
+        console.page.fill("#filter-input", "prise < 5 " + "AND title <> 'x'" * 20)
+        console.page.press("#filter-input", "Enter")
+        console.page.wait_for_selector("#filter-status mark")
         expect(console.page.locator("#version")).not_to_have_text("…")
         assert console.page.evaluate(LOW_CONTRAST) == []
         assert console.page.evaluate(TOO_WIDE) == []
@@ -203,14 +217,14 @@ def test_any_id_of_a_user_can_be_shown_written_and_deleted(
     page.fill("#user-input", user)
     page.press("#user-input", "Enter")
     console.await_user(user)
-    page.check("#write")
+    page.check("#mode-write")
     page.fill("#item-input", "camping-1")
     page.press("#item-input", "Enter")
-    expect(page.locator("#events li")).to_have_count(1)
+    expect(page.locator("#events .undo")).to_have_count(1)
     page.reload()
     console.await_user(user)
-    page.check("#write")
-    page.click("#events button")
-    expect(page.locator("#events li")).to_have_count(0)
+    page.check("#mode-write")
+    page.click("#events .undo")
+    expect(page.locator("#events .undo")).to_have_count(0)
     with client_of(service) as client:
         assert client.get("/v1/user", params={"user_id": user}).json()["sequence"] == 1

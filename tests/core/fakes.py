@@ -78,8 +78,7 @@ class FakeEngine:
     def _scored(self, item: str, last: int) -> ScoredItem:
         if not self.knows(item):
             return ScoredItem(item, None)
-        title = f"Title {item}" if int(item) % 2 == 0 else None
-        return ScoredItem(item, -float(abs(int(item) - last)), title, ("even",) if title else ())
+        return ScoredItem(item, -float(abs(int(item) - last)))
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
         return self.seconds * len(requests)

@@ -20,13 +20,21 @@ from tests.servers import RedisServer, free_port
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what git tracks, with this environment as its `.venv`."""
+    """A copy of what git tracks, with this environment as its `.venv`.
+
+    Kernels that other tests have compiled need not be compiled again.
+    """
     copy = tmp_path / "checkout"
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, tracked.split("\0")):
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
+    for folder in ("service", "model"):  # machine code of kernels, which would take half a minute for each page
+        for code in (ROOT / folder).rglob("__pycache__/*.nb[ic]"):
+            target = copy / code.relative_to(ROOT)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy2(code, target)
     (copy / ".venv").symlink_to(Path(sys.prefix))
     return copy
 

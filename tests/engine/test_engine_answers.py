@@ -28,13 +28,6 @@ def test_user_who_has_seen_all_items_gets_no_items(small: EngineHarness) -> None
     assert run(small.engine, everything, TopK(5, exclude_seen=True)).items == ()
 
 
-def test_result_items_have_titles_and_categories(small: EngineHarness) -> None:
-    catalogue = {item.item_id: item for item in small.bundle.items}
-    for found in run(small.engine, ("i1",), TopK(50, exclude_seen=False)).items:
-        assert found.title == catalogue[found.item_id].title
-        assert found.categories == catalogue[found.item_id].categories
-
-
 @pytest.fixture
 def twins(kind: Kind) -> Engine:
     """Engine with one embedding for odd rows and another for even rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,17 +54,44 @@ def start(bundle: Path, cache: Path, large: int) -> dict[str, list[int]]:
     return found
 
 
-def test_second_start_compiles_nothing(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def precompiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Provide a cache that `--precompile` has filled, and its output."""
+    cache = tmp_path_factory.mktemp("precompiled")
+    return cache, precompile(cache)
+
+
+def precompile(cache: Path) -> str:
+    environment = {"NUMBA_CACHE_DIR": str(cache), "CUDA_VISIBLE_DEVICES": ""}
+    done = run_python("-m", "service", "--precompile", environment=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_precompile_keeps_machine_code_and_prints_kernels(precompiled: tuple[Path, str]) -> None:
+    cache, printed = precompiled
+    *kernels, summary = printed.splitlines()
+    assert all(line.endswith(": 1 compiled, 0 already in the cache") for line in kernels)
+    assert summary.endswith(f": {len(kernels)} kernels compiled")
+    assert len(list(cache.rglob("*.nbc"))) == len(kernels)
+    assert precompile(cache).splitlines()[-1].endswith(": 0 kernels compiled")
+
+
+def test_start_compiles_nothing_that_is_in_the_cache(tmp_path: Path, precompiled: tuple[Path, str]) -> None:
+    cache = shutil.copytree(precompiled[0], tmp_path / "cache")
     write_bundle(tmp_path / "v1", bundle_of(ModelConfig(items=60, dim=8)))
     write_bundle(tmp_path / "v2", bundle_of(ModelConfig(items=90, dim=20, expansion=1, layers=3, start_token=False)))
-    first = start(tmp_path / "v1", tmp_path / "cache", large=1)
-    assert all(built for _, built in first.values())
-    without_index = start(tmp_path / "v1", tmp_path / "cache", large=10**9)
-    assert {name for name, (_, built) in without_index.items() if built} == {"_rank_targets"}  # an index has its own
-    first |= without_index
-    for bundle, large in (("v1", 1), ("v2", 1), ("v2", 10**9)):
-        again = start(tmp_path / bundle, tmp_path / "cache", large)
-        assert {"replay", "_search_table"} <= set(again) <= set(first)
+    found = {}
+    for bundle, large in (("v1", 10**9), ("v2", 10**9)):
+        found = start(tmp_path / bundle, cache, large)
+        assert {"replay", "_search_table", "_rank_targets"} <= set(found)
+        assert all((hits, built) == (1, 0) for hits, built in found.values()), found
+    with_index = start(tmp_path / "v1", cache, large=1)
+    of_index = {name for name, (_, built) in with_index.items() if built}
+    assert of_index and of_index.isdisjoint(found)  # an index has kernels of its own
+    for bundle in ("v1", "v2"):
+        again = start(tmp_path / bundle, cache, large=1)
+        assert of_index & set(again)
         assert all((hits, built) == (1, 0) for hits, built in again.values()), again
 
 

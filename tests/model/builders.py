@@ -54,8 +54,5 @@ def bundle_of(config: ModelConfig, seed: int = 0, version: str = "v1", created: 
 
     Popularity falls and rises over the rows.
     """
-    items = [
-        Item(f"i{row}", 7 * row % 11, f"Title {row}" if row % 2 else None, ("a", "b") if row % 3 else ())
-        for row in range(1, config.items + 1)
-    ]
+    items = [Item(f"i{row}", 7 * row % 11) for row in range(1, config.items + 1)]
     return Bundle(version, created, config, random_weights(config, seed), items, {"ndcg@10": 0.5}, {"users": 3})

@@ -1,4 +1,4 @@
-"""Metrics of backfills and of the stream consumer."""
+"""Metrics of backfills and of stream consumers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_ended_backfill_keeps_its_share_and_is_not_running() -> None:
 
 def test_stream_entries_are_counted_by_outcome() -> None:
     registry = CollectorRegistry()
-    metrics = StreamMetrics(registry)
+    metrics = StreamMetrics(registry, "recblr_stream", "events", ("recorded", "duplicate"))
     metrics.stream_entries("recorded", 3)
     metrics.stream_entries("refused", 1)
     metrics.stream_entries("recorded", 2)
@@ -46,7 +46,7 @@ def test_stream_entries_are_counted_by_outcome() -> None:
 
 def test_unknown_stream_lag_is_nan() -> None:
     registry = CollectorRegistry()
-    metrics = StreamMetrics(registry)
+    metrics = StreamMetrics(registry, "recblr_stream", "events", ("recorded", "duplicate"))
     metrics.stream_lag(12)
     assert registry.get_sample_value("recblr_stream_lag") == 12
     metrics.stream_lag(None)

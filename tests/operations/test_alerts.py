@@ -38,6 +38,7 @@ FIRING = {
     },
     "RecblrCatalogueOld": {f"recblr_catalogue_age_seconds{{{WHERE}}}": "20+60x30"},
     "RecblrStreamLag": {f"recblr_stream_lag{{{WHERE}}}": "2000x30"},
+    "RecblrItemStreamLag": {f"recblr_item_stream_lag{{{WHERE}}}": "2000x30"},
     "RecblrSnapshotsDamaged": {f"recblr_snapshots_damaged_total{{{WHERE}}}": "0x20 1x10"},
     "RecblrVersionsDiffer": {
         f'recblr_model_info{{job="recblr", instance="{machine}", version="{version}"}}': "1x30"
@@ -57,6 +58,7 @@ QUIET = {
     f"recblr_store_memory_used_ratio{{{WHERE}}}": "0.7x30",
     f"recblr_catalogue_age_seconds{{{WHERE}}}": "0.1 20 0.1x28",
     f"recblr_stream_lag{{{WHERE}}}": "5000 0x5 5000 0x23",
+    f"recblr_item_stream_lag{{{WHERE}}}": "5000 0x5 5000 0x23",
     f"recblr_snapshots_damaged_total{{{WHERE}}}": "3x30",
     f'recblr_model_info{{{WHERE}, version="v1"}}': "1x30",
     f'recblr_model_info{{{WHERE}, version="v2"}}': "1x30",

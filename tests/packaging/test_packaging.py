@@ -89,7 +89,7 @@ def test_demo_of_the_wheel_answers_outside_the_clone(built: Path, tmp_path: Path
             wait_for("the demo", lambda: answers(client, "/readyz"), 300.0)
             event = {"user_id": "ann", "item_id": "camping-1"}
             [best, *_] = client.post("/v1/events?k=3", json=event).json()["recommendations"]["items"]
-            assert best["item_id"] == "camping-2"
+            assert (best["item_id"], best["title"]) == ("camping-2", "Sleeping bag")
     finally:
         service.terminate()
         assert service.wait(timeout=60) == 0

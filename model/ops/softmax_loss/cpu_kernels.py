@@ -54,7 +54,7 @@ def _losses_and_gradients(
         highest = _maximum(row)
         for v in range(len(row)):
             row[v] = exp(row[v] - highest)
-        total = sum_of(row)
+        total = sum_of(row, len(row))
         losses[n] = factor * (highest + np.log(total) - wanted)
         inverse = factor / total
         for v in range(len(row)):

@@ -15,11 +15,11 @@ from model.config import ModelConfig
 from model.network import RecBLR
 from model.training.data.interactions import Interactions
 from model.training.pipelines.distillation import train_teachers
+from model.training.pipelines.schedule import train_on_schedule
 from model.training.publishing.bundle_writer import write_network_bundle
 from model.training.trainer.hyperparameter_choice import choose_hyperparameters, default_teachers
 from model.training.trainer.hyperparameters import Hyperparameters
-from model.training.trainer.progress import open_epoch_log
-from model.training.trainer.trainer import Trainer, TrainingResult
+from model.training.trainer.trainer import TrainingResult
 from model.training.trainer.training_run import TrainingRun
 
 
@@ -52,17 +52,15 @@ def choose_model(
 def train_candidate(run: TrainingRun) -> TrainingResult:
     """Train, validate and test a model, after its teachers if any.
 
-    An interrupted run is resumed in its folder.
+    An interrupted run is resumed in its folder. The result's run can have a shorter schedule than `run`.
     """
     soft_targets = train_teachers(run)
-    trainer = Trainer(run, soft_targets=soft_targets)
     users, items, events = run.data.size
     title = (
         f"training on {run.device}: {events:,} events of {users:,} users, {items:,} items, "
         f"at most {run.hyperparameters.epochs} epochs"
     )
-    with open_epoch_log(run.folder, run.hyperparameters.epochs, title, enabled=run.processes.is_first) as report:
-        return trainer.run(report)
+    return train_on_schedule(run, title, soft_targets)
 
 
 def write_run_bundle(

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from ingest.errors import DataError
 from model.network import RecBLR
+from model.training.pipelines.schedule import train_on_schedule
 from model.training.trainer.hyperparameter_choice import choose_hyperparameters, teacher_width
 from model.training.trainer.progress import open_epoch_log
 from model.training.trainer.soft_targets import SoftTargets, compute_soft_targets
@@ -52,13 +53,13 @@ def train_teachers(student: TrainingRun, *, is_refit: bool = False) -> SoftTarge
         title = (
             f"teacher {number} of {hyperparameters.teachers} on {run.device}: width {config.dim}, {own.epochs} epochs"
         )
-        teachers.append(_train_teacher(run, title, is_refit))
+        teachers.append(_refit_teacher(run, title) if is_refit else train_on_schedule(run, title).network)
     return compute_soft_targets(teachers, data if is_refit else data.without_last(2), hyperparameters.temperature)
 
 
-def _train_teacher(run: TrainingRun, title: str, is_refit: bool) -> RecBLR:
+def _refit_teacher(run: TrainingRun, title: str) -> RecBLR:
     run.folder.mkdir(parents=True, exist_ok=True)
     epochs = run.hyperparameters.epochs
-    trainer = Trainer(run, refit_epochs=epochs if is_refit else 0)
+    trainer = Trainer(run, refit_epochs=epochs)
     with open_epoch_log(run.folder, epochs, title, enabled=run.processes.is_first) as report:
         return trainer.run(report).network

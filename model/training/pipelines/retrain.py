@@ -41,6 +41,7 @@ from model.training.pipelines.candidate import (
 from model.training.pipelines.refit import refit
 from model.training.publishing.registry import newest_bundle, prune, publish, trained_until, was_withdrawn
 from model.training.reports.run_report import write_report
+from model.training.trainer.progress import read_epochs
 from model.training.trainer.trainer import TrainingResult
 from model.training.trainer.training_run import TrainingRun
 
@@ -85,6 +86,7 @@ def retrain(job: RetrainJob) -> dict[str, Any]:
         return result | {"reason": _too_few_events(split, job), "compared_events": split.held_out_events}
     run = _prepare_run(job, split)
     training = train_candidate(run)
+    run = replace(run, hyperparameters=training.run.hyperparameters)
     comparison = _compare(run, training, live, timeline, split)
     candidate = _Candidate(run, training, comparison, split)
     candidate.write()
@@ -129,7 +131,8 @@ class _Candidate:
             "Data": self.run.data.summary(),
             "Newest events": figures,
         }
-        write_report(self.run.folder, self.training.network, self.run.data, self._metrics(), tables)
+        epochs = read_epochs(self.training.run.folder)
+        write_report(self.run.folder, self.training.network, self.run.data, epochs, self._metrics(), tables)
         origin = self._origin() | {"last_timestamp": _known_time(self.split.trained_until), "refit": False}
         write_run_bundle(self.run, self.training.network, self._metrics(), origin)
 

@@ -30,6 +30,7 @@ from model.training.publishing.registry import newest_bundle, publish
 from model.training.reports.run_report import write_report
 from model.training.trainer.checkpoint import load_result, save_result
 from model.training.trainer.distributed import is_first_process, join_processes
+from model.training.trainer.progress import read_epochs
 from model.training.trainer.training_run import TrainingRun
 
 
@@ -121,6 +122,7 @@ def _train(job: TrainJob, run: TrainingRun) -> dict[str, Any]:
     Only the first process writes; the others return nothing.
     """
     candidate = train_candidate(run)
+    run = replace(run, hyperparameters=candidate.run.hyperparameters)
     network = candidate.network
     if job.refit:
         network = refit(replace(run, folder=run.folder / "refit"), candidate.best_epoch)
@@ -131,7 +133,8 @@ def _train(job: TrainJob, run: TrainingRun) -> dict[str, Any]:
         "Model": run.config.to_dict(),
         "Data": run.data.summary(),
     }
-    report = write_report(run.folder, candidate.network, run.data, candidate.metrics, tables)
+    epochs = read_epochs(candidate.run.folder)
+    report = write_report(run.folder, candidate.network, run.data, epochs, candidate.metrics, tables)
     origin = {
         "source": ", ".join(path.name for path in job.data),
         "best_epoch": candidate.best_epoch,

@@ -18,7 +18,6 @@ from ingest.errors import DataError
 from model.bundle.ab_test_mark import mark_path, without_marked, write_mark
 from model.bundle.bundle import MANIFEST, Bundle, find_bundles, load_bundle, read_manifest, write_bundle
 from model.bundle.signature import signing_key
-from model.training.publishing.item_titles import with_titles_of
 
 _WITHDRAWN = ".withdrawn-"  # bundles with a dot in front are not versions
 
@@ -67,8 +66,8 @@ def _unix_time(text: str) -> float | None:
 def publish(registry: Path, candidate: Path, ab_test: str | None = None) -> Bundle:
     """Copy a bundle into the registry as its newest version.
 
-    A version that is already there stays as it is. Items without a title get that of the newest bundle until then.
-    With `ab_test`, the content of its mark, only an A/B test serves it (model/bundle/ab_test_mark.py).
+    A version that is already there stays as it is. With `ab_test`, the content of its mark, only an A/B test serves
+    it (model/bundle/ab_test_mark.py).
 
     Raises:
         DataError: a version with the same weights was withdrawn.
@@ -79,8 +78,6 @@ def publish(registry: Path, candidate: Path, ab_test: str | None = None) -> Bund
     folder = registry / bundle.version
     if not (folder / MANIFEST).exists():
         bundle = _created_after(newest, bundle)
-        if newest is not None:
-            bundle = with_titles_of(bundle, load_bundle(newest, signing_key()))
         if ab_test is not None:  # before anybody can see the version
             write_mark(registry, bundle.version, ab_test)
         write_bundle(folder, bundle, signing_key())

@@ -18,7 +18,6 @@ from model.training.evaluation.accuracy_by_group import GroupAccuracy, accuracy_
 from model.training.evaluation.plain_baselines import baseline_metrics
 from model.training.reports.page import render_page
 from model.training.reports.svg_charts import Bar, bar_chart, line_chart
-from model.training.trainer.progress import read_epochs
 
 REPORT_FILE = "report.html"
 _TEMPLATE = Path(__file__).with_name("templates") / "run_report.html.jinja"
@@ -31,22 +30,23 @@ def write_report(
     folder: Path,
     network: RecBLR,
     data: Interactions,
+    epochs: Epochs,
     metrics: Mapping[str, float],
     tables: Mapping[str, Mapping[str, Any]],
 ) -> Path:
-    """Write `report.html` into the run's folder, beside its `metrics.jsonl`.
+    """Write `report.html` into the run's folder, beside its bundle.
 
     Args:
         folder: folder of the run.
         network: the trained network, which is evaluated by groups of test events.
         data: interactions that the run trained, validated and tested on.
+        epochs: the run's epochs, from `progress.read_epochs`.
         metrics: metrics of the run by name; `masked_NAME` stands beside NAME.
         tables: further tables by title, such as the hyperparameters; empty ones are left out.
 
     Returns:
         The path of the report.
     """
-    epochs = read_epochs(folder)
     baselines = baseline_metrics(data) if _masked_names(metrics) else {}
     page = render_page(
         _TEMPLATE,

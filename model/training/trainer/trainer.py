@@ -30,12 +30,14 @@ class TrainingResult:
     """Trained network and what its run measured.
 
     Attributes:
+        run: the inputs.
         network: the network with its best weights; after a refit, with its last weights.
         metrics: test metrics and `validation_ndcg@10`; empty after a refit.
         best_epoch: epoch of the best validation; after a refit, the last epoch.
         seconds: time spent in training steps.
     """
 
+    run: TrainingRun
     network: RecBLR
     metrics: dict[str, float]
     best_epoch: int
@@ -150,11 +152,11 @@ class Trainer:
     def _result(self) -> TrainingResult:
         numbers = self._numbers
         if self._is_refit:
-            return TrainingResult(self.network, {}, numbers["epoch"], numbers["seconds"])
+            return TrainingResult(self._run, self.network, {}, numbers["epoch"], numbers["seconds"])
         self.network.load_state_dict(self._best_weights)
         metrics = leave_one_out(self.network, self._run.data).metrics()
         metrics["validation_ndcg@10"] = numbers["best"]
-        return TrainingResult(self.network, metrics, numbers["best_epoch"], numbers["seconds"])
+        return TrainingResult(self._run, self.network, metrics, numbers["best_epoch"], numbers["seconds"])
 
     def _restart(self, epoch: int) -> dict[str, Any]:
         """Restart from the initial weights at half the learning rate.

@@ -34,6 +34,12 @@ _HEADERS = {"Cache-Control": "no-cache", "Referrer-Policy": "no-referrer"}  # no
 _SWAGGER_UI = ("fastapi_offline", "static")
 
 
+def docs_url(host: str, port: int) -> str:
+    """Return the URL of the API docs, seen from this machine."""
+    seen = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
+    return f"http://{f'[{seen}]' if ':' in seen else seen}:{port}/docs"
+
+
 class _Document:
     """The OpenAPI document, encoded at the first request.
 

@@ -1,4 +1,8 @@
-"""Route for the console: one self-contained page that calls this API."""
+"""Route for the console: one self-contained page that calls this API.
+
+The page's styles and scripts are files beside it. They are put into the page when the service starts, so that the
+policy can name them by hash, and one request loads everything.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
+_REFERENCE = re.compile(rb'<link rel="stylesheet" href="([a-z_]+\.css)">|<script src="([a-z_]+\.js)"></script>')
 _INLINE = re.compile(rb"<(script|style)\b[^>]*>(.*?)</\1\s*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -20,7 +25,7 @@ def console_router(file: Path) -> APIRouter:
     router = APIRouter(include_in_schema=False)
     if not file.is_file():
         return router
-    page = file.read_bytes()
+    page = assembled(file)
     headers = {
         "Content-Security-Policy": _security_policy(page),
         "Cache-Control": "no-cache",
@@ -32,6 +37,17 @@ def console_router(file: Path) -> APIRouter:
         return Response(page, media_type="text/html; charset=utf-8", headers=headers)
 
     return router
+
+
+def assembled(file: Path) -> bytes:
+    """Return the page with its styles and scripts."""
+
+    def content(reference: re.Match[bytes]) -> bytes:
+        style, script = reference.groups()
+        name, element = (style, b"style") if style else (script, b"script")
+        return b"<%b>\n%b</%b>" % (element, (file.parent / name.decode()).read_bytes(), element)
+
+    return _REFERENCE.sub(content, file.read_bytes())
 
 
 def _security_policy(page: bytes) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, PlainValidator, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from service.api.schemas.field_types import FILTER_NAME, Identifier
 from service.api.schemas.requests import StrictBody, StrictQuery
@@ -19,6 +19,7 @@ from service.core.catalogue_store import MAX_ATTRIBUTES
 from service.core.errors import InvalidRequest
 
 MAX_ITEMS = 1000
+MAX_VECTOR_ITEMS = 100  # of a page with vectors: 2 MB
 MAX_EXPRESSION = 4096
 _MAX_VALUE_CHARACTERS = 1024
 
@@ -149,3 +150,11 @@ class ItemPageQuery(StrictQuery):
     )
     limit: int = Field(default=100, ge=1, le=MAX_ITEMS, description="Largest number of items on the page.")
     cursor: str = Field(default="", max_length=2048, description="`next_cursor` of the page before.")
+    vectors: bool = Field(default=False, description="Add each item's vector. `limit` may then be at most 100.")
+
+    @model_validator(mode="after")
+    def _check_limit(self) -> ItemPageQuery:
+        """Refuse a page of vectors that would take megabytes."""
+        if self.vectors and self.limit > MAX_VECTOR_ITEMS:
+            raise ValueError(f"with vectors, limit must be at most {MAX_VECTOR_ITEMS}")
+        return self

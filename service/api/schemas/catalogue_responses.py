@@ -37,11 +37,18 @@ class CatalogueEntryOut(CatalogueItemOut):
     vector: list[float] | None = Field(description="Vector of your own, in float32. Null: none.")
 
 
+class ListedItemOut(CatalogueItemOut):
+    """One item of a page."""
+
+    vector: list[float] | None = Field(default=None, description="With `vectors`: vector of your own. Null: none.")
+
+
 class CataloguePageOut(BaseModel):
     """One page of the catalogue, by item id."""
 
-    items: list[CatalogueItemOut] = Field(description="The items, unavailable ones too.")
+    items: list[ListedItemOut] = Field(description="The items, unavailable ones too.")
     next_cursor: str | None = Field(description="`cursor` of the next page. Null: this is the last page.")
+    total: int = Field(description="Number of items on all pages.")
     catalogue_revision: _Revision
 
 

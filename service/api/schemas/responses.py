@@ -1,7 +1,8 @@
 """Response bodies of the API.
 
 Every field is present in a response, also if its value is null. Exceptions: `title`, `categories`, `attributes` and
-`eligible` of an item, what limited an answer, `recommendations` of a recorded event, and `details` of an error.
+`eligible` of an item, `vector` of a listed item, what limited an answer, `recommendations` of a recorded event, and
+`details` of an error.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from service.core.catalogue.filter_bitmaps.model_rows import KnownModels
 from service.core.catalogue.filter_cache import NOT_CACHED, FilterCache, NotCached
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.filters import FilterTexts
-from service.core.catalogue.item_pages import ItemPages
+from service.core.catalogue.item_pages import ItemPage, ItemPages
 from service.core.catalogue.items import Item
 from service.core.catalogue.past_rows import PastMoment, PastRows, past_rows
 from service.core.catalogue_store import Definitions, ShardPosition, StoredItem
@@ -217,8 +217,8 @@ class Catalogue:
         """Check an expression that will be stored; raises `InvalidRequest`."""
         await self._texts.check(expression)
 
-    async def page(self, request: FilterRequest | None, cursor: str, limit: int) -> tuple[list[Item], str]:
-        """Return entries after the id `cursor`, by id, and the next cursor.
+    async def page(self, request: FilterRequest | None, cursor: str, limit: int) -> ItemPage:
+        """Return entries after the id `cursor`, by id.
 
         Unavailable items are included. Cursor "" is the start, and as a result the end.
 

@@ -6,6 +6,7 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,44 @@ from service.core.errors import Overloaded
 
 _MAX_ATTEMPTS = 3
 _FEW = 2048  # changes during a search that are corrected afterwards
+_RECOUNTED = 100  # changes during a search that are corrected in the total, in a millisecond
 _MIN_UNSORTED = 4096
 _ROWS_AT_ONCE, _SLICED_ATTEMPTS = 50, 5  # of a page
 
-Found = tuple[list[int], bool]
+
+class Found(NamedTuple):
+    """Result of a search.
+
+    Attributes:
+        rows: rows of the page.
+        is_end: whether no page follows.
+        listed: (row count,) whether each row is on one of the pages.
+    """
+
+    rows: list[int]
+    is_end: bool
+    listed: NDArray[np.bool_]
+
+
+class RowPage(NamedTuple):
+    """One page of rows, the next cursor, and the total.
+
+    If more than a few items change during the search, the total is as of its beginning.
+    """
+
+    rows: list[int]
+    cursor: str
+    total: int
+
+
+class ItemPage(NamedTuple):
+    """One page of items, the next cursor, and the total."""
+
+    items: list[Item]
+    cursor: str
+    total: int
+
+
 InThread = Callable[[Callable[[], Found]], Awaitable[Found]]
 
 
@@ -48,26 +83,26 @@ class ItemPages:
 
     async def items(
         self, predicate: Predicate | None, cursor: str, limit: int, revision: Callable[[], str]
-    ) -> tuple[list[Item], str]:
-        """Return up to `limit` items after an id, and the next cursor.
+    ) -> ItemPage:
+        """Return up to `limit` items after an id.
 
         They are those of one revision.
         """
         get = self._items.columns.get
         for _ in range(_SLICED_ATTEMPTS):
-            rows, following = await self.page(predicate, cursor, limit)
+            rows, following, total = await self.page(predicate, cursor, limit)
             before, items = revision(), []
             for start in range(0, len(rows), _ROWS_AT_ONCE):
                 items += [item for row in rows[start : start + _ROWS_AT_ONCE] if (item := get(row))]
                 await asyncio.sleep(0)  # other requests get the event loop
             if revision() == before:
-                return items, following
+                return ItemPage(items, following, total)
         # The catalogue changes all the time: read the page at once, so that it is as of one revision.
-        rows, following = await self.page(predicate, cursor, limit)
-        return [item for row in rows if (item := get(row))], following
+        rows, following, total = await self.page(predicate, cursor, limit)
+        return ItemPage([item for row in rows if (item := get(row))], following, total)
 
-    async def page(self, predicate: Predicate | None, cursor: str, limit: int) -> tuple[list[int], str]:
-        """Return up to `limit` rows after an id, and the next cursor.
+    async def page(self, predicate: Predicate | None, cursor: str, limit: int) -> RowPage:
+        """Return up to `limit` rows after an id.
 
         They are those of the moment of the return.
         """
@@ -75,11 +110,12 @@ class ItemPages:
         for _ in range(_MAX_ATTEMPTS):
             position = changes.position
             search = partial(self._find, predicate, self._clock(), columns.row_count, cursor, limit)
-            rows, is_end = await self._in_thread(search)
+            found = await self._in_thread(search)
             changed = changes.since(position)
             if changed is not None and len(changed) <= _FEW:
-                end = None if is_end else columns.ids.get(rows[-1])
-                return self._corrected(predicate, rows, changed.tolist(), (encode_id(cursor), end), limit)
+                end = None if found.is_end else columns.ids.get(found.rows[-1])
+                page = self._corrected(predicate, found.rows, changed.tolist(), (encode_id(cursor), end), limit)
+                return RowPage(*page, self._total(predicate, found.listed, changed))
         raise Overloaded("the catalogue changes too fast to be listed; try again")
 
     def _find(self, predicate: Predicate | None, now: int, row_count: int, cursor: str, limit: int) -> Found:
@@ -95,7 +131,7 @@ class ItemPages:
         added = np.arange(len(order) + 1, row_count)
         rows = [*sorted_part.tolist(), *(row for row in added[listed[added]].tolist() if get(row) > begin)]
         rows.sort(key=get)
-        return rows[:limit], len(rows) <= limit
+        return Found(rows[:limit], len(rows) <= limit, listed)
 
     def _corrected(
         self,
@@ -112,13 +148,26 @@ class ItemPages:
         columns, get, (begin, end) = self._items.columns, self._items.columns.ids.get, span
         inside = [row for row in changed if get(row) > begin and (end is None or get(row) <= end)]
         candidates = np.array(sorted({*rows, *inside}, key=get), np.int64)
-        listed = (columns.has_entry.data[candidates] & ~columns.deleted.data[candidates]) > 0
-        if predicate is not None and len(candidates):
-            listed &= evaluate_rows(predicate, columns, self._clock(), candidates, one_by_one=True)
-        correct: list[int] = candidates[listed].tolist()
+        correct: list[int] = candidates[self._listed(predicate, candidates)].tolist()
         if len(correct) > limit:
             return correct[:limit], columns.id_of(correct[limit - 1])
         return correct, "" if end is None else decode_id(end)
+
+    def _total(self, predicate: Predicate | None, listed: NDArray[np.bool_], changed: NDArray[np.int64]) -> int:
+        """Count the rows of all pages; the search found `listed`."""
+        total = int(np.count_nonzero(listed))
+        if not 0 < len(changed) <= _RECOUNTED:
+            return total
+        before = np.count_nonzero(listed[changed[changed < len(listed)]])
+        return total - int(before) + int(np.count_nonzero(self._listed(predicate, changed)))
+
+    def _listed(self, predicate: Predicate | None, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return whether each of these rows is listed now."""
+        columns = self._items.columns
+        listed: NDArray[np.bool_] = (columns.has_entry.data[rows] & ~columns.deleted.data[rows]) > 0
+        if predicate is not None and len(rows):
+            listed &= evaluate_rows(predicate, columns, self._clock(), rows, one_by_one=True)
+        return listed
 
     def _sorted(self, row_count: int) -> NDArray[np.int64]:
         """Return most rows in the order of their ids."""

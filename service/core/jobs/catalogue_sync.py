@@ -22,6 +22,7 @@ POLL_SECONDS = 0.1
 COUNT_SECONDS = 5.0
 PAGE_ITEMS = 64  # applied at once: a millisecond of the event loop
 _LOADED_AT_ONCE = 4  # shards, at the start
+_FOLLOWED_AT_ONCE = 4  # shards whose pages may be applied in one iteration of the event loop
 
 
 class CatalogueMeter(Protocol):
@@ -170,8 +171,12 @@ class CatalogueSync:
                 behind[shard] = position
         if behind:
             await self._copy.prepare()
-        # At once: on a busy event loop each round trip takes long, and a change may be in any shard.
-        outcomes = await asyncio.gather(*map(self._follow, behind), return_exceptions=True)
+        # Some at once: on a busy event loop each round trip takes long, and a change may be in any shard.
+        outcomes: list[bool | BaseException] = []
+        shards = list(behind)
+        for start in range(0, len(shards), _FOLLOWED_AT_ONCE):
+            together = map(self._follow, shards[start : start + _FOLLOWED_AT_ONCE])
+            outcomes += await asyncio.gather(*together, return_exceptions=True)
         more, lag = False, 0
         for (shard, position), outcome in zip(behind.items(), outcomes, strict=True):
             if isinstance(outcome, StoreUnavailable):

@@ -20,18 +20,18 @@ def add_norm(x: F32, other: F32, norm: F32, D: int) -> None:
     """
     for d in range(len(x)):
         x[d] += other[d]
-    mean = sum_of(x[:D]) / np.float32(D)
+    mean = sum_of(x, D) / np.float32(D)
     for d in range(D):
         x[d] -= mean
-    scale = ONE / np.sqrt(_sum_of_squares(x[:D]) / np.float32(D) + _EPS)
+    scale = ONE / np.sqrt(_sum_of_squares(x, D) / np.float32(D) + _EPS)
     for d in range(len(x)):
         x[d] = x[d] * scale * norm[d] + norm[len(x) + d]
 
 
 @reduction
-def _sum_of_squares(x: F32) -> np.float32:
+def _sum_of_squares(x: F32, n: int) -> np.float32:
     total = np.float32(0)
-    for i in range(len(x)):
+    for i in range(n):
         total += x[i] * x[i]
     return total
 

@@ -32,7 +32,7 @@ from service.core.errors import StateDamagedError
 from service.engine.cuda.cuda_recurrence import CudaRecurrence
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.cuda.replay_stream import Chunk, chunks_by_length
-from service.engine.cuda.top_items import AnswerBatch, ItemColumns, TopItems
+from service.engine.cuda.top_items import AnswerBatch, TopItems
 from service.engine.engine import BundleEngine
 from service.engine.id_index import IdIndex
 from service.engine.state_codec import join_states
@@ -54,7 +54,7 @@ class CudaEngine(BundleEngine):
         recurrence = CudaRecurrence(self.network, max(seen_limit, bundle.config.conv_width - 1), search.kernels)
         super().__init__(bundle, recurrence, search)
         self._stream, self._pipeline = recurrence.stream, recurrence.pipeline
-        self._columns = ItemColumns.of(bundle.items)
+        self._ids_by_row = ["", *(item.item_id for item in bundle.items)]
         self._ids = IdIndex(self._rows)
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
@@ -128,7 +128,7 @@ class CudaEngine(BundleEngine):
         answered = np.zeros(M, np.bool_)
         if k is not None:
             lengths = np.minimum((advanced.rows > 0).sum(axis=1), k)
-            answers = AnswerBatch(self._columns, advanced.rows, advanced.scores, lengths)
+            answers = AnswerBatch(self._ids_by_row, advanced.rows, advanced.scores, lengths)
             items = list(map(TopItems, repeat(answers), range(M)))
             answered = (k > 0) & advanced.complete
         results: _Results = list(map(_result, zip(states, advanced.cold.tolist(), items, repeat((), M), strict=True)))

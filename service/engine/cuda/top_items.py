@@ -10,7 +10,6 @@ from typing import NamedTuple, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle.bundle import Item
 from model.compiled.array_types import F32, I64
 from service.core.engine_requests import ScoredItem
 
@@ -18,49 +17,26 @@ from service.core.engine_requests import ScoredItem
 _scored_item = partial(tuple.__new__, ScoredItem)
 
 
-class ItemColumns(NamedTuple):
-    """Ids, titles and categories by row."""
-
-    ids: list[str]
-    titles: list[str | None]
-    categories: list[tuple[str, ...]]
-
-    @classmethod
-    def of(cls, items: Sequence[Item]) -> ItemColumns:
-        """Return the columns of a bundle's items; row 0 is empty."""
-        return cls(
-            ["", *(item.item_id for item in items)],
-            [None, *(item.title for item in items)],
-            [(), *(item.categories for item in items)],
-        )
-
-
 class AnswerBatch(NamedTuple):
     """Answers to Q queries.
 
-    columns  the items
+    ids      ids of the items by row; row 0 is empty
     rows     (Q, K), best first
     scores   (Q, K)
     lengths  (Q,) how many entries of each line are valid
     """
 
-    columns: ItemColumns
+    ids: list[str]
     rows: NDArray[np.int32]
     scores: F32
     lengths: I64
 
     def items_of(self, query: int) -> tuple[ScoredItem, ...]:
         """Return the items of one answer."""
-        length, (ids, titles, categories) = self.lengths[query], self.columns
+        length = self.lengths[query]
         rows = self.rows[query, :length].tolist()
-        fields = zip(
-            map(ids.__getitem__, rows),
-            self.scores[query, :length].tolist(),
-            map(titles.__getitem__, rows),
-            map(categories.__getitem__, rows),
-            repeat(True, len(rows)),
-            strict=True,
-        )
+        scores = self.scores[query, :length].tolist()
+        fields = zip(map(self.ids.__getitem__, rows), scores, repeat(True, len(rows)), strict=True)
         return tuple(map(_scored_item, fields))
 
 

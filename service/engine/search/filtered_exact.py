@@ -47,7 +47,12 @@ def is_allowed(bitmap: U32, row: int) -> bool:
 @kernel
 def list_allowed(bitmap: U32, word: int, table_rows: int, listed: I64, length: int) -> int:
     """Append a word's allowed rows to a list; return its length."""
-    bits = bitmap[word]
+    return list_bits(bitmap[word], word, table_rows, listed, length)
+
+
+@kernel
+def list_bits(bits: np.uint32, word: int, table_rows: int, listed: I64, length: int) -> int:
+    """Append the rows of bits to a list; return its length."""
     while bits:
         lowest = bits & (~bits + _ONE)
         bits ^= lowest

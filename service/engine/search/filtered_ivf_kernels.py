@@ -90,6 +90,7 @@ def search_lists(
     queries: QueryArrays,
     bitmap: U32,
     result: ResultArrays,
+    effort: I64,
 ) -> None:
     """Search the lists in order of their bounds.
 
@@ -107,9 +108,11 @@ def search_lists(
         queries: see `TopKQueries`.
         bitmap: see `AllowedRows`.
         result: is written; see `TopKResult`.
+        effort: (2,) the numbers of rows that are tested, and of those that are read, are added.
     """
     vectors, ks, excluded, excluded_start, excluded_end = queries
     rows, scores, lengths = result
+    tested = read = 0
     units, bounds = np.empty(len(shapes), np.float32), np.empty(len(shapes), np.float32)
     order = np.empty(len(shapes), np.int64)
     for q in range(len(vectors)):
@@ -125,6 +128,7 @@ def search_lists(
                 start, end, close = starts[number], starts[number + 1], closeness[q, number]
                 backward, limit = units[number] <= _ZERO, _length_limit(units[number], least)
                 for nth in range(end - start):
+                    tested += 1
                     position = end - 1 - nth if backward else start + nth
                     along, across = parts[position, 1], parts[position, 2]
                     if n == k:
@@ -135,11 +139,14 @@ def search_lists(
                             continue
                     row = int(list_rows[position, 0])
                     if is_allowed(bitmap, row):
+                        read += 1
                         n = insert_row(row, row_score(table[row], vectors[q]), without, own_rows, own_scores, n)
                         if n == k and own_scores[k - 1] > least:
                             least = own_scores[k - 1]
                             limit = _length_limit(units[number], least)
         lengths[q] = n
+    effort[0] += tested
+    effort[1] += read
 
 
 @kernel

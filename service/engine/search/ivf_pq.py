@@ -6,24 +6,24 @@ The longest vectors therefore form a flat index of their own, which every query 
 float32, so scores and order are those of the exact search; only an item that was not proposed can be missing. The
 recall is measured when the index is built.
 
-Queries with a filter are answered from the same lists by `filtered_ivf`, or exactly if few rows are allowed.
+Queries with a filter are answered by `filtered_index`.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from model.compiled.array_types import F32, I64
-from service.core.engine_requests import AllowedRows
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.faiss_library import import_faiss
 from service.engine.search.filtered_exact import allowed_top_k
-from service.engine.search.filtered_ivf import BoundedLists
+from service.engine.search.filtered_index import FilteredIndex
 from service.engine.search.rescoring import MAX_RANK, rank_among, rescore
 from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
 
@@ -41,8 +41,6 @@ _CODE_VALUES = 16
 # With more candidates than this the exact search is as fast.
 _MAX_CANDIDATES = 4096
 _RECALL_K = 10
-# Up to so many allowed rows are all scored.
-EXACT_ROWS = 2048
 # Building compares every item with the centre of every list (decision 0061).
 _MAX_LISTS = 4096
 _PROBES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -68,11 +66,12 @@ class IvfPqIndex:
         self._table, self.recall = table, 0.0
         by_length = 1 + np.argsort(-np.linalg.norm(table[1:], axis=1), kind="stable")
         flat_items = max(_CODE_VALUES, (len(table) - 1) // _ITEMS_PER_FLAT_ITEM)
-        self._flat = _flat_index(faiss, table, np.sort(by_length[:flat_items]))
+        self._long_rows: I64 = np.sort(by_length[:flat_items])
+        self._flat = _flat_index(faiss, table, self._long_rows)
         # faiss does not own the quantizer, so it has to live as long as the index.
         self._quantizer = faiss.IndexFlatIP(table.shape[1])
         self._lists = _list_index(faiss, self._quantizer, table, np.sort(by_length[flat_items:]))
-        self._bounded_lists: BoundedLists | None = None
+        self._filtered: FilteredIndex | None = None
 
     @classmethod
     def build(cls, table: F32, samples: F32, min_recall: float) -> IvfPqIndex | None:
@@ -94,7 +93,7 @@ class IvfPqIndex:
             index._lists.nprobe = probes
             index.recall = _recall(index._search_candidates(queries), expected)
             if index.recall >= min_recall:
-                index._bounded_lists = BoundedLists.build(table, *index._lists_of_rows(), samples)
+                index._filtered = FilteredIndex.build(table, *index._lists_of_rows(), index._long_rows, samples)
                 seconds = time.monotonic() - started
                 _log.info(
                     "built the search index: items=%d seconds=%.1f recall@10=%.4f",
@@ -118,17 +117,18 @@ class IvfPqIndex:
         """
         items = len(self._table) - 1
         if queries.filters:
-            return top_k_by_filter(queries, items, self.top_k, self._allowed_top_k)
+            filtered = partial(allowed_top_k, self._table) if self._filtered is None else self._filtered.top_k
+            return top_k_by_filter(queries, items, self.top_k, filtered)
         result = self._search_candidates(queries)
         short = np.flatnonzero(result.lengths < np.minimum(queries.k, items))
         if short.size:
             result.put(short, exact_top_k(self._table, queries.take(short)))
         return result
 
-    def _allowed_top_k(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:
-        if self._bounded_lists is None or allowed.count <= EXACT_ROWS:
-            return allowed_top_k(self._table, queries, allowed)
-        return self._bounded_lists.top_k(queries, allowed)
+    def wait(self) -> None:
+        """Wait until no rows are being gathered, for tests and benchmarks."""
+        if self._filtered is not None:
+            self._filtered.wait()
 
     def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
         """Return the targets' ranks among the results of `top_k`.

@@ -17,7 +17,7 @@ The keys of one user and the stream of the user's shard share a hash tag, so tha
     {12}:detached          hash by user: record of a log that is being merged into another: merge_records.lua
     {12}:detached-user:<digest>, {12}:detached-log:<digest>
                            the user's hash and log meanwhile; a digest is the SHA-1 of the user's id
-    {12}:token:<digest>    merge token of a user, for seconds: merge_protocol.py
+    {12}:token:<digest>    merge token of a user, for minutes: merge_protocol.py
     {12}:staged-user:<token>, {12}:staged-log:<token>
                            hash and log that a merge is to give a user, for a minute
     {12}:replaced-user:<digest>, {12}:replaced-log:<digest>
@@ -144,7 +144,7 @@ def replaced_keys(user_id: str) -> tuple[str, str]:
 def token_key(user_id: str) -> str:
     """Return the key of the user's merge token.
 
-    It does not name the user, because a token may outlive its user by seconds.
+    It does not name the user, because a token may outlive its user by minutes.
     """
     return _digest_key(user_id, "token")
 

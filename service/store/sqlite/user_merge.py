@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import secrets
 import sqlite3
-from dataclasses import dataclass, replace
 from itertools import count
+from typing import NamedTuple
 
 from service.core.events import MERGES_KNOWN, Merged
 from service.store.sqlite.retention import count_deletion, remove_user
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """The columns of an event."""
+class _Row(NamedTuple):
+    """The columns of an event.
+
+    A tuple: copies of data classes took two thirds of a merge.
+    """
 
     sequence: int
     item_id: str
@@ -55,7 +57,7 @@ def _write(db: sqlite3.Connection, user_id: str, own: list[_Row], new: list[_Row
     # From the first displaced event on, events get new sequences (decision 0050).
     unmoved = next((n for n, (row, mine) in enumerate(zip(rows, own, strict=False)) if row is not mine), len(own))
     numbers = count(sequence + 1)
-    rows[unmoved:] = [replace(row, sequence=next(numbers)) for row in rows[unmoved:]]
+    rows[unmoved:] = [_Row(next(numbers), *row[1:]) for row in rows[unmoved:]]
     rows = _with_ascending_arrivals(rows)
     removed = max(0, len(rows) - events_kept)
     if removed:
@@ -88,7 +90,8 @@ def _with_ascending_arrivals(rows: list[_Row]) -> list[_Row]:
     """
     ordered = rows[-1:]
     for row in reversed(rows[:-1]):
-        ordered.append(replace(row, arrived=min(row.arrived, ordered[-1].arrived)))
+        latest = ordered[-1].arrived
+        ordered.append(row if row.arrived <= latest else row._replace(arrived=latest))
     return ordered[::-1]
 
 

@@ -1,6 +1,6 @@
-"""A Redis stream as a source of events; see `service.core.jobs.event_source.EventSource`.
+"""A Redis stream as a source of entries; see `service.core.jobs.streams.stream_source.StreamSource`.
 
-    <stream>                entries with the fields user_id, item_id and perhaps timestamp and event_id
+    <stream>                entries, whose fields service.api.stream_parser reads
     <stream>:<group>:lease  token of the worker that reads; it expires
     <stream>:<group>:dead   rejected entries: the fields recblr:format (1), recblr:reason and recblr:entry_id, then
                             the entry's own fields; about the newest 100,000 entries are kept
@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.event_source import LeaseLostError, RejectedEntry, StreamEntry
+from service.core.jobs.streams.stream_source import LeaseLostError, RejectedEntry, StreamEntry
 from service.store.errors import StoreUnreachableError
 from service.store.redis.lua_scripts import IF_LEASE_HELD
 from service.store.redis.pools import blocking_pool
@@ -66,7 +66,7 @@ async def open_stream(url: str, stream: str, group: str, timeout_seconds: float 
 
 
 class RedisStream:
-    """See `service.core.jobs.event_source.EventSource`."""
+    """See `service.core.jobs.streams.stream_source.StreamSource`."""
 
     def __init__(self, client: Redis, stream: str, group: str, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._client = client
@@ -85,7 +85,7 @@ class RedisStream:
                 raise self._unavailable(f"refuses the consumer group ({error})") from error
 
     async def acquire_lease(self) -> bool:
-        """See `EventSource.acquire_lease`."""
+        """See `StreamSource.acquire_lease`."""
         taken = await self._call("SET", self._lease, self._owner, "NX", "PX", LEASE_MILLISECONDS)
         if taken is None and await self._call("GET", self._lease) != self._owner.encode():
             return False
@@ -93,11 +93,11 @@ class RedisStream:
         return True
 
     async def renew_lease(self) -> None:
-        """See `EventSource.renew_lease`."""
+        """See `StreamSource.renew_lease`."""
         await self._call_if_leased("EXISTS", self._stream)
 
     async def read_pending(self, after: str, most: int) -> tuple[list[StreamEntry], str]:
-        """See `EventSource.read_pending`."""
+        """See `StreamSource.read_pending`."""
         command = ("XAUTOCLAIM", self._stream, self._group, _CONSUMER, 0, after, "COUNT", most)
         following, entries, *deleted = await self._call_if_leased(*command)
         if deleted and deleted[0]:
@@ -105,13 +105,13 @@ class RedisStream:
         return _entries(entries), following.decode()
 
     async def read_new(self, most: int) -> list[StreamEntry]:
-        """See `EventSource.read_new`."""
+        """See `StreamSource.read_new`."""
         command = ("XREADGROUP", "GROUP", self._group, _CONSUMER, "COUNT", most, "STREAMS", self._stream, ">")
         reply = await self._call_if_leased(*command)
         return _entries(reply[0][1]) if reply else []
 
     async def acknowledge(self, done: Sequence[StreamEntry], rejected: Sequence[RejectedEntry]) -> None:
-        """See `EventSource.acknowledge`."""
+        """See `StreamSource.acknowledge`."""
         ids = [entry.entry_id for entry in (*done, *(each.entry for each in rejected))]
         pipeline = self._client.pipeline(transaction=True)
         for each in rejected:
@@ -129,7 +129,7 @@ class RedisStream:
         await self._await_reply(pipeline.execute())
 
     async def lag(self) -> int | None:
-        """See `EventSource.lag`."""
+        """See `StreamSource.lag`."""
         for group in await self._call("XINFO", "GROUPS", self._stream):
             info = dict(zip(group[::2], group[1::2], strict=True))
             if info[b"name"] == self._group.encode():
@@ -138,14 +138,14 @@ class RedisStream:
         return None
 
     async def release_lease(self) -> None:
-        """See `EventSource.release_lease`."""
+        """See `StreamSource.release_lease`."""
         try:
             await self._call_if_leased("DEL", self._lease)
         except LeaseLostError:
             return
 
     async def close(self) -> None:
-        """See `EventSource.close`."""
+        """See `StreamSource.close`."""
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
 
@@ -178,7 +178,7 @@ class RedisStream:
     def _unavailable(self, problem: str) -> StoreUnavailable:
         target = self._client.connection_pool.connection_kwargs
         address = f"{target.get('host', 'localhost')}:{target.get('port', 6379)}"
-        return StoreUnavailable(f"the stream of events {problem}", for_log=f"Redis at {address} {problem}")
+        return StoreUnavailable(f"the stream {problem}", for_log=f"Redis at {address} {problem}")
 
 
 def _entries(reply: Sequence[Any]) -> list[StreamEntry]:

@@ -95,6 +95,14 @@ def test_items_that_have_changed_since_are_counted_and_not_compared(shop: AppHar
     assert audit(shop, question, answer)["changed_items"] == 3
 
 
+def test_item_that_came_back_since_is_not_missing(shop: AppHarness) -> None:
+    put_items(shop, [{"item_id": "24", "available": False}], "patch")
+    answer = ask(shop, {"k": 3})
+    put_items(shop, [{"item_id": "24", "available": True}], "patch")
+    found = audit(shop, {"k": 3}, answer)
+    assert (found["outcome"], found["changed_items"], found["missing_items"]) == ("confirmed", 1, [])
+
+
 def test_now_is_the_time_that_the_answer_names(shop: AppHarness) -> None:
     assert shop.call("PUT", "/v1/attributes/until", json={"type": "time"}).status_code == 200
     items = [{"item_id": str(n), "attributes": {"until": f"2030-01-01T00:00:{n:02}.000001Z"}} for n in range(1, 51)]

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.api.routes.api_docs import docs_router
+from service.api.routes.api_docs import docs_router, docs_url
 from service.main import PAGES
 from tests.api.app_harness import AppHarness
 
@@ -113,3 +113,15 @@ def test_document_is_built_once_outside_the_event_loop(harness: AppHarness) -> N
 
 def test_document_without_prefix_names_no_server(harness: AppHarness) -> None:
     assert "servers" not in harness.get("/openapi.json").json()
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000/docs"),
+        ("0.0.0.0", "http://localhost:8000/docs"),
+        ("::1", "http://[::1]:8000/docs"),
+    ],
+)
+def test_docs_url_can_be_opened_on_this_machine(host: str, url: str) -> None:
+    assert docs_url(host, 8000) == url

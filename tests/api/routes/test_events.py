@@ -17,7 +17,7 @@ def test_event_with_k_returns_recommendations_that_reflect_it(harness: AppHarnes
         "sequence": 2,
         "source": "state",
         "items": [
-            {"item_id": "10", "score": 0.0, "title": "Title 10", "categories": ["even"]},
+            {"item_id": "10", "score": 0.0},
             {"item_id": "11", "score": -1.0},
         ],
     }

@@ -58,15 +58,18 @@ def test_pages_list_the_entries_that_pass_by_id(tree: syntax.Condition, put: lis
         driven = Driven()
         driven.put(*put)
         found, cursor, is_end = [], "", False
+        totals = set()
         while not is_end:
-            page, cursor = await driven.catalogue.page(request, cursor, limit)
+            page, cursor, total = await driven.catalogue.page(request, cursor, limit)
             assert len(page) <= limit
             found += page
+            totals.add(total)
             is_end = not cursor
         driven.catalogue.close()
         reference = Reference(values, NOW)
         entries = [item for item in driven.entries.values() if not item.deleted]
         passing = [item.item_id for item in entries if reference.holds(tree, item.item_id, item) is True]
         assert [item.item_id for item in found] == sorted(passing)
+        assert totals == {len(passing)}
 
     asyncio.run(run())

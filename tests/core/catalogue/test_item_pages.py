@@ -35,7 +35,7 @@ class Changing:
             self.items.apply(0, [StoredItem(item_id, self.revision, to_record(Item(item_id, deleted=deleted)))])
 
     def page(self, cursor: str = "", limit: int = 2) -> tuple[list[str], str]:
-        rows, following = asyncio.run(self.pages.page(None, cursor, limit))
+        rows, following, _ = asyncio.run(self.pages.page(None, cursor, limit))
         return list(map(self.items.columns.id_of, rows)), following
 
 
@@ -78,3 +78,23 @@ def test_many_ids_are_listed_in_order_with_those_added_later() -> None:
         more, cursor = pages.page(cursor, 1000)
         found += more
     assert found == sorted(ids)
+
+
+def test_total_counts_the_rows_of_all_pages() -> None:
+    pages = Changing("c", "a", "b", "d")
+    pages.put("d", deleted=True)
+    assert [asyncio.run(pages.pages.page(None, cursor, 2)).total for cursor in ("", "b", "c")] == [3, 3, 3]
+
+
+@pytest.mark.parametrize(("added", "total"), [(3, 6), (200, 4)])
+def test_total_counts_a_few_changes_during_the_search(added: int, total: int) -> None:
+    pages = Changing("a", "b", "c", "d")
+    pages.put("gone")
+    pages.put("gone", deleted=True)
+
+    def change() -> None:
+        pages.put(*map(str, range(added)))
+        pages.put("b", deleted=True)
+
+    pages.meanwhile = change
+    assert asyncio.run(pages.pages.page(None, "", 2)).total == total

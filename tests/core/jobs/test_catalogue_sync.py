@@ -132,7 +132,7 @@ async def test_shard_that_was_trimmed_too_far_is_read_again(store: MemoryCatalog
     assert worker.is_current(store)
 
 
-async def test_changes_of_all_shards_are_read_at_once(worker: Worker, store: MemoryCatalogue) -> None:
+async def test_changes_of_four_shards_are_read_at_once(worker: Worker, store: MemoryCatalogue) -> None:
     await worker.sync.start()
     await worker.sync.close()
     await fill(store, [f"i{n}" for n in range(200)])
@@ -153,7 +153,7 @@ async def test_changes_of_all_shards_are_read_at_once(worker: Worker, store: Mem
     while await worker.sync.poll() == 0:
         pass
     assert worker.is_current(store)
-    assert most == CATALOGUE_SHARDS
+    assert most == 4  # more would hold the event loop for too long
 
 
 async def test_copy_is_not_touched_until_a_shard_is_read_again(store: MemoryCatalogue, worker: Worker) -> None:

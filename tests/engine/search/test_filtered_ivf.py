@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from model.compiled.array_types import F32
 from service.core.engine_requests import AllowedRows
-from service.engine.search import filtered_ivf, ivf_pq
+from service.engine.search import filtered_index, filtered_ivf
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.filtered_ivf import BoundedLists
+from service.engine.search.gathered.gathered_cache import GatheredCache
+from service.engine.search.gathered.gathered_rows import GatheredRows
 from service.engine.search.ivf_pq import IvfPqIndex
 from service.engine.search.top_k_queries import TopKQueries
 from tests.engine.search.test_ivf_pq import catalogue, rows_of
@@ -30,13 +32,25 @@ def built() -> tuple[IvfPqIndex, F32, F32]:
     return index, table, queries[30:]
 
 
-@pytest.fixture(params=["exact", "scan", "lists", "measured"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+class Gathering(GatheredCache):
+    """Gathers the rows of every filter at once."""
+
+    def find(self, allowed: AllowedRows) -> GatheredRows | None:
+        return self._gather(allowed)
+
+
+@pytest.fixture(params=["exact", "scan", "lists", "gathered", "measured"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, built: tuple[IvfPqIndex, F32, F32]) -> str:
     """Each way of searching for all filters, then the measured switch-over points."""
     name: str = request.param
     if name != "measured":
-        monkeypatch.setattr(ivf_pq, "EXACT_ROWS", ITEMS if name == "exact" else -1)
+        monkeypatch.setattr(filtered_index, "EXACT_ROWS", ITEMS if name == "exact" else -1)
         monkeypatch.setattr(filtered_ivf, "SCANNED_SHARE", 1.0 if name == "scan" else -1.0)
+        monkeypatch.setattr(filtered_index, "GATHERED_ROWS", ITEMS if name == "gathered" else -1)
+    if name == "gathered":
+        found = built[0]._filtered
+        assert found is not None
+        monkeypatch.setattr(found, "_gathered", Gathering(found._gathered._gather))
     return name
 
 
@@ -124,6 +138,9 @@ def test_bounds_hold_for_queries_against_all_rows(sign: float) -> None:
     bounded = BoundedLists.build(table, lists, table[1:41], queries[:25])
     asked = TopKQueries.without_exclusions(queries[25:], 10)
     allowed = AllowedRows.of(filter_of(table, None, 0.2)[: len(table)])
-    found, wanted = bounded.top_k(asked, allowed), exact_top_k(table, asked.restricted([allowed] * 25, [[]] * 25))
+    (found, _), wanted = (
+        bounded.top_k(asked, allowed),
+        exact_top_k(table, asked.restricted([allowed] * 25, [[]] * 25)),
+    )
     hits = [len(set(a) & set(b)) / 10 for a, b in zip(rows_of(found), rows_of(wanted), strict=True)]
     assert np.mean(hits) >= 0.98

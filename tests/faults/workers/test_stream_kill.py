@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
 from tests.end_to_end.service import RunningService
 from tests.faults.harness.modes import report, short_or_long
+from tests.faults.harness.stream_progress import Kills, StreamProgress, wait_until
 from tests.model.builders import bundle_of
 from tests.servers import RedisServer
 
@@ -22,13 +22,12 @@ pytestmark = pytest.mark.faults
 
 USERS, ITEMS = 20, 40
 INVALID_INTERVAL = 97  # one entry in so many holds no event
-TIMEOUT_SECONDS = 120.0
 SEED = 20261124
-STREAM, GROUP, DEAD_LETTERS = "clicks", "recblr", "clicks:recblr:dead"
+STREAM = "clicks"
 
 
-class Stream:
-    """Producer of a stream, and its progress in the service."""
+class EventProducer:
+    """Producer of a stream of events."""
 
     def __init__(self, client: redis.Redis, rng: random.Random) -> None:
         self._client, self._rng = client, rng
@@ -52,42 +51,6 @@ class Stream:
             self.sent[user].append(timestamp)
         pipeline.execute()
 
-    def unfinished(self) -> int:
-        """Return the number of entries that are not read or not acknowledged."""
-        [group] = self._client.xinfo_groups(STREAM)
-        return int(group["lag"]) + int(group["pending"])
-
-    def pending(self) -> int:
-        """Return the number of entries that are read and not acknowledged."""
-        return int(self._client.xpending(STREAM, GROUP)["pending"])
-
-    def finished(self) -> int:
-        """Return the number of acknowledged entries."""
-        return int(self._client.xlen(STREAM)) - self.unfinished()
-
-    def dead_letters(self) -> int:
-        """Return the length of the dead-letter stream."""
-        return int(self._client.xlen(DEAD_LETTERS))
-
-
-class Kills:
-    """Results of the kills."""
-
-    def __init__(self) -> None:
-        self.unfinished = self.pending = 0
-        self.recovery_seconds: list[float] = []
-
-    def kill_and_restart(self, service: RunningService, stream: Stream) -> None:
-        """Kill all workers, start the service, and wait until it reads on."""
-        service.kill()
-        started_at, left = time.monotonic(), stream.unfinished()
-        self.unfinished += left
-        self.pending += stream.pending()
-        service.__enter__()
-        if left:
-            wait_until(lambda: stream.unfinished() != left)
-        self.recovery_seconds.append(time.monotonic() - started_at)
-
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_workers_lose_and_double_no_entry_of_a_stream(tmp_path: Path, workers: int) -> None:
@@ -100,28 +63,28 @@ def test_killed_workers_lose_and_double_no_entry_of_a_stream(tmp_path: Path, wor
             "RECBLR_WORKERS": str(workers),
             "RECBLR_EVENTS_KEPT": "100000",
         }
-        stream, kills = Stream(client, rng), Kills()
+        producer, stream, kills = EventProducer(client, rng), StreamProgress(client, STREAM), Kills()
         part = entries // (kill_count + 1)
         with RunningService(tmp_path, server.url, tmp_path / "bundle", **settings) as service:
             for _ in range(kill_count):
-                stream.send(part)
+                producer.send(part)
                 target = client.xlen(STREAM) - rng.uniform(0.2, 0.7) * part
                 wait_until(lambda target=target: stream.finished() >= target)  # type: ignore[misc]
                 time.sleep(rng.uniform(0.0, 0.15))  # a random moment between reading a batch and acknowledging it
                 kills.kill_and_restart(service, stream)
-            stream.send(part)
+            producer.send(part)
             wait_until(lambda: not stream.unfinished())
-            recorded = {user: timestamps_of(service, user) for user in stream.sent}
-            assert stream.dead_letters() == stream.invalid
-    report_stream(workers, kill_count, stream, kills, recorded)
-    assert recorded == stream.sent
+            recorded = {user: timestamps_of(service, user) for user in producer.sent}
+            assert stream.dead_letters() == producer.invalid
+    report_stream(workers, kill_count, producer, kills, recorded)
+    assert recorded == producer.sent
     assert kills.unfinished  # some kill interrupted the reading
 
 
 def report_stream(
-    workers: int, kill_count: int, stream: Stream, kills: Kills, recorded: dict[str, list[str]]
+    workers: int, kill_count: int, producer: EventProducer, kills: Kills, recorded: dict[str, list[str]]
 ) -> None:
-    sent = stream.sent
+    sent = producer.sent
     report(
         "kill -9 of all workers while they read a stream",
         workers=workers,
@@ -147,10 +110,3 @@ def timestamps_of(service: RunningService, user: str) -> list[str]:
         if page["next_before"] is None:
             return timestamps
         before = {"before": page["next_before"]}
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -69,6 +69,45 @@ def test_catalogue_is_loaded_exported_and_loaded_again(tmp_path: Path, ending: s
         assert (again["sent"], again["changed"]) == (1200, 200)
 
 
+ODD: list[dict[str, Any]] = [
+    {"item_id": "1", "title": "", "categories": [" a|b", ""], "attributes": {"name": "", "sizes": [], "new": True}},
+    {
+        "item_id": "2",
+        "available": False,
+        "vector": [0.1, -2.5e-30, 3.0],
+        "attributes": {"genre": "x|y", "price": 0.1},
+    },
+    {"item_id": "ü/1", "title": '東京 \'n\n"q"', "attributes": {"until": "2026-12-24T17:00:00.000001Z", "id": "007"}},
+]
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "parquet"])
+def test_loaded_export_gives_the_same_catalogue(tmp_path: Path, ending: str) -> None:
+    write_bundle(tmp_path / "v1", bundle_of(ModelConfig(items=20, dim=8)))
+    found = []
+    for number in (1, 2):
+        with RunningService(tmp_path, f"sqlite:///{tmp_path}/log{number}.db", tmp_path / "v1") as service:
+            if number == 1:
+                service.put("/attributes/until", {"type": "time"})
+                answer = service.post("/items/batch", {"items": ODD})
+                assert [result["changed"] for result in answer["results"]] == [True] * 3
+                await_items(service, 3)
+                assert result_of(items("export", tmp_path / f"all.{ending}", url=service.url)) == {"exported": 3}
+                bare = tmp_path / f"bare.{ending}"
+                assert result_of(items("export", bare, "--without-vectors", url=service.url)) == {"exported": 3}
+                assert (tmp_path / f"all.{ending}").read_bytes() != bare.read_bytes()
+            else:
+                assert result_of(items("load", tmp_path / f"all.{ending}", url=service.url))["changed"] == 3
+                await_items(service, 3)
+            query = {"vectors": "true", "limit": 100}
+            listed = httpx.get(f"{service.url}/v1/items", params=query, headers={"x-api-key": KEY}).json()["items"]
+            declared = httpx.get(f"{service.url}/v1/attributes", headers={"x-api-key": KEY}).json()
+            found.append((listed, declared))
+    assert found[0] == found[1]
+    assert found[0][0][1]["vector"] == [0.1, -2.5e-30, 3.0]
+    assert found[0][0][0]["attributes"] == {"name": "", "new": True, "sizes": []}
+
+
 def test_wrong_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "v1").mkdir()
     found = items("export", tmp_path / "items.csv", url="http://127.0.0.1:9")

@@ -137,15 +137,10 @@ def test_manifest_that_is_not_json_is_refused(folder: Path, text: str) -> None:
         (item_with(None, item_id="x" * 257), "line 3"),
         (item_with(None, item_id=3), "line 3"),
         (item_with(None, item_id="half \ud83d"), "surrogate"),
-        (item_with(None, title="half \ud83d"), "surrogate"),
-        (item_with(None, categories=["half \ude00"]), "surrogate"),
         (item_with(None, popularity=1.5), "line 3"),
         (item_with(None, popularity=True), "line 3"),
         (item_with(None, popularity=-1), "line 3"),
         (item_with(None, popularity=10**400), "line 3"),
-        (item_with(None, title=3), "line 3"),
-        (item_with(None, categories="abc"), "line 3"),
-        (item_with(None, categories=[1]), "line 3"),
         (item_with(""), "5 items"),
         (item_with("{}\n{}"), "line 3"),
         (item_with("not json"), "line 3"),
@@ -157,3 +152,12 @@ def test_manifest_that_is_not_json_is_refused(folder: Path, text: str) -> None:
 def test_files_that_do_not_fit_the_config_are_refused(folder: Path, damage: Damage, says: str) -> None:
     damage(folder)
     assert says in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "old", [{"title": "A shoe", "categories": ["shoes"]}, {"title": 3, "categories": "abc"}, {"title": "half \ud83d"}]
+)
+def test_titles_of_an_older_bundle_are_ignored(folder: Path, old: dict[str, object]) -> None:
+    items = load_bundle(folder).items
+    item_with(None, **old)(folder)
+    assert load_bundle(folder).items == items

@@ -38,4 +38,5 @@ def test_sigmoid_is_finite_far_from_zero(value: float) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 7, 100])
 def test_sum_has_every_entry_once(count: int) -> None:
-    assert sum_of(np.arange(1, count + 1, dtype=np.float32)) == count * (count + 1) / 2
+    values = np.arange(1, count + 10, dtype=np.float32)
+    assert sum_of(values, count) == count * (count + 1) / 2

@@ -1,4 +1,4 @@
-"""A Redis stream as a source of events, on a real Redis."""
+"""A Redis stream as a source of entries, on a real Redis."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from service.core.errors import StoreUnavailable
-from service.core.jobs.event_source import FIRST, LeaseLostError, RejectedEntry
+from service.core.jobs.streams.stream_source import FIRST, LeaseLostError, RejectedEntry
 from service.store.errors import StoreRefusedError
 from service.store.streams.redis_stream import RedisStream, open_stream
 from tests.servers import RedisServer, free_port

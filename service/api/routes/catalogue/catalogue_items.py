@@ -74,18 +74,22 @@ async def delete_item(item_id: PathId, query: Annotated[NoQuery, Query()], servi
 async def list_items(query: Annotated[ItemPageQuery, Query()], services: ServicesDep) -> Response:
     """Return a page of the items, by id.
 
-    With `filter` only those for which it is true. Pass `next_cursor` as `cursor` to get the next page, until it is
-    null. Unavailable items are listed, deleted ones are not. The page is as of `catalogue_revision`, which may differ
-    from page to page.
+    With `filter` only those for which it is true; `total` counts them. Pass `next_cursor` as `cursor` to get the next
+    page, until it is null. Unavailable items are listed, deleted ones are not. A page is as of `catalogue_revision`;
+    each page has its own. With `vectors` each item has its vector, as stored a moment later.
     """
     catalogue = services.catalogue
     request = None if query.filter is None else FilterRequest(query.filter)
-    found, cursor = await catalogue.copy.page(request, query.cursor, query.limit)
+    found, cursor, total = await catalogue.copy.page(request, query.cursor, query.limit)
     revision = catalogue.copy.revision
+    vectors = await catalogue.items.vectors([each.item_id for each in found]) if query.vectors else None
 
     def page() -> bytes:
         items = [item_out(catalogue.items.declared(each)) for each in found]
-        return encoded({"items": items, "next_cursor": cursor or None, "catalogue_revision": revision})
+        if vectors is not None:
+            items = [{**item, "vector": vector_out(vectors.get(item["item_id"]))} for item in items]
+        page = {"items": items, "next_cursor": cursor or None, "total": total, "catalogue_revision": revision}
+        return encoded(page)
 
     return json_response(await in_work_thread(page))
 
@@ -94,8 +98,7 @@ async def list_items(query: Annotated[ItemPageQuery, Query()], services: Service
 async def read_item(item_id: PathId, query: Annotated[NoQuery, Query()], services: ServicesDep) -> CatalogueEntryOut:
     """Return the item's newest content."""
     found = await services.catalogue.items.get(item_id)
-    vector = None if found.vector is None else _floats(found.vector)
-    return CatalogueEntryOut(**item_out(found), vector=vector)
+    return CatalogueEntryOut(**item_out(found), vector=vector_out(found.vector))
 
 
 def item_out(found: Item) -> dict[str, Any]:
@@ -109,9 +112,9 @@ def item_out(found: Item) -> dict[str, Any]:
     }
 
 
-def _floats(vector: bytes) -> list[float]:
+def vector_out(vector: bytes | None) -> list[float] | None:
     """Return the shortest numbers that stand for these float32."""
-    return list(map(float, np.frombuffer(vector, "<f4").astype(str)))
+    return None if vector is None else list(map(float, np.frombuffer(vector, "<f4").astype(str)))
 
 
 def _changed(item_id: str, edited: Edited) -> ItemChangedOut:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from service.core.catalogue.attributes import AttributeType
 from service.core.catalogue.editing.item_changes import check_attribute_name
 from service.core.catalogue.editing.known_definitions import KnownDefinitions
-from service.core.catalogue_store import MAX_ATTRIBUTES, MAX_FILTERS, CatalogueStore
+from service.core.catalogue_store import MAX_ATTRIBUTES, MAX_FILTERS, CatalogueStore, Definitions
 from service.core.errors import AttributeConflict, AttributeNotFound, FilterNotFound, InvalidRequest, StoreUnavailable
 
 MAX_ATTEMPTS = 8
@@ -51,31 +51,29 @@ class DefinitionEditor:
             check_attribute_name(name)
         except ValueError as error:
             raise InvalidRequest(f"the attribute's name {error}") from None
-        for _ in range(MAX_ATTEMPTS):
-            await self._definitions.refresh()
+
+        async def write(_: Definitions) -> bool:
             types = self._definitions.types.attributes
             if name not in types and len(types) >= MAX_ATTRIBUTES:
                 raise InvalidRequest(f"the catalogue has {MAX_ATTRIBUTES} attributes already; delete one first")
             if (found := types.get(name, kind)) is not kind:
                 raise AttributeConflict(f"{name} is declared as {found}; delete that declaration first")
-            if await self._store.set_attribute(name, None, kind):
-                await self._definitions.refresh()
-                return
-        raise StoreUnavailable("attributes are being declared by others; try again")
+            return await self._store.set_attribute(name, None, kind)
+
+        await self._repeat(write, "attributes are being declared")
 
     async def forget_attribute(self, name: str) -> None:
         """Remove a declaration; filters and answers lose its values.
 
         Raises `AttributeNotFound`.
         """
-        for _ in range(MAX_ATTEMPTS):
-            text = (await self._definitions.refresh()).attributes.get(name)
-            if text is None:
+
+        async def write(known: Definitions) -> bool:
+            if (text := known.attributes.get(name)) is None:
                 raise AttributeNotFound("the catalogue declares no such attribute")
-            if await self._store.set_attribute(name, text, None):
-                await self._definitions.refresh()
-                return
-        raise StoreUnavailable("the attribute is being changed by others; try again")
+            return await self._store.set_attribute(name, text, None)
+
+        await self._repeat(write, "the attribute is being changed")
 
     async def filters(self) -> Mapping[str, str]:
         """Read all named filters."""
@@ -89,23 +87,29 @@ class DefinitionEditor:
 
     async def put_filter(self, name: str, expression: str) -> None:
         """Name an expression; raises `InvalidRequest` if it cannot be used."""
-        for _ in range(MAX_ATTEMPTS):
-            known = (await self._definitions.refresh()).filters
-            if name not in known and len(known) >= MAX_FILTERS:
+
+        async def write(known: Definitions) -> bool:
+            if name not in known.filters and len(known.filters) >= MAX_FILTERS:
                 raise InvalidRequest(f"the catalogue has {MAX_FILTERS} named filters already; delete one first")
             await self._check_filter(expression)
-            if await self._store.set_filter(name, known.get(name), expression):
-                await self._definitions.refresh()
-                return
-        raise StoreUnavailable("the filter is being changed by others; try again")
+            return await self._store.set_filter(name, known.filters.get(name), expression)
+
+        await self._repeat(write, "the filter is being changed")
 
     async def delete_filter(self, name: str) -> None:
         """Remove a named filter; raises `FilterNotFound`."""
-        for _ in range(MAX_ATTEMPTS):
-            text = (await self._definitions.refresh()).filters.get(name)
-            if text is None:
+
+        async def write(known: Definitions) -> bool:
+            if (text := known.filters.get(name)) is None:
                 raise FilterNotFound("the catalogue has no filter of this name")
-            if await self._store.set_filter(name, text, None):
+            return await self._store.set_filter(name, text, None)
+
+        await self._repeat(write, "the filter is being changed")
+
+    async def _repeat(self, write: Callable[[Definitions], Awaitable[bool]], interference: str) -> None:
+        """Write on the newest definitions, until no other write came between."""
+        for _ in range(MAX_ATTEMPTS):
+            if await write(await self._definitions.refresh()):
                 await self._definitions.refresh()
                 return
-        raise StoreUnavailable("the filter is being changed by others; try again")
+        raise StoreUnavailable(f"{interference} by others; try again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import NamedTuple
 
 from service.core.catalogue.editing.item_changes import ItemChange, ItemTypes, declared_values, merge
@@ -25,6 +26,21 @@ MAX_ATTEMPTS = 8  # of changes that meet changes by others
 _SLICE = 10  # changes that are merged before other requests get the event loop: a millisecond
 
 Outcome = Written | ServiceError
+
+
+class EditMode(StrEnum):
+    """Way to combine a change with the content until then."""
+
+    PUT = "put"
+    PATCH = "patch"
+    DELETE = "delete"
+
+
+class ItemEdit(NamedTuple):
+    """One change of an item."""
+
+    change: ItemChange
+    mode: EditMode
 
 
 class Edited(NamedTuple):
@@ -65,31 +81,39 @@ class ItemEditor:
             raise ItemNotFound("the catalogue has no such item" if item is None else "the item was deleted")
         return self.declared(item)
 
+    async def vectors(self, item_ids: Sequence[str]) -> dict[str, bytes | None]:
+        """Read the vectors of those items that are in the store."""
+        return {item_id: item.vector for item_id, (item, _) in (await self._read(item_ids)).items()}
+
     def declared(self, item: Item) -> Item:
         """Return the item with the values of declared attributes only."""
         return replace(item, attributes=declared_values(item, self._definitions.types))
 
     async def put(self, changes: Sequence[ItemChange]) -> Edited:
         """Replace the items, in order; one outcome each."""
-        return await self._edit(changes, patch=False)
+        return await self.apply([ItemEdit(change, EditMode.PUT) for change in changes])
 
     async def patch(self, changes: Sequence[ItemChange]) -> Edited:
         """Merge the changes into the items, in order; one outcome each.
 
         An item that is not in the catalogue is created. A deleted one is `ItemNotFound`: only `put` brings it back.
         """
-        return await self._edit(changes, patch=True)
+        return await self.apply([ItemEdit(change, EditMode.PATCH) for change in changes])
 
     async def delete(self, item_id: str) -> Edited:
         """Replace the item by a tombstone, which blocks it."""
-        tombstone = to_record(Item(item_id, deleted=True))
-        return self._edited(await self._store.write_items([ItemWrite(item_id, tombstone)]), [item_id])
+        return await self.apply([ItemEdit(ItemChange(item_id), EditMode.DELETE)])
 
-    async def _edit(self, changes: Sequence[ItemChange], *, patch: bool) -> Edited:
+    async def apply(self, edits: Sequence[ItemEdit]) -> Edited:
+        """Make the changes, in order; one outcome each.
+
+        Several changes of one item are stored as one. So a batch can be repeated: its last put or deletion of an item
+        counts, and earlier changes succeed with it.
+        """
         outcomes: dict[int, Outcome] = {}
-        left = list(range(len(changes)))
+        left = list(range(len(edits)))
         for _ in range(MAX_ATTEMPTS):
-            drafts, failed = await self._draft(changes, left, patch=patch)
+            drafts, failed = await self._draft(edits, left)
             outcomes.update(failed)
             writes = [ItemWrite(draft.item.item_id, draft.record, draft.expected) for draft in drafts]
             left = []
@@ -101,17 +125,20 @@ class ItemEditor:
                 break
         conflict = ItemConflict("the item is being changed by others; read it and send the change again")
         outcomes.update(dict.fromkeys(left, conflict))
-        ordered = [outcomes[index] for index in range(len(changes))]
-        return self._edited(ordered, [change.item_id for change in changes])
+        ordered = [outcomes[index] for index in range(len(edits))]
+        return self._edited(ordered, [edit.change.item_id for edit in edits])
 
     async def _draft(
-        self, changes: Sequence[ItemChange], indices: Sequence[int], *, patch: bool
+        self, edits: Sequence[ItemEdit], indices: Sequence[int]
     ) -> tuple[list[_Draft], dict[int, Outcome]]:
         """Merge the changes into the stored items, and declare new attributes."""
-        ids = list(dict.fromkeys(changes[index].item_id for index in indices))
-        stored = await self._read(ids) if patch else {}
+        first_modes: dict[str, EditMode] = {}
+        for index in indices:
+            first_modes.setdefault(edits[index].change.item_id, edits[index].mode)
+        patched = [item_id for item_id, mode in first_modes.items() if mode is EditMode.PATCH]
+        stored = await self._read(patched) if patched else {}
         for _ in range(MAX_ATTEMPTS):
-            types, drafts, failed = await self._merge(changes, indices, stored if patch else None)
+            types, drafts, failed = await self._merge(edits, indices, stored)
             if types == self._definitions.types:
                 break
             await self._definitions.declare(types)
@@ -120,32 +147,38 @@ class ItemEditor:
         return drafts, failed
 
     async def _merge(
-        self,
-        changes: Sequence[ItemChange],
-        indices: Sequence[int],
-        stored: Mapping[str, tuple[Item, int]] | None,
+        self, edits: Sequence[ItemEdit], indices: Sequence[int], stored: Mapping[str, tuple[Item, int]]
     ) -> tuple[ItemTypes, list[_Draft], dict[int, Outcome]]:
         types = self._definitions.types
         drafts: dict[str, _Draft] = {}
         failed: dict[int, Outcome] = {}
+        replaced = {
+            edits[index].change.item_id: index for index in indices if edits[index].mode is not EditMode.PATCH
+        }
         for number, index in enumerate(indices):
             if number % _SLICE == _SLICE - 1:
                 await asyncio.sleep(0)
-            change = changes[index]
-            draft = drafts.get(change.item_id)
-            base, expected = Item(change.item_id), None
-            if stored is not None:
-                base, expected = stored.get(change.item_id, (base, 0))
-                base = base if draft is None else draft.item
+            change, mode = edits[index]
+            item_id = change.item_id
+            draft = drafts.get(item_id)
+            base, expected = Item(item_id), None if draft is None else draft.expected
+            if mode is EditMode.PATCH:
+                base, expected = (draft.item, expected) if draft else stored.get(item_id, (base, 0))
+            if base.deleted and replaced.get(item_id, index) > index:
+                base = Item(item_id)
             try:
                 if base.deleted:
                     raise ItemNotFound("the item was deleted; PUT brings it back")
-                item, record, types = merge(base, change, types)
+                if mode is EditMode.DELETE:
+                    item = replace(base, deleted=True)
+                    record = to_record(item)
+                else:
+                    item, record, types = merge(base, change, types)
             except ServiceError as error:
                 failed[index] = error
                 continue
             earlier = [] if draft is None else draft.changes
-            drafts[change.item_id] = _Draft(item, record, expected, [*earlier, index])
+            drafts[item_id] = _Draft(item, record, expected, [*earlier, index])
         return types, list(drafts.values()), failed
 
     async def _read(self, item_ids: Sequence[str]) -> dict[str, tuple[Item, int]]:

@@ -45,7 +45,7 @@ def parse(text: str) -> syntax.Condition:
         raise _parse_error(error, tokens.written) from None
     if tree is None:
         raise ExpressionError("is not a condition", 0)
-    return _Converter(tokens).condition(tree)
+    return _Converter(tokens, tree).condition(tree)
 
 
 def _parse_error(error: ParseError, tokens: Sequence[Token]) -> ExpressionError:
@@ -63,8 +63,11 @@ def _parse_error(error: ParseError, tokens: Sequence[Token]) -> ExpressionError:
 class _Converter:
     """Converts the nodes of one expression."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, tree: exp.Expr) -> None:
         self._tokens = tokens
+        self._offsets: dict[int, int] = {}  # by identity of the node, if it has one
+        for node in reversed(list(tree.walk())):  # from the leaves up
+            self._add_offset(node)
 
     def condition(self, node: exp.Expr) -> syntax.Condition:
         offset = self._offset(node)
@@ -169,14 +172,21 @@ class _Converter:
             raise ExpressionError("only now() can be added to, as in now() - INTERVAL '7' DAY", offset)
         return sign * _interval(interval, offset) if sign else 0
 
-    def _offset(self, node: exp.Expr) -> int:
-        """Return where a node begins.
+    def _add_offset(self, node: exp.Expr) -> None:
+        """Record where a node begins.
 
         Operators have no position of their own, only what they connect has.
         """
-        starts = [found.meta["start"] for found in node.walk() if "start" in found.meta]
-        starts += [self._tokens.name(found.name).start - 1 for found in node.find_all(exp.Placeholder)]
-        return min(starts, default=0)
+        starts = [start for child in node.iter_expressions() if (start := self._offsets.get(id(child))) is not None]
+        if (own := node.meta.get("start")) is not None:
+            starts.append(own)
+        if isinstance(node, exp.Placeholder):
+            starts.append(self._tokens.name(node.name).start - 1)
+        if starts:
+            self._offsets[id(node)] = min(starts)
+
+    def _offset(self, node: exp.Expr) -> int:
+        return self._offsets.get(id(node), 0)
 
 
 def _check_arguments(node: exp.Expr, offset: int, *allowed: str) -> None:

@@ -107,7 +107,7 @@ class FilterBitmap:
         passes = columns.shown.data[: evaluation.row_count] != 0
         if predicate is not None:
             passes &= evaluate_all(predicate, columns, now, evaluation.row_count)
-        evaluation.allowed = self._model.allowed(passes)
+        evaluation.allowed = self._model.allowed(passes, evaluation.allowed.lineage)
         if self._comparisons:
             evaluation.upcoming = Upcoming(self._comparisons, columns, now, evaluation.row_count)
 

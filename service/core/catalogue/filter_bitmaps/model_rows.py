@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.core.catalogue.columns.item_columns import ItemColumns
-from service.core.engine_requests import AllowedRows
+from service.core.engine_requests import AllowedRows, Lineage
 
 _WORD_BITS = 32
 _CHUNK = 2048  # of which the rows are added at once: two milliseconds
@@ -40,13 +40,17 @@ class ModelRows:
         """Return how many rows of the columns have to be evaluated."""
         return self.count + 1 if self._rows is None else columns.row_count
 
-    def allowed(self, passes: NDArray[np.bool_]) -> AllowedRows:
-        """Convert what is allowed by column row."""
+    def allowed(self, passes: NDArray[np.bool_], lineage: Lineage | None = None) -> AllowedRows:
+        """Convert what is allowed by column row.
+
+        A `lineage` of None is a new one.
+        """
         found = passes[: self.count + 1] if self._rows is None else passes[self._rows]
         found[0] = False
         padded = np.zeros(-(-(self.count + 1) // _WORD_BITS) * _WORD_BITS, np.bool_)
         padded[: self.count + 1] = found
-        return AllowedRows(np.packbits(padded, bitorder="little").view(np.uint32), int(np.count_nonzero(found)))
+        bitmap = np.packbits(padded, bitorder="little").view(np.uint32)
+        return AllowedRows(bitmap, int(np.count_nonzero(found)), lineage or Lineage())
 
     def select(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return those rows that the model has, and their numbers there."""
@@ -68,7 +72,8 @@ def patched(allowed: AllowedRows, model_rows: NDArray[np.int64], passes: NDArray
     on, off = passes & ~before, before & ~passes
     np.bitwise_or.at(bitmap, words[on], bits[on])
     np.bitwise_and.at(bitmap, words[off], ~bits[off])
-    return AllowedRows(bitmap, allowed.count + int(np.count_nonzero(on)) - int(np.count_nonzero(off)))
+    count = allowed.count + int(np.count_nonzero(on)) - int(np.count_nonzero(off))
+    return AllowedRows(bitmap, count, allowed.lineage)
 
 
 async def map_model(item_ids: Sequence[str], columns: ItemColumns, in_thread: InThread) -> ModelRows:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 from service.store.errors import unknown_format
 from service.store.redis.layout import ENTRY_FORMAT
@@ -18,8 +19,7 @@ _FINGERPRINT = slice(1, 17)  # of the value of a field e:<event id>
 _random = Random()  # noqa: S311 - ids must be unique, not secret
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(NamedTuple):
     """Entry of a log, with its field `e:<event id>`; see layout.py."""
 
     sequence: int
@@ -93,7 +93,7 @@ def plan_merge(own: TargetLog, theirs: Sequence[LogEntry], events_kept: int) -> 
     taken = {entry.event_id: entry.id_value[_FINGERPRINT] for entry in own.entries if entry.event_id}
     new = [entry for entry in theirs if entry.sequence > own.applied]
     known = [entry for entry in new if entry.event_id in taken]
-    moved = [replace(entry, append_id=_unstreamed_id()) for entry in new if entry.event_id not in taken]
+    moved = [entry._replace(append_id=_unstreamed_id()) for entry in new if entry.event_id not in taken]
     duplicates = sum(taken[entry.event_id] == entry.id_value[_FINGERPRINT] for entry in known)
     merged = sorted([*own.entries, *moved], key=lambda entry: entry.timestamp)
     pairs = enumerate(zip(merged, own.entries, strict=False))

@@ -3,7 +3,7 @@
 No script may touch the keys of two users that lie in different slots. A merge therefore has nine steps:
 
     1. detach         source's shard   move the user's hash and log to the keys of detached logs
-    2. grant_token    target's shard   get the target's token, or create one that lasts some seconds
+    2. grant_token    target's shard   get the target's token, or create one that lasts some minutes
     3. read_detached  source's shard   read the detached log, and remove its events from the shard's stream
     4. read_target    target's shard   read the target's log
     5. stage          target's shard   write the merged log under keys that nobody reads
@@ -37,7 +37,7 @@ from service.store.redis.user_merge.log_transfer import LogTransfer
 from service.store.redis.user_merge.merge_plan import LogEntry, MergePlan, TargetLog, plan_merge
 
 _MAX_ATTEMPTS = 32  # exceeded only if others change the same user without a pause
-_TOKEN_MILLISECONDS = 30_000
+_TOKEN_MILLISECONDS = 600_000  # more than the steps of the longest logs take
 _PLANNED_INLINE = 200  # events; some 0.5 ms
 
 

@@ -219,8 +219,18 @@ def test_items_are_listed_in_pages_by_id(harness: AppHarness) -> None:
         found += page["items"]
         cursor = page["next_cursor"]
     assert found == listed["items"]
-    some = harness.call("GET", "/v1/items", params={"filter": "n >= 20 AND available"}).json()
-    assert [item["item_id"] for item in some["items"]] == ["i20", "i22", "i24"]
+    some = harness.call("GET", "/v1/items", params={"filter": "n >= 20 AND available", "limit": 2}).json()
+    assert ([item["item_id"] for item in some["items"]], some["total"]) == (["i20", "i22"], 3)
+    assert listed["total"] == 24
+
+
+def test_vectors_are_listed_on_request(harness: AppHarness) -> None:
+    items: list[dict[str, Any]] = [{"item_id": "a", "vector": [0.1, -2.5e-30]}, {"item_id": "b"}]
+    send(harness, "POST", "/v1/items/batch", {"items": items})
+    assert "vector" not in followed(harness, 2)["items"][0]
+    listed = harness.get("/v1/items?vectors=true").json()["items"]
+    assert [item["vector"] for item in listed] == [[0.1, -2.5e-30], None]
+    assert "at most 100" in str(harness.refused(422, harness.get("/v1/items?vectors=true&limit=101")))
 
 
 def test_list_with_a_wrong_filter_is_refused_with_a_suggestion(harness: AppHarness) -> None:

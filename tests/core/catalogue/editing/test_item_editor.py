@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from service.core.catalogue.editing.item_changes import ItemChange
-from service.core.catalogue.editing.item_editor import Edited, ItemEditor
+from service.core.catalogue.editing.item_editor import Edited, EditMode, ItemEdit, ItemEditor
 from service.core.catalogue.editing.known_definitions import KnownDefinitions
 from service.core.catalogue.items import Item
 from service.core.catalogue.revisions import encode_revision, includes
@@ -165,3 +165,38 @@ async def test_revision_is_the_one_from_which_a_copy_has_all_changes(
     unchanged = await editor.put([ItemChange("i1", {}, {"price": 1})])
     assert includes(await copy(), unchanged.revision) and not includes(before, unchanged.revision)
     assert len(await store.positions()) == CATALOGUE_SHARDS + 1
+
+
+async def test_mixed_changes_of_one_item_are_one_write_in_their_order(
+    store: RacingCatalogue, editor: ItemEditor
+) -> None:
+    await editor.put([ItemChange("b", {"title": "B"})])
+    store.writes = 0
+    edits = [
+        ItemEdit(ItemChange("a", {"title": "Shoe"}, {"price": 5}), EditMode.PUT),
+        ItemEdit(ItemChange("b"), EditMode.DELETE),
+        ItemEdit(ItemChange("a", {"available": False}), EditMode.PATCH),
+        ItemEdit(ItemChange("b", {"available": False}), EditMode.PATCH),
+        ItemEdit(ItemChange("c", {"title": "C"}), EditMode.PATCH),
+        ItemEdit(ItemChange("c"), EditMode.DELETE),
+        ItemEdit(ItemChange("c", {"title": "New"}), EditMode.PUT),
+    ]
+    assert kinds(await editor.apply(edits)) == [True, True, True, ItemNotFound, True, True, True]
+    assert store.writes == 1
+    assert await editor.get("a") == Item("a", "Shoe", available=False, attributes={"price": 5.0})
+    assert await editor.get("c") == Item("c", "New")
+    with pytest.raises(ItemNotFound):
+        await editor.get("b")
+    again = kinds(await editor.apply(edits))
+    assert again == [False, False, False, ItemNotFound, False, False, False]
+
+
+async def test_repeated_batch_that_deletes_an_item_refuses_nothing(editor: ItemEditor) -> None:
+    await editor.put([ItemChange("a", {"title": "Shoe"})])
+    edits = [
+        ItemEdit(ItemChange("a", {"available": False}), EditMode.PATCH),
+        ItemEdit(ItemChange("a"), EditMode.DELETE),
+    ]
+    assert kinds(await editor.apply(edits)) == [True, True]
+    assert kinds(await editor.apply(edits)) == [False, False]
+    assert kinds(await editor.apply(edits[:1])) == [ItemNotFound]

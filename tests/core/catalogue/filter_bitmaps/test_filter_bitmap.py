@@ -35,3 +35,22 @@ def test_evaluation_that_was_overtaken_is_dropped() -> None:
     compiled.finish(slow)
     assert compiled.catch_up(start + 6_000_000)
     assert ids_of(MODEL, compiled.allowed) == set()
+
+
+def test_lineage_stays_through_patches_and_evaluations_of_all_rows() -> None:
+    items = AppliedItems(ItemColumns(listed_only=False))
+    model = map_model_now(MODEL, items.columns)
+    compiled = FilterBitmap(Source(items.columns, items.changes), model, None)
+    other = FilterBitmap(Source(items.columns, items.changes), model, None)
+    lineage, bitmaps = compiled.allowed.lineage, []
+    for revision in range(1, 4):
+        items.apply(0, [StoredItem("a", revision, to_record(Item("a", available=revision != 2)))])
+        assert compiled.catch_up(0) is (revision > 1)
+        if revision == 1:
+            evaluation = compiled.start(0)
+            compiled.evaluate(evaluation)
+            compiled.finish(evaluation)
+        assert compiled.allowed.lineage is lineage
+        bitmaps.append(compiled.allowed.bitmap)
+    assert len(set(map(id, bitmaps))) == len(bitmaps)
+    assert other.allowed.lineage is not lineage

@@ -32,6 +32,7 @@ def test_patched_bits_equal_those_made_anew(mask: list[bool], data: st.DataObjec
     made_anew = allowed_of(mask)
     assert np.array_equal(after.bitmap, made_anew.bitmap)
     assert after.count == made_anew.count == sum(mask)
+    assert after.lineage is before.lineage is not made_anew.lineage
     assert before.bitmap.dtype == np.uint32
     assert len(before.bitmap) == (len(mask) + 1 + 31) // 32
 

@@ -20,14 +20,13 @@ from tests.model.training.html_pages import text_of_standalone_page
 def test_report_shows_charts_metrics_and_tables(tmp_path: Path) -> None:
     lines = [{"epoch": n, "loss": 7 - n / 10, "seconds": 0.5, "events": 1000} for n in range(1, 11)]
     lines[4] |= {"validation_ndcg@10": 0.1234, "best": 0.1234}
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     network, data = small_network(), random_histories()
     metrics = leave_one_out(network, data).metrics() | {"validation_ndcg@10": 0.1234, "time_split_ndcg@10": 0.4321}
     tables = {
         "Hyperparameters": {"window": 50, "learning_rate": 0.002, "evil": "<script>alert(1)</script>"},
         "None": {},
     }
-    page = write_report(tmp_path, network, data, metrics, tables)
+    page = write_report(tmp_path, network, data, lines, metrics, tables)
     text = text_of_standalone_page(page.read_text(encoding="utf-8"))
     for title in ("Loss", "Validation", "Accuracy by history length", "Accuracy by item popularity", "Throughput"):
         assert title in text
@@ -43,7 +42,7 @@ def test_report_shows_charts_metrics_and_tables(tmp_path: Path) -> None:
 
 def test_run_without_epochs_and_events_still_has_a_report(tmp_path: Path) -> None:
     empty = Interactions(np.zeros(0, np.int32), np.zeros(1, np.int64), ["a"], [])
-    page = write_report(tmp_path, small_network(), empty, {}, {})
+    page = write_report(tmp_path, small_network(), empty, [], {}, {})
     text = text_of_standalone_page(page.read_text(encoding="utf-8"))
     assert text.count("There is nothing to plot.") == 5
 

@@ -9,15 +9,16 @@ import pytest
 
 from service.core.errors import EventConflict, InvalidRequest, ServiceError, StoreUnavailable
 from service.core.events import NewEvent
-from service.core.jobs.event_source import FIRST, LeaseLostError, RejectedEntry, StreamEntry
-from service.core.jobs.stream_consumer import StreamConsumer
+from service.core.jobs.streams.event_writer import EventWriter
+from service.core.jobs.streams.stream_consumer import StreamConsumer
+from service.core.jobs.streams.stream_source import FIRST, LeaseLostError, RejectedEntry, StreamEntry
 from service.core.recommending.results import Recorded
 
 pytestmark = pytest.mark.anyio
 
 
 class MemorySource:
-    """`EventSource` of one worker, in memory."""
+    """`StreamSource` of one worker, in memory."""
 
     def __init__(self, count: int, pending: int = 0) -> None:
         self.entries = [StreamEntry(f"{n}-0", {b"n": str(n).encode()}) for n in range(1, count + 1)]
@@ -109,7 +110,7 @@ class FakeRecommender:
 
 
 async def drain(source: MemorySource, recommender: FakeRecommender, meter: Meter) -> None:
-    consumer = StreamConsumer(source, Parser(), recommender, meter)
+    consumer = StreamConsumer("clicks", source, EventWriter(Parser(), recommender), meter)
     consumer.start()
     async with asyncio.timeout(30):
         await source.drained.wait()
@@ -182,7 +183,7 @@ async def test_close_during_an_outage_returns_and_leaves_entries_pending() -> No
         return StoreUnavailable("down")
 
     source, recommender = MemorySource(4), FakeRecommender(down)
-    consumer = StreamConsumer(source, Parser(), recommender, Meter())
+    consumer = StreamConsumer("clicks", source, EventWriter(Parser(), recommender), Meter())
     consumer.start()
     async with asyncio.timeout(10):
         await called.wait()

@@ -1,4 +1,4 @@
-"""Port of the stream from which events are consumed."""
+"""Ports of a stream consumer: the stream, and what its entries change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.core.events import NewEvent
+from service.core.errors import ServiceError
 
 FIRST = "0-0"  # the start of the pending entries
 
@@ -24,7 +24,7 @@ class StreamEntry:
 
 @dataclass(frozen=True, slots=True)
 class RejectedEntry:
-    """Entry whose event cannot be appended to the log, and the reason."""
+    """Entry that cannot be used, and the reason."""
 
     entry: StreamEntry
     reason: str
@@ -34,7 +34,7 @@ class LeaseLostError(Exception):
     """Another worker holds the lease of the stream."""
 
 
-class EventSource(Protocol):
+class StreamSource(Protocol):
     """Stream that a group of workers reads, one worker at a time.
 
     Every method raises `StoreUnavailable`. The three that need the lease also raise `LeaseLostError`.
@@ -84,9 +84,13 @@ class EventSource(Protocol):
         ...
 
 
-class EntryParser(Protocol):
-    """Converts entries to events."""
+class EntryWriter(Protocol):
+    """Applies what entries say, once each in effect."""
 
-    def parse(self, entry: StreamEntry) -> tuple[str, NewEvent]:
-        """Return the user id and the event of an entry; raise `InvalidRequest`."""
+    async def write(self, entries: Sequence[StreamEntry]) -> list[str | ServiceError]:
+        """Apply the entries in order; return one outcome each.
+
+        The outcome of an entry that was applied is its name in the metrics. If an entry fails, later ones about the
+        same user or item fail too.
+        """
         ...

@@ -1,0 +1,1 @@
+"""Accuracy of trained models against references whose figures are known."""

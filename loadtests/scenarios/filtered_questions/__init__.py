@@ -1,0 +1,1 @@
+"""Questions under filters, beside the same questions without a filter."""

@@ -1,0 +1,1 @@
+"""Rows that often used filters allow, in compact copies."""
