@@ -124,7 +124,7 @@ class KeyRing:
             if changed and repeated:
                 self.keys = (*self._fixed, *parse_key_file(content))
                 self._used = content
-                _log.info("key file read again", extra={"file": str(self._file), "keys": len(self.keys)})
+                _log.info("read the key file again", extra={"file": str(self._file), "keys": len(self.keys)})
             if not changed or repeated:
                 self._problem = None
         except KeyFileError as error:

@@ -1,4 +1,4 @@
-"""Scopes of each route.
+"""Scopes that each route needs.
 
 A route declares the scopes that it needs; the auth middleware looks them up before routing (decision 0019).
 """

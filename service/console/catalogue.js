@@ -1,6 +1,7 @@
 'use strict';
 // Items of the catalogue: find one, look at it, switch it off and on.
 
+const EMPTY = 'The catalogue is empty: nothing has been put into it yet.';
 const FOUND = 20, EFFECT_MS = 5000;
 const shown = { id: '', available: true };
 
@@ -26,7 +27,7 @@ async function findItems() {
   const { answer } = await call('GET', withQuery('v1/items', { filter: findExpression(text), limit: FOUND }));
   addItems(answer.items);
   $('found').textContent = answer.total > FOUND ? `The first ${FOUND} of ${plural(answer.total, 'item')}.`
-    : answer.total ? plural(answer.total, 'item') + '.' : 'No title of the catalogue has this text.';
+    : answer.total ? `${plural(answer.total, 'item')}.` : view.revision ? 'No title of the catalogue has this text.' : EMPTY;
   const rows = answer.items.map((item) => labelled(element('li', {}, nameButton(item.item_id),
     element('span', { className: 'badge off', hidden: item.available }, 'off')), { 'data-id': item.item_id }));
   if (!answer.items.some((item) => item.item_id === text)) { // an item may have no entry, or no title

@@ -22,7 +22,7 @@ async function applyFilter() {
     const all = await countItems('');
     filter.text = text;
     $('filter-clear').hidden = false;
-    const empty = all.total ? '' : ' The catalogue is empty: nothing has been put into it yet.';
+    const empty = all.total ? '' : ` ${EMPTY}`;
     $('filter-status').replaceChildren(element('p', {},
       element('strong', {}, `${total.toLocaleString('en')} of ${plural(all.total, 'item')}`),
       ` of the catalogue fulfil this, counted in ${inMs(ms)}.${empty}`));
