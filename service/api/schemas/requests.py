@@ -86,14 +86,20 @@ class QuestionIn(StrictBody, RestrictingBody):
     exclude_seen: bool = Field(default=True, description=_EXCLUDE_SEEN)
 
 
-class GivenItemIn(BaseModel):
+class GivenPart(BaseModel):
+    """Part of an answer, without coerced values; other fields are ignored."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class GivenItemIn(GivenPart):
     """An item of an answer."""
 
     item_id: Identifier = Field(description="The item.")
     score: float = Field(allow_inf_nan=False, description="Its score.")
 
 
-class GivenAnswerIn(BaseModel):
+class GivenAnswerIn(GivenPart):
     """An answer as it was received.
 
     Other fields of the answer are ignored.

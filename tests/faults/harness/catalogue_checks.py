@@ -62,6 +62,7 @@ def is_shown(state: ItemState) -> bool:
 
 
 def _check_writes(record: Record, history: History, result: CheckResult) -> None:
+    result.lost_writes += record.lost
     for item, states in record.sent.items():
         stored = len(history.revisions.get(item, ()))
         result.lost_writes += max(0, record.acknowledged[item] - stored)
@@ -113,8 +114,9 @@ async def _new_copy(
     found: dict[str, tuple[int, bool]] = {}
     cursor = ""
     while True:
-        page, cursor = await copy.page(None, cursor, 1000)
-        found |= {item.item_id: (int(item.attributes["number"]), item.available) for item in page}  # type: ignore[arg-type]
+        page = await copy.page(None, cursor, 1000)
+        found |= {item.item_id: (int(item.attributes["number"]), item.available) for item in page.items}  # type: ignore[arg-type]
+        cursor = page.cursor
         if not cursor:
             break
     await copy.add_model("all", items)

@@ -45,6 +45,7 @@ class Record:
     asked: list[Asked] = field(default_factory=list)
     writes: Counter[str] = field(default_factory=Counter)  # by status; "none" without an answer
     questions: Counter[str] = field(default_factory=Counter)  # likewise
+    lost: int = 0  # acknowledged entries that a later change did not find
     failures: list[str] = field(default_factory=list)
 
 
@@ -139,6 +140,10 @@ class CatalogueTraffic:
                 state, method, body = next_write(rng, states[-1] if states else None, len(states) + 1)
                 states.append(state)
             answer = await self._until_ok(client, method, f"/items/{quote(item, safe='')}", body, record.writes)
+            if answer is not None and "error" in answer:  # a PATCH of an item whose PUT was acknowledged and is lost
+                record.lost += 1
+                method, body = whole_write(states[-1])
+                answer = await self._until_ok(client, method, f"/items/{quote(item, safe='')}", body, record.writes)
             if answer is None:
                 break
             record.acknowledged[item] += 1
@@ -176,7 +181,7 @@ class CatalogueTraffic:
                     return None
             else:
                 statuses[str(status)] += 1
-                if status == 200:
+                if status == 200 or (status, method) == (404, "PATCH"):
                     return answer
                 if status not in REPEATED:
                     self.record.failures.append(f"{method} {path}: {status} {answer}")

@@ -17,7 +17,7 @@ from tests.deployments import wait_for
 from tests.end_to_end.service import RunningService
 from tests.faults.harness.catalogue_traffic import CatalogueTraffic
 from tests.faults.harness.load_checks import audit_after_load, check_load
-from tests.faults.harness.modes import LONG, report, short_or_long
+from tests.faults.harness.modes import report, short_or_long
 from tests.faults.harness.population import Population
 from tests.faults.harness.writers import Load
 from tests.model.builders import bundle_of
@@ -30,7 +30,7 @@ WORKERS, ITEMS = 4, 200
 BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=16))
 
 
-@pytest.mark.parametrize("backend", ["redis", "sqlite"] if LONG else ["redis"])
+@pytest.mark.parametrize("backend", ["redis", "sqlite"])
 def test_killed_worker_loses_and_doubles_no_event(tmp_path: Path, backend: str) -> None:
     write_bundle(tmp_path / "bundle", BUNDLE)
     settings = {"RECBLR_WORKERS": str(WORKERS), "RECBLR_EVENTS_KEPT": "100000"}
