@@ -17,7 +17,7 @@ from model.network import RecBLR
 from model.training.content.encoder_fit import TrainedContent, fit_encoder
 from model.training.data.interactions import Interactions
 from model.training.pipelines.distillation import train_teachers
-from model.training.pipelines.schedule import train_on_schedule
+from model.training.pipelines.schedule_shortening import train_on_schedule
 from model.training.publishing.bundle_writer import write_network_bundle
 from model.training.trainer.hyperparameter_choice import choose_hyperparameters, default_teachers
 from model.training.trainer.hyperparameters import Hyperparameters
