@@ -20,7 +20,6 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ import torch
 from ingest.errors import DataError
 from model.bundle.bundle import read_manifest
 from model.bundle.signature import signing_key
-from model.content.item_content import ItemContent
 from model.network import RecBLR
 from model.training.content.encoder_fit import TrainedContent
 from model.training.content.stored_contents import read_stored_contents
@@ -96,7 +94,7 @@ def retrain(job: RetrainJob) -> dict[str, Any]:
     training = train_candidate(run)
     run = replace(run, hyperparameters=training.run.hyperparameters)
     comparison = _compare(run, training, live, timeline, split)
-    content = _fit_content(run, training.network, read_stored_contents(job.state_url))
+    content = _fit_content(run, training.network, job.state_url)
     candidate = _Candidate(run, training, comparison, split, content)
     candidate.write()
     _prune_runs(run.folder, job.keep)
@@ -171,13 +169,13 @@ class _Candidate:
         return {"source": "event log", "best_epoch": self.training.best_epoch}
 
 
-def _fit_content(run: TrainingRun, network: RecBLR, contents: Mapping[str, ItemContent]) -> TrainedContent | None:
+def _fit_content(run: TrainingRun, network: RecBLR, state_url: str) -> TrainedContent | None:
     """Fit an encoder to the catalogue, None if that is impossible.
 
-    A catalogue without content is no reason to keep an old model.
+    That is no reason to keep an old model. A user of Redis may have no right to read the catalogue.
     """
     try:
-        return train_content(run, network, contents or None)
+        return train_content(run, network, read_stored_contents(state_url) or None)
     except DataError as error:
         sys.stderr.write(f"the model is trained without content: {error}\n")
         return None

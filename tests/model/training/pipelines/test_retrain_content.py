@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ingest.errors import DataError
 from model.bundle.bundle import load_bundle
 from model.content.item_content import ItemContent
+from model.training.pipelines import retrain
 from service.core.catalogue.items import Item, to_record
 from service.core.catalogue_store import ItemWrite
 from service.core.ports import Store
@@ -55,3 +57,16 @@ def test_night_without_enough_content_publishes_a_model_without_encoder(
     assert (code, result["published"]) == (0, True)
     assert load_bundle(tmp_path / "bundles" / result["version"]).content is None
     assert ("only 5 trained items have content" in errors) is (count == 5)
+
+
+def test_night_whose_catalogue_cannot_be_read_publishes_a_model_without_encoder(
+    log: SqliteBackend, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(state_url: str) -> None:
+        raise DataError("redis://host cannot be read: no permission for hscan")
+
+    monkeypatch.setattr(retrain, "read_stored_contents", refuse)
+    code, result, errors = run_retrain(tmp_path, capsys)
+    assert (code, result["published"]) == (0, True)
+    assert load_bundle(tmp_path / "bundles" / result["version"]).content is None
+    assert "trained without content: redis://host cannot be read: no permission for hscan" in errors
