@@ -134,6 +134,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         peers_python=arguments.peers_python,
         peer_threads=arguments.peer_threads,
         sizes=tuple(arguments.sizes),
+        only=arguments.only,
         fault=arguments.fault,
         questions=arguments.questions,
         flips=arguments.flips,
@@ -162,6 +163,7 @@ def _parse_arguments() -> argparse.Namespace:
     add("--arrivals", choices=("poisson", "even"), default="poisson", help="distribution of arrivals in open loop")
     add("--fsync", choices=("always", "everysec", "no"), default="always", help="Redis appendfsync")
     add("--sizes", type=int, nargs="*", default=[], help="sizes of a scaling scenario, instead of its own")
+    add("--only", default="", help="attacks with this in their name")
     add(
         "--fault", choices=("", *availability.FAULTS), default="", help="what to kill in the middle of `availability`"
     )

@@ -5,6 +5,8 @@
 Runs `python -m service` with one worker in this process. The file holds the longest time for which the event loop did
 nothing else since a reader last reset it (`LoopProbe`).
 
+It also notes the CPU time of the event loop during each event that asks for recommendations (`RequestProbe`).
+
 By default a timer on the service's own event loop measures it, to within `TICK_SECONDS`. With `--callbacks` the
 service runs on asyncio's event loop, each callback is measured by itself, and the file names the longest one.
 """
@@ -16,16 +18,27 @@ import mmap
 import os
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter, thread_time
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
 VARIABLE = "LOOP_PROBE_FILE"
+_MAX_REQUESTS = 100_000
 TICK_SECONDS = 0.002
 _RECORD = struct.Struct("<dd200p")  # CPU seconds, wall seconds, name of the callback
+
+
+def requests_file(path: Path) -> Path:
+    """Return the file of the `RequestProbe` beside that of the `LoopProbe`."""
+    return path.with_name(f"{path.name}.requests")
 
 
 class LoopTime(NamedTuple):
@@ -73,6 +86,48 @@ class LoopProbe:
         _RECORD.pack_into(self._memory, 0, longest_cpu, max(longest_wall, wall), longest)
 
 
+class RequestProbe:
+    """File with the event loop's CPU seconds during each light request.
+
+    They are what the server itself does while a client waits, without the waits for a core, other processes and the
+    network. So they can be compared on a busy machine.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            path.write_bytes(bytes(8 * (1 + _MAX_REQUESTS)))
+        self._values = np.memmap(path, np.float64, "r+")
+
+    def reset(self) -> None:
+        """Forget what was noted."""
+        self._values[0] = 0
+
+    def read(self) -> NDArray[np.float64]:
+        """Return the CPU seconds during each request since `reset`."""
+        return np.array(self._values[1 : 1 + int(self._values[0])])
+
+    def record(self, cpu: float) -> None:
+        """Note a request; beyond `_MAX_REQUESTS` none is noted."""
+        count = int(self._values[0]) + 1
+        if count <= _MAX_REQUESTS:
+            self._values[count] = cpu
+            self._values[0] = count
+
+
+def measure_requests(app: App, probe: RequestProbe) -> App:
+    """Measure light requests: events that ask for recommendations."""
+
+    async def measured(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401
+        if scope["type"] != "http" or scope["path"] != "/v1/events" or not scope["query_string"]:
+            await app(scope, receive, send)
+            return
+        began = thread_time()
+        await app(scope, receive, send)
+        probe.record(thread_time() - began)
+
+    return measured
+
+
 def measure_callbacks(probe: LoopProbe) -> None:
     """Measure every callback of asyncio's event loop."""
     run = asyncio.events.Handle._run
@@ -116,7 +171,8 @@ def main() -> int:
     command: Any = import_module("service.__main__")
     root: Any = import_module("service.main")
 
-    probe = LoopProbe(Path(os.environ.pop(VARIABLE)))
+    path = Path(os.environ.pop(VARIABLE))
+    probe, requests = LoopProbe(path), RequestProbe(requests_file(path))
     if "--callbacks" in sys.argv:
         sys.argv.remove("--callbacks")
         measure_callbacks(probe)
@@ -124,9 +180,9 @@ def main() -> int:
     else:
         build = root.app_from_environment
 
-        def build_probed() -> object:
+        def build_probed() -> App:
             measure_ticks(probe)
-            return build()
+            return measure_requests(build(), requests)
 
         root.app_from_environment = build_probed
     exit_code: int = command.main()

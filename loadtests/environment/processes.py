@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import psutil
 
@@ -68,6 +69,24 @@ def memory_mb(pids: Iterable[int]) -> dict[str, float]:
         rss += memory.rss
         pss += memory.pss
     return {"rss": round(rss / _MB, 1), "pss": round(pss / _MB, 1)}
+
+
+def reset_peak_memory(pid: int) -> None:
+    """Forget the highest memory of a process so far."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_memory_mb(pid: int) -> float:
+    """Return the highest resident memory since `reset_peak_memory`."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return round(int(line.split()[1]) / 1024, 1)
+    raise ProcessLookupError(f"process {pid} has no memory")
+
+
+def run_when_idle() -> None:
+    """Let this process run only while a core is free."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def mapped_mb(pid: int, file_name: str) -> dict[str, float]:

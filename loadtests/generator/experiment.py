@@ -53,6 +53,7 @@ class Options:
     peers_python: str | None = None
     peer_threads: int = 1
     sizes: Sequence[int] = ()
+    only: str = ""
     fault: str = ""
     questions: float = 500.0
     flips: float = 200.0

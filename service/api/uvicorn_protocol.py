@@ -10,7 +10,7 @@ from __future__ import annotations
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from service.api.connection import refusals
+from service.api.connection import body_framing, refusals
 from service.api.connection.body_framing import BodyFraming, ChunkedFraming, FramingError, LengthFraming
 from service.api.connection.refusals import Refusal
 from service.api.connection.timed_connection import ANSWER, BODY, HEAD, IDLE, TimedConnection
@@ -30,13 +30,14 @@ class HttpProtocol(TimedConnection):
 
     _searched = 0  # bytes of `_received` in which no head ends
     _continuing = False
+    _in_slot = False  # whether the request in work was started in a slot
     _refusal: Refusal | None = None
     _in_head = False
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`, or keep it until the request before it is answered."""
         if self.transport.is_closing():
-            self._drop(len(data))
+            self._drop_slowly(len(data))
             return
         if not self._received:
             self._received = data
@@ -45,16 +46,21 @@ class HttpProtocol(TimedConnection):
         else:
             self._received = bytearray(self._received) + data
         if not self._continuing:
-            self._advance()
+            self._advance(body_framing.STEPS_ON_ARRIVAL)
 
-    def _advance(self) -> None:
-        """Parse received bytes, up to a request that must be answered first."""
+    def _advance(self, max_steps: int = body_framing.STEPS_IN_SLOT) -> None:
+        """Parse received bytes, up to a request that must be answered first.
+
+        More than `max_steps` lines and chunks of a body wait for a slot.
+        """
         self._continuing = False
         while self._received and not self.transport.is_closing():
             if self._body is not None:
-                framing = self._body
-                self._take_body(framing)
-                if not (framing.done or framing.starved or self.transport.is_closing()):
+                framing, dropped = self._body, self._dropped_bytes
+                self._take_body(framing, max_steps)
+                if self.transport.is_closing():
+                    return
+                if not framing.done and (not framing.starved or self._dropped_bytes > dropped):
                     self._continue_later()
                     return
                 if not framing.done:
@@ -68,10 +74,18 @@ class HttpProtocol(TimedConnection):
             self.flow.release()
 
     def _continue_later(self) -> None:
+        """Continue in the connection's next slot; read nothing until then."""
         if not self._continuing:
             self._continuing = True
             self.flow.hold()
-            self.loop.call_soon(self._advance)
+            self._slots.ask(self._take_slot)
+
+    def _take_slot(self) -> bool:
+        """Continue; return whether a request was started."""
+        before = self.cycle
+        self._advance()
+        self._in_slot = self.cycle is not before
+        return self._in_slot
 
     def _take_head(self) -> bool:
         """Parse the next head; return False if it is not complete."""
@@ -89,6 +103,9 @@ class HttpProtocol(TimedConnection):
         self._received = bytes(self._received[end:])
         self._searched = 0
         self._refusal, self._in_head = None, True
+        if self._has_no_room:
+            self._refuse(refusals.TOO_MANY_CONNECTIONS, head)
+            return False
         try:
             self.parser.feed_data(head)
         except httptools.HttpParserUpgrade:
@@ -161,10 +178,10 @@ class HttpProtocol(TimedConnection):
     def on_message_complete(self) -> None:
         """Do nothing: `body_framing` knows where a message ends."""
 
-    def _take_body(self, framing: BodyFraming) -> None:
+    def _take_body(self, framing: BodyFraming, max_steps: int) -> None:
         """Give the received part of the body to the application."""
         try:
-            part, self._received = framing.take(bytes(self._received))
+            part, self._received = framing.take(bytes(self._received), max_steps)
         except FramingError as error:
             self._refuse(refusals.malformed(str(error)))
             return
@@ -189,6 +206,9 @@ class HttpProtocol(TimedConnection):
         """Continue with the next request on this connection."""
         self.server_state.total_requests += 1
         self._served = True
+        if self._in_slot:
+            self._in_slot = False
+            self._slots.answered()
         if self.transport.is_closing():
             return
         if self._body is None:

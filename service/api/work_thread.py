@@ -16,6 +16,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from service.api.schemas.json_structure import SLICE_BYTES, parse
+from service.core.recommending.heavy_work import HEAVY_WORK
 
 MAX_INLINE_BYTES = SLICE_BYTES
 
@@ -25,8 +26,9 @@ _thread = ThreadPoolExecutor(1, thread_name_prefix="requests")
 
 
 async def in_work_thread(work: Callable[..., Result], *arguments: object) -> Result:
-    """Run `work` in the thread, and return its result."""
-    return await asyncio.get_running_loop().run_in_executor(_thread, work, *arguments)
+    """Run heavy work in the thread, and return its result."""
+    loop = asyncio.get_running_loop()
+    return await HEAVY_WORK.run(lambda: loop.run_in_executor(_thread, work, *arguments))
 
 
 class _Request(Request):

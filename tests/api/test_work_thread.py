@@ -43,13 +43,13 @@ def test_only_large_bodies_are_checked_and_parsed_in_the_thread(harness: AppHarn
     assert harness.post("/v1/users/u/rank", content=candidates(work_thread.MAX_INLINE_BYTES), headers=JSON).is_success
     assert work == []
     assert harness.post("/v1/users/u/rank", json=ids).is_success
-    assert work == ["_join_large", "parse"]
+    assert work == ["_check_new_parts", "_join_large", "parse"]
 
 
 def test_padding_of_a_large_body_is_not_parsed(harness: AppHarness, work: list[str]) -> None:
     large = candidates(work_thread.MAX_INLINE_BYTES + 1)
     assert harness.post("/v1/users/u/rank", content=large, headers=JSON).is_success
-    assert work == ["_join_large"]
+    assert work == ["_check_new_parts", "_join_large"]
 
 
 def test_batch_is_validated_and_encoded_in_the_thread(harness: AppHarness, work: list[str]) -> None:

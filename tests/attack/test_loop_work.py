@@ -23,9 +23,8 @@ from tests.api.app_harness import AppHarness
 from tests.core.fakes import CATALOGUE, FakeEngine
 
 MAX_CALLS = 5_000  # some 2 ms; an ordinary event makes 800
-# A worker applies changes of the catalogue to its columns, hundreds of items at a time: some 10 ms. They are applied
-# at any time after the change, so the limit is that of all requests about the catalogue.
-MAX_CATALOGUE_CALLS = 30_000
+# A worker applies pages of changed items to its columns, at any time after a change, and corrects pages by them.
+MAX_CATALOGUE_CALLS = 15_000
 _CATALOGUE = (b"/v1/items", b"/v1/attributes", b"/v1/filters")
 _REQUESTS = {case.name: case for case in largest_requests(CATALOGUE)}
 _SERIALS = count(1)

@@ -7,7 +7,9 @@ from typing import Protocol
 
 MAX_TRAILER_BYTES = 8 * 1024
 MAX_LINE_BYTES = 1024  # the line before a chunk, with its extensions
-MAX_STEPS = 256  # of one `take`, some 0.1 ms, so that tiny chunks do not hold the event loop
+# Lines and chunks in one `take`, so that tiny chunks do not hold the event loop: some 0.02 ms on arrival, for as many
+# connections as there are, and 0.1 ms in a slot.
+STEPS_ON_ARRIVAL, STEPS_IN_SLOT = 48, 256
 # Bytes that a chunked body may spend on lines. Chunks of one byte need 5 bytes for each byte of the body, and 4 MiB
 # of them would take seconds to read.
 MAX_FRAMING_BYTES, MAX_FRAMING_FACTOR = 16 * 1024, 2
@@ -25,7 +27,7 @@ class BodyFraming(Protocol):
     done: bool
     starved: bool  # nothing more can be taken until more bytes arrive
 
-    def take(self, received: bytes) -> tuple[bytes, bytes]:
+    def take(self, received: bytes, max_steps: int) -> tuple[bytes, bytes]:
         """Return the next part of the body, and the bytes left over."""
 
 
@@ -37,7 +39,7 @@ class LengthFraming:
         self.starved = True
         self.done = length == 0
 
-    def take(self, received: bytes) -> tuple[bytes, bytes]:
+    def take(self, received: bytes, max_steps: int) -> tuple[bytes, bytes]:
         """Return the next part of the body, and the bytes behind it."""
         if len(received) <= self._left:
             part, rest = received, b""
@@ -58,7 +60,7 @@ class ChunkedFraming:
         self._in_trailers = False
         self._trailer_bytes = self._framing_bytes = self._body_bytes = 0
 
-    def take(self, received: bytes) -> tuple[bytes, bytes]:
+    def take(self, received: bytes, max_steps: int = STEPS_IN_SLOT) -> tuple[bytes, bytes]:
         """Return the next part of the body, and the bytes left over.
 
         Raises:
@@ -67,7 +69,7 @@ class ChunkedFraming:
         parts: list[bytes] = []
         position = 0
         self.starved = False
-        for _ in range(MAX_STEPS):
+        for _ in range(max_steps):
             if self._chunk_left:
                 part = received[position : position + self._chunk_left]
                 if not part:

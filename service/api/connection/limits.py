@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import nsmallest
+from itertools import islice
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from service.api.connection.work_slots import WorkSlots
 from service.core.log_throttle import ThrottledLogger
 
 SWEEP_SECONDS = 1.0
 MAX_CONNECTIONS = 16_384
 MAX_BACKLOG = 2048
+MAX_WITHOUT_ROOM = 16  # refused connections that stay for a moment, of the descriptors reserved
 # Files, the store's connections, the stream, a reload.
 RESERVED_DESCRIPTORS = 96
-_EVICTED_FRACTION = 16
+_EVICTED_FRACTION, _MAX_EVICTED = 16, 256
+_SWEPT_AT_ONCE = 256  # connections; if all of them are closed, the event loop is held for some milliseconds
+_SWEEP_PAUSE_SECONDS = 0.001
 
 _log = logging.getLogger(__name__)
 
@@ -66,14 +72,16 @@ def _descriptors() -> int:
 
 
 class ConnectionLimits:
-    """Limits of the connections of one server."""
+    """Limits of the connections of one server, and their slots."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connections: set[Connection]) -> None:
+        self.slots = WorkSlots(loop)
         self._throttled_log = ThrottledLogger(_log)
         self._loop = loop
         self._connections = connections
         self._max = max_connections()
         self._sweeping = False
+        self._without_room: set[Connection] = set()
 
     def admit(self, newest: Connection) -> bool:
         """Make room for the newest connection; return False if there is none.
@@ -90,13 +98,24 @@ class ConnectionLimits:
         others = [each for each in self._connections if each is not newest]
         keys = [(key, id(each), each) for each in others if (key := each.eviction_order(now)) is not None]
         # Several at once: a search for each new connection would cost more than the connection.
-        evicted = sorted(keys)[: max(1, self._max // _EVICTED_FRACTION)]
+        evicted = nsmallest(max(1, min(_MAX_EVICTED, self._max // _EVICTED_FRACTION)), keys)
         for _, _, each in evicted:
             self._connections.discard(each)
             each.evict()
         if not evicted:
             self._throttled_log.warn("too_many_connections", "connection refused", limit=str(self._max))
         return bool(evicted)
+
+    def may_wait(self, refused: Connection) -> bool:
+        """Return whether a refused connection may stay until its head arrives.
+
+        It is closed at the next sweep otherwise.
+        """
+        self._without_room &= self._connections
+        if len(self._without_room) >= MAX_WITHOUT_ROOM:
+            return False
+        self._without_room.add(refused)
+        return True
 
     def count_closed(self, phase: str) -> None:
         """Log that a slow connection was closed, at most once a second."""
@@ -106,12 +125,21 @@ class ConnectionLimits:
         )
 
     def _sweep(self) -> None:
-        now = self._loop.time()
-        for each in list(self._connections):
+        self._sweep_some(iter(list(self._connections)))
+
+    def _sweep_some(self, connections: Iterator[Connection]) -> None:
+        """Close slow connections, some at a time."""
+        now, checked = self._loop.time(), 0
+        for each in islice(connections, _SWEPT_AT_ONCE):
+            checked += 1
             try:
-                each.check_deadline(now)
+                if each in self._connections:
+                    each.check_deadline(now)
             except Exception:  # the timer must go on: without it no slow connection is ever closed
                 _log.exception("cannot close a slow connection")
+        if checked == _SWEPT_AT_ONCE:
+            self._loop.call_later(_SWEEP_PAUSE_SECONDS, self._sweep_some, connections)
+            return
         self._sweeping = bool(self._connections)
         if self._sweeping:
             self._loop.call_later(SWEEP_SECONDS, self._sweep)

@@ -17,6 +17,7 @@ from service.api.connection.refusals import CORS_STATE, Refusal, origin_in
 from service.api.connection.transport import CollectingTransport, HeldFlow
 
 MAX_DROPPED_BYTES = 32 * 1024 * 1024  # of a body that nobody reads any more
+MAX_DROPPED_AFTER_REFUSAL = 1024 * 1024  # of a malformed message
 _MIN_EVICTION_AGE_SECONDS = 1.0
 
 # Phases of a connection: what it waits for.
@@ -39,12 +40,14 @@ class TimedConnection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.ws_protocol_class = None
         self._limits: ConnectionLimits = limits_of(server_state, self.connections, self.loop)
+        self._slots = self._limits.slots
         self._phase, self._since = HEAD, self.loop.time()
         self._received: bytes | bytearray = b""
         self._body: BodyFraming | None = None
         self._body_bytes = self._dropped_bytes = 0
         self._stalled_since: float | None = None
         self._served = False  # whether a request was answered
+        self._has_no_room = False  # whether its first request is refused, whatever it is
         self._cors_headers: Mapping[bytes, bytes] = app_state.get(CORS_STATE, {})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -53,14 +56,18 @@ class TimedConnection(HttpToolsProtocol):
         super().connection_made(cast(asyncio.Transport, collecting))
         self.flow = HeldFlow(transport)
         if not self._limits.admit(self):
-            self.transport.write(refusals.TOO_MANY_CONNECTIONS.encoded())
-            self._close_both_sides()
+            # A browser shows a page the refusal only with the headers for its origin, which is in the head.
+            self._has_no_room = bool(self._cors_headers) and self._limits.may_wait(self)
+            if not self._has_no_room:
+                self._refuse_at_once()
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""
         waited, times = now - self._since, self.timeouts
         if self._stalled_since is not None and now - self._stalled_since > self._seconds_to_write():
             self._close_slow("response")
+        elif self._has_no_room and self._phase == HEAD:
+            self._refuse_at_once()
         elif self._phase == HEAD and waited > times.head:
             self._close_slow("head", refusals.HEAD_TIMEOUT if self._received else None)
         elif self._phase == BODY and self.flow.read_paused:
@@ -78,7 +85,7 @@ class TimedConnection(HttpToolsProtocol):
 
     def eviction_order(self, now: float) -> tuple[int, float] | None:
         """Return what to close first: slow clients, unused connections, idle ones."""
-        if self._phase == ANSWER:
+        if self._phase == ANSWER or self._has_no_room:
             return None
         waits = self._phase != IDLE and now - self._since > _MIN_EVICTION_AGE_SECONDS
         return (0 if waits else 2 if self._served else 1), self._since
@@ -119,6 +126,11 @@ class TimedConnection(HttpToolsProtocol):
             self.flow.resume_reading()
         return still_sends
 
+    def _refuse_at_once(self) -> None:
+        """Refuse a connection that there is no room for."""
+        self.transport.write(refusals.TOO_MANY_CONNECTIONS.encoded())
+        self._close_both_sides()
+
     def _close_both_sides(self) -> None:
         self._wait_for(CLOSE)
         cast(CollectingTransport, self.transport).close_both_sides()
@@ -129,6 +141,18 @@ class TimedConnection(HttpToolsProtocol):
         if self._dropped_bytes > MAX_DROPPED_BYTES:
             self.transport.abort()
 
+    def _drop_slowly(self, count: int) -> None:
+        """Count unread bytes of a closing connection; read on in a slot."""
+        self._drop(count)
+        if not self.flow.held:
+            self.flow.hold()
+            self._slots.ask(self._read_on)
+
+    def _read_on(self) -> bool:
+        if self in self.connections:  # not closed meanwhile
+            self.flow.release()
+        return False
+
     def _refuse(self, refusal: Refusal, head: bytes = b"") -> None:
         """Answer with `refusal`, and close the connection.
 
@@ -137,6 +161,7 @@ class TimedConnection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         header_lines = self._cors_lines(head)
+        self._dropped_bytes = MAX_DROPPED_BYTES - MAX_DROPPED_AFTER_REFUSAL
         started = False
         if self.cycle is not None and not self.cycle.response_complete:
             started = self.cycle.response_started

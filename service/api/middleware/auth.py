@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.api import request_costs
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
 from service.api.error_responses import error_response
 from service.api.middleware.host_check import OwnHosts
@@ -181,6 +182,7 @@ class ApiKeys:
             scope[CALLER] = caller
             self._metrics.rate_limited(caller.name)
             raise _too_much_work(bucket)
+        bucket.charge(request_costs.of_query(len(scope["query_string"])))
         return caller._replace(account=_Account(bucket, caller.name, self._metrics))
 
 

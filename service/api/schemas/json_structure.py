@@ -26,15 +26,7 @@ _WHITESPACE = b" \t\r\n"
 
 def is_too_complex(text: bytes, max_values: int = MAX_VALUES) -> bool:
     """Return whether the JSON has too many values, or too long ones."""
-    if len(text) < _CHECKED_BYTES:
-        return False
-    counts = _Counts()
-    text = without_padding(text)
-    for start in range(0, len(text), SLICE_BYTES):
-        counts.add(text[start : start + SLICE_BYTES])
-        if counts.exceed(max_values):
-            return True
-    return False
+    return len(text) >= _CHECKED_BYTES and JsonCounts(max_values).add(text)
 
 
 def without_padding(text: bytes) -> bytes:
@@ -62,15 +54,27 @@ class _SlicedDecoder(json.JSONDecoder):
         self.scan_once = py_make_scanner(self)
 
 
-class _Counts:
-    """Counts of a JSON text that arrives in slices."""
+class JsonCounts:
+    """Counts of a JSON text that arrives in parts."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_values: int) -> None:
+        self._max_values = max_values
         self._values = self._escapes = self._quotes = self._outside = self._whitespace = 0
+        self._padding = 0  # of the whitespace: what nothing has followed so far
+        self._begun = False
         self._string = self._longest = 0  # bytes of the string in which the last slice ended; of the longest one
         self._rest = b""  # a backslash whose second character is in the next slice
 
-    def add(self, part: bytes) -> None:
+    def add(self, part: bytes) -> bool:
+        """Count a part; return whether the text is too complex."""
+        for start in range(0, len(part), SLICE_BYTES):
+            self._add(part[start : start + SLICE_BYTES])
+            if self._exceed():
+                return True
+        return False
+
+    def _add(self, part: bytes) -> None:
+        self._find_padding(part)
         if self._rest or b"\\" in part:
             self._escapes += part.count(b"\\")
             part = (self._rest + part).replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -90,11 +94,26 @@ class _Counts:
         self._whitespace += len(outside) - len(tokens)
         self._values += tokens.count(b",") + tokens.count(b"[") + tokens.count(b"{")
 
-    def exceed(self, max_values: int) -> bool:
+    def _find_padding(self, part: bytes) -> None:
+        """Find the whitespace before and after the JSON."""
+        if self._quotes % 2:  # within a string; after it, the padding is counted again
+            self._padding = 0
+            return
+        found = len(part) - len(part.rstrip(_WHITESPACE))
+        if found == len(part):
+            self._padding += found
+            return
+        if not self._begun:
+            self._begun = True
+            self._whitespace -= self._padding + len(part) - len(part.lstrip(_WHITESPACE))
+        self._padding = found
+
+    def _exceed(self) -> bool:
+        most = self._max_values
         return (
-            self._values > max_values
-            or self._quotes > 4 * max_values  # each value has at most two strings, its name and itself
-            or max(self._outside, self._whitespace) > _BYTES_PER_VALUE * max_values
+            self._values > most
+            or self._quotes > 4 * most  # each value has at most two strings, its name and itself
+            or max(self._outside, self._whitespace - self._padding) > _BYTES_PER_VALUE * most
             or self._longest > MAX_STRING_BYTES
             or self._escapes > MAX_ESCAPES
         )

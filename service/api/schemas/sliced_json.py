@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 MAX_ROW_CHARACTERS = 128 * 1024
 ROW_TOO_LONG = f"has an entry of more than {MAX_ROW_CHARACTERS} characters"
 _FIRST_TRY_CHARACTERS = 8 * 1024
-_SLICE_SECONDS = 0.002
+_SLICE_SECONDS = 0.001
 _LONGEST_WORD = 16  # more than a name of a constant or an escaped character
 
 _SPACE = re.compile(r"[ \t\r\n]*")

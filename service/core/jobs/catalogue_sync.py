@@ -77,6 +77,7 @@ class CatalogueSync:
         self._current_at = [clock()] * (CATALOGUE_SHARDS + 1)
         self._counted_at = float("-inf")
         self._rereading: dict[int, asyncio.Task[None]] = {}
+        self._one_page = asyncio.Lock()
         self._one_reread = asyncio.Lock()  # bounds the memory for items that were read and not applied
         self._task = PeriodicTask(
             self.poll,
@@ -197,7 +198,10 @@ class CatalogueSync:
             task = asyncio.create_task(self._reread_in_background(shard), context=Context())
             self._rereading[shard] = task
             return False
-        self._copy.apply(shard, found.position, found.items, is_newest=not found.more)
+        # The shards' answers arrive together; each is applied in an iteration of its own of the event loop.
+        async with self._one_page:
+            self._copy.apply(shard, found.position, found.items, is_newest=not found.more)
+            await asyncio.sleep(0)
         self._meter.changes_applied(len(found.items))
         return not found.more
 

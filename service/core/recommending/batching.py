@@ -12,18 +12,21 @@ from typing import Any, NamedTuple
 from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, ScoredItem, TopK
 from service.core.events import AppendAndRead, LogView
 from service.core.ports import Engine, Store
+from service.core.recommending.heavy_work import HEAVY_WORK, LIGHT_REQUESTS
 from service.core.recommending.micro_batcher import BatchMeter, MicroBatcher
 
 # A batch is as large as what arrived while the last one ran; these limits bound the duration of one batch.
 MAX_APPEND_BATCH = 128
 MAX_ENGINE_BATCH = 64
 MAX_SIMILAR_BATCH = 8
-MAX_LONG_BATCH = 4
+MAX_LONG_BATCH = 1  # together they would be no faster
 # Engine requests beyond any of these take milliseconds: they have batches and a thread of their own.
 LONG_HISTORY, LONG_ANSWER, LONG_RANKING = 200, 1000, 500
 MAX_QUEUE = 4096
 # Events of batch requests in one round trip beside other requests, some 1 ms of Redis.
 BULK_EVENTS = 24
+# They alternate with each other and with the callers whose large bodies and answers wait. Callers alternate within.
+_LONG_REQUESTS, _SIMILAR_REQUESTS = "long engine requests", "similar items"
 _WHOLE_LOG_COST = 100  # of reading a log without its snapshot, in appended events
 # Engine work up to this long runs on the event loop. Handing it to a thread, and taking the GIL back after each
 # kernel, costs more than a small batch (decision 0039).
@@ -141,6 +144,8 @@ class BatchedEngine:
             or (isinstance(query, RankCandidates) and len(query.candidates) > LONG_RANKING)
         ):
             requests = self._long_requests
+        else:
+            LIGHT_REQUESTS.newest = time.monotonic()
         return requests.submit(_EngineCall(engine, request), deadline)
 
     def run_low_priority(self, engine: Engine, request: EngineRequest) -> Coroutine[Any, Any, EngineResult]:
@@ -186,13 +191,19 @@ class BatchedEngine:
         return [results[index] for index in range(len(calls))]
 
     async def _run_long_batch(self, calls: Sequence[_EngineCall]) -> list[EngineResult | Exception]:
-        alone = [(engine, [request]) for engine, request in calls]  # together they would be no faster
-        results = await asyncio.get_running_loop().run_in_executor(self._long_thread, _run_each, alone)
+        alone = [(engine, [request]) for engine, request in calls]
+        loop = asyncio.get_running_loop()
+        results = await HEAVY_WORK.run(
+            lambda: loop.run_in_executor(self._long_thread, _run_each, alone), caller=_LONG_REQUESTS
+        )
         return [result for (result,) in results]
 
     async def _similar_batch(self, calls: Sequence[_SimilarCall]) -> list[tuple[ScoredItem, ...] | Exception]:
         # Never on the event loop: a search by cosine scans the whole catalogue.
-        return await asyncio.get_running_loop().run_in_executor(self._long_thread, _search_each, calls)
+        loop = asyncio.get_running_loop()
+        return await HEAVY_WORK.run(
+            lambda: loop.run_in_executor(self._long_thread, _search_each, calls), caller=_SIMILAR_REQUESTS
+        )
 
 
 def _run_each(batches: Sequence[tuple[Engine, list[EngineRequest]]]) -> list[Sequence[EngineResult | Exception]]:

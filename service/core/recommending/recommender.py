@@ -37,6 +37,7 @@ from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend, conflict
 from service.core.recommending.eligibility import EVERYTHING, Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
+from service.core.recommending.heavy_work import HEAVY_MERGES
 from service.core.recommending.results import Answer, Recorded
 from service.core.recommending.snapshots import SnapshotWriter, decode_snapshot, next_snapshot, snapshot_due
 
@@ -176,7 +177,7 @@ class Recommender:
         if user_id == from_user_id:
             problem: dict[str, object] = {"field": "from_user_id", "problem": "must be another user than in the path"}
             raise InvalidRequest("a user cannot be merged into itself", details=[problem])
-        merged = await self._store.merge(user_id, from_user_id)
+        merged = await HEAVY_MERGES.run(lambda: self._store.merge(user_id, from_user_id), self._timeout_seconds)
         if merged is None:
             raise UserNotFound("no events are known for the user to merge")
         return merged

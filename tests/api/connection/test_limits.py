@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import pytest
@@ -20,8 +21,8 @@ class FakeLoop:
     def time(self) -> float:
         return 0.0
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        self.due.append(callback)
+    def call_later(self, delay: float, callback: Callable[..., None], *arguments: object) -> None:
+        self.due.append(partial(callback, *arguments))
 
 
 class SlowConnection:
@@ -52,3 +53,18 @@ def test_connection_that_cannot_be_closed_does_not_stop_the_timer(caplog: pytest
         clock.due.pop()()
     assert (broken.checks, sound.checks) == (3, 3)
     assert "cannot close a slow connection" in caplog.text
+
+
+def test_many_connections_are_checked_some_at_a_time() -> None:
+    connections = {SlowConnection() for _ in range(1000)}
+    clock = FakeLoop()
+    tested = ConnectionLimits(cast(asyncio.AbstractEventLoop, clock), connections)
+    assert tested.admit(next(iter(connections)))
+    for rounds in range(1, 4):
+        seen = rounds * 1000 - 1000
+        for _ in range(4):
+            clock.due.pop()()
+            assert not clock.due[1:]
+            assert 0 < sum(each.checks for each in connections) - seen <= 256
+            seen = sum(each.checks for each in connections)
+        assert {each.checks for each in connections} == {rounds}

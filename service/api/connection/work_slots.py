@@ -1,0 +1,73 @@
+"""Slots for work beyond an ordinary request (decision 0108).
+
+More: pipelined requests, bodies of many small chunks, bytes that nobody reads any more. One connection at a time gets
+a slot, and beside light requests a pause follows each slot, so that such work takes a fraction of the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+
+from service.core.recommending.heavy_work import LIGHT_REQUESTS, LightRequests
+
+PAUSE_FACTOR = 4  # of the length of the slot before
+MIN_PAUSE_SECONDS = 0.001  # a timer's resolution
+MAX_ANSWER_SECONDS = 0.02  # for which the next slot waits for the answer to a request of this one
+
+Work = Callable[[], bool]
+
+
+class WorkSlots:
+    """Queue of work that is not urgent."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, light_requests: LightRequests = LIGHT_REQUESTS) -> None:
+        self._loop = loop
+        self._light_requests = light_requests
+        self._waiting: deque[Work] = deque()
+        self._began = self._free_at = 0.0
+        self._scheduled = False  # whether a slot is due or not yet over
+        self._answer_timer: asyncio.TimerHandle | None = None
+
+    def ask(self, work: Work) -> None:
+        """Call `work` in a slot of its own.
+
+        If `work` returns True, it has started a request; its slot ends with `answered`.
+        """
+        self._waiting.append(work)
+        self._schedule()
+
+    def answered(self) -> None:
+        """End the slot in which a request was started."""
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._end()
+
+    def _schedule(self) -> None:
+        if self._scheduled or not self._waiting:
+            return
+        self._scheduled = True
+        pause = self._free_at - perf_counter()
+        if pause > 0 and self._light_requests.are_expected():
+            self._loop.call_later(pause, self._run)
+        else:
+            self._loop.call_soon(self._run)
+
+    def _run(self) -> None:
+        self._began = perf_counter()
+        started_request = False
+        try:
+            started_request = self._waiting.popleft()()
+        finally:
+            if started_request and self._light_requests.are_expected():
+                self._answer_timer = self._loop.call_later(MAX_ANSWER_SECONDS, self._end)
+            else:
+                self._end()
+
+    def _end(self) -> None:
+        self._answer_timer, self._scheduled = None, False
+        now = perf_counter()
+        self._free_at = now + max(MIN_PAUSE_SECONDS, PAUSE_FACTOR * (now - self._began))
+        self._schedule()
