@@ -104,8 +104,8 @@ def _preamble(lines: Sequence[str], options: ReadOptions) -> tuple[int, ReadOpti
 def _with_header(lines: Sequence[str], options: ReadOptions) -> Dialect | None:
     for delimiter in (options.delimiter,) if options.delimiter else _DELIMITERS:
         fields = [name.strip() for name in split_record(lines[0], delimiter, '"')]
-        recbole = delimiter == "\t" and any(_RECBOLE_TYPE.search(name) for name in fields)
-        names = tuple(_RECBOLE_TYPE.sub("", name) for name in fields) if recbole else tuple(fields)
+        names = header_names(lines[0], delimiter)
+        recbole = names != tuple(fields)
         asked = {options.user_column, options.item_column} - {None}
         if has_user_and_item(names, options) or (asked and asked <= set(names)):
             quote = "" if recbole else _quote(lines, delimiter)
@@ -113,6 +113,12 @@ def _with_header(lines: Sequence[str], options: ReadOptions) -> Dialect | None:
                 quote, names = "'", tuple(name[1:-1] for name in names)
             return Dialect("table", delimiter, quote, _escape(lines, delimiter, quote), True, names)
     return None
+
+
+def header_names(line: str, delimiter: str) -> tuple[str, ...]:
+    """Return a header's names, without RecBole's types behind them."""
+    fields = tuple(name.strip() for name in split_record(line, delimiter, '"'))
+    return tuple(_RECBOLE_TYPE.sub("", name) for name in fields) if delimiter == "\t" else fields
 
 
 def _most_names(line: str, options: ReadOptions) -> list[str]:

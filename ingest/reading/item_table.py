@@ -11,7 +11,7 @@ import pyarrow as pa
 from ingest.errors import DataError
 from ingest.read_options import ReadOptions
 from ingest.reading.column_names import FindColumns
-from ingest.reading.csv_dialect import Dialect, detect_dialect, split_record
+from ingest.reading.csv_dialect import Dialect, detect_dialect, header_names
 from ingest.reading.csv_table import read_table, swallowed_row
 
 _DELIMITERS = ("\t", ",", ";", "|", "::")
@@ -50,7 +50,7 @@ def detect_item_dialect(plain: Path, source: str, head: str, reading: ReadOption
     line = head.splitlines()[0]
     refusal, most_names = DataError(""), 0
     for delimiter in (reading.delimiter,) if reading.delimiter else _DELIMITERS:
-        names = [name.strip() for name in split_record(line, delimiter, '"')]
+        names = list(header_names(line, delimiter))
         try:
             columns = find(names)
         except DataError as error:

@@ -3,6 +3,8 @@
     manifest.json          format, version, config, metrics, training data, size and SHA-256 of each other file
     weights.safetensors    float32 arrays by the parameter names of the published code, and `initial_state`
     items.jsonl            one object a line, row 1 first: item_id and popularity
+    content.json, content.safetensors
+                           the encoder of new items, if the model has one (model/bundle/content_files.py)
     manifest.sig           HMAC-SHA256 of the manifest, if the publisher has a key (model/bundle/signature.py)
 
 Nothing in a bundle is executed or unpickled. A reader checks the signature if it has the key, then names, sizes and
@@ -28,6 +30,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save as save_tensors
 
 from model.bundle.bundle_items import Item, check_items, encode_items, parse_items
+from model.bundle.content_files import check_encoder, encode_content_files, encoder_tensors, load_content_files
 from model.bundle.manifest import (
     FORMAT,
     ITEMS,
@@ -42,6 +45,7 @@ from model.bundle.manifest import (
 from model.bundle.safetensors_reader import MAX_HEADER_BYTES, FileBytes, parse_tensors
 from model.bundle.signature import SIGNATURE, signature_of
 from model.config import ConfigError, ModelConfig
+from model.content.content_encoder import ContentEncoder
 
 __all__ = [
     "FORMAT",
@@ -67,7 +71,10 @@ Weights = Mapping[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified model. `items[r - 1]` describes embedding row r."""
+    """A verified model. `items[r - 1]` describes embedding row r.
+
+    `content` gives items without a row a vector of the same space; None if the model cannot.
+    """
 
     version: str
     created: str
@@ -76,6 +83,7 @@ class Bundle:
     items: Sequence[Item]
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training_data: Mapping[str, Any] = field(default_factory=dict)
+    content: ContentEncoder | None = None
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -109,9 +117,15 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def new_version(weights: Weights, created: datetime) -> str:
-    """Return a version that sorts by creation time, unique by weights."""
-    digest = hashlib.sha256(save_tensors(dict(weights))).hexdigest()[:8]
+def new_version(weights: Weights, created: datetime, content: ContentEncoder | None = None) -> str:
+    """Return a version that sorts by creation time.
+
+    It is unique by weights and encoder.
+    """
+    hashed = hashlib.sha256(save_tensors(dict(weights)))
+    if content is not None:
+        hashed.update(save_tensors(encoder_tensors(content)))
+    digest = hashed.hexdigest()[:8]
     return f"{created.astimezone(UTC):%Y%m%dT%H%M%SZ}-{digest}"
 
 
@@ -126,6 +140,9 @@ def write_bundle(folder: Path, bundle: Bundle, key: bytes | None = None) -> None
     _check_weights(bundle.weights, bundle.config)
     check_items(bundle.items, bundle.config)
     files = {WEIGHTS: save_tensors(dict(bundle.weights)), ITEMS: encode_items(bundle.items)}
+    if bundle.content is not None:
+        check_encoder(bundle.content, bundle.config)
+        files |= encode_content_files(bundle.content)
     manifest = {
         "format": FORMAT,
         "version": bundle.version,
@@ -176,6 +193,7 @@ def load_files(manifest: Manifest) -> Bundle:
     items = parse_items(folder / ITEMS, verified_file(manifest, ITEMS))
     _check_weights(weights, config)
     check_items(items, config)
+    content = load_content_files(manifest, config)
     return Bundle(
         version=manifest.version,
         created=manifest.created,
@@ -184,6 +202,7 @@ def load_files(manifest: Manifest) -> Bundle:
         items=items,
         metrics=manifest.metrics,
         training_data=manifest.training_data,
+        content=content,
     )
 
 

@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 FORMAT = 1
 MANIFEST, WEIGHTS, ITEMS = "manifest.json", "weights.safetensors", "items.jsonl"
+CONTENT, CONTENT_WEIGHTS = "content.json", "content.safetensors"  # of the content encoder; both or neither
+_FILES = {WEIGHTS, ITEMS}
 _MAX_MANIFEST_BYTES = 1 << 20
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ENTRY_TYPES = {"version": str, "created": str, "config": dict, "metrics": dict, "training_data": dict, "files": dict}
@@ -79,8 +81,11 @@ def read_manifest(folder: Path, key: bytes | None = None) -> Manifest:
             raise BundleError(f"{path}: entry {name!r} is missing or not a {kind.__name__}")
     if not _VERSION.fullmatch(entries["version"]):
         raise BundleError(f"{path}: the version may hold letters, digits, '.', '_' and '-' only")
-    if set(entries["files"]) != {WEIGHTS, ITEMS}:
-        raise BundleError(f"{path}: 'files' must name {WEIGHTS} and {ITEMS} and nothing else")
+    if set(entries["files"]) not in (_FILES, _FILES | {CONTENT, CONTENT_WEIGHTS}):
+        raise BundleError(
+            f"{path}: 'files' must name {WEIGHTS} and {ITEMS}, with or without {CONTENT} and {CONTENT_WEIGHTS}, "
+            "and nothing else"
+        )
     return Manifest(folder, **{name: entries[name] for name in _ENTRY_TYPES})
 
 

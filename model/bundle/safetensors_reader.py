@@ -11,6 +11,7 @@ import json
 import math
 import mmap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +20,13 @@ from numpy.typing import NDArray
 MIN_SHARED_BYTES = 1 << 24
 # Limit of the header, which holds names, shapes and offsets; real headers are far smaller.
 MAX_HEADER_BYTES = 1 << 20
-_KINDS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
+_KINDS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "U64": "<u8"}
 
 FileBytes = bytes | mmap.mmap
 
 
-def parse_tensors(data: FileBytes) -> dict[str, NDArray[np.float32]]:
-    """Return the arrays by name, of any float type.
+def parse_tensors(data: FileBytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays by name, of any float type or uint64.
 
     Raises:
         ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError: not a safetensors file.
@@ -38,9 +39,7 @@ def parse_tensors(data: FileBytes) -> dict[str, NDArray[np.float32]]:
     return {name: _array(data, 8 + size, **entry) for name, entry in header.items()}
 
 
-def _array(
-    data: FileBytes, base: int, dtype: str, shape: Sequence[int], data_offsets: Sequence[int]
-) -> NDArray[np.float32]:
+def _array(data: FileBytes, base: int, dtype: str, shape: Sequence[int], data_offsets: Sequence[int]) -> NDArray[Any]:
     kind, (begin, end) = np.dtype(_KINDS[dtype]), data_offsets
     inside = begin >= 0 and end <= len(data) - base
     if not inside or min(shape, default=0) < 0 or kind.itemsize * math.prod(shape) != end - begin:

@@ -1,6 +1,6 @@
 """Error responses: HTTP status of each error class, and the JSON shape.
 
-The classes themselves are in `core.errors`; `handlers` turns exceptions into these responses.
+The classes themselves are in `core.errors`; `exception_handlers` turns exceptions into these responses.
 """
 
 from __future__ import annotations

@@ -103,7 +103,11 @@ def test_workers_start_from_the_snapshot_with_every_change_since(tmp_path: Path)
         service.put("/items/many-7", {"title": "changed after the snapshot"})
         service.kill()
         service.start()
-        assert service.log().count("catalogue's snapshot is loaded") == 2
+        wait_for(
+            "both workers to start from the snapshot",
+            lambda: service.log().count("catalogue's snapshot is loaded") == 2,
+            60,
+        )
         found = service.get("/items", filter="title LIKE '%after the snapshot'")["items"]
         assert [item["item_id"] for item in found] == ["0", "many-7"]
         assert f"recblr_catalogue_items {MIN_ITEMS + 1}.0" in service.metrics()

@@ -73,17 +73,17 @@ def private_bytes() -> int:
     return int(psutil.Process().memory_full_info().uss)
 
 
-async def first_start(count: int, path: Path) -> dict[str, Any]:
-    """Fill a catalogue, and write its snapshot."""
+async def first_start(count: int, path: Path, position: ShardPosition | None = None) -> dict[str, Any]:
+    """Fill a catalogue, and write its snapshot, as of a position."""
     catalogue, ids, cpu = new_catalogue(), _ids(count), 0.0
     before = private_bytes()
     await catalogue.add_model(VERSION, ids)
     await catalogue.prepare()
     records = Records()
     for numbers in pages(range(count)):
-        page = [records.item(number, number + 1) for number in numbers]
+        page = [records.item(number, number + 1 if position is None else 0) for number in numbers]
         started = time.process_time()
-        catalogue.apply(0, ShardPosition(page[-1].revision, "t"), page)
+        catalogue.apply(0, position or ShardPosition(page[-1].revision, "t"), page)
         cpu += time.process_time() - started
     memory, started = private_bytes() - before, time.monotonic()
     writer = ColumnFile(path).begin()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import Field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest.read_options import ReadOptions
 from model.training.trainer.hyperparameter_choice import CHOSEN_BY_DATA
 from model.training.trainer.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
     import torch
 
+    from ingest.catalogue.item_rows import TableOptions
     from model.training.pipelines.candidate import ModelSettings
 
 # A command returns its exit code, None for 0.
@@ -53,6 +56,30 @@ def device_from(options: argparse.Namespace) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
+
+
+def add_item_options(parser: Any) -> None:  # noqa: ANN401 - a parser or a group of one
+    """Add the table of items and how to read it."""
+    add = parser.add_argument
+    add("--items", type=Path, metavar="FILE", help="table of items with their attributes, as for recblr-items load")
+    add("--items-encoding", metavar="NAME", help="encoding of its text, for example latin-1")
+    add("--items-vector-column", metavar="NAME", help="its column of vectors (Parquet and JSON)")
+    add("--items-time-column", metavar="NAME", action="append", default=[], help="its column of times; repeat it")
+    add("--items-set-column", metavar="NAME", action="append", default=[], help="its column whose text is a set, a|b")
+    add("--items-leave-out", metavar="NAME", action="append", default=[], help="its column that is not used")
+
+
+def item_table_options(options: argparse.Namespace) -> TableOptions:
+    """Return how to read the table of items."""
+    from ingest.catalogue.item_rows import TableOptions
+
+    return TableOptions(
+        ReadOptions(encoding=options.items_encoding),
+        left_out=frozenset(options.items_leave_out),
+        times=frozenset(options.items_time_column),
+        sets=frozenset(options.items_set_column),
+        vector=options.items_vector_column,
+    )
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ingest.command_options import add_read_options, read_options
 from model.training.cli import shared_options as shared
 from model.training.cli.retrain_command import EXIT_DECLINED
+
+if TYPE_CHECKING:
+    from model.content.item_content import ItemContent
 
 _EPILOG = """Each user's last event is the test, and the one before it validates. The bundle's network was trained on
 neither, so its test metrics are honest. For a model to serve use --refit: after the measurement a new network is
@@ -37,6 +42,7 @@ def add(subparsers: shared.Subparsers) -> None:
         action="store_true",
         help="publish also if the live model in --bundles predicts better",
     )
+    shared.add_item_options(parser)
     parser.add_argument("--refit", action="store_true", help="publish a model that was trained on all events")
     add_read_options(parser)
     shared.add_device_option(parser)
@@ -57,6 +63,7 @@ def run(options: argparse.Namespace) -> int:
             refit=options.refit,
             model=shared.model_settings_from(options),
             device=shared.device_from(options),
+            contents=None if options.items is None else _contents(options),
         )
     )
     if outcome is None:  # the first of several processes prints the result
@@ -68,3 +75,9 @@ def run(options: argparse.Namespace) -> int:
         return 0
     sys.stderr.write(f"{outcome.result['reason']}\n")
     return EXIT_DECLINED
+
+
+def _contents(options: argparse.Namespace) -> Mapping[str, ItemContent]:
+    from model.training.content.item_table_contents import read_item_contents
+
+    return read_item_contents(options.items, shared.item_table_options(options))

@@ -57,16 +57,22 @@ class InputReport:
 
 
 class _Events(NamedTuple):
-    """Some events, with int64 numbers that order them and their newest time."""
+    """Some events, with numbers that order them, and Unix times."""
 
     users: pa.Array
     items: pa.Array
     order: NDArray[np.int64] | None
+    times: NDArray[np.float64] | None
     newest_time: float | None
 
 
 def read_histories(
-    paths: Sequence[Path], options: ReadOptions, item_ids: Sequence[str] | None, report: InputReport
+    paths: Sequence[Path],
+    options: ReadOptions,
+    item_ids: Sequence[str] | None,
+    report: InputReport,
+    *,
+    keep_times: bool = False,
 ) -> Histories:
     """Read the events of all inputs into histories.
 
@@ -77,6 +83,7 @@ def read_histories(
         options: how to read the files.
         item_ids: ids of a bundle's items in order of rows; events of other items are left out.
         report: filled while reading.
+        keep_times: also return the time of every event, if the events have times.
 
     Raises:
         DataError: an input cannot be read or holds no events, or has no times beside others.
@@ -93,7 +100,7 @@ def read_histories(
                     " column with --time-column, or train on it alone"
                 )
             if len(events.users):
-                builder.add(events.users, events.items, events.order)
+                builder.add(events.users, events.items, events.order, events.times if keep_times else None)
                 newest = [time for time in (report.newest_time, events.newest_time) if time is not None]
                 report.newest_time = max(newest, default=None)
     histories = builder.build(drop_duplicates=options.drop_duplicates)
@@ -122,9 +129,10 @@ def _read(path: Path, options: ReadOptions, summary: ReadSummary, *, by_time: bo
             # Microseconds are what is left of a time after it was sent as a number of seconds.
             order = np.rint(exported.times * 1e6).astype(np.int64) * 1000 if by_time else exported.sequences
             newest = float(exported.times.max()) if by_time and len(exported.times) else None
-            yield _Events(exported.users, exported.items, order, newest)
+            yield _Events(exported.users, exported.items, order, exported.times, newest)
         return
     for chunk in read_events(path, options, summary):
         times = chunk.nanoseconds
         newest = None if times is None or not len(times) else float(times.max()) / 1e9
-        yield _Events(chunk.users, chunk.items, times, newest)
+        seconds = None if times is None else times / 1e9
+        yield _Events(chunk.users, chunk.items, times, seconds, newest)

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from ingest.errors import DataError
 from model.training.data.disk_arrays import allocate
 from model.training.data.export_reader import read_export
-from model.training.data.history_builder import HistoryBuilder
+from model.training.data.history_builder import Histories, HistoryBuilder
 from model.training.data.history_sorting import user_blocks
 from model.training.data.interactions import Interactions
 
@@ -187,7 +187,11 @@ def read_timeline(folder: Path, now: float | None = None) -> Timeline:
         builder.add(chunk.users, chunk.items, chunk.sequences, chunk.times)
     if not builder.events:
         raise DataError("the log holds no events; there is nothing to train on")
-    histories = builder.build()
+    return timeline_of(builder.build(), now)
+
+
+def timeline_of(histories: Histories, now: float | None = None) -> Timeline:
+    """Return the timeline of histories with times; see `read_timeline`."""
     items, own_times = histories.rows, histories.times
     assert own_times is not None  # noqa: S101 - every chunk had times
     items -= 1

@@ -12,10 +12,12 @@ import torch
 
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
+from model.content.item_content import ItemContent
 from model.network import RecBLR
+from model.training.content.encoder_fit import TrainedContent, fit_encoder
 from model.training.data.interactions import Interactions
 from model.training.pipelines.distillation import train_teachers
-from model.training.pipelines.schedule import train_on_schedule
+from model.training.pipelines.schedule_shortening import train_on_schedule
 from model.training.publishing.bundle_writer import write_network_bundle
 from model.training.trainer.hyperparameter_choice import choose_hyperparameters, default_teachers
 from model.training.trainer.hyperparameters import Hyperparameters
@@ -63,8 +65,35 @@ def train_candidate(run: TrainingRun) -> TrainingResult:
     return train_on_schedule(run, title, soft_targets)
 
 
+def train_content(
+    run: TrainingRun,
+    network: RecBLR,
+    contents: Mapping[str, ItemContent] | None,
+    earlier: TrainedContent | None = None,
+) -> TrainedContent | None:
+    """Fit the encoder of a network; None without content.
+
+    Args:
+        run: the run of the network.
+        network: the trained network.
+        contents: content by item id.
+        earlier: that of the candidate, for a network that was trained on all events.
+
+    Raises:
+        DataError: too few items have content.
+    """
+    if contents is None:
+        return None
+    settings = None if earlier is None else earlier.fitted.settings
+    return TrainedContent(contents, fit_encoder(network, run.data, contents, settings))
+
+
 def write_run_bundle(
-    run: TrainingRun, network: RecBLR, metrics: Mapping[str, float], origin: Mapping[str, Any]
+    run: TrainingRun,
+    network: RecBLR,
+    metrics: Mapping[str, float],
+    origin: Mapping[str, Any],
+    content: TrainedContent | None = None,
 ) -> Bundle:
     """Write the bundle of a run into its folder, and return it.
 
@@ -73,12 +102,12 @@ def write_run_bundle(
         network: the network to put into the bundle.
         metrics: metrics for the manifest.
         origin: further facts about the training for the manifest.
+        content: content of the items, and the network's encoder.
     """
     folder = bundle_folder(run)
     shutil.rmtree(folder, ignore_errors=True)  # left by this very run, if it was killed before it was finished
-    return write_network_bundle(
-        folder, network, run.data, metrics, {"hyperparameters": run.hyperparameters.to_dict()} | dict(origin)
-    )
+    facts = {"hyperparameters": run.hyperparameters.to_dict()} | dict(origin)
+    return write_network_bundle(folder, network, run.data, metrics, facts, content)
 
 
 def bundle_folder(run: TrainingRun) -> Path:

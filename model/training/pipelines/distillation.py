@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ingest.errors import DataError
 from model.network import RecBLR
-from model.training.pipelines.schedule import train_on_schedule
+from model.training.pipelines.schedule_shortening import train_on_schedule
 from model.training.trainer.hyperparameter_choice import choose_hyperparameters, teacher_width
 from model.training.trainer.progress import open_epoch_log
 from model.training.trainer.soft_targets import SoftTargets, compute_soft_targets

@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,8 +26,12 @@ from typing import Any
 
 import torch
 
+from ingest.errors import DataError
 from model.bundle.bundle import read_manifest
 from model.bundle.signature import signing_key
+from model.network import RecBLR
+from model.training.content.encoder_fit import TrainedContent
+from model.training.content.stored_contents import read_stored_contents
 from model.training.data.export import export_log
 from model.training.data.time_split import Timeline, TimeSplit, read_timeline, split_by_time
 from model.training.evaluation.bundle_loader import load_network
@@ -36,6 +41,7 @@ from model.training.pipelines.candidate import (
     bundle_folder,
     choose_model,
     train_candidate,
+    train_content,
     write_run_bundle,
 )
 from model.training.pipelines.refit import refit
@@ -88,7 +94,8 @@ def retrain(job: RetrainJob) -> dict[str, Any]:
     training = train_candidate(run)
     run = replace(run, hyperparameters=training.run.hyperparameters)
     comparison = _compare(run, training, live, timeline, split)
-    candidate = _Candidate(run, training, comparison, split)
+    content = _fit_content(run, training.network, job.state_url)
+    candidate = _Candidate(run, training, comparison, split, content)
     candidate.write()
     _prune_runs(run.folder, job.keep)
     result |= candidate.figures() | {"reason": comparison.explain(job.margin)}
@@ -111,6 +118,7 @@ class _Candidate:
     training: TrainingResult
     comparison: ModelComparison
     split: TimeSplit
+    content: TrainedContent | None
 
     def figures(self) -> dict[str, Any]:
         """Return the figures for the result of the job."""
@@ -134,7 +142,7 @@ class _Candidate:
         epochs = read_epochs(self.training.run.folder)
         write_report(self.run.folder, self.training.network, self.run.data, epochs, self._metrics(), tables)
         origin = self._origin() | {"last_timestamp": _known_time(self.split.trained_until), "refit": False}
-        write_run_bundle(self.run, self.training.network, self._metrics(), origin)
+        write_run_bundle(self.run, self.training.network, self._metrics(), origin, self.content)
 
     def refit_on_all_events(self, timeline: Timeline) -> Path:
         """Train on all events and return the folder of the bundle.
@@ -148,7 +156,9 @@ class _Candidate:
         newest = _known_time(timeline.newest_time_before(math.inf))
         evaluated = {"events": len(self.run.data.rows), "last_timestamp": _known_time(self.split.trained_until)}
         origin = self._origin() | {"last_timestamp": newest, "refit": True, "evaluated": evaluated}
-        write_run_bundle(run, network, self._metrics(), origin)
+        contents = None if self.content is None else self.content.contents
+        content = train_content(run, network, contents, self.content)
+        write_run_bundle(run, network, self._metrics(), origin, content)
         return bundle_folder(run)
 
     def _metrics(self) -> dict[str, float]:
@@ -157,6 +167,18 @@ class _Candidate:
 
     def _origin(self) -> dict[str, Any]:
         return {"source": "event log", "best_epoch": self.training.best_epoch}
+
+
+def _fit_content(run: TrainingRun, network: RecBLR, state_url: str) -> TrainedContent | None:
+    """Fit an encoder to the catalogue, None if that is impossible.
+
+    That is no reason to keep an old model. A user of Redis may have no right to read the catalogue.
+    """
+    try:
+        return train_content(run, network, read_stored_contents(state_url) or None)
+    except DataError as error:
+        sys.stderr.write(f"the model is trained without content: {error}\n")
+        return None
 
 
 def _split(job: RetrainJob, timeline: Timeline, live: Path | None) -> TimeSplit:

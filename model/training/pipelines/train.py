@@ -5,9 +5,10 @@ The folder of the run gets metrics, a report and a bundle.
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from ingest.read_options import ReadOptions
+from model.content.item_content import ItemContent
 from model.training.data.event_inputs import InputReport
 from model.training.data.interactions import Interactions, read_interactions
 from model.training.pipelines.candidate import (
@@ -22,6 +24,7 @@ from model.training.pipelines.candidate import (
     bundle_folder,
     choose_model,
     train_candidate,
+    train_content,
     write_run_bundle,
 )
 from model.training.pipelines.publication_check import reason_to_decline
@@ -45,6 +48,7 @@ class TrainJob:
         registry: model registry to publish the bundle to, None for none.
         force: publish also if the live model predicts better.
         refit: put a network into the bundle that was trained on all events.
+        contents: content by item id, for an encoder of new items; None for none.
         model: size and hyperparameters of the model.
         device: device to train on.
     """
@@ -57,6 +61,7 @@ class TrainJob:
     refit: bool
     model: ModelSettings
     device: torch.device
+    contents: Mapping[str, ItemContent] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ def train(job: TrainJob) -> TrainOutcome | None:
     job.out.mkdir(parents=True, exist_ok=True)
     with join_processes(job.device) as (processes, device):
         run = TrainingRun(data, config, hyperparameters, job.out, device, processes)
-        identity = run.identity() | {"refit": job.refit}
+        identity = run.identity() | {"refit": job.refit} | _identity_of(job.contents)
         finished = load_result(job.out, identity)
         result = _train(job, run) if finished is None else finished
     if not processes.is_first:
@@ -124,10 +129,13 @@ def _train(job: TrainJob, run: TrainingRun) -> dict[str, Any]:
     candidate = train_candidate(run)
     run = replace(run, hyperparameters=candidate.run.hyperparameters)
     network = candidate.network
+    content = train_content(run, network, job.contents) if run.processes.is_first else None
     if job.refit:
         network = refit(replace(run, folder=run.folder / "refit"), candidate.best_epoch)
     if not run.processes.is_first:
         return {}
+    if job.refit:
+        content = train_content(run, network, job.contents, content)
     tables = {
         "Hyperparameters": run.hyperparameters.to_dict(),
         "Model": run.config.to_dict(),
@@ -141,9 +149,21 @@ def _train(job: TrainJob, run: TrainingRun) -> dict[str, Any]:
         "refit": job.refit,
     }
     origin |= {"last_timestamp": _newest_time(job.data, run.data)}
-    bundle = write_run_bundle(run, network, candidate.metrics, origin)
+    bundle = write_run_bundle(run, network, candidate.metrics, origin, content)
     result = {"bundle": str(bundle_folder(run)), "version": bundle.version, "report": str(report)}
     return result | candidate.metrics
+
+
+def _identity_of(contents: Mapping[str, ItemContent] | None) -> dict[str, str]:
+    """Return an entry that tells runs with other content apart."""
+    if contents is None:
+        return {}
+    hashed = hashlib.sha256()
+    for item_id, content in sorted(contents.items()):
+        vector = None if content.vector is None else content.vector.tobytes()
+        values = item_id, content.title, content.categories, sorted(content.attributes.items()), vector
+        hashed.update(repr(values).encode("utf-8", "surrogatepass"))
+    return {"content": hashed.hexdigest()[:16]}
 
 
 def _newest_time(paths: Sequence[Path], data: Interactions) -> float:

@@ -12,11 +12,17 @@ import numpy as np
 from model.bundle.bundle import Bundle, Item, new_version, write_bundle
 from model.bundle.signature import signing_key
 from model.network import RecBLR
+from model.training.content.encoder_fit import TrainedContent
 from model.training.data.interactions import Interactions
 
 
 def write_network_bundle(
-    folder: Path, network: RecBLR, data: Interactions, metrics: Mapping[str, Any], origin: Mapping[str, Any]
+    folder: Path,
+    network: RecBLR,
+    data: Interactions,
+    metrics: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    content: TrainedContent | None = None,
 ) -> Bundle:
     """Write a network as a bundle, signed if there is a key.
 
@@ -26,6 +32,7 @@ def write_network_bundle(
         data: interactions that the network was trained on; they give the items and their popularity.
         metrics: metrics for the manifest.
         origin: how the network was trained; added to the summary of the data in the manifest.
+        content: content of the items, and the encoder fitted to it.
 
     Raises:
         BundleError: the folder exists.
@@ -33,14 +40,16 @@ def write_network_bundle(
     now = datetime.now(UTC)
     weights = {name: value.detach().cpu().numpy().astype(np.float32) for name, value in network.state_dict().items()}
     popularity = data.popularity()
+    encoder = None if content is None else content.fitted.encoder
     bundle = Bundle(
-        version=new_version(weights, now),
+        version=new_version(weights, now, encoder),
         created=now.isoformat(timespec="seconds"),
         config=network.config,
         weights=weights,
         items=[Item(item_id, int(popularity[row])) for row, item_id in enumerate(data.item_ids, start=1)],
         metrics=dict(metrics),
-        training_data=data.summary() | dict(origin),
+        training_data=data.summary() | dict(origin) | ({} if content is None else {"content": content.fitted.facts}),
+        content=encoder,
     )
     write_bundle(folder, bundle, signing_key())
     return bundle

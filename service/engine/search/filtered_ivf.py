@@ -33,7 +33,7 @@ _SAMPLES = 64
 _SCATTER_ROWS = 1 << 16
 # Estimated seconds on a core of 2024: of a query, and of each row.
 _LISTS_SECONDS = 4e-5
-_SCANNED_ROW_SECONDS, _TESTED_ROW_SECONDS, _READ_ROW_SECONDS = 2e-8, 1.5e-9, 4e-8
+_SCANNED_ROW_SECONDS, _TESTED_ROW_SECONDS, _READ_ROW_SECONDS = 4e-8, 8e-9, 4e-8
 _TINY, _UNBOUNDED = np.float32(1e-30), np.float32(1e6)
 
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from model.compiled.array_types import F32, I64
+from service.core.engine_requests import AllowedRows
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.faiss_library import import_faiss
 from service.engine.search.filtered_exact import allowed_top_k
@@ -117,13 +117,17 @@ class IvfPqIndex:
         """
         items = len(self._table) - 1
         if queries.filters:
-            filtered = partial(allowed_top_k, self._table) if self._filtered is None else self._filtered.top_k
-            return top_k_by_filter(queries, items, self.top_k, filtered)
+            return top_k_by_filter(queries, items, self.top_k, self._allowed_top_k)
         result = self._search_candidates(queries)
         short = np.flatnonzero(result.lengths < np.minimum(queries.k, items))
         if short.size:
             result.put(short, exact_top_k(self._table, queries.take(short)))
         return result
+
+    def _allowed_top_k(self, queries: TopKQueries, allowed: AllowedRows) -> TopKResult:
+        if self._filtered is None:
+            return allowed_top_k(self._table, queries, allowed)
+        return self._filtered.top_k(queries, allowed, self._search_candidates)
 
     def wait(self) -> None:
         """Wait until no rows are being gathered, for tests and benchmarks."""

@@ -53,9 +53,17 @@ class Gathered:
         return found, np.array(self._unanswered, np.int64)
 
 
+def nothing(queries: TopKQueries) -> TopKResult:
+    return TopKResult.allocate(queries, ITEMS)
+
+
 def index_of(unanswered: list[int] | None) -> tuple[FilteredIndex, Bounded, Gathered]:
     bounded, gathered = Bounded(), Gathered(unanswered)
-    return FilteredIndex(TABLE, cast(BoundedLists, bounded), cast(GatheredCache, gathered)), bounded, gathered
+    return (
+        FilteredIndex(TABLE, cast(BoundedLists, bounded), cast(GatheredCache, gathered)),
+        bounded,
+        gathered,
+    )
 
 
 def first_rows(count: int) -> AllowedRows:
@@ -71,7 +79,7 @@ def exact(queries: TopKQueries, allowed: AllowedRows) -> list[list[int]]:
 def test_queries_that_gathered_rows_leave_are_searched_by_bounds(unanswered: list[int]) -> None:
     index, bounded, gathered = index_of(unanswered)
     queries, allowed = TopKQueries.without_exclusions(QUERIES[:4], 10), first_rows(9000)
-    assert rows_of(index.top_k(queries, allowed)) == exact(queries, allowed)
+    assert rows_of(index.top_k(queries, allowed, nothing)) == exact(queries, allowed)
     assert bounded.asked == ([len(unanswered)] if unanswered else [])
     assert gathered.lost == []
 
@@ -80,7 +88,7 @@ def test_queries_that_gathered_rows_leave_are_searched_by_bounds(unanswered: lis
 def test_few_rows_are_all_scored_and_more_are_bounded(count: int, way: str) -> None:
     index, bounded, gathered = index_of(None)
     queries, allowed = TopKQueries.without_exclusions(QUERIES[:4], 10), first_rows(count)
-    assert rows_of(index.top_k(queries, allowed)) == exact(queries, allowed)
+    assert rows_of(index.top_k(queries, allowed, nothing)) == exact(queries, allowed)
     assert bool(bounded.asked) is (way == "bounds")
     ((number, seconds),) = gathered.lost
     assert number == 4
@@ -91,9 +99,9 @@ def test_more_rows_than_fit_are_never_gathered(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(filtered_index, "GATHERED_ROWS", 5000)
     index, bounded, gathered = index_of([])
     queries = TopKQueries.without_exclusions(QUERIES[:4], 10)
-    index.top_k(queries, first_rows(5001))
+    index.top_k(queries, first_rows(5001), nothing)
     assert (bounded.asked, gathered.lost) == ([4], [])
-    index.top_k(queries, first_rows(5000))
+    index.top_k(queries, first_rows(5000), nothing)
     assert bounded.asked == [4]
 
 
@@ -126,3 +134,34 @@ def test_index_gathers_a_filter_that_is_used_often_and_follows_its_changes() -> 
     wanted = rows_of(exact_top_k(TABLE, queries))
     hits = [len(set(a) & set(b)) for a, b in zip(rows_of(index.top_k(queries)), wanted, strict=True)]
     assert np.mean(hits) >= 9.9
+
+
+@pytest.mark.parametrize(("count", "used"), [(2999, False), (3000, True), (12_000, True)])
+def test_best_of_all_rows_are_searched_first_if_many_are_allowed(count: int, used: bool) -> None:
+    asked: list[list[int]] = []
+
+    def search(queries: TopKQueries) -> TopKResult:
+        asked.append(queries.k.tolist())
+        return exact_top_k(TABLE, queries)
+
+    bounded, gathered = Bounded(), Gathered(None)
+    index = FilteredIndex(TABLE, cast(BoundedLists, bounded), cast(GatheredCache, gathered))
+    order = np.random.default_rng(0).permutation(ITEMS)
+    mask = np.zeros(ITEMS + 1, np.bool_)
+    mask[1 + order[:count]] = True
+    allowed, queries = AllowedRows.of(mask), TopKQueries.without_exclusions(QUERIES[:4], 10)
+    queries = queries._replace(k=np.array([10, 0, 3, 10]))
+    assert rows_of(index.top_k(queries, allowed, search)) == exact(queries, allowed)
+    assert bool(asked) is used
+    assert bool(bounded.asked) is not used
+    if used:
+        assert asked == [[3 * k * ITEMS // count + 20 for k in (10, 0, 3, 10)]]
+
+
+def test_queries_without_enough_allowed_rows_among_the_best_are_searched_otherwise() -> None:
+    bounded, gathered = Bounded(), Gathered(None)
+    index = FilteredIndex(TABLE, cast(BoundedLists, bounded), cast(GatheredCache, gathered))
+    allowed = AllowedRows.of(TABLE @ QUERIES[0] < np.median(TABLE @ QUERIES[0]))
+    queries = TopKQueries.without_exclusions(QUERIES[:2], 10)
+    assert rows_of(index.top_k(queries, allowed, lambda asked: exact_top_k(TABLE, asked))) == exact(queries, allowed)
+    assert bounded.asked[0] >= 1

@@ -39,13 +39,14 @@ class Gathering(GatheredCache):
         return self._gather(allowed)
 
 
-@pytest.fixture(params=["exact", "scan", "lists", "gathered", "measured"])
+@pytest.fixture(params=["exact", "scan", "lists", "gathered", "common", "measured"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, built: tuple[IvfPqIndex, F32, F32]) -> str:
     """Each way of searching for all filters, then the measured switch-over points."""
     name: str = request.param
     if name != "measured":
         monkeypatch.setattr(filtered_index, "EXACT_ROWS", ITEMS if name == "exact" else -1)
         monkeypatch.setattr(filtered_ivf, "SCANNED_SHARE", 1.0 if name == "scan" else -1.0)
+        monkeypatch.setattr(filtered_index, "COMMON_SHARE", 0.25 if name == "common" else 2.0)
         monkeypatch.setattr(filtered_index, "GATHERED_ROWS", ITEMS if name == "gathered" else -1)
     if name == "gathered":
         found = built[0]._filtered

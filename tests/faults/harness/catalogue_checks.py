@@ -13,8 +13,10 @@ from service.core.catalogue.catalogue import Catalogue
 from service.core.catalogue.editing.known_definitions import KnownDefinitions
 from service.core.catalogue.revisions import decode_revision
 from service.core.catalogue_store import CATALOGUE_SHARDS, catalogue_shard
+from service.core.errors import StoreUnavailable
 from service.core.jobs.catalogue_sync import CatalogueSync
 from service.observability.metrics import PrometheusMeter
+from service.store.errors import StoreUnreachableError
 from service.store.factory import open_store
 from tests.faults.harness.catalogue_history import History, stored_changes
 from tests.faults.harness.catalogue_states import NO_ENTRY, ItemState
@@ -22,6 +24,7 @@ from tests.faults.harness.catalogue_traffic import CONNECTIONS, CatalogueTraffic
 from tests.faults.harness.client import Client
 from tests.faults.harness.oracle import CheckResult
 
+NewCopy = tuple[str, Mapping[str, tuple[int, bool]], Collection[str]]
 CONVERGENCE_SECONDS = 30.0  # on a busy machine; guarantees.md says a second
 
 
@@ -79,7 +82,7 @@ def _check_writes(record: Record, history: History, result: CheckResult) -> None
 
 async def _check_copies(traffic: CatalogueTraffic, history: History, result: CheckResult) -> None:
     """Compare all workers with a new copy of the store."""
-    revision, stored, shown = await _new_copy(traffic.state_url, traffic.items)
+    revision, stored, shown = await _until_readable(traffic)
     last = {item: history.state(item, 1 << 60) for item in traffic.items}
     expected = {
         item: (state.number, state.available)
@@ -99,9 +102,19 @@ async def _check_copies(traffic: CatalogueTraffic, history: History, result: Che
             await asyncio.sleep(0.1)
 
 
-async def _new_copy(
-    state_url: str, items: Sequence[str]
-) -> tuple[str, Mapping[str, tuple[int, bool]], Collection[str]]:
+async def _until_readable(traffic: CatalogueTraffic) -> NewCopy:
+    """Read a new copy; try again while the store does not answer."""
+    deadline = time.monotonic() + CONVERGENCE_SECONDS
+    while True:
+        try:
+            return await _new_copy(traffic.state_url, traffic.items)
+        except (StoreUnavailable, StoreUnreachableError):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(0.2)
+
+
+async def _new_copy(state_url: str, items: Sequence[str]) -> NewCopy:
     """Read the store as a starting worker does.
 
     Returns revision, number and availability of each entry, and the items that may be in an answer.

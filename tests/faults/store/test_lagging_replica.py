@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 SEED = 20261128
 LAG_SECONDS = 0.05
+MAX_ROUNDS = 20
 USERS, ITEMS = 24, 40
 BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1))
 ITEM_IDS = [item.item_id for item in BUNDLE.items]
@@ -72,17 +73,20 @@ def test_failover_to_a_delayed_replica_loses_events_only_without_wait(tmp_path: 
         with SentinelServers(failover_timeout_ms=600_000, sentinels=1) as servers, ExitStack() as stack:
             pair, traffic = LaggingPair(servers, stack), None
             service = stack.enter_context(RunningService(tmp_path, servers.url, tmp_path / "bundle", **settings))
-            for number in range(rounds):
+            number = 0
+            # Without WAIT something must be lost. A busy machine may acknowledge nothing in the last 50 ms.
+            while number < rounds or (not wait and number < MAX_ROUNDS and not has_lost(tally)):
                 load = Load(service.url, [f"{number}-{n}" for n in range(USERS)], ITEM_IDS, SEED)
                 traffic = CatalogueTraffic(service.url, servers.url, ITEM_IDS, SEED + number, continued=traffic)
                 asyncio.run(_fail_over(pair, load, traffic, tally))
+                number += 1
             audited = asyncio.run(audit_all_users(service.url, servers.url))
             rereads = service.metric("recblr_catalogue_shards_read_again_total")
         report(
             "the primary is killed while its replica is 50 ms behind, and a sentinel promotes the replica",
             redis_wait=wait,
             seed=SEED,
-            failovers=rounds,
+            failovers=number,
             **tally.figures(),
             **traffic.figures() if traffic else {},
             catalogue_shards_read_again=rereads,
@@ -92,9 +96,13 @@ def test_failover_to_a_delayed_replica_loses_events_only_without_wait(tmp_path: 
         assert tally.violations["diverged"] == 0, tally.examples  # also of revisions that were given out twice
         assert audited.damaged == 0
         assert audited.max_relative_error <= 1e-5
-    assert tallies[0].violations["lost"] > 0
-    assert tallies[0].violations["lost_writes"] > 0
+    assert has_lost(tallies[0]), tallies[0].violations
     assert tallies[1].clean(), tallies[1].examples
+
+
+def has_lost(tally: Tally) -> bool:
+    """Return whether events and changes of the catalogue were lost."""
+    return tally.violations["lost"] > 0 and tally.violations["lost_writes"] > 0
 
 
 async def _fail_over(pair: LaggingPair, load: Load, traffic: CatalogueTraffic, tally: Tally) -> None:

@@ -1,7 +1,8 @@
-"""Logged events, and the interface of an event log."""
+"""Logged events, stored items, and the interface of an event log."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 # Order of the events of one shard: the id of a SQLite row, or both parts of a Redis stream id; () is before all.
@@ -24,6 +25,13 @@ class LoggedEvent(NamedTuple):
     sequence: int
     event_id: str
     arrived: float
+
+
+class ItemRecord(NamedTuple):
+    """Record of an item in the catalogue beside the log."""
+
+    item_id: str
+    record: bytes
 
 
 class EventLog(Protocol):
@@ -49,5 +57,12 @@ class EventLog(Protocol):
         """Return the next events after a position, and the last one's position.
 
         At most `limit` events, in order.
+        """
+        ...
+
+    def items(self) -> Iterator[ItemRecord]:
+        """Yield the items of the catalogue, deleted ones included.
+
+        An item that changes meanwhile can come twice, and its newest record last.
         """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import cast
@@ -9,14 +10,18 @@ from typing import cast
 import redis
 
 from ingest.errors import DataError
-from model.training.data.event_log.logged_event import EventLog, LoggedEvent, Position
-from model.training.data.event_log.redis_servers import RedisServers, connect
+from model.training.data.event_log.logged_event import EventLog, ItemRecord, LoggedEvent, Position
+from model.training.data.event_log.redis_servers import UNDECODABLE, RedisServers, connect
 from service.store.redis.url import Target
 from service.store.redis_errors import explain_fault
 from service.store.tls_errors import find_tls_fault
 
 REDIS_SHARDS = 64
+CATALOGUE_SHARDS = 16
 _STREAM_FORMAT = "1"
+_ITEM_HEADER = struct.Struct("<Bd")  # format, revision
+_ITEM_FORMAT = 1
+_ITEMS_AT_ONCE = 256
 
 
 @contextmanager
@@ -60,6 +65,23 @@ class _RedisLog:
         entries = cast(list[tuple[str, dict[str, str]]], reply)
         events = [_parse_entry(entry_id, fields) for entry_id, fields in entries]
         return events, _parse_stream_id(entries[-1][0]) if entries else after
+
+    def items(self) -> Iterator[ItemRecord]:
+        for shard in range(CATALOGUE_SHARDS):
+            key, cursor = f"{{c{shard}}}:items", "0"
+            while True:
+                reply = self._servers.run(key, "HSCAN", key, cursor, "COUNT", _ITEMS_AT_ONCE)
+                cursor, found = cast(tuple[str, dict[str, str]], reply)
+                for item_id, value in found.items():
+                    yield _parse_item(item_id, value.encode("utf-8", UNDECODABLE))
+                if int(cursor) == 0:
+                    break
+
+
+def _parse_item(item_id: str, value: bytes) -> ItemRecord:
+    if (found := _ITEM_HEADER.unpack_from(value)[0]) != _ITEM_FORMAT:
+        raise DataError(f"an item of the catalogue has format {found}, but this release reads {_ITEM_FORMAT}")
+    return ItemRecord(item_id, value[_ITEM_HEADER.size :])
 
 
 def _parse_entry(entry_id: str, fields: dict[str, str]) -> LoggedEvent:

@@ -24,6 +24,8 @@ _CONNECT_TIMEOUT_SECONDS = 5.0
 # A cluster elects a new primary within some seconds.
 _CLUSTER_RETRY_SECONDS = 60.0
 _CLUSTER_PAUSE_SECONDS = 0.2
+# Replies are text; bytes that are none, such as those of a number, can be got back with this error handler.
+UNDECODABLE = "surrogateescape"
 
 
 class RedisServers(Protocol):
@@ -163,5 +165,6 @@ def _options(url: Target) -> dict[str, Any]:
         "socket_timeout": _READ_TIMEOUT_SECONDS,
         "socket_connect_timeout": _CONNECT_TIMEOUT_SECONDS,
         "decode_responses": True,
+        "encoding_errors": UNDECODABLE,
         "protocol": 2,
     }

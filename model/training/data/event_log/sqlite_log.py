@@ -10,9 +10,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ingest.errors import DataError
-from model.training.data.event_log.logged_event import EventLog, LoggedEvent, Position
+from model.training.data.event_log.logged_event import EventLog, ItemRecord, LoggedEvent, Position
 
 _FORMAT = 2
+_CATALOGUE_FORMAT = 1
 _BUSY_SECONDS = 30.0
 # A log in WAL mode needs files beside it, which SQLite cannot create for somebody who may only read.
 _READ_ONLY_ERRORS = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -100,3 +101,11 @@ class _SqliteLog:
             (after[0] if after else 0, limit),
         ).fetchall()
         return [LoggedEvent(*row[1:]) for row in rows], (rows[-1][0],) if rows else after
+
+    def items(self) -> Iterator[ItemRecord]:
+        if not self._number("SELECT count(*) FROM sqlite_schema WHERE name = 'catalogue_items'"):
+            return  # a file of an earlier release
+        if (found := self._number("SELECT format FROM catalogue_format")) not in (0, _CATALOGUE_FORMAT):
+            raise DataError(f"the catalogue in {self.name} has format {found}, not {_CATALOGUE_FORMAT}")
+        for row in self._db.execute("SELECT item_id, record FROM catalogue_items ORDER BY shard, item_id"):
+            yield ItemRecord(*row)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from model.bundle.bundle import find_bundles, load_bundle
+from model.content.item_content import ItemContent
 from model.training.__main__ import main
 from model.training.trainer.progress import read_epochs
 from tests.model.training.histories import SHORT_TRAINING
@@ -173,3 +174,37 @@ def test_killed_run_ends_with_the_same_result_when_resumed(tmp_path: Path) -> No
     assert all(np.array_equal(one.weights[name], value) for name, value in other.weights.items())
     first, second = (read_epochs(tmp_path / run) for run in ("whole", "killed"))
     assert [line["loss"] for line in first] == [line["loss"] for line in second]
+
+
+def test_items_give_the_bundle_an_encoder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events, items = tmp_path / "events.txt", tmp_path / "items.csv"
+    events.write_text("".join(f"u{u} " + " ".join(f"i{(u + n) % 30}" for n in range(12)) + "\n" for u in range(60)))
+    rows = [f"i{n},Thing {n % 5},kind {n % 3}|all,{n % 4}.5" for n in range(40)]
+    items.write_text("\n".join(["item_id,title,categories,price", *rows]))
+    bundles = []
+    for name, more in (
+        ("plain", []),
+        ("items", ["--items", str(items)]),
+        ("refit", ["--items", str(items), "--refit"]),
+    ):
+        out = ["--out", str(tmp_path / name), "--bundles", str(tmp_path / "bundles"), "--force"]
+        assert main(["train", str(events), *out, *SHORT_TRAINING, *more]) == 0
+        result = json.loads(capsys.readouterr().out)
+        bundles.append(load_bundle(tmp_path / "bundles" / result["version"]))
+    plain, with_items, refitted = bundles
+    assert plain.content is None
+    for bundle in (with_items, refitted):
+        assert bundle.content is not None
+        vector = bundle.content.encode(ItemContent("Thing 2", ("kind 1", "all"), {"price": 2.5}))
+        assert vector is not None
+        assert vector.shape == (8,)
+        assert bundle.training_data["content"]["items"] == 30
+    # Trained items are those of a training without content.
+    for name, weights in plain.weights.items():
+        np.testing.assert_array_equal(weights, with_items.weights[name])
+    assert with_items.training_data["content"]["calibration"] == refitted.training_data["content"]["calibration"]
+    # Another table of items is another run.
+    items.write_text("\n".join(["item_id,title", *(f"i{n},Thing {n % 4}" for n in range(40))]))
+    command = ["train", str(events), "--out", str(tmp_path / "items"), "--items", str(items), *SHORT_TRAINING]
+    assert main(command) == 2
+    assert "give --out another folder" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import torch
 
 from model.config import ModelConfig
 from model.training.data.interactions import Interactions
-from model.training.pipelines.schedule import shorter_schedule, train_on_schedule
+from model.training.pipelines.schedule_shortening import shorter_schedule, train_on_schedule
 from model.training.trainer.hyperparameters import Hyperparameters
 from model.training.trainer.progress import read_epochs
 from model.training.trainer.trainer import Trainer

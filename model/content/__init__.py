@@ -1,0 +1,1 @@
+"""Vectors of items from their content, with NumPy only."""
