@@ -48,6 +48,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "rank": {"candidates": ["1"]},
     "recommendations": {},
     "{item_id}": {"title": "x"},
+    "audit": {"answer": {"model_version": "1", "sequence": 1, "source": "state", "items": []}},
 }
 
 
