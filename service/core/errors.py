@@ -35,6 +35,8 @@ Errors that the service handles itself:
     |-- ExpressionError                 core.catalogue: a filter expression is refused: becomes InvalidRequest
     |-- NotAsciiError                   core.catalogue: a text is searched in another way
     |-- RevisionFormatError             core.catalogue: a text is no revision of a catalogue: 422
+    |-- RevisionGoneError               core.catalogue: a revision cannot be evaluated any more: the audit says so
+    |-- EventsGoneError                 core.recommending: events of an answer are gone: the audit says so
     |-- LeaseLostError                  core.jobs: another worker reads the stream now
     |-- StoreRefusedError               store: the store cannot be used as configured: the start fails
     |   `-- StoreUnreachableError       store: the store does not answer: the start is retried

@@ -29,10 +29,11 @@ _VALUES: dict[str, Any] = {
 }
 _ENTRY = "in-no-model"  # item of the catalogue that is put and deleted
 _NOT_CHOSEN = ("version", "before", "exclude_seen", "limit")  # optional; the default is the better example
-# Fields that depend on when a snapshot was written, or by how many requests.
+# Fields that depend on when a snapshot was written, by how many requests, or on what other clients have put.
 _CATALOGUE = re.compile(r'"(catalogue_revision|evaluated_at)": ("[^"]*"|[^,}]*), ')
 _VOLATILE = re.compile(
-    r'"(snapshot|applied|max_relative_error|changed|catalogue_revision|catalogue_age_seconds)": ("[^"]*"|[^,}]*)'
+    r'"(snapshot|applied|max_relative_error|changed|catalogue_revision|catalogue_age_seconds|total)"'
+    r': ("[^"]*"|[^,}]*)'
 )
 
 

@@ -9,7 +9,7 @@ from service.core.catalogue.revisions import Revision
 from service.core.catalogue_store import CatalogueStore, ShardPosition
 
 
-class RevisionGone(Exception):
+class RevisionGoneError(Exception):
     """A revision cannot be evaluated any more; the message says why."""
 
 
@@ -27,26 +27,26 @@ class RevisionHistory:
             held: Positions of the copy in each shard and in the definitions.
 
         Raises:
-            RevisionGone: They do not, or the changes are not kept any more.
+            RevisionGoneError: They do not, or the changes are not kept any more.
             StoreUnavailable: The changes cannot be read.
         """
         if len(revision.positions) != len(held):
-            raise RevisionGone("the revision is of a catalogue with another number of shards")
+            raise RevisionGoneError("the revision is of a catalogue with another number of shards")
         if revision.catching_up:
-            raise RevisionGone("the worker was applying many changes at once when it answered")
+            raise RevisionGoneError("the worker was applying many changes at once when it answered")
         moved = [shard for shard, position in enumerate(held) if not revision.is_at(shard, position)]
         await asyncio.gather(*[self._check_shard(shard, revision, held[shard]) for shard in moved])
 
     async def _check_shard(self, shard: int, revision: Revision, held: ShardPosition) -> None:
         number, _ = revision.positions[shard]
         if number > held.revision:
-            raise RevisionGone("this worker has not got the revision, or a failover has undone it")
+            raise RevisionGoneError("this worker has not got the revision, or a failover has undone it")
         if await self._store.position_at(shard, held.revision) != held:
-            raise RevisionGone("a failover has undone changes of the catalogue; ask again in a second")
+            raise RevisionGoneError("a failover has undone changes of the catalogue; ask again in a second")
         if not number:
             return  # the empty shard, from which every history begins
         kept = await self._store.position_at(shard, number)
         if kept is None:
-            raise RevisionGone("the changes since the revision are not kept any more")
+            raise RevisionGoneError("the changes since the revision are not kept any more")
         if not revision.is_at(shard, kept):
-            raise RevisionGone("a failover has undone the revision")
+            raise RevisionGoneError("a failover has undone the revision")

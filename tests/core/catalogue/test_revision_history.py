@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import pytest
 
-from service.core.catalogue.revision_history import RevisionGone, RevisionHistory
+from service.core.catalogue.revision_history import RevisionGoneError, RevisionHistory
 from service.core.catalogue.revisions import Revision, decode_revision, encode_revision
 from service.core.catalogue_store import CATALOGUE_SHARDS, ItemWrite, ShardPosition
 from service.core.errors import StoreUnavailable
@@ -27,7 +27,7 @@ async def revision(store: MemoryCatalogue) -> Revision:
 
 
 async def refusal(store: MemoryCatalogue, asked: Revision, held: list[ShardPosition]) -> str:
-    with pytest.raises(RevisionGone) as raised:
+    with pytest.raises(RevisionGoneError) as raised:
         await RevisionHistory(store).check(asked, held)
     return str(raised.value)
 

@@ -17,7 +17,7 @@ import numpy as np
 from service.core.catalogue.copy_positions import CopyPositions
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.past_rows import PastMoment, PastRows
-from service.core.catalogue.revision_history import RevisionGone, RevisionHistory
+from service.core.catalogue.revision_history import RevisionGoneError, RevisionHistory
 from service.core.catalogue.revisions import Revision, RevisionFormatError, decode_revision
 from service.core.engine_requests import AllowedRows, EngineRequest, RankCandidates, ScoredItem, TopK
 from service.core.errors import InvalidRequest
@@ -124,7 +124,7 @@ class AnswerAuditor:
         try:
             history = await self._events(user_id, given.sequence, deadline)
             past = await self._past_rows(engine, given, revision)
-        except (RevisionGone, _EventsGone) as error:
+        except (RevisionGoneError, EventsGoneError) as error:
             return AnswerAudit("unknown", str(error))
         return await self._compare(engine, given, history, past, deadline)
 
@@ -133,7 +133,7 @@ class AnswerAuditor:
         log = await self._store.append_and_read(AppendAndRead(user_id, None), deadline, bulk=True)
         events = [event for event in log.pending if event.sequence <= sequence]
         if [event.sequence for event in events] != list(range(1, sequence + 1)):
-            raise _EventsGone("events up to the sequence were removed, merged or lost since")
+            raise EventsGoneError("events up to the sequence were removed, merged or lost since")
         return tuple([event.item_id for event in events])
 
     async def _past_rows(self, engine: Engine, given: GivenAnswer, revision: Revision | None) -> PastRows | None:
@@ -147,9 +147,9 @@ class AnswerAuditor:
         found = await catalogue.allowed_at(engine.version, given.request, PastMoment(revision, now), shown)
         held = catalogue.positions.all  # of the same moment
         if catalogue.positions.catching_up:
-            raise RevisionGone("the worker is applying many changes; ask again in a second")
+            raise RevisionGoneError("the worker is applying many changes; ask again in a second")
         if given.request is not None and not revision.is_at(len(held) - 1, held[-1]):
-            raise RevisionGone("attributes or filters were declared or changed since the revision")
+            raise RevisionGoneError("attributes or filters were declared or changed since the revision")
         await self._history.check(revision, held)
         return found
 
@@ -184,7 +184,7 @@ class AnswerAuditor:
         )
 
 
-class _EventsGone(Exception):
+class EventsGoneError(Exception):
     """Events that the answer reflects are not in the log any more."""
 
 
