@@ -11,7 +11,9 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from service.core.caller_name import current_caller
 from service.core.errors import DeadlineExceeded
@@ -124,7 +126,29 @@ class HeavyWork:
         self._working = False
 
 
-LIGHT_REQUESTS = LightRequests()  # of this process, as the work below
-HEAVY_WORK = HeavyWork(LIGHT_REQUESTS)
+class LoopHeavyWork:
+    """Heavy work of the running event loop.
+
+    Each loop has a queue of its own. A process has one loop, and a loop that is gone never gives its slot back.
+    """
+
+    def __init__(self, light_requests: LightRequests, *, free_seconds: float, pause_factor: float) -> None:
+        """Keep the arguments of each loop's `HeavyWork`."""
+        self._new = partial(HeavyWork, light_requests, free_seconds=free_seconds, pause_factor=pause_factor)
+        self._of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, HeavyWork] = WeakKeyDictionary()
+
+    async def run(
+        self, work: Callable[[], Awaitable[Result]], timeout_seconds: float = math.inf, *, caller: str = ""
+    ) -> Result:
+        """Run one piece of work; see `HeavyWork.run`."""
+        loop = asyncio.get_running_loop()
+        queue = self._of_loop.get(loop)
+        if queue is None:
+            queue = self._of_loop[loop] = self._new()
+        return await queue.run(work, timeout_seconds, caller=caller)
+
+
+LIGHT_REQUESTS = LightRequests()  # of this process
+HEAVY_WORK = LoopHeavyWork(LIGHT_REQUESTS, free_seconds=0.001, pause_factor=4.0)
 # A merge is many short steps, so one at a time is enough. The merge of an ordinary visitor needs no pause.
-HEAVY_MERGES = HeavyWork(LIGHT_REQUESTS, free_seconds=0.01, pause_factor=1.0)
+HEAVY_MERGES = LoopHeavyWork(LIGHT_REQUESTS, free_seconds=0.01, pause_factor=1.0)

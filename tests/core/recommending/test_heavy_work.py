@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 
 from service.core.errors import DeadlineExceeded
-from service.core.recommending.heavy_work import BUSY_SECONDS, HeavyWork, LightRequests
+from service.core.recommending.heavy_work import BUSY_SECONDS, HeavyWork, LightRequests, LoopHeavyWork
 
 pytestmark = pytest.mark.anyio
 
@@ -130,3 +131,27 @@ async def test_failed_work_counts_and_ends_its_slot() -> None:
         await bench.tested.run(fail)
     assert await bench.tested.run(bench.work("next")) == "next"
     assert bench.clock.slept == [0.4]
+
+
+def test_loop_that_is_gone_keeps_no_slot_of_another() -> None:
+    light_requests = LightRequests()
+    light_requests.newest = time.monotonic()
+    work = LoopHeavyWork(light_requests, free_seconds=1.0, pause_factor=1.0)
+
+    async def never() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def begin() -> None:
+        asyncio.get_running_loop().create_task(work.run(never))
+        await asyncio.sleep(0.01)
+
+    async def value() -> int:
+        return 7
+
+    killed = asyncio.new_event_loop()
+    killed.run_until_complete(begin())  # it stops in the middle of the work, as a killed process does
+    assert asyncio.run(work.run(value, 5.0)) == 7
+    for task in asyncio.all_tasks(killed):
+        task.cancel()
+    killed.run_until_complete(asyncio.sleep(0))
+    killed.close()
