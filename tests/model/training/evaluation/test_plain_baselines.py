@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from model.training.evaluation import baselines
+from model.training.evaluation import plain_baselines
 from model.training.evaluation.plain_baselines import baseline_metrics, rank_by_baselines
 from tests.model.training.histories import histories_of_lengths
 
@@ -24,7 +24,7 @@ def plain_ranks(scores: dict[int, float], history: list[int]) -> tuple[int, int]
 
 @pytest.mark.parametrize("block", [1, 1 << 23])
 def test_ranks_equal_those_of_the_definitions(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "_BLOCK_SCORES", block)
+    monkeypatch.setattr(plain_baselines, "_BLOCK_SCORES", block)
     items = 30
     data = histories_of_lengths([12, 5, 2, 1, 9, 20, 3, 7], items, seed=3)
     histories = [data.rows[data.offsets[n] : data.offsets[n + 1]].tolist() for n in range(len(data.user_ids))]
@@ -61,8 +61,8 @@ def test_item_knn_finds_what_popularity_does_not() -> None:
 
 
 def test_many_users_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "_MAX_SCORES", 10 * 31)
-    monkeypatch.setattr(baselines, "_MAX_PAIRS", 100)
+    monkeypatch.setattr(plain_baselines, "_MAX_SCORES", 10 * 31)
+    monkeypatch.setattr(plain_baselines, "_MAX_PAIRS", 100)
     found = rank_by_baselines(histories_of_lengths([6] * 50, 30))
     assert {len(ranks.kept) for ranks in found.values()} == {10}
 
