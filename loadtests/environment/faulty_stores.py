@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtests.environment.servers import RedisSettings, ServerError, free_port
+from loadtests.environment.servers import RedisSettings, free_port, wait_until
 
 _SERVICE = "mymaster"
 _START_SECONDS, _FAILOVER_SECONDS = 60.0, 30.0
@@ -43,7 +42,7 @@ class _Redis:
 
     def start(self) -> None:
         self._process = subprocess.Popen(self._command)
-        _wait_until("redis-server to answer", lambda: self.ask("PING") == "PONG", _START_SECONDS)
+        wait_until("redis-server to answer", lambda: self.ask("PING") == "PONG", _START_SECONDS)
 
     def kill(self) -> None:
         self._process.kill()
@@ -80,12 +79,12 @@ def failing_over(settings: RedisSettings) -> Iterator[FaultyStore]:
     with ExitStack() as stack:
         primary = _Redis(stack, settings, repl_diskless_sync_delay="0")
         replica = _Redis(stack, settings, repl_diskless_sync_delay="0", replicaof=f"127.0.0.1 {primary.port}")
-        _wait_until("the replica to be in sync", lambda: "state=online" in primary.ask("INFO", "replication"), 60.0)
+        wait_until("the replica to be in sync", lambda: "state=online" in primary.ask("INFO", "replication"), 60.0)
         ports = [_sentinel(stack, primary.port) for _ in range(3)]
 
         def fail_over() -> None:
             primary.kill()
-            _wait_until("the promotion of the replica", replica.is_primary, _FAILOVER_SECONDS)
+            wait_until("the promotion of the replica", replica.is_primary, _FAILOVER_SECONDS)
             primary.start()
 
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
@@ -109,13 +108,5 @@ def _sentinel(stack: ExitStack, primary: int) -> int:
     def knows_replica() -> bool:
         return "slave" in subprocess.run(ask, capture_output=True, text=True, check=False).stdout
 
-    _wait_until("a sentinel to know the replica", knows_replica, _START_SECONDS)
+    wait_until("a sentinel to know the replica", knows_replica, _START_SECONDS)
     return port
-
-
-def _wait_until(what: str, holds: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise ServerError(f"waited {seconds:g} s for {what}")
-        time.sleep(0.02)

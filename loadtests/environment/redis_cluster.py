@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from redis import Redis
 
-from loadtests.environment.servers import RedisServer, RedisSettings, ServerError, free_port, redis_server
+from loadtests.environment.servers import RedisServer, RedisSettings, free_port, redis_server, wait_until
 
 PRIMARIES = 3
 _SLOTS = 16384
@@ -47,11 +46,11 @@ def redis_cluster(settings: RedisSettings, primaries: int = PRIMARIES) -> Iterat
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             client.execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[0].port, buses[0])
-        deadline = time.monotonic() + _TIMEOUT_SECONDS
-        while not all(_is_healthy(client, primaries) for client in clients):
-            if time.monotonic() > deadline:
-                raise ServerError("the nodes of the Redis Cluster did not find each other")
-            time.sleep(0.1)
+        wait_until(
+            "the nodes of the Redis Cluster to find each other",
+            lambda: all(_is_healthy(client, primaries) for client in clients),
+            _TIMEOUT_SECONDS,
+        )
         yield RedisCluster(nodes)
 
 

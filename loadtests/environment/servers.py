@@ -194,6 +194,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def wait_until(what: str, holds: Callable[[], bool], timeout_seconds: float) -> None:
+    """Wait for a condition; raise `ServerError` after the timeout."""
+    deadline = time.monotonic() + timeout_seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise ServerError(f"waited {timeout_seconds:g} s for {what}")
+        time.sleep(0.02)
+
+
 def _wait_until_ready(started: _StartedProcess, is_ready: Callable[[], bool], timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
     while not is_ready():

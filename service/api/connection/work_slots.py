@@ -1,7 +1,8 @@
 """Slots for work beyond an ordinary request (decision 0108).
 
-More: pipelined requests, bodies of many small chunks, bytes that nobody reads any more. One connection at a time gets
-a slot, and beside light requests a pause follows each slot, so that such work takes a fraction of the event loop.
+Such work is a pipelined request, a body of many small chunks, or bytes that are dropped after a refusal. One
+connection at a time gets a slot. Beside light requests a pause follows each slot, so that this work takes a fraction
+of the event loop.
 """
 
 from __future__ import annotations

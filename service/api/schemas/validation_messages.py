@@ -71,7 +71,7 @@ def _sentence(error: Mapping[str, Any], content_type: str) -> str:
     if error_type == "model_attributes_type" and error["loc"] == ("body",) and "json" not in content_type.lower():
         return "must be a JSON object, sent with the header Content-Type: application/json"
     if error_type == "missing" and error["loc"] == ("body",):
-        return "is required: send a JSON object; {} stands for the defaults, such as the newest version"
+        return "is required: send a JSON object, {} if every field may be left out"
     if error_type == "json_invalid" and error["ctx"]["error"] == ROW_TOO_LONG:
         return ROW_TOO_LONG
     if error_type == "value_error":  # raised by the validators in `field_types`, whose messages are for clients

@@ -143,7 +143,7 @@ def test_loop_that_is_gone_keeps_no_slot_of_another() -> None:
 
     async def begin() -> None:
         asyncio.get_running_loop().create_task(work.run(never))
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # the work begins
 
     async def value() -> int:
         return 7

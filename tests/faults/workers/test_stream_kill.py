@@ -79,6 +79,7 @@ def test_killed_workers_lose_and_double_no_entry_of_a_stream(tmp_path: Path, wor
     report_stream(workers, kill_count, producer, kills, recorded)
     assert recorded == producer.sent
     assert kills.unfinished  # some kill interrupted the reading
+    assert kills.pending  # and one of them between reading a batch and acknowledging it
 
 
 def report_stream(

@@ -1,4 +1,8 @@
-"""Gathered rows of the filters that are used most."""
+"""Cache of gathered rows.
+
+Rows that an often used filter allows are copied ("gathered") into an index of their own, which is searched instead of
+the whole catalogue (decision 0113).
+"""
 
 from __future__ import annotations
 
