@@ -12,13 +12,12 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from service.api.connection import body_framing, refusals
 from service.api.connection.body_framing import BodyFraming, ChunkedFraming, FramingError, LengthFraming
+from service.api.connection.head_checks import refusal_of
 from service.api.connection.refusals import Refusal
 from service.api.connection.timed_connection import ANSWER, BODY, HEAD, IDLE, TimedConnection
 
 MAX_HEAD_BYTES = 64 * 1024
-MAX_HEADERS = 256
-MAX_PATH_BYTES = 8 * 1024  # two ids of 256 characters take 6 KiB, percent-encoded
-MAX_PARAMETERS = 2048  # a head full of them would take 25 ms to parse and to refuse one by one
+_MAX_COPIED_BYTES = 4096
 
 
 class HttpProtocol(TimedConnection):
@@ -68,6 +67,9 @@ class HttpProtocol(TimedConnection):
             elif self._phase == ANSWER:
                 self.flow.hold()
                 return
+            elif max_steps == body_framing.STEPS_ON_ARRIVAL and not self._trusted and self._refusals.is_empty():
+                self._continue_later()
+                return
             elif not self._take_head():
                 break
         if self.flow.held and not self.transport.is_closing():
@@ -77,11 +79,7 @@ class HttpProtocol(TimedConnection):
         """Continue in the connection's next slot; read nothing until then."""
         if not self._continuing:
             self._continuing = True
-            self.flow.hold()
-            self._slots.ask(self._take_slot)
-
-    def _forget_work(self) -> None:
-        self._slots.forget(self._take_slot)
+            self._ask_for_slot()
 
     def _take_slot(self) -> bool:
         """Continue; return whether a request was started."""
@@ -92,7 +90,7 @@ class HttpProtocol(TimedConnection):
 
     def _take_head(self) -> bool:
         """Parse the next head; return False if it is not complete."""
-        if not self._searched:
+        if not self._searched and self._received[0] in b"\r\n":
             self._received = self._received.lstrip(b"\r\n")  # RFC 9112, section 2.2
         end = self._received.find(b"\r\n\r\n", max(0, self._searched - 3)) + 4
         if end < 4 and len(self._received) < MAX_HEAD_BYTES:
@@ -102,12 +100,12 @@ class HttpProtocol(TimedConnection):
         if end < 4 or end > MAX_HEAD_BYTES:
             self._refuse(refusals.HEAD_TOO_LARGE)
             return False
-        head = bytes(self._received[:end])
-        self._received = bytes(self._received[end:])
+        head = bytes(self._take_received(end))
         self._searched = 0
         self._refusal, self._in_head = None, True
-        if self._has_no_room:
-            self._refuse(refusals.TOO_MANY_CONNECTIONS, head)
+        refusal = refusals.TOO_MANY_CONNECTIONS if self._has_no_room else refusal_of(head)
+        if refusal is not None:  # before the parser calls back for each header
+            self._refuse(refusal, head)
             return False
         try:
             self.parser.feed_data(head)
@@ -120,6 +118,23 @@ class HttpProtocol(TimedConnection):
             return False
         return True
 
+    def _take_received(self, count: int) -> bytes | bytearray:
+        """Remove and return the first bytes."""
+        taken = self._received if count == len(self._received) else self._received[:count]
+        self._drop_received(count)
+        return taken
+
+    def _drop_received(self, count: int) -> None:
+        """Remove the first bytes, without a copy of many others."""
+        if count == len(self._received):
+            self._received = b""
+        elif isinstance(self._received, bytearray) or len(self._received) > _MAX_COPIED_BYTES:
+            if not isinstance(self._received, bytearray):
+                self._received = bytearray(self._received)
+            del self._received[:count]  # moves a bytearray's start
+        else:
+            self._received = self._received[count:]
+
     def on_headers_complete(self) -> None:
         """Start the request, with its body if all of it has arrived."""
         length = self._body_length()
@@ -130,10 +145,9 @@ class HttpProtocol(TimedConnection):
         super().on_headers_complete()
         if length is not None and length <= len(self._received):
             self._body, self._body_bytes = None, length
-            self.cycle.body += self._received[:length]
+            self.cycle.body += self._take_received(length)
             self.cycle.more_body = False
             self.cycle.message_event.set()
-            self._received = self._received[length:]
             if not (length or self.parser.should_upgrade()):
                 return
         else:
@@ -157,14 +171,10 @@ class HttpProtocol(TimedConnection):
             elif name == b"host":
                 hosts += 1
         version = self.parser.get_http_version()
-        if len(self.headers) > MAX_HEADERS:
-            self._refusal = refusals.HEAD_TOO_LARGE
-        elif not self._in_head:  # a second head before the end of the first
+        if not self._in_head:  # a second head before the end of the first
             self._refusal = refusals.MALFORMED
         elif hosts > 1 or (hosts == 0 and version == "1.1"):
             self._refusal = refusals.BAD_HOST
-        elif len(self.url) > MAX_PARAMETERS and is_target_too_long(self.url):
-            self._refusal = refusals.TARGET_TOO_LONG
         elif version not in ("1.0", "1.1") or (coding is not None and (length is not None or version == "1.0")):
             self._refusal = refusals.MALFORMED
         elif coding is not None and coding.lower() != b"chunked":
@@ -184,10 +194,11 @@ class HttpProtocol(TimedConnection):
     def _take_body(self, framing: BodyFraming, max_steps: int) -> None:
         """Give the received part of the body to the application."""
         try:
-            part, self._received = framing.take(bytes(self._received), max_steps)
+            part, count = framing.take(self._received, max_steps)
         except FramingError as error:
             self._refuse(refusals.malformed(str(error)))
             return
+        self._drop_received(count)
         cycle = self.cycle
         self._body_bytes += len(part)
         if framing.done:
@@ -209,6 +220,10 @@ class HttpProtocol(TimedConnection):
         """Continue with the next request on this connection."""
         self.server_state.total_requests += 1
         self._served = True
+        self._trusted = not self._writes.refused
+        if not self._trusted:
+            self._writes.refused = False
+            self._refusals.take()
         if self._in_slot:
             self._in_slot = False
             self._slots.answered()
@@ -226,9 +241,3 @@ class HttpProtocol(TimedConnection):
         elif self.flow.read_paused:
             self.flow.release()
             self.flow.resume_reading()
-
-
-def is_target_too_long(target: bytes) -> bool:
-    """Return whether a path or query is beyond its limit."""
-    path, _, query = target.partition(b"?")
-    return len(path) > MAX_PATH_BYTES or query.count(b"&") >= MAX_PARAMETERS

@@ -26,7 +26,7 @@ class RawServer:
     """Context manager of a server in a thread.
 
     With `app` it serves that application. Otherwise: `/unread` answers without reading the body, `/slow` after 0.3 s,
-    `/large` with 4 MB; other paths read the body.
+    `/large` with 4 MB, `/refused` with 404; other paths read the body.
     """
 
     def __init__(self, timeouts: Timeouts = Timeouts(), app: ASGIApp | None = None) -> None:  # noqa: B008 - frozen
@@ -75,7 +75,8 @@ class RawServer:
         self.seen.append((scope["method"], scope["path"], scope["headers"], body))
         out = b"x" * 4_000_000 if scope["path"] == "/large" else b"%d" % len(body)
         headers = [(b"content-length", b"%d" % len(out))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        status = 404 if scope["path"] == "/refused" else 200
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": out})
 
 

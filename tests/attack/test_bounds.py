@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.api.uvicorn_protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PARAMETERS, MAX_PATH_BYTES
+from service.api.connection.head_checks import MAX_HEADERS, MAX_PARAMETERS, MAX_PATH_BYTES
+from service.api.uvicorn_protocol import MAX_HEAD_BYTES
 from tests.attack.raw_server import RawServer, head, read_answer, read_error
 
 

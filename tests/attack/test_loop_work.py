@@ -18,7 +18,7 @@ from starlette.types import Message
 from loadtests.generator.http_client import Request
 from loadtests.generator.largest_requests import LargestRequest, largest_requests
 from service.api.app import _ROUTERS
-from service.api.uvicorn_protocol import is_target_too_long
+from service.api.connection.head_checks import is_target_too_long
 from tests.api.app_harness import AppHarness
 from tests.core.fakes import CATALOGUE, FakeEngine
 

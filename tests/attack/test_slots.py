@@ -97,7 +97,7 @@ def test_small_chunks_are_read_in_slots(
     steps: list[int] = []
     take = ChunkedFraming.take
 
-    def recorded(self: ChunkedFraming, received: bytes, max_steps: int) -> tuple[bytes, bytes]:
+    def recorded(self: ChunkedFraming, received: bytes | bytearray, max_steps: int) -> tuple[bytes, int]:
         steps.append(max_steps)
         return take(self, received, max_steps)
 

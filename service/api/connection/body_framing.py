@@ -27,8 +27,8 @@ class BodyFraming(Protocol):
     done: bool
     starved: bool  # nothing more can be taken until more bytes arrive
 
-    def take(self, received: bytes, max_steps: int) -> tuple[bytes, bytes]:
-        """Return the next part of the body, and the bytes left over."""
+    def take(self, received: bytes | bytearray, max_steps: int) -> tuple[bytes, int]:
+        """Return the next part of the body, and how many bytes it took."""
 
 
 class LengthFraming:
@@ -39,15 +39,12 @@ class LengthFraming:
         self.starved = True
         self.done = length == 0
 
-    def take(self, received: bytes, max_steps: int) -> tuple[bytes, bytes]:
-        """Return the next part of the body, and the bytes behind it."""
-        if len(received) <= self._left:
-            part, rest = received, b""
-        else:
-            part, rest = received[: self._left], received[self._left :]
+    def take(self, received: bytes | bytearray, max_steps: int) -> tuple[bytes, int]:
+        """Return the next part of the body, and its length."""
+        part = bytes(received if len(received) <= self._left else received[: self._left])
         self._left -= len(part)
         self.done = self._left == 0
-        return part, rest
+        return part, len(part)
 
 
 class ChunkedFraming:
@@ -60,13 +57,13 @@ class ChunkedFraming:
         self._in_trailers = False
         self._trailer_bytes = self._framing_bytes = self._body_bytes = 0
 
-    def take(self, received: bytes, max_steps: int = STEPS_IN_SLOT) -> tuple[bytes, bytes]:
-        """Return the next part of the body, and the bytes left over.
+    def take(self, received: bytes | bytearray, max_steps: int = STEPS_IN_SLOT) -> tuple[bytes, int]:
+        """Return the next part of the body, and how many bytes it took.
 
         Raises:
             FramingError: The chunks are malformed, or lines and trailers are too long.
         """
-        parts: list[bytes] = []
+        parts: list[bytes | bytearray] = []
         position = 0
         self.starved = False
         for _ in range(max_steps):
@@ -86,11 +83,11 @@ class ChunkedFraming:
                 self._check_unfinished_line(len(received) - position)
                 self.starved = True
                 break
-            self._take_line(received[position:end])
+            self._take_line(bytes(received[position:end]))
             position = end + 2
             if self.done:
                 break
-        return b"".join(parts), received[position:]
+        return b"".join(parts), position
 
     def _take_line(self, line: bytes) -> None:
         self._framing_bytes += len(line) + 2

@@ -12,9 +12,11 @@ from itertools import islice
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+from service.api.connection.token_buckets import TokenBuckets
 from service.api.connection.work_slots import WorkSlots
 from service.core.log_throttle import ThrottledLogger
 
+REFUSALS_PER_SECOND = 50  # of one address, before its next requests wait for slots
 SWEEP_SECONDS = 1.0
 MAX_CONNECTIONS = 16_384
 MAX_BACKLOG = 2048
@@ -72,10 +74,11 @@ def _descriptors() -> int:
 
 
 class ConnectionLimits:
-    """Limits of the connections of one server, and their slots."""
+    """Limits of the connections of one server, and what they share."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connections: set[Connection]) -> None:
         self.slots = WorkSlots(loop)
+        self.refusals = TokenBuckets(REFUSALS_PER_SECOND)
         self._throttled_log = ThrottledLogger(_log)
         self._loop = loop
         self._connections = connections
@@ -119,10 +122,18 @@ class ConnectionLimits:
 
     def count_closed(self, phase: str) -> None:
         """Log that a slow connection was closed, at most once a second."""
-        open_now = str(len(self._connections))
         self._throttled_log.warn(
-            "slow_connection", "slow connection closed", phase=phase, open=open_now, limit=str(self._max)
+            "slow_connection", "slow connection closed", phase=phase, open=self._open(), limit=str(self._max)
         )
+
+    def count_dropped(self) -> None:
+        """Log that too much work waited for slots, at most once a second."""
+        self._throttled_log.warn(
+            "too_much_work", "connection closed; too many refused or pipelined requests wait", open=self._open()
+        )
+
+    def _open(self) -> str:
+        return str(len(self._connections))
 
     def _sweep(self) -> None:
         self._sweep_some(iter(list(self._connections)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 
 CORS_STATE = "recblr.cors_header_lines"  # of the lifespan's state: encoded CORS headers by allowed origin
@@ -25,6 +26,7 @@ class Refusal:
     code: str
     message: str
 
+    @lru_cache(maxsize=256)  # noqa: B019 - refusals are constants, and clients repeat a few origins
     def encoded(self, header_lines: bytes = b"") -> bytes:
         """Return status line, headers with `header_lines`, and body."""
         body = json.dumps({"error": {"code": self.code, "message": self.message}}).encode()

@@ -14,6 +14,7 @@ from service.api.connection import refusals
 from service.api.connection.body_framing import BodyFraming
 from service.api.connection.limits import ConnectionLimits, Timeouts, limits_of
 from service.api.connection.refusals import CORS_STATE, Refusal, origin_in
+from service.api.connection.token_buckets import network_of
 from service.api.connection.transport import CollectingTransport, HeldFlow
 
 MAX_DROPPED_BYTES = 32 * 1024 * 1024  # of a body that nobody reads any more
@@ -47,13 +48,16 @@ class TimedConnection(HttpToolsProtocol):
         self._body_bytes = self._dropped_bytes = 0
         self._stalled_since: float | None = None
         self._served = False  # whether a request was answered
+        self._trusted = False  # whether the newest answer was no refusal
         self._has_no_room = False  # whether its first request is refused, whatever it is
         self._cors_headers: Mapping[bytes, bytes] = app_state.get(CORS_STATE, {})
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Collect the writes to this connection, and count it."""
-        collecting = CollectingTransport(transport, self.loop, self._close_gently)
-        super().connection_made(cast(asyncio.Transport, collecting))
+        self._writes = CollectingTransport(transport, self.loop, self._close_gently)
+        super().connection_made(cast(asyncio.Transport, self._writes))
+        self._network = network_of(self.client)
+        self._refusals = self._limits.refusals.of(self._network)
         self.flow = HeldFlow(transport)
         if not self._limits.admit(self):
             # A browser shows a page the refusal only with the headers for its origin, which is in the head.
@@ -64,12 +68,34 @@ class TimedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Free what waits for a slot."""
         super().connection_lost(exc)
-        self._received = b""
-        self._slots.forget(self._read_on)
-        self._forget_work()
+        self._received, self._body = b"", None
+        self._slots.forget(self._network, self._work_in_slot)
+        self._writes.let_go()
 
-    def _forget_work(self) -> None:
-        """Drop further waiting work."""
+    def _ask_for_slot(self) -> None:
+        """Read nothing until the connection's next slot."""
+        self.flow.hold()
+        self._slots.ask(self._network, self._work_in_slot, self._drop_work, len(self._received))
+
+    def _work_in_slot(self) -> bool | None:
+        """Go on; return whether a request was started, None if the client is gone."""
+        if self not in self.connections:
+            return None
+        if self._writes.is_reset():
+            self.transport.abort()
+            return None
+        if self.transport.is_closing():  # unread bytes behind a refusal
+            self.flow.release()
+            return False
+        return self._take_slot()
+
+    def _take_slot(self) -> bool:
+        """Continue; return whether a request was started."""
+        return False
+
+    def _drop_work(self) -> None:
+        self._limits.count_dropped()
+        self.transport.abort()
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""
@@ -143,7 +169,7 @@ class TimedConnection(HttpToolsProtocol):
 
     def _close_both_sides(self) -> None:
         self._wait_for(CLOSE)
-        cast(CollectingTransport, self.transport).close_both_sides()
+        self._writes.close_both_sides()
 
     def _drop(self, count: int) -> None:
         """Count unread bytes; close the connection if there are too many."""
@@ -155,13 +181,7 @@ class TimedConnection(HttpToolsProtocol):
         """Count unread bytes of a closing connection; read on in a slot."""
         self._drop(count)
         if not self.flow.held:
-            self.flow.hold()
-            self._slots.ask(self._read_on)
-
-    def _read_on(self) -> bool:
-        if self in self.connections:  # not closed meanwhile
-            self.flow.release()
-        return False
+            self._ask_for_slot()
 
     def _refuse(self, refusal: Refusal, head: bytes = b"") -> None:
         """Answer with `refusal`, and close the connection.
@@ -178,6 +198,7 @@ class TimedConnection(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._wait_for(CLOSE)
+        self._refusals.take()
         if not started:
             self.transport.write(refusal.encoded(header_lines))
         self.transport.close()

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 
 from uvicorn.protocols.http.flow_control import FlowControl
+
+_REFUSED = b"HTTP/1.1 4"
+
+
+def _is_gone() -> bool:
+    return False
 
 
 class CollectingTransport:
@@ -26,6 +33,7 @@ class CollectingTransport:
         self._close_gently = close_gently
         self._half_closed = False
         self._parts: list[bytes] = []
+        self.refused = False  # whether a response of status 4xx was written; reset by the protocol
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._transport, name)
@@ -38,7 +46,25 @@ class CollectingTransport:
         """Send `data` in the next iteration of the event loop."""
         if not self._parts:
             self._loop.call_soon(self._flush)
+            if data.startswith(_REFUSED):
+                self.refused = True
         self._parts.append(data)
+
+    def is_reset(self) -> bool:
+        """Return whether the client has reset the connection.
+
+        The event loop does not notice that while it does not read the socket.
+        """
+        watched = self._transport.get_extra_info("socket")
+        if watched is None or watched.fileno() < 0:
+            return True
+        poll = select.poll()
+        poll.register(watched.fileno(), 0)
+        return bool(poll.poll(0))
+
+    def let_go(self) -> None:
+        """Forget the protocol, which would otherwise stay until a garbage collection."""
+        self._close_gently = _is_gone
 
     def close(self) -> None:
         """Send the collected data, then close the connection."""

@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api import request_costs
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
+from service.api.connection.token_buckets import Bucket, TokenBuckets, network_of
 from service.api.error_responses import error_response
 from service.api.middleware.host_check import OwnHosts
-from service.api.middleware.rate_limit import Bucket, TokenBuckets, network_of
 from service.api.route_scopes import Needed, RouteScopes
 from service.api.user_tokens import UserTokens, user_in_path
 from service.api_keys import ApiKey, KeyScope, digest_of

@@ -123,7 +123,7 @@ class RedisCatalogue:
     async def scan(self, shard: int, cursor: str, limit: int) -> ShardPage | None:
         """See `CatalogueStore.scan`. A cursor is "<server>/<cursor of that server>"."""
         server, _, within = cursor.partition("/")
-        call = Call(layout.catalogue_keys(shard), (server, within or "0", min(limit, MAX_READ)))
+        call = Call(layout.catalogue_keys(shard), (server, within or "0", min(limit, MAX_READ), MAX_BYTES))
         [reply] = await run_script(self._deployment, lua_scripts.SCAN_ITEMS, [call])
         if reply is None:
             return None
@@ -133,14 +133,30 @@ class RedisCatalogue:
 
     async def definitions(self) -> Definitions:
         """See `CatalogueStore.definitions`."""
-        [reply] = await run_script(self._deployment, lua_scripts.READ_DEFINITIONS, [Call(layout.DEFINITION_KEYS, ())])
-        revision, token, values = reply
+        while True:
+            found = await self._read_definitions()
+            if found is not None:
+                return found
+
+    async def _read_definitions(self) -> Definitions | None:
+        """Read all definitions in pages; None if one changes meanwhile."""
+        position: ShardPosition | None = None
         texts: dict[str, dict[str, str]] = {_ATTRIBUTE: {}, _FILTER: {}}
-        for name, value in zip(values[::2], values[1::2], strict=True):
-            if value[0] != ITEM_FORMAT:
-                raise unknown_format(f"a definition of the catalogue has format {value[0]}")
-            texts[name[:2].decode()][name[2:].decode()] = value[1:].decode()
-        return Definitions(_position(revision, token), texts[_ATTRIBUTE], texts[_FILTER])
+        read = 0
+        while True:
+            call = Call(layout.DEFINITION_KEYS, (read, MAX_BYTES))
+            [reply] = await run_script(self._deployment, lua_scripts.READ_DEFINITIONS, [call])
+            revision, token, count, values = reply
+            if position not in (None, _position(revision, token)):
+                return None
+            position = _position(revision, token)
+            for name, value in zip(values[::2], values[1::2], strict=True):
+                if value[0] != ITEM_FORMAT:
+                    raise unknown_format(f"a definition of the catalogue has format {value[0]}")
+                texts[name[:2].decode()][name[2:].decode()] = value[1:].decode()
+            read += len(values) // 2
+            if read >= count:
+                return Definitions(position, texts[_ATTRIBUTE], texts[_FILTER])
 
     async def set_attribute(self, name: str, expected: str | None, text: str | None) -> bool:
         """See `CatalogueStore.set_attribute`."""

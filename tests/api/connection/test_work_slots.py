@@ -11,7 +11,15 @@ from typing import cast
 import pytest
 
 from service.api.connection import work_slots
-from service.api.connection.work_slots import MAX_ANSWER_SECONDS, MIN_PAUSE_SECONDS, PAUSE_FACTOR, WorkSlots
+from service.api.connection.work_slots import (
+    MAX_ANSWER_SECONDS,
+    MAX_SKIPPED,
+    MAX_WAITING,
+    MAX_WAITING_BYTES,
+    MIN_PAUSE_SECONDS,
+    PAUSE_FACTOR,
+    WorkSlots,
+)
 from service.core.recommending.heavy_work import LightRequests
 
 
@@ -69,6 +77,16 @@ def slots_of(loop: FakeLoop, *, light: bool) -> WorkSlots:
     return WorkSlots(cast(asyncio.AbstractEventLoop, loop), requests)
 
 
+def ask(
+    slots: WorkSlots,
+    work: Callable[[], bool | None],
+    account: str = "",
+    dropped: Callable[[], None] = lambda: None,
+    size: int = 0,
+) -> None:
+    slots.ask(account, work, dropped, size)
+
+
 @pytest.mark.parametrize("light", [True, False])
 def test_work_gets_slots_in_order_and_pauses_only_beside_light_requests(loop: FakeLoop, light: bool) -> None:
     tested, done = slots_of(loop, light=light), list[str]()
@@ -78,18 +96,18 @@ def test_work_gets_slots_in_order_and_pauses_only_beside_light_requests(loop: Fa
             done.append(name)
             loop.now += seconds
             if name == "a":
-                tested.ask(work("again", 0.0))
+                ask(tested, work("again", 0.0))
             return False
 
         return run
 
     for name, seconds in (("a", 0.0), ("b", 0.01), ("c", 0.0)):
-        tested.ask(work(name, seconds))
+        ask(tested, work(name, seconds))
     loop.run()
     assert done == ["a", "b", "c", "again"]
     expected = [0.0, MIN_PAUSE_SECONDS, PAUSE_FACTOR * 0.01, MIN_PAUSE_SECONDS]
     assert loop.pauses == (expected if light else [0.0] * 4)
-    tested.ask(work("later", 0.0))
+    ask(tested, work("later", 0.0))
     assert loop.pauses[-1] == (MIN_PAUSE_SECONDS if light else 0.0)
 
 
@@ -99,8 +117,8 @@ def test_work_that_fails_does_not_stop_the_others(loop: FakeLoop) -> None:
     def fail() -> bool:
         raise ZeroDivisionError
 
-    tested.ask(fail)
-    tested.ask(lambda: bool(done.append(1)))  # type: ignore[func-returns-value]
+    ask(tested, fail)
+    ask(tested, lambda: bool(done.append(1)))  # type: ignore[func-returns-value]
     with pytest.raises(ZeroDivisionError):
         loop.run()
     loop.run()
@@ -120,10 +138,56 @@ def test_next_slot_waits_for_the_answer_to_a_request_for_a_moment(loop: FakeLoop
         tested.answered()
 
     for _ in range(3):
-        tested.ask(partial(request))
+        ask(tested, partial(request))
     loop.due.append(Timer(loop.now, answer))
     loop.run()
     assert done == ["request", "answer", "request", "request"]
     pauses = [0.0, MAX_ANSWER_SECONDS, PAUSE_FACTOR * 0.005]  # the first one was answered after 5 ms
     pauses += [MAX_ANSWER_SECONDS, PAUSE_FACTOR * MAX_ANSWER_SECONDS, MAX_ANSWER_SECONDS]  # the others never
     assert loop.pauses == pauses
+
+
+def noted(done: list[str], name: str) -> Callable[[], bool]:
+    return lambda: bool(done.append(name))  # type: ignore[func-returns-value]
+
+
+def test_accounts_alternate_however_much_one_has_queued(loop: FakeLoop) -> None:
+    tested, done = slots_of(loop, light=True), list[str]()
+    for number in range(3):
+        ask(tested, noted(done, f"many {number}"), "many")
+    ask(tested, noted(done, "one"), "one")
+    loop.run()
+    assert done == ["many 0", "one", "many 1", "many 2"]
+
+
+def test_work_without_anything_to_do_shares_a_slot(loop: FakeLoop) -> None:
+    tested, done = slots_of(loop, light=True), list[str]()
+    works = [lambda number=number: done.append(str(number)) for number in range(MAX_SKIPPED + 10)]
+    for work in works:
+        ask(tested, work)
+    loop.run()
+    assert len(done) == len(works)
+    assert len(loop.pauses) == 2  # 64 of them, then the rest
+
+
+@pytest.mark.parametrize(("size", "most"), [(0, MAX_WAITING), (MAX_WAITING_BYTES // 8, 8)])
+def test_newest_work_of_the_longest_queue_is_dropped_beyond_the_bound(loop: FakeLoop, size: int, most: int) -> None:
+    tested, done, dropped = slots_of(loop, light=True), list[str](), list[str]()
+    ask(tested, noted(done, "other"), "other", partial(dropped.append, "other"), size)
+    for number in range(most + 4):
+        name = f"{number}"
+        ask(tested, noted(done, name), "many", partial(dropped.append, name), size)
+    loop.run()
+    assert dropped == [str(number) for number in range(most - 1, most + 4)]
+    assert len(done) == most
+    assert "other" in done
+
+
+def test_forgotten_work_makes_room(loop: FakeLoop) -> None:
+    tested, done, dropped = slots_of(loop, light=True), list[str](), list[str]()
+    for number in range(2 * MAX_WAITING):
+        work = noted(done, str(number))
+        ask(tested, work, dropped=partial(dropped.append, str(number)), size=MAX_WAITING_BYTES)
+        tested.forget("", work)
+    loop.run()
+    assert (done, dropped) == ([], [])

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.api.connection.token_buckets import network_of
 from service.api.middleware import auth
-from service.api.middleware.rate_limit import network_of
 from tests.api.app_harness import AppHarness
 from tests.api.conftest import KEY
 

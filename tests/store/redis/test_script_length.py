@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
 
+from service.store.redis import layout, lua_scripts
 from service.store.redis.deployment import Call
 from service.store.redis.lua_scripts import PIECE, Script
 from service.store.redis.node import Node
@@ -90,3 +92,39 @@ async def test_batch_of_one_user_runs_a_command_for_each_event(backend: RedisBac
     assert max(node.most.values()) <= BATCH + 60, node.most
     await fill(store, "u", 2 * BATCH)  # duplicates, and events that were removed
     backend.check()
+
+
+async def test_pieces_in_the_middle_of_a_long_log_are_small(backend: RedisBackend, node: CountingNode) -> None:
+    """Redis walks along the list to each entry that it replaces."""
+    events, first = 60_000, 30_001
+    user, log, stream = layout.keys("u")
+    entry = struct.Struct("<BddHH")
+    with backend.client() as client:
+        client.hset(user, mapping={"head": struct.pack("<Bdd", 1, events, 0) + b"generation", "unstreamed": first})
+        for start in range(1, events, BATCH):
+            entries = [
+                entry.pack(layout.ENTRY_FORMAT, n, 1.0, 1, 0) + b"i0-%d@5" % n for n in range(start, start + BATCH)
+            ]
+            client.rpush(log, *entries)
+        client.config_resetstat()
+        call = Call((user, log, stream, layout.deletions_key("u"), "{0}:replaced"), ("u",))
+        assert await node.run(lua_scripts.STREAM_MOVED, [call]) == [1]
+        ran = client.info("commandstats")
+        assert 0 < ran["cmdstat_lset"]["calls"] <= PIECE / 4
+        assert ran["cmdstat_lindex"]["calls"] <= 2  # a log without gaps is not searched
+        assert int(client.hget(user, "unstreamed")) == first + ran["cmdstat_lset"]["calls"]
+
+
+@pytest.mark.parametrize("removed", [[], [2, 3, 50], range(1, 40), range(60, 101)])
+async def test_page_of_a_log_with_gaps_ends_before_its_sequence(
+    backend: RedisBackend, removed: Sequence[int]
+) -> None:
+    store = RedisStore(CountingNode(backend), 1000)
+    await fill(store, "u", 100)
+    for sequence in removed:
+        assert await store.delete_event("u", f"u-{sequence - 1}")
+    kept = [sequence for sequence in range(1, 101) if sequence not in removed]
+    for before in (1, 2, 4, 39, 51, 59, 60, 100, 101, 10**9):
+        page = await store.history("u", before, 1000)
+        assert page is not None
+        assert [event.sequence for event in page.events] == [each for each in kept if each < before]

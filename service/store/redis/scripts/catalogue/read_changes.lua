@@ -27,8 +27,8 @@ for _, entry in ipairs(redis.call('XRANGE', changes, '(' .. change_id(after), '+
   if item and revision_of(item) == revision then
     reply[#reply + 1] = item_id
     reply[#reply + 1] = item
-    bytes = bytes + #item
   end
+  bytes = bytes + (item and #item or 0)
   reply[1], reply[2] = revision, token
   if bytes >= tonumber(ARGV[4]) then
     break

@@ -23,8 +23,25 @@ local function remove_streamed(stream, entries)
 end
 
 -- The number of entries whose sequence is below `sequence`: the index of `sequence` if the log has it.
+--
+-- Sequences ascend, so the first and the last one bound the index. In a log without gaps they tell it.
 local function index_of(log, sequence)
+  local length = redis.call('LLEN', log)
+  if length == 0 then
+    return 0
+  end
+  local first, last = sequence_of(redis.call('LINDEX', log, 0)), sequence_of(redis.call('LINDEX', log, -1))
+  local low = math.max(0, length - math.max(0, last - sequence + 1))
+  local high = math.min(length, math.max(0, sequence - first))
   return count_while(log, function(entry)
     return sequence_of(entry) < sequence
-  end)
+  end, low, high)
+end
+
+-- The number of entries from the index `start` on that one run of a script may replace.
+--
+-- Redis walks from the nearer end of the list to each of them: 10,000 entries take as long as the rest of the work.
+local function replaceable(log, start)
+  local distance = math.min(start, redis.call('LLEN', log) - start)
+  return math.max(1, math.floor(PIECE / (1 + distance / 10000)))
 end

@@ -15,7 +15,8 @@ local _, trimmed = unpack_head(found[2])
 redis.call('XDEL', stream, '0-1')
 redis.call('INCR', KEYS[4])
 local start = index_of(log, tonumber(found[1]))
-local entries, following = redis.call('LRANGE', log, start, start + PIECE - 1), found[1]
+local piece = replaceable(log, start)
+local entries, following = redis.call('LRANGE', log, start, start + piece - 1), found[1]
 if #entries > 0 then
   local earlier = {}
   for i, entry in ipairs(entries) do
@@ -31,7 +32,7 @@ if #entries > 0 then
   end
   redis.call('XDEL', stream, unpack(earlier))
 end
-if #entries == PIECE then
+if #entries == piece then
   redis.call('HSET', user, 'unstreamed', following)
   return 1
 end

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.api.middleware.rate_limit import MAX_BUCKETS, TokenBuckets
+from service.api.connection.token_buckets import MAX_BUCKETS, TokenBuckets
 from tests.api.app_harness import AppHarness
 
 LONG = "\N{GRINNING FACE}" * 256  # 1,024 bytes

@@ -1,4 +1,4 @@
-"""Rate limit: one token bucket per caller in each worker."""
+"""Token buckets of callers, in each worker."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ class Bucket:
         if allowed:
             self._tokens -= 1
         return allowed
+
+    def is_empty(self) -> bool:
+        """Return whether `take` would return False."""
+        self._fill()
+        return self._tokens < 1
 
     def charge(self, units: float) -> None:
         """Take tokens for work beyond the request itself.
