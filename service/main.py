@@ -71,6 +71,7 @@ from service.observability.access_log import AccessLog
 from service.observability.instrumented_catalogue import InstrumentedCatalogue
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
+from service.observability.memory_trim import MemoryTrim
 from service.observability.metrics import PrometheusMeter
 from service.setting_types import StreamAddress
 from service.settings import Settings, load_settings
@@ -146,8 +147,7 @@ async def start_services(settings: Settings, meter: PrometheusMeter, keys: KeyRi
 
 def _stop_requested() -> bool:
     """Return whether uvicorn received SIGTERM, which it heeds after the start."""
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    return bool(getattr(server, "should_exit", False))
+    return bool(getattr(getattr(signal.getsignal(signal.SIGTERM), "__self__", None), "should_exit", False))
 
 
 @asynccontextmanager
@@ -213,12 +213,12 @@ async def _start_jobs(
 ) -> None:
     """Start maintenance, and if configured the backfill."""
     maintenance = Maintenance(store, remove_expired=settings.days_kept is not None, events_kept=settings.events_kept)
-    closing.push_async_callback(maintenance.close)
-    maintenance.start()
+    jobs: list[MemoryTrim | Maintenance | BackfillJob] = [MemoryTrim(), maintenance]
     if settings.backfill_share:
-        backfill = BackfillJob(store, models, meter.backfill, max_fraction=settings.backfill_share)
-        closing.push_async_callback(backfill.close)
-        backfill.start()
+        jobs.append(BackfillJob(store, models, meter.backfill, max_fraction=settings.backfill_share))
+    for job in jobs:
+        closing.push_async_callback(job.close)
+        job.start()
 
 
 async def _start_streams(

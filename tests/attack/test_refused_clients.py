@@ -1,4 +1,4 @@
-"""Clients that are refused again and again wait for slots; others do not."""
+"""Slots of clients that are refused again and again."""
 
 from __future__ import annotations
 

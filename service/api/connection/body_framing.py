@@ -28,7 +28,7 @@ class BodyFraming(Protocol):
     starved: bool  # nothing more can be taken until more bytes arrive
 
     def take(self, received: bytes | bytearray, max_steps: int) -> tuple[bytes, int]:
-        """Return the next part of the body, and how many bytes it took."""
+        """Return the next part of the body, and its length as received."""
 
 
 class LengthFraming:
@@ -58,7 +58,7 @@ class ChunkedFraming:
         self._trailer_bytes = self._framing_bytes = self._body_bytes = 0
 
     def take(self, received: bytes | bytearray, max_steps: int = STEPS_IN_SLOT) -> tuple[bytes, int]:
-        """Return the next part of the body, and how many bytes it took.
+        """Return the next part of the body, and its length as received.
 
         Raises:
             FramingError: The chunks are malformed, or lines and trailers are too long.

@@ -11,7 +11,7 @@ MAX_PARAMETERS = 2048  # a head full of them would take 25 ms to parse and to re
 
 
 def refusal_of(head: bytes) -> Refusal | None:
-    """Return the refusal of a complete head that has too much, or None."""
+    """Return the refusal of a head that has too much, or None."""
     if len(head) <= 4 * MAX_HEADERS:
         return None
     if head.count(b"\n") > MAX_HEADERS + 2:  # the request line and the empty one

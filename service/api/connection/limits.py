@@ -127,7 +127,7 @@ class ConnectionLimits:
         )
 
     def count_dropped(self) -> None:
-        """Log that too much work waited for slots, at most once a second."""
+        """Log, at most once a second, that too much work waited."""
         self._throttled_log.warn(
             "too_much_work", "connection closed; too many refused or pipelined requests wait", open=self._open()
         )

@@ -78,7 +78,7 @@ class TimedConnection(HttpToolsProtocol):
         self._slots.ask(self._network, self._work_in_slot, self._drop_work, len(self._received))
 
     def _work_in_slot(self) -> bool | None:
-        """Go on; return whether a request was started, None if the client is gone."""
+        """Continue, if the client is still there; see `work_slots.Work`."""
         if self not in self.connections:
             return None
         if self._writes.is_reset():

@@ -27,7 +27,7 @@ Work = Callable[[], bool | None]
 
 
 class _Waiting(NamedTuple):
-    """What waits besides the work itself: its bytes, and what drops it."""
+    """Bytes that are held for waiting work, and the way to drop it."""
 
     size: int
     drop: Callable[[], None]

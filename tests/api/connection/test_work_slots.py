@@ -147,15 +147,15 @@ def test_next_slot_waits_for_the_answer_to_a_request_for_a_moment(loop: FakeLoop
     assert loop.pauses == pauses
 
 
-def noted(done: list[str], name: str) -> Callable[[], bool]:
+def record(done: list[str], name: str) -> Callable[[], bool]:
     return lambda: bool(done.append(name))  # type: ignore[func-returns-value]
 
 
 def test_accounts_alternate_however_much_one_has_queued(loop: FakeLoop) -> None:
     tested, done = slots_of(loop, light=True), list[str]()
     for number in range(3):
-        ask(tested, noted(done, f"many {number}"), "many")
-    ask(tested, noted(done, "one"), "one")
+        ask(tested, record(done, f"many {number}"), "many")
+    ask(tested, record(done, "one"), "one")
     loop.run()
     assert done == ["many 0", "one", "many 1", "many 2"]
 
@@ -173,10 +173,10 @@ def test_work_without_anything_to_do_shares_a_slot(loop: FakeLoop) -> None:
 @pytest.mark.parametrize(("size", "most"), [(0, MAX_WAITING), (MAX_WAITING_BYTES // 8, 8)])
 def test_newest_work_of_the_longest_queue_is_dropped_beyond_the_bound(loop: FakeLoop, size: int, most: int) -> None:
     tested, done, dropped = slots_of(loop, light=True), list[str](), list[str]()
-    ask(tested, noted(done, "other"), "other", partial(dropped.append, "other"), size)
+    ask(tested, record(done, "other"), "other", partial(dropped.append, "other"), size)
     for number in range(most + 4):
         name = f"{number}"
-        ask(tested, noted(done, name), "many", partial(dropped.append, name), size)
+        ask(tested, record(done, name), "many", partial(dropped.append, name), size)
     loop.run()
     assert dropped == [str(number) for number in range(most - 1, most + 4)]
     assert len(done) == most
@@ -186,7 +186,7 @@ def test_newest_work_of_the_longest_queue_is_dropped_beyond_the_bound(loop: Fake
 def test_forgotten_work_makes_room(loop: FakeLoop) -> None:
     tested, done, dropped = slots_of(loop, light=True), list[str](), list[str]()
     for number in range(2 * MAX_WAITING):
-        work = noted(done, str(number))
+        work = record(done, str(number))
         ask(tested, work, dropped=partial(dropped.append, str(number)), size=MAX_WAITING_BYTES)
         tested.forget("", work)
     loop.run()

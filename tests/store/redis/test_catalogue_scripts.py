@@ -1,4 +1,4 @@
-"""Bytes and commands of one script of the catalogue: Redis does nothing else meanwhile."""
+"""Bytes and commands of one script of the catalogue."""
 
 from __future__ import annotations
 
