@@ -67,7 +67,7 @@ class HttpProtocol(TimedConnection):
             elif self._phase == ANSWER:
                 self.flow.hold()
                 return
-            elif max_steps == body_framing.STEPS_ON_ARRIVAL and not self._trusted and self._refusals.is_empty():
+            elif max_steps == body_framing.STEPS_ON_ARRIVAL and self._must_wait():
                 self._continue_later()
                 return
             elif not self._take_head():
@@ -220,8 +220,8 @@ class HttpProtocol(TimedConnection):
         """Continue with the next request on this connection."""
         self.server_state.total_requests += 1
         self._served = True
-        self._trusted = not self._writes.refused
-        if not self._trusted:
+        self._refused = self._writes.refused
+        if self._refused:
             self._writes.refused = False
             self._refusals.take()
         if self._in_slot:

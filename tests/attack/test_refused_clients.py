@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import socket
 import struct
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
 
 import pytest
 
 from service.api.connection import timed_connection
 from service.api.connection.limits import REFUSALS_PER_SECOND
+from service.api.connection.transport import CollectingTransport
 from service.api.connection.work_slots import MAX_WAITING_BYTES, WorkSlots
 from service.api.uvicorn_protocol import HttpProtocol
 from service.core.recommending.heavy_work import LightRequests
@@ -52,6 +56,26 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LightRequests, "are_expected", lambda _: True)
 
 
+class FakeTransport(NamedTuple):
+    """Transport that only knows its socket."""
+
+    socket: socket.socket
+
+    def get_extra_info(self, name: str) -> object:
+        return getattr(self, name)
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        return client, listening.accept()[0]
+
+
+def reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
 def refuse(client: socket.socket, times: int) -> None:
     for _ in range(times):
         client.sendall(REFUSED)
@@ -66,29 +90,60 @@ def refuse_invalid(server: RawServer, times: int) -> None:
 
 
 @pytest.mark.parametrize("refusals", ["of requests", "of messages"])
-def test_refused_and_new_connections_wait_once_an_address_was_refused_too_often(
+def test_refused_connections_wait_once_an_address_was_refused_too_often(
     server: RawServer, asked: list[object], refusals: str
 ) -> None:
-    with server.connect() as trusted:
+    with server.connect() as trusted, server.connect() as refused:
         trusted.sendall(ORDINARY)
         assert read_answer(trusted)[0] == 200
-        with server.connect() as refused:
-            if refusals == "of requests":
-                refuse(refused, 3 * REFUSALS_PER_SECOND)
-            else:
-                refuse_invalid(server, 3 * REFUSALS_PER_SECOND)
+        if refusals == "of requests":
+            refuse(refused, 3 * REFUSALS_PER_SECOND)
+        else:
+            refuse_invalid(server, 3 * REFUSALS_PER_SECOND)
+            refuse(refused, REFUSALS_PER_SECOND)
         first = len(asked)
         assert 0 < first <= 2 * REFUSALS_PER_SECOND
         trusted.sendall(ORDINARY)
         assert read_answer(trusted)[0] == 200
-        assert len(asked) == first
         with server.connect() as new:
             new.sendall(ORDINARY)
             assert read_answer(new)[0] == 200
-            assert len(asked) == first + 1
-            new.sendall(ORDINARY)
-            assert read_answer(new)[0] == 200
-        assert len(asked) == first + 1
+        assert len(asked) == first
+        for waits in (1, 0):  # the answer to the first one is no refusal
+            refused.sendall(ORDINARY)
+            assert read_answer(refused)[0] == 200
+            assert len(asked) == first + 1, waits
+
+
+@pytest.mark.parametrize("refusals", [0, 3 * REFUSALS_PER_SECOND])
+def test_new_connection_that_its_client_left_is_dropped_once_its_address_was_refused_too_often(
+    server: RawServer, monkeypatch: pytest.MonkeyPatch, refusals: int
+) -> None:
+    refuse_invalid(server, refusals)
+    monkeypatch.setattr(CollectingTransport, "has_left", lambda _: True)
+    with server.connect() as client:
+        client.sendall(ORDINARY)
+        if refusals:
+            with suppress(ConnectionResetError):
+                assert client.recv(1) == b""
+        else:
+            assert read_answer(client)[0] == 200
+    assert len(server.seen) == (0 if refusals else 1)
+
+
+def test_transport_notices_that_the_client_has_closed_or_reset(server: RawServer) -> None:
+    found: dict[str, tuple[bool, bool]] = {}
+    for name, close in {
+        "open": lambda client: None,
+        "closed": lambda client: client.shutdown(socket.SHUT_WR),
+        "reset": reset,
+    }.items():
+        client, accepted = tcp_pair()
+        close(client)
+        transport = CollectingTransport(FakeTransport(accepted), asyncio.new_event_loop(), bool)  # type: ignore[arg-type]
+        found[name] = (transport.has_left(), transport.is_reset())
+        accepted.close()
+    assert found == {"open": (False, False), "closed": (True, False), "reset": (True, True)}
 
 
 def test_rare_refusals_wait_for_nothing(server: RawServer, asked: list[object]) -> None:
@@ -101,9 +156,9 @@ def test_rare_refusals_wait_for_nothing(server: RawServer, asked: list[object]) 
 def test_pipeline_of_a_client_that_reset_the_connection_is_not_answered(server: RawServer) -> None:
     for _ in range(20):
         with server.connect() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close with a reset
             client.sendall(PIPELINE)
             assert read_answer(client)[0] == 200
+            reset(client)
     wait_for("the connections' end", lambda: not server.server.server_state.connections)
     assert len(server.seen) <= 20 * 10  # some were answered before the reset
 

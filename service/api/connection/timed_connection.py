@@ -48,7 +48,7 @@ class TimedConnection(HttpToolsProtocol):
         self._body_bytes = self._dropped_bytes = 0
         self._stalled_since: float | None = None
         self._served = False  # whether a request was answered
-        self._trusted = False  # whether the newest answer was no refusal
+        self._refused = False  # whether the newest answer was a refusal
         self._has_no_room = False  # whether its first request is refused, whatever it is
         self._cors_headers: Mapping[bytes, bytes] = app_state.get(CORS_STATE, {})
 
@@ -64,6 +64,24 @@ class TimedConnection(HttpToolsProtocol):
             self._has_no_room = bool(self._cors_headers) and self._limits.may_wait(self)
             if not self._has_no_room:
                 self._refuse_at_once()
+        else:
+            self._drop_if_left()
+
+    def _drop_if_left(self) -> bool:
+        """Close a connection whose client has left, after too many refusals."""
+        left = self._refusals.is_empty() and self._writes.has_left()
+        if left:
+            self.transport.abort()
+        return left
+
+    def _must_wait(self) -> bool:
+        """Return whether the next request waits for a slot, or is dropped.
+
+        The clients of an address that was refused too often wait after each refusal.
+        """
+        if not self._served:
+            return self._drop_if_left()
+        return self._refused and self._refusals.is_empty()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Free what waits for a slot."""

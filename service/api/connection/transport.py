@@ -9,6 +9,7 @@ from collections.abc import Callable
 from uvicorn.protocols.http.flow_control import FlowControl
 
 _REFUSED = b"HTTP/1.1 4"
+_CLIENT_CLOSED: int = getattr(select, "POLLRDHUP", 0)  # of Linux
 
 
 def _is_gone() -> bool:
@@ -55,11 +56,22 @@ class CollectingTransport:
 
         The event loop does not notice that while it does not read the socket.
         """
+        return self._poll(0)
+
+    def has_left(self) -> bool:
+        """Return whether the client has closed its side.
+
+        Such a client hardly waits for an answer.
+        """
+        return self._poll(_CLIENT_CLOSED)
+
+    def _poll(self, events: int) -> bool:
+        """Return whether one of `events` or a reset has happened."""
         watched = self._transport.get_extra_info("socket")
         if watched is None or watched.fileno() < 0:
             return True
         poll = select.poll()
-        poll.register(watched.fileno(), 0)
+        poll.register(watched.fileno(), events)
         return bool(poll.poll(0))
 
     def let_go(self) -> None:

@@ -27,7 +27,7 @@ Work = Callable[[], bool | None]
 
 
 class _Waiting(NamedTuple):
-    """Bytes that are held for waiting work, and the way to drop it."""
+    """Bytes that are held for work, and the way to drop it."""
 
     size: int
     drop: Callable[[], None]
