@@ -32,6 +32,7 @@ from service.store.redis.deployment import Call, Deployment, run_script
 MAX_ITEMS = 128
 MAX_BYTES = 256 * 1024
 MAX_READ = 256
+MAX_READ_BY_ID = 32  # 2 ms if each has 16 KB
 
 ITEM_FORMAT = 1
 _ITEM_HEADER = struct.Struct("<Bd")
@@ -78,9 +79,9 @@ class RedisCatalogue:
         for index, item_id in enumerate(item_ids):
             by_shard.setdefault(catalogue_shard(item_id), []).append(index)
         slices = [
-            (shard, indices[start : start + MAX_ITEMS])
+            (shard, indices[start : start + MAX_READ_BY_ID])
             for shard, indices in by_shard.items()
-            for start in range(0, len(indices), MAX_ITEMS)
+            for start in range(0, len(indices), MAX_READ_BY_ID)
         ]
         calls = [
             Call(layout.catalogue_keys(shard)[:1], [item_ids[index] for index in indices])
