@@ -1,1 +1,1 @@
-"""Types of events: what a model does with each, and which items they exclude."""
+"""Event types: their effects under a model, and the items they exclude."""

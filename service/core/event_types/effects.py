@@ -53,11 +53,11 @@ class EventTypes:
         return self.effect(event_type).replay == "replayed"
 
     def is_excluding(self, event_type: str) -> bool:
-        """Return whether an event of a type leaves its item out of answers."""
+        """Return whether events of a type exclude their items."""
         return event_type == DISLIKE or self.effect(event_type).replay == "excluded"
 
     def is_positive(self, event_type: str) -> bool:
-        """Return whether an event of a type lifts an earlier exclusion of its item."""
+        """Return whether events of a type lift earlier exclusions."""
         return self.effect(event_type).positive and not self.is_excluding(event_type)
 
 
