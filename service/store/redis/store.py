@@ -117,7 +117,10 @@ class RedisStore:
                 oldest,
             ]
             for event in request.events:
-                arguments += (event.item_id, repr(event.timestamp), event.event_id or "", event.fingerprint)
+                fingerprint = event.fingerprint
+                if event.type or event.value is not None or event.recommendation_id:
+                    fingerprint += layout.encode_extras(event)
+                arguments += (event.item_id, repr(event.timestamp), event.event_id or "", fingerprint)
             calls.append(Call(layout.keys(request.user_id), arguments, durable=bool(request.events)))
         # If a user's first request found the script unknown, and another process loaded it before the second request,
         # only the first would be sent again and take effect last. Sending the script along prevents that.
@@ -228,7 +231,7 @@ class RedisStore:
 
 def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
     """Convert the reply of append_and_read.lua."""
-    generation, sequence, trimmed, snapshot, applied, entries, outcomes = reply
+    generation, sequence, trimmed, snapshot, applied, entries, outcomes, *typed_from = reply
     try:
         pending, newest = layout.decode_events(entries, applied)
     except StoreUnavailable as error:
@@ -243,4 +246,5 @@ def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
             Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes
         ),
         newest,
+        typed_from[0] if typed_from else 0,
     )
