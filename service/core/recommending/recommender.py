@@ -28,6 +28,7 @@ from service.core.errors import (
     StateDamagedError,
     UserNotFound,
 )
+from service.core.event_types.exclusions import items_with_events
 from service.core.events import AppendAndRead, Conflict, History, LogView, Merged, NewEvent
 from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Engine, Meter, Models, Store
@@ -35,11 +36,12 @@ from service.core.recommending.audit.audits import Audits
 from service.core.recommending.background_tasks import BackgroundTasks
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend, conflict
-from service.core.recommending.eligibility import EVERYTHING, Eligibility
+from service.core.recommending.eligibility import EVERYTHING, Eligibility, Eligible
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.heavy_work import HEAVY_MERGES
 from service.core.recommending.results import Answer, Recorded
-from service.core.recommending.snapshots import SnapshotWriter, decode_snapshot, next_snapshot, snapshot_due
+from service.core.recommending.snapshots import SnapshotWriter, snapshot_due
+from service.core.recommending.user_replay import UserReplay
 
 _log = logging.getLogger(__name__)
 
@@ -207,18 +209,13 @@ class Recommender:
 
         Without a query no client waits. With `repair` the stored snapshot is damaged, and `view` is the whole log.
         """
-        eligible = EVERYTHING
-        if query is not None and (request is not None or not self.eligibility.catalogue.is_empty):
-            eligible = await self.eligibility.of(engine.version, request)
-            query = query._replace(allowed=eligible.allowed)
+        restricted, eligible = query, EVERYTHING
+        if query is not None and (request or query.exclude_events or not self.eligibility.catalogue.is_empty):
+            restricted, eligible = await self._restrict(engine, user_id, view, query, deadline, request)
         try:
-            snapshot = None if view.snapshot is None else decode_snapshot(view.snapshot, user_id, engine.version)
-            asked = EngineRequest(
-                None if snapshot is None else snapshot.state,
-                tuple([event.item_id for event in view.pending]),
-                query,
-                self._sampler.indices_to_evaluate(engine, user_id, view),
-            )
+            replay = UserReplay.of(engine, user_id, view)
+            evaluated = self._sampler.indices_to_evaluate(engine, user_id, view, replay.events)
+            asked = replay.request(restricted, evaluated)
             if query is None:
                 result = await self._batched_engine.run_low_priority(engine, asked)
             else:
@@ -231,16 +228,39 @@ class Recommender:
             whole = await self._batched_store.append_and_read(AppendAndRead(user_id, None), deadline)
             view = replace(whole, appended=view.appended)
             return await self._answer(engine, user_id, view, query, deadline, request, repair=True)
-        self._meter.events_replayed(len(view.pending))
+        self._meter.events_replayed(len(replay.events))
         for rank in result.ranks:
             self._meter.event_evaluated(engine.version, rank)
         if repair or snapshot_due(view):
-            self._snapshots.offer(next_snapshot(user_id, engine.version, view, snapshot, result.state, repair=repair))
+            self._snapshots.offer(replay.next_snapshot(result.state, repair=repair))
         if query is not None and result.cold:
             self._meter.cold_start()
         return Answer(engine.version, view.sequence, result.cold, result.items, eligible, getattr(query, "k", 0))
 
+    async def _restrict(
+        self,
+        engine: Engine,
+        user_id: str,
+        view: LogView,
+        query: Query,
+        deadline: float,
+        request: FilterRequest | None,
+    ) -> tuple[Query, Eligible]:
+        """Return the query with what catalogue, filter and events leave out."""
+        eligible = await self.eligibility.of(engine.version, request)
+        query = query._replace(allowed=eligible.allowed)
+        if query.exclude_events:
+            whole = view
+            if view.snapshot is not None:
+                whole = await self._batched_store.append_and_read(AppendAndRead(user_id, None), deadline)
+            at = time.time() if eligible.evaluated_at is None else eligible.evaluated_at
+            events = [event for event in whole.pending if event.sequence <= view.sequence]
+            items = items_with_events(events, query.exclude_events, at)
+            query = query._replace(exclude=(*query.exclude, *items), exclude_events=())
+            eligible = eligible._replace(evaluated_at=at)
+        return query, eligible
+
     def _replay_in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
         """Replay without a query if a snapshot or evaluation is due."""
-        if snapshot_due(view) or self._sampler.indices_to_evaluate(engine, user_id, view):
+        if snapshot_due(view) or self._sampler.indices_to_evaluate(engine, user_id, view, view.pending):
             self._background.start(self._answer(engine, user_id, view, None, math.inf))

@@ -15,6 +15,7 @@ from contextvars import Context
 from typing import NamedTuple
 
 from service.core.errors import ServiceError, SnapshotDamagedError
+from service.core.event_types.exclusions import Exclusions
 from service.core.events import LogView, SnapshotPut
 from service.core.ports import Store
 
@@ -26,8 +27,9 @@ EVENTS_PER_SNAPSHOT = 2
 
 MAX_SNAPSHOT_BATCH = 32  # written at once, in some 1 ms of Redis
 
-_FORMAT = 1
+_FORMAT, _FORMAT_WITH_EXCLUSIONS = 1, 2
 _HEADER = struct.Struct("<BxxxIQQ")  # format, CRC-32, applied, base
+_SIZE, _EXCLUSION = struct.Struct("<I"), struct.Struct("<QH")  # of all exclusions; sequence and size of the item id
 
 
 class Snapshot(NamedTuple):
@@ -37,19 +39,32 @@ class Snapshot(NamedTuple):
 
     `base` is the newest sequence that retention had removed when the replay began. While it equals the log's, the
     snapshot reflects exactly the kept events, and an audit can demand equality.
+
+    `excluded` are the items that the events exclude. It is None if none of them had a type, and then the snapshot is
+    stored as releases without types do.
     """
 
     applied: int
     base: int
     state: bytes
+    excluded: Exclusions | None = None
 
 
 def encode_snapshot(snapshot: Snapshot, user_id: str, model_version: str) -> bytes:
     """Encode a snapshot, bound to this user and model by its checksum."""
-    applied, base, state = snapshot
+    applied, base, state, excluded = snapshot
+    layout = _FORMAT
+    if excluded is not None:
+        layout, items = _FORMAT_WITH_EXCLUSIONS, [item_id.encode() for item_id in excluded]
+        packed = b"".join(map(_packed_exclusion, items, excluded.values()))
+        state = _SIZE.pack(len(packed)) + packed + state
     # User and model are part of the sum, so that a snapshot under another user's key counts as damaged.
     identity = f"{user_id}\0{model_version}\0{applied}\0{base}\0".encode()
-    return _HEADER.pack(_FORMAT, zlib.crc32(state, zlib.crc32(identity)), applied, base) + state
+    return _HEADER.pack(layout, zlib.crc32(state, zlib.crc32(identity)), applied, base) + state
+
+
+def _packed_exclusion(item: bytes, sequence: int) -> bytes:
+    return _EXCLUSION.pack(sequence, len(item)) + item
 
 
 def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
@@ -57,11 +72,38 @@ def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
     if len(blob) < _HEADER.size:
         raise SnapshotDamagedError("shorter than its header")
     layout, _, applied, base = _HEADER.unpack_from(blob)
-    if layout != _FORMAT:
-        raise SnapshotDamagedError(f"format {layout} is not {_FORMAT}")
-    snapshot = Snapshot(applied, base, blob[_HEADER.size :])
+    if layout == _FORMAT:
+        snapshot = Snapshot(applied, base, blob[_HEADER.size :])
+    elif layout == _FORMAT_WITH_EXCLUSIONS:
+        snapshot = _with_exclusions(applied, base, blob)
+    else:
+        raise SnapshotDamagedError(f"format {layout} is not {_FORMAT} or {_FORMAT_WITH_EXCLUSIONS}")
     if encode_snapshot(snapshot, user_id, model_version) != blob:
         raise SnapshotDamagedError("checksum differs")
+    return snapshot
+
+
+def _with_exclusions(applied: int, base: int, blob: bytes) -> Snapshot:
+    try:
+        at = _HEADER.size + _SIZE.size
+        end = at + _SIZE.unpack_from(blob, _HEADER.size)[0]
+        excluded = {}
+        while at < end:
+            sequence, size = _EXCLUSION.unpack_from(blob, at)
+            at += _EXCLUSION.size + size
+            excluded[blob[at - size : at].decode()] = sequence
+    except (struct.error, UnicodeDecodeError):
+        raise SnapshotDamagedError("its exclusions cannot be read") from None
+    return Snapshot(applied, base, blob[end:], excluded)
+
+
+def read_snapshot(view: LogView, user_id: str, model_version: str) -> Snapshot | None:
+    """Return the snapshot of a view, if any; raises `SnapshotDamagedError`."""
+    if view.snapshot is None:
+        return None
+    snapshot = decode_snapshot(view.snapshot, user_id, model_version)
+    if snapshot.excluded is None and 0 < view.typed_from <= snapshot.applied:
+        raise SnapshotDamagedError("a release without event types replayed events that have one")
     return snapshot
 
 
@@ -74,7 +116,14 @@ def snapshot_due(view: LogView) -> bool:
 
 
 def next_snapshot(
-    user_id: str, model_version: str, view: LogView, previous: Snapshot | None, state: bytes, *, repair: bool = False
+    user_id: str,
+    model_version: str,
+    view: LogView,
+    previous: Snapshot | None,
+    state: bytes,
+    excluded: Exclusions | None = None,
+    *,
+    repair: bool = False,
 ) -> SnapshotPut:
     """Build the snapshot of `state`, the replay of the view's pending events.
 
@@ -84,10 +133,11 @@ def next_snapshot(
         view: The log that was replayed.
         previous: The snapshot that the replay began from; None for a replay of the whole log.
         state: The state after the newest event.
+        excluded: The items that are excluded after it; see `Snapshot`.
         repair: Whether to replace the stored snapshot whatever its sequence, because it is damaged.
     """
     base = view.trimmed if previous is None else previous.base
-    blob = encode_snapshot(Snapshot(view.sequence, base, state), user_id, model_version)
+    blob = encode_snapshot(Snapshot(view.sequence, base, state, excluded), user_id, model_version)
     return SnapshotPut(user_id, view.generation, model_version, view.sequence, blob, repair, view.newest)
 
 
