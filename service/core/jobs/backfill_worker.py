@@ -18,8 +18,8 @@ from service.core.events import AppendAndRead, LogView, SnapshotPut
 from service.core.jobs.backfill_progress_record import BackfillWork
 from service.core.jobs.low_priority_thread import lower_thread_priority
 from service.core.ports import Engine, Store
-from service.core.recommending.snapshots import snapshot_due
-from service.core.recommending.user_replay import UserReplay
+from service.core.recommending.log_replay.snapshots import snapshot_due
+from service.core.recommending.log_replay.user_replay import UserReplay
 from service.core.throttle import throttle
 
 # About as many events and users as one read returns: the event loop decodes them in a millisecond.

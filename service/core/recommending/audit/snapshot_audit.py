@@ -10,8 +10,8 @@ from service.core.event_types.exclusions import kept_exclusions
 from service.core.events import AppendAndRead
 from service.core.ports import Engine, Meter
 from service.core.recommending.batching import BatchedEngine, BatchedStore
-from service.core.recommending.snapshots import read_snapshot
-from service.core.recommending.user_replay import UserReplay
+from service.core.recommending.log_replay.snapshots import read_snapshot
+from service.core.recommending.log_replay.user_replay import UserReplay
 
 
 @dataclass(frozen=True, slots=True)

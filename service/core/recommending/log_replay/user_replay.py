@@ -9,7 +9,7 @@ from service.core.engine_requests import EngineRequest, Query
 from service.core.event_types.exclusions import Exclusions, exclusions_after
 from service.core.events import Event, LogView, SnapshotPut
 from service.core.ports import Engine
-from service.core.recommending.snapshots import Snapshot, next_snapshot, read_snapshot
+from service.core.recommending.log_replay.snapshots import Snapshot, next_snapshot, read_snapshot
 
 
 class UserReplay(NamedTuple):

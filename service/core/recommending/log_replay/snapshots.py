@@ -18,6 +18,7 @@ from service.core.errors import ServiceError, SnapshotDamagedError
 from service.core.event_types.exclusions import Exclusions
 from service.core.events import LogView, SnapshotPut
 from service.core.ports import Store
+from service.core.recommending.log_replay.exclusion_bytes import decode_exclusions, encode_exclusions
 
 _log = logging.getLogger(__name__)
 
@@ -27,9 +28,9 @@ EVENTS_PER_SNAPSHOT = 2
 
 MAX_SNAPSHOT_BATCH = 32  # written at once, in some 1 ms of Redis
 
-_FORMAT, _FORMAT_WITH_EXCLUSIONS = 1, 2
-_HEADER = struct.Struct("<BxxxIQQ")  # format, CRC-32, applied, base
-_SIZE, _EXCLUSION = struct.Struct("<I"), struct.Struct("<QH")  # of all exclusions; sequence and size of the item id
+_FORMAT = 1
+_EXCLUSIONS = 1  # in the second byte: exclusions follow the header
+_HEADER = struct.Struct("<BBxxIQQ")  # format, what follows, CRC-32, applied, base
 
 
 class Snapshot(NamedTuple):
@@ -52,49 +53,29 @@ class Snapshot(NamedTuple):
 
 def encode_snapshot(snapshot: Snapshot, user_id: str, model_version: str) -> bytes:
     """Encode a snapshot, bound to this user and model by its checksum."""
-    applied, base, state, excluded = snapshot
-    layout = _FORMAT
+    applied, base, body, excluded = snapshot
+    parts = 0
     if excluded is not None:
-        layout, items = _FORMAT_WITH_EXCLUSIONS, [item_id.encode() for item_id in excluded]
-        packed = b"".join(map(_packed_exclusion, items, excluded.values()))
-        state = _SIZE.pack(len(packed)) + packed + state
+        parts, body = _EXCLUSIONS, encode_exclusions(excluded) + body
     # User and model are part of the sum, so that a snapshot under another user's key counts as damaged.
     identity = f"{user_id}\0{model_version}\0{applied}\0{base}\0".encode()
-    return _HEADER.pack(layout, zlib.crc32(state, zlib.crc32(identity)), applied, base) + state
-
-
-def _packed_exclusion(item: bytes, sequence: int) -> bytes:
-    return _EXCLUSION.pack(sequence, len(item)) + item
+    return _HEADER.pack(_FORMAT, parts, zlib.crc32(body, zlib.crc32(identity)), applied, base) + body
 
 
 def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
     """Decode and verify a snapshot; raises `SnapshotDamagedError`."""
     if len(blob) < _HEADER.size:
         raise SnapshotDamagedError("shorter than its header")
-    layout, _, applied, base = _HEADER.unpack_from(blob)
-    if layout == _FORMAT:
-        snapshot = Snapshot(applied, base, blob[_HEADER.size :])
-    elif layout == _FORMAT_WITH_EXCLUSIONS:
-        snapshot = _with_exclusions(applied, base, blob)
-    else:
-        raise SnapshotDamagedError(f"format {layout} is not {_FORMAT} or {_FORMAT_WITH_EXCLUSIONS}")
+    layout, parts, _, applied, base = _HEADER.unpack_from(blob)
+    if layout != _FORMAT:
+        raise SnapshotDamagedError(f"format {layout} is not {_FORMAT}")
+    excluded, start = None, _HEADER.size
+    if parts == _EXCLUSIONS:
+        excluded, start = decode_exclusions(blob, start)
+    snapshot = Snapshot(applied, base, blob[start:], excluded)
     if encode_snapshot(snapshot, user_id, model_version) != blob:
         raise SnapshotDamagedError("checksum differs")
     return snapshot
-
-
-def _with_exclusions(applied: int, base: int, blob: bytes) -> Snapshot:
-    try:
-        at = _HEADER.size + _SIZE.size
-        end = at + _SIZE.unpack_from(blob, _HEADER.size)[0]
-        excluded = {}
-        while at < end:
-            sequence, size = _EXCLUSION.unpack_from(blob, at)
-            at += _EXCLUSION.size + size
-            excluded[blob[at - size : at].decode()] = sequence
-    except (struct.error, UnicodeDecodeError):
-        raise SnapshotDamagedError("its exclusions cannot be read") from None
-    return Snapshot(applied, base, blob[end:], excluded)
 
 
 def read_snapshot(view: LogView, user_id: str, model_version: str) -> Snapshot | None:
