@@ -20,6 +20,7 @@ from tests.store.contract_merge import MergeContract
 from tests.store.contract_records import RecordsContract
 from tests.store.contract_retention import RetentionContract
 from tests.store.contract_snapshots import SnapshotContract
+from tests.store.contract_types import TypesContract
 
 
 class StoreContract(
@@ -31,6 +32,7 @@ class StoreContract(
     RetentionContract,
     CatalogueContract,
     CatalogueChangesContract,
+    TypesContract,
 ):
     @pytest.fixture
     async def store(self, backend: Backend) -> AsyncIterator[OpenedStore]:
