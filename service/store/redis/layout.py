@@ -121,6 +121,7 @@ class EntryEnd(NamedTuple):
     recommendation_id: bytes
 
 
+_PLAIN = ("", None, "")  # type, value and recommendation id of most events
 _tokens = Random()  # noqa: S311 - not the module's shared generator, which others may seed
 
 
@@ -206,6 +207,8 @@ def new_token() -> str:
 def encode_extras(event: NewEvent) -> str:
     """Return what follows a fingerprint in append_and_read.lua's arguments."""
     typed = ""
+    if event[4:] == _PLAIN:
+        return typed
     if event.type or event.value is not None:
         typed = f"\0{event.type},{'' if event.value is None else repr(event.value)}"
     return f"{typed}@{event.recommendation_id}" if event.recommendation_id else typed

@@ -119,10 +119,8 @@ class RedisStore:
                 oldest,
             ]
             for event in request.events:
-                fingerprint = event.fingerprint
-                if event.type or event.value is not None or event.recommendation_id:
-                    fingerprint += layout.encode_extras(event)
-                arguments += (event.item_id, repr(event.timestamp), event.event_id or "", fingerprint)
+                payload = event.fingerprint + layout.encode_extras(event)
+                arguments += (event.item_id, repr(event.timestamp), event.event_id or "", payload)
             calls.append(Call(layout.keys(request.user_id), arguments, durable=bool(request.events)))
         # If a user's first request found the script unknown, and another process loaded it before the second request,
         # only the first would be sent again and take effect last. Sending the script along prevents that.
