@@ -70,8 +70,7 @@ An entry of a log:
 
 All numbers are little-endian. The sequence is a double because numbers in Lua are.
 scripts/lib/pack_entry.lua, typed_event.lua and unpack_entry.lua write and read the same layout in Lua.
-
-Releases without types read such entries too (decision 0123): Redis and Lua end a number at a zero byte.
+Releases without types read all entries (decision 0123): Redis and Lua end a number at a zero byte.
 """
 
 from __future__ import annotations
