@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +89,18 @@ class RankCandidates(NamedTuple):
 Query = TopK | RankCandidates
 
 
+class EventRules(Protocol):
+    """What a model does with events of each type; "" is the default type."""
+
+    def replays(self, event_type: str) -> bool:
+        """Return whether events of this type advance a state."""
+        ...
+
+    def is_target(self, event_type: str) -> bool:
+        """Return whether the user wanted the item of such an event."""
+        ...
+
+
 class EngineRequest(NamedTuple):
     """Replay `items` onto `state`, then answer `query`: one user's request.
 
@@ -97,12 +109,14 @@ class EngineRequest(NamedTuple):
         items: Item ids to replay, oldest first.
         query: The query to answer from the new state, if any.
         evaluated: Ascending indices of known `items` whose rank is wanted under the state before their replay.
+        types: The types of the events of `items`; empty if all have the default type.
     """
 
     state: bytes | None
     items: tuple[str, ...]
     query: Query | None
     evaluated: tuple[int, ...] = ()
+    types: tuple[str, ...] = ()
 
 
 class ScoredItem(NamedTuple):
