@@ -61,9 +61,7 @@ def check_event_types(types: EventTypes | None, config: ModelConfig) -> None:
     """Check names and number of the types; raises `BundleError`."""
     names = [] if types is None else list(types)
     if len(names) != config.event_types:
-        raise BundleError(
-            f"{MANIFEST}: {len(names)} event types do not fit the config ({config.event_types})"
-        )
+        raise BundleError(f"{MANIFEST}: {len(names)} event types do not fit the config ({config.event_types})")
     if names and names[0] != DEFAULT_TYPE:
         raise BundleError(f"{MANIFEST}: the first event type must be {DEFAULT_TYPE!r}")
     if types and types[DEFAULT_TYPE].replay != "replayed":

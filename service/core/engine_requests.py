@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,18 +87,6 @@ class RankCandidates(NamedTuple):
 
 
 Query = TopK | RankCandidates
-
-
-class EventRules(Protocol):
-    """What a model does with events of each type; "" is the default type."""
-
-    def replays(self, event_type: str) -> bool:
-        """Return whether events of this type advance a state."""
-        ...
-
-    def is_target(self, event_type: str) -> bool:
-        """Return whether the user wanted the item of such an event."""
-        ...
 
 
 class EngineRequest(NamedTuple):

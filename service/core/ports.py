@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, EventRules, ScoredItem, TargetRank
+from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TargetRank
 from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 
 
 class Engine(Protocol):
     """A loaded model: immutable, thread-safe and CPU-bound."""
-
-    event_rules: EventRules
 
     @property
     def version(self) -> str:
@@ -158,8 +156,10 @@ class Store(Protocol):
     async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         """Run each request atomically, all in one round trip.
 
-        Requests of one user run in order. Returns one entry per request, in order. A request that the backend refuses
-        fails alone, as a `StoreUnavailable` in its place. If the backend does not answer, every entry is one.
+        Requests of one user run in order.
+
+        Returns one entry per request, in order. A request that the backend refuses fails alone, as a
+        `StoreUnavailable` in its place. If the backend does not answer, every entry is one.
 
         An event that conflicts is skipped, and the request's other events are appended. A request without events
         changes nothing. A snapshot is absent if its sequence is beyond the log, or below what retention has removed.
