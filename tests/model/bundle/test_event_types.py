@@ -67,5 +67,5 @@ def test_entry_that_does_not_fit_is_refused(tmp_path: Path, entry: Any) -> None:
     manifest = json.loads(path.read_text())
     assert manifest["event_types"] == {name: rule._asdict() for name, rule in (types_of(config) or {}).items()}
     path.write_text(json.dumps(manifest | {"event_types": entry}))
-    with pytest.raises(BundleError, match="event_types|event type"):
+    with pytest.raises(BundleError, match=r"event.types?"):
         load_bundle(tmp_path / "b")
