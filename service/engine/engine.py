@@ -42,6 +42,7 @@ class BundleEngine:
         self._cold_state_bytes = self._layout.float_bytes  # size of a state without rows
         self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
         self._codes = EventCodes(bundle.event_types, self._rows)
+        self.event_types = self._codes.types
         # A model without a start token orders items by popularity before a user's first item.
         self._popularity = PopularityOrder(np.array([item.popularity for item in bundle.items], np.float32))
 

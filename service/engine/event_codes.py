@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from model.bundle.event_types import DEFAULT_TYPE, EventTypes
+from model.bundle import event_types
+from service.core.event_types.effects import DISLIKE, IMPRESSION, EventTypes, TypeEffect
+from service.core.events import DEFAULT_TYPE
 from service.engine.state_codec import TYPE_BITS
-
-# Types that a model without types does not replay: they say the opposite of what it learnt, or nothing.
-NOT_PLAIN = frozenset({"dislike", "impression"})
 
 
 class EventCodes:
-    """Codes of events (see `state_codec`) under the types of one model."""
+    """Codes of events (see `state_codec`) under the types of one model.
 
-    def __init__(self, types: EventTypes | None, rows: Mapping[str, int]) -> None:
+    Attributes:
+        types: Effects of the types.
+    """
+
+    def __init__(self, rules: event_types.EventTypes | None, rows: Mapping[str, int]) -> None:
         """Prepare for a model.
 
         Args:
-            types: what each type does; None for a model without types, which replays all but `NOT_PLAIN` alike.
+            rules: what each type does; None for a model without types.
             rows: rows of the items that the model knows.
         """
-        self._rows = rows
-        self._other = None if types else 0
-        self._above: dict[str, int | None] = {"": 0, DEFAULT_TYPE: 0} | dict.fromkeys(NOT_PLAIN)
-        for number, (name, rule) in enumerate((types or {}).items()):
-            self._above[name] = number << TYPE_BITS if rule.replay == "replayed" else None
+        named = None if rules is None else {name: TypeEffect(r.replay, r.positive) for name, r in rules.items()}
+        self.types, self._rows = EventTypes(named), rows
+        numbers = {name: number for number, name in enumerate(rules or {})}
+        self._above = {
+            name: numbers.get(name, 0) << TYPE_BITS if self.types.is_replayed(name) else None
+            for name in ("", DEFAULT_TYPE, DISLIKE, IMPRESSION, *numbers)
+        }
+        self._other = None if rules else 0
 
     def of(self, items: Sequence[str], types: Sequence[str]) -> list[int]:
         """Return the codes of the events that advance a state.
