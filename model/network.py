@@ -43,9 +43,9 @@ class RecBLR(nn.Module):
         return self.initial_state.expand(batch, *self.initial_state.shape)
 
     def embed(self, items: Tensor, types: Tensor | None = None) -> Tensor:
-        """Map items (...) of events of these types (...) to the first layer's inputs (..., D).
+        """Return the first layer's inputs (..., D) of events.
 
-        Without `types` every event has type 0.
+        items and types are (...). Without `types` every event has type 0.
         """
         embedded = self.dropout(self.item_embedding(items))
         if self.type_embedding is not None:

@@ -57,7 +57,7 @@ class StateLayout(NamedTuple):
 
     @property
     def float_bytes(self) -> int:
-        """Size of what is before the rows, and of a state without items."""
+        """Size of a state without items."""
         return WORD_BYTES * self.rows_start
 
     def output(self, state: bytes) -> F32:

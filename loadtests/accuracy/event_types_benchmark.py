@@ -1,4 +1,4 @@
-"""Accuracy of models with event types, beside models that take all events for one type.
+"""Accuracy of models with event types beside models without.
 
     python -m loadtests.accuracy.event_types_benchmark [--seeds 1,2,3] [--ml-100k FILE] [--epochs 24] [--dim 32]
 
@@ -28,14 +28,20 @@ MODELS = ("single", "typed")
 
 
 def simulated(shop: Shop) -> tuple[TypedHistories, float]:
-    """Return the histories of a simulated shop, and the oracle's NDCG@10 on its held-out purchases."""
+    """Simulate a shop.
+
+    Returns its histories, and the oracle's NDCG@10 on its held-out purchases.
+    """
     log = simulate(shop)
     histories = TypedHistories.of((log.items + 1).astype(np.int32), log.types, TYPES, log.offsets)
     return histories, float(np.nanmean(log.oracle[histories.held_out("purchase")]))
 
 
 def movielens(path: Path) -> TypedHistories:
-    """Return MovieLens-100K's histories, with ratings as types; equal times keep the file's order."""
+    """Read the ratings of MovieLens-100K as event types.
+
+    Events of equal time keep the file's order.
+    """
     columns = np.loadtxt(path, skiprows=1, dtype=np.float64)
     users, items, ratings, times = columns.T
     order = np.lexsort((np.arange(len(users)), times, users))
@@ -46,7 +52,7 @@ def movielens(path: Path) -> TypedHistories:
 
 
 def compare(histories: TypedHistories, target: str, seed: int, epochs: int, dim: int) -> dict[str, Any]:
-    """Train both models and return their accuracy on the held-out events of one type."""
+    """Compare both models on the held-out events of one type."""
     size = histories.training_data(typed=True).size
     given = {"epochs": epochs, "evaluate_every": max(1, epochs // 8), "seed": seed, "teachers": 0}
     hyperparameters = choose_hyperparameters(size, given)

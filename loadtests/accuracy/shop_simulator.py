@@ -1,6 +1,7 @@
-"""A simulated shop whose truth is known: funnel, drifting tastes, new items, position bias.
+"""Simulated shop whose truth is known.
 
-A user comes in sessions and does one thing after the other:
+It has a funnel, drifting tastes, new items and position bias. A user comes in sessions, and does one thing after the
+other:
 
     view      an item of the page that the shop shows, or one that fits the user's taste, or the last one again
     cart      the item viewed last, rather if it fits the taste
@@ -81,7 +82,7 @@ class ShopLog:
 
 @dataclass(slots=True)
 class _User:
-    """What a user has on the mind."""
+    """Hidden state of a user."""
 
     taste: NDArray[np.int64]
     cart: list[int] = field(default_factory=list)
@@ -143,8 +144,12 @@ class _Simulation:
         return found
 
     def history(self, rng: np.random.Generator) -> list[tuple[int, int, float, float]]:
-        """Simulate one user: (item, type, time, gain of the oracle) of every event."""
-        shop, events = self.shop, []
+        """Simulate one user.
+
+        Returns item, type, time and the oracle's gain of every event.
+        """
+        shop = self.shop
+        events: list[tuple[int, int, float, float]] = []
         user = _User(rng.choice(shop.clusters, len(_TASTE), replace=False))
         length = max(10, int(rng.poisson(shop.events_per_user)))
         start = rng.uniform(0, shop.days * 0.6)
@@ -203,8 +208,11 @@ def _cart_chances(length: int) -> F64:
 
 
 def _expected_gain(chances: F64, mine: float) -> float:
-    """Return the expected gain at CUTOFF of an item with probability `mine`, ranked by probability."""
+    """Return the expected gain of an item with probability `mine`.
+
+    All items are ranked by probability, equal ones in random order.
+    """
     above, equal = int((chances > mine * (1 + 1e-9)).sum()), int(np.isclose(chances, mine, rtol=1e-9, atol=0.0).sum())
-    places = np.arange(above, above + max(1, equal))
-    gains = np.where(places < CUTOFF, 1.0 / np.log2(places + 2.0), 0.0)
+    ranks = np.arange(above, above + max(1, equal))
+    gains = np.where(ranks < CUTOFF, 1.0 / np.log2(ranks + 2.0), 0.0)
     return float(gains.mean())

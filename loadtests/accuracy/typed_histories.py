@@ -1,4 +1,4 @@
-"""Histories with event types, and how well models predict events of one type.
+"""Accuracy of models on the events of one type.
 
 The last fifth of each history is held out. A model is trained on the rest, and each held-out event of the type is
 ranked among all items, after all events before it.
@@ -44,7 +44,10 @@ class TypedHistories:
     def of(
         cls, rows: NDArray[np.int32], types: NDArray[np.uint8], names: Sequence[str], offsets: NDArray[np.int64]
     ) -> TypedHistories:
-        """Take events by row (N,) and index of their type (N,) among `names`."""
+        """Take events by row (N,) and type (N,).
+
+        A type is an index into `names`.
+        """
         items, users = int(rows.max()), len(offsets) - 1
         column = type_column(types.copy(), names)
         data = Interactions(

@@ -1,4 +1,4 @@
-"""Event types of a model: what each of them does in replay and training.
+"""Event types of a model, and their rules.
 
 The entry `event_types` of a manifest maps names to rules, in the order of the rows of the type embedding. Row 0 is
 "view", the type of an event that names none. Models of logs with one type have no such entry.
@@ -23,7 +23,7 @@ REPLAYS: tuple[Replay, ...] = ("replayed", "excluded", "ignored")
 
 
 class EventType(NamedTuple):
-    """What events of one type do.
+    """Rule of one event type.
 
     replay    whether they advance the state, only exclude their items from answers, or do neither
     weight    of such an event as a target of the training; below 0, its item is made less likely
@@ -39,12 +39,12 @@ EventTypes = Mapping[str, EventType]
 
 
 def encode_event_types(types: EventTypes | None) -> dict[str, Any]:
-    """Return the entry of the manifest, ready for JSON; nothing without types."""
+    """Return the manifest's entry, ready for JSON; {} without types."""
     return {} if types is None else {"event_types": {name: rule._asdict() for name, rule in types.items()}}
 
 
 def parse_event_types(path: Path, entry: Any) -> EventTypes | None:  # noqa: ANN401 - parsed JSON
-    """Parse the entry of the manifest `path`; None is a model without types.
+    """Parse the entry of a manifest; None is a model without types.
 
     Raises:
         BundleError: the entry is not of this form.

@@ -74,7 +74,7 @@ def test_typed_history_in_parts_equals_the_whole(typed: EngineHarness, cuts: tup
 
 
 def test_types_of_the_last_events_are_part_of_the_difference(typed: EngineHarness) -> None:
-    """A state with another type in it is another state, though the numbers of the layers are the same."""
+    """Only the stored type differs between the two states."""
     items, types = events(typed, 6, seed=3)
     one = run(typed.engine, (items, (*types[:-1], "t1")), None, None).state
     at = 4 * StateLayout.of(typed.bundle.config).types_start  # the oldest of the K - 1 types
@@ -139,7 +139,7 @@ def test_model_without_types_replays_all_but_dislikes_and_impressions_alike(kind
 
 
 def test_zero_type_vectors_give_the_bits_of_the_model_without_types() -> None:
-    """So a model without types computes what it did before there were types: its vector is zero."""
+    """A model without types adds zeros, as it always did."""
     plain = bundle_of(replace(CONFIGS["typed"], event_types=0), seed=4)
     typed_bundle = bundle_of(CONFIGS["typed"], seed=4)
     zeros = {"type_embedding.weight": np.zeros((5, 12), np.float32)}

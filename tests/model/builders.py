@@ -70,6 +70,6 @@ def bundle_of(config: ModelConfig, seed: int = 0, version: str = "v1", created: 
 
 
 def types_of(config: ModelConfig) -> EventTypes | None:
-    """Event types of a config, all replayed: "view", "t1", "t2" and so on."""
+    """Event types "view", "t1", "t2" and so on, all replayed."""
     names = ["view", *(f"t{n}" for n in range(1, config.event_types))]
     return {name: EventType("replayed", 1.0, True) for name in names} if config.event_types else None

@@ -24,7 +24,10 @@ class Plain:
     def run(
         self, items: Sequence[int], state: NDArray[np.floating] | None = None, types: Sequence[int] | None = None
     ) -> tuple[F64, F64]:
-        """Outputs (T, D) and the last state (L, K, H); without `types` all events have type 0."""
+        """Outputs (T, D) and the last state (L, K, H).
+
+        Without `types` all events have type 0.
+        """
         before = self._weights["initial_state"] if state is None else state
         state = np.array(before, np.float64)
         width = self._weights["item_embedding.weight"].shape[1]

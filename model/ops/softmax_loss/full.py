@@ -81,7 +81,7 @@ def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 def loss_and_gradient(
     logits: Tensor, targets: Tensor, scale: Tensor, soft_labels: SoftLabels | None = None
 ) -> Tensor:
-    """Return the sum of the losses, each times the absolute value of its `scale` (N,).
+    """Return the sum of the losses, each times |scale| (N,).
 
     `logits` (N, V) are overwritten by their gradient. A target of 0 contributes nothing. The loss is the
     cross-entropy, -log p(target). Where `scale` is below 0 it is the unlikelihood, -log(1 - p(target)), which makes

@@ -60,7 +60,7 @@ class LeaveOneOutRanks:
         return result | self._metrics_by_type()
 
     def validation_score(self) -> float:
-        """Return NDCG@10, in which a last event counts by the weight of its type as a target."""
+        """Return NDCG@10, weighted by the types of the last events."""
         gains = discounted_gains(self.kept, CUTOFFS[0])
         if self.types is None:
             return float(gains.mean())

@@ -171,7 +171,7 @@ def _codes_under(model: ComparedModel, types: TypeColumn | None, events: Any) ->
 
 
 def _weighted_metrics(ranks: NDArray[np.int64], types: TypeColumn | None) -> dict[str, float]:
-    """Return NDCG@10 and HR@10 of events, weighted by the types of the events."""
+    """Return NDCG@10 and HR@10, weighted by the events' types."""
     if types is None:
         return {"ndcg@10": ndcg(ranks, 10), "hr@10": hit_rate(ranks, 10)}
     weights = np.maximum(types.weights, 0.0)[types.codes]

@@ -1,1 +1,1 @@
-"""Event types in training: their rules, and the types of a log's events."""
+"""Types of the events that models are trained on."""

@@ -27,7 +27,10 @@ class TypeColumn:
 
     @property
     def weights(self) -> NDArray[np.float32]:
-        """(T,) weight of each type as a target; below 0, its items are made less likely."""
+        """(T,) weight of each type as a target.
+
+        Below 0, its items are made less likely.
+        """
         return np.array([rule.weight for rule in self.rules.values()], np.float32)
 
     @property
@@ -36,7 +39,10 @@ class TypeColumn:
         return np.array([rule.positive for rule in self.rules.values()], np.bool_)
 
     def codes_under(self, types: EventTypes | None) -> NDArray[np.int64]:
-        """Return the number (T,) of each type in a model with these types; -1 if the model does not replay it."""
+        """Return the number (T,) of each type in another model.
+
+        It is -1 if the model, which has these types, does not replay the type.
+        """
         if types is None:  # it replays all but dislikes alike
             return np.where(self.positive, 0, -1)
         numbers = {name: number for number, (name, rule) in enumerate(types.items()) if rule.replay == "replayed"}

@@ -21,7 +21,9 @@ _CHUNK_EVENTS = 1 << 22  # at a time
 
 
 def choose_rules(counts: Mapping[str, int]) -> EventTypes | None:
-    """Return the rules of the types that a log has, None if a model need not tell them apart.
+    """Choose the rules of the types that a log has.
+
+    Returns None if a model need not tell them apart.
 
     A positive type that is n times rarer than the most frequent one weighs sqrt(n) times as much as a target, at
     most 5 times. Dislikes are replayed, and make their items less likely. Impressions are ignored.
@@ -43,7 +45,7 @@ def choose_rules(counts: Mapping[str, int]) -> EventTypes | None:
 
 
 def type_column(codes: NDArray[np.uint8], names: Sequence[str]) -> TypeColumn | None:
-    """Return the types of events, None if a model need not tell them apart.
+    """Return the types of events, None if one would do.
 
     Args:
         codes: (N,) index into `names` of each event's type, replaced by its number; empty if all have the same.

@@ -160,7 +160,10 @@ class SequencePacker:
 
 
 def _type_weights(types: TypeColumn | None) -> Tensor:
-    """Return the weight (T,) of each type as a target; their absolute values are 1 on average over the events."""
+    """Return the weight (T,) of each type as a target.
+
+    The absolute values are 1 on average over the events.
+    """
     if types is None:
         return torch.ones(1)
     weights, counts = torch.from_numpy(types.weights), torch.tensor([*types.counts().values()])

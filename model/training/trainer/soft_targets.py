@@ -102,9 +102,9 @@ def _mean_probabilities(teachers: Sequence[RecBLR], outputs: Sequence[Tensor]) -
 
 
 def _padded(data: Interactions, users: NDArray[np.int64], start_token: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Return padded inputs and their types (B, T), and the event after each (B, T).
+    """Return padded inputs, their types, and the event after each.
 
-    The event is -1 if there is none.
+    All are (B, T). The event is -1 if there is none.
     """
     longest = int(data.lengths[users].max())
     inputs, types = np.zeros((2, len(users), longest), np.int64)

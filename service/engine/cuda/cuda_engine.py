@@ -105,7 +105,7 @@ class CudaEngine(BundleEngine):
         return found
 
     def _code(self, request: EngineRequest) -> int:
-        """Return the code of a request's only event, 0 if there is none to replay."""
+        """Return the code of a request's only event, 0 for none."""
         codes = self._codes.of(request.items, request.types)
         return codes[0] if codes else 0
 

@@ -226,9 +226,10 @@ _Forward = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tenso
 
 
 def _forward(network: RecBLR) -> _Forward:
-    """Return a function of items (M, T), states, lengths and types (M, T).
+    """Return the forward pass of the network.
 
-    It returns output (M, D), h (M, L, H), and conv (M, L - 1, K - 1, H) of the upper layers after the last item.
+    It takes items (M, T), states, lengths and types (M, T). It returns output (M, D), h (M, L, H), and conv
+    (M, L - 1, K - 1, H) of the upper layers after the last item.
     """
     if kernels_run(network.item_embedding.weight.device):
         from service.engine.cuda.sequence_forward import SequenceForward

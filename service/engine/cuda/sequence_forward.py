@@ -47,9 +47,10 @@ class SequenceForward:
 
     @torch.no_grad()
     def __call__(self, items: Tensor, state: Tensor, lengths: Tensor, types: Tensor | None = None) -> Replayed:
-        """Replay items (M, T) of events of these types (M, T) onto state (M, L, K, H).
+        """Replay events onto state (M, L, K, H).
 
-        lengths (M,) are from 1 to T; what is beyond them is padding. Without types all are type 0.
+        items and types are (M, T). lengths (M,) are from 1 to T; what is beyond them is padding. Without types all
+        are type 0.
         """
         M, T = items.shape
         last = torch.arange(M, device=items.device) * T + lengths - 1
@@ -95,7 +96,7 @@ class SequenceForward:
         residual: Tensor | None,
         residual_rows: Tensor | None = None,
     ) -> Tensor:
-        """Return LayerNorm(x + residual), or that of rows of x, and of the residual's."""
+        """Return LayerNorm(x + residual), or that of their rows."""
         N, block = len(x) if rows is None else len(rows), max(1, 2048 // self._DP)
         out = x.new_empty(N, self._D)
         norm_kernel[(-(-N // block),)](

@@ -131,7 +131,10 @@ def mixed_requests(states: list[bytes], items: int) -> list[EngineRequest]:
 
 
 def typed_requests(states: list[bytes], items: int) -> list[EngineRequest]:
-    """Return requests with types that models may know or not, from at least six states."""
+    """Return requests with types, from at least six states.
+
+    Models know some of the types.
+    """
     draw, five = np.random.default_rng(3), TopK(5, exclude_seen=True)
     names = ("", "view", "t1", "t2", "t4", "dislike", "rental")
     requests = []

@@ -72,7 +72,10 @@ def last_rows(words_ptr, start_ptr, end_ptr, new_row_ptr, users, floats, items, 
 @triton.jit
 def last_types(words_ptr, start_ptr, new_type_ptr, users, numbers, types, K: tl.constexpr, KP: tl.constexpr,
                USERS: tl.constexpr):  # fmt: skip
-    """Return the types of the last K events of each user, in the lines of `last_rows`."""
+    """Return the types of the last K events of each user.
+
+    Lines are those of `last_rows`.
+    """
     line = tl.arange(0, USERS * KP)
     owner = tl.program_id(0) * USERS + line // KP
     here, tap = owner < users, line % KP
@@ -84,7 +87,7 @@ def last_types(words_ptr, start_ptr, new_type_ptr, users, numbers, types, K: tl.
 
 @triton.jit
 def store_types(types, out_ptr, out_start, moved, numbers, K: tl.constexpr, KP: tl.constexpr, USERS: tl.constexpr):
-    """Write the types of the last K - 1 events of users with a new one."""
+    """Write the types of the last events if there is a new one."""
     k = tl.arange(0, KP)
     each = tl.reshape(types.to(tl.int32), [USERS, KP])
     inside = (k > 0)[None, :] & (k < K)[None, :] & moved[:, None]

@@ -123,39 +123,15 @@ def feed_forward(y, w, scratch_ptr, stride, D: tl.constexpr, DP: tl.constexpr, H
     ],
 )
 def step_kernel(
-    words_ptr,
-    start_ptr,
-    end_ptr,
-    new_row_ptr,
-    new_type_ptr,
-    out_start_ptr,
-    out_end_ptr,
-    out_ptr,
-    valid_ptr,
-    output_ptr,
-    scratch_ptr,
-    table_ptr,
-    types_ptr,
-    norm_ptr,
-    weights_ptr,
-    initial_conv_ptr,
-    users,
-    items,
-    types,
-    D: tl.constexpr,
-    H: tl.constexpr,
-    K: tl.constexpr,
-    L: tl.constexpr,
-    DP: tl.constexpr,
-    HP: tl.constexpr,
-    FP: tl.constexpr,
-    KP: tl.constexpr,
-    EPS: tl.constexpr,
-    TYPED: tl.constexpr,
-    USERS: tl.constexpr,
+    words_ptr, start_ptr, end_ptr, new_row_ptr, new_type_ptr, out_start_ptr, out_end_ptr, out_ptr, valid_ptr,
+    output_ptr, scratch_ptr, table_ptr, types_ptr, norm_ptr, weights_ptr, initial_conv_ptr, users, items, types,
+    D: tl.constexpr, H: tl.constexpr, K: tl.constexpr, L: tl.constexpr, DP: tl.constexpr, HP: tl.constexpr,
+    FP: tl.constexpr, KP: tl.constexpr, EPS: tl.constexpr, TYPED: tl.constexpr, USERS: tl.constexpr,
     BLOCK: tl.constexpr,
-):
-    """Advance user m by the row new_row[m] of type new_type[m]; row 0 is none.
+):  # fmt: skip
+    """Advance each user m by one event.
+
+    The event is row new_row[m] of type new_type[m]; row 0 is none.
 
     The state is words[start[m] : end[m]], the next one out[out_start[m] : out_end[m]].
 
