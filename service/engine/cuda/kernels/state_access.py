@@ -87,7 +87,7 @@ def last_types(words_ptr, start_ptr, new_type_ptr, users, numbers, types, K: tl.
 
 @triton.jit
 def store_types(types, out_ptr, out_start, moved, numbers, K: tl.constexpr, KP: tl.constexpr, USERS: tl.constexpr):
-    """Write the types of the last events if there is a new one."""
+    """Write the types of the last K - 1 events."""
     k = tl.arange(0, KP)
     each = tl.reshape(types.to(tl.int32), [USERS, KP])
     inside = (k > 0)[None, :] & (k < K)[None, :] & moved[:, None]
