@@ -29,8 +29,9 @@ class EventCodes:
         numbers = {name: number for number, name in enumerate(rules or {})}
         self._above = {
             name: numbers.get(name, 0) << TYPE_BITS if self.types.is_replayed(name) else None
-            for name in ("", DEFAULT_TYPE, DISLIKE, IMPRESSION, *numbers)
+            for name in ("", DISLIKE, IMPRESSION, *numbers)
         }
+        self._above[DEFAULT_TYPE] = self._above[""]
         self._other = None if rules else 0
 
     def of(self, items: Sequence[str], types: Sequence[str]) -> list[int]:
