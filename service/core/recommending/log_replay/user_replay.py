@@ -46,7 +46,9 @@ class UserReplay(NamedTuple):
         state = None if self.snapshot is None else self.snapshot.state
         if query is not None and self.excluded:
             query = query._replace(exclude=(*query.exclude, *self.excluded))
-        return EngineRequest(state, tuple([event.item_id for event in self.events]), query, evaluated)
+        types = tuple([event.type for event in self.events])
+        items = tuple([event.item_id for event in self.events])
+        return EngineRequest(state, items, query, evaluated, types if any(types) else ())
 
     def next_snapshot(self, state: bytes, *, repair: bool = False) -> SnapshotPut:
         """Return the snapshot of the state after the replay.
