@@ -31,6 +31,9 @@ _FIELDS = "Attributes of the catalogue that each item carries under `attributes`
 _Expression = Annotated[str, StringConstraints(min_length=1, max_length=MAX_EXPRESSION)]
 _FilterName = Annotated[str, StringConstraints(pattern=FILTER_NAME)]
 _Value = Annotated[str, StringConstraints(max_length=_MAX_VALUE_CHARACTERS)] | bool | float | None
+# Factories: pydantic would copy a default list deeply at every request, in 2 us.
+_EMPTY_LIST: dict[str, Any] = {"default_factory": list, "json_schema_extra": {"default": []}}
+_EMPTY_DICT: dict[str, Any] = {"default_factory": dict, "json_schema_extra": {"default": {}}}
 _Values = _Value | Annotated[list[_Value], Field(max_length=_MAX_VALUES)]
 
 
@@ -69,7 +72,7 @@ class _Restricting(BaseModel):
 
     filter: _Expression | None = Field(default=None, description=_FILTER)
     filter_name: _FilterName | None = Field(default=None, description=_FILTER_NAME)
-    exclude: list[Identifier] = Field(default=[], max_length=MAX_EXCLUDED, description=_EXCLUDE)
+    exclude: list[Identifier] = Field(**_EMPTY_LIST, max_length=MAX_EXCLUDED, description=_EXCLUDE)
     # No field: what the fields below say together, set after their validation. Most questions have none.
     restrictions: ClassVar[Restrictions] = UNRESTRICTED
 
@@ -122,8 +125,8 @@ class RestrictingQuery(_Restricting):
 class RestrictingBody(_Restricting):
     """Body of a question: filter, params, exclude, fields."""
 
-    params: dict[str, _Values] = Field(default={}, description="Values of the filter's parameters, by name.")
-    fields: list[str] = Field(default=[], description=f"{_FIELDS}.")
+    params: dict[str, _Values] = Field(**_EMPTY_DICT, description="Values of the filter's parameters, by name.")
+    fields: list[str] = Field(**_EMPTY_LIST, description=f"{_FIELDS}.")
 
     def question(self) -> Restrictions:
         """Return the restrictions; raises `InvalidRequest` if they contradict."""
