@@ -21,6 +21,7 @@ class UserReplay(NamedTuple):
         view: The user's log.
         snapshot: The snapshot to begin from; None to begin from an empty history.
         events: The pending events that the model replays.
+        ignored: Number of pending events of types that the model ignores.
         excluded: The items that the events exclude from answers; see `Snapshot`.
     """
 
@@ -29,6 +30,7 @@ class UserReplay(NamedTuple):
     view: LogView
     snapshot: Snapshot | None
     events: Sequence[Event]
+    ignored: int
     excluded: Exclusions | None
 
     @classmethod
@@ -36,7 +38,10 @@ class UserReplay(NamedTuple):
         """Decode the view's snapshot; raises `SnapshotDamagedError`."""
         snapshot, types = read_snapshot(view, user_id, engine.version), engine.event_types
         excluded = exclusions_after(None if snapshot is None else snapshot.excluded, view, types)
-        return cls(user_id, engine.version, view, snapshot, types.replayed(view.pending), excluded)
+        events, ignored = types.replayed(view.pending), 0
+        if len(events) < len(view.pending):
+            ignored = sum([types.effect(event.type).replay == "ignored" for event in view.pending])
+        return cls(user_id, engine.version, view, snapshot, events, ignored, excluded)
 
     def request(self, query: Query | None = None, evaluated: tuple[int, ...] = ()) -> EngineRequest:
         """Return the engine's request; excluded items are added to the query's.
@@ -55,5 +60,5 @@ class UserReplay(NamedTuple):
 
         With `repair` it replaces the stored one, whatever its sequence.
         """
-        user_id, version, view, snapshot, _, excluded = self
-        return next_snapshot(user_id, version, view, snapshot, state, excluded, repair=repair)
+        user_id, version, view, snapshot = self[:4]
+        return next_snapshot(user_id, version, view, snapshot, state, self.excluded, repair=repair)
