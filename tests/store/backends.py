@@ -155,7 +155,7 @@ class RedisBackend:
                 user_id = key.decode().split(":", 2)[2]
                 known_ids |= {(user_id, f[2:].decode()) for f in client.hkeys(key) if f.startswith(b"e:")}
             assert known_ids == {
-                (user, event_id) for user, sequence, _, _, event_id, _ in logged if event_id != f"seq-{sequence}"
+                (user, event_id) for user, sequence, _, _, event_id, *_ in logged if event_id != f"seq-{sequence}"
             }
 
 
