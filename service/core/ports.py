@@ -127,7 +127,7 @@ class Meter(Protocol):
     """Metrics of the use cases."""
 
     def events_replayed(self, count: int, ignored: int = 0) -> None:
-        """Count the pending events that a request replayed, and those whose type it ignored."""
+        """Count a request's replayed events, and those of ignored types."""
 
     def cold_start(self) -> None:
         """Count an answer for a history without known items."""

@@ -125,7 +125,10 @@ class LiveAccuracy:
                         gauge.labels(*group, seen, window).set(gain)
 
     def _add_to_type(self, version: str, event_type: str, ranks: NDArray[np.int32]) -> None:
-        """Add ranks to the totals of a type. Clients choose types, so their number is limited."""
+        """Add ranks to the totals of a type.
+
+        Clients choose the types, so their number is limited.
+        """
         if len(self._types) < _MAX_TYPES:
             self._types.add(event_type)
         labels = (version, event_type if event_type in self._types else _OTHER_TYPE)
