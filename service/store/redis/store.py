@@ -13,6 +13,7 @@ from typing import Any
 from service.core.errors import StoreUnavailable
 from service.core.events import (
     DAY_SECONDS,
+    PLAIN,
     RESERVED_EVENT_ID,
     AppendAndRead,
     Appended,
@@ -119,14 +120,13 @@ class RedisStore:
                 oldest,
             ]
             for event in request.events:
-                payload = event.fingerprint + layout.encode_extras(event)
+                payload = event.fingerprint + ("" if event[4:] == PLAIN else layout.encode_extras(event))
                 arguments += (event.item_id, repr(event.timestamp), event.event_id or "", payload)
             calls.append(Call(layout.keys(request.user_id), arguments, durable=bool(request.events)))
         # If a user's first request found the script unknown, and another process loaded it before the second request,
         # only the first would be sent again and take effect last. Sending the script along prevents that.
         repeated = len({request.user_id for request in requests}) < len(requests)
-        script = lua_scripts.APPEND_AND_READ
-        replies = await run_script(self._deployment, script, calls, load=repeated, partial=True)
+        replies = await run_script(self._deployment, lua_scripts.APPEND_AND_READ, calls, load=repeated, partial=True)
         views, decoded = [], 0
         for reply in replies:
             views.append(reply if isinstance(reply, StoreUnavailable) else _log_view(reply))
