@@ -1,4 +1,4 @@
-"""Events with types and values, and questions that leave items out by type, over HTTP."""
+"""Types and values of events over HTTP, and `exclude_events`."""
 
 from __future__ import annotations
 
