@@ -17,6 +17,7 @@ from service.core.errors import (
     RolloutRefused,
     StateDamagedError,
 )
+from service.core.event_types.effects import UNNAMED_TYPES
 from service.core.ports import Engine
 
 CATALOGUE = tuple(str(number) for number in range(1, 51))
@@ -33,6 +34,7 @@ class FakeEngine:
         self.version = version
         self.seconds = seconds
         self.error: Exception | None = None
+        self.event_types = UNNAMED_TYPES
         self.batches: list[int] = []
 
     def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
@@ -177,7 +179,7 @@ class CountingMeter:
     counts: dict[str, int] = field(default_factory=dict)
     ranks: list[tuple[str, TargetRank]] = field(default_factory=list)
 
-    def events_replayed(self, count: int) -> None:
+    def events_replayed(self, count: int, ignored: int = 0) -> None:
         self._add("replayed_events", count)
 
     def cold_start(self) -> None:
@@ -186,7 +188,7 @@ class CountingMeter:
     def snapshot_damaged(self) -> None:
         self._add("snapshots_damaged")
 
-    def event_evaluated(self, model_version: str, rank: TargetRank) -> None:
+    def event_evaluated(self, model_version: str, rank: TargetRank, event_type: str = "") -> None:
         self.ranks.append((model_version, rank))
 
     def _add(self, name: str, amount: int = 1) -> None:
