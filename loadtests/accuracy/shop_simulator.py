@@ -27,8 +27,8 @@ VIEW, CART, PURCHASE, DISLIKE = range(len(TYPES))
 CUTOFF = 10
 F64 = NDArray[np.float64]
 _TASTE = np.array([0.6, 0.25, 0.15])  # probabilities of a user's clusters
-_SOURCES = np.array([0.6, 0.15, 0.25])  # of a purchase: cart, last view, taste
-_RECENT = 0.6  # probability of the newest item of the cart, then of the one before, and so on
+_SOURCES = np.array([0.75, 0.05, 0.2])  # of a purchase: cart, last view, taste
+_RECENT = 0.75  # probability of the newest item of the cart, then of the one before, and so on
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +53,8 @@ class Shop:
     events_per_user: float = 60.0
     new_items: float = 0.2
     drift: float = 0.1
-    repeats: float = 0.35
-    page_share: float = 0.35
+    repeats: float = 0.45
+    page_share: float = 0.3
     page_length: int = 20
     page_days: int = 3
     days: int = 60
