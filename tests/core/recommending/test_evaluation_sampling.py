@@ -154,7 +154,7 @@ def test_dislike_is_no_target_and_a_purchase_is_counted_by_its_type() -> None:
     assert types == ["purchase", ""]
 
 
-def test_replayed_dislike_is_no_target() -> None:
+    """A bundle may replay dislikes; they are still no recommendations."""
     """A bundle may replay dislikes; that they were not recommended is no fault."""
 
     async def scenario(harness: RecommenderHarness) -> None:
