@@ -1,0 +1,177 @@
+"""Recommendation ids: signed texts that name an answer (decision 0123).
+
+An id needs no storage: it holds what the counters need to know about the answer. Its text is a letter and base64url
+(RFC 4648, without padding) of:
+
+    byte      format, 1
+    byte      number of the signing key
+    uint16    placement, 0: reserved
+    uint32    time of the answer, in Unix seconds
+    uint32    seconds for which events count
+    uint16    n: the impressions of one id of n are counted, n times
+    4 bytes   digest of the catalogue's revision; 0 while it is empty
+    4 bytes   digest of the A/B test; 0 without one
+    byte      size of the model version in bytes
+              model version
+    4 bytes   for each of the first 50 items: CRC-32 of its id
+    12 bytes  keyed BLAKE2b (RFC 7693) of all that is before
+
+All numbers are little-endian. The letter says whether impressions are wanted: "i" if they are, "n" if not.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from hashlib import blake2b
+from typing import NamedTuple
+from zlib import crc32
+
+MAX_POSITIONS = 50
+MAX_ID_LENGTH = 512  # characters; the longest id has 481
+NO_EXPERIMENT = bytes(4)
+
+_FORMAT = 1
+_PLACEMENT = 0
+_HEADER = struct.Struct("<BBHIIH4s4sB")
+_HASH_BYTES = 4
+_TAG_BYTES = 12
+_SAMPLED, _NOT_SAMPLED = "i", "n"
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+_HASHES = [struct.Struct(f"<{count}I") for count in range(MAX_POSITIONS + 1)]
+
+
+class Recommendation(NamedTuple):
+    """Content of a valid id.
+
+    Attributes:
+        placement: Reserved; 0.
+        model_version: Model version of the answer.
+        issued_at: Time of the answer, in Unix seconds.
+        expires_at: Time from which on events do not count.
+        impression_weight: How often an impression counts; 0: not at all.
+        catalogue: Digest of the catalogue's revision.
+        experiment: Digest of the A/B test, as hexadecimal digits; "" without one.
+        item_hashes: CRC-32 of the items' ids, by position.
+    """
+
+    placement: int
+    model_version: str
+    issued_at: int
+    expires_at: int
+    impression_weight: int
+    catalogue: bytes
+    experiment: str
+    item_hashes: tuple[int, ...]
+
+    def position_of(self, item_id: str) -> int | None:
+        """Return the item's position, from 1; None if it is in none."""
+        try:
+            return self.item_hashes.index(crc32(item_id.encode())) + 1
+        except ValueError:
+            return None
+
+
+class _Key(NamedTuple):
+    number: int
+    secret: bytes
+
+
+class RecommendationIds:
+    """Signs and reads recommendation ids.
+
+    Args:
+        keys: The current and the previous key. The current one signs.
+        lifetime_seconds: How long after the answer events count.
+        impression_sample: The impressions of one id of this many are counted.
+    """
+
+    def __init__(self, keys: Sequence[bytes], lifetime_seconds: int, impression_sample: int = 1) -> None:
+        self._keys = tuple(_derive(key) for key in keys)
+        self._lifetime_seconds = lifetime_seconds
+        self._impression_sample = impression_sample
+
+    def issue(
+        self,
+        model_version: str,
+        item_ids: Sequence[str],
+        now: float,
+        revision: str | None = None,
+        experiment: bytes = NO_EXPERIMENT,
+    ) -> str:
+        """Return the id of an answer with these items, best first."""
+        number, secret = self._keys[0]
+        version = model_version.encode()
+        sample = self._impression_sample
+        catalogue = NO_EXPERIMENT if revision is None else digest4(revision)
+        lifetime = self._lifetime_seconds
+        head = _HEADER.pack(
+            _FORMAT, number, _PLACEMENT, int(now), lifetime, sample, catalogue, experiment, len(version)
+        )
+        hashes = [crc32(item_id.encode()) for item_id in item_ids[:MAX_POSITIONS]]
+        signed = head + version + _HASHES[len(hashes)].pack(*hashes)
+        return _text(signed, blake2b(signed, key=secret, digest_size=_TAG_BYTES).digest(), sample)
+
+    def read(self, text: str) -> Recommendation | None:
+        """Return the content of an id; None unless its signature is right.
+
+        Nothing of the id is parsed before.
+        """
+        if not 0 < len(text) <= MAX_ID_LENGTH or not text.isascii():
+            return None
+        encoded = text[1:].encode().translate(_STANDARD)
+        try:
+            raw = binascii.a2b_base64(encoded + b"=" * (-len(encoded) % 4), strict_mode=True)
+        except binascii.Error:
+            return None
+        signed, tag = raw[:-_TAG_BYTES], raw[-_TAG_BYTES:]
+        # Every key is compared, so that the time does not tell which one signed.
+        right = [
+            hmac.compare_digest(blake2b(signed, key=secret, digest_size=_TAG_BYTES).digest(), tag)
+            for _, secret in self._keys
+        ]
+        return _parse(signed, tag, text) if any(right) else None
+
+
+def _parse(signed: bytes, tag: bytes, text: str) -> Recommendation | None:
+    """Parse a signed id; None if this release did not write its format."""
+    if len(signed) < _HEADER.size or signed[0] != _FORMAT:
+        return None
+    _, _, placement, issued_at, lifetime, sample, catalogue, experiment, size = _HEADER.unpack_from(signed)
+    if _text(signed, tag, sample) != text:  # another letter, or other unused bits at the end
+        return None
+    end = _HEADER.size + size
+    return Recommendation(
+        placement=placement,
+        model_version=signed[_HEADER.size : end].decode(),
+        issued_at=issued_at,
+        expires_at=issued_at + lifetime,
+        impression_weight=sample if text[0] == _SAMPLED else 0,
+        catalogue=catalogue,
+        experiment="" if experiment == NO_EXPERIMENT else experiment.hex(),
+        item_hashes=_HASHES[(len(signed) - end) // _HASH_BYTES].unpack_from(signed, end),
+    )
+
+
+def _text(signed: bytes, tag: bytes, sample: int) -> str:
+    """Return the text of an id; the tag decides whether it is sampled."""
+    letter = _SAMPLED if sample == 1 or int.from_bytes(tag[:4]) % sample == 0 else _NOT_SAMPLED
+    encoded = binascii.b2a_base64(signed + tag, newline=False).translate(_URL_SAFE, b"=")
+    return letter + encoded.decode()
+
+
+@lru_cache(maxsize=64)  # answers share a revision and an experiment
+def digest4(text: str) -> bytes:
+    """Return a digest of 4 bytes that are not all 0."""
+    found = blake2b(text.encode(), digest_size=4).digest()
+    return found if found != NO_EXPERIMENT else b"\1\0\0\0"
+
+
+def _derive(key: bytes) -> _Key:
+    """Return the secret of a configured key, which may have any length, and its number."""
+    secret = blake2b(key, digest_size=32, person=b"recblr-ids").digest()
+    return _Key(blake2b(secret, digest_size=1).digest()[0], secret)
