@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, ScoredItem, TopK
 from service.core.events import AppendAndRead, LogView
-from service.core.ports import Engine, Store
+from service.core.ports import AppendingStore, Engine
 from service.core.recommending.heavy_work import HEAVY_WORK, LIGHT_REQUESTS
 from service.core.recommending.micro_batcher import BatchMeter, MicroBatcher
 
@@ -38,7 +38,7 @@ class BatchedStore:
 
     def __init__(
         self,
-        store: Store,
+        store: AppendingStore,
         meter: BatchMeter,
         *,
         max_batch: int = MAX_APPEND_BATCH,

@@ -18,8 +18,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from service.core.attribution.attribution import Attribution
 from service.core.catalogue.filter_request import FilterRequest
-from service.core.engine_requests import EngineRequest, Query, TopK
+from service.core.engine_requests import EngineRequest, Query, ScoredItem, TopK
 from service.core.errors import (
     EventNotFound,
     InvalidRequest,
@@ -35,7 +36,7 @@ from service.core.recommending.audit.audits import Audits
 from service.core.recommending.background_tasks import BackgroundTasks
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend, conflict
-from service.core.recommending.eligibility import EVERYTHING, Eligibility
+from service.core.recommending.eligibility import EVERYTHING, Eligibility, Eligible
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.heavy_work import HEAVY_MERGES
 from service.core.recommending.results import Answer, Recorded
@@ -52,6 +53,7 @@ class Recommender:
         timeout_seconds: Time from the start of a use case until its queued work is dropped.
         sampler: Chooses the events that measure live accuracy.
         eligibility: Says which items may be in an answer; None: all.
+        attribution: Issues the ids of answers; None: they have none.
         clock: Seconds; the clock of both batchers' deadlines.
     """
 
@@ -67,6 +69,7 @@ class Recommender:
         timeout_seconds: float = math.inf,
         sampler: EvaluationSampler | None = None,
         eligibility: Eligibility | None = None,
+        attribution: Attribution | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -78,6 +81,7 @@ class Recommender:
         self._timeout_seconds = timeout_seconds
         self._sampler = sampler or EvaluationSampler(0.0)
         self.eligibility = eligibility or Eligibility()
+        self._attribution = attribution
         self._clock = clock
         self._background = BackgroundTasks()
         self._throttled_log = ThrottledLogger(_log)
@@ -152,14 +156,15 @@ class Recommender:
         eligible = await self.eligibility.of(engine.version, request)
         asked = EngineRequest(None, tuple(history), query._replace(allowed=eligible.allowed))
         result = await self._batched_engine.run(engine, asked, deadline)
-        return Answer(engine.version, len(history), result.cold, result.items, eligible, query.k)
+        named = self._id_of(engine, result.items, eligible)
+        return Answer(engine.version, len(history), result.cold, result.items, eligible, query.k, named)
 
     async def similar(self, item_id: str, query: TopK, request: FilterRequest | None = None) -> Answer:
         """Find the nearest items; raises `ItemNotFound`."""
         engine, deadline = self._models.live, self._clock() + self._timeout_seconds
         eligible = await self.eligibility.of(engine.version, request)
         items = await self._batched_engine.similar(engine, item_id, query._replace(allowed=eligible[0]), deadline)
-        return Answer(engine.version, 0, False, items, eligible, query.k)
+        return Answer(engine.version, 0, False, items, eligible, query.k, self._id_of(engine, items, eligible))
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History:
         """Read a page of the user's log; raises `UserNotFound`."""
@@ -238,7 +243,17 @@ class Recommender:
             self._snapshots.offer(next_snapshot(user_id, engine.version, view, snapshot, result.state, repair=repair))
         if query is not None and result.cold:
             self._meter.cold_start()
-        return Answer(engine.version, view.sequence, result.cold, result.items, eligible, getattr(query, "k", 0))
+        named = "" if query is None else self._id_of(engine, result.items, eligible, for_user=True)
+        k = getattr(query, "k", 0)
+        return Answer(engine.version, view.sequence, result.cold, result.items, eligible, k, named)
+
+    def _id_of(
+        self, engine: Engine, items: Sequence[ScoredItem], eligible: Eligible, *, for_user: bool = False
+    ) -> str:
+        """Return the recommendation id of an answer, or ""."""
+        if self._attribution is None:
+            return ""
+        return self._attribution.id_of_answer(engine.version, items, eligible.revision, for_user=for_user)
 
     def _replay_in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
         """Replay without a query if a snapshot or evaluation is due."""
