@@ -124,6 +124,11 @@ class Settings(ServerSettings):
         description="Type of the events that are conversions. Their value is what a recommendation earned.",
     )
 
+    def attribution_rules(self) -> tuple[list[bytes], int, int, str]:
+        """Return keys, days, sample and conversion type of the attribution."""
+        keys = [key.get_secret_value().encode() for key in self.id_keys]
+        return keys, self.attribution_days, self.impression_sample, self.conversion_type
+
     def signing_key(self) -> bytes | None:
         """Return the key of the bundle signatures, if they are required."""
         return None if self.bundle_key is None else self.bundle_key.get_secret_value().encode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -13,7 +12,6 @@ from service.core.attribution.recommendation_ids import MAX_POSITIONS, NO_EXPERI
 from service.core.engine_requests import ScoredItem
 from service.core.errors import StoreUnavailable
 from service.core.events import DAY_SECONDS, AppendAndRead, LogView
-from service.core.ports import Models
 
 
 class AttributionRules(NamedTuple):
@@ -30,6 +28,29 @@ class AttributionRules(NamedTuple):
     days: int = 7
     impression_sample: int = 1
     conversion_type: str = "purchase"
+
+
+class NamedModel(Protocol):
+    """Part of `core.ports.Engine`: its version."""
+
+    @property
+    def version(self) -> str:
+        """Model version."""
+        ...
+
+
+class TestedModels(Protocol):
+    """Part of `core.ports.Models`: what is served, and to whom."""
+
+    @property
+    def served(self) -> Sequence[NamedModel]:
+        """The live model, and during an A/B test the tested one."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """Fraction of users that the tested model answers."""
+        ...
 
 
 class AppendingStore(Protocol):
@@ -49,7 +70,7 @@ class Attribution:
         clock: Unix seconds.
     """
 
-    def __init__(self, rules: AttributionRules, models: Models, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, rules: AttributionRules, models: TestedModels, clock: Callable[[], float] = time.time) -> None:
         self._ids = RecommendationIds(rules.keys, rules.days * DAY_SECONDS, rules.impression_sample)
         self.credits = EventCredits(self._ids, frozenset((rules.conversion_type,)), clock)
         self._models = models
@@ -63,23 +84,40 @@ class Attribution:
         Only answers for users take part in an A/B test.
         """
         experiment = NO_EXPERIMENT
-        served = self._models.served if for_user else ()
-        if len(served) > 1:
-            live, tested = served[0].version, served[1].version
-            if model_version in (live, tested):  # not an answer that was begun before the test
-                experiment = experiment_digest(live, tested, self._models.share)
+        if for_user and len(served := self._models.served) > 1:
+            versions = [model.version for model in served]
+            if model_version in versions:  # not an answer that was begun before the test
+                experiment = _experiment_digest(*versions[:2], self._models.share)
         listed = [item.item_id for item in items[:MAX_POSITIONS]]
         return self._ids.issue(model_version, listed, self._clock(), revision, experiment)
 
 
+def open_attribution(rules: AttributionRules, models: TestedModels) -> Attribution | None:
+    """Return the attribution of one worker; None without keys."""
+    return Attribution(rules, models) if rules.keys else None
+
+
+def running_experiment(models: TestedModels) -> str:
+    """Return the name of the A/B test that runs; "" without one."""
+    served = models.served
+    if len(served) < 2:
+        return ""
+    return _experiment_digest(served[0].version, served[1].version, models.share).hex()
+
+
 @lru_cache(maxsize=8)
-def experiment_digest(live: str, tested: str, share: float) -> bytes:
+def _experiment_digest(live: str, tested: str, share: float) -> bytes:
     """Return the digest of an A/B test, in 4 bytes.
 
     Another share makes another test: otherwise the two versions would have had different shares of the traffic of
     different times.
     """
     return digest4(f"{live} {tested} {share!r}")
+
+
+def credited_store(store: AppendingStore, attribution: Attribution | None) -> AppendingStore:
+    """Return a store whose appended events carry their credits, if there are any."""
+    return store if attribution is None else CreditedStore(store, attribution.credits)
 
 
 class CreditedStore:

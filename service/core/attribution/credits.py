@@ -19,12 +19,23 @@ import re
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 USER_SHARDS = 64
 MICRO = 1_000_000  # a value's unit in a counter
 
 _AMOUNT = re.compile(r"([a-z])(-?[0-9]+)")
+
+
+class CounterStore(Protocol):
+    """Part of `core.ports.Store` that keeps the counters.
+
+    They are changed by appends and undos of events with a credit, and by nothing else.
+    """
+
+    async def attribution_counters(self) -> list[dict[str, int]]:
+        """Return the counters of each shard by name; raises `StoreUnavailable`."""
+        ...
 
 
 def shard_of(user_id: str) -> int:

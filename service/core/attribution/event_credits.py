@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from service.core.attribution.credits import MICRO
 from service.core.attribution.recommendation_ids import RecommendationIds
+from service.core.event_types.effects import IMPRESSION, UNNAMED_TYPES
 from service.core.events import NewEvent
 
-IMPRESSION, DISLIKE = "impression", "dislike"
 MAX_VALUE = 1e9  # of one event; a larger one is not counted
 
 
@@ -19,6 +19,8 @@ class EventCredits:
 
     - An event of type `impression` counts an impression, `dislike` nothing, and every other one a click.
     - An event of a conversion type counts a conversion too, and its value.
+
+    What a type does in a model does not matter, so that two models are counted alike.
 
     Args:
         ids: Reads the ids.
@@ -56,7 +58,7 @@ class EventCredits:
     def _amounts(self, event: NewEvent, impression_weight: int) -> str:
         if event.type == IMPRESSION:
             return f"i{impression_weight}" if impression_weight else ""
-        if event.type == DISLIKE:
+        if not UNNAMED_TYPES.is_positive(event.type):
             return ""
         if event.type not in self._conversions:
             return "c1"

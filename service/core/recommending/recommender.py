@@ -81,7 +81,7 @@ class Recommender:
         self._timeout_seconds = timeout_seconds
         self._sampler = sampler or EvaluationSampler(0.0)
         self.eligibility = eligibility or Eligibility()
-        self._attribution = attribution
+        self.attribution = attribution
         self._clock = clock
         self._background = BackgroundTasks()
         self._throttled_log = ThrottledLogger(_log)
@@ -251,9 +251,9 @@ class Recommender:
         self, engine: Engine, items: Sequence[ScoredItem], eligible: Eligible, *, for_user: bool = False
     ) -> str:
         """Return the recommendation id of an answer, or ""."""
-        if self._attribution is None:
+        if self.attribution is None:
             return ""
-        return self._attribution.id_of_answer(engine.version, items, eligible.revision, for_user=for_user)
+        return self.attribution.id_of_answer(engine.version, items, eligible.revision, for_user=for_user)
 
     def _replay_in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
         """Replay without a query if a snapshot or evaluation is due."""
