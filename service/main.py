@@ -19,9 +19,8 @@ How `POST /v1/events?k=10` flows:
        |        CpuEngine or CudaEngine: replay the pending events, search the top 10
        `-- 3. SnapshotWriter.offer           the new state is stored after the answer was sent
 
-The rest runs on the event loop and serves one request. RolloutManager chooses each user's engine. Beside the requests,
-Maintenance applies retention, StreamConsumer reads events or items from a stream, BackfillJob recomputes snapshots, and
-CatalogueSync follows the catalogue. They are closed in reverse order.
+The rest runs on the event loop and serves one request. RolloutManager chooses each user's engine. Beside them run
+Maintenance (retention), StreamConsumer, BackfillJob and CatalogueSync. They are closed in reverse order.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class AttributionTotals(Collector):
         for name, text in _METRICS.items():
             metric = GaugeMetricFamily(
                 f"recblr_attribution_{name}",
-                f"{text}, by model version and position.",
+                f"{meaning}, by model version and position.",
                 labels=["version", "position"],
             )
             for result in results:

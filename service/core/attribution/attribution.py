@@ -132,7 +132,7 @@ class CreditedStore:
         return await self._store.append_and_read([self._credited(request) for request in requests])
 
     def _credited(self, request: AppendAndRead) -> AppendAndRead:
-        if not any([event.recommendation_id for event in request.events]):
+        if not any(event.recommendation_id for event in request.events):
             return request
         events = [self._credits.credited(event) if event.recommendation_id else event for event in request.events]
         return request._replace(events=tuple(events))
