@@ -154,10 +154,7 @@ def _stop_requested() -> bool:
 async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIterator[Services]:
     """Open the running service, ready and warm.
 
-    Raises:
-        StoreRefusedError: The event log cannot be used with these settings.
-        StoreUnavailable: The event log does not answer.
-        BundleRefusedError: No model version can be loaded.
+    Raises `StoreRefusedError`, `StoreUnavailable` or `BundleRefusedError` if no model version can be loaded.
     """
     async with AsyncExitStack() as closing:
         # Workers share the machine's cores, so BLAS must not start a thread for each core in every worker.

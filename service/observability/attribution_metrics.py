@@ -36,12 +36,10 @@ class AttributionTotals(Collector):
     def collect(self) -> Iterator[Metric]:
         """Return a metric for each kind of event."""
         results = version_results(self._shards)
+        labels = ["version", "position"]
         for name, text in _METRICS.items():
-            metric = GaugeMetricFamily(
-                f"recblr_attribution_{name}",
-                f"{meaning}, by model version and position.",
-                labels=["version", "position"],
-            )
+            description = f"{text}, by model version and position."
+            metric = GaugeMetricFamily(f"recblr_attribution_{name}", description, labels=labels)
             for result in results:
                 for position, counts in result.positions.items():
                     metric.add_metric([result.model_version, str(position)], _amount(counts, name))

@@ -11,9 +11,11 @@ The keys of one user and the stream of the user's shard share a hash tag, so tha
         v                  record: the model versions that have a snapshot, the one first written last in front
         merges             record: the merges into this user: scripts/user_merge/merge_records.lua
         unstreamed         after a merge: the sequence from which on the shard's stream is not up to date (digits)
+        t                  sequence of the first event with a type (digits), also if that event is gone; else absent
     {12}:log:<id>          list of the kept events, oldest first, one entry each
     {12}:stream            stream of the kept events of all users of the shard, in order of arrival; fields format,
-                           user, seq, item, ts, event_id ("" if the client gave none). It holds what the logs hold
+                           user, seq, item, ts, event_id ("" if the client gave none), and those of type, value,
+                           recommendation and credit that the event has. It holds what the logs hold
     {12}:detached          hash by user: record of a log that is being merged into another: merge_records.lua
     {12}:detached-user:<digest>, {12}:detached-log:<digest>
                            the user's hash and log meanwhile; a digest is the SHA-1 of the user's id
@@ -22,6 +24,7 @@ The keys of one user and the stream of the user's shard share a hash tag, so tha
                            hash and log that a merge is to give a user, for a minute
     {12}:replaced-user:<digest>, {12}:replaced-log:<digest>
                            what the user had before, until the shard's stream is up to date
+    {12}:attribution       hash by name: counters of what recommendations earned: core/attribution/credits.py
     {12}:deletions         counter of all changes of the shard's logs other than appends and retention
     {records}:records      hash of the records that the workers share, as JSON: core/rollout, core/jobs
 
@@ -54,10 +57,16 @@ An entry of a log:
               item id, event id, both UTF-8
               append id: the id of the event's stream entry, "<milliseconds>-<number>"; of an event that a merge has
               moved, until it is in the stream, "0-<random number>"
-              "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did
+              if it has a type or a value: a zero byte, type ("" for a view), ",", the value in digits ("" for none)
+              "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did,
+              or if it has a recommendation id
+              if it has a recommendation id: a zero byte and the id, in UTF-8; if that counts anything, another zero
+              byte and the credit (core/attribution/credits.py)
 
 All numbers are little-endian. The sequence is a double because numbers in Lua are.
-scripts/lib/pack_entry.lua and unpack_entry.lua write and read the same layout in Lua.
+scripts/lib/pack_entry.lua, typed_event.lua and unpack_entry.lua write and read the same layout in Lua.
+
+Releases without types read such entries too (decision 0123): Redis and Lua end a number at a zero byte.
 """
 
 from __future__ import annotations
@@ -67,9 +76,10 @@ import zlib
 from collections.abc import Sequence
 from hashlib import sha1
 from random import Random
+from typing import NamedTuple
 
 from service.core.catalogue_store import CATALOGUE_SHARDS
-from service.core.events import Event
+from service.core.events import Event, NewEvent
 from service.store.errors import unknown_format
 
 SHARDS = 64  # part of the stored format: with another number, users would be looked for under other keys
@@ -88,6 +98,19 @@ HASH_TAGS = (
 
 ENTRY_FORMAT = 1
 _ENTRY_HEADER = struct.Struct("<BddHH")
+
+
+class EntryEnd(NamedTuple):
+    """End of a log's entry.
+
+    Each part but the append id may be empty. `typed` is "<type>,<value>", and `arrived` is in milliseconds.
+    """
+
+    append_id: bytes
+    typed: bytes
+    arrived: bytes
+    recommendation: bytes
+
 
 _tokens = Random()  # noqa: S311 - not the module's shared generator, which others may seed
 
@@ -111,6 +134,16 @@ def user_of(key: bytes) -> str | None:
 def deletions_key(user_id: str) -> str:
     """Return the key of the counter of deletions in the user's shard."""
     return f"{_tag(user_id)}:deletions"
+
+
+def attribution_key(user_id: str) -> str:
+    """Return the key of the counters of attribution in the user's shard."""
+    return f"{_tag(user_id)}:attribution"
+
+
+def attribution_keys() -> list[str]:
+    """Return the keys of the counters of attribution of all shards."""
+    return [f"{tag}:attribution" for tag in _SHARD_TAGS]
 
 
 def detached_key(user_id: str) -> str:
@@ -165,6 +198,30 @@ def new_token() -> str:
     return f"{_tokens.getrandbits(64):016x}"
 
 
+def encode_extras(event: NewEvent) -> str:
+    """Return what follows a fingerprint in append_and_read.lua's arguments."""
+    typed = ""
+    if event.type or event.value is not None:
+        typed = f"\0{event.type},{'' if event.value is None else repr(event.value)}"
+    credit = f"\0{event.credit}" if event.credit else ""
+    return f"{typed}@{event.recommendation_id}{credit}" if event.recommendation_id else typed
+
+
+def decode_end(end: bytes) -> EntryEnd:
+    """Split the end of an entry, from its append id on."""
+    head, _, tail = end.partition(b"@")
+    append_id, _, typed = head.partition(b"\0")
+    arrived, _, recommendation = tail.partition(b"\0")
+    return EntryEnd(append_id, typed, arrived, recommendation)
+
+
+def _with_extras(event: Event, end: EntryEnd) -> Event:
+    event_type, _, value = end.typed.decode().partition(",")
+    number = float(value) if value else None
+    recommendation_id = end.recommendation.decode().partition("\0")[0]
+    return event._replace(type=event_type, value=number, recommendation_id=recommendation_id)
+
+
 def decode_events(entries: Sequence[bytes], applied: int = 0) -> tuple[tuple[Event, ...], str]:
     """Return the events above `applied`, and the newest append id.
 
@@ -183,5 +240,6 @@ def decode_events(entries: Sequence[bytes], applied: int = 0) -> tuple[tuple[Eve
         if sequence > applied:
             item_id = entry[_ENTRY_HEADER.size : item_end].decode()
             event_id = entry[item_end:id_end].decode() if id_size else f"seq-{sequence}"
-            events.append(Event(sequence, item_id, timestamp, event_id))
-    return tuple(events), entries[-1][id_end:].decode().partition("@")[0] if entries else ""
+            event = Event(sequence, item_id, timestamp, event_id)
+            events.append(event if entry.find(0, id_end) < 0 else _with_extras(event, decode_end(entry[id_end:])))
+    return tuple(events), decode_end(entries[-1][id_end:]).append_id.decode() if entries else ""

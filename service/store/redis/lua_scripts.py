@@ -37,14 +37,15 @@ _LIB = (*_HEAD, "lib/event_id.lua", "lib/pack_entry.lua", "lib/unpack_entry.lua"
 _SNAPSHOTS = ("lib/record.lua", "lib/snapshots.lua")
 _MERGES = ("lib/record.lua", "user_merge/merge_records.lua")
 _SEARCH, _RETENTION, _PIECES = "lib/binary_search.lua", "lib/retention.lua", "lib/pieces.lua"
-_REPLICATE = "lib/replicate.lua"
+_REPLICATE, _CREDIT = "lib/replicate.lua", "lib/typed/credit.lua"
 
 APPEND_AND_READ = Script(*_HEAD, "lib/event_id.lua", "lib/pack_entry.lua", "append_and_read.lua")
 PUT_SNAPSHOT = Script(*_HEAD, "lib/unpack_entry.lua", "put_snapshot.lua")
 HISTORY = Script(*_LIB, _SEARCH, _PIECES, "history.lua")
-DELETE_EVENT = Script(*_LIB, *_SNAPSHOTS, _REPLICATE, _SEARCH, _PIECES, "delete_event.lua")
+DELETE_EVENT = Script(*_LIB, *_SNAPSHOTS, _REPLICATE, _SEARCH, _PIECES, _CREDIT, "delete_event.lua")
 DELETE_USER = Script(*_LIB, *_MERGES, _REPLICATE, _SEARCH, _PIECES, _RETENTION, "delete_user.lua")
 EXPIRE = Script(*_LIB, *_MERGES, _SEARCH, _PIECES, _RETENTION, "expire.lua")
+READ_ATTRIBUTION = Script("read_attribution.lua")
 RECORDS = Script("records.lua")
 COMPARE_AND_SET = Script("compare_and_set.lua")
 DETACH = Script(*_LIB, *_MERGES, _REPLICATE, _PIECES, "user_merge/detach.lua")
@@ -54,7 +55,7 @@ READ_TARGET = Script(*_LIB, *_MERGES, _PIECES, "user_merge/read_target.lua")
 STAGE = Script("user_merge/stage.lua")
 APPLY = Script(*_HEAD, *_MERGES, "user_merge/apply.lua")
 FIND_MERGE = Script("lib/format.lua", *_MERGES, _REPLICATE, "user_merge/find_merge.lua")
-STREAM_MOVED = Script(*_LIB, _SEARCH, _PIECES, "user_merge/stream_moved.lua")
+STREAM_MOVED = Script(*_LIB, _SEARCH, _PIECES, "lib/typed/typed_event.lua", "user_merge/stream_moved.lua")
 DISCARD = Script(*_LIB, *_MERGES, _REPLICATE, _PIECES, "user_merge/discard.lua")
 FINALIZE = Script("lib/format.lua", *_MERGES, _REPLICATE, "user_merge/finalize.lua")
 REVOKE_TOKEN = Script(_REPLICATE, "user_merge/tokens/revoke.lua")
@@ -71,7 +72,7 @@ SET_DEFINITION = Script(*_CATALOGUE, _REPLICATE, "catalogue/set_definition.lua")
 STORE_SCRIPTS = (
     *(APPEND_AND_READ, PUT_SNAPSHOT, HISTORY, DELETE_EVENT, DELETE_USER, EXPIRE, RECORDS, COMPARE_AND_SET),
     *(DETACH, GRANT_TOKEN, READ_DETACHED, READ_TARGET, STAGE, APPLY, FIND_MERGE, STREAM_MOVED, DISCARD, FINALIZE),
-    *(REVOKE_TOKEN, LIST_DETACHED),
+    *(REVOKE_TOKEN, LIST_DETACHED, READ_ATTRIBUTION),
     *(WRITE_ITEMS, READ_ITEMS, READ_POSITIONS, READ_POSITION, READ_CHANGES, SCAN_ITEMS, READ_DEFINITIONS),
     SET_DEFINITION,
 )

@@ -8,15 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from service.core.errors import StoreUnavailable
 from service.core.events import (
     DAY_SECONDS,
     RESERVED_EVENT_ID,
     AppendAndRead,
-    Appended,
-    Conflict,
     History,
     LogView,
     Merged,
@@ -24,6 +21,7 @@ from service.core.events import (
 )
 from service.store.errors import StoreUnreachableError
 from service.store.redis import layout, lua_scripts
+from service.store.redis.calls.log_views import log_view
 from service.store.redis.cluster import Cluster
 from service.store.redis.deployment import Call, Deployment, run_script
 from service.store.redis.node import Node
@@ -34,7 +32,6 @@ from service.store.redis.user_merge.merge_protocol import UserMerge
 from service.store.tls_errors import find_tls_fault
 
 TIMEOUT_SECONDS = 1.0  # of one call of the store
-_DUPLICATE, _CONFLICT = 1, 2  # outcomes of append_and_read.lua
 _ENTRIES = 5  # their position in its reply
 _DECODED_AT_ONCE = 1000  # entries, some 1 ms
 
@@ -116,9 +113,17 @@ class RedisStore:
                 self._must_write,
                 oldest,
             ]
+            credited = False
             for event in request.events:
-                arguments += (event.item_id, repr(event.timestamp), event.event_id or "", event.fingerprint)
-            calls.append(Call(layout.keys(request.user_id), arguments, durable=bool(request.events)))
+                fingerprint = event.fingerprint
+                if event.type or event.value is not None or event.recommendation_id:
+                    fingerprint += layout.encode_extras(event)
+                    credited = credited or bool(event.credit)
+                arguments += (event.item_id, repr(event.timestamp), event.event_id or "", fingerprint)
+            keys: tuple[str, ...] = layout.keys(request.user_id)
+            if credited:
+                keys = (*keys, layout.attribution_key(request.user_id))
+            calls.append(Call(keys, arguments, durable=bool(request.events)))
         # If a user's first request found the script unknown, and another process loaded it before the second request,
         # only the first would be sent again and take effect last. Sending the script along prevents that.
         repeated = len({request.user_id for request in requests}) < len(requests)
@@ -126,7 +131,7 @@ class RedisStore:
         replies = await run_script(self._deployment, script, calls, load=repeated, partial=True)
         views, decoded = [], 0
         for reply in replies:
-            views.append(reply if isinstance(reply, StoreUnavailable) else _log_view(reply))
+            views.append(reply if isinstance(reply, StoreUnavailable) else log_view(reply))
             decoded += 1 if isinstance(reply, StoreUnavailable) else len(reply[_ENTRIES])
             if decoded > _DECODED_AT_ONCE:
                 decoded = 0
@@ -158,7 +163,8 @@ class RedisStore:
         """See `Store.delete_event`."""
         sequence = event_id.removeprefix("seq-") if RESERVED_EVENT_ID.fullmatch(event_id) else ""
         arguments = (layout.new_token(), event_id, sequence, self._must_write)
-        call = Call((*layout.keys(user_id), layout.deletions_key(user_id)), arguments, durable=True)
+        keys = (*layout.keys(user_id), layout.deletions_key(user_id), layout.attribution_key(user_id))
+        call = Call(keys, arguments, durable=True)
         return await run_script(self._deployment, lua_scripts.DELETE_EVENT, [call]) == [1]
 
     async def delete_user(self, user_id: str) -> int:
@@ -201,6 +207,12 @@ class RedisStore:
         found = (layout.user_of(key) for key in keys)
         return [user_id for user_id in found if user_id is not None], following
 
+    async def attribution_counters(self) -> list[dict[str, int]]:
+        """See `CounterStore.attribution_counters`."""
+        calls = [Call((key,), ()) for key in layout.attribution_keys()]
+        replies = await run_script(self._deployment, lua_scripts.READ_ATTRIBUTION, calls)
+        return [dict(zip(map(bytes.decode, reply[::2]), map(int, reply[1::2]), strict=True)) for reply in replies]
+
     async def records(self) -> dict[str, str]:
         """See `Store.records`."""
         [reply] = await run_script(self._deployment, lua_scripts.RECORDS, [Call((layout.RECORDS_KEY,), ())])
@@ -224,23 +236,3 @@ class RedisStore:
     async def close(self) -> None:
         """See `Store.close`."""
         await self._deployment.close()
-
-
-def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
-    """Convert the reply of append_and_read.lua."""
-    generation, sequence, trimmed, snapshot, applied, entries, outcomes = reply
-    try:
-        pending, newest = layout.decode_events(entries, applied)
-    except StoreUnavailable as error:
-        return error
-    return LogView(
-        "" if generation is None else generation.decode(),
-        sequence,
-        trimmed,
-        snapshot,
-        pending,
-        tuple(
-            Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes
-        ),
-        newest,
-    )

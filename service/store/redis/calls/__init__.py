@@ -1,0 +1,1 @@
+"""Conversion of what scripts return."""
