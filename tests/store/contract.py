@@ -12,6 +12,7 @@ import pytest
 from service.core.catalogue_store import CatalogueStore
 from service.store.factory import OpenedStore
 from tests.store.backends import Backend
+from tests.store.contract_attribution import AttributionContract
 from tests.store.contract_catalogue import CatalogueContract
 from tests.store.contract_catalogue_changes import CatalogueChangesContract
 from tests.store.contract_deletion import DeletionContract
@@ -29,6 +30,7 @@ class StoreContract(
     RecordsContract,
     DeletionContract,
     RetentionContract,
+    AttributionContract,
     CatalogueContract,
     CatalogueChangesContract,
 ):

@@ -3,11 +3,21 @@
 -- Add the amounts of an event's credit to the shard's counters, or subtract them with `sign` -1.
 -- `recommendation` is the event's recommendation id, and perhaps a zero byte and the credit.
 local function add_credit(counters, recommendation, sign)
-  local amounts, names = string.match(recommendation, '%z(%S+) (.*)$')
-  for name in string.gmatch(names or '', '%S+') do
+  local amounts, targets = string.match(recommendation, '%z(%S+) (.*)$')
+  if not amounts then
+    return
+  end
+  local names, added, changed = {}, {}, {}
+  for target in string.gmatch(targets, '%S+') do
     for letter, amount in string.gmatch(amounts, '(%l)(%-?%d+)') do
-      -- A counter at the limit of 64 bits stays there: an error would leave half of the script's work behind.
-      redis.pcall('HINCRBY', counters, name .. ':' .. letter, string.format('%.0f', sign * tonumber(amount)))
+      names[#names + 1] = target .. ':' .. letter
+      added[#added + 1] = sign * tonumber(amount)
     end
   end
+  -- Not HINCRBY, which fails at the limit of 64 bits, and would leave half of the script's work behind.
+  for i, value in ipairs(redis.call('HMGET', counters, unpack(names))) do
+    changed[#changed + 1] = names[i]
+    changed[#changed + 1] = string.format('%.0f', tonumber(value or 0) + added[i])
+  end
+  redis.call('HSET', counters, unpack(changed))
 end
