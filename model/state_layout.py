@@ -1,7 +1,7 @@
 """Layout of a packed user state.
 
 This is the only description of its parts, their order and their shapes.
-`service/core/recommending/snapshots.py` wraps these bytes with a checksum for the store.
+`service/core/recommending/log_replay/snapshots.py` wraps these bytes with a checksum for the store.
 
 A state is a sequence of 4-byte little-endian words:
 

@@ -10,7 +10,6 @@ from service.core.ports import Store
 from tests.store.backends import Backend
 from tests.store.calls import append, append_and_read_all, new, read
 
-
 PURCHASE = "c1o1v19990000 p:0:20261128T052316Z-3cf3d5d7:3 x:0a0b0c0d:20261128T052316Z-3cf3d5d7"
 REFUND = "c1o1v-5000000 p:0:20261128T052316Z-3cf3d5d7:3"
 

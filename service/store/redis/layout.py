@@ -7,7 +7,7 @@ The keys of one user and the stream of the user's shard share a hash tag, so tha
                            little-endian), generation. A user without a head does not exist
         e:<event_id>       for each kept event with an id: format byte, fingerprint (16 characters), sequence (digits)
         a:<version>        sequence of this model version's snapshot (digits)
-        s:<version>        the snapshot, whose first byte is its format: core/recommending/snapshots.py
+        s:<version>        the snapshot, whose first byte is its format: core/recommending/log_replay/snapshots.py
         v                  record: the model versions that have a snapshot, the one first written last in front
         merges             record: the merges into this user: scripts/user_merge/merge_records.lua
         unstreamed         after a merge: the sequence from which on the shard's stream is not up to date (digits)

@@ -1,7 +1,7 @@
 """Tables of the SQLite file, and opening it.
 
 `PRAGMA user_version` is the format of every row, save those of the catalogue (`catalogue_sql`). Snapshots begin
-with a format byte of their own (core/recommending/snapshots.py), and the texts in `records` have one too
+with a format byte of their own (core/recommending/log_replay/snapshots.py), and the texts in `records` have one too
 (core/rollout, core/jobs).
 
 `events` and `deletions` are an interface: an export reads `events` by `id` from where it stopped, and from the start

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.core.errors import SnapshotDamagedError
-from service.core.recommending.snapshots import Snapshot, decode_snapshot, encode_snapshot
+from service.core.recommending.log_replay.snapshots import Snapshot, decode_snapshot, encode_snapshot
 
 SNAPSHOT = Snapshot(applied=7, base=2, state=bytes(range(256)) * 10)
 BLOB = encode_snapshot(SNAPSHOT, "ann", "v1")
