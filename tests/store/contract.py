@@ -21,6 +21,7 @@ from tests.store.contract_merge import MergeContract
 from tests.store.contract_records import RecordsContract
 from tests.store.contract_retention import RetentionContract
 from tests.store.contract_snapshots import SnapshotContract
+from tests.store.contract_types import TypesContract
 
 
 class StoreContract(
@@ -33,6 +34,7 @@ class StoreContract(
     AttributionContract,
     CatalogueContract,
     CatalogueChangesContract,
+    TypesContract,
 ):
     @pytest.fixture
     async def store(self, backend: Backend) -> AsyncIterator[OpenedStore]:

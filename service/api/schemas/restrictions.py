@@ -14,17 +14,24 @@ from pydantic import (
     model_validator,
 )
 
-from service.api.schemas.field_types import FILTER_NAME, Identifier
+from service.api.schemas.field_types import EXCLUDED_EVENTS, FILTER_NAME, ExcludedEvents, Identifier
 from service.core.catalogue.filter_request import FilterRequest, Scalar
+from service.core.engine_requests import EventExclusion
 from service.core.errors import InvalidRequest
+from service.core.events import DEFAULT_TYPE
 
-MAX_EXPRESSION, MAX_EXCLUDED, MAX_PARAMETERS, MAX_FIELDS = 4096, 1000, 64, 64
+MAX_EXPRESSION, MAX_EXCLUDED, MAX_EXCLUDED_EVENTS, MAX_PARAMETERS, MAX_FIELDS = 4096, 1000, 32, 64, 64
 PARAMETER = "param."  # before the name of a filter's parameter, in a query string
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_VALUE_CHARACTERS, _MAX_VALUES = 1024, 64
 
 _FILTER = "Only items for which this condition is true, such as `price < 50 AND 'shoes' IN categories`."
 _FILTER_NAME = "Name of a filter that PUT /v1/filters/{name} has stored, instead of `filter`."
+_UNIT_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_EXCLUDE_EVENTS = (
+    "Leave out items of which the user's kept events have one of this type, such as `purchase`, or one no older than "
+    "an age in minutes, hours, days or weeks, such as `purchase:30d`. At most 32."
+)
 _EXCLUDE = "Leave out these items. At most 1,000."
 _FIELDS = "Attributes of the catalogue that each item carries under `attributes`"
 
@@ -41,11 +48,13 @@ class Restrictions(NamedTuple):
         request: The filter; None for availability only.
         exclude: Items that are left out.
         fields: Attributes of each item; empty for none.
+        exclude_events: Types of events of the user whose items are left out.
     """
 
     request: FilterRequest | None = None
     exclude: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    exclude_events: tuple[EventExclusion, ...] = ()
 
     def joined(self, other: Restrictions) -> Restrictions:
         """Return those of a request's query string and body together.
@@ -58,7 +67,12 @@ class Restrictions(NamedTuple):
             raise _refused("filter", "is in the query string and in the body; send one")
         if len(self.exclude) + len(other.exclude) > MAX_EXCLUDED:
             raise _refused("exclude", f"must have at most {MAX_EXCLUDED} entries in query string and body together")
-        return Restrictions(self.request or other.request, self.exclude + other.exclude, self.fields + other.fields)
+        events = self.exclude_events + other.exclude_events
+        if len(events) > MAX_EXCLUDED_EVENTS:
+            problem = f"must have at most {MAX_EXCLUDED_EVENTS} entries in query string and body together"
+            raise _refused("exclude_events", problem)
+        request, exclude = self.request or other.request, self.exclude + other.exclude
+        return Restrictions(request, exclude, self.fields + other.fields, events)
 
 
 UNRESTRICTED = Restrictions()
@@ -72,6 +86,9 @@ class _Restricting(BaseModel):
     exclude: list[Identifier] = Field(default=[], max_length=MAX_EXCLUDED, description=_EXCLUDE)
     # No field: what the fields below say together, set after their validation. Most questions have none.
     restrictions: ClassVar[Restrictions] = UNRESTRICTED
+
+    def _excluded_events(self) -> tuple[EventExclusion, ...]:
+        return ()
 
     def _restrict(self, parameters: Mapping[str, Scalar | Sequence[Scalar]], fields: Sequence[str]) -> None:
         """Set the restrictions; raises `ValueError`."""
@@ -93,7 +110,7 @@ class _Restricting(BaseModel):
         for name in (*parameters, *fields):
             if not _NAME.fullmatch(name):
                 raise ValueError("a parameter or field is a letter or _, then at most 63 letters, digits and _")
-        restrictions = Restrictions(request, tuple(self.exclude), tuple(fields))
+        restrictions = Restrictions(request, tuple(self.exclude), tuple(fields), self._excluded_events())
         object.__setattr__(self, "restrictions", restrictions)  # frozen
 
 
@@ -135,7 +152,35 @@ class RestrictingBody(_Restricting):
         return self.restrictions
 
 
-RESTRICTING_FIELDS = {"filter", "filter_name", "exclude", "fields", "params"}
+class _OfUser(_Restricting):
+    """Question about a user of the event log."""
+
+    exclude_events: list[ExcludedEvents] = Field(
+        default=[], max_length=MAX_EXCLUDED_EVENTS, description=_EXCLUDE_EVENTS
+    )
+
+    def _excluded_events(self) -> tuple[EventExclusion, ...]:
+        return tuple(map(_parse_exclusion, self.exclude_events))
+
+
+class UserRestrictingQuery(RestrictingQuery, _OfUser):
+    """Query parameters of a question about a user."""
+
+
+class UserRestrictingBody(RestrictingBody, _OfUser):
+    """Body of a question about a user."""
+
+
+RESTRICTING_FIELDS = {"filter", "filter_name", "exclude", "exclude_events", "fields", "params"}
+LIST_PARAMETERS = {"exclude", "exclude_events"}  # may be repeated in a query string
+
+
+def _parse_exclusion(text: str) -> EventExclusion:
+    match = re.fullmatch(EXCLUDED_EVENTS, text)
+    assert match is not None  # noqa: S101 - validated before
+    name, number, unit = match.groups()
+    age = None if number is None else int(number) * _UNIT_SECONDS[unit]
+    return EventExclusion("" if name == DEFAULT_TYPE else name, age)
 
 
 def _refused(field: str, problem: str) -> InvalidRequest:
