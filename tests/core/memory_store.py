@@ -62,7 +62,7 @@ class MemoryStore:
                 continue
             log.sequence += 1
             event_id = new.event_id or f"seq-{log.sequence}"
-            log.events.append(Event(log.sequence, new.item_id, new.timestamp, event_id, *new[4:]))
+            log.events.append(Event(log.sequence, new.item_id, new.timestamp, event_id, *new[4:7]))
             log.fingerprints[event_id] = (new.fingerprint, log.sequence)
             if new.credit:
                 self.credits[request.user_id, log.sequence] = new.credit

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.core.attribution.recommendation_ids import RecommendationIds
 from tests.api.app_harness import AppHarness, send_event
 from tests.api.conftest import KEY
 from tests.core.fakes import FakeModels
@@ -54,9 +55,13 @@ def test_every_answer_has_an_id(attributing: AppHarness) -> None:
         attributing.post("/v1/recommendations", json={"history": ["1"]}).json(),
         attributing.get("/v1/items/1/similar").json(),
     ]
-    ids = {answer["recommendation_id"] for answer in answers}
-    assert len(ids) == len(answers)
-    assert {text[0] for text in ids} == {"i"}
+    ids = RecommendationIds([ID_KEY.encode()], 1)
+    for answer in answers:
+        found = ids.read(answer["recommendation_id"])
+        assert found is not None
+        assert [found.position_of(item["item_id"]) for item in answer["items"][:50]] == list(
+            range(1, 1 + min(50, len(answer["items"])))
+        )
 
 
 def test_answers_without_keys_have_no_id(harness: AppHarness) -> None:
@@ -101,7 +106,7 @@ def test_batches_count_each_event_once(attributing: AppHarness) -> None:
 def test_invalid_ids_count_nothing_and_refuse_nothing(attributing: AppHarness) -> None:
     named, items = recommend(attributing)
     other, other_items = recommend(attributing, "v", k=2)
-    for number, text in enumerate([named[:-1], named + "A", "x", named[::-1], other[:20] + named[20:]]):
+    for number, text in enumerate([named[:-1], named + "A", "x", named[::-1], other[:-30] + named[-30:]]):
         assert send_event(attributing, items[0], event_id=f"e{number}", recommendation_id=text)["sequence"]
     send_event(attributing, "50", recommendation_id=other)
     assert "50" not in other_items

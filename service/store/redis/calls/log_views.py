@@ -28,5 +28,5 @@ def log_view(reply: list[Any]) -> LogView | StoreUnavailable:
             Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes
         ),
         newest,
-        typed_from[0] if typed_from else 0,
+        (typed_from[0] if typed_from else 0) or 0,
     )

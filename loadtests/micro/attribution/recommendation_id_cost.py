@@ -1,6 +1,6 @@
 """Benchmark of recommendation ids: CPU per request with them and without.
 
-    python -m loadtests.micro.recommendation_id_cost
+    python -m loadtests.micro.attribution.recommendation_id_cost
 
 Two services answer reads of the fast path, 16 at a time, measured in alternation; one has a key for ids. They are
 called without an HTTP server, so the ratio is above that of a running server. Prints JSON: CPU microseconds per
@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import AsyncIterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any
 
