@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.core.catalogue_store import CatalogueStore
+from service.core.new_items.vector_store import ItemVectorStore
 from service.store.factory import OpenedStore
 from tests.store.backends import Backend
 from tests.store.contract_attribution import AttributionContract
 from tests.store.contract_catalogue import CatalogueContract
 from tests.store.contract_catalogue_changes import CatalogueChangesContract
 from tests.store.contract_deletion import DeletionContract
+from tests.store.contract_item_vectors import ItemVectorsContract
 from tests.store.contract_log import LogContract
 from tests.store.contract_merge import MergeContract
 from tests.store.contract_records import RecordsContract
@@ -34,6 +36,7 @@ class StoreContract(
     AttributionContract,
     CatalogueContract,
     CatalogueChangesContract,
+    ItemVectorsContract,
     TypesContract,
 ):
     @pytest.fixture
@@ -45,3 +48,7 @@ class StoreContract(
     @pytest.fixture
     async def catalogue(self, store: OpenedStore) -> CatalogueStore:
         return store.catalogue
+
+    @pytest.fixture
+    async def vectors(self, store: OpenedStore) -> ItemVectorStore:
+        return store.item_vectors

@@ -1,0 +1,1 @@
+"""New items: those that a model has not been trained with."""
