@@ -37,7 +37,7 @@ def mixture_ratio(difference: float, variance: float, expected: float) -> float:
 
 
 def interval_half_width(variance: float, expected: float, alpha: float) -> float:
-    """Return the half width of the interval that the test does not reject.
+    """Return the half width of the always-valid interval.
 
     With probability 1 - alpha the intervals of all looks hold the true difference. Arguments as in `mixture_ratio`.
     """

@@ -11,7 +11,7 @@ from pydantic import Field, FiniteFloat, SecretStr, StringConstraints, Validatio
 from service import setting_types as types
 from service.api_keys import RetiredScopeError
 from service.kubernetes import drop_injected
-from service.server_settings import PREFIX, ServerSettings
+from service.setting_fields.server_settings import PREFIX, ServerSettings
 from service.unknown_settings import unknown_variable
 
 

@@ -1,4 +1,4 @@
-"""Metrics of what recommendations earned, summed over all shards of the event log."""
+"""Metrics of what recommendations earned."""
 
 from __future__ import annotations
 

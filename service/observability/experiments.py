@@ -1,4 +1,4 @@
-"""Rates of what recommendations earned, with intervals, and the test of two model versions.
+"""Rates of clicks and conversions, and the test of two versions.
 
 A rate is a ratio of two counters, such as clicks per impression. Events of one user depend on each other, so the
 variance of a rate is estimated from the 64 shards of users, which are independent: each has its own counters
@@ -34,7 +34,7 @@ METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate, and an interval that holds the true one at every look.
+    """A rate, and what its interval follows from.
 
     Attributes:
         value: The rate.
@@ -73,7 +73,7 @@ class Uplift:
 
 
 def rate_of(events: NDArray[np.float64], base: NDArray[np.float64], count: float) -> Rate | None:
-    """Return the rate of two counters over the shards (S,), if it can be estimated.
+    """Return the rate of two counters, if it can be estimated.
 
     Args:
         events: Numerator of each shard.
@@ -117,7 +117,7 @@ def rates_of(shards: Sequence[Counts]) -> dict[str, Rate | None]:
 
 @dataclass(frozen=True, slots=True)
 class VersionResult:
-    """What one model version earned.
+    """Earnings of one model version.
 
     Attributes:
         model_version: The version.
@@ -134,7 +134,7 @@ class VersionResult:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentResult:
-    """What the versions of an A/B test earned while it ran.
+    """Earnings of the versions of an A/B test while it ran.
 
     Attributes:
         experiment: Digest of the test.
@@ -155,7 +155,7 @@ def version_results(shards: Sequence[ShardCounts]) -> list[VersionResult]:
     for version in sorted(versions, reverse=True):
         of_shards, positions = [], dict[int, Counts]()
         for shard in shards:
-            mine = {place[2]: counts for place, counts in shard.positions.items() if place[1] == version}
+            mine = {key[2]: counts for key, counts in shard.positions.items() if key[1] == version}
             of_shards.append(total(mine.values()))
             for position, counts in mine.items():
                 positions[position] = counts.plus(positions.get(position, Counts()))

@@ -217,7 +217,7 @@ class PrometheusMeter:
         self._accuracy.write()
 
     def render(self, attributed: Sequence[ShardCounts] = ()) -> bytes:
-        """Render the page, with the counters of attribution; any thread may call it."""
+        """Render the page; any thread may call it."""
         registry = self._registry
         if MULTIPROCESS_FOLDER in os.environ:
             registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""Rates, intervals and the test of two versions: how often they err, and what they find."""
+"""Rates and the test of two versions: errors and power."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_equal_versions_are_told_apart_in_less_than_a_twentieth_of_runs(spread: 
 
 
 def theoretical_power(uplift: float, variances: NDArray[np.float64], paths: int = 20_000) -> float:
-    """Probability that the log ratio of a Gaussian process with these variances ever decides.
+    """Probability that a Gaussian process with these variances ever decides.
 
     The estimate after a look has the variance of that look; its information, 1 / variance, grows with the events, so
     estimate / variance is a Brownian motion with drift in the information.
@@ -156,8 +156,8 @@ def test_rate_without_impressions_is_unknown() -> None:
     assert rate_of(nothing, some, 0.0) is None
 
 
-def shard(place: int, counts: Counts, experiment: Counts | None = None, version: str = "a") -> ShardCounts:
-    found = ShardCounts({(0, version, place): counts})
+def shard(position: int, counts: Counts, experiment: Counts | None = None, version: str = "a") -> ShardCounts:
+    found = ShardCounts({(0, version, position): counts})
     if experiment is not None:
         found.experiments["e1", version] = experiment
     return found

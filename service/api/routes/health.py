@@ -64,7 +64,7 @@ async def read_metrics(request: Request) -> Response:
 
 
 async def _attributed(services: Services | None) -> Sequence[ShardCounts]:
-    """Return the counters of attribution; without an event log the page has none."""
+    """Return the counters of attribution, if they can be read."""
     if services is None or services.recommender.attribution is None:
         return ()
     try:

@@ -1,4 +1,4 @@
-"""Response bodies of the route about experiments: what recommendations earned."""
+"""Response bodies of the route about experiments."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RatesOut(BaseModel):
 
 
 class VersionEarnedOut(BaseModel):
-    """What the answers of one model version earned."""
+    """Earnings of the answers of one model version."""
 
     model_version: str = Field(description="Model version of the answers.")
     counts: CountsOut = Field(description="All counted events.")
@@ -68,7 +68,7 @@ class UpliftsOut(BaseModel):
 
 
 class ArmOut(BaseModel):
-    """What one version earned in an A/B test."""
+    """Earnings of one version in an A/B test."""
 
     model_version: str = Field(description="Model version of the answers.")
     counts: CountsOut = Field(description="Counted events of answers that were given during the test.")
@@ -85,7 +85,7 @@ class ExperimentOut(BaseModel):
 
 
 class ExperimentsOut(BaseModel):
-    """What recommendations earned."""
+    """Earnings of recommendations."""
 
     versions: list[VersionEarnedOut] = Field(description="All model versions with counted events, newest first.")
     experiments: list[ExperimentOut] = Field(description="A/B tests with counted events.")

@@ -1,4 +1,4 @@
-"""Attribution in one worker: ids for answers, and credits for events that carry one."""
+"""Ids for answers, and credits for events that carry one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.core.events import DAY_SECONDS, AppendAndRead, LogView
 
 
 class AttributionRules(NamedTuple):
-    """What is configured.
+    """Configuration of attribution.
 
     Attributes:
         keys: The current and the previous signing key.
@@ -116,7 +116,7 @@ def _experiment_digest(live: str, tested: str, share: float) -> bytes:
 
 
 def credited_store(store: AppendingStore, attribution: Attribution | None) -> AppendingStore:
-    """Return a store whose appended events carry their credits, if there are any."""
+    """Return a store whose appended events carry their credits."""
     return store if attribution is None else CreditedStore(store, attribution.credits)
 
 

@@ -1,4 +1,4 @@
-"""Reads the counters of attribution, once for all that ask at a time."""
+"""Reader of the counters of attribution, shared by all requests."""
 
 from __future__ import annotations
 

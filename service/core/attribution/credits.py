@@ -44,7 +44,7 @@ def shard_of(user_id: str) -> int:
 
 
 def additions(credit: str) -> list[tuple[str, int]]:
-    """Return the names of the counters that a credit changes, and by how much."""
+    """Return what a credit adds, by name of the counter."""
     amounts, *counters = credit.split(" ")
     return [
         (f"{counter}:{letter}", int(amount)) for counter in counters for letter, amount in _AMOUNT.findall(amounts)
@@ -97,8 +97,8 @@ def parse_counters(counters: Mapping[str, int]) -> ShardCounts:
             continue
         if kind == "p":
             version, _, position = rest.rpartition(":")
-            place = (int(group), version, int(position))
-            found.positions[place] = _added(found.positions.get(place, _NONE), letter, amount)
+            key = (int(group), version, int(position))
+            found.positions[key] = _added(found.positions.get(key, _NONE), letter, amount)
         elif kind == "x":
             arm = (group, rest)
             found.experiments[arm] = _added(found.experiments.get(arm, _NONE), letter, amount)

@@ -138,7 +138,7 @@ class RecommendationIds:
 
 
 def _parse(signed: bytes, tag: bytes, text: str) -> Recommendation | None:
-    """Parse a signed id; None if this release did not write its format."""
+    """Parse a signed id; None for an unknown format."""
     if len(signed) < _HEADER.size or signed[0] != _FORMAT:
         return None
     _, _, placement, issued_at, lifetime, sample, catalogue, experiment, size = _HEADER.unpack_from(signed)
@@ -158,7 +158,7 @@ def _parse(signed: bytes, tag: bytes, text: str) -> Recommendation | None:
 
 
 def _text(signed: bytes, tag: bytes, sample: int) -> str:
-    """Return the text of an id; the tag decides whether it is sampled."""
+    """Return an id's text; the tag decides whether it is sampled."""
     letter = _SAMPLED if sample == 1 or int.from_bytes(tag[:4]) % sample == 0 else _NOT_SAMPLED
     encoded = binascii.b2a_base64(signed + tag, newline=False).translate(_URL_SAFE, b"=")
     return letter + encoded.decode()
@@ -172,6 +172,6 @@ def digest4(text: str) -> bytes:
 
 
 def _derive(key: bytes) -> _Key:
-    """Return the secret of a configured key, which may have any length, and its number."""
+    """Return the secret and the number of a configured key."""
     secret = blake2b(key, digest_size=32, person=b"recblr-ids").digest()
     return _Key(blake2b(secret, digest_size=1).digest()[0], secret)

@@ -66,9 +66,7 @@ An entry of a log:
               moved, until it is in the stream, "0-<random number>"
               if it has a type or a value: a zero byte, type ("" for a view), ",", the value in digits ("" for none)
               "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did,
-              or if it has a recommendation id
-              if it has a recommendation id: a zero byte and the id, in UTF-8; if that counts anything, another zero
-              byte and the credit (core/attribution/credits.py)
+              or has a recommendation id; then a zero byte and that id, perhaps a zero byte and the credit, in UTF-8
 
 All numbers are little-endian. The sequence is a double because numbers in Lua are.
 scripts/lib/pack_entry.lua, typed_event.lua and unpack_entry.lua write and read the same layout in Lua.
@@ -145,16 +143,6 @@ def user_of(key: bytes) -> str | None:
 def deletions_key(user_id: str) -> str:
     """Return the key of the counter of deletions in the user's shard."""
     return f"{_tag(user_id)}:deletions"
-
-
-def attribution_key(user_id: str) -> str:
-    """Return the key of the counters of attribution in the user's shard."""
-    return f"{_tag(user_id)}:attribution"
-
-
-def attribution_keys() -> list[str]:
-    """Return the keys of the counters of attribution of all shards."""
-    return [f"{tag}:attribution" for tag in _SHARD_TAGS]
 
 
 def detached_key(user_id: str) -> str:

@@ -21,6 +21,7 @@ from service.core.events import (
 )
 from service.store.errors import StoreUnreachableError
 from service.store.redis import layout, lua_scripts
+from service.store.redis.calls.attribution_keys import attribution_key, attribution_keys
 from service.store.redis.calls.log_views import log_view
 from service.store.redis.cluster import Cluster
 from service.store.redis.deployment import Call, Deployment, run_script
@@ -124,7 +125,7 @@ class RedisStore:
                 arguments += (event.item_id, repr(event.timestamp), event.event_id or "", fingerprint)
             keys: tuple[str, ...] = layout.keys(request.user_id)
             if credited:
-                keys = (*keys, layout.attribution_key(request.user_id))
+                keys = (*keys, attribution_key(request.user_id))
             calls.append(Call(keys, arguments, durable=bool(request.events)))
         # If a user's first request found the script unknown, and another process loaded it before the second request,
         # only the first would be sent again and take effect last. Sending the script along prevents that.
@@ -165,7 +166,7 @@ class RedisStore:
         """See `Store.delete_event`."""
         sequence = event_id.removeprefix("seq-") if RESERVED_EVENT_ID.fullmatch(event_id) else ""
         arguments = (layout.new_token(), event_id, sequence, self._must_write)
-        keys = (*layout.keys(user_id), layout.deletions_key(user_id), layout.attribution_key(user_id))
+        keys = (*layout.keys(user_id), layout.deletions_key(user_id), attribution_key(user_id))
         call = Call(keys, arguments, durable=True)
         return await run_script(self._deployment, lua_scripts.DELETE_EVENT, [call]) == [1]
 
@@ -211,7 +212,7 @@ class RedisStore:
 
     async def attribution_counters(self) -> list[dict[str, int]]:
         """See `CounterStore.attribution_counters`."""
-        calls = [Call((key,), ()) for key in layout.attribution_keys()]
+        calls = [Call((key,), ()) for key in attribution_keys()]
         replies = await run_script(self._deployment, lua_scripts.READ_ATTRIBUTION, calls)
         return [dict(zip(map(bytes.decode, reply[::2]), map(int, reply[1::2]), strict=True)) for reply in replies]
 

@@ -1,4 +1,7 @@
-"""Table and SQL of the counters of attribution. Each function runs within the caller's transaction."""
+"""Table and SQL of the counters of attribution.
+
+Each function runs within the caller's transaction.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ CREATE TABLE IF NOT EXISTS attribution (
 
 
 def add_credit(db: sqlite3.Connection, user_id: str, credit: str, sign: int) -> None:
-    """Add an event's credit to the counters of its user's shard; with `sign` -1 subtract it."""
+    """Add an event's credit to its user's shard; `sign` -1 subtracts."""
     shard = shard_of(user_id)
     db.executemany(
         "INSERT INTO attribution VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",

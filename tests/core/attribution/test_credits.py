@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from service.core.attribution.credits import Counts, additions, parse_counters, shard_of, total
-from service.store.redis.layout import SHARDS, attribution_keys, keys
+from service.store.redis.calls.attribution_keys import attribution_key, attribution_keys
+from service.store.redis.layout import SHARDS, keys
 
 CREDIT = "c1o1v-19990000 p:0:2026:with:colons:3 x:0a0b0c0d:2026:with:colons"
 
@@ -35,5 +36,5 @@ def test_totals_are_sums() -> None:
 def test_shards_are_those_of_the_redis_keys() -> None:
     for user in ("u", "ünï", "x" * 200):
         assert keys(user)[2] == f"{{{shard_of(user)}}}:stream"
-        assert attribution_keys()[shard_of(user)] == f"{{{shard_of(user)}}}:attribution"
+        assert attribution_keys()[shard_of(user)] == attribution_key(user) == f"{{{shard_of(user)}}}:attribution"
     assert len(attribution_keys()) == SHARDS

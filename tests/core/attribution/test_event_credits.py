@@ -1,4 +1,4 @@
-"""What an event with a recommendation id counts."""
+"""Counts of an event with a recommendation id."""
 
 from __future__ import annotations
 

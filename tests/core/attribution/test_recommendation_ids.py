@@ -78,10 +78,10 @@ def test_previous_key_still_reads_and_the_current_one_signs() -> None:
 
 def test_any_changed_character_makes_an_id_invalid() -> None:
     for text in (issue(), issue(items=ITEMS[:9]), issue(items=ITEMS[:8])):  # each leaves other unused bits
-        for place, character in enumerate(text):
+        for at, character in enumerate(text):
             for other in "AaZ09-_in":
                 if other != character:
-                    assert IDS.read(text[:place] + other + text[place + 1 :]) is None
+                    assert IDS.read(text[:at] + other + text[at + 1 :]) is None
 
 
 def test_any_truncated_or_lengthened_id_is_invalid() -> None:
@@ -99,8 +99,8 @@ def test_forged_ids_are_never_valid() -> None:
     alphabet = string.ascii_letters + string.digits + "-_"
     for _ in range(short_or_long(20_000, 1_000_000)):
         forged = list(text)
-        for place in rng.sample(range(len(forged)), rng.choice((1, 1, 2, 5, len(forged)))):
-            forged[place] = rng.choice(alphabet)
+        for at in rng.sample(range(len(forged)), rng.choice((1, 1, 2, 5, len(forged)))):
+            forged[at] = rng.choice(alphabet)
         candidate = "".join(forged[: rng.choice((len(forged), len(forged), rng.randrange(len(forged))))])
         assert candidate == text or IDS.read(candidate) is None
 

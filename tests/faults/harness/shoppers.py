@@ -1,4 +1,4 @@
-"""Shoppers who send recommendation ids with their events, and the counts that follow from the log."""
+"""Shoppers who send recommendation ids, and counts from the log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Counts = Counter[tuple[str, int, str]]
 
 
 class Shoppers:
-    """Concurrent users who look at answers, click, buy, send forged ids, and undo.
+    """Concurrent users who click, buy, forge ids, and undo.
 
     Each request is repeated until it is answered.
     """
@@ -59,10 +59,10 @@ class Shoppers:
                 await self._progress.wait()
 
     async def _shop(self, shopper: int) -> None:
-        rng, client, visit = self._random[shopper], Client(self._url), 0
+        rng, client, round_number = self._random[shopper], Client(self._url), 0
         while not self._stop.is_set():
-            visit += 1
-            user, name = rng.choice(self.users), f"{shopper}-{visit}"
+            round_number += 1
+            user, name = rng.choice(self.users), f"{shopper}-{round_number}"
             answer = await self._ask(client, "GET", f"/users/{user}/recommendations?k={K}&exclude_seen=false")
             text, items = answer["recommendation_id"], [item["item_id"] for item in answer["items"]]
 
@@ -144,14 +144,14 @@ def _count(counts: Counts, ids: RecommendationIds, event: dict[str, Any]) -> Non
     position = None if found is None else found.position_of(event["item_id"])
     if found is None or position is None:
         return
-    place, kind = (found.model_version, position), event.get("type") or "view"
+    key, kind = (found.model_version, position), event.get("type") or "view"
     if kind == "impression":
-        counts[*place, "impressions"] += 1
+        counts[*key, "impressions"] += 1
     else:
-        counts[*place, "clicks"] += 1
+        counts[*key, "clicks"] += 1
     if kind == "purchase":
-        counts[*place, "conversions"] += 1
-        counts[*place, "value"] += round(100 * event["value"])
+        counts[*key, "conversions"] += 1
+        counts[*key, "value"] += round(100 * event["value"])
 
 
 async def served_counts(url: str) -> Counts:
@@ -162,8 +162,8 @@ async def served_counts(url: str) -> Counts:
     assert status == 200, found
     counts = Counts()
     for version in found["versions"]:
-        for place in version["positions"]:
+        for shown in version["positions"]:
             for name in COUNTED:
-                amount = round(100 * place[name]) if name == "value" else place[name]
-                counts[version["model_version"], place["position"], name] += amount
+                amount = round(100 * shown[name]) if name == "value" else shown[name]
+                counts[version["model_version"], shown["position"], name] += amount
     return +counts

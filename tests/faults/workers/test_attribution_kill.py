@@ -1,4 +1,4 @@
-"""Workers killed while events with recommendation ids arrive; every event is counted once."""
+"""Workers killed under load; every event is counted once."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Conversion of what scripts return."""
+"""Keys of scripts, and conversion of their replies."""

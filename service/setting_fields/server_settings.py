@@ -14,7 +14,7 @@ PREFIX = "RECBLR_"
 
 
 class ServerSettings(BaseSettings):
-    """What a server is and whom it serves.
+    """Settings of the server process.
 
     Field metadata, for error messages, `--help` and the documentation (`settings_reference`):
     title        the valid values; completes the sentence "RECBLR_X must be ...".
