@@ -66,7 +66,7 @@ An entry of a log:
               moved, until it is in the stream, "0-<random number>"
               if it has a type or a value: a zero byte, type ("" for a view), ",", the value in digits ("" for none)
               "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did,
-              or has a recommendation id; then a zero byte and that id, perhaps a zero byte and the credit, in UTF-8
+              or has a recommendation id; then a zero byte, the credit or nothing, a zero byte, and the id in UTF-8
 
 All numbers are little-endian. The sequence is a double because numbers in Lua are.
 scripts/lib/pack_entry.lua, typed_event.lua and unpack_entry.lua write and read the same layout in Lua.
@@ -112,7 +112,7 @@ _ENTRY_HEADER = struct.Struct("<BddHH")
 class EntryEnd(NamedTuple):
     """End of a log's entry.
 
-    Each part but the append id may be empty. `typed` is "<type>,<value>", and `arrived` is in milliseconds.
+    Each part but the append id may be empty. `typed` is "<type>,<value>", `arrived` is in milliseconds.
     """
 
     append_id: bytes
@@ -208,8 +208,7 @@ def encode_extras(event: NewEvent) -> str:
     typed = ""
     if event.type or event.value is not None:
         typed = f"\0{event.type},{'' if event.value is None else repr(event.value)}"
-    credit = f"\0{event.credit}" if event.credit else ""
-    return f"{typed}@{event.recommendation_id}{credit}" if event.recommendation_id else typed
+    return f"{typed}@{event.credit}\0{event.recommendation_id}" if event.recommendation_id else typed
 
 
 def decode_end(end: bytes) -> EntryEnd:
@@ -223,7 +222,7 @@ def decode_end(end: bytes) -> EntryEnd:
 def _with_extras(event: Event, end: EntryEnd) -> Event:
     event_type, _, value = end.typed.decode().partition(",")
     number = float(value) if value else None
-    recommendation_id = end.recommendation.decode().partition("\0")[0]
+    recommendation_id = end.recommendation.decode().partition("\0")[2]
     return event._replace(type=event_type, value=number, recommendation_id=recommendation_id)
 
 

@@ -104,7 +104,7 @@ class _SqliteLog:
             f"SELECT {self._columns} FROM events WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - our columns
             (after[0] if after else 0, limit),
         ).fetchall()
-        return [LoggedEvent(*row[1:-1], *answer_of(row[-1])) for row in rows], (rows[-1][0],) if rows else after
+        return [LoggedEvent(*(*row[1:-1], *answer_of(row[-1]))) for row in rows], (rows[-1][0],) if rows else after
 
     def items(self) -> Iterator[ItemRecord]:
         if not self._number("SELECT count(*) FROM sqlite_schema WHERE name = 'catalogue_items'"):

@@ -8,7 +8,7 @@
 --          5 "1" if duplicates must write too (see lib/replicate.lua)
 --          6 time in milliseconds; events that arrived before it are removed (0: none are)
 --          then for each event: item id, timestamp, event id or "", fingerprint (16 characters, and then what most
---          events do not have: a zero byte and "<type>,<value>", then "@" and the recommendation id, then a zero byte and the credit)
+--          events do not have: a zero byte and "<type>,<value>", then "@", the credit, a zero byte and the recommendation id)
 -- Returns  generation, sequence, trimmed, snapshot or nil, its sequence, entries, {sequence, outcome} for each event,
 --          and the sequence of the user's first event with a type, if there ever was one;
 --          an outcome is 0 (appended), 1 (duplicate) or 2 (conflict)

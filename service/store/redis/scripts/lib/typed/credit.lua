@@ -1,9 +1,9 @@
 -- Counters of what recommendations earned; core/attribution/credits.py describes credits.
 
 -- Add the amounts of an event's credit to the shard's counters, or subtract them with `sign` -1.
--- `recommendation` is the event's recommendation id, and perhaps a zero byte and the credit.
+-- `recommendation` is the credit, which may be empty, a zero byte, and the event's recommendation id.
 local function add_credit(counters, recommendation, sign)
-  local amounts, targets = string.match(recommendation, '%z(%S+) (.*)$')
+  local amounts, targets = string.match(recommendation, '^([^%s%z]+) (%Z*)%z')
   if not amounts then
     return
   end
