@@ -77,7 +77,7 @@ def _parse_iso(text: str) -> float:
 
 
 def _parse_value(value: object) -> float | None:
-    """Convert the value of an event; 1 and 1.0, and 0.0 and -0.0, are the same."""
+    """Convert the value of an event; -0.0 becomes 0.0."""
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

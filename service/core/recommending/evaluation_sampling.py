@@ -31,9 +31,9 @@ class EvaluationSampler:
     def indices_to_evaluate(
         self, engine: Engine, user_id: str, view: LogView, events: Sequence[Event]
     ) -> tuple[int, ...]:
-        """Return the indices of `events` to evaluate, those of the view to replay.
+        """Return the indices of the events to evaluate.
 
-        These are the newest sampled events that were appended with `view` and whose item the engine knows. Duplicates
+        `events` are those of the view that are replayed. The result is the newest sampled events that were appended with `view` and whose item the engine knows. Duplicates
         are left out: the request that appended the event has evaluated it.
         """
         if not self._threshold or not view.appended:

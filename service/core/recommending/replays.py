@@ -1,4 +1,4 @@
-"""Answers from a user's log: replay, query, and the snapshot that is written later."""
+"""Answers from a user's log, and the snapshots of their replays."""
 
 from __future__ import annotations
 
@@ -113,7 +113,10 @@ class Replays:
     async def _without_events(
         self, user_id: str, view: LogView, query: Query, eligible: Eligible, deadline: float
     ) -> tuple[Query, Eligible]:
-        """Return the query with the items that its `exclude_events` leave out, and the time of their ages."""
+        """Return the query without the items of `exclude_events`.
+
+        The second result names the time that ages count from.
+        """
         evaluated_at = time.time() if eligible.evaluated_at is None else eligible.evaluated_at
         events = await self._kept_events(user_id, view, deadline)
         items = items_with_events(events, query.exclude_events, evaluated_at)

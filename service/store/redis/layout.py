@@ -97,13 +97,8 @@ _VECTOR_SHARDS = 4  # part of the stored format
 _VECTOR_TAGS = tuple(f"{{v{shard}}}" for shard in range(_VECTOR_SHARDS))
 VECTOR_VERSIONS_KEYS = tuple(f"{tag}:vector-versions" for tag in _VECTOR_TAGS)
 DEFINITION_KEYS = ("{catalogue}:definitions", "{catalogue}:changes")
-HASH_TAGS = (
-    *_SHARD_TAGS,
-    *_CATALOGUE_TAGS,
-    *_VECTOR_TAGS,
-    "{records}",
-    "{catalogue}",
-)  # in a cluster the tag alone decides on a key's slot
+# In a cluster the tag alone decides on a key's slot.
+HASH_TAGS = (*_SHARD_TAGS, *_CATALOGUE_TAGS, *_VECTOR_TAGS, "{records}", "{catalogue}")
 
 ENTRY_FORMAT = 1
 _ENTRY_HEADER = struct.Struct("<BddHH")
@@ -121,6 +116,7 @@ class EntryEnd(NamedTuple):
     recommendation: bytes
 
 
+_PLAIN = ("", None, "", "")  # type, value and recommendation id of most events
 _tokens = Random()  # noqa: S311 - not the module's shared generator, which others may seed
 
 
@@ -206,6 +202,8 @@ def new_token() -> str:
 def encode_extras(event: NewEvent) -> str:
     """Return what follows a fingerprint in append_and_read.lua's arguments."""
     typed = ""
+    if event[4:] == _PLAIN:
+        return typed
     if event.type or event.value is not None:
         typed = f"\0{event.type},{'' if event.value is None else repr(event.value)}"
     return f"{typed}@{event.credit}\0{event.recommendation_id}" if event.recommendation_id else typed

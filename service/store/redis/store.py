@@ -118,11 +118,9 @@ class RedisStore:
             ]
             credited = False
             for event in request.events:
-                fingerprint = event.fingerprint
-                if event.type or event.value is not None or event.recommendation_id:
-                    fingerprint += layout.encode_extras(event)
-                    credited = credited or bool(event.credit)
-                arguments += (event.item_id, repr(event.timestamp), event.event_id or "", fingerprint)
+                payload = event.fingerprint + layout.encode_extras(event)
+                credited = credited or bool(event.credit)
+                arguments += (event.item_id, repr(event.timestamp), event.event_id or "", payload)
             keys: tuple[str, ...] = layout.keys(request.user_id)
             if credited:
                 keys = (*keys, attribution_key(request.user_id))

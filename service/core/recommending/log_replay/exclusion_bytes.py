@@ -22,7 +22,7 @@ def encode_exclusions(excluded: Exclusions) -> bytes:
 
 
 def decode_exclusions(blob: bytes, start: int) -> tuple[Exclusions, int]:
-    """Return the excluded items at an offset, and the offset of their end.
+    """Return the excluded items at an offset, and their end.
 
     Raises `SnapshotDamagedError` for other bytes.
     """

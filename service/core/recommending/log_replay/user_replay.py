@@ -1,4 +1,4 @@
-"""What a replay of a user's log takes, and what it leaves."""
+"""Replay of a user's log: its inputs and the next snapshot."""
 
 from __future__ import annotations
 
