@@ -6,9 +6,15 @@ import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
+from zlib import crc32
 
 from service.core.attribution.event_credits import EventCredits
-from service.core.attribution.recommendation_ids import MAX_POSITIONS, NO_EXPERIMENT, RecommendationIds, digest4
+from service.core.attribution.recommendation_ids import (
+    MAX_POSITIONS,
+    NO_EXPERIMENT,
+    RecommendationIds,
+    digest4,
+)
 from service.core.engine_requests import ScoredItem
 from service.core.errors import StoreUnavailable
 from service.core.events import DAY_SECONDS, AppendAndRead, LogView
@@ -88,8 +94,8 @@ class Attribution:
             versions = [model.version for model in served]
             if model_version in versions:  # not an answer that was begun before the test
                 experiment = _experiment_digest(*versions[:2], self._models.share)
-        listed = [item.item_id for item in items[:MAX_POSITIONS]]
-        return self._ids.issue(model_version, listed, self._clock(), revision, experiment)
+        hashes = [crc32(item.item_id.encode()) for item in items[:MAX_POSITIONS]]  # item_hash, without its calls
+        return self._ids.issue(model_version, hashes, self._clock(), revision, experiment)
 
 
 def open_attribution(rules: AttributionRules, models: TestedModels) -> Attribution | None:

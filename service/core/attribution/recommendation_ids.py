@@ -1,4 +1,4 @@
-"""Recommendation ids: signed texts that name an answer (decision 0123).
+"""Recommendation ids: signed texts that name an answer (decision 0124).
 
 An id needs no storage: it holds what the counters need to know about the answer. Its text is a letter and base64url
 (RFC 4648, without padding) of:
@@ -6,13 +6,13 @@ An id needs no storage: it holds what the counters need to know about the answer
     byte      format, 1
     byte      number of the signing key
     uint16    placement, 0: reserved
-    uint32    time of the answer, in Unix seconds
     uint32    seconds for which events count
     uint16    n: the impressions of one id of n are counted, n times
     4 bytes   digest of the catalogue's revision; 0 while it is empty
     4 bytes   digest of the A/B test; 0 without one
     byte      size of the model version in bytes
               model version
+    uint32    time of the answer, in Unix seconds
     4 bytes   for each of the first 50 items: CRC-32 of its id
     12 bytes  keyed BLAKE2b (RFC 7693) of all that is before
 
@@ -25,7 +25,6 @@ import binascii
 import hmac
 import struct
 from collections.abc import Sequence
-from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
@@ -36,13 +35,14 @@ NO_EXPERIMENT = bytes(4)
 
 _FORMAT = 1
 _PLACEMENT = 0
-_HEADER = struct.Struct("<BBHIIH4s4sB")
+_HEADER = struct.Struct("<BBHIH4s4sB")
 _HASH_BYTES = 4
 _TAG_BYTES = 12
 _SAMPLED, _NOT_SAMPLED = "i", "n"
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
-_HASHES = [struct.Struct(f"<{count}I") for count in range(MAX_POSITIONS + 1)]
+_TIME_AND_HASHES = [struct.Struct(f"<{1 + count}I") for count in range(MAX_POSITIONS + 1)]
+_MAX_HEADS = 64
 
 
 class Recommendation(NamedTuple):
@@ -71,9 +71,14 @@ class Recommendation(NamedTuple):
     def position_of(self, item_id: str) -> int | None:
         """Return the item's position, from 1; None if it is in none."""
         try:
-            return self.item_hashes.index(crc32(item_id.encode())) + 1
+            return self.item_hashes.index(item_hash(item_id)) + 1
         except ValueError:
             return None
+
+
+def item_hash(item_id: str) -> int:
+    """Return the hash of an item's id."""
+    return crc32(item_id.encode())
 
 
 class _Key(NamedTuple):
@@ -94,27 +99,43 @@ class RecommendationIds:
         self._keys = tuple(_derive(key) for key in keys)
         self._lifetime_seconds = lifetime_seconds
         self._impression_sample = impression_sample
+        self._keyed = blake2b(key=self._keys[0].secret, digest_size=_TAG_BYTES)  # a copy is made faster
+        self._heads: dict[tuple[str, str | None, bytes], bytes] = {}
 
     def issue(
         self,
         model_version: str,
-        item_ids: Sequence[str],
+        item_hashes: Sequence[int],
         now: float,
         revision: str | None = None,
         experiment: bytes = NO_EXPERIMENT,
     ) -> str:
-        """Return the id of an answer with these items, best first."""
-        number, secret = self._keys[0]
+        """Return the id of an answer.
+
+        Args:
+            model_version: Model version that answered.
+            item_hashes: `item_hash` of the first items, best first; at most MAX_POSITIONS.
+            now: Unix seconds.
+            revision: The catalogue's revision; None while it is empty.
+            experiment: Digest of the A/B test.
+        """
+        parts = model_version, revision, experiment
+        head = self._heads.get(parts) or self._head(*parts)
+        signed = head + _TIME_AND_HASHES[len(item_hashes)].pack(int(now), *item_hashes)
+        keyed = self._keyed.copy()
+        keyed.update(signed)
+        return _text(signed, keyed.digest(), self._impression_sample)
+
+    def _head(self, model_version: str, revision: str | None, experiment: bytes) -> bytes:
+        """Return what is equal in many ids, and keep it."""
+        if len(self._heads) >= _MAX_HEADS:
+            self._heads.clear()
         version = model_version.encode()
-        sample = self._impression_sample
         catalogue = NO_EXPERIMENT if revision is None else digest4(revision)
-        lifetime = self._lifetime_seconds
-        head = _HEADER.pack(
-            _FORMAT, number, _PLACEMENT, int(now), lifetime, sample, catalogue, experiment, len(version)
-        )
-        hashes = [crc32(item_id.encode()) for item_id in item_ids[:MAX_POSITIONS]]
-        signed = head + version + _HASHES[len(hashes)].pack(*hashes)
-        return _text(signed, blake2b(signed, key=secret, digest_size=_TAG_BYTES).digest(), sample)
+        rules = self._lifetime_seconds, self._impression_sample
+        head = _HEADER.pack(_FORMAT, self._keys[0].number, _PLACEMENT, *rules, catalogue, experiment, len(version))
+        self._heads[model_version, revision, experiment] = head + version
+        return head + version
 
     def read(self, text: str) -> Recommendation | None:
         """Return the content of an id; None unless its signature is right.
@@ -141,10 +162,12 @@ def _parse(signed: bytes, tag: bytes, text: str) -> Recommendation | None:
     """Parse a signed id; None for an unknown format."""
     if len(signed) < _HEADER.size or signed[0] != _FORMAT:
         return None
-    _, _, placement, issued_at, lifetime, sample, catalogue, experiment, size = _HEADER.unpack_from(signed)
+    _, _, placement, lifetime, sample, catalogue, experiment, size = _HEADER.unpack_from(signed)
     if _text(signed, tag, sample) != text:  # another letter, or other unused bits at the end
         return None
     end = _HEADER.size + size
+    count = (len(signed) - end) // _HASH_BYTES - 1
+    issued_at, *item_hashes = _TIME_AND_HASHES[count].unpack_from(signed, end)
     return Recommendation(
         placement=placement,
         model_version=signed[_HEADER.size : end].decode(),
@@ -153,7 +176,7 @@ def _parse(signed: bytes, tag: bytes, text: str) -> Recommendation | None:
         impression_weight=sample if text[0] == _SAMPLED else 0,
         catalogue=catalogue,
         experiment="" if experiment == NO_EXPERIMENT else experiment.hex(),
-        item_hashes=_HASHES[(len(signed) - end) // _HASH_BYTES].unpack_from(signed, end),
+        item_hashes=tuple(item_hashes),
     )
 
 
@@ -164,7 +187,6 @@ def _text(signed: bytes, tag: bytes, sample: int) -> str:
     return letter + encoded.decode()
 
 
-@lru_cache(maxsize=64)  # answers share a revision and an experiment
 def digest4(text: str) -> bytes:
     """Return a digest of 4 bytes that are not all 0."""
     found = blake2b(text.encode(), digest_size=4).digest()

@@ -200,4 +200,4 @@ class Recommender:
         named = self.attribution.id_of_answer(
             answer.model_version, answer.items, answer.eligible.revision, for_user=for_user
         )
-        return answer._replace(recommendation_id=named)
+        return Answer(*answer[:-1], named)

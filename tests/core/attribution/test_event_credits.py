@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from service.core.attribution.event_credits import MAX_VALUE, EventCredits
-from service.core.attribution.recommendation_ids import RecommendationIds
+from service.core.attribution.recommendation_ids import RecommendationIds, item_hash
 from service.core.events import NewEvent
 
 IDS = RecommendationIds([b"k" * 32], 100)
-ITEMS = ["a", "b", "c"]
+HASHES = [item_hash(item) for item in ("a", "b", "c")]
 
 
 def credit(
     kind: str = "", value: float | None = None, item: str = "b", now: float = 1050.0, text: str | None = None
 ) -> str:
-    text = IDS.issue("v1", ITEMS, 1000.0) if text is None else text
+    text = IDS.issue("v1", HASHES, 1000.0) if text is None else text
     event = NewEvent.create(item, 0.0, "e", 0.0, kind, value, text)
     credited = EventCredits(IDS, frozenset({"purchase"}), lambda: now).credited(event)
     assert credited._replace(credit="") == event
@@ -61,13 +61,13 @@ def test_forged_id_counts_nothing(text: str) -> None:
 
 
 def test_answer_of_a_test_is_counted_for_the_test_too() -> None:
-    text = IDS.issue("v1", ITEMS, 1000.0, None, b"\1\2\3\4")
+    text = IDS.issue("v1", HASHES, 1000.0, None, b"\1\2\3\4")
     assert credit(text=text) == "c1 p:0:v1:2 x:01020304:v1"
 
 
 def test_impressions_of_ids_outside_the_sample_count_nothing() -> None:
     sampled = RecommendationIds([b"k" * 32], 100, impression_sample=3)
-    texts = [sampled.issue("v1", ITEMS, 1000.0 + n) for n in range(20)]
+    texts = [sampled.issue("v1", HASHES, 1000.0 + n) for n in range(20)]
     found = {text[0]: credit("impression", text=text) for text in texts}
     assert found == {"i": "i3 p:0:v1:2", "n": ""}
     assert {credit(text=text) for text in texts} == {"c1 p:0:v1:2"}

@@ -13,6 +13,7 @@ from service.core.attribution.recommendation_ids import (
     Recommendation,
     RecommendationIds,
     digest4,
+    item_hash,
 )
 from tests.faults.harness.modes import short_or_long
 
@@ -22,8 +23,12 @@ ITEMS = [f"item-{number}" for number in range(10)]
 VERSION = "20261128T052316Z-3cf3d5d7"
 
 
+def hashes(items: list[str]) -> list[int]:
+    return [item_hash(item) for item in items[:MAX_POSITIONS]]
+
+
 def issue(ids: RecommendationIds = IDS, items: list[str] = ITEMS, now: float = 1000.0) -> str:
-    return ids.issue(VERSION, items, now, "c1:5", b"\1\2\3\4")
+    return ids.issue(VERSION, hashes(items), now, "c1:5", b"\1\2\3\4")
 
 
 def read(text: str, ids: RecommendationIds = IDS) -> Recommendation:
@@ -60,7 +65,7 @@ def test_only_the_first_positions_are_held() -> None:
 
 
 def test_longest_id_is_within_the_limit_and_readable() -> None:
-    text = IDS.issue("v" * 128, ITEMS * 5, 4e9, "r" * 500, b"abcd")
+    text = IDS.issue("v" * 128, hashes(ITEMS * 5), 4e9, "r" * 500, b"abcd")
     assert len(text) <= MAX_ID_LENGTH
     assert read(text).model_version == "v" * 128
 
@@ -114,7 +119,7 @@ def test_texts_that_are_no_ids_are_invalid(text: str) -> None:
 
 def test_impressions_of_a_sample_are_wanted_with_its_weight() -> None:
     ids = RecommendationIds([KEY], 60, impression_sample=4)
-    texts = [ids.issue(VERSION, ITEMS, float(second)) for second in range(4000)]
+    texts = [ids.issue(VERSION, hashes(ITEMS), float(second)) for second in range(4000)]
     weights = [read(text, ids).impression_weight for text in texts]
     assert {(text[0], weight) for text, weight in zip(texts, weights, strict=True)} == {("i", 4), ("n", 0)}
     assert sum(weights) == pytest.approx(4000, rel=0.1)
