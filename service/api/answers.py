@@ -160,6 +160,8 @@ def json_response(body: bytes) -> Response:
 
 def items_out(items: Iterable[ScoredItem], fields: ItemFields = PLAIN) -> list[Json]:
     """Convert to a list of `ItemOut`."""
+    if fields is PLAIN:  # ordinary: a comprehension takes half the time
+        return [{"item_id": item.item_id, "score": item.score} for item in items]
     out = []
     names = [name for name in fields.names if name not in ALWAYS_PRESENT]
     for item in items:

@@ -109,12 +109,14 @@ class EngineRequest(NamedTuple):
         items: Item ids to replay, oldest first.
         query: The query to answer from the new state, if any.
         evaluated: Ascending indices of known `items` whose rank is wanted under the state before their replay.
+        types: The types of the events of `items`; empty if all have the default type.
     """
 
     state: bytes | None
     items: tuple[str, ...]
     query: Query | None
     evaluated: tuple[int, ...] = ()
+    types: tuple[str, ...] = ()
 
 
 class ScoredItem(NamedTuple):

@@ -151,7 +151,11 @@ class GivenAnswerIn(GivenPart):
 class AnswerAuditIn(StrictBody):
     """A question for a user's recommendations, and its answer."""
 
-    question: QuestionIn = Field(default=QuestionIn(), description="The question, as its body would be.")
+    question: QuestionIn = Field(
+        default_factory=QuestionIn,
+        description="The question, as its body would be.",
+        json_schema_extra={"default": QuestionIn().model_dump()},
+    )
     answer: GivenAnswerIn = Field(description="The answer.")
 
 

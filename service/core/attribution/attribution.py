@@ -83,7 +83,7 @@ class Attribution:
         self._clock = clock
 
     def id_of_answer(
-        self, model_version: str, items: Sequence[ScoredItem], revision: str | None, *, for_user: bool
+        self, model_version: str, items: Sequence[ScoredItem], revision: str | None, *, for_user: bool = False
     ) -> str:
         """Return the id of an answer.
 

@@ -81,6 +81,7 @@ class Recommender:
             meter,
             sampler or EvaluationSampler(0.0),
             self.eligibility,
+            attribution,
         )
         self._bulk = BulkAppend(batched_store, self._throttled_log, timeout_seconds, clock)
 
@@ -105,7 +106,6 @@ class Recommender:
         else:
             try:
                 answer = await self._replays.answer(engine, user_id, view, query, deadline, request)
-                answer = self._named(answer, for_user=True)
             except ServiceError as error:
                 self._throttled_log.warn(error.code, "event appended without recommendations", reason=error.for_log)
             except Exception:
@@ -143,8 +143,7 @@ class Recommender:
         """Answer from the user's log; an unknown user counts as new."""
         engine, deadline = self._models.for_user(user_id), self._clock() + self._timeout_seconds
         view = await self._batched_store.append_and_read(AppendAndRead(user_id, engine.version), deadline)
-        answer = await self._replays.answer(engine, user_id, view, query, deadline, request)
-        return self._named(answer, for_user=True)
+        return await self._replays.answer(engine, user_id, view, query, deadline, request)
 
     async def recommend_for_history(
         self, history: Sequence[str], query: TopK, request: FilterRequest | None = None
@@ -193,11 +192,9 @@ class Recommender:
         """Wait for background replays and snapshot writes."""
         await self._replays.close()
 
-    def _named(self, answer: Answer, *, for_user: bool = False) -> Answer:
+    def _named(self, answer: Answer) -> Answer:
         """Return the answer with its recommendation id, if ids are configured."""
         if self.attribution is None:
             return answer
-        named = self.attribution.id_of_answer(
-            answer.model_version, answer.items, answer.eligible.revision, for_user=for_user
-        )
-        return Answer(*answer[:-1], named)
+        version, revision = answer.model_version, answer.eligible.revision
+        return answer._replace(recommendation_id=self.attribution.id_of_answer(version, answer.items, revision))

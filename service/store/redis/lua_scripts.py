@@ -33,16 +33,19 @@ class Script:
 
 # A file may use what the files before it define.
 _HEAD = ("lib/format.lua", "lib/head.lua")
-_LIB = (*_HEAD, "lib/event_id.lua", "lib/pack_entry.lua", "lib/unpack_entry.lua")
+_LIB = (*_HEAD, "lib/pack_entry.lua", "lib/unpack_entry.lua")
 _SNAPSHOTS = ("lib/record.lua", "lib/snapshots.lua")
 _MERGES = ("lib/record.lua", "user_merge/merge_records.lua")
 _SEARCH, _RETENTION, _PIECES = "lib/binary_search.lua", "lib/retention.lua", "lib/pieces.lua"
 _REPLICATE, _CREDIT = "lib/replicate.lua", "lib/typed/credit.lua"
 
-APPEND_AND_READ = Script(*_HEAD, "lib/event_id.lua", "lib/pack_entry.lua", "append_and_read.lua")
+APPEND_AND_READ = Script(*_HEAD, "lib/pack_entry.lua", "append_and_read.lua")
 PUT_SNAPSHOT = Script(*_HEAD, "lib/unpack_entry.lua", "put_snapshot.lua")
 HISTORY = Script(*_LIB, _SEARCH, _PIECES, "history.lua")
-DELETE_EVENT = Script(*_LIB, *_SNAPSHOTS, _REPLICATE, _SEARCH, _PIECES, _CREDIT, "delete_event.lua")
+DELETE_EVENT = Script(
+    *(*_LIB, "lib/event_id.lua", *_SNAPSHOTS, _REPLICATE, _SEARCH, _PIECES, _CREDIT),
+    "delete_event.lua",
+)
 DELETE_USER = Script(*_LIB, *_MERGES, _REPLICATE, _SEARCH, _PIECES, _RETENTION, "delete_user.lua")
 EXPIRE = Script(*_LIB, *_MERGES, _SEARCH, _PIECES, _RETENTION, "expire.lua")
 READ_ATTRIBUTION = Script("read_attribution.lua")

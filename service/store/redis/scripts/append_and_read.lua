@@ -18,7 +18,7 @@
 -- that write must be one that can fail for lack of memory: XADD or HSET, not XDEL, LPOP or HDEL. There is no "#!lua"
 -- line: see decision 0002.
 --
--- Needs lib/format, head, event_id, pack_entry. Lua creates every function anew in each run, so the parts that few
+-- Needs lib/format, head, pack_entry. Lua creates every function anew in each run, so the parts that few
 -- calls need are included where they are needed.
 local user, log, stream = KEYS[1], KEYS[2], KEYS[3]
 local keep, version, oldest_arrival = tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[6])
@@ -52,6 +52,7 @@ for i = 7, #ARGV, 4 do
     fingerprint = string.sub(fingerprint, 1, 16)
   end
   if value then
+    -- include lib/event_id.lua
     local first, stored = unpack_event_id(value)
     outcomes[#outcomes + 1] = { first, stored == fingerprint and 1 or 2 }
     if ARGV[5] == '1' then
