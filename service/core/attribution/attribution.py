@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
-from zlib import crc32
 
 from service.core.attribution.event_credits import EventCredits
 from service.core.attribution.recommendation_ids import (
@@ -14,10 +13,13 @@ from service.core.attribution.recommendation_ids import (
     NO_EXPERIMENT,
     RecommendationIds,
     digest4,
+    item_hash,
 )
 from service.core.engine_requests import ScoredItem
 from service.core.errors import StoreUnavailable
 from service.core.events import DAY_SECONDS, AppendAndRead, LogView
+
+_MAX_HASHES = 65_536
 
 
 class AttributionRules(NamedTuple):
@@ -67,6 +69,17 @@ class AppendingStore(Protocol):
         ...
 
 
+class ItemHashes(dict[str, int]):
+    """Hashes of the items that were recommended lately."""
+
+    def __missing__(self, item_id: str) -> int:
+        """Compute the hash, and keep it."""
+        if len(self) >= _MAX_HASHES:
+            self.clear()
+        self[item_id] = found = item_hash(item_id)
+        return found
+
+
 class Attribution:
     """Issues the ids of answers.
 
@@ -81,6 +94,7 @@ class Attribution:
         self.credits = EventCredits(self._ids, frozenset((rules.conversion_type,)), clock)
         self._models = models
         self._clock = clock
+        self._hash_of = ItemHashes()
 
     def id_of_answer(
         self, model_version: str, items: Sequence[ScoredItem], revision: str | None, *, for_user: bool = False
@@ -94,7 +108,8 @@ class Attribution:
             versions = [model.version for model in served]
             if model_version in versions:  # not an answer that was begun before the test
                 experiment = _experiment_digest(*versions[:2], self._models.share)
-        hashes = [crc32(item.item_id.encode()) for item in items[:MAX_POSITIONS]]  # item_hash, without its calls
+        hash_of = self._hash_of
+        hashes = [hash_of[item[0]] for item in items[:MAX_POSITIONS]]
         return self._ids.issue(model_version, hashes, self._clock(), revision, experiment)
 
 

@@ -183,8 +183,7 @@ def _parse(signed: bytes, tag: bytes, text: str) -> Recommendation | None:
 def _text(signed: bytes, tag: bytes, sample: int) -> str:
     """Return an id's text; the tag decides whether it is sampled."""
     letter = _SAMPLED if sample == 1 or int.from_bytes(tag[:4]) % sample == 0 else _NOT_SAMPLED
-    encoded = binascii.b2a_base64(signed + tag, newline=False).translate(_URL_SAFE, b"=")
-    return letter + encoded.decode()
+    return letter + binascii.b2a_base64(signed + tag, newline=False).translate(_URL_SAFE, b"=").decode()
 
 
 def digest4(text: str) -> bytes:
