@@ -11,6 +11,7 @@ from typing import NamedTuple
 RESERVED_EVENT_ID = re.compile(r"seq-[0-9]+")
 
 DEFAULT_TYPE = "view"  # of an event without a type; kept as ""
+PLAIN = ("", None, "", "")  # type, value, recommendation id and credit of most events
 
 DAY_SECONDS = 86_400  # unit of retention by age
 

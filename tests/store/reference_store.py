@@ -94,6 +94,7 @@ class ReferenceStore:
             pending,
             tuple(outcomes),
             self._append(user, user.sequence),
+            min([sequence for sequence, event in user.log if event.type], default=0),
         )
 
     def _trim(self, user: _User) -> None:

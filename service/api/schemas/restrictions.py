@@ -166,7 +166,10 @@ class _OfUser(_Restricting):
     """Question about a user of the event log."""
 
     exclude_events: list[ExcludedEvents] = Field(
-        default=[], max_length=MAX_EXCLUDED_EVENTS, description=_EXCLUDE_EVENTS
+        default_factory=list,
+        max_length=MAX_EXCLUDED_EVENTS,
+        description=_EXCLUDE_EVENTS,
+        json_schema_extra=_EMPTY_LIST,
     )
 
     def _excluded_events(self) -> tuple[EventExclusion, ...]:

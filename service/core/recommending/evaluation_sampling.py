@@ -33,8 +33,9 @@ class EvaluationSampler:
     ) -> tuple[int, ...]:
         """Return the indices of the events to evaluate.
 
-        `events` are those of the view that are replayed. The result is the newest sampled events that were appended with `view` and whose item the engine knows. Duplicates
-        are left out: the request that appended the event has evaluated it.
+        `events` are those of the view that are replayed. Those to evaluate are the newest sampled ones that were
+        appended with `view` and whose item the engine knows. Duplicates are left out: the request that appended the
+        event has evaluated it.
         """
         if not self._threshold or not view.appended:
             return ()

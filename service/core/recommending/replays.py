@@ -95,9 +95,9 @@ class Replays:
             whole = await self._store.append_and_read(AppendAndRead(user_id, None), deadline)
             view = replace(whole, appended=view.appended)
             return await self.answer(engine, user_id, view, query, deadline, request, repair=True)
-        self._meter.events_replayed(len(replay.events))
-        for rank in result.ranks:
-            self._meter.event_evaluated(engine.version, rank)
+        self._meter.events_replayed(len(replay.events), replay.ignored)
+        for index, rank in zip(evaluated, result.ranks, strict=True):
+            self._meter.event_evaluated(engine.version, rank, replay.events[index].type)
         if repair or snapshot_due(view):
             self._snapshots.offer(replay.next_snapshot(result.state, repair=repair))
         if query is not None and result.cold:

@@ -70,8 +70,7 @@ An entry of a log:
 
 All numbers are little-endian. The sequence is a double because numbers in Lua are.
 scripts/lib/pack_entry.lua, typed_event.lua and unpack_entry.lua write and read the same layout in Lua.
-
-Releases without types read such entries too (decision 0123): Redis and Lua end a number at a zero byte.
+Releases without types read all entries (decision 0123): Redis and Lua end a number at a zero byte.
 """
 
 from __future__ import annotations
@@ -116,7 +115,6 @@ class EntryEnd(NamedTuple):
     recommendation: bytes
 
 
-_PLAIN = ("", None, "", "")  # type, value and recommendation id of most events
 _tokens = Random()  # noqa: S311 - not the module's shared generator, which others may seed
 
 
@@ -202,8 +200,6 @@ def new_token() -> str:
 def encode_extras(event: NewEvent) -> str:
     """Return what follows a fingerprint in append_and_read.lua's arguments."""
     typed = ""
-    if event[4:] == _PLAIN:
-        return typed
     if event.type or event.value is not None:
         typed = f"\0{event.type},{'' if event.value is None else repr(event.value)}"
     return f"{typed}@{event.credit}\0{event.recommendation_id}" if event.recommendation_id else typed
@@ -244,4 +240,5 @@ def decode_events(entries: Sequence[bytes], applied: int = 0) -> tuple[tuple[Eve
             event_id = entry[item_end:id_end].decode() if id_size else f"seq-{sequence}"
             event = Event(sequence, item_id, timestamp, event_id)
             events.append(event if entry.find(0, id_end) < 0 else _with_extras(event, decode_end(entry[id_end:])))
-    return tuple(events), decode_end(entries[-1][id_end:]).append_id.decode() if entries else ""
+    newest = entries[-1][id_end:].partition(b"@")[0].partition(b"\0")[0] if entries else b""
+    return tuple(events), newest.decode()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from service.core.errors import StoreUnavailable
 from service.core.events import (
     DAY_SECONDS,
+    PLAIN,
     RESERVED_EVENT_ID,
     AppendAndRead,
     History,
@@ -118,8 +119,10 @@ class RedisStore:
             ]
             credited = False
             for event in request.events:
-                payload = event.fingerprint + layout.encode_extras(event)
-                credited = credited or bool(event.credit)
+                payload = event.fingerprint
+                if event[4:] != PLAIN:
+                    payload += layout.encode_extras(event)
+                    credited = credited or bool(event.credit)
                 arguments += (event.item_id, repr(event.timestamp), event.event_id or "", payload)
             keys: tuple[str, ...] = layout.keys(request.user_id)
             if credited:
@@ -128,8 +131,7 @@ class RedisStore:
         # If a user's first request found the script unknown, and another process loaded it before the second request,
         # only the first would be sent again and take effect last. Sending the script along prevents that.
         repeated = len({request.user_id for request in requests}) < len(requests)
-        script = lua_scripts.APPEND_AND_READ
-        replies = await run_script(self._deployment, script, calls, load=repeated, partial=True)
+        replies = await run_script(self._deployment, lua_scripts.APPEND_AND_READ, calls, load=repeated, partial=True)
         views, decoded = [], 0
         for reply in replies:
             views.append(reply if isinstance(reply, StoreUnavailable) else log_view(reply))

@@ -10,7 +10,6 @@ from service.core.event_types.exclusions import kept_exclusions
 from service.core.events import AppendAndRead
 from service.core.ports import Engine, Meter
 from service.core.recommending.batching import BatchedEngine, BatchedStore
-from service.core.recommending.log_replay.snapshots import read_snapshot
 from service.core.recommending.log_replay.user_replay import UserReplay
 
 
@@ -52,7 +51,7 @@ async def audit(
         # After a change of generation the log was edited between the reads, which deletes the snapshot.
         return Audit(engine.version, whole.sequence, 0, kept, "absent", True, 0.0)
     try:
-        snapshot = read_snapshot(stored, user_id, engine.version)
+        snapshot = UserReplay.of(engine, user_id, stored).snapshot
         assert snapshot is not None  # noqa: S101 - checked above
         covered = tuple([event for event in whole.pending if event.sequence <= snapshot.applied])
         replay = UserReplay.of(engine, user_id, replace(whole, snapshot=None, pending=covered))

@@ -78,16 +78,6 @@ def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
     return snapshot
 
 
-def read_snapshot(view: LogView, user_id: str, model_version: str) -> Snapshot | None:
-    """Return the snapshot of a view, if any; raises `SnapshotDamagedError`."""
-    if view.snapshot is None:
-        return None
-    snapshot = decode_snapshot(view.snapshot, user_id, model_version)
-    if snapshot.excluded is None and 0 < view.typed_from <= snapshot.applied:
-        raise SnapshotDamagedError("a release without event types replayed events that have one")
-    return snapshot
-
-
 def snapshot_due(view: LogView) -> bool:
     """Return whether to write a snapshot after replaying the pending events.
 

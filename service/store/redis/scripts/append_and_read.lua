@@ -132,4 +132,5 @@ elseif applied < before then
   -- Deleted events leave gaps, so this may reach back too far; the caller skips entries up to `applied`.
   entries = redis.call('LRANGE', log, applied - sequence, -1)
 end
-return { generation or false, sequence, trimmed, snapshot, applied, entries, outcomes, found[5] and tonumber(found[5]) }
+return { generation or false, sequence, trimmed, snapshot, applied, entries, outcomes,
+  found[5] and tonumber(found[5]) or nil }

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import struct
 import zlib
-from dataclasses import replace
 
 import pytest
 
 from service.core.errors import SnapshotDamagedError
-from service.core.events import LogView
-from service.core.recommending.log_replay.snapshots import Snapshot, decode_snapshot, encode_snapshot, read_snapshot
+from service.core.recommending.log_replay.snapshots import Snapshot, decode_snapshot, encode_snapshot
 
 SNAPSHOT = Snapshot(applied=7, base=2, state=bytes(range(256)) * 10)
 BLOB = encode_snapshot(SNAPSHOT, "ann", "v1")
@@ -58,19 +56,6 @@ def test_changed_or_cut_off_exclusions_are_damage() -> None:
         for text in (changed, blob[:at]):
             with pytest.raises(SnapshotDamagedError):
                 decode_snapshot(text, "ann", "v1")
-
-
-VIEW = LogView("g", 9, 0, BLOB, ())
-
-
-def test_snapshot_that_may_have_replayed_typed_events_as_views_is_refused() -> None:
-    """A worker of the release without types has written it."""
-    assert read_snapshot(replace(VIEW, typed_from=8), "ann", "v1") == SNAPSHOT
-    with pytest.raises(SnapshotDamagedError, match="without event types"):
-        read_snapshot(replace(VIEW, typed_from=7), "ann", "v1")
-    known = replace(VIEW, snapshot=encode_snapshot(EXCLUDING, "ann", "v1"), typed_from=7)
-    assert read_snapshot(known, "ann", "v1") == EXCLUDING
-    assert read_snapshot(replace(VIEW, snapshot=None, typed_from=7), "ann", "v1") is None
 
 
 @pytest.mark.parametrize("size", [0, 1, 23, 24, len(BLOB) - 1])
