@@ -34,7 +34,9 @@ class AttributionTotals(Collector):
         self._shards = shards
 
     def collect(self) -> Iterator[Metric]:
-        """Return a metric for each kind of event."""
+        """Return a metric for each kind of event; nothing without shards."""
+        if not self._shards:
+            return
         results = version_results(self._shards)
         labels = ["version", "position"]
         for name, text in _METRICS.items():

@@ -229,8 +229,7 @@ class PrometheusMeter:
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         with_means = CollectorRegistry()
         with_means.register(WindowMeans(registry))
-        if attributed:
-            with_means.register(AttributionTotals(attributed))
+        with_means.register(AttributionTotals(attributed))
         return generate_latest(with_means)
 
 
