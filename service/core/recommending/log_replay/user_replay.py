@@ -60,7 +60,7 @@ class UserReplay(NamedTuple):
         state = None if self.snapshot is None else self.snapshot.state
         if query is not None and self.excluded:
             query = query._replace(exclude=(*query.exclude, *self.excluded))
-        items, types = tuple([event.item_id for event in self.events]), ()
+        items, types = tuple([event.item_id for event in self.events]), tuple[str, ...]()
         if self.excluded is not None:  # some event has a type
             types = tuple([event.type for event in self.events])
         return EngineRequest(state, items, query, evaluated, types)
