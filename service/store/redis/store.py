@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from service.core.errors import StoreUnavailable
 from service.core.events import (
@@ -15,6 +16,8 @@ from service.core.events import (
     PLAIN,
     RESERVED_EVENT_ID,
     AppendAndRead,
+    Appended,
+    Conflict,
     History,
     LogView,
     Merged,
@@ -23,18 +26,16 @@ from service.core.events import (
 from service.store.errors import StoreUnreachableError
 from service.store.redis import layout, lua_scripts
 from service.store.redis.calls.attribution_keys import attribution_key, attribution_keys
-from service.store.redis.calls.log_views import log_view
-from service.store.redis.cluster import Cluster
 from service.store.redis.deployment import Call, Deployment, run_script
 from service.store.redis.item_vectors.redis_item_vectors import RedisItemVectors
-from service.store.redis.node import Node
-from service.store.redis.pools import primary_pool, server_pool
+from service.store.redis.opening.deployments import create_deployment
 from service.store.redis.redis_catalogue import RedisCatalogue
-from service.store.redis.url import Address, Target, parse_url
+from service.store.redis.url import parse_url
 from service.store.redis.user_merge.merge_protocol import UserMerge
 from service.store.tls_errors import find_tls_fault
 
 TIMEOUT_SECONDS = 1.0  # of one call of the store
+_DUPLICATE, _CONFLICT = 1, 2  # outcomes of append_and_read.lua
 _ENTRIES = 5  # their position in its reply
 _DECODED_AT_ONCE = 1000  # entries, some 1 ms
 
@@ -59,7 +60,7 @@ async def open_redis(
         StoreRefusedError: Redis is unreachable, or it could evict events.
     """
     target = parse_url(url)
-    deployment = _deployment(target, min_replicas, timeout_seconds)
+    deployment = create_deployment(target, min_replicas, timeout_seconds)
     try:
         await deployment.check()
     except StoreUnreachableError:
@@ -71,20 +72,6 @@ async def open_redis(
         await deployment.close()
         raise
     return RedisStore(deployment, events_kept, min_replicas, days_kept)
-
-
-def _deployment(target: Target, min_replicas: int, timeout_seconds: float) -> Deployment:
-    def node(address: Address) -> Node:
-        return Node(
-            server_pool(target, address, timeout_seconds), f"Redis at {address}", timeout_seconds, min_replicas
-        )
-
-    if target.kind == "cluster":
-        return Cluster(target.addresses, node, timeout_seconds)
-    if target.kind == "sentinel":
-        name = f"the Redis primary {target.service}"
-        return Node(primary_pool(target, timeout_seconds), name, timeout_seconds, min_replicas)
-    return node(target.addresses[0])
 
 
 class RedisStore:
@@ -134,7 +121,7 @@ class RedisStore:
         replies = await run_script(self._deployment, lua_scripts.APPEND_AND_READ, calls, load=repeated, partial=True)
         views, decoded = [], 0
         for reply in replies:
-            views.append(reply if isinstance(reply, StoreUnavailable) else log_view(reply))
+            views.append(reply if isinstance(reply, StoreUnavailable) else _log_view(reply))
             decoded += 1 if isinstance(reply, StoreUnavailable) else len(reply[_ENTRIES])
             if decoded > _DECODED_AT_ONCE:
                 decoded = 0
@@ -239,3 +226,24 @@ class RedisStore:
     async def close(self) -> None:
         """See `Store.close`."""
         await self._deployment.close()
+
+
+def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
+    """Convert the reply of append_and_read.lua."""
+    generation, sequence, trimmed, snapshot, applied, entries, outcomes, *typed_from = reply
+    try:
+        pending, newest = layout.decode_events(entries, applied)
+    except StoreUnavailable as error:
+        return error
+    return LogView(
+        "" if generation is None else generation.decode(),
+        sequence,
+        trimmed,
+        snapshot,
+        pending,
+        tuple(
+            Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes
+        ),
+        newest,
+        (typed_from[0] if typed_from else 0) or 0,
+    )

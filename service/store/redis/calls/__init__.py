@@ -1,1 +1,1 @@
-"""Keys of scripts, and conversion of their replies."""
+"""Keys that few calls need."""
