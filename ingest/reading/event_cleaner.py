@@ -126,10 +126,10 @@ class EventCleaner:
             nanoseconds = None if nanoseconds is None else nanoseconds[~bad]
         if nanoseconds is not None and len(nanoseconds):
             self._summary.widen_times(int(nanoseconds.min()), int(nanoseconds.max()))
-        columns = (users.values, items.values, types, values)
+        columns = [users.values, items.values, types, values]
         if bad.any():
             kept = pa.array(~bad)
-            columns = tuple([None if column is None else column.filter(kept) for column in columns])
+            columns = [None if column is None else column.filter(kept) for column in columns]
         return EventChunk(columns[0], columns[1], nanoseconds, columns[2], columns[3])
 
     def _repeats_header(self, users: Ids, items: Ids) -> NDArray[np.bool_]:

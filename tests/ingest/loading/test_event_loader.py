@@ -55,10 +55,10 @@ def load(
     service: Service,
     give_up_seconds: float = 0.0,
     source: str = "history",
-    options: ReadOptions = ReadOptions(),
+    options: ReadOptions | None = None,
 ) -> LoadResult:
     client = httpx.Client(base_url="http://service", transport=httpx.MockTransport(service))
-    with SortedEvents(path, options, ReadSummary(str(path))) as events:
+    with SortedEvents(path, options or ReadOptions(), ReadSummary(str(path))) as events:
         loader = EventLoader(client, path.with_name("progress"), give_up_seconds, lambda done: None)
         return loader.load(events, source)
 
@@ -83,7 +83,7 @@ def test_types_and_values_of_named_columns_are_sent(tmp_path: Path) -> None:
 def test_row_without_a_valid_type_is_named(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     path.write_text("user_id,item_id,event,timestamp\nu,i,view,1\nu,j,Add To Cart,2\n")
-    with pytest.raises(DataError, match="events.csv:3: event 'Add To Cart' is no type; .*--map-types"):
+    with pytest.raises(DataError, match=r"events\.csv:3: event 'Add To Cart' is no type; .*--map-types"):
         load(path, Service(), options=ReadOptions(type_column="event"))
     with pytest.raises(DataError, match="has no column 'evnt'; did you mean 'event'"):
         load(path, Service(), options=ReadOptions(type_column="evnt"))
