@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ingest.errors import DataError
 from ingest.read_options import ReadOptions
 from ingest.reading.column_names import Columns
-from ingest.reading.values.event_types import TypeReader, read_values
 from ingest.reading.values.identifiers import IdReader, Ids
 from ingest.reading.values.timestamps import TimeParser
+from ingest.reading.values.type_texts import TypeReader, read_values
 
 _SKIP = "skip up to a share of bad rows with --skip-bad-rows"
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from ingest.reading.values.event_types import TypeReader, read_values
+from ingest.reading.values.type_texts import TypeReader, read_values
 
 
 def test_types_are_texts_or_what_texts_and_numbers_stand_for() -> None:
