@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet
 from numpy.typing import NDArray
 
 from ingest.errors import DataError
-from model.training.event_types.type_rules import IMPRESSION
+from model.training.event_types.type_rules import without_impressions
 
 _CHUNK_ROWS = 1 << 16
 _BUFFER_BYTES = 1 << 20
@@ -93,15 +92,11 @@ def _read_part(path: Path) -> Iterator[ExportChunk]:
 
 def _without_impressions(chunk: ExportChunk) -> ExportChunk:
     """Leave out impressions, which say nothing about what a user does next."""
-    if chunk.types is None:
+    kept = None if chunk.types is None else without_impressions(chunk.types)
+    if chunk.types is None or kept is None:
         return chunk
-    shown = pc.fill_null(pc.equal(chunk.types, IMPRESSION), False)
-    if not pc.any(shown).as_py():
-        return chunk
-    kept = pc.invert(shown)
-    mask = kept.to_numpy(zero_copy_only=False)
-    users, items, types = (column.filter(kept) for column in (chunk.users, chunk.items, chunk.types))
-    return ExportChunk(users, items, chunk.sequences[mask], chunk.times[mask], types)
+    users, items, types = (column.filter(pa.array(kept)) for column in (chunk.users, chunk.items, chunk.types))
+    return ExportChunk(users, items, chunk.sequences[kept], chunk.times[kept], types)
 
 
 def _event_times(batch: pa.RecordBatch) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from ingest.reading.event_cleaner import ReadSummary
 from ingest.reading.event_table import read_events
 from model.training.data.export_reader import is_export, read_export
 from model.training.data.history_builder import Histories, HistoryBuilder
+from model.training.event_types.type_rules import without_impressions
 
 _MANY_DUPLICATES = 0.01  # of the events: more is hardly meant
 
@@ -137,4 +138,15 @@ def _read(path: Path, options: ReadOptions, summary: ReadSummary, *, by_time: bo
         times = chunk.nanoseconds
         newest = None if times is None or not len(times) else float(times.max()) / 1e9
         seconds = None if times is None else times / 1e9
-        yield _Events(chunk.users, chunk.items, times, seconds, newest)
+        types = None if chunk.types is None else chunk.types.cast(pa.string())
+        events = _Events(chunk.users, chunk.items, times, seconds, newest, types)
+        kept = None if types is None else without_impressions(types)
+        yield events if kept is None else _only(events, kept)
+
+
+def _only(events: _Events, kept: NDArray[np.bool_]) -> _Events:
+    """Return the events where `kept` (n,) is True."""
+    users, items, types = (None if c is None else c.filter(pa.array(kept)) for c in events[:2] + events[5:])
+    order = None if events.order is None else events.order[kept]
+    times = None if events.times is None else events.times[kept]
+    return _Events(users, items, order, times, events.newest_time, types)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ingest.errors import DataError
@@ -41,6 +43,12 @@ def choose_rules(counts: Mapping[str, int]) -> EventTypes | None:
         raise DataError(f"the events have {len(ordered)} types, more than {MAX_TYPES}; is this the column of types?")
     most = max((counts[name] for name in names if name != DISLIKE), default=1)
     return {name: _rule(name, most / max(1, counts.get(name, most))) for name in ordered}
+
+
+def without_impressions(types: pa.Array) -> NDArray[np.bool_] | None:
+    """Return which events (n,) are no impressions, None if none is one."""
+    kept: NDArray[np.bool_] = pc.fill_null(pc.not_equal(types, IMPRESSION), True).to_numpy(zero_copy_only=False)
+    return None if kept.all() else kept
 
 
 def type_column(codes: NDArray[np.uint8], names: Sequence[str]) -> TypeColumn | None:

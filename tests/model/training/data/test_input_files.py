@@ -116,3 +116,16 @@ def test_ids_of_a_dictionary_in_any_order_are_numbered_by_appearance(tmp_path: P
     data = read_interactions([tmp_path / "e.parquet"])
     assert list(data.item_ids) == ["a", "z"]
     assert data.rows.tolist() == [1, 2, 1]
+
+
+def test_types_of_a_named_column_are_read_and_impressions_left_out(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text(
+        "user,item,time,what\na,1,1,view\na,2,2,addtocart\na,3,3,impression\nb,4,1,transaction\nb,1,2,\n"
+    )
+    names = {"addtocart": "cart", "transaction": "purchase"}
+    data = read_interactions([tmp_path / "e.csv"], ReadOptions(type_column="what", type_names=tuple(names.items())))
+    assert data.types is not None
+    types = [list(data.types.rules)[code] for code in data.types.codes]
+    assert types == ["view", "cart", "purchase", "view"]
+    assert [data.item_ids[row - 1] for row in data.rows] == ["1", "2", "4", "1"]
+    assert read_interactions([tmp_path / "e.csv"]).types is None
