@@ -1,4 +1,4 @@
-"""What recommendations earned, on the console."""
+"""Plots of earnings on the console."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.end_to_end.service import RunningService
 
 
 def shop(client: httpx.Client, user: str) -> None:
-    """Show a user three items; the user opens the second and buys it."""
+    """Show three items; the user opens and buys the second."""
     answer = client.get(f"/v1/users/{user}/recommendations?k=3").json()
     items = [item["item_id"] for item in answer["items"]]
     common: dict[str, Any] = {"user_id": user, "recommendation_id": answer["recommendation_id"]}
