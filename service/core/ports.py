@@ -9,10 +9,11 @@ from typing import Any, Protocol
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TargetRank
 from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
+from service.core.new_items.extendable import Extendable
 
 
-class Engine(Protocol):
-    """A loaded model: immutable, thread-safe and CPU-bound."""
+class Engine(Extendable, Protocol):
+    """A loaded model: thread-safe, CPU-bound, and immutable but for appended items."""
 
     @property
     def version(self) -> str:
@@ -29,15 +30,6 @@ class Engine(Protocol):
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
         """Estimate the seconds of `run`. Infinity: always use the engine thread."""
-        ...
-
-    @property
-    def item_ids(self) -> Sequence[str]:
-        """Items that the model knows; the n-th has row n + 1."""
-        ...
-
-    def knows(self, item_id: str) -> bool:
-        """Return whether the model has an embedding of the item."""
         ...
 
     def similar(
