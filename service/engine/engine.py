@@ -20,6 +20,7 @@ from service.core.engine_requests import (
     TopK,
 )
 from service.core.errors import ItemNotFound, StateDamagedError
+from service.core.event_types.effects import UNNAMED_TYPES, EventTypes
 from service.engine.candidates import rank_candidates
 from service.engine.interfaces import Recurrence, Search
 from service.engine.known_items import ItemsOfEngine, KnownItems
@@ -41,6 +42,11 @@ class BundleEngine(ItemsOfEngine):
         self._cold_state_bytes = self._layout.float_bytes  # size of a state without rows
         # A model without a start token orders items by popularity before a user's first item.
         self._popularity = PopularityOrder(np.array([item.popularity for item in bundle.items], np.float32))
+
+    @property
+    def event_types(self) -> EventTypes:
+        """Effects of the types of events; see core.ports.Engine."""
+        return UNNAMED_TYPES
 
     def describe(self) -> dict[str, Any]:
         """Return version, config, metrics and training-data summary, ready for JSON."""

@@ -17,6 +17,7 @@ from service.core.errors import (
     RolloutRefused,
     StateDamagedError,
 )
+from service.core.event_types.effects import UNNAMED_TYPES
 from service.core.ports import Engine
 
 CATALOGUE = tuple(str(number) for number in range(1, 51))
@@ -33,6 +34,7 @@ class FakeEngine:
         self.version = version
         self.seconds = seconds
         self.error: Exception | None = None
+        self.event_types = UNNAMED_TYPES
         self.batches: list[int] = []
 
     def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:

@@ -1,4 +1,4 @@
-"""Rows of items that were appended to a model, in the worker's copy of the catalogue."""
+"""Rows of appended items in the worker's copy of the catalogue."""
 
 from __future__ import annotations
 

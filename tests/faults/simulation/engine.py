@@ -10,6 +10,7 @@ from zlib import crc32
 
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem
 from service.core.errors import ItemNotFound
+from service.core.event_types.effects import UNNAMED_TYPES
 
 VERSIONS = ("1", "2", "3")
 ITEMS = tuple("abcdef")
@@ -37,6 +38,7 @@ class HashEngine:
     """Engine whose result names its state, so that wrong states are seen."""
 
     encoder, extended = None, 0
+    event_types = UNNAMED_TYPES
 
     def __init__(self, version: str, seconds: float) -> None:
         self.version = version
