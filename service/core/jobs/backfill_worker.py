@@ -10,15 +10,16 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from service.core.engine_requests import EngineRequest, EngineResult
+from service.core.engine_requests import EngineResult
 from service.core.errors import SnapshotDamagedError, StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, LogView, SnapshotPut
 from service.core.jobs.backfill_progress_record import BackfillWork
 from service.core.jobs.low_priority_thread import lower_thread_priority
 from service.core.ports import Engine, Store
-from service.core.recommending.snapshots import Snapshot, decode_snapshot, next_snapshot, snapshot_due
+from service.core.recommending.log_replay.snapshots import snapshot_due
+from service.core.recommending.log_replay.user_replay import UserReplay
 from service.core.throttle import throttle
 
 # About as many events and users as one read returns: the event loop decodes them in a millisecond.
@@ -43,14 +44,6 @@ class BackfillMeter(Protocol):
     def snapshot_damaged(self) -> None:
         """Count a snapshot that failed its check."""
         ...
-
-
-class _UserLog(NamedTuple):
-    """Log of a user, and the outdated snapshot to continue."""
-
-    user_id: str
-    view: LogView
-    snapshot: Snapshot | None = None
 
 
 class BackfillWorker:
@@ -83,14 +76,14 @@ class BackfillWorker:
             started_at = time.monotonic()
             stored += sum(await self._store.put_snapshots(puts[start : start + SNAPSHOTS_PER_WRITE]))
             await throttle(started_at, self._max_fraction)
-        work = read + BackfillWork(snapshots=stored, events=sum(len(log.view.pending) for log in behind))
+        work = read + BackfillWork(snapshots=stored, events=sum(len(view.pending) for _, view in behind))
         self._meter.backfilled(work)
         return work
 
-    async def _read_logs(self, engine: Engine, users: deque[str]) -> tuple[BackfillWork, list[_UserLog]]:
+    async def _read_logs(self, engine: Engine, users: deque[str]) -> tuple[BackfillWork, list[tuple[str, LogView]]]:
         """Read from the front of `users` until there are enough events."""
         read = behind = events = 0
-        found: list[_UserLog] = []
+        found: list[tuple[str, LogView]] = []
         while users and events < EVENTS_PER_REPLAY:
             started_at = time.monotonic()
             page = [users.popleft() for _ in range(min(self._users_per_read, len(users)))]
@@ -102,7 +95,7 @@ class BackfillWorker:
                 elif snapshot_due(view):
                     behind += 1
                     page_events += len(view.pending)
-                    found.append(_UserLog(user, view))
+                    found.append((user, view))
             read += len(page)
             events += page_events
             fitting = EVENTS_PER_READ * len(page) // max(1, page_events)
@@ -110,47 +103,42 @@ class BackfillWorker:
             await throttle(started_at, self._max_fraction)
         return BackfillWork(read, behind), found
 
-    async def _replay(self, engine: Engine, logs: Sequence[_UserLog]) -> list[SnapshotPut]:
+    async def _replay(self, engine: Engine, logs: Sequence[tuple[str, LogView]]) -> list[SnapshotPut]:
         """Continue each snapshot; compute a damaged one from all kept events."""
-        intact: list[_UserLog] = []
+        intact: list[UserReplay] = []
         damaged: list[str] = []
-        for user_id, view, _ in logs:
+        for user_id, view in logs:
             try:
-                snapshot = None if view.snapshot is None else decode_snapshot(view.snapshot, user_id, engine.version)
+                intact.append(UserReplay.of(engine, user_id, view))
             except SnapshotDamagedError:
                 damaged.append(user_id)
-            else:
-                intact.append(_UserLog(user_id, view, snapshot))
         puts = []
-        for log, result in zip(intact, await self._run_engine(engine, intact), strict=True):
+        for replay, result in zip(intact, await self._run_engine(engine, intact), strict=True):
             if isinstance(result, StateDamagedError):
-                damaged.append(log.user_id)
+                damaged.append(replay.user_id)
             else:
-                puts.append(next_snapshot(log.user_id, engine.version, log.view, log.snapshot, result.state))
+                puts.append(replay.next_snapshot(result.state))
         return puts + await self._repair(engine, damaged)
 
     async def _repair(self, engine: Engine, users: Sequence[str]) -> list[SnapshotPut]:
         """Compute the snapshots of `users` from all kept events."""
-        logs: list[_UserLog] = []
+        whole: list[UserReplay] = []
         for user_id in users:
             self._meter.snapshot_damaged()
             [view] = await self._store.append_and_read([AppendAndRead(user_id, None)])
             if isinstance(view, LogView) and view.pending:
-                logs.append(_UserLog(user_id, view))
+                whole.append(UserReplay.of(engine, user_id, view))
         return [
-            next_snapshot(log.user_id, engine.version, log.view, None, result.state, repair=True)
-            for log, result in zip(logs, await self._run_engine(engine, logs), strict=True)
+            replay.next_snapshot(result.state, repair=True)
+            for replay, result in zip(whole, await self._run_engine(engine, whole), strict=True)
             if isinstance(result, EngineResult)
         ]
 
-    async def _run_engine(self, engine: Engine, logs: Sequence[_UserLog]) -> list[EngineResult | StateDamagedError]:
-        """Replay the pending events of `logs` in the thread of low priority."""
-        if not logs:
+    async def _run_engine(
+        self, engine: Engine, replays: Sequence[UserReplay]
+    ) -> list[EngineResult | StateDamagedError]:
+        """Run `replays` in the thread of low priority."""
+        if not replays:
             return []
-        requests = [
-            EngineRequest(
-                None if snapshot is None else snapshot.state, tuple(event.item_id for event in view.pending), None
-            )
-            for _, view, snapshot in logs
-        ]
+        requests = [replay.request() for replay in replays]
         return await asyncio.get_running_loop().run_in_executor(self._thread, engine.run, requests)

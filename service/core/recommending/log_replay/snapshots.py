@@ -15,8 +15,10 @@ from contextvars import Context
 from typing import NamedTuple
 
 from service.core.errors import ServiceError, SnapshotDamagedError
+from service.core.event_types.exclusions import Exclusions
 from service.core.events import LogView, SnapshotPut
 from service.core.ports import Store
+from service.core.recommending.log_replay.exclusion_bytes import decode_exclusions, encode_exclusions
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +29,8 @@ EVENTS_PER_SNAPSHOT = 2
 MAX_SNAPSHOT_BATCH = 32  # written at once, in some 1 ms of Redis
 
 _FORMAT = 1
-_HEADER = struct.Struct("<BxxxIQQ")  # format, CRC-32, applied, base
+_EXCLUSIONS = 1  # in the second byte: exclusions follow the header
+_HEADER = struct.Struct("<BBxxIQQ")  # format, what follows, CRC-32, applied, base
 
 
 class Snapshot(NamedTuple):
@@ -37,29 +40,39 @@ class Snapshot(NamedTuple):
 
     `base` is the newest sequence that retention had removed when the replay began. While it equals the log's, the
     snapshot reflects exactly the kept events, and an audit can demand equality.
+
+    `excluded` are the items that the events exclude. It is None if none of them had a type, and then the snapshot is
+    stored as releases without types do.
     """
 
     applied: int
     base: int
     state: bytes
+    excluded: Exclusions | None = None
 
 
 def encode_snapshot(snapshot: Snapshot, user_id: str, model_version: str) -> bytes:
     """Encode a snapshot, bound to this user and model by its checksum."""
-    applied, base, state = snapshot
+    applied, base, body, excluded = snapshot
+    parts = 0
+    if excluded is not None:
+        parts, body = _EXCLUSIONS, encode_exclusions(excluded) + body
     # User and model are part of the sum, so that a snapshot under another user's key counts as damaged.
     identity = f"{user_id}\0{model_version}\0{applied}\0{base}\0".encode()
-    return _HEADER.pack(_FORMAT, zlib.crc32(state, zlib.crc32(identity)), applied, base) + state
+    return _HEADER.pack(_FORMAT, parts, zlib.crc32(body, zlib.crc32(identity)), applied, base) + body
 
 
 def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
     """Decode and verify a snapshot; raises `SnapshotDamagedError`."""
     if len(blob) < _HEADER.size:
         raise SnapshotDamagedError("shorter than its header")
-    layout, _, applied, base = _HEADER.unpack_from(blob)
+    layout, parts, _, applied, base = _HEADER.unpack_from(blob)
     if layout != _FORMAT:
         raise SnapshotDamagedError(f"format {layout} is not {_FORMAT}")
-    snapshot = Snapshot(applied, base, blob[_HEADER.size :])
+    excluded, start = None, _HEADER.size
+    if parts == _EXCLUSIONS:
+        excluded, start = decode_exclusions(blob, start)
+    snapshot = Snapshot(applied, base, blob[start:], excluded)
     if encode_snapshot(snapshot, user_id, model_version) != blob:
         raise SnapshotDamagedError("checksum differs")
     return snapshot
@@ -74,7 +87,14 @@ def snapshot_due(view: LogView) -> bool:
 
 
 def next_snapshot(
-    user_id: str, model_version: str, view: LogView, previous: Snapshot | None, state: bytes, *, repair: bool = False
+    user_id: str,
+    model_version: str,
+    view: LogView,
+    previous: Snapshot | None,
+    state: bytes,
+    excluded: Exclusions | None = None,
+    *,
+    repair: bool = False,
 ) -> SnapshotPut:
     """Build the snapshot of `state`, the replay of the view's pending events.
 
@@ -84,10 +104,11 @@ def next_snapshot(
         view: The log that was replayed.
         previous: The snapshot that the replay began from; None for a replay of the whole log.
         state: The state after the newest event.
+        excluded: The items that are excluded after it; see `Snapshot`.
         repair: Whether to replace the stored snapshot whatever its sequence, because it is damaged.
     """
     base = view.trimmed if previous is None else previous.base
-    blob = encode_snapshot(Snapshot(view.sequence, base, state), user_id, model_version)
+    blob = encode_snapshot(Snapshot(view.sequence, base, state, excluded), user_id, model_version)
     return SnapshotPut(user_id, view.generation, model_version, view.sequence, blob, repair, view.newest)
 
 

@@ -1,0 +1,130 @@
+"""Answers from a user's log, and the snapshots of their replays."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import replace
+
+from service.core.catalogue.filter_request import FilterRequest
+from service.core.engine_requests import Query
+from service.core.errors import SnapshotDamagedError, StateDamagedError
+from service.core.event_types.exclusions import items_with_events
+from service.core.events import AppendAndRead, Event, LogView
+from service.core.ports import Engine, Meter
+from service.core.recommending.background_tasks import BackgroundTasks
+from service.core.recommending.batching import BatchedEngine, BatchedStore
+from service.core.recommending.eligibility import EVERYTHING, Eligibility, Eligible
+from service.core.recommending.evaluation_sampling import EvaluationSampler
+from service.core.recommending.log_replay.snapshots import SnapshotWriter, snapshot_due
+from service.core.recommending.log_replay.user_replay import UserReplay
+from service.core.recommending.results import Answer
+
+_log = logging.getLogger(__name__)
+
+
+class Replays:
+    """Replays pending events, answers, and writes due snapshots.
+
+    Args:
+        store: The event log.
+        engine: Runs the replays.
+        snapshots: Writes snapshots.
+        meter: Counts.
+        sampler: Chooses the events that measure live accuracy.
+        eligibility: Says which items may be in an answer.
+    """
+
+    def __init__(
+        self,
+        store: BatchedStore,
+        engine: BatchedEngine,
+        snapshots: SnapshotWriter,
+        meter: Meter,
+        sampler: EvaluationSampler,
+        eligibility: Eligibility,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._snapshots = snapshots
+        self._meter = meter
+        self._sampler = sampler
+        self._eligibility = eligibility
+        self._background = BackgroundTasks()
+
+    async def answer(
+        self,
+        engine: Engine,
+        user_id: str,
+        view: LogView,
+        query: Query | None,
+        deadline: float,
+        request: FilterRequest | None = None,
+        *,
+        repair: bool = False,
+    ) -> Answer:
+        """Replay the pending events, answer, and write a due snapshot.
+
+        Without a query no client waits. With `repair` the stored snapshot is damaged, and `view` is the whole log.
+        """
+        asked, eligible = query, EVERYTHING
+        if query is not None:
+            if request is not None or not self._eligibility.catalogue.is_empty:
+                eligible = await self._eligibility.of(engine.version, request)
+                asked = query._replace(allowed=eligible.allowed)
+            if query.exclude_events:
+                asked, eligible = await self._without_events(user_id, view, asked or query, eligible, deadline)
+        try:
+            replay = UserReplay.of(engine, user_id, view)
+            evaluated = self._sampler.indices_to_evaluate(engine, user_id, view, replay.events)
+            engine_request = replay.request(asked, evaluated)
+            if query is None:
+                result = await self._engine.run_low_priority(engine, engine_request)
+            else:
+                result = await self._engine.run(engine, engine_request, deadline)
+        except (SnapshotDamagedError, StateDamagedError) as error:
+            if repair:
+                raise
+            _log.warning("snapshot damaged; replaying the whole log", extra={"reason": str(error)})
+            self._meter.snapshot_damaged()
+            whole = await self._store.append_and_read(AppendAndRead(user_id, None), deadline)
+            view = replace(whole, appended=view.appended)
+            return await self.answer(engine, user_id, view, query, deadline, request, repair=True)
+        self._meter.events_replayed(len(replay.events), replay.ignored)
+        for index, rank in zip(evaluated, result.ranks, strict=True):
+            self._meter.event_evaluated(engine.version, rank, replay.events[index].type)
+        if repair or snapshot_due(view):
+            self._snapshots.offer(replay.next_snapshot(result.state, repair=repair))
+        if query is not None and result.cold:
+            self._meter.cold_start()
+        return Answer(engine.version, view.sequence, result.cold, result.items, eligible, getattr(query, "k", 0))
+
+    def in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
+        """Replay without a query if a snapshot or evaluation is due."""
+        if snapshot_due(view) or self._sampler.indices_to_evaluate(engine, user_id, view, view.pending):
+            self._background.start(self.answer(engine, user_id, view, None, math.inf))
+
+    async def close(self) -> None:
+        """Wait for background replays and snapshot writes."""
+        await self._background.close()
+        await self._snapshots.close()
+
+    async def _without_events(
+        self, user_id: str, view: LogView, query: Query, eligible: Eligible, deadline: float
+    ) -> tuple[Query, Eligible]:
+        """Return the query without the items of `exclude_events`.
+
+        The second result names the time that ages count from.
+        """
+        evaluated_at = time.time() if eligible.evaluated_at is None else eligible.evaluated_at
+        events = await self._kept_events(user_id, view, deadline)
+        items = items_with_events(events, query.exclude_events, evaluated_at)
+        return query._replace(exclude=(*query.exclude, *items)), eligible._replace(evaluated_at=evaluated_at)
+
+    async def _kept_events(self, user_id: str, view: LogView, deadline: float) -> list[Event]:
+        """Return the kept events up to the view's sequence."""
+        if view.snapshot is not None:
+            whole = await self._store.append_and_read(AppendAndRead(user_id, None), deadline)
+            return [event for event in whole.pending if event.sequence <= view.sequence]
+        return list(view.pending)
