@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from service.core.attribution.credits import CounterStore
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TargetRank
 from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.event_types.effects import EventTypes
@@ -131,7 +132,7 @@ class Meter(Protocol):
         """Record the rank of an event's item before the event."""
 
 
-class Store(Protocol):
+class Store(CounterStore, Protocol):
     """The event log and the snapshots.
 
     The log is the truth; snapshots can be computed again.

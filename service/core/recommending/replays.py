@@ -7,6 +7,7 @@ import math
 import time
 from dataclasses import replace
 
+from service.core.attribution.attribution import Attribution
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.engine_requests import Query
 from service.core.errors import SnapshotDamagedError, StateDamagedError
@@ -34,6 +35,7 @@ class Replays:
         meter: Counts.
         sampler: Chooses the events that measure live accuracy.
         eligibility: Says which items may be in an answer.
+        attribution: Issues the ids of answers; None: they have none.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Replays:
         meter: Meter,
         sampler: EvaluationSampler,
         eligibility: Eligibility,
+        attribution: Attribution | None = None,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -51,6 +54,7 @@ class Replays:
         self._meter = meter
         self._sampler = sampler
         self._eligibility = eligibility
+        self._attribution = attribution
         self._background = BackgroundTasks()
 
     async def answer(
@@ -98,7 +102,11 @@ class Replays:
             self._snapshots.offer(replay.next_snapshot(result.state, repair=repair))
         if query is not None and result.cold:
             self._meter.cold_start()
-        return Answer(engine.version, view.sequence, result.cold, result.items, eligible, getattr(query, "k", 0))
+        named, k = "", getattr(query, "k", 0)
+        if query is not None and self._attribution is not None:
+            version, revision = engine.version, eligible.revision
+            named = self._attribution.id_of_answer(version, result.items, revision, for_user=True)
+        return Answer(engine.version, view.sequence, result.cold, result.items, eligible, k, named)
 
     def in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
         """Replay without a query if a snapshot or evaluation is due."""
