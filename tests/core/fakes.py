@@ -178,6 +178,7 @@ class CountingMeter:
 
     counts: dict[str, int] = field(default_factory=dict)
     ranks: list[tuple[str, TargetRank]] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)  # of the events with these ranks
 
     def events_replayed(self, count: int, ignored: int = 0) -> None:
         self._add("replayed_events", count)
@@ -190,6 +191,7 @@ class CountingMeter:
 
     def event_evaluated(self, model_version: str, rank: TargetRank, event_type: str = "") -> None:
         self.ranks.append((model_version, rank))
+        self.types.append(event_type)
 
     def _add(self, name: str, amount: int = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + amount
