@@ -153,7 +153,6 @@ def test_dislike_is_no_target_and_a_purchase_is_counted_by_its_type() -> None:
     assert len(evaluated_ranks(scenario)) == 2
     assert types == ["purchase", ""]
 
-
     """A bundle may replay dislikes; they are still no recommendations."""
     """A bundle may replay dislikes; that they were not recommended is no fault."""
 
