@@ -167,7 +167,7 @@ def _list_block(bitmap: U32, full: int, first_row: int, size: int, listed: I64) 
         for n in range(size):
             listed[n] = n
         return size
-    length = NO_ROWS
+    length: int = NO_ROWS
     for n in range(size):
         listed[length] = n
         length += is_allowed(bitmap, first_row + n)
