@@ -11,10 +11,11 @@ from service.core.engine_requests import AllowedRows, EngineRequest, EngineResul
 from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.event_types.effects import EventTypes
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
+from service.core.new_items.extendable import Extendable
 
 
-class Engine(Protocol):
-    """A loaded model: immutable, thread-safe and CPU-bound."""
+class Engine(Extendable, Protocol):
+    """A loaded model: thread-safe, CPU-bound, and immutable but for appended items."""
 
     @property
     def version(self) -> str:
@@ -34,17 +35,8 @@ class Engine(Protocol):
         ...
 
     @property
-    def item_ids(self) -> Sequence[str]:
-        """Items that the model knows; the n-th has row n + 1."""
-        ...
-
-    @property
     def event_types(self) -> EventTypes:
         """Effects of the types of events under the model."""
-        ...
-
-    def knows(self, item_id: str) -> bool:
-        """Return whether the model has an embedding of the item."""
         ...
 
     def similar(
