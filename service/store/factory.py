@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from service.core.catalogue_store import CatalogueStore
+from service.core.new_items.vector_store import ItemVectorStore
 from service.core.ports import Store
 from service.store.column_file import ColumnFile
 from service.store.errors import StoreRefusedError
@@ -18,11 +19,16 @@ from service.store.sqlite.store import open_sqlite
 
 
 class OpenedStore(Store, Protocol):
-    """The event log, with the catalogue in the same backend."""
+    """The event log, with the catalogue and new items' vectors."""
 
     @property
     def catalogue(self) -> CatalogueStore:
         """The catalogue. Closing the store closes it too."""
+        ...
+
+    @property
+    def item_vectors(self) -> ItemVectorStore:
+        """Vectors of new items, closed with the store."""
         ...
 
 

@@ -10,11 +10,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from service.core.catalogue_store import CatalogueStore
+from service.core.new_items.vector_store import ItemVectorStore
 from service.store.factory import OpenedStore
 from tests.store.backends import Backend
 from tests.store.contract_catalogue import CatalogueContract
 from tests.store.contract_catalogue_changes import CatalogueChangesContract
 from tests.store.contract_deletion import DeletionContract
+from tests.store.contract_item_vectors import ItemVectorsContract
 from tests.store.contract_log import LogContract
 from tests.store.contract_merge import MergeContract
 from tests.store.contract_records import RecordsContract
@@ -31,6 +33,7 @@ class StoreContract(
     RetentionContract,
     CatalogueContract,
     CatalogueChangesContract,
+    ItemVectorsContract,
 ):
     @pytest.fixture
     async def store(self, backend: Backend) -> AsyncIterator[OpenedStore]:
@@ -41,3 +44,7 @@ class StoreContract(
     @pytest.fixture
     async def catalogue(self, store: OpenedStore) -> CatalogueStore:
         return store.catalogue
+
+    @pytest.fixture
+    async def vectors(self, store: OpenedStore) -> ItemVectorStore:
+        return store.item_vectors

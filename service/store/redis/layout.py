@@ -34,6 +34,13 @@ The catalogue has shards of its own, with a stream of changes each:
     {catalogue}:definitions  hash: a:<name> for a declared attribute, f:<name> for a named filter; format byte, text
     {catalogue}:changes    stream of their newest changes, as above
 
+The vectors of new items (core/new_items) are in shards by model version:
+
+    {v3}:vectors:<version>  hash by item id: format byte, number (double, little-endian), token (16 characters, as of
+                           the catalogue's changes), vector (float32, little-endian)
+    {v3}:vector-order:<version>  list of these item ids; that of number n is the n-th
+    {v3}:vector-versions   hash of the model versions of the shard that have such a list, by version: format
+
 The first byte of every value that has a structure is its format, 1 today, but 2 of a detached log's record. In the
 stream it is the field `format`, and the JSON texts have a format of their own. A "record" is a format byte and an
 array in MessagePack. Counters, tokens, `a:<version>` and `unstreamed` are single numbers or opaque words.
@@ -78,10 +85,14 @@ RECORDS_KEY = "{records}:records"
 USERS_PATTERN = "{*}:user:*"  # also matches the log of a user whose id looks like this; see `user_of`
 _SHARD_TAGS = tuple(f"{{{shard}}}" for shard in range(SHARDS))
 _CATALOGUE_TAGS = tuple(f"{{c{shard}}}" for shard in range(CATALOGUE_SHARDS))
+_VECTOR_SHARDS = 4  # part of the stored format
+_VECTOR_TAGS = tuple(f"{{v{shard}}}" for shard in range(_VECTOR_SHARDS))
+VECTOR_VERSIONS_KEYS = tuple(f"{tag}:vector-versions" for tag in _VECTOR_TAGS)
 DEFINITION_KEYS = ("{catalogue}:definitions", "{catalogue}:changes")
 HASH_TAGS = (
     *_SHARD_TAGS,
     *_CATALOGUE_TAGS,
+    *_VECTOR_TAGS,
     "{records}",
     "{catalogue}",
 )  # in a cluster the tag alone decides on a key's slot
@@ -158,6 +169,12 @@ def catalogue_keys(shard: int) -> tuple[str, str]:
     """Return the keys of a catalogue shard's items and changes."""
     tag = _CATALOGUE_TAGS[shard]
     return f"{tag}:items", f"{tag}:changes"
+
+
+def vector_keys(version: str) -> tuple[str, str, str]:
+    """Return the keys of a model version's vectors, their order, and the versions."""
+    tag = _VECTOR_TAGS[zlib.crc32(version.encode()) % _VECTOR_SHARDS]
+    return f"{tag}:vectors:{version}", f"{tag}:vector-order:{version}", f"{tag}:vector-versions"
 
 
 def new_token() -> str:

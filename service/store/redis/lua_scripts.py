@@ -68,11 +68,16 @@ READ_CHANGES = Script(*_CATALOGUE, "catalogue/read_changes.lua")
 SCAN_ITEMS = Script(*_CATALOGUE, "catalogue/scan_items.lua")
 READ_DEFINITIONS = Script(*_CATALOGUE, "catalogue/read_definitions.lua")
 SET_DEFINITION = Script(*_CATALOGUE, _REPLICATE, "catalogue/set_definition.lua")
+_VECTORS = ("lib/format.lua", "lib/item_vectors.lua")
+APPEND_VECTORS = Script(*_VECTORS, _REPLICATE, "item_vectors/append.lua")
+READ_VECTORS = Script(*_VECTORS, "item_vectors/read.lua")
+VECTOR_VERSIONS = Script("item_vectors/versions.lua")
+FORGET_VECTORS = Script("item_vectors/forget.lua")
 STORE_SCRIPTS = (
     *(APPEND_AND_READ, PUT_SNAPSHOT, HISTORY, DELETE_EVENT, DELETE_USER, EXPIRE, RECORDS, COMPARE_AND_SET),
     *(DETACH, GRANT_TOKEN, READ_DETACHED, READ_TARGET, STAGE, APPLY, FIND_MERGE, STREAM_MOVED, DISCARD, FINALIZE),
     *(REVOKE_TOKEN, LIST_DETACHED),
     *(WRITE_ITEMS, READ_ITEMS, READ_POSITIONS, READ_POSITION, READ_CHANGES, SCAN_ITEMS, READ_DEFINITIONS),
-    SET_DEFINITION,
+    *(SET_DEFINITION, APPEND_VECTORS, READ_VECTORS, VECTOR_VERSIONS, FORGET_VECTORS),
 )
 IF_LEASE_HELD = Script("if_lease_held.lua")  # of the stream reader, which may use another Redis

@@ -26,6 +26,7 @@ from service.store.errors import StoreUnreachableError
 from service.store.redis import layout, lua_scripts
 from service.store.redis.cluster import Cluster
 from service.store.redis.deployment import Call, Deployment, run_script
+from service.store.redis.item_vectors.redis_item_vectors import RedisItemVectors
 from service.store.redis.node import Node
 from service.store.redis.pools import primary_pool, server_pool
 from service.store.redis.redis_catalogue import RedisCatalogue
@@ -90,13 +91,14 @@ def _deployment(target: Target, min_replicas: int, timeout_seconds: float) -> De
 class RedisStore:
     """See `service.core.ports.Store`. May be shared by the tasks of one event loop.
 
-    `catalogue` is the catalogue on the same servers.
+    `catalogue` and `item_vectors` are on the same servers.
     """
 
     def __init__(
         self, deployment: Deployment, events_kept: int, min_replicas: int = 0, days_kept: int | None = None
     ) -> None:
         self.catalogue = RedisCatalogue(deployment, min_replicas)
+        self.item_vectors = RedisItemVectors(deployment, min_replicas)
         self._deployment = deployment
         self._events_kept = events_kept
         self._days_kept = days_kept

@@ -1,6 +1,7 @@
 """Tables of the SQLite file, and opening it.
 
-`PRAGMA user_version` is the format of every row, save those of the catalogue (`catalogue_sql`). Snapshots begin
+`PRAGMA user_version` is the format of every row, save those of the catalogue (`catalogue_sql`)
+and of new items' vectors (`item_vectors_sql`). Snapshots begin
 with a format byte of their own (core/recommending/snapshots.py), and the texts in `records` have one too
 (core/rollout, core/jobs).
 
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from service.store.errors import StoreRefusedError
-from service.store.sqlite import catalogue_sql
+from service.store.sqlite import catalogue_sql, item_vectors_sql
 
 FORMAT = 2  # 1 was never released
 _USED_BY_ANOTHER = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -100,15 +101,16 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
 
 
 def open_catalogue(path: Path) -> sqlite3.Connection:
-    """Open a connection for the catalogue of an existing file.
+    """Open a connection for the catalogue and the vectors of new items.
 
     Raises:
-        StoreRefusedError: The file cannot be used, or its catalogue has another format.
+        StoreRefusedError: The file cannot be used, or one of the two has another format.
     """
     db = _connect(path, "FULL")
     try:
         db.execute("BEGIN IMMEDIATE")
         catalogue_sql.prepare(db)
+        item_vectors_sql.prepare(db)
         db.execute("COMMIT")
     except BaseException as error:
         db.close()

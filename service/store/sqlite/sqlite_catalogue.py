@@ -26,6 +26,7 @@ from service.core.errors import StoreUnavailable
 from service.store.sqlite import catalogue_sql
 from service.store.sqlite.file_identity import FileIdentity
 from service.store.sqlite.schema import open_catalogue
+from service.store.sqlite.sqlite_item_vectors import SqliteItemVectors
 from service.store.sqlite.transactions import TransactionThread
 
 # Of one transaction: meanwhile no event can be appended.
@@ -47,12 +48,16 @@ async def open_sqlite_catalogue(path: Path, changes_kept: int = CHANGES_KEPT) ->
 
 
 class SqliteCatalogue:
-    """See `service.core.catalogue_store.CatalogueStore`."""
+    """See `service.core.catalogue_store.CatalogueStore`.
+
+    `item_vectors` uses the same connection.
+    """
 
     def __init__(self, thread: TransactionThread, db: sqlite3.Connection, changes_kept: int) -> None:
         self._thread = thread
         self._db = db
         self._changes_kept = changes_kept
+        self.item_vectors = SqliteItemVectors(thread, db)
 
     async def write_items(self, writes: Sequence[ItemWrite]) -> list[Written | StoreUnavailable]:
         """See `CatalogueStore.write_items`."""

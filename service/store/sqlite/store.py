@@ -47,7 +47,7 @@ async def open_sqlite(url: str, events_kept: int, days_kept: int | None = None) 
 class SqliteStore:
     """See `service.core.ports.Store`. A batch costs at most one fsync.
 
-    `catalogue` is the catalogue in the same file.
+    `catalogue` and `item_vectors` are in the same file.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class SqliteStore:
     ) -> None:
         """Use the two connections of `schema.open_file`, in the thread that opened them."""
         self.catalogue = catalogue
+        self.item_vectors = catalogue.item_vectors
         self._thread = thread
         self._log = log
         self._snapshots = snapshots

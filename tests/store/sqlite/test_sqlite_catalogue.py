@@ -132,3 +132,11 @@ async def test_event_is_appended_while_a_large_batch_of_items_is_written(backend
     assert all(isinstance(outcome, Written) for outcome in await loading)
     assert appended > 3
     await store.close()
+
+
+async def test_vectors_of_another_format_are_refused(backend: SqliteBackend) -> None:
+    await (await backend.open()).close()
+    with closing(sqlite3.connect(backend.path)) as db, db:
+        db.execute("UPDATE item_vectors_format SET format = 2")
+    with pytest.raises(StoreRefusedError, match="vectors of new items in the data file have format 2 and this"):
+        await backend.open()

@@ -1,0 +1,1 @@
+"""Vectors of new items on Redis."""
