@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TargetRank
 from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
+from service.core.new_items.item_content import ContentEncoder
 
 
 class Engine(Protocol):
@@ -29,6 +33,27 @@ class Engine(Protocol):
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
         """Estimate the seconds of `run`. Infinity: always use the engine thread."""
+        ...
+
+    @property
+    def encoder(self) -> ContentEncoder | None:
+        """What computes vectors of new items, if the model can."""
+        ...
+
+    @property
+    def extended(self) -> int:
+        """Number of new items that were appended."""
+        ...
+
+    def extend(self, first: int, items: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
+        """Append new items with their vectors; the n-th has row V + n.
+
+        `first` is the number of the first one, one above `extended`.
+        """
+        ...
+
+    def reset_extension(self) -> None:
+        """Remove all new items."""
         ...
 
     @property
@@ -172,7 +197,8 @@ class Store(Protocol):
         A snapshot is refused if
         - the user is unknown, or the log's generation is another one: the log was edited meanwhile;
         - its sequence is beyond the log, or names another append: a failover undid the one that was replayed;
-        - a snapshot of the same model is stored that is as long or longer, unless `repair` is set.
+        - a snapshot of the same model is stored that is as good or better, unless `repair` is set. The one with the
+          higher vector revision is better (core/new_items/vector_mark.py), then the longer one.
 
         Snapshots of two model versions are kept: those whose first snapshot was written last.
         """

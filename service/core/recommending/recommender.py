@@ -16,30 +16,22 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.engine_requests import EngineRequest, Query, TopK
-from service.core.errors import (
-    EventNotFound,
-    InvalidRequest,
-    ServiceError,
-    SnapshotDamagedError,
-    StateDamagedError,
-    UserNotFound,
-)
-from service.core.events import AppendAndRead, Conflict, History, LogView, Merged, NewEvent
+from service.core.errors import EventNotFound, InvalidRequest, ServiceError, UserNotFound
+from service.core.events import AppendAndRead, Conflict, History, Merged, NewEvent
 from service.core.log_throttle import ThrottledLogger
 from service.core.ports import Engine, Meter, Models, Store
 from service.core.recommending.audit.audits import Audits
-from service.core.recommending.background_tasks import BackgroundTasks
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend, conflict
-from service.core.recommending.eligibility import EVERYTHING, Eligibility
+from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.heavy_work import HEAVY_MERGES
+from service.core.recommending.replays import NewItems, NoNewItems, Replays
 from service.core.recommending.results import Answer, Recorded
-from service.core.recommending.snapshots import SnapshotWriter, decode_snapshot, next_snapshot, snapshot_due
+from service.core.recommending.snapshots import SnapshotWriter
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +44,7 @@ class Recommender:
         timeout_seconds: Time from the start of a use case until its queued work is dropped.
         sampler: Chooses the events that measure live accuracy.
         eligibility: Says which items may be in an answer; None: all.
+        new_items: Vectors of new items; None: no model has an encoder.
         clock: Seconds; the clock of both batchers' deadlines.
     """
 
@@ -67,21 +60,27 @@ class Recommender:
         timeout_seconds: float = math.inf,
         sampler: EvaluationSampler | None = None,
         eligibility: Eligibility | None = None,
+        new_items: NewItems | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._batched_store = batched_store
         self._batched_engine = batched_engine
         self._models = models
-        self._snapshots = snapshots
-        self._meter = meter
         self._timeout_seconds = timeout_seconds
-        self._sampler = sampler or EvaluationSampler(0.0)
         self.eligibility = eligibility or Eligibility()
         self._clock = clock
-        self._background = BackgroundTasks()
         self._throttled_log = ThrottledLogger(_log)
         self.audits = Audits(batched_store, batched_engine, models, meter, lambda: clock() + timeout_seconds)
+        self._replays = Replays(
+            batched_store,
+            batched_engine,
+            snapshots,
+            meter,
+            sampler or EvaluationSampler(0.0),
+            self.eligibility,
+            new_items or NoNewItems(),
+        )
         self._bulk = BulkAppend(batched_store, self._throttled_log, timeout_seconds, clock)
 
     async def record(
@@ -101,10 +100,10 @@ class Recommender:
             raise conflict(event)
         answer = None
         if query is None:
-            self._replay_in_background(engine, user_id, view)
+            self._replays.in_background(engine, user_id, view)
         else:
             try:
-                answer = await self._answer(engine, user_id, view, query, deadline, request)
+                answer = await self._replays.answer(engine, user_id, view, query, deadline, request)
             except ServiceError as error:
                 self._throttled_log.warn(error.code, "event appended without recommendations", reason=error.for_log)
             except Exception:
@@ -129,7 +128,7 @@ class Recommender:
                 found, view = await self._bulk.append(engine, user_id, new)
                 outcomes.update(zip(indices, found, strict=True))
                 if view is not None:
-                    self._replay_in_background(engine, user_id, view)
+                    self._replays.in_background(engine, user_id, view)
 
         await asyncio.gather(*[append_users() for _ in range(min(len(by_user), MAX_USERS_AT_ONCE))])
         return [outcomes[index] for index in range(len(events))]
@@ -142,7 +141,7 @@ class Recommender:
         """Answer from the user's log; an unknown user counts as new."""
         engine, deadline = self._models.for_user(user_id), self._clock() + self._timeout_seconds
         view = await self._batched_store.append_and_read(AppendAndRead(user_id, engine.version), deadline)
-        return await self._answer(engine, user_id, view, query, deadline, request)
+        return await self._replays.answer(engine, user_id, view, query, deadline, request)
 
     async def recommend_for_history(
         self, history: Sequence[str], query: TopK, request: FilterRequest | None = None
@@ -189,58 +188,4 @@ class Recommender:
 
     async def close(self) -> None:
         """Wait for background replays and snapshot writes."""
-        await self._background.close()
-        await self._snapshots.close()
-
-    async def _answer(
-        self,
-        engine: Engine,
-        user_id: str,
-        view: LogView,
-        query: Query | None,
-        deadline: float,
-        request: FilterRequest | None = None,
-        *,
-        repair: bool = False,
-    ) -> Answer:
-        """Replay the pending events, answer, and write a due snapshot.
-
-        Without a query no client waits. With `repair` the stored snapshot is damaged, and `view` is the whole log.
-        """
-        eligible = EVERYTHING
-        if query is not None and (request is not None or not self.eligibility.catalogue.is_empty):
-            eligible = await self.eligibility.of(engine.version, request)
-            query = query._replace(allowed=eligible.allowed)
-        try:
-            snapshot = None if view.snapshot is None else decode_snapshot(view.snapshot, user_id, engine.version)
-            asked = EngineRequest(
-                None if snapshot is None else snapshot.state,
-                tuple([event.item_id for event in view.pending]),
-                query,
-                self._sampler.indices_to_evaluate(engine, user_id, view),
-            )
-            if query is None:
-                result = await self._batched_engine.run_low_priority(engine, asked)
-            else:
-                result = await self._batched_engine.run(engine, asked, deadline)
-        except (SnapshotDamagedError, StateDamagedError) as error:
-            if repair:
-                raise
-            _log.warning("snapshot damaged; replaying the whole log", extra={"reason": str(error)})
-            self._meter.snapshot_damaged()
-            whole = await self._batched_store.append_and_read(AppendAndRead(user_id, None), deadline)
-            view = replace(whole, appended=view.appended)
-            return await self._answer(engine, user_id, view, query, deadline, request, repair=True)
-        self._meter.events_replayed(len(view.pending))
-        for rank in result.ranks:
-            self._meter.event_evaluated(engine.version, rank)
-        if repair or snapshot_due(view):
-            self._snapshots.offer(next_snapshot(user_id, engine.version, view, snapshot, result.state, repair=repair))
-        if query is not None and result.cold:
-            self._meter.cold_start()
-        return Answer(engine.version, view.sequence, result.cold, result.items, eligible, getattr(query, "k", 0))
-
-    def _replay_in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
-        """Replay without a query if a snapshot or evaluation is due."""
-        if snapshot_due(view) or self._sampler.indices_to_evaluate(engine, user_id, view):
-            self._background.start(self._answer(engine, user_id, view, None, math.inf))
+        await self._replays.close()

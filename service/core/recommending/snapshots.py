@@ -16,6 +16,14 @@ from typing import NamedTuple
 
 from service.core.errors import ServiceError, SnapshotDamagedError
 from service.core.events import LogView, SnapshotPut
+from service.core.new_items.vector_mark import (
+    MARKED_FORMAT,
+    UNMARKED,
+    VectorMark,
+    decode_mark,
+    encode_mark,
+    is_better,
+)
 from service.core.ports import Store
 
 _log = logging.getLogger(__name__)
@@ -37,19 +45,25 @@ class Snapshot(NamedTuple):
 
     `base` is the newest sequence that retention had removed when the replay began. While it equals the log's, the
     snapshot reflects exactly the kept events, and an audit can demand equality.
+
+    `mark` names the vectors of new items that the replay had. Only models with a content encoder have one.
     """
 
     applied: int
     base: int
     state: bytes
+    mark: VectorMark | None = None
 
 
 def encode_snapshot(snapshot: Snapshot, user_id: str, model_version: str) -> bytes:
     """Encode a snapshot, bound to this user and model by its checksum."""
-    applied, base, state = snapshot
+    applied, base, state, mark = snapshot
     # User and model are part of the sum, so that a snapshot under another user's key counts as damaged.
     identity = f"{user_id}\0{model_version}\0{applied}\0{base}\0".encode()
-    return _HEADER.pack(_FORMAT, zlib.crc32(state, zlib.crc32(identity)), applied, base) + state
+    if mark is None:
+        return _HEADER.pack(_FORMAT, zlib.crc32(state, zlib.crc32(identity)), applied, base) + state
+    body = encode_mark(mark) + state
+    return _HEADER.pack(MARKED_FORMAT, zlib.crc32(body, zlib.crc32(identity)), applied, base) + body
 
 
 def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
@@ -57,9 +71,15 @@ def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
     if len(blob) < _HEADER.size:
         raise SnapshotDamagedError("shorter than its header")
     layout, _, applied, base = _HEADER.unpack_from(blob)
-    if layout != _FORMAT:
-        raise SnapshotDamagedError(f"format {layout} is not {_FORMAT}")
-    snapshot = Snapshot(applied, base, blob[_HEADER.size :])
+    mark, start = None, _HEADER.size
+    try:
+        if layout == MARKED_FORMAT:
+            mark, start = decode_mark(blob, start)
+        elif layout != _FORMAT:
+            raise SnapshotDamagedError(f"format {layout} is neither {_FORMAT} nor {MARKED_FORMAT}")
+    except (struct.error, ValueError):
+        raise SnapshotDamagedError("cut off in the vector mark") from None
+    snapshot = Snapshot(applied, base, blob[start:], mark)
     if encode_snapshot(snapshot, user_id, model_version) != blob:
         raise SnapshotDamagedError("checksum differs")
     return snapshot
@@ -74,7 +94,14 @@ def snapshot_due(view: LogView) -> bool:
 
 
 def next_snapshot(
-    user_id: str, model_version: str, view: LogView, previous: Snapshot | None, state: bytes, *, repair: bool = False
+    user_id: str,
+    model_version: str,
+    view: LogView,
+    previous: Snapshot | None,
+    state: bytes,
+    *,
+    repair: bool = False,
+    mark: VectorMark | None = None,
 ) -> SnapshotPut:
     """Build the snapshot of `state`, the replay of the view's pending events.
 
@@ -85,10 +112,16 @@ def next_snapshot(
         previous: The snapshot that the replay began from; None for a replay of the whole log.
         state: The state after the newest event.
         repair: Whether to replace the stored snapshot whatever its sequence, because it is damaged.
+        mark: Vectors of new items that the replay had, for a model with a content encoder.
     """
     base = view.trimmed if previous is None else previous.base
-    blob = encode_snapshot(Snapshot(view.sequence, base, state), user_id, model_version)
+    blob = encode_snapshot(Snapshot(view.sequence, base, state, mark), user_id, model_version)
     return SnapshotPut(user_id, view.generation, model_version, view.sequence, blob, repair, view.newest)
+
+
+def mark_of(snapshot: Snapshot | None) -> VectorMark | None:
+    """Return the mark of a snapshot of a model with an encoder."""
+    return None if snapshot is None else snapshot.mark or UNMARKED
 
 
 class SnapshotWriter:
@@ -120,7 +153,7 @@ class SnapshotWriter:
         if queued is None and len(self._queue) >= self._max_queue:
             return
         if queued is not None and queued.generation == put.generation:
-            newest = queued if queued.applied > put.applied else put
+            newest = queued if is_better(queued.blob, queued.applied, put.blob, put.applied) else put
             # A repair stays one until it is written, or the damaged snapshot could refuse its successor.
             put = newest._replace(repair=queued.repair or put.repair)
         self._queue[key] = put
