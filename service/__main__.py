@@ -166,7 +166,7 @@ async def _precompile(settings: Settings) -> None:
     from model.compiled.jit import statistics
     from service.core.errors import BundleRefusedError
     from service.engine import DeviceRefusedError
-    from service.main import model_registry
+    from service.resources import model_registry
 
     bundles = model_registry(settings)
     try:

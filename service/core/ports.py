@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TargetRank
 from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
-from service.core.new_items.item_content import ContentEncoder
+from service.core.new_items.extendable import Extendable
 
 
-class Engine(Protocol):
-    """A loaded model: immutable, thread-safe and CPU-bound."""
+class Engine(Extendable, Protocol):
+    """A loaded model: thread-safe, CPU-bound, and immutable but for appended items."""
 
     @property
     def version(self) -> str:
@@ -36,33 +33,12 @@ class Engine(Protocol):
         ...
 
     @property
-    def encoder(self) -> ContentEncoder | None:
-        """What computes vectors of new items, if the model can."""
-        ...
-
-    @property
-    def extended(self) -> int:
-        """Number of new items that were appended."""
-        ...
-
-    def extend(self, first: int, items: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
-        """Append new items with their vectors; the n-th has row V + n.
-
-        `first` is the number of the first one, one above `extended`.
-        """
-        ...
-
-    def reset_extension(self) -> None:
-        """Remove all new items."""
-        ...
-
-    @property
     def item_ids(self) -> Sequence[str]:
-        """Items that the model knows; the n-th has row n + 1."""
+        """Items that the model was trained with; the n-th has row n."""
         ...
 
     def knows(self, item_id: str) -> bool:
-        """Return whether the model has an embedding of the item."""
+        """Return whether the item has an embedding, trained or appended."""
         ...
 
     def similar(
@@ -197,8 +173,7 @@ class Store(Protocol):
         A snapshot is refused if
         - the user is unknown, or the log's generation is another one: the log was edited meanwhile;
         - its sequence is beyond the log, or names another append: a failover undid the one that was replayed;
-        - a snapshot of the same model is stored that is as good or better, unless `repair` is set. The one with the
-          higher vector revision is better (core/new_items/vector_mark.py), then the longer one.
+        - one of the same model is stored that is as good or better (`vector_mark.is_better`), unless `repair` is set.
 
         Snapshots of two model versions are kept: those whose first snapshot was written last.
         """

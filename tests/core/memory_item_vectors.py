@@ -10,7 +10,7 @@ from service.core.new_items.vector_store import VectorEntry, VectorPage, VectorP
 
 
 class MemoryItemVectors:
-    """With `down` set it does not answer; `lists` may be changed as a failover does."""
+    """Vectors by model version; `down` makes it fail."""
 
     def __init__(self) -> None:
         self.lists: dict[str, list[VectorEntry]] = {}

@@ -8,17 +8,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 from service.core.engine_requests import EngineRequest, EngineResult
-from service.core.errors import SnapshotDamagedError, StateDamagedError, StoreUnavailable
+from service.core.errors import SnapshotDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, LogView, SnapshotPut
 from service.core.jobs.backfill_progress_record import BackfillWork
 from service.core.jobs.low_priority_thread import lower_thread_priority
 from service.core.ports import Engine, Store
-from service.core.recommending.snapshots import Snapshot, decode_snapshot, next_snapshot, snapshot_due
+from service.core.recommending.replays import NewItems, NoNewItems
+from service.core.recommending.snapshots import Snapshot, decode_snapshot, mark_of, next_snapshot, snapshot_due
 from service.core.throttle import throttle
 
 # About as many events and users as one read returns: the event loop decodes them in a millisecond.
@@ -60,9 +61,12 @@ class BackfillWorker:
     batch, because a request takes several passes of the event loop, and each of these would wait (decision 0080).
     """
 
-    def __init__(self, store: Store, meter: BackfillMeter, max_fraction: float) -> None:
+    def __init__(
+        self, store: Store, meter: BackfillMeter, max_fraction: float, new_items: NewItems | None = None
+    ) -> None:
         """Create the worker; it works at most `max_fraction` of the time."""
         self._store = store
+        self._new_items = new_items or NoNewItems()
         self._meter = meter
         self._max_fraction = max_fraction
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="backfill", initializer=lower_thread_priority)
@@ -111,46 +115,66 @@ class BackfillWorker:
         return BackfillWork(read, behind), found
 
     async def _replay(self, engine: Engine, logs: Sequence[_UserLog]) -> list[SnapshotPut]:
-        """Continue each snapshot; compute a damaged one from all kept events."""
-        intact: list[_UserLog] = []
-        damaged: list[str] = []
+        """Continue each snapshot; compute one that cannot be used from all kept events."""
+        usable: list[_UserLog] = []
+        unusable: dict[str, bool] = {}  # by user: whether to replace the stored snapshot in any case
         for user_id, view, _ in logs:
             try:
                 snapshot = None if view.snapshot is None else decode_snapshot(view.snapshot, user_id, engine.version)
             except SnapshotDamagedError:
-                damaged.append(user_id)
+                self._meter.snapshot_damaged()
+                unusable[user_id] = True
+                continue
+            worth = "usable"
+            if self._new_items.held(engine) is not None:
+                worth = await self._new_items.prepare(engine, mark_of(snapshot), _items(view))
+            if worth == "usable":
+                usable.append(_UserLog(user_id, view, snapshot))
             else:
-                intact.append(_UserLog(user_id, view, snapshot))
-        puts = []
-        for log, result in zip(intact, await self._run_engine(engine, intact), strict=True):
-            if isinstance(result, StateDamagedError):
-                damaged.append(log.user_id)
-            else:
-                puts.append(next_snapshot(log.user_id, engine.version, log.view, log.snapshot, result.state))
-        return puts + await self._repair(engine, damaged)
+                unusable[user_id] = worth == "undone"
+        puts, damaged = await self._run_engine(engine, usable)
+        for user_id in damaged:
+            self._meter.snapshot_damaged()
+            unusable[user_id] = True
+        return puts + await self._replay_all(engine, unusable)
 
-    async def _repair(self, engine: Engine, users: Sequence[str]) -> list[SnapshotPut]:
-        """Compute the snapshots of `users` from all kept events."""
+    async def _replay_all(self, engine: Engine, users: Mapping[str, bool]) -> list[SnapshotPut]:
+        """Compute snapshots from all kept events."""
         logs: list[_UserLog] = []
         for user_id in users:
-            self._meter.snapshot_damaged()
             [view] = await self._store.append_and_read([AppendAndRead(user_id, None)])
             if isinstance(view, LogView) and view.pending:
                 logs.append(_UserLog(user_id, view))
-        return [
-            next_snapshot(log.user_id, engine.version, log.view, None, result.state, repair=True)
-            for log, result in zip(logs, await self._run_engine(engine, logs), strict=True)
-            if isinstance(result, EngineResult)
-        ]
+        puts, _ = await self._run_engine(engine, logs)
+        return [put._replace(repair=users[put.user_id]) for put in puts]
 
-    async def _run_engine(self, engine: Engine, logs: Sequence[_UserLog]) -> list[EngineResult | StateDamagedError]:
-        """Replay the pending events of `logs` in the thread of low priority."""
+    async def _run_engine(self, engine: Engine, logs: Sequence[_UserLog]) -> tuple[list[SnapshotPut], list[str]]:
+        """Replay the pending events of `logs` in the thread of low priority.
+
+        Returns the new snapshots, and the users whose states are damaged.
+        """
         if not logs:
-            return []
+            return [], []
         requests = [
-            EngineRequest(
-                None if snapshot is None else snapshot.state, tuple(event.item_id for event in view.pending), None
-            )
+            EngineRequest(None if snapshot is None else snapshot.state, _items(view), None)
             for _, view, snapshot in logs
         ]
-        return await asyncio.get_running_loop().run_in_executor(self._thread, engine.run, requests)
+        held = self._new_items.held(engine)
+        start = None if held is None else held.start()
+        results = await asyncio.get_running_loop().run_in_executor(self._thread, engine.run, requests)
+        puts, damaged = [], []
+        for (user_id, view, snapshot), result in zip(logs, results, strict=True):
+            if not isinstance(result, EngineResult):
+                damaged.append(user_id)
+                continue
+            mark = None
+            if held is not None and start is not None:
+                mark = held.mark(start, engine.extended, mark_of(snapshot), _items(view), engine.knows)
+                if mark is None:  # vectors arrived meanwhile; the next pass computes the snapshot
+                    continue
+            puts.append(next_snapshot(user_id, engine.version, view, snapshot, result.state, mark=mark))
+        return puts, damaged
+
+
+def _items(view: LogView) -> tuple[str, ...]:
+    return tuple([event.item_id for event in view.pending])

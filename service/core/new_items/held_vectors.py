@@ -10,7 +10,7 @@ from service.core.new_items.vector_store import START, VectorEntry, VectorPositi
 
 
 class ReplayStart(NamedTuple):
-    """What was held when a replay began.
+    """Vectors that were held when a replay began.
 
     Attributes:
         position: The newest entry.
@@ -55,12 +55,12 @@ class HeldVectors:
         self.extend(entries)
 
     def holds(self, position: VectorPosition) -> bool:
-        """Return whether the entry of a position is held, and not another one of its number."""
+        """Return whether the entry of a position is held."""
         revision, token = position
         return not revision or (revision <= len(self._tokens) and self._tokens[revision - 1] == token)
 
     def adds_to(self, mark: VectorMark) -> bool:
-        """Return whether a skipped item has a vector since; the position is held."""
+        """Return whether a skipped item has a vector since then."""
         revision = mark.position.revision
         if revision == self.position.revision or mark.skipped == ():
             return False

@@ -36,7 +36,7 @@ class VectorMark(NamedTuple):
     skipped: tuple[int, ...] | None = ()
 
     def with_skipped(self, position: VectorPosition, item_ids: Iterable[str]) -> VectorMark:
-        """Return the mark at a later position, after more items without a vector."""
+        """Return the mark after more items without a vector."""
         if self.skipped is None:
             return VectorMark(position, None)
         skipped = {*self.skipped, *map(item_hash, item_ids)}

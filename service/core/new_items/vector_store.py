@@ -69,7 +69,7 @@ class ItemVectorStore(Protocol):
     """
 
     async def append(self, version: str, vectors: Sequence[tuple[str, bytes]]) -> list[VectorEntry]:
-        """Append item ids and vectors; return the entry of each item.
+        """Append vectors; return the entry of each item.
 
         An item that the list has keeps its entry. After an error any of them may have been appended.
         """

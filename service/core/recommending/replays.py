@@ -1,4 +1,4 @@
-"""Answers from a user's log: replay, query, and the snapshot that is written later."""
+"""Answers from a user's log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Literal, Protocol
 
 from service.core.catalogue.filter_request import FilterRequest
-from service.core.engine_requests import EngineRequest, Query
+from service.core.engine_requests import EngineRequest, EngineResult, Query
 from service.core.errors import SnapshotDamagedError, StateDamagedError
 from service.core.events import AppendAndRead, LogView
 from service.core.new_items.held_vectors import HeldVectors
@@ -35,7 +35,7 @@ class NewItems(Protocol):
     async def prepare(
         self, engine: Engine, mark: VectorMark | None, item_ids: Sequence[str]
     ) -> Literal["usable", "outdated", "undone"]:
-        """Catch up if a replay needs it; return what its snapshot is worth."""
+        """Catch up if needed; return whether the snapshot is usable."""
         ...
 
 
@@ -110,9 +110,8 @@ class Replays:
             if held is not None:
                 worth = await self._new_items.prepare(engine, mark_of(snapshot), items)
                 if worth != "usable":
-                    return await self._replay_all(
-                        engine, user_id, view, query, deadline, request, repair=worth == "undone"
-                    )
+                    undone = worth == "undone"
+                    return await self._replay_all(engine, user_id, view, query, deadline, request, repair=undone)
                 start = held.start()
             evaluated = self._sampler.indices_to_evaluate(engine, user_id, view)
             engine_request = EngineRequest(None if snapshot is None else snapshot.state, items, asked, evaluated)
@@ -130,14 +129,10 @@ class Replays:
             if held.epoch != start.epoch:  # rows of new items were given to other items meanwhile
                 return await self.answer(engine, user_id, view, query, deadline, request, repair=repair)
             mark = held.mark(start, engine.extended, mark_of(snapshot), items, engine.knows)
-        self._meter.events_replayed(len(view.pending))
-        for rank in result.ranks:
-            self._meter.event_evaluated(engine.version, rank)
+        self._count(engine, view, query, result)
         if (repair or snapshot_due(view)) and (held is None or mark is not None):
             version, state = engine.version, result.state
             self._snapshots.offer(next_snapshot(user_id, version, view, snapshot, state, repair=repair, mark=mark))
-        if query is not None and result.cold:
-            self._meter.cold_start()
         return Answer(engine.version, view.sequence, result.cold, result.items, eligible, getattr(query, "k", 0))
 
     def in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
@@ -149,6 +144,13 @@ class Replays:
         """Wait for background replays and snapshot writes."""
         await self._background.close()
         await self._snapshots.close()
+
+    def _count(self, engine: Engine, view: LogView, query: Query | None, result: EngineResult) -> None:
+        self._meter.events_replayed(len(view.pending))
+        for rank in result.ranks:
+            self._meter.event_evaluated(engine.version, rank)
+        if query is not None and result.cold:
+            self._meter.cold_start()
 
     async def _replay_all(
         self,

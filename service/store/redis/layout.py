@@ -172,7 +172,7 @@ def catalogue_keys(shard: int) -> tuple[str, str]:
 
 
 def vector_keys(version: str) -> tuple[str, str, str]:
-    """Return the keys of a model version's vectors, their order, and the versions."""
+    """Return the keys of a model version's vectors."""
     tag = _VECTOR_TAGS[zlib.crc32(version.encode()) % _VECTOR_SHARDS]
     return f"{tag}:vectors:{version}", f"{tag}:vector-order:{version}", f"{tag}:vector-versions"
 

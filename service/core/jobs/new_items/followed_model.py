@@ -1,4 +1,4 @@
-"""One model's list of vectors in a worker, and the items that may need one."""
+"""Vectors of one model's new items in a worker."""
 
 from __future__ import annotations
 
@@ -31,20 +31,23 @@ class ItemRecords(Protocol):
         ...
 
 
-class Entries(Protocol):
-    """Part of `core.catalogue.new_entries.NewEntries` that this needs."""
+class Changes(Protocol):
+    """Log of the copy's changes."""
 
-    @property
-    def position(self) -> int:
-        """Number of changes so far."""
-        ...
+    position: int
 
-    def since(self, position: int) -> list[str] | None:
+
+class CopiedItems(Protocol):
+    """Part of `core.catalogue.applied_items.AppliedItems` that this needs."""
+
+    changes: Changes
+
+    def items_since(self, position: int) -> list[str] | None:
         """Return the items that changed after a position, if known."""
         ...
 
-    def all(self) -> AsyncIterator[list[str]]:
-        """Yield all items that have an entry, in slices."""
+    def all_items(self) -> AsyncIterator[list[str]]:
+        """Yield all items that are not deleted, in slices."""
         ...
 
 
@@ -72,7 +75,7 @@ class FollowedModel:
         engine: Engine,
         store: ItemVectorStore,
         records: ItemRecords,
-        entries: Entries,
+        items: CopiedItems,
         rows: ExtendedRows,
         in_thread: InThread,
     ) -> None:
@@ -83,17 +86,17 @@ class FollowedModel:
         self._engine = weakref.ref(engine)  # requests and the rollout decide how long it lives
         self._store = store
         self._records = records
-        self._entries = entries
+        self._items = items
         self._rows = rows
         self._in_thread = in_thread
-        self._seen = entries.position
+        self._seen = items.changes.position
         self._collection = 0
         self.must_scan = True
         self._random = random.Random()  # noqa: S311 - spreads the work of several workers
 
     @property
     def is_complete(self) -> bool:
-        """Whether every item of the worker's copy has its vector, if it can have one."""
+        """Whether each item of the copy has its vector, if possible."""
         self.collect()
         return not self.waiting and not self.must_scan
 
@@ -104,9 +107,9 @@ class FollowedModel:
 
     def collect(self) -> None:
         """Add the items that have changed in the worker's copy."""
-        if (position := self._entries.position) == self._seen:
+        if (position := self._items.changes.position) == self._seen:
             return
-        changed, self._seen = self._entries.since(self._seen), position
+        changed, self._seen = self._items.items_since(self._seen), position
         if changed is None:
             self.must_scan = True
         else:
@@ -115,8 +118,8 @@ class FollowedModel:
     async def scan(self) -> None:
         """Add all items of the worker's copy, if that is needed."""
         if self.must_scan:
-            self.must_scan, self._seen = False, self._entries.position
-            async for item_ids in self._entries.all():
+            self.must_scan, self._seen = False, self._items.changes.position
+            async for item_ids in self._items.all_items():
                 self._add(item_ids)
 
     async def follow(self) -> None:
@@ -160,7 +163,7 @@ class FollowedModel:
         await self.compute([item_id for item_id, _ in zip(self.waiting, range(CHUNK), strict=False)])
 
     async def _contents(self, item_ids: Sequence[str]) -> dict[str, ItemContent]:
-        """Return what the store has of the items, whose copies lack their vectors."""
+        """Return the items' contents, which the copy has only in part."""
         found: dict[str, ItemContent] = {}
         for stored in await self._records.read_items(item_ids) if item_ids else ():
             if stored is not None:

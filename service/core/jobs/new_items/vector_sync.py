@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 from service.core.errors import StoreUnavailable
 from service.core.jobs.low_priority_thread import lower_thread_priority
-from service.core.jobs.new_items.followed_model import CHUNK, Entries, ExtendedRows, FollowedModel, ItemRecords
+from service.core.jobs.new_items.followed_model import CHUNK, CopiedItems, ExtendedRows, FollowedModel, ItemRecords
 from service.core.log_throttle import ThrottledLogger
 from service.core.new_items.held_vectors import HeldVectors
 from service.core.new_items.vector_mark import VectorMark
@@ -47,7 +47,7 @@ class VectorMeter(Protocol):
 class NewItemCatalogue(ExtendedRows, Protocol):
     """Part of `core.catalogue.catalogue.Catalogue` that this needs."""
 
-    new_entries: Entries
+    items: CopiedItems
 
 
 class VectorSync:
@@ -104,8 +104,8 @@ class VectorSync:
         """
         if engine.encoder is None:
             return
-        entries = self._catalogue.new_entries
-        model = FollowedModel(engine, self._store, self._records, entries, self._catalogue, self._in_thread)
+        items = self._catalogue.items
+        model = FollowedModel(engine, self._store, self._records, items, self._catalogue, self._in_thread)
         self._models.pop(engine.version, None)  # of an engine that only finishes its requests
         await self._complete(model, MAX_FRACTION)
         self._models[engine.version] = model
@@ -127,7 +127,7 @@ class VectorSync:
     async def prepare(
         self, engine: Engine, mark: VectorMark | None, item_ids: Sequence[str]
     ) -> Literal["usable", "outdated", "undone"]:
-        """Catch up if a replay needs it; return what its snapshot is worth.
+        """Catch up if needed; return whether the snapshot is usable.
 
         An outdated snapshot has skipped an item that has a vector now, or is beyond what this worker can read. An
         undone one has entries that a failover has undone. Both are replaced by a replay of the log.

@@ -33,7 +33,7 @@ local stored = tonumber(found[2])
 if stored and stored <= sequence and ARGV[5] ~= '1' then
   local is_better = applied > stored
   if string.byte(ARGV[4]) == 2 then
-    -- include lib/vector_revision.lua
+    -- include item_vectors/vector_revision.lua
     local ours, theirs = vector_revision(ARGV[4]), vector_revision(redis.call('HGET', user, 's:' .. version) or '')
     if ours ~= theirs then
       is_better = ours > theirs

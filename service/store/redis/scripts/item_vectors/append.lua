@@ -5,7 +5,7 @@
 --          then item id, vector for each item
 -- Returns  the stored value of each item
 --
--- Needs lib/format, item_vectors, replicate.
+-- Needs lib/format, item_vectors/entry, lib/replicate.
 local vectors, order = KEYS[1], KEYS[2]
 local count = redis.call('LLEN', order)
 local is_new = count == 0

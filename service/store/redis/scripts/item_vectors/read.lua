@@ -4,7 +4,7 @@
 -- ARGV     1 revision of the position to read after, 2 its token, 3 most entries to read
 -- Returns  nil if the position is unknown; else number of entries in the list, item id, stored value, ...
 --
--- Needs lib/format, item_vectors.
+-- Needs lib/format, item_vectors/entry.
 local vectors, order, after = KEYS[1], KEYS[2], tonumber(ARGV[1])
 if after > 0 then
   local item_id = redis.call('LINDEX', order, after - 1)
