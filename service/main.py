@@ -71,9 +71,9 @@ from service.observability.instrumented_item_vectors import InstrumentedItemVect
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.metrics import PrometheusMeter
-from service.resources import model_registry, open_event_log
 from service.setting_types import StreamAddress
 from service.settings import Settings, load_settings
+from service.start.resources import model_registry, open_event_log
 from service.store.errors import StoreUnreachableError
 from service.store.factory import open_column_file
 from service.store.streams.redis_stream import open_stream
@@ -171,9 +171,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         catalogue = create_catalogue(stores, meter.catalogue, settings.catalogue == "listed", closing)
         bundles = CataloguedBundles(model_registry(settings), catalogue.copy, catalogue.vectors)
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-        models = RolloutManager(
-            bundles, store, name, meter, watch=settings.watch, is_complete=catalogue.vectors.is_complete
-        )
+        models = RolloutManager(bundles, store, name, meter, watch=settings.watch, is_complete=bundles.is_complete)
         await models.start()
         closing.push_async_callback(models.close)
         await catalogue.start()
@@ -230,8 +228,7 @@ async def _start_jobs(
     closing.push_async_callback(maintenance.close)
     maintenance.start()
     if settings.backfill_share:
-        share, vectors = settings.backfill_share, catalogue.vectors
-        backfill = BackfillJob(store, models, meter.backfill, max_fraction=share, new_items=vectors)
+        backfill = BackfillJob(store, models, meter.backfill, catalogue.vectors, max_fraction=settings.backfill_share)
         closing.push_async_callback(backfill.close)
         backfill.start()
 

@@ -227,9 +227,8 @@ class Store(Protocol):
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """Return a page of about `limit` users, and the next cursor.
 
-        Cursor "" is the start, and as a result the end.
-
-        A user that exists throughout is returned at least once, perhaps twice. A page may be empty.
+        Cursor "" is the start, and as a result the end. A user that exists throughout is returned at least once,
+        perhaps twice. A page may be empty.
         """
         ...
 

@@ -35,11 +35,11 @@ class BackfillJob:
         store: Store,
         models: Models,
         meter: BackfillMeter,
+        new_items: NewItems | None = None,
         *,
         max_fraction: float,
         poll_seconds: float = POLL_SECONDS,
         claim_timeout_seconds: float = CLAIM_TIMEOUT_SECONDS,
-        new_items: NewItems | None = None,
     ) -> None:
         """Create the job without starting it.
 
@@ -47,10 +47,10 @@ class BackfillJob:
             store: holds logs, snapshots and the progress.
             models: the served models.
             meter: counts the work.
+            new_items: vectors of new items; None: no model has an encoder.
             max_fraction: fraction of the time that this job may take; above 0, at most 1.
             poll_seconds: time between two checks of the served models, or of the other workers' last pages.
             claim_timeout_seconds: time without progress after which the pages of other workers count as lost.
-            new_items: vectors of new items; None: no model has an encoder.
         """
         self._store = store
         self._models = models

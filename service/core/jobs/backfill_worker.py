@@ -115,7 +115,7 @@ class BackfillWorker:
         return BackfillWork(read, behind), found
 
     async def _replay(self, engine: Engine, logs: Sequence[_UserLog]) -> list[SnapshotPut]:
-        """Continue each snapshot; compute one that cannot be used from all kept events."""
+        """Continue usable snapshots, and compute the others anew."""
         usable: list[_UserLog] = []
         unusable: dict[str, bool] = {}  # by user: whether to replace the stored snapshot in any case
         for user_id, view, _ in logs:

@@ -35,6 +35,10 @@ class NewItemModels(Protocol):
         """Forget a model."""
         ...
 
+    def is_complete(self, engine: Engine) -> bool:
+        """Return whether each new item of the copy has its vector."""
+        ...
+
 
 class CataloguedBundles:
     """Model registry that tells the catalogue each model it loads.
@@ -69,6 +73,10 @@ class CataloguedBundles:
         await self._catalogue.add_model(version, engine.item_ids)
         await self._vectors.add(engine)
         return engine
+
+    def is_complete(self, engine: Engine) -> bool:
+        """Return whether the engine may be switched to."""
+        return self._vectors.is_complete(engine)
 
     def _released(self, loop: asyncio.AbstractEventLoop, version: str) -> None:
         """Forget the model, on the event loop whatever the thread."""

@@ -40,6 +40,9 @@ class Vectors:
     def remove(self, version: str) -> None:
         pass
 
+    def is_complete(self, engine: Engine) -> bool:
+        return True
+
 
 async def _finalized() -> None:
     gc.collect()
