@@ -136,7 +136,7 @@ class FakeEngine:
 
 
 class FakeEncoder:
-    """The vector of an item is the length of its title; an item without one has none."""
+    """Encoder whose vectors are the lengths of titles."""
 
     def __init__(self) -> None:
         self.encoded = 0

@@ -63,7 +63,7 @@ class VectorPage(NamedTuple):
 
 
 class ItemVectorStore(Protocol):
-    """Vectors of new items by model version; as durable as the event log.
+    """Vectors of new items by model version.
 
     Every method raises `StoreUnavailable` if the backend does not answer within its budget.
     """

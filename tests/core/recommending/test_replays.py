@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
+from service.core.engine_requests import EngineRequest, EngineResult
+from service.core.errors import StateDamagedError
 from service.core.new_items.vector_mark import VectorMark, item_hash
 from service.core.new_items.vector_store import START
 from service.core.recommending.snapshots import Snapshot, encode_snapshot
@@ -37,7 +39,7 @@ def items_of(harness: RecommenderHarness) -> list[str]:
     return found
 
 
-async def settled(harness: RecommenderHarness) -> Snapshot:
+async def written(harness: RecommenderHarness) -> Snapshot:
     await harness.recommender.close()
     return stored(harness)
 
@@ -48,7 +50,7 @@ def test_event_on_a_new_item_counts() -> None:
         recorded = await harness.recommender.record("u", event("100"), TOP_3)
         assert recorded.known_item
         assert recorded.answer is not None and not recorded.answer.cold
-        assert (await settled(harness)).mark == VectorMark(one.vectors.lists["v1"][0].position)
+        assert (await written(harness)).mark == VectorMark(one.vectors.lists["v1"][0].position)
 
     assert items_of(run(scenario)) == ["100"]
 
@@ -57,13 +59,13 @@ def test_event_before_the_item_counts_from_its_vector_on() -> None:
     async def scenario(harness: RecommenderHarness, one: Worker) -> None:
         for item_id in ("1", "100", "2"):
             await harness.recommender.record("u", event(item_id), TOP_3)
-        assert (await settled(harness)).mark == VectorMark(START, (item_hash("100"),))
+        assert (await written(harness)).mark == VectorMark(START, (item_hash("100"),))
         assert items_of(harness) == ["1", "2"]
         await one.put(titled("100"))
         await one.sync.poll()
         answer = await harness.recommender.recommend("u", TOP_3)
         assert answer.sequence == 3
-        assert (await settled(harness)).mark == VectorMark(one.vectors.lists["v1"][0].position)
+        assert (await written(harness)).mark == VectorMark(one.vectors.lists["v1"][0].position)
         assert items_of(harness) == ["1", "100", "2"]
         requests = len(harness.store.requests)
         await harness.recommender.recommend("u", TOP_3)
@@ -76,17 +78,17 @@ def test_event_before_the_item_counts_from_its_vector_on() -> None:
 def test_worker_behind_does_not_replace_a_snapshot_with_more_vectors() -> None:
     async def scenario(harness: RecommenderHarness, one: Worker) -> None:
         await harness.recommender.record("u", event("1"), TOP_3)
-        await settled(harness)
+        await written(harness)
         [entry] = await one.vectors.append("v1", [("100", b"\0\0\x80?")])
         ahead = encode_snapshot(Snapshot(1, 0, b'["1"]', VectorMark(entry.position)), "u", "v1")
         harness.store.damage("u", "v1", ahead)
         one.vectors.down = True
         answer = await harness.recommender.record("u", event("2"), TOP_3)
         assert answer.answer is not None and answer.answer.sequence == 2
-        assert (await settled(harness)).applied == 1
+        assert (await written(harness)).applied == 1
         one.vectors.down = False
         await harness.recommender.record("u", event("3"), TOP_3)
-        assert (await settled(harness)).mark == VectorMark(entry.position)
+        assert (await written(harness)).mark == VectorMark(entry.position)
 
     assert items_of(run(scenario)) == ["1", "2", "3"]
 
@@ -95,13 +97,13 @@ def test_snapshot_with_undone_vectors_is_replaced() -> None:
     async def scenario(harness: RecommenderHarness, one: Worker) -> None:
         await one.put(titled("100"))
         await harness.recommender.record("u", event("100"), TOP_3)
-        await settled(harness)
+        await written(harness)
         one.vectors.lists["v1"].clear()
         await one.vectors.append("v1", [("200", b"\0\0\x80?")])
         await one.sync.poll()
         answer = await harness.recommender.recommend("u", TOP_3)
         assert answer.sequence == 1
-        snapshot = await settled(harness)
+        snapshot = await written(harness)
         assert snapshot.mark is not None and snapshot.mark.position.token != "0" * 16
         assert snapshot.mark.position.revision <= 2
 
@@ -113,7 +115,7 @@ def test_no_snapshot_is_written_if_vectors_arrive_during_the_replay() -> None:
     async def scenario(harness: RecommenderHarness, one: Worker) -> None:
         engine, plain_run = harness.engine, harness.engine.run
 
-        def run_and_extend(requests):  # type: ignore[no-untyped-def]
+        def run_and_extend(requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
             found = plain_run(requests)
             engine.extend(1, [("100", np.ones(1, np.float32))])
             return found
@@ -133,7 +135,7 @@ def test_answer_is_computed_again_if_entries_were_undone_during_the_replay() -> 
         assert held is not None
         engine, plain_run = harness.engine, harness.engine.run
 
-        def run_and_undo(requests):  # type: ignore[no-untyped-def]
+        def run_and_undo(requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
             engine.run = plain_run  # type: ignore[method-assign]
             held.replace(())
             return plain_run(requests)
@@ -149,7 +151,7 @@ def test_answer_is_computed_again_if_entries_were_undone_during_the_replay() -> 
 def test_damaged_state_of_a_model_with_an_encoder_is_replaced() -> None:
     async def scenario(harness: RecommenderHarness, one: Worker) -> None:
         await harness.recommender.record("u", event("1"), TOP_3)
-        mark = (await settled(harness)).mark
+        mark = (await written(harness)).mark
         harness.store.damage("u", "v1", encode_snapshot(Snapshot(1, 0, b"\xff", mark), "u", "v1"))
         await harness.recommender.recommend("u", TOP_3)
 

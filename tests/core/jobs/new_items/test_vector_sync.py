@@ -235,7 +235,7 @@ async def test_snapshot_that_skipped_an_item_is_outdated_with_its_vector() -> No
         assert await one.sync.prepare(engine, UNMARKED, []) == "outdated"
 
 
-async def test_engine_of_the_same_version_is_followed_in_place_of_an_older_one() -> None:
+async def test_newer_engine_of_a_version_is_followed() -> None:
     async with worker() as one:
         older = await one.load()
         await one.put(titled("100"))
