@@ -1,1 +1,1 @@
-"""New items: vectors of items that a model has not been trained with."""
+"""New items: those that a model has not been trained with."""
