@@ -37,7 +37,7 @@ from service.api.middleware.auth import SECURITY_SCHEMES, ApiKeys
 from service.api.middleware.body_limit import BodyLimit
 from service.api.middleware.cors import CorsPolicy, Preflight
 from service.api.middleware.fast_path import FastPath
-from service.api.middleware.request_line import HeadAsGet, SingleParameters
+from service.api.middleware.method_and_query import HeadAsGet, SingleParameters
 from service.api.middleware.request_path import PathProblems, RequestPath, add_query_forms
 from service.api.middleware.telemetry import Telemetry
 from service.api.route_scopes import RouteScopes, security_requirements

@@ -10,6 +10,8 @@ from typing import NamedTuple
 # An event without an `event_id` is addressed by one made of its sequence, so clients may not choose ids of this form.
 RESERVED_EVENT_ID = re.compile(r"seq-[0-9]+")
 
+DEFAULT_TYPE = "view"  # of an event without a type; kept as ""
+
 DAY_SECONDS = 86_400  # unit of retention by age
 
 
@@ -17,33 +19,57 @@ class NewEvent(NamedTuple):
     """An event to append; `timestamp` in Unix seconds.
 
     `fingerprint` identifies the payload as the client sent it. The same `event_id` with the same fingerprint is a
-    retry; with another one it is a conflict.
+    retry; with another one it is a conflict. `type` is "" for DEFAULT_TYPE. `recommendation_id` is "" if the client
+    sent none, else as it was sent: nothing has verified it.
     """
 
     item_id: str
     timestamp: float
     event_id: str | None
     fingerprint: str
+    type: str = ""
+    value: float | None = None
+    recommendation_id: str = ""
 
     @classmethod
-    def create(cls, item_id: str, timestamp: float | None, event_id: str | None, now: float) -> NewEvent:
-        """Create an event; without a `timestamp` its time is `now`."""
+    def create(
+        cls,
+        item_id: str,
+        timestamp: float | None,
+        event_id: str | None,
+        now: float,
+        type: str = "",
+        value: float | None = None,
+        recommendation_id: str = "",
+    ) -> NewEvent:
+        """Create an event; without a `timestamp` its time is `now`.
+
+        The type DEFAULT_TYPE equals none, and -0.0 equals 0.0.
+        """
+        kind = "" if type == DEFAULT_TYPE else type
         payload = f"{item_id}\0{timestamp!r}"
+        if kind or value is not None or recommendation_id:  # a plain event's is that of releases without types
+            value = None if value is None else float(value) + 0.0
+            payload += f"\0{kind}\0{value!r}\0{recommendation_id}"
         fingerprint = hashlib.blake2b(payload.encode(), digest_size=8).hexdigest()
-        return cls(item_id, now if timestamp is None else timestamp, event_id, fingerprint)
+        at = now if timestamp is None else timestamp
+        return cls(item_id, at, event_id, fingerprint, kind, value, recommendation_id)
 
 
 class Event(NamedTuple):
     """An appended event.
 
-    `sequence` counts a user's events from 1 in order of arrival, and is never reused. A tuple, because a backfill
-    creates millions of events.
+    `sequence` counts a user's events from 1 in order of arrival, and is never reused. `type`, `value` and
+    `recommendation_id` are as in `NewEvent`. A tuple, because a backfill creates millions of events.
     """
 
     sequence: int
     item_id: str
     timestamp: float
     event_id: str
+    type: str = ""
+    value: float | None = None
+    recommendation_id: str = ""
 
 
 class Appended(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TargetRank
 from service.core.errors import StateDamagedError, StoreUnavailable
+from service.core.event_types.effects import EventTypes
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 from service.core.new_items.extendable import Extendable
 
@@ -35,6 +36,11 @@ class Engine(Extendable, Protocol):
     @property
     def item_ids(self) -> Sequence[str]:
         """Items that the model was trained with; the n-th has row n."""
+        ...
+
+    @property
+    def event_types(self) -> EventTypes:
+        """Effects of the types of events under the model."""
         ...
 
     def knows(self, item_id: str) -> bool:
@@ -69,15 +75,12 @@ class Bundles(Protocol):
 
     async def published(self) -> list[ModelVersion]:
         """List the versions, oldest first; raises `BundleRefusedError` for none."""
-        ...
 
     async def changed(self) -> bool:
         """Return whether the registry may have changed since the last call; cheap."""
-        ...
 
     async def load(self, version: str) -> Engine:
         """Load and warm up; raises `ModelVersionNotFound` or `BundleRefusedError`."""
-        ...
 
 
 class Models(Protocol):
@@ -126,19 +129,15 @@ class Meter(Protocol):
 
     def events_replayed(self, count: int) -> None:
         """Count the pending events that one request replayed."""
-        ...
 
     def cold_start(self) -> None:
         """Count an answer for a history without known items."""
-        ...
 
     def snapshot_damaged(self) -> None:
         """Count a snapshot that failed its check."""
-        ...
 
     def event_evaluated(self, model_version: str, rank: TargetRank) -> None:
         """Record the rank of an event's item before the event."""
-        ...
 
 
 class Store(Protocol):

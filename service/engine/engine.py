@@ -21,6 +21,7 @@ from service.core.engine_requests import (
     TopK,
 )
 from service.core.errors import ItemNotFound, StateDamagedError
+from service.core.event_types.effects import UNNAMED_TYPES, EventTypes
 from service.engine.candidates import rank_candidates
 from service.engine.interfaces import Recurrence, Search
 from service.engine.search.popularity import PopularityOrder
@@ -50,6 +51,11 @@ class BundleEngine:
     def knows(self, item_id: str) -> bool:
         """Return whether the model has an embedding for the item."""
         return item_id in self._rows
+
+    @property
+    def event_types(self) -> EventTypes:
+        """Effects of the types of events; see core.ports.Engine."""
+        return UNNAMED_TYPES
 
     def describe(self) -> dict[str, Any]:
         """Return version, config, metrics and training-data summary, ready for JSON."""

@@ -18,6 +18,7 @@ from service.core.errors import (
     RolloutRefused,
     StateDamagedError,
 )
+from service.core.event_types.effects import UNNAMED_TYPES
 from service.core.new_items.item_content import ContentEncoder, ItemContent
 from service.core.ports import Engine
 
@@ -35,6 +36,7 @@ class FakeEngine:
         self.version = version
         self.seconds = seconds
         self.error: Exception | None = None
+        self.event_types = UNNAMED_TYPES
         self.batches: list[int] = []
         self.encoder: ContentEncoder | None = None
         self.appended: dict[str, list[float]] = {}

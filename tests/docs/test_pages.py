@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from model.training.cli.job_guard import PUBLISHED, job_metrics
+from model.training.cli.scheduled_job import PUBLISHED, job_metrics
 from service.core.engine_requests import TargetRank
 from service.observability.metrics import PrometheusMeter
 from service.settings import PREFIX, Settings

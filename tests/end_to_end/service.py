@@ -75,8 +75,16 @@ class RunningService:
         self._process.terminate()
         return self._process.wait(timeout=60)
 
+    def freeze(self) -> None:
+        """Stop the process and its workers by SIGSTOP."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Continue after `freeze`."""
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
-        """Kill the process and its workers by SIGKILL."""
+        """Kill the process and its workers by SIGKILL, also when frozen."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=60)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from loadtests.environment.tasteful_items import KINDS, Floats, Kind, TastefulItems
+from loadtests.environment.items_with_preferences import KINDS, Floats, Kind, TastefulItems
 from loadtests.generator.http_client import Request, make_request, request_json
 from model.bundle.bundle import load_bundle
 from model.state_layout import StateLayout

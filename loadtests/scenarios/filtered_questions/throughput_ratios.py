@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from loadtests.environment.items_with_preferences import KINDS
 from loadtests.environment.servers import start_timeout_seconds
 from loadtests.environment.synthetic_catalogue import write_catalogue
-from loadtests.environment.tasteful_items import KINDS
 from loadtests.generator.experiment import Options, Run, ServiceUnderTest, measure_closed_loop, service_under_test
 from loadtests.scenarios.filtered_questions.questions import FILTERS, SELECTIVITIES, Questions
 from loadtests.scenarios.scaling import index_recall

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model.ops.causal_conv.cpu_kernels import backward, forward
-from model.ops.row_threads import run_rows
+from model.ops.thread_pool import run_rows
 
 
 class _CausalConv(torch.autograd.Function):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.ops.gated_scan.cpu_kernels import backward, forward
-from model.ops.row_threads import run_rows
+from model.ops.thread_pool import run_rows
 
 
 class _GatedScan(torch.autograd.Function):

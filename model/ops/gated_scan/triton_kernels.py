@@ -15,7 +15,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from model.ops.gated_scan.tile_chain import locate_tile, state_before_tile
+from model.ops.gated_scan.decoupled_lookback import locate_tile, state_before_tile
 
 
 @triton.jit

@@ -14,7 +14,7 @@ from torch import Tensor
 from model.compiled.array_types import F32
 from model.compiled.elementary_functions import ONE, exp, sum_of
 from model.compiled.jit import kernel, max_reduction
-from model.ops.row_threads import run_rows
+from model.ops.thread_pool import run_rows
 
 _ZERO = np.float32(0)
 

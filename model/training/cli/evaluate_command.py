@@ -66,7 +66,7 @@ def _evaluate_new_items(options: argparse.Namespace) -> None:
 
 
 def _evaluate_bundle(options: argparse.Namespace) -> None:
-    from model.training.data.event_inputs import InputReport
+    from model.training.data.input_files import InputReport
     from model.training.data.interactions import read_interactions
     from model.training.evaluation.accuracy_by_group import accuracy_by_group
     from model.training.evaluation.accuracy_details import accuracy_details

@@ -13,7 +13,7 @@ from ingest.errors import DataError
 from model.training.ab_test.ab_test_record import AbTestRecord, unfinished_tests
 from model.training.ab_test.promotion import AbTestSettings, run_ab_test
 from model.training.cli import shared_options as shared
-from model.training.cli.job_guard import (
+from model.training.cli.scheduled_job import (
     DECLINED,
     FAILED,
     PUBLISHED,

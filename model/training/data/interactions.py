@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ingest.read_options import ReadOptions
 from model.training.data.data_size import DataSize
 from model.training.data.disk_arrays import allocate
-from model.training.data.event_inputs import InputReport, read_histories
 from model.training.data.history_sorting import user_blocks
+from model.training.data.input_files import InputReport, read_histories
 
 _COUNTED_EVENTS = 1 << 22  # at a time
 

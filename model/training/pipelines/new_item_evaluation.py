@@ -24,7 +24,7 @@ from model.training.content.content_baselines import ContentKnnScorer, Popularit
 from model.training.content.encoder_fit import FittedEncoder, fit_encoder, with_new_items
 from model.training.content.item_table_contents import read_item_contents
 from model.training.content.new_item_split import NewItemSplit, split_last_events, split_new_items_by_time
-from model.training.data.event_inputs import InputReport, read_histories
+from model.training.data.input_files import InputReport, read_histories
 from model.training.data.interactions import Interactions
 from model.training.data.time_split import timeline_of
 from model.training.evaluation.new_item_accuracy import CONTENT, ID_ONLY, KINDS, new_item_accuracy

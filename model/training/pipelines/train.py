@@ -17,7 +17,7 @@ import torch
 
 from ingest.read_options import ReadOptions
 from model.content.item_content import ItemContent
-from model.training.data.event_inputs import InputReport
+from model.training.data.input_files import InputReport
 from model.training.data.interactions import Interactions, read_interactions
 from model.training.pipelines.candidate import (
     ModelSettings,

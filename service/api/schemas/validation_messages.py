@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from service.api.schemas.field_types import FILTER_NAME, VERSION_PATTERN
-from service.api.schemas.sliced_json import ROW_TOO_LONG
+from service.api.schemas.incremental_json import ROW_TOO_LONG
 from service.core.ids import NO_CONTROL_CHARACTERS
 from service.core.printable_text import printable
 

@@ -33,6 +33,11 @@ class StreamProgress:
         """Return the number of acknowledged entries."""
         return int(self._client.xlen(self._stream)) - self.unfinished()
 
+    def wait_for_sent_commands(self) -> None:
+        """Wait until Redis has answered what a frozen service had sent."""
+        for _ in range(2):  # Redis reads all connections before it answers the second command
+            self._client.ping()
+
     def dead_letters(self) -> int:
         """Return the length of the dead-letter stream."""
         return int(self._client.xlen(f"{self._stream}:{GROUP}:dead"))
@@ -46,7 +51,11 @@ class Kills:
         self.recovery_seconds: list[float] = []
 
     def kill_and_restart(self, service: RunningService, stream: StreamProgress) -> None:
-        """Kill all workers, start the service, and wait until it reads on."""
+        """Kill all workers amid a batch, and restart the service.
+
+        Returns when it reads on.
+        """
+        freeze_while_recording(service, stream)
         service.kill()
         started_at, left = time.monotonic(), stream.unfinished()
         self.unfinished += left
@@ -55,6 +64,20 @@ class Kills:
         if left:
             wait_until(lambda: stream.unfinished() != left)
         self.recovery_seconds.append(time.monotonic() - started_at)
+
+
+def freeze_while_recording(service: RunningService, stream: StreamProgress) -> None:
+    """Freeze the service between reading a batch and acknowledging it.
+
+    A kill at a random moment may hit no batch, and would prove nothing.
+    """
+    while True:
+        service.freeze()
+        stream.wait_for_sent_commands()
+        if stream.pending() or not stream.unfinished():
+            return
+        service.thaw()
+        time.sleep(0.005)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

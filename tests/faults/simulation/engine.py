@@ -10,6 +10,7 @@ from zlib import crc32
 
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem
 from service.core.errors import ItemNotFound
+from service.core.event_types.effects import UNNAMED_TYPES
 
 VERSIONS = ("1", "2", "3")
 ITEMS = tuple("abcdef")
@@ -35,6 +36,8 @@ def replay(version: str, state: bytes | None, items: tuple[str, ...]) -> bytes:
 
 class HashEngine:
     """Engine whose result names its state, so that wrong states are seen."""
+
+    event_types = UNNAMED_TYPES
 
     def __init__(self, version: str, seconds: float) -> None:
         self.version = version

@@ -79,7 +79,7 @@ def test_killed_workers_lose_and_repeat_no_change_of_an_item(tmp_path: Path, wor
                 target = client.xlen(STREAM) - rng.uniform(0.2, 0.7) * part
                 wait_until(lambda target=target: stream.finished() >= target)  # type: ignore[misc]
                 before = numbers(service)
-                time.sleep(rng.uniform(0.0, 0.15))  # a random moment between reading a batch and acknowledging it
+                time.sleep(rng.uniform(0.0, 0.15))  # a random moment
                 kills.kill_and_restart(service, stream)
                 after = numbers(service)
                 went_back += sum(after.get(item_id, number) < number for item_id, number in before.items())

@@ -70,7 +70,7 @@ def test_killed_workers_lose_and_double_no_entry_of_a_stream(tmp_path: Path, wor
                 producer.send(part)
                 target = client.xlen(STREAM) - rng.uniform(0.2, 0.7) * part
                 wait_until(lambda target=target: stream.finished() >= target)  # type: ignore[misc]
-                time.sleep(rng.uniform(0.0, 0.15))  # a random moment between reading a batch and acknowledging it
+                time.sleep(rng.uniform(0.0, 0.15))  # a random moment
                 kills.kill_and_restart(service, stream)
             producer.send(part)
             wait_until(lambda: not stream.unfinished())

@@ -16,9 +16,9 @@ from service.api.error_responses import error_body
 from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import ItemBatchIn, change_or_error
 from service.api.schemas.catalogue_responses import ItemBatchOut
+from service.api.schemas.incremental_json import parse_rows
 from service.api.schemas.item_fields import Json
 from service.api.schemas.requests import NoQuery
-from service.api.schemas.sliced_json import parse_rows
 from service.api_keys import KeyScope
 from service.core.catalogue.editing.item_changes import ItemChange
 from service.core.errors import InvalidRequest, ServiceError

@@ -10,8 +10,8 @@ import pytest
 
 from ingest.errors import DataError
 from ingest.read_options import ReadOptions
-from model.training.data.event_inputs import InputReport
 from model.training.data.export import export_log
+from model.training.data.input_files import InputReport
 from model.training.data.interactions import read_interactions
 from tests.model.training.data.chunking import histories_by_user
 from tests.model.training.logs import append

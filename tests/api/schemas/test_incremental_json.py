@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.api.schemas.sliced_json import MAX_ROW_CHARACTERS, ROW_TOO_LONG, parse_rows
+from service.api.schemas.incremental_json import MAX_ROW_CHARACTERS, ROW_TOO_LONG, parse_rows
 
 ROW = {"item_id": "i", "title": 'a "quoted" \\ title, ✓ \u2028', "attributes": {"n": [1, 2.5e3, -0.0, None, True]}}
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from loadtests.environment.tasteful_items import KINDS, Kind, TastefulItems
+from loadtests.environment.items_with_preferences import KINDS, Kind, TastefulItems
 from loadtests.micro.engine_search import synthetic_catalogue
 from service.core.catalogue.expression.parser import parse
 from service.core.catalogue.items import Item

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.ops.row_threads import run_rows
+from model.ops.thread_pool import run_rows
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 17])

@@ -11,7 +11,7 @@ import pytest
 
 from ingest.errors import DataError
 from model.training.cli import retrain_command
-from model.training.cli.job_guard import exclusive_locks, time_limit
+from model.training.cli.scheduled_job import exclusive_locks, time_limit
 from model.training.publishing import registry as registry_module
 from tests.model.training.logs import append
 from tests.model.training.pipelines.retrain_harness import circle, file_contents, run_retrain

@@ -1,0 +1,1 @@
+"""Event types: their effects under a model, and the items they exclude."""
