@@ -34,17 +34,8 @@ class Engine(Extendable, Protocol):
         ...
 
     @property
-    def item_ids(self) -> Sequence[str]:
-        """Items that the model was trained with; the n-th has row n."""
-        ...
-
-    @property
     def event_types(self) -> EventTypes:
         """Effects of the types of events under the model."""
-        ...
-
-    def knows(self, item_id: str) -> bool:
-        """Return whether the item has an embedding, trained or appended."""
         ...
 
     def similar(

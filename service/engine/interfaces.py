@@ -7,6 +7,7 @@ from typing import Protocol
 
 from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
+from service.engine.appended_items import AppendedItems
 from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.state_codec import StateBatch, StateCodec
 
@@ -21,20 +22,27 @@ class Recurrence(Protocol):
     codec: StateCodec
     initial_state: bytes
 
-    def replay(self, states: StateBatch, selected: Sequence[int], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
+    def replay(
+        self,
+        states: StateBatch,
+        selected: Sequence[int],
+        rows: Sequence[Sequence[int] | I64],
+        appended: AppendedItems,
+    ) -> list[bytes]:
         """Advance some states by the rows of their items.
 
         Args:
             states: packed states.
             selected: indices of the states to advance, which must be valid.
             rows: for each selected state the rows of its items, oldest first; at least one.
+            appended: the items after the trained ones.
 
         Returns:
             The selected states after their items.
         """
         ...
 
-    def recurrent_values(self, state: bytes) -> F32:
+    def recurrent_values(self, state: bytes, appended: AppendedItems) -> F32:
         """Return all recurrent numbers of a valid state.
 
         The first layer's conv inputs, which are not stored, are recomputed.
@@ -43,31 +51,34 @@ class Recurrence(Protocol):
 
 
 class Search(Protocol):
-    """Finds rows of the embedding table (V + 1, D).
+    """Finds rows of the embedding table (V + 1, D), and of appended items.
 
     Equal scores are in order of row. Row 0 is not an item and never found, and neither is a row that a query's filter
-    forbids. `top_k` returns fewer rows than asked for only if there are no more.
+    forbids, or an appended one without a filter. `top_k` returns fewer rows than asked for only if there are no more.
     """
 
-    def top_k(self, queries: TopKQueries) -> TopKResult:
+    def top_k(self, queries: TopKQueries, appended: AppendedItems) -> TopKResult:
         """Return the rows with the highest products."""
         ...
 
-    def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
+    def target_ranks(self, queries: TopKQueries, targets: I64, appended: AppendedItems) -> TargetRanks:
         """Return the rank of each query's target row among the query's results.
 
-        targets (Q,) are rows. The order is that of `top_k` without a limit; the queries' k and filters are ignored.
+        targets (Q,) are rows. The order is that of `top_k` without a limit, with all rows allowed: the queries' k and
+        filters are ignored.
         """
         ...
 
-    def nearest(self, row: int, k: int, allowed: AllowedRows | None, excluded: Sequence[int]) -> TopKResult:
+    def nearest(
+        self, row: int, k: int, allowed: AllowedRows | None, excluded: Sequence[int], appended: AppendedItems
+    ) -> TopKResult:
         """Return the `k` allowed rows nearest to `row` by cosine.
 
         `row` and the excluded rows are not among them.
         """
         ...
 
-    def scores(self, rows: I64, output: F32) -> F32:
+    def scores(self, rows: I64, output: F32, appended: AppendedItems) -> F32:
         """Return the products of `output` (D,) and these rows (N,)."""
         ...
 

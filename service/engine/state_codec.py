@@ -57,11 +57,11 @@ class StateCodec:
         self.layout = StateLayout.of(config)
         self.layout_words: Layout = self.layout[:]
         self.max_rows = max_rows
-        self._items, self._channels = config.items, channels
+        self._channels = channels
 
-    def valid(self, states: StateBatch) -> NDArray[np.bool_]:
-        """Return which states can be results of a replay."""
-        return check_states(*states, self.layout_words, self._items)
+    def valid(self, states: StateBatch, last_row: int) -> NDArray[np.bool_]:
+        """Return which states can be results of a replay of rows up to `last_row`."""
+        return check_states(*states, self.layout_words, last_row)
 
     def unpack(self, states: StateBatch, selected: I64, initial_conv: F32) -> tuple[F32, F32, I64]:
         """Return h, conv and recent rows of some states; see `unpack_states`."""

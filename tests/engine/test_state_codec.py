@@ -29,7 +29,7 @@ def packed(parts: dict[str, F32], rows: list[int]) -> bytes:
 
 
 def is_valid(config: ModelConfig, state: bytes) -> bool:
-    return bool(StateCodec(config, config.hidden, 1000).valid(join_states([state]))[0])
+    return bool(StateCodec(config, config.hidden, 1000).valid(join_states([state]), config.items)[0])
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
@@ -38,7 +38,7 @@ def test_unpacked_state_is_packed_again_with_the_new_rows(config: ModelConfig, c
     codec, (_, K, H) = StateCodec(config, config.hidden + 3, 1001), config.state_shape
     parts, rows = random_parts(config, count), [1 + n % config.items for n in range(count)]
     states = join_states([packed(random_parts(config, 7), [1]), packed(parts, rows)])
-    assert codec.valid(states).all()
+    assert codec.valid(states, config.items).all()
     initial = np.full((K - 1, H + 3), 7, np.float32)
     h, conv, recent = codec.unpack(states, np.array([1]), initial)
     assert np.array_equal(h[0, :, :H], parts["h"])
@@ -94,5 +94,5 @@ def test_row_outside_the_catalogue_is_invalid(row: int) -> None:
 def test_each_state_of_a_batch_is_checked_by_itself() -> None:
     good, codec = packed(random_parts(SMALL), [1, 2]), StateCodec(SMALL, SMALL.hidden, 10)
     batch = join_states([good, b"", good[:-12], good, packed(random_parts(SMALL), [0])])
-    assert codec.valid(batch).tolist() == [True, False, False, True, False]
+    assert codec.valid(batch, SMALL.items).tolist() == [True, False, False, True, False]
     assert len(good) == StateLayout.of(SMALL).float_bytes + 8

@@ -29,13 +29,14 @@ Widths = tuple[int, int, int, int, int, int]
 
 @kernel
 def replay(
-    embedding: F32, norm: F32, layers: F32, offsets: I64, widths: Widths, initial_conv: F32,
+    embedding: F32, appended: F32, norm: F32, layers: F32, offsets: I64, widths: Widths, initial_conv: F32,
     layout: Layout, max_rows: int, words: U32, starts: I64, selected: I64, rows: I64, row_starts: I64,
 ) -> tuple[U32, I64]:  # fmt: skip
     """Replay rows onto packed states: one compiled call for all steps.
 
     Args:
         embedding, norm, layers, offsets, widths: the weights; see `KernelWeights`.
+        appended: (n, D) vectors of the rows after those of the embedding.
         initial_conv: the first layer's conv inputs of a history without items (K - 1, Hp).
         layout, max_rows: the form of a state; see `StateCodec`.
         words, starts: packed states; see `StateBatch`.
@@ -48,23 +49,23 @@ def replay(
     """
     _, _, _, Dp, Hp, _ = widths
     h, conv, recent = unpack_states(words, starts, selected, layout, Hp, initial_conv)
-    recompute_conv_inputs(embedding, norm, layers, widths, recent, conv)
+    recompute_conv_inputs(embedding, appended, norm, layers, widths, recent, conv)
     owners, output = np.empty(len(rows), np.int64), np.empty((len(selected), Dp), np.float32)
     for user in range(len(selected)):
         owners[row_starts[user] : row_starts[user + 1]] = user
-    advance(embedding, norm, layers, offsets, widths, rows, owners, h, conv, output)
+    advance(embedding, appended, norm, layers, offsets, widths, rows, owners, h, conv, output)
     return pack_states(words, starts, selected, rows, row_starts, layout, max_rows, h, conv, output)
 
 
 @kernel
 def advance(
-    embedding: F32, norm: F32, layers: F32, offsets: I64, widths: Widths,
+    embedding: F32, appended: F32, norm: F32, layers: F32, offsets: I64, widths: Widths,
     rows: I64, owners: I64, h: F32, conv: F32, output: F32,
 ) -> None:  # fmt: skip
     """Advance states by events, in place.
 
     Args:
-        embedding, norm, layers, offsets, widths: the weights; see `KernelWeights`.
+        embedding, appended, norm, layers, offsets, widths: see `replay`.
         rows: embedding row of each event (N,).
         owners: user of each event (N,); the events of one user are adjacent, oldest first.
         h: recurrent states (B, L, Hp), updated.
@@ -79,7 +80,7 @@ def advance(
     for start in range(0, len(rows), ROWS):
         n = min(ROWS, len(rows) - start)
         users[:n] = owners[start : start + n]
-        _look_up(embedding, norm, rows[start : start + n], u, D)
+        _look_up(embedding, appended, norm, rows[start : start + n], u, D)
         for layer in range(len(layers)):
             part = layers[layer]
             product(u, n, part[offsets[0] :], sums, projected)
@@ -102,7 +103,9 @@ def advance(
 
 
 @kernel
-def recompute_conv_inputs(embedding: F32, norm: F32, layers: F32, widths: Widths, recent: I64, conv: F32) -> None:
+def recompute_conv_inputs(
+    embedding: F32, appended: F32, norm: F32, layers: F32, widths: Widths, recent: I64, conv: F32
+) -> None:
     """Write the first layer's conv inputs, conv[:, 0].
 
     They follow from each user's last rows, recent (B, K - 1).
@@ -116,7 +119,7 @@ def recompute_conv_inputs(embedding: F32, norm: F32, layers: F32, widths: Widths
     rows = recent.reshape(-1)
     for start in range(0, len(rows), ROWS):
         n = min(ROWS, len(rows) - start)
-        _look_up(embedding, norm, np.maximum(rows[start : start + n], 0), u, D)
+        _look_up(embedding, appended, norm, np.maximum(rows[start : start + n], 0), u, D)
         product(u, n, layers[0], sums, x)
         for r in range(n):
             if rows[start + r] >= 0:
@@ -125,12 +128,14 @@ def recompute_conv_inputs(embedding: F32, norm: F32, layers: F32, widths: Widths
 
 
 @kernel
-def _look_up(embedding: F32, norm: F32, rows: I64, u: F32, D: int) -> None:
+def _look_up(embedding: F32, appended: F32, norm: F32, rows: I64, u: F32, D: int) -> None:
     """Set u[r] = LayerNorm(embedding[rows[r]])."""
     zeros = np.zeros(u.shape[1], np.float32)
     for r in range(len(rows)):
+        row = rows[r]
+        vector = embedding[row] if row < len(embedding) else appended[row - len(embedding)]
         for d in range(D):
-            u[r, d] = embedding[rows[r], d]
+            u[r, d] = vector[d]
         for d in range(D, u.shape[1]):
             u[r, d] = zeros[d]
         add_norm(u[r], zeros, norm.reshape(-1), D)

@@ -86,12 +86,13 @@ def _search_allowed(
     rows, scores, lengths = result
     listed, block = np.empty(_BLOCK_ROWS, np.int64), np.empty((4, _BLOCK_ROWS), np.float32)
     four = np.zeros((4, vectors.shape[1]), np.float32)
+    words = min(len(bitmap), (len(table) - 1) // _WORD_ROWS + 1)  # others are of appended rows
     for first in range(0, len(vectors), 4):
         count = min(4, len(vectors) - first)
         four[:count] = vectors[first : first + count]
-        for start in range(0, len(bitmap), _BLOCK_WORDS):
+        for start in range(0, words, _BLOCK_WORDS):
             length = NO_ROWS
-            for word in range(start, min(start + _BLOCK_WORDS, len(bitmap))):
+            for word in range(start, min(start + _BLOCK_WORDS, words)):
                 length = list_allowed(bitmap, word, len(table), listed, length)
             if length == 0:
                 continue
@@ -106,6 +107,57 @@ def _search_allowed(
                     score = block[i, at] * scale[listed[at]] if len(scale) else block[i, at]
                     if score > _MINUS_INFINITY and k > 0 and (n < k or score > scores[q, k - 1]):
                         n = insert_row(listed[at], score, without, rows[q, :k], scores[q, :k], n)
+                lengths[q] = n
+
+
+@kernel
+def insert_appended(
+    table: F32,
+    scale: F32,
+    first_row: int,
+    bitmap: U32,
+    selected: I64,
+    queries: QueryArrays,
+    result: ResultArrays,
+) -> None:
+    """Insert allowed rows of a second table into the results of a first one.
+
+    Args:
+        table: (n, D) the rows `first_row`, `first_row` + 1 and so on.
+        scale: (n,) what their scores are multiplied with, or empty.
+        first_row: The number of its first row.
+        bitmap: See `AllowedRows`.
+        selected: (S,) the queries with this filter.
+        queries: See `TopKQueries`.
+        result: The best rows of the first table, all of lower numbers; see `TopKResult`.
+    """
+    vectors, ks, excluded, excluded_start, excluded_end = queries
+    rows, scores, lengths = result
+    listed, block = np.empty(_BLOCK_ROWS, np.int64), np.empty((4, _BLOCK_ROWS), np.float32)
+    four = np.zeros((4, vectors.shape[1]), np.float32)
+    known = min(len(table), len(bitmap) * _WORD_ROWS - first_row)
+    for first in range(0, len(selected), 4):
+        count = min(4, len(selected) - first)
+        for i in range(count):
+            four[i] = vectors[selected[first + i]]
+        for start in range(0, known, _BLOCK_ROWS):
+            length = NO_ROWS
+            for n in range(start, min(start + _BLOCK_ROWS, known)):
+                listed[length] = n
+                length += is_allowed(bitmap, first_row + n)
+            if length == 0:
+                continue
+            if length < _DENSE_ROWS:
+                _score_listed(table, listed[:length], four, count, block)
+            else:
+                _score_all(table, listed[:length], start, four, count, block)
+            for i in range(count):
+                q = selected[first + i]
+                k, without, n = min(ks[q], rows.shape[1]), excluded[excluded_start[q] : excluded_end[q]], lengths[q]
+                for at in range(length):
+                    score = block[i, at] * scale[listed[at]] if len(scale) else block[i, at]
+                    if score > _MINUS_INFINITY and k > 0 and (n < k or score > scores[q, k - 1]):
+                        n = insert_row(first_row + listed[at], score, without, rows[q, :k], scores[q, :k], n)
                 lengths[q] = n
 
 

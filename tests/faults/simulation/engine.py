@@ -38,6 +38,7 @@ class HashEngine:
     """Engine whose result names its state, so that wrong states are seen."""
 
     event_types = UNNAMED_TYPES
+    encoder, extended = None, 0
 
     def __init__(self, version: str, seconds: float) -> None:
         self.version = version
@@ -59,6 +60,12 @@ class HashEngine:
     @property
     def item_ids(self) -> tuple[str, ...]:
         return tuple(item for item in ITEMS if self.knows(item))
+
+    def extend(self, first: int, items: Sequence[object]) -> None:
+        raise ValueError("the model has no content encoder")
+
+    def reset_extension(self) -> None:
+        """Nothing is appended."""
 
     def similar(
         self, item_id: str, k: int, allowed: AllowedRows | None = None, exclude: Sequence[str] = ()
