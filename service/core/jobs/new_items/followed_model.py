@@ -32,7 +32,7 @@ class ItemRecords(Protocol):
 
 
 class Changes(Protocol):
-    """Log of the copy's changes."""
+    """Part of `core.catalogue.filter_bitmaps.changed_rows.ChangedRows` that this needs."""
 
     position: int
 
@@ -40,7 +40,10 @@ class Changes(Protocol):
 class CopiedItems(Protocol):
     """Part of `core.catalogue.applied_items.AppliedItems` that this needs."""
 
-    changes: Changes
+    @property
+    def changes(self) -> Changes:
+        """Log of the copy's changes."""
+        ...
 
     def items_since(self, position: int) -> list[str] | None:
         """Return the items that changed after a position, if known."""
@@ -149,7 +152,7 @@ class FollowedModel:
             found = [
                 (item_id, vector.astype("<f4").tobytes())
                 for item_id, vector, has_one in zip(contents, vectors, has_vector, strict=True)
-                if has_one
+                if has_one and np.isfinite(vector).all()
             ]
             if found:
                 await self._store.append(self.version, found)

@@ -47,7 +47,10 @@ class VectorMeter(Protocol):
 class NewItemCatalogue(ExtendedRows, Protocol):
     """Part of `core.catalogue.catalogue.Catalogue` that this needs."""
 
-    items: CopiedItems
+    @property
+    def items(self) -> CopiedItems:
+        """The items, with a log of their changes."""
+        ...
 
 
 class VectorSync:
@@ -153,7 +156,8 @@ class VectorSync:
 
         Raises `StoreUnavailable` if a list cannot be read; the others are up to date then.
         """
-        began, failure, is_busy = self._clock(), None, False
+        began, started_at = self._clock(), time.monotonic()
+        failure, is_busy = None, False
         for model in list(self._models.values()):
             try:
                 async with model.lock:
@@ -171,7 +175,7 @@ class VectorSync:
         if failure is not None:
             raise failure
         if is_busy:
-            await throttle(began, MAX_FRACTION)
+            await throttle(started_at, MAX_FRACTION)
         return 0.0 if is_busy else self._poll_seconds
 
     async def _complete(self, model: FollowedModel, max_fraction: float) -> None:
