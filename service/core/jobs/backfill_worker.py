@@ -18,8 +18,15 @@ from service.core.events import AppendAndRead, LogView, SnapshotPut
 from service.core.jobs.backfill_progress_record import BackfillWork
 from service.core.jobs.low_priority_thread import lower_thread_priority
 from service.core.ports import Engine, Store
-from service.core.recommending.replays import NewItems, NoNewItems
-from service.core.recommending.snapshots import Snapshot, decode_snapshot, mark_of, next_snapshot, snapshot_due
+from service.core.recommending.snapshots import (
+    NewItems,
+    NoNewItems,
+    Snapshot,
+    decode_snapshot,
+    mark_of,
+    next_snapshot,
+    snapshot_due,
+)
 from service.core.throttle import throttle
 
 # About as many events and users as one read returns: the event loop decodes them in a millisecond.

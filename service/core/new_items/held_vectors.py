@@ -96,6 +96,6 @@ class HeldVectors:
         skipped = [item_id for item_id in item_ids if not knows(item_id)]
         return (previous or NO_VECTORS).with_skipped(self.position, skipped)
 
-    def known_at(self, revision: int, item_id: str) -> bool:
-        """Return whether a new item had a vector at a revision."""
-        return 0 < self.numbers.get(item_id, 0) <= revision
+    def had(self, revision: int, item_id: str) -> bool:
+        """Return whether an item is not one that got its vector after a revision."""
+        return self.numbers.get(item_id, 0) <= revision

@@ -29,9 +29,9 @@ from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend,
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.heavy_work import HEAVY_MERGES
-from service.core.recommending.replays import NewItems, NoNewItems, Replays
+from service.core.recommending.replays import Replays
 from service.core.recommending.results import Answer, Recorded
-from service.core.recommending.snapshots import SnapshotWriter
+from service.core.recommending.snapshots import NewItems, NoNewItems, SnapshotWriter
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ class Recommender:
         self.eligibility = eligibility or Eligibility()
         self._clock = clock
         self._throttled_log = ThrottledLogger(_log)
-        self.audits = Audits(batched_store, batched_engine, models, meter, lambda: clock() + timeout_seconds)
+        vectors = new_items or NoNewItems()
+        self.audits = Audits(batched_store, batched_engine, models, meter, lambda: clock() + timeout_seconds, vectors)
         self._replays = Replays(
             batched_store,
             batched_engine,
@@ -79,7 +80,7 @@ class Recommender:
             meter,
             sampler or EvaluationSampler(0.0),
             self.eligibility,
-            new_items or NoNewItems(),
+            vectors,
         )
         self._bulk = BulkAppend(batched_store, self._throttled_log, timeout_seconds, clock)
 

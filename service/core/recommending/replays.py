@@ -4,53 +4,28 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, Protocol
 
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.engine_requests import EngineRequest, EngineResult, Query
 from service.core.errors import SnapshotDamagedError, StateDamagedError
 from service.core.events import AppendAndRead, LogView
-from service.core.new_items.held_vectors import HeldVectors
-from service.core.new_items.vector_mark import VectorMark
 from service.core.ports import Engine, Meter
 from service.core.recommending.background_tasks import BackgroundTasks
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import EVERYTHING, Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.results import Answer
-from service.core.recommending.snapshots import SnapshotWriter, decode_snapshot, mark_of, next_snapshot, snapshot_due
+from service.core.recommending.snapshots import (
+    NewItems,
+    SnapshotWriter,
+    decode_snapshot,
+    mark_of,
+    next_snapshot,
+    snapshot_due,
+)
 
 _log = logging.getLogger(__name__)
-
-
-class NewItems(Protocol):
-    """Vectors of new items: `core.jobs.new_items.vector_sync.VectorSync`."""
-
-    def held(self, engine: Engine) -> HeldVectors | None:
-        """Return the vectors of a model with an encoder, else None."""
-        ...
-
-    async def prepare(
-        self, engine: Engine, mark: VectorMark | None, item_ids: Sequence[str]
-    ) -> Literal["usable", "outdated", "undone"]:
-        """Catch up if needed; return whether the snapshot is usable."""
-        ...
-
-
-class NoNewItems:
-    """No model has a content encoder."""
-
-    def held(self, engine: Engine) -> HeldVectors | None:
-        """Return None."""
-        return None
-
-    async def prepare(
-        self, engine: Engine, mark: VectorMark | None, item_ids: Sequence[str]
-    ) -> Literal["usable", "outdated", "undone"]:
-        """Use each snapshot as it is."""
-        return "usable"
 
 
 class Replays:

@@ -10,12 +10,14 @@ import asyncio
 import logging
 import struct
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from service.core.errors import ServiceError, SnapshotDamagedError
 from service.core.events import LogView, SnapshotPut
+from service.core.new_items.held_vectors import HeldVectors
 from service.core.new_items.vector_mark import (
     MARKED_FORMAT,
     UNMARKED,
@@ -24,7 +26,7 @@ from service.core.new_items.vector_mark import (
     encode_mark,
     is_better,
 )
-from service.core.ports import Store
+from service.core.ports import Engine, Store
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +124,34 @@ def next_snapshot(
 def mark_of(snapshot: Snapshot | None) -> VectorMark | None:
     """Return the mark of a snapshot of a model with an encoder."""
     return None if snapshot is None else snapshot.mark or UNMARKED
+
+
+class NewItems(Protocol):
+    """Vectors of new items: `core.jobs.new_items.vector_sync.VectorSync`."""
+
+    def held(self, engine: Engine) -> HeldVectors | None:
+        """Return the vectors of a model with an encoder, else None."""
+        ...
+
+    async def prepare(
+        self, engine: Engine, mark: VectorMark | None, item_ids: Sequence[str]
+    ) -> Literal["usable", "outdated", "undone"]:
+        """Catch up if needed; return whether the snapshot is usable."""
+        ...
+
+
+class NoNewItems:
+    """No model has a content encoder."""
+
+    def held(self, engine: Engine) -> HeldVectors | None:
+        """Return None."""
+        return None
+
+    async def prepare(
+        self, engine: Engine, mark: VectorMark | None, item_ids: Sequence[str]
+    ) -> Literal["usable", "outdated", "undone"]:
+        """Use each snapshot as it is."""
+        return "usable"
 
 
 class SnapshotWriter:

@@ -27,7 +27,7 @@ def test_entries_are_added_in_order() -> None:
     found = held("a", "b")
     found.extend(entries("c", first=3, token="u"))
     assert (found.position, found.numbers) == ((3, "u"), {"a": 1, "b": 2, "c": 3})
-    assert [found.known_at(2, item_id) for item_id in "abcd"] == [True, True, False, False]
+    assert [found.had(2, item_id) for item_id in "abcd"] == [True, True, False, True]
     with pytest.raises(ValueError, match="entry 5 does not follow 3"):
         found.extend(entries("e", first=5))
 

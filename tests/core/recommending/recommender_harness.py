@@ -12,8 +12,7 @@ from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.replays import NewItems
-from service.core.recommending.snapshots import Snapshot, SnapshotWriter, decode_snapshot
+from service.core.recommending.snapshots import NewItems, Snapshot, SnapshotWriter, decode_snapshot
 from tests.core.fakes import CountingMeter, FakeEngine, FakeModels, NullBatchMeter
 from tests.core.memory_store import MemoryStore
 

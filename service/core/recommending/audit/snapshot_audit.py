@@ -8,9 +8,10 @@ from typing import Literal
 from service.core.engine_requests import EngineRequest
 from service.core.errors import SnapshotDamagedError, StateDamagedError, UserNotFound
 from service.core.events import AppendAndRead
+from service.core.new_items.vector_mark import UNMARKED
 from service.core.ports import Engine, Meter
 from service.core.recommending.batching import BatchedEngine, BatchedStore
-from service.core.recommending.snapshots import decode_snapshot
+from service.core.recommending.snapshots import NewItems, decode_snapshot, mark_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,18 @@ class Audit:
 
 
 async def audit(
-    engine: Engine, user_id: str, meter: Meter, store: BatchedStore, batched_engine: BatchedEngine, deadline: float
+    engine: Engine,
+    user_id: str,
+    meter: Meter,
+    store: BatchedStore,
+    batched_engine: BatchedEngine,
+    new_items: NewItems,
+    deadline: float,
 ) -> Audit:
-    """Compare the user's snapshot with a replay; raises `UserNotFound`."""
+    """Compare the user's snapshot with a replay; raises `UserNotFound`.
+
+    The replay has the vectors of new items that the snapshot's had.
+    """
     # The log may grow between the two reads. The whole log is read second, so it covers the snapshot's sequence.
     stored = await store.append_and_read(AppendAndRead(user_id, engine.version), deadline)
     whole = await store.append_and_read(AppendAndRead(user_id, None), deadline, bulk=True)
@@ -53,6 +63,11 @@ async def audit(
     try:
         snapshot = decode_snapshot(stored.snapshot, user_id, engine.version)
         items = tuple([event.item_id for event in whole.pending if event.sequence <= snapshot.applied])
+        if (held := new_items.held(engine)) is not None:
+            mark = mark_of(snapshot) or UNMARKED
+            if await new_items.prepare(engine, mark, ()) == "undone":
+                raise SnapshotDamagedError("a failover undid vectors of new items")
+            items = tuple([item_id for item_id in items if held.had(mark.position.revision, item_id)])
         replayed = await batched_engine.run(engine, EngineRequest(None, items, None), deadline)
         error = engine.difference(snapshot.state, replayed.state)
     except (SnapshotDamagedError, StateDamagedError):
