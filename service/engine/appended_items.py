@@ -51,7 +51,7 @@ class AppendedItems:
 
     @classmethod
     def none(cls, trained: int, dim: int) -> AppendedItems:
-        """Return the beginning of a sequence, for a model of so many trained items."""
+        """Return no items, for a model of so many trained ones."""
         return cls(trained + 1, _Storage(dim), 0)
 
     @property
@@ -75,9 +75,10 @@ class AppendedItems:
         return self._storage.ids[row - self.first]
 
     def append(self, items: Sequence[tuple[str, NDArray[np.float32]]]) -> AppendedItems:
-        """Return the items with others after them; call it on the newest state only.
+        """Return the items with others after them.
 
-        Raises `ValueError` for an item that is there already, and for vectors that are not D finite numbers.
+        Call it on the newest state only. Raises `ValueError` for an item that is there already, and for vectors that
+        are not D finite numbers.
         """
         if not items:
             return self

@@ -51,7 +51,9 @@ class Recurrence(Protocol):
 
 
 class Search(Protocol):
-    """Finds rows of the embedding table (V + 1, D), and of appended items.
+    """Finds rows of the embedding table, and of appended items.
+
+    The table is (V + 1, D).
 
     Equal scores are in order of row. Row 0 is not an item and never found, and neither is a row that a query's filter
     forbids, or an appended one without a filter. `top_k` returns fewer rows than asked for only if there are no more.

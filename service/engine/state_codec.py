@@ -60,7 +60,10 @@ class StateCodec:
         self._channels = channels
 
     def valid(self, states: StateBatch, last_row: int) -> NDArray[np.bool_]:
-        """Return which states can be results of a replay of rows up to `last_row`."""
+        """Return which states can be results of a replay.
+
+        Rows are 1 to `last_row`.
+        """
         return check_states(*states, self.layout_words, last_row)
 
     def unpack(self, states: StateBatch, selected: I64, initial_conv: F32) -> tuple[F32, F32, I64]:

@@ -1,4 +1,4 @@
-"""Engines to which items were appended, and engines that were loaded with all of them."""
+"""Engines with appended items, and such with all of them trained."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def encoder_of(dim: int) -> ContentEncoder:
 
 def new_vectors(count: int, dim: int, seed: int = 7) -> Vectors:
     """Return vectors of about the length of trained ones."""
-    drawn = np.random.default_rng(seed).standard_normal((count, dim)) / np.sqrt(dim)
-    vectors: Vectors = drawn.astype(np.float32)
+    values = np.random.default_rng(seed).standard_normal((count, dim)) / np.sqrt(dim)
+    vectors: Vectors = values.astype(np.float32)
     return vectors
 
 
@@ -37,7 +37,7 @@ def with_encoder(bundle: Bundle) -> Bundle:
 
 
 def whole_bundle(bundle: Bundle, vectors: Vectors) -> Bundle:
-    """Return the bundle as if it had been trained with the new items too."""
+    """Return the bundle as if all items had been trained."""
     items = [*bundle.items, *(Item(f"i{len(bundle.items) + 1 + n}") for n in range(len(vectors)))]
     table = np.concatenate([bundle.weights["item_embedding.weight"], vectors])
     config = replace(bundle.config, items=len(items))
@@ -45,7 +45,10 @@ def whole_bundle(bundle: Bundle, vectors: Vectors) -> Bundle:
 
 
 def append(engine: Engine, vectors: Vectors, parts: Sequence[int] = (), ids: Sequence[str] = ()) -> None:
-    """Append vectors, in so large parts and a last one; their ids are those of `builders.bundle_of` by default."""
+    """Append vectors, in so large parts and a last one.
+
+    Their ids are those of `builders.bundle_of` by default.
+    """
     start, ids = 0, ids or [f"i{len(engine.item_ids) + 1 + n}" for n in range(len(vectors))]
     for end in [*np.cumsum(parts, dtype=int).tolist(), len(vectors)]:
         engine.extend(engine.extended + 1, list(zip(ids[start:end], vectors[start:end], strict=True)))

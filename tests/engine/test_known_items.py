@@ -1,4 +1,4 @@
-"""Engines to which items were appended, against engines that were loaded with them."""
+"""Engines with appended items, against such with all of them trained."""
 
 from __future__ import annotations
 

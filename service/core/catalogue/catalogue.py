@@ -156,7 +156,7 @@ class Catalogue:
         await self._models.add(version, item_ids)
 
     def extend_model(self, version: str, first: int, item_ids: Sequence[str]) -> None:
-        """Map items that were appended to a model, right after `Engine.extend`; see `KnownModels.extend`."""
+        """Map items appended to a model, right after `Engine.extend`; see `KnownModels`."""
         self._items.changes.append(self._models.extend(version, first, item_ids))  # for every filter bitmap
 
     async def prepare(self) -> None:

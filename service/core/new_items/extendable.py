@@ -1,4 +1,4 @@
-"""Items of an engine: those that its model was trained with, and those appended since."""
+"""Items of an engine: trained ones, and those appended since."""
 
 from __future__ import annotations
 

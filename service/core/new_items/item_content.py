@@ -28,7 +28,10 @@ class ItemContent:
 
 
 class ContentEncoder(Protocol):
-    """Part of a model that computes vectors of new items; deterministic and thread-safe."""
+    """Part of a model that computes vectors of new items.
+
+    Deterministic and thread-safe.
+    """
 
     def encode_all(self, contents: Sequence[ItemContent]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Encode several items.

@@ -1,4 +1,4 @@
-"""Search of a model's rows on a CPU, exact or through an index.
+"""Search on a CPU, exact or through an index.
 
 The rows of appended items are searched after the trained ones, and inserted into their results.
 """

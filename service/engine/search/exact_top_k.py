@@ -67,9 +67,7 @@ def _search_table(
         count = min(4, len(vectors) - first)
         four[:count] = vectors[first : first + count]
         for i in range(count):
-            for row in excluded[excluded_start[first + i] : excluded_end[first + i]]:
-                if row < len(masks):  # others are appended ones
-                    masks[row] |= np.uint8(1 << i)
+            _mark(masks, excluded[excluded_start[first + i] : excluded_end[first + i]], 1 << i)
         for start in range(1, len(table), _BLOCK_ROWS):
             part = table[start : start + _BLOCK_ROWS]
             if count == 1:
@@ -86,10 +84,16 @@ def _search_table(
                 new = block[i, : len(part)]
                 lengths[q] = _select(new, start, masks, 1 << i, rows[q, :k], scores[q, :k], lengths[q])
         for i in range(count):
-            for row in excluded[excluded_start[first + i] : excluded_end[first + i]]:
-                if row < len(masks):
-                    masks[row] = 0
+            _mark(masks, excluded[excluded_start[first + i] : excluded_end[first + i]], 0)
     return rows, scores, lengths
+
+
+@kernel
+def _mark(masks: NDArray[np.uint8], rows: U32, bit: int) -> None:
+    """Set a bit of some rows; 0 clears all their bits."""
+    for row in rows:
+        if row < len(masks):  # others are of appended items
+            masks[row] = (masks[row] | np.uint8(bit)) if bit else np.uint8(0)
 
 
 @kernel

@@ -120,7 +120,7 @@ def insert_appended(
     queries: QueryArrays,
     result: ResultArrays,
 ) -> None:
-    """Insert allowed rows of a second table into the results of a first one.
+    """Insert allowed rows of a second table into results.
 
     Args:
         table: (n, D) the rows `first_row`, `first_row` + 1 and so on.

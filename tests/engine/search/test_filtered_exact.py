@@ -26,7 +26,7 @@ SEARCHES: list[Search] = [exact_top_k, lambda table, queries: CudaSearch(torch.f
 
 
 def search_in_parts(table: F32, queries: TopKQueries) -> TopKResult:
-    """Search the second half of the rows as appended ones; only queries with a filter find them."""
+    """Search the second half of the rows as appended ones."""
     trained = len(table) // 2
     appended = AppendedItems.none(trained, table.shape[1])
     appended = appended.append([(str(row), table[row]) for row in range(trained + 1, len(table))])

@@ -96,7 +96,10 @@ class ModelRows:
         return rows[model_rows > 0], model_rows[model_rows > 0]
 
     def full(self, bitmap: NDArray[np.uint32], allowed: int) -> int:
-        """Return up to which row all are allowed, if that is known; see `AllowedRows`."""
+        """Return the last row up to which all are allowed.
+
+        0 if that is not known; see `AllowedRows`.
+        """
         if allowed == self.count:
             return self.count
         if self.count == self.trained:  # then a search has no use for it
@@ -180,10 +183,10 @@ class KnownModels:
         return self._epochs.get(version, 0)
 
     def extend(self, version: str, first: int, item_ids: Sequence[str]) -> list[int]:
-        """Append items to a model; return their rows in the columns, if it is mapped.
+        """Append items to a model; return their rows in the columns.
 
-        They are its appended items `first`, `first` + 1 and so on. After a failover there may be others of these
-        numbers: they and all after them are replaced.
+        There are none until the model is mapped. The items are its appended items `first`, `first` + 1 and so on.
+        After a failover there may be others of these numbers: they and all after them are replaced.
         """
         if (model := self._models.get(version)) is None:
             return []
