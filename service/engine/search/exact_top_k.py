@@ -18,7 +18,7 @@ from service.engine.search.top_k_queries import QueryArrays, TargetRanks, TopKQu
 
 # Rows scored before a selection. With four queries their scores take 8 KB and stay in a core's first-level cache.
 _BLOCK_ROWS = 512
-_MINUS_INFINITY = np.float32(-np.inf)
+_MINUS_INFINITY, _CLEAR = np.float32(-np.inf), np.uint8(0)
 
 
 def exact_top_k(table: F32, queries: TopKQueries, scale: F32 = NO_SCALE) -> TopKResult:
@@ -67,7 +67,7 @@ def _search_table(
         count = min(4, len(vectors) - first)
         four[:count] = vectors[first : first + count]
         for i in range(count):
-            _mark(masks, excluded[excluded_start[first + i] : excluded_end[first + i]], 1 << i)
+            _mark(masks, excluded[excluded_start[first + i] : excluded_end[first + i]], np.uint8(1 << i))
         for start in range(1, len(table), _BLOCK_ROWS):
             part = table[start : start + _BLOCK_ROWS]
             if count == 1:
@@ -84,16 +84,16 @@ def _search_table(
                 new = block[i, : len(part)]
                 lengths[q] = _select(new, start, masks, 1 << i, rows[q, :k], scores[q, :k], lengths[q])
         for i in range(count):
-            _mark(masks, excluded[excluded_start[first + i] : excluded_end[first + i]], 0)
+            _mark(masks, excluded[excluded_start[first + i] : excluded_end[first + i]], _CLEAR)
     return rows, scores, lengths
 
 
 @kernel
-def _mark(masks: NDArray[np.uint8], rows: U32, bit: int) -> None:
+def _mark(masks: NDArray[np.uint8], rows: U32, bit: np.uint8) -> None:
     """Set a bit of some rows; 0 clears all their bits."""
     for row in rows:
         if row < len(masks):  # others are of appended items
-            masks[row] = (masks[row] | np.uint8(bit)) if bit else np.uint8(0)
+            masks[row] = (masks[row] | bit) if bit else _CLEAR
 
 
 @kernel

@@ -5,6 +5,8 @@ Scores and order of the results are therefore exact.
 
 from __future__ import annotations
 
+import numpy as np
+
 from model.compiled.array_types import F32, I64, U32
 from model.compiled.jit import kernel
 from service.engine.search.scoring import contains_row, insert_row, row_score, two_table_score
@@ -69,7 +71,7 @@ def rank_among(
         for n in range(len(without)):
             if rank > MAX_RANK:
                 break
-            row = without[n]
+            row = np.int64(without[n])
             other = two_table_score(table, appended, row, vectors[q])
             if row != target and (other > score or (other == score and row < target)):
                 rank += not contains_row(without[:n], row)
