@@ -16,6 +16,7 @@ _BOUNDS = {
     "expansion": (1, 16),
     "conv_width": (2, 64),
     "layers": (1, 64),
+    "event_types": (0, 64),
 }
 
 
@@ -29,6 +30,7 @@ class ModelConfig:
     conv_width   K, taps of the causal depthwise convolution
     layers       L
     start_token  whether every history begins with row 0, whose output answers new users (decision 0014)
+    event_types  rows of the type embedding, 0 for a model without types; row 0 is the default type, "view"
     """
 
     items: int
@@ -37,6 +39,7 @@ class ModelConfig:
     conv_width: int = 4
     layers: int = 2
     start_token: bool = True
+    event_types: int = 0
 
     def __post_init__(self) -> None:
         for name, (low, high) in _BOUNDS.items():
@@ -60,8 +63,14 @@ class ModelConfig:
         return (self.layers, self.conv_width, self.hidden)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the entries, ready for JSON."""
-        return asdict(self)
+        """Return the entries, ready for JSON.
+
+        A model without types has no entry of them, so that a service from before there were types loads it.
+        """
+        entries = asdict(self)
+        if not self.event_types:
+            del entries["event_types"]
+        return entries
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:

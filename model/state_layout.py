@@ -1,17 +1,19 @@
 """Layout of a packed user state.
 
 This is the only description of its parts, their order and their shapes.
-`service/core/recommending/snapshots.py` wraps these bytes with a checksum for the store.
+`service/core/recommending/log_replay/snapshots.py` wraps these bytes with a checksum for the store.
 
 A state is a sequence of 4-byte little-endian words:
 
     output  (D,)              float32  the network's output after the last item; scores are products with embeddings
     h       (L, H)            float32  the recurrence of every layer
     conv    (L - 1, K - 1, H) float32  the last conv inputs of the layers above the first, oldest first
+    types   (K - 1,)          uint32   types of the last events, oldest first, 0 before the first event;
+                                       only in the states of a model with types
     rows    (n,)              uint32   embedding rows of the most recent known items, oldest first
 
-The first layer's conv inputs are not stored, because they follow from the last K - 1 rows. The rows are stored for
-`exclude_seen` as well. The float part has 2,816 bytes at the default configuration.
+The first layer's conv inputs are not stored, because they follow from the last K - 1 rows and types. The rows are
+stored for `exclude_seen` as well. The float part has 2,816 bytes at the default configuration.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ class StateLayout(NamedTuple):
     conv_inputs: int
     h_start: int
     conv_start: int
+    types_start: int
     rows_start: int
 
     @classmethod
@@ -46,12 +49,15 @@ class StateLayout(NamedTuple):
         conv_inputs = config.conv_width - 1
         h_start = config.dim
         conv_start = h_start + config.layers * config.hidden
-        rows_start = conv_start + (config.layers - 1) * conv_inputs * config.hidden
-        return cls(config.dim, config.hidden, config.layers, conv_inputs, h_start, conv_start, rows_start)
+        types_start = conv_start + (config.layers - 1) * conv_inputs * config.hidden
+        rows_start = types_start + (conv_inputs if config.event_types else 0)
+        return cls(
+            config.dim, config.hidden, config.layers, conv_inputs, h_start, conv_start, types_start, rows_start
+        )
 
     @property
     def float_bytes(self) -> int:
-        """Size of the float part, and of a state without items."""
+        """Size of a state without items."""
         return WORD_BYTES * self.rows_start
 
     def output(self, state: bytes) -> F32:

@@ -61,8 +61,8 @@ from service.core.ports import Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
+from service.core.recommending.log_replay.snapshots import SnapshotWriter
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshots import SnapshotWriter
 from service.core.rollout.manager import RolloutManager
 from service.key_file import KeyRing
 from service.observability.access_log import AccessLog

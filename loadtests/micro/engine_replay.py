@@ -55,6 +55,7 @@ def step(bundle: Bundle, users: int) -> tuple[Call, NDArray[np.float32]]:
         advance(
             weights.embedding,
             weights.embedding[:0],
+            weights.types,
             weights.norm,
             weights.layers,
             weights.offsets,

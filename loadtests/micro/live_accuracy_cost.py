@@ -61,7 +61,7 @@ def record_call(engine: Engine, items: list[str], states: list[bytes], sampling_
         start = next(starts)
         requests = []
         for n, view in enumerate(views[start : start + batch]):
-            evaluated_events = sampling.indices_to_evaluate(engine, f"user {n}", view)
+            evaluated_events = sampling.indices_to_evaluate(engine, f"user {n}", view, view.pending)
             requests.append(EngineRequest(states[n], (view.pending[0].item_id,), TOP_10, evaluated_events))
         for result in engine.run(requests):
             if isinstance(result, EngineResult):

@@ -35,7 +35,7 @@ from model.bundle.bundle import Bundle, load_bundle
 from service.core.engine_requests import EngineRequest, EngineResult
 from service.core.events import AppendAndRead, NewEvent, SnapshotPut
 from service.core.ports import Store
-from service.core.recommending.snapshots import Snapshot, encode_snapshot
+from service.core.recommending.log_replay.snapshots import Snapshot, encode_snapshot
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.store.factory import open_store
 

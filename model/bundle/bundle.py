@@ -31,6 +31,7 @@ from safetensors.numpy import save as save_tensors
 
 from model.bundle.bundle_items import Item, check_items, encode_items, parse_items
 from model.bundle.content_files import check_encoder, encode_content_files, encoder_tensors, load_content_files
+from model.bundle.event_types import EventTypes, check_event_types, encode_event_types, parse_event_types
 from model.bundle.manifest import (
     FORMAT,
     ITEMS,
@@ -73,7 +74,8 @@ Weights = Mapping[str, NDArray[np.float32]]
 class Bundle:
     """A verified model. `items[r - 1]` describes embedding row r.
 
-    `content` gives items without a row a vector of the same space; None if the model cannot.
+    `content` gives items without a row a vector of the same space; None if the model cannot. `event_types` says what
+    each type of event does; None for a model without types.
     """
 
     version: str
@@ -84,6 +86,7 @@ class Bundle:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training_data: Mapping[str, Any] = field(default_factory=dict)
     content: ContentEncoder | None = None
+    event_types: EventTypes | None = None
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -95,6 +98,8 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
         "layer_norm.bias": (D,),
         "initial_state": config.state_shape,
     }
+    if config.event_types:
+        shapes["type_embedding.weight"] = (config.event_types, D)
     layer: dict[str, tuple[int, ...]] = {
         "behavior_modeling.input.weight": (2 * H, D),
         "behavior_modeling.conv1d.weight": (H, 1, K),
@@ -139,6 +144,7 @@ def write_bundle(folder: Path, bundle: Bundle, key: bytes | None = None) -> None
     """
     _check_weights(bundle.weights, bundle.config)
     check_items(bundle.items, bundle.config)
+    check_event_types(bundle.event_types, bundle.config)
     files = {WEIGHTS: save_tensors(dict(bundle.weights)), ITEMS: encode_items(bundle.items)}
     if bundle.content is not None:
         check_encoder(bundle.content, bundle.config)
@@ -150,6 +156,7 @@ def write_bundle(folder: Path, bundle: Bundle, key: bytes | None = None) -> None
         "config": bundle.config.to_dict(),
         "metrics": dict(bundle.metrics),
         "training_data": dict(bundle.training_data),
+        **encode_event_types(bundle.event_types),
         "files": {
             name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()
         },
@@ -193,6 +200,8 @@ def load_files(manifest: Manifest) -> Bundle:
     items = parse_items(folder / ITEMS, verified_file(manifest, ITEMS))
     _check_weights(weights, config)
     check_items(items, config)
+    event_types = parse_event_types(folder / MANIFEST, manifest.event_types)
+    check_event_types(event_types, config)
     content = load_content_files(manifest, config)
     return Bundle(
         version=manifest.version,
@@ -203,6 +212,7 @@ def load_files(manifest: Manifest) -> Bundle:
         metrics=manifest.metrics,
         training_data=manifest.training_data,
         content=content,
+        event_types=event_types,
     )
 
 

@@ -40,7 +40,7 @@ class BundleError(Exception):
 class Manifest:
     """A checked manifest and its folder.
 
-    The other files are not verified yet.
+    The other files and `event_types` are not verified yet.
     """
 
     folder: Path
@@ -50,6 +50,7 @@ class Manifest:
     metrics: dict[str, Any]
     training_data: dict[str, Any]
     files: dict[str, Any]
+    event_types: Any = None
 
 
 def read_manifest(folder: Path, key: bytes | None = None) -> Manifest:
@@ -86,7 +87,8 @@ def read_manifest(folder: Path, key: bytes | None = None) -> Manifest:
             f"{path}: 'files' must name {WEIGHTS} and {ITEMS}, with or without {CONTENT} and {CONTENT_WEIGHTS}, "
             "and nothing else"
         )
-    return Manifest(folder, **{name: entries[name] for name in _ENTRY_TYPES})
+    given = {name: entries[name] for name in _ENTRY_TYPES}
+    return Manifest(folder, **given, event_types=entries.get("event_types"))
 
 
 def _refuse_constant(name: str) -> None:

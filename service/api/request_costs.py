@@ -53,6 +53,11 @@ def of_whole_log() -> int:
     return of_history(1000)
 
 
+def of_log_read() -> int:
+    """Return the cost of reading a log of the default length."""
+    return of_whole_log() // 4
+
+
 def of_candidates(count: int) -> int:
     """Return the cost of ranking candidates."""
     return count // _CANDIDATES

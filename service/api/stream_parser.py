@@ -19,6 +19,7 @@ from service.core.jobs.streams.stream_source import StreamEntry
 
 MAX_ITEM_BYTES = 64 << 10  # the largest item has a vector of 1,024 numbers
 _NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?")
+_SIGNED_NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,3})?")
 
 
 class EventEntryParser:
@@ -37,12 +38,15 @@ class EventEntryParser:
         timestamp = values.get("timestamp")
         if isinstance(timestamp, str) and _NUMBER.fullmatch(timestamp):
             values["timestamp"] = float(timestamp)
+        value = values.get("value")
+        if isinstance(value, str) and _SIGNED_NUMBER.fullmatch(value):
+            values["value"] = float(value)
         event = event_or_error(values)
         if not isinstance(event, EventIn):
             raise event
         event_id = event.event_id or f"stream:{self._stream}:{entry.entry_id}"
         entered_at = int(entry.entry_id.partition("-")[0]) / 1000  # entry ids begin with Unix milliseconds
-        return event.user_id, NewEvent.create(event.item_id, event.timestamp, event_id, entered_at)
+        return event.user_id, event.new_event(event_id, entered_at)
 
 
 class ItemEntryParser:

@@ -66,28 +66,40 @@ class AllowedRows:
         return cls(np.packbits(bits, bitorder="little").view("<u4").astype(np.uint32), int(bits.sum()))
 
 
+class EventExclusion(NamedTuple):
+    """A question's wish to leave out items with events of a type.
+
+    `type` is as events have it. The age is that of the event's timestamp; None: any.
+    """
+
+    type: str
+    max_age_seconds: float | None
+
+
 class TopK(NamedTuple):
     """Query for the `k` best items.
 
     With `exclude_seen` the items of the user's history are left out. The items of `exclude` always are. Only
-    `allowed` rows are returned; None allows all trained ones.
+    `allowed` rows are returned; None allows all trained ones. The recommender replaces `exclude_events` by the items.
     """
 
     k: int
     exclude_seen: bool
     allowed: AllowedRows | None = None
     exclude: tuple[str, ...] = ()
+    exclude_events: tuple[EventExclusion, ...] = ()
 
 
 class RankCandidates(NamedTuple):
     """Query for the scores of these items, best first.
 
-    Unknown items are last, with score None. `allowed` and `exclude` decide on `ScoredItem.eligible` only.
+    Unknown items are last, with score None. What excludes an item decides on `ScoredItem.eligible` only.
     """
 
     candidates: tuple[str, ...]
     allowed: AllowedRows | None = None
     exclude: tuple[str, ...] = ()
+    exclude_events: tuple[EventExclusion, ...] = ()
 
 
 Query = TopK | RankCandidates
@@ -101,12 +113,14 @@ class EngineRequest(NamedTuple):
         items: Item ids to replay, oldest first.
         query: The query to answer from the new state, if any.
         evaluated: Ascending indices of known `items` whose rank is wanted under the state before their replay.
+        types: The types of the events of `items`; empty if all have the default type.
     """
 
     state: bytes | None
     items: tuple[str, ...]
     query: Query | None
     evaluated: tuple[int, ...] = ()
+    types: tuple[str, ...] = ()
 
 
 class ScoredItem(NamedTuple):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 RESERVED_EVENT_ID = re.compile(r"seq-[0-9]+")
 
 DEFAULT_TYPE = "view"  # of an event without a type; kept as ""
+PLAIN = ("", None, "")  # type, value and recommendation id of most events
 
 DAY_SECONDS = 86_400  # unit of retention by age
 
@@ -111,6 +112,7 @@ class LogView:
         appended: One outcome for each event of the request, in order.
         newest: The store's id of the append of the newest event, or "". It differs if a failover undoes that append
             and another event gets the sequence.
+        typed_from: No kept event before this sequence has a type; 0 if none has.
     """
 
     generation: str
@@ -120,6 +122,7 @@ class LogView:
     pending: tuple[Event, ...]
     appended: tuple[Appended | Conflict, ...] = ()
     newest: str = field(default="", compare=False)
+    typed_from: int = field(default=0, compare=False)
 
 
 class SnapshotPut(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from model.bundle.bundle import Bundle
+from model.bundle.event_types import encode_event_types
 from model.state_layout import WORD_BYTES
 from service.core.engine_requests import (
     AllowedRows,
@@ -20,8 +21,8 @@ from service.core.engine_requests import (
     TopK,
 )
 from service.core.errors import ItemNotFound, StateDamagedError
-from service.core.event_types.effects import UNNAMED_TYPES, EventTypes
 from service.engine.candidates import rank_candidates
+from service.engine.event_codes import EventCodes
 from service.engine.interfaces import Recurrence, Search
 from service.engine.known_items import ItemsOfEngine, KnownItems
 from service.engine.search.popularity import PopularityOrder
@@ -40,13 +41,10 @@ class BundleEngine(ItemsOfEngine):
         self._recurrence, self._search = recurrence, search
         self._codec, self._layout = recurrence.codec, recurrence.codec.layout
         self._cold_state_bytes = self._layout.float_bytes  # size of a state without rows
+        self._codes = EventCodes(bundle.event_types)
+        self.event_types = self._codes.types
         # A model without a start token orders items by popularity before a user's first item.
         self._popularity = PopularityOrder(np.array([item.popularity for item in bundle.items], np.float32))
-
-    @property
-    def event_types(self) -> EventTypes:
-        """Effects of the types of events; see core.ports.Engine."""
-        return UNNAMED_TYPES
 
     def describe(self) -> dict[str, Any]:
         """Return version, config, metrics and training-data summary, ready for JSON."""
@@ -56,7 +54,7 @@ class BundleEngine(ItemsOfEngine):
             "config": self._bundle.config.to_dict(),
             "metrics": dict(self._bundle.metrics) | self._search.metrics(),
             "training_data": dict(self._bundle.training_data),
-        }
+        } | encode_event_types(self._bundle.event_types)
 
     def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
         """Replay and answer all requests as one batch; see core.ports.Engine."""
@@ -64,14 +62,14 @@ class BundleEngine(ItemsOfEngine):
         states = [self._recurrence.initial_state if request.state is None else request.state for request in requests]
         batch = join_states([state if len(state) % WORD_BYTES == 0 else b"" for state in states])
         valid: list[bool] = self._codec.valid(batch, known.appended.last_row).tolist()
-        rows = [known.rows_of(request.items) for request in requests]
+        events = [self._codes.of(request.items, request.types, known.row_of) for request in requests]
         ranks: dict[int, list[TargetRank]] = {}
         if evaluated := [n for n, request in enumerate(requests) if request.evaluated and valid[n]]:
-            ranks, advanced = self._evaluate(known, requests, evaluated, states, rows, batch)
+            ranks, advanced = self._evaluate(known, requests, evaluated, states, events, batch)
             if advanced:
                 batch = join_states([state if ok else b"" for state, ok in zip(states, valid, strict=True)])
-        if pending := [n for n in range(len(requests)) if rows[n] and valid[n]]:
-            after = self._recurrence.replay(batch, pending, [rows[n] for n in pending], known.appended)
+        if pending := [n for n in range(len(requests)) if events[n] and valid[n]]:
+            after = self._recurrence.replay(batch, pending, [events[n] for n in pending], known.appended)
             for n, state in zip(pending, after, strict=True):
                 states[n] = state
         top_k = self._top_k(known, requests, states, [n for n in range(len(requests)) if valid[n]])
@@ -118,14 +116,14 @@ class BundleEngine(ItemsOfEngine):
         requests: Sequence[EngineRequest],
         evaluated: Sequence[int],
         states: list[bytes],
-        rows: list[list[int]],
+        events: list[list[int]],
         batch: StateBatch,
     ) -> tuple[dict[int, list[TargetRank]], bool]:
         """Rank the target items of the evaluated events.
 
         `evaluated` are indices of requests with valid states, and `batch` holds the states as given. The n-th
         evaluated events of all requests are ranked together, after a replay of the events before them (decision
-        0053). `states` are advanced to each request's last evaluated event, and `rows` then hold the rest.
+        0053). `states` are advanced to each request's last evaluated event, and `events` then hold the rest.
 
         Returns:
             The ranks by request, and whether any state was advanced.
@@ -136,11 +134,12 @@ class BundleEngine(ItemsOfEngine):
             current = [n for n in evaluated if nth < len(requests[n].evaluated)]
             targets, before = [], {}
             for n in current:
-                items, event = requests[n].items, requests[n].evaluated[nth]
-                if earlier := known.rows_of(items[replayed[n] : event]):
-                    before[n] = earlier
+                request, event = requests[n], requests[n].evaluated[nth]
+                earlier = slice(replayed[n], event)
+                if codes := self._codes.of(request.items[earlier], request.types[earlier], known.row_of):
+                    before[n] = codes
                 replayed[n] = event
-                targets.append(known.row_of(items[event]) or 0)  # 0 if appended items were removed meanwhile
+                targets.append(known.row_of(request.items[event]) or 0)  # 0: it was removed meanwhile
             if before:
                 joined = join_states([states[n] for n in before])
                 after = self._recurrence.replay(joined, range(len(before)), list(before.values()), known.appended)
@@ -156,7 +155,8 @@ class BundleEngine(ItemsOfEngine):
                 ranks[n].append(rank)
         if advanced:
             for n in evaluated:
-                rows[n] = known.rows_of(requests[n].items[replayed[n] :])
+                items, types = requests[n].items[replayed[n] :], requests[n].types[replayed[n] :]
+                events[n] = self._codes.of(items, types, known.row_of)
         return ranks, advanced
 
     def _target_ranks(

@@ -13,7 +13,7 @@ from service.engine.state_codec import StateBatch, StateCodec
 
 
 class Recurrence(Protocol):
-    """Replays items onto the packed states of one model (model.state_layout).
+    """Replays events onto the packed states of one model (model.state_layout).
 
     codec          the format of the states
     initial_state  the state before any item
@@ -26,19 +26,19 @@ class Recurrence(Protocol):
         self,
         states: StateBatch,
         selected: Sequence[int],
-        rows: Sequence[Sequence[int] | I64],
+        events: Sequence[Sequence[int] | I64],
         appended: AppendedItems,
     ) -> list[bytes]:
-        """Advance some states by the rows of their items.
+        """Advance some states by their events.
 
         Args:
             states: packed states.
             selected: indices of the states to advance, which must be valid.
-            rows: for each selected state the rows of its items, oldest first; at least one.
+            events: for each selected state the codes of its events (see `state_codec`), oldest first; at least one.
             appended: the items after the trained ones.
 
         Returns:
-            The selected states after their items.
+            The selected states after their events.
         """
         ...
 

@@ -1,5 +1,8 @@
 """Conversion between packed states (model.state_layout) and the arrays of the recurrence.
 
+An event is a code here: its row, with its type above the lower 32 bits. Type 0 is the default, so the codes of a
+model without types are rows.
+
 Axes: M selected states, L layers, K conv taps, H channels, Hp channels padded as the engine's kernels need them.
 """
 
@@ -18,7 +21,10 @@ from model.config import ModelConfig
 from model.state_layout import WORD_BYTES, StateLayout
 
 # The fields of `StateLayout` as a plain tuple: numba takes a microsecond longer to recognise a named one.
-Layout = tuple[int, int, int, int, int, int, int]
+Layout = tuple[int, int, int, int, int, int, int, int]
+
+TYPE_BITS = 32  # shift of the type in an event's code
+ROW_MASK = (1 << TYPE_BITS) - 1
 
 _EXPONENT_BITS = np.uint32(0x7F800000)  # all set: infinite or NaN
 
@@ -57,44 +63,45 @@ class StateCodec:
         self.layout = StateLayout.of(config)
         self.layout_words: Layout = self.layout[:]
         self.max_rows = max_rows
-        self._channels = channels
+        self._types, self._channels = config.event_types, channels
 
     def valid(self, states: StateBatch, last_row: int) -> NDArray[np.bool_]:
         """Return which states can be results of a replay.
 
         Rows are 1 to `last_row`.
         """
-        return check_states(*states, self.layout_words, last_row)
+        return check_states(*states, self.layout_words, last_row, self._types)
 
     def unpack(self, states: StateBatch, selected: I64, initial_conv: F32) -> tuple[F32, F32, I64]:
-        """Return h, conv and recent rows of some states; see `unpack_states`."""
+        """Return h, conv and recent events of some states; see `unpack_states`."""
         return unpack_states(*states, selected, self.layout_words, self._channels, initial_conv)
 
     def pack(
-        self, states: StateBatch, selected: I64, new_rows: I64, new_starts: I64, h: F32, conv: F32, output: F32
+        self, states: StateBatch, selected: I64, events: I64, new_starts: I64, h: F32, conv: F32, output: F32
     ) -> list[bytes]:
-        """Return the selected states after their new rows; see `pack_states`."""
+        """Return the selected states after their new events; see `pack_states`."""
         layout, max_rows = self.layout_words, self.max_rows
-        return split_states(*pack_states(*states, selected, new_rows, new_starts, layout, max_rows, h, conv, output))
+        return split_states(*pack_states(*states, selected, events, new_starts, layout, max_rows, h, conv, output))
 
     def pack_initial(self, h: F32, conv: F32, output: F32) -> bytes:
         """Return the state of a history without items.
 
         The arrays hold one user.
         """
-        before = StateBatch(np.empty(0, np.uint32), np.array([0, self.layout.rows_start]))  # a state without rows
+        floats = self.layout.rows_start
+        before = StateBatch(np.zeros(floats, np.uint32), np.array([0, floats]))  # a state without rows
         no_rows, first = np.empty(0, np.int64), np.zeros(1, np.int64)
         (state,) = self.pack(before, first, no_rows, np.zeros(2, np.int64), h, conv, output)
         return state
 
 
 @kernel
-def check_states(words: U32, starts: I64, layout: Layout, items: int) -> NDArray[np.bool_]:
+def check_states(words: U32, starts: I64, layout: Layout, items: int, types: int) -> NDArray[np.bool_]:
     """Return which states are valid.
 
-    A valid state is long enough and holds finite numbers and rows from 1 to `items`.
+    A valid state is long enough and holds finite numbers, types below `types` and rows from 1 to `items`.
     """
-    _, _, _, _, _, _, rows_start = layout
+    _, _, _, _, _, _, types_start, rows_start = layout
     valid = np.empty(len(starts) - 1, np.bool_)
     for m in range(len(valid)):
         first_row = starts[m] + rows_start
@@ -103,6 +110,8 @@ def check_states(words: U32, starts: I64, layout: Layout, items: int) -> NDArray
             invalid_words = 0
             for word in words[starts[m] : first_row]:
                 invalid_words += (word & _EXPONENT_BITS) == _EXPONENT_BITS
+            for event_type in words[starts[m] + types_start : first_row]:
+                invalid_words += event_type >= types
             for row in words[first_row : starts[m + 1]]:
                 invalid_words += (row == 0) | (row > items)
             valid[m] = invalid_words == 0
@@ -113,14 +122,15 @@ def check_states(words: U32, starts: I64, layout: Layout, items: int) -> NDArray
 def unpack_states(
     words: U32, starts: I64, selected: I64, layout: Layout, channels: int, initial_conv: F32
 ) -> tuple[F32, F32, I64]:
-    """Return h, conv and recent rows of the selected states.
+    """Return h, conv and recent events of the selected states.
 
-    h is (M, L, Hp), conv (M, L, K - 1, Hp), and recent holds the last K - 1 rows (M, K - 1). Hp is `channels`.
+    h is (M, L, Hp), conv (M, L, K - 1, Hp), and recent holds the codes of the last K - 1 events (M, K - 1). Hp is
+    `channels`.
 
-    The first layer's conv inputs follow from these rows and are left for `recompute_conv_inputs`. Where a history has
-    fewer items, they are those of `initial_conv` (K - 1, Hp), a history without items, and the row is -1.
+    The first layer's conv inputs follow from these events and are left for `recompute_conv_inputs`. Where a history
+    has fewer, they are those of `initial_conv` (K - 1, Hp), a history without items, and the code is -1.
     """
-    _, H, layers, taps, h_start, conv_start, rows_start = layout
+    _, H, layers, taps, h_start, conv_start, types_start, rows_start = layout
     floats = words.view(np.float32)
     h = np.zeros((len(selected), layers, channels), np.float32)
     conv = np.zeros((len(selected), layers, taps, channels), np.float32)
@@ -141,6 +151,8 @@ def unpack_states(
             back = taps - k
             if back <= count:
                 recent[m, k] = words[end - back]
+                if types_start < rows_start:
+                    recent[m, k] |= np.int64(words[start + types_start + k]) << TYPE_BITS
             else:
                 recent[m, k] = -1
                 conv[m, 0, k] = initial_conv[k + count]
@@ -152,7 +164,7 @@ def pack_states(
     old_words: U32,
     old_starts: I64,
     selected: I64,
-    new_rows: I64,
+    events: I64,
     new_starts: I64,
     layout: Layout,
     max_rows: int,
@@ -164,10 +176,10 @@ def pack_states(
 
     The result is the fields of a `StateBatch`.
 
-    A state keeps the latest `max_rows` rows: rows of the old state, then the new ones,
-    new_rows[new_starts[m] : new_starts[m + 1]].
+    A state keeps the latest `max_rows` rows: rows of the old state, then those of the new events,
+    events[new_starts[m] : new_starts[m + 1]].
     """
-    D, H, layers, taps, h_start, conv_start, rows_start = layout
+    D, H, layers, taps, h_start, conv_start, types_start, rows_start = layout
     starts = np.zeros(len(selected) + 1, np.int64)
     for m in range(len(selected)):
         old = old_starts[selected[m] + 1] - old_starts[selected[m]] - rows_start
@@ -186,11 +198,18 @@ def pack_states(
             for k in range(taps):
                 floats[at : at + H] = conv[m, layer, k, :H]
                 at += H
+        for k in range(rows_start - types_start):
+            back = new_starts[m + 1] - taps + k
+            if back >= new_starts[m]:
+                words[start + types_start + k] = events[back] >> TYPE_BITS
+            else:
+                earlier = k + new_starts[m + 1] - new_starts[m]
+                words[start + types_start + k] = old_words[old_starts[selected[m]] + types_start + earlier]
         at = start + rows_start
         new = min(new_starts[m + 1] - new_starts[m], starts[m + 1] - at)
         old = starts[m + 1] - at - new
         end = old_starts[selected[m] + 1]
         words[at : at + old] = old_words[end - old : end]
         for n in range(new):
-            words[at + old + n] = new_rows[new_starts[m + 1] - new + n]
+            words[at + old + n] = events[new_starts[m + 1] - new + n] & ROW_MASK
     return words, starts

@@ -24,8 +24,8 @@ from service.core.jobs.catalogue_services import CatalogueStores, create_catalog
 from service.core.ports import Engine, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
+from service.core.recommending.log_replay.snapshots import SnapshotWriter
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshots import SnapshotWriter
 from service.key_file import KeyRing
 from service.main import PAGES
 from service.observability.access_log import AccessLog

@@ -60,12 +60,15 @@ class MemoryStore:
                 continue
             log.sequence += 1
             event_id = new.event_id or f"seq-{log.sequence}"
-            log.events.append(Event(log.sequence, new.item_id, new.timestamp, event_id))
+            log.events.append(Event(log.sequence, new.item_id, new.timestamp, event_id, *new[4:]))
             log.fingerprints[event_id] = (new.fingerprint, log.sequence)
             outcomes.append(Appended(log.sequence, False))
         applied, snapshot = log.snapshots.get(request.model_version or "", (0, None))
         pending = tuple(event for event in log.events if event.sequence > applied)
-        return LogView(str(log.generation), log.sequence, 0, snapshot, pending, tuple(outcomes))
+        typed_from = min([event.sequence for event in log.events if event.type], default=0)
+        return LogView(
+            str(log.generation), log.sequence, 0, snapshot, pending, tuple(outcomes), typed_from=typed_from
+        )
 
     async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         self.puts.append(list(puts))
@@ -125,7 +128,7 @@ class MemoryStore:
         for event in events:
             log.sequence += 1
             event_id = f"seq-{log.sequence}" if event.event_id.startswith("seq-") else event.event_id
-            log.events.append(Event(log.sequence, event.item_id, event.timestamp, event_id))
+            log.events.append(event._replace(sequence=log.sequence, event_id=event_id))
             log.fingerprints[event_id] = (fingerprints[event.event_id][0], log.sequence)
         return Merged(len(fresh), same, len(source.events) - len(fresh) - same, log.sequence)
 

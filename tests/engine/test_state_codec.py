@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from model.compiled.array_types import F32
 from model.config import ModelConfig
 from model.state_layout import StateLayout
-from service.engine.state_codec import StateCodec, join_states
+from service.engine.state_codec import TYPE_BITS, StateCodec, join_states
 from tests.model.builders import CONFIGS
 
 SMALL = ModelConfig(items=9, dim=4, expansion=2, conv_width=3, layers=2)
@@ -23,9 +25,10 @@ def random_parts(config: ModelConfig, seed: int = 0) -> dict[str, F32]:
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def packed(parts: dict[str, F32], rows: list[int]) -> bytes:
+def packed(parts: dict[str, F32], rows: list[int], types: list[int] | None = None) -> bytes:
     """A state by the documentation of model.state_layout."""
-    return b"".join([*(parts[name].astype("<f4").tobytes() for name in PARTS), np.array(rows, "<u4").tobytes()])
+    words = [np.array(words, "<u4").tobytes() for words in (types or [], rows)]
+    return b"".join([*(parts[name].astype("<f4").tobytes() for name in PARTS), *words])
 
 
 def is_valid(config: ModelConfig, state: bytes) -> bool:
@@ -36,8 +39,9 @@ def is_valid(config: ModelConfig, state: bytes) -> bool:
 @pytest.mark.parametrize("count", [0, 1, 2, 1000])
 def test_unpacked_state_is_packed_again_with_the_new_rows(config: ModelConfig, count: int) -> None:
     codec, (_, K, H) = StateCodec(config, config.hidden + 3, 1001), config.state_shape
+    no_types = [0] * (K - 1) if config.event_types else None
     parts, rows = random_parts(config, count), [1 + n % config.items for n in range(count)]
-    states = join_states([packed(random_parts(config, 7), [1]), packed(parts, rows)])
+    states = join_states([packed(random_parts(config, 7), [1], no_types), packed(parts, rows, no_types)])
     assert codec.valid(states, config.items).all()
     initial = np.full((K - 1, H + 3), 7, np.float32)
     h, conv, recent = codec.unpack(states, np.array([1]), initial)
@@ -50,7 +54,30 @@ def test_unpacked_state_is_packed_again_with_the_new_rows(config: ModelConfig, c
     new_starts = np.array([0, 2])
     output = np.concatenate([parts["output"], np.zeros(5, np.float32)])[None]
     (state,) = codec.pack(states, np.array([1]), np.array([2, 3]), new_starts, h, conv, output)
-    assert state == packed(parts, [*rows, 2, 3][-1001:])
+    assert state == packed(parts, [*rows, 2, 3][-1001:], no_types)
+
+
+@pytest.mark.parametrize(("old", "new"), [(0, 1), (1, 1), (2, 1), (3, 2), (0, 3), (5, 4), (1, 9)])
+def test_state_keeps_the_types_of_the_last_events(old: int, new: int) -> None:
+    config = replace(SMALL, conv_width=4, event_types=6)
+    codec, parts = StateCodec(config, config.hidden, 1000), random_parts(config)
+    events = [(1 + n % 9, 1 + n % 5) for n in range(old + new)]
+    rows, types = [row for row, _ in events], [0, 0, 0, *(event_type for _, event_type in events)]
+    states = join_states([packed(parts, rows[:old], types[old : old + 3])])
+    assert codec.valid(states, config.items).all()
+    h, conv, recent = codec.unpack(states, np.zeros(1, np.int64), np.zeros((3, config.hidden), np.float32))
+    codes = [row | event_type << TYPE_BITS for row, event_type in events]
+    assert recent[0].tolist() == [-1, -1, -1, *codes[:old]][-3:]
+    new_events, new_starts = np.array(codes[old:]), np.array([0, new])
+    (state,) = codec.pack(states, np.zeros(1, np.int64), new_events, new_starts, h, conv, parts["output"][None])
+    assert state == packed(parts, rows, types[-3:])
+
+
+@pytest.mark.parametrize("event_type", [2, 2**32 - 1])
+def test_type_that_the_model_does_not_have_is_invalid(event_type: int) -> None:
+    config = replace(SMALL, event_types=2)
+    assert is_valid(config, packed(random_parts(config), [1], [0, 1]))
+    assert not is_valid(config, packed(random_parts(config), [1], [0, event_type]))
 
 
 @pytest.mark.parametrize(("old", "new"), [(0, 3), (2, 1), (3, 2), (5, 9)])

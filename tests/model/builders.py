@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.bundle.bundle import Bundle, Item, parameter_shapes
+from model.bundle.event_types import EventType, EventTypes
 from model.config import ModelConfig
 from model.network import RecBLR
 
@@ -18,6 +19,15 @@ CONFIGS = {
     "deep": ModelConfig(items=40, dim=12, expansion=3, conv_width=5, layers=3, start_token=False),
     "odd": ModelConfig(items=7, dim=33, expansion=1, conv_width=3, layers=2),
     "two taps": ModelConfig(items=25, dim=16, expansion=2, conv_width=2, layers=3, start_token=False),
+    "typed": ModelConfig(items=35, dim=12, expansion=2, conv_width=4, layers=2, event_types=5),
+}
+# More shapes of models with event types.
+TYPED = {
+    "typed": CONFIGS["typed"],
+    "typed, one layer": ModelConfig(items=9, dim=8, expansion=1, conv_width=2, layers=1, event_types=2),
+    "typed, odd": ModelConfig(
+        items=30, dim=33, expansion=1, conv_width=5, layers=3, start_token=False, event_types=7
+    ),
 }
 
 
@@ -55,4 +65,11 @@ def bundle_of(config: ModelConfig, seed: int = 0, version: str = "v1", created: 
     Popularity falls and rises over the rows.
     """
     items = [Item(f"i{row}", 7 * row % 11) for row in range(1, config.items + 1)]
-    return Bundle(version, created, config, random_weights(config, seed), items, {"ndcg@10": 0.5}, {"users": 3})
+    weights, metrics, facts = random_weights(config, seed), {"ndcg@10": 0.5}, {"users": 3}
+    return Bundle(version, created, config, weights, items, metrics, facts, event_types=types_of(config))
+
+
+def types_of(config: ModelConfig) -> EventTypes | None:
+    """Event types "view", "t1", "t2" and so on, all replayed."""
+    names = ["view", *(f"t{n}" for n in range(1, config.event_types))]
+    return {name: EventType("replayed", 1.0, True) for name in names} if config.event_types else None

@@ -21,14 +21,22 @@ class Plain:
         self._layers = [_under(f"recurrent_layers.{n}.", self._weights) for n in range(layers)]
         self._taps = taps
 
-    def run(self, items: Sequence[int], state: NDArray[np.floating] | None = None) -> tuple[F64, F64]:
-        """Outputs (T, D) and the last state (L, K, H)."""
+    def run(
+        self, items: Sequence[int], state: NDArray[np.floating] | None = None, types: Sequence[int] | None = None
+    ) -> tuple[F64, F64]:
+        """Outputs (T, D) and the last state (L, K, H).
+
+        Without `types` all events have type 0.
+        """
         before = self._weights["initial_state"] if state is None else state
         state = np.array(before, np.float64)
         width = self._weights["item_embedding.weight"].shape[1]
         outputs = np.empty((len(items), width))
         for t, item in enumerate(items):
-            u = _norm(self._weights["item_embedding.weight"][item], self._weights, "layer_norm")
+            embedded = self._weights["item_embedding.weight"][item]
+            if "type_embedding.weight" in self._weights:
+                embedded = embedded + self._weights["type_embedding.weight"][0 if types is None else types[t]]
+            u = _norm(embedded, self._weights, "layer_norm")
             for n, layer in enumerate(self._layers):
                 u = self._layer(layer, u, state[n])
             outputs[t] = u

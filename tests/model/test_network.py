@@ -9,7 +9,7 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.network import RecBLR
-from tests.model.builders import CONFIGS, Arrays, network_of, random_weights
+from tests.model.builders import CONFIGS, TYPED, Arrays, network_of, random_weights
 from tests.model.float64 import Plain, relative
 
 LENGTHS = (1, 2, 3, 4, 5, 37, 200, 257, 513)
@@ -140,6 +140,51 @@ def test_later_items_do_not_change_earlier_outputs(config: ModelConfig) -> None:
     changed = items.clone()
     changed[:, 12:] = 1 + changed[:, 12:] % config.items
     assert torch.equal(network(items)[0][:, :12], network(changed)[0][:, :12])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("typed", TYPED.values(), ids=TYPED.keys())
+def test_typed_events_agree_with_the_equations_in_forward_and_in_steps(typed: ModelConfig) -> None:
+    network, plain, _ = build(typed)
+    each = histories(typed, [1, 2, 5, 40, 131], seed=2)
+    draw = np.random.default_rng(3)
+    types = [draw.integers(0, typed.event_types, len(history)).tolist() for history in each]
+    items, lengths = padded(each)
+    outputs, state = network(items, None, lengths, types=padded(types)[0])
+    for n, (history, own) in enumerate(zip(each, types, strict=True)):
+        wanted, wanted_state = plain.run(history, types=own)
+        assert relative(outputs[n, : len(history)].numpy(), wanted) <= TOLERANCE, len(history)
+        assert relative(state[n].numpy(), wanted_state) <= TOLERANCE, len(history)
+    stepped = network.begin(1)
+    for item, event_type in zip(each[3], types[3], strict=True):
+        output, stepped = network.step(torch.tensor([item]), stepped, torch.tensor([event_type]))
+    assert relative(output[0].numpy(), plain.run(each[3], types=types[3])[0][-1]) <= TOLERANCE
+
+
+@torch.no_grad()
+def test_untrained_types_change_nothing() -> None:
+    torch.manual_seed(1)
+    network = RecBLR(CONFIGS["typed"]).eval()
+    items, types = torch.randint(1, 36, (2, 9)), torch.randint(0, 5, (2, 9))
+    assert torch.equal(network(items, types=types)[0], network(items)[0])
+
+
+def test_gradient_of_types_agrees_with_float64_and_leaves_the_default_at_zero() -> None:
+    config = CONFIGS["typed"]
+    torch.manual_seed(2)
+    single = RecBLR(config).eval()
+    double = RecBLR(config).double().eval()
+    double.load_state_dict(single.state_dict())
+    items, types = torch.randint(1, 36, (3, 17)), torch.randint(0, 5, (3, 17))
+    lengths, target = torch.tensor([17, 4, 9]), torch.randn(3, config.dim)
+    found = []
+    for network in (single, double):
+        output, state = network(items, None, lengths, types=types)
+        loss = (output[torch.arange(3), lengths - 1] * target.to(output)).sum() + state.sum()
+        assert network.type_embedding is not None
+        found.append(torch.autograd.grad(loss, network.type_embedding.weight)[0])
+    assert relative(found[0].numpy(), found[1].numpy()) <= 1e-4
+    assert not found[0][0].any() and found[0][1:].any(1).all()
 
 
 def test_default_state_size_and_initial_decay_match_the_paper() -> None:

@@ -19,7 +19,8 @@ def test_parts_follow_each_other_without_gaps(config: ModelConfig) -> None:
     assert (layout.dim, layout.hidden, layout.layers, layout.conv_inputs) == (config.dim, H, L, K - 1)
     assert layout.h_start == config.dim
     assert layout.conv_start == layout.h_start + L * H
-    assert layout.rows_start == layout.conv_start + prod((L - 1, K - 1, H))
+    assert layout.types_start == layout.conv_start + prod((L - 1, K - 1, H))
+    assert layout.rows_start == layout.types_start + (K - 1 if config.event_types else 0)
 
 
 def test_default_state_takes_2816_bytes_without_items() -> None:

@@ -128,8 +128,8 @@ class RedisBackend:
             log = keys(user_id)[1]
             for index, entry in enumerate(client.lrange(log, 0, -1)):
                 fields = unpack_entry(client, log, entry)
-                arrived = fields.arrived - int(1000 * seconds)
-                client.lset(log, index, pack_entry(client, log, fields, f"{fields.append_id}@{arrived}"))
+                older = fields._replace(arrived=fields.arrived - int(1000 * seconds))
+                client.lset(log, index, pack_entry(client, log, older))
 
     def check(self) -> None:
         """Streams hold the events of the logs, hashes their ids."""
@@ -146,7 +146,9 @@ class RedisBackend:
                 for stream_id, f in client.xrange(f"{{{shard}}}:stream"):
                     sequence, event_id = int(f[b"seq"]), f[b"event_id"].decode()
                     event = Event(sequence, f[b"item"].decode(), float(f[b"ts"]), event_id or f"seq-{sequence}")
-                    streamed.add((f[b"user"].decode(), *event, stream_id.decode()))
+                    value = float(f[b"value"]) if b"value" in f else None
+                    extras = f.get(b"type", b"").decode(), value, f.get(b"recommendation", b"").decode()
+                    streamed.add((f[b"user"].decode(), *event[:4], *extras, stream_id.decode()))
                     assert f[b"format"] == b"1"
             assert streamed == logged
             for rest in ("*:detached*", "*:replaced-*"):
@@ -155,7 +157,7 @@ class RedisBackend:
                 user_id = key.decode().split(":", 2)[2]
                 known_ids |= {(user_id, f[2:].decode()) for f in client.hkeys(key) if f.startswith(b"e:")}
             assert known_ids == {
-                (user, event_id) for user, sequence, _, _, event_id, _ in logged if event_id != f"seq-{sequence}"
+                (user, event_id) for user, sequence, _, _, event_id, *_ in logged if event_id != f"seq-{sequence}"
             }
 
 

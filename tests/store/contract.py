@@ -22,6 +22,7 @@ from tests.store.contract_merge import MergeContract
 from tests.store.contract_records import RecordsContract
 from tests.store.contract_retention import RetentionContract
 from tests.store.contract_snapshots import SnapshotContract
+from tests.store.contract_types import TypesContract
 
 
 class StoreContract(
@@ -34,6 +35,7 @@ class StoreContract(
     CatalogueContract,
     CatalogueChangesContract,
     ItemVectorsContract,
+    TypesContract,
 ):
     @pytest.fixture
     async def store(self, backend: Backend) -> AsyncIterator[OpenedStore]:

@@ -6,7 +6,7 @@ from service.core.events import AppendAndRead, SnapshotPut
 from service.core.new_items.vector_mark import VectorMark
 from service.core.new_items.vector_store import VectorPosition
 from service.core.ports import Store
-from service.core.recommending.snapshots import Snapshot, encode_snapshot
+from service.core.recommending.log_replay.snapshots import Snapshot, encode_snapshot
 from tests.store.backends import Backend
 from tests.store.calls import V, append, append_and_read_all, new, put, read, sequences
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from service.core.errors import SnapshotDamagedError
 from service.core.events import AppendAndRead, LogView, NewEvent, SnapshotPut
-from service.core.recommending.snapshots import decode_snapshot, encode_snapshot
+from service.core.recommending.log_replay.snapshots import decode_snapshot, encode_snapshot
 from tests.faults.simulation.engine import VERSIONS
 from tests.store.reference_store import ReferenceStore
 

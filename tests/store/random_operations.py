@@ -41,6 +41,9 @@ _events = st.builds(
     st.sampled_from([0.1, 2.0]),
     st.none() | _event_ids,
     st.just(0.0),
+    st.sampled_from(["", "", "cart", "dislike"]),
+    st.sampled_from([None, None, 0.0, -1e12, 5e-324]),
+    st.sampled_from(["", "", "r", "@\0日"]),
 )
 _requests = st.builds(AppendAndRead, _users, st.none() | _versions, st.lists(_events, max_size=6).map(tuple))
 
@@ -80,6 +83,8 @@ class StoreMachine(RuleBasedStateMachine):
                 assert got.generation not in self._real.values()
                 self._real[want.generation] = got.generation
             assert got == replace(want, generation=self._real[want.generation])
+            typed = [event.sequence for event in want.pending if event.type]
+            assert not typed or 0 < got.typed_from <= typed[0]
             if got.newest:
                 assert self._appends.setdefault(want.newest, got.newest) == got.newest
         return multiple(*((request.user_id, view) for request, view in zip(requests, expected, strict=True)))

@@ -95,6 +95,7 @@ class ReferenceStore:
             pending,
             tuple(outcomes),
             self._append(user, user.sequence),
+            min([sequence for sequence, event in user.log if event.type], default=0),
         )
 
     def _trim(self, user: _User) -> None:
@@ -225,4 +226,4 @@ class ReferenceStore:
 
 
 def _events(user: _User) -> list[Event]:
-    return [Event(s, e.item_id, e.timestamp, e.event_id or f"seq-{s}") for s, e in user.log]
+    return [Event(s, e.item_id, e.timestamp, e.event_id or f"seq-{s}", *e[4:]) for s, e in user.log]

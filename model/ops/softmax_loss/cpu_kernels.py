@@ -17,6 +17,7 @@ from model.compiled.jit import kernel, max_reduction
 from model.ops.thread_pool import run_rows
 
 _ZERO = np.float32(0)
+_MIN_OTHERS = np.float32(1e-6)  # as in `full`
 
 
 @max_reduction
@@ -47,7 +48,8 @@ def _losses_and_gradients(
             losses[n] = _ZERO
             continue
         rest, wanted = ONE, _ZERO
-        for k in range(items.shape[1]):
+        taught = items.shape[1] if factor > _ZERO else 0
+        for k in range(taught):
             rest -= shares[n, k]
             wanted += shares[n, k] * row[items[n, k]]
         wanted += rest * row[target]
@@ -56,11 +58,16 @@ def _losses_and_gradients(
             row[v] = exp(row[v] - highest)
         total = sum_of(row, len(row))
         losses[n] = factor * (highest + np.log(total) - wanted)
+        if factor < _ZERO:  # make the target less likely
+            likely = row[target] / total
+            others = max(ONE - likely, _MIN_OTHERS)
+            losses[n] = factor * np.log(others)
+            factor *= likely / others
         inverse = factor / total
         for v in range(len(row)):
             row[v] *= inverse
         row[target] -= factor * rest
-        for k in range(items.shape[1]):
+        for k in range(taught):
             row[items[n, k]] -= factor * shares[n, k]
 
 

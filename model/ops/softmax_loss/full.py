@@ -15,6 +15,8 @@ from torch import Tensor
 # too few rows for a fast matrix product.
 CHUNK_LOGITS = 1 << 28
 _CPU_CHUNK_LOGITS, _MIN_CPU_ROWS = 1 << 20, 64
+# Least probability of all items but the target in an unlikelihood, so that float32 divides by no zero.
+MIN_OTHERS = 1e-6
 
 
 class SoftLabels(NamedTuple):
@@ -79,9 +81,11 @@ def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 def loss_and_gradient(
     logits: Tensor, targets: Tensor, scale: Tensor, soft_labels: SoftLabels | None = None
 ) -> Tensor:
-    """Return the sum of the losses, each times its `scale` (N,).
+    """Return the sum of the losses, each times |scale| (N,).
 
-    `logits` (N, V) are overwritten by their gradient. A target of 0 contributes nothing.
+    `logits` (N, V) are overwritten by their gradient. A target of 0 contributes nothing. The loss is the
+    cross-entropy, -log p(target). Where `scale` is below 0 it is the unlikelihood, -log(1 - p(target)), which makes
+    the target less likely (Welleck et al. 2020), and soft labels are ignored.
     """
     if logits.is_cuda:
         from model.ops.softmax_loss.loss_kernels import loss_and_gradient as fused
@@ -94,17 +98,20 @@ def loss_and_gradient(
     wanted, scale = targets[:, None], scale * (targets > 0)
     logits.sub_(logits.logsumexp(1, keepdim=True))
     losses = -logits.gather(1, wanted).squeeze(1)
+    likely = torch.exp(-losses)
     gradient_of_target = torch.full_like(wanted, -1, dtype=logits.dtype)
     if soft_labels is not None:
         items, shares = soft_labels.items.long(), soft_labels.shares.to(logits.dtype)
+        shares = shares * (scale > 0)[:, None]
         rest = 1.0 - shares.sum(1)
         losses = rest * losses - (shares * logits.gather(1, items)).sum(1)
         gradient_of_target = -rest[:, None]
     logits.exp_().scatter_add_(1, wanted, gradient_of_target)
     if soft_labels is not None:
         logits.scatter_add_(1, items, -shares)
-    logits.mul_(scale[:, None])
-    return (losses * scale).sum()
+    others = (1.0 - likely).clamp(min=MIN_OTHERS)
+    logits.mul_((scale * torch.where(scale < 0, likely / others, 1.0))[:, None])
+    return (scale * torch.where(scale < 0, others.log(), losses)).sum()
 
 
 def softmax_loss(
@@ -127,7 +134,7 @@ def softmax_loss(
         targets: rows of the table (N,); 0: no target.
         count: divisor of the sum; None: the number of targets.
         chunk: most logits that exist at a time.
-        weights: factor of each position's loss (N,).
+        weights: factor of each position's loss (N,); below 0, its target is made less likely.
         soft_labels: probabilities of other items than the target.
 
     Returns:

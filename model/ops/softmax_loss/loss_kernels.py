@@ -22,6 +22,7 @@ def _kernel(
     K,
     BLOCK: tl.constexpr,
     SOFT_LABELS: tl.constexpr,
+    MIN_OTHERS: tl.constexpr,
 ):
     """Compute one row's loss with an online log-sum-exp, then write its gradients.
 
@@ -45,11 +46,14 @@ def _kernel(
     if SOFT_LABELS:
         k = tl.arange(0, SOFT_LABELS)
         item = tl.load(items_ptr + row * K + k, k < K, 0)
-        share = tl.load(shares_ptr + row * K + k, k < K, 0.0).to(tl.float32)
+        share = tl.where(scale > 0, tl.load(shares_ptr + row * K + k, k < K, 0.0).to(tl.float32), 0.0)
         predicted = tl.sum(share * tl.load(line + item).to(tl.float32), axis=0)
         rest = 1.0 - tl.sum(share, axis=0)
     wanted = tl.load(line + target).to(tl.float32)
-    tl.store(losses_ptr + row, (norm - rest * wanted - predicted) * scale)
+    likely = tl.exp(wanted - norm)
+    others = tl.maximum(1.0 - likely, MIN_OTHERS)
+    tl.store(losses_ptr + row, tl.where(scale < 0, tl.log(others), norm - rest * wanted - predicted) * scale)
+    scale *= tl.where(scale < 0, likely / others, 1.0)
     tl.debug_barrier()  # all logits above are read before any is overwritten
     for begin in range(0, V, BLOCK):
         column = begin + tl.arange(0, BLOCK)
@@ -78,6 +82,6 @@ def loss_and_gradient(
     K = 0 if soft_labels is None else items.shape[1]
     _kernel[(N,)](
         logits, targets, scale.contiguous(), items, shares, losses, V, K,
-        BLOCK=block, SOFT_LABELS=triton.next_power_of_2(K) if K else 0, num_warps=8,
+        BLOCK=block, SOFT_LABELS=triton.next_power_of_2(K) if K else 0, MIN_OTHERS=1e-6, num_warps=8,
     )  # fmt: skip
     return losses.sum()

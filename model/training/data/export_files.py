@@ -28,7 +28,10 @@ _SCHEMA = pa.schema(
         ("timestamp", pa.float64()),
         ("sequence", pa.int64()),
         ("event_id", pa.string()),
-        ("arrived", pa.float64()),  # null in parts of before there was this column
+        ("arrived", pa.float64()),  # null in parts of before there was this column, as the three below
+        ("type", pa.string()),  # null for a view
+        ("value", pa.float64()),
+        ("recommendation_id", pa.string()),
     ]
 )
 

@@ -14,12 +14,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.errors import DataError
+from model.bundle.event_types import DEFAULT_TYPE
 from model.training.data.disk_arrays import DiskColumn, allocate
 from model.training.data.history_sorting import sort_histories
 from model.training.data.id_encoder import IdEncoder, encode_ids, grow
+from model.training.event_types.type_column import TypeColumn
+from model.training.event_types.type_rules import MAX_TYPES, type_column
 
 _INT32 = np.dtype(np.int32)
 _FLOAT64 = np.dtype(np.float64)
+_UINT8 = np.dtype(np.uint8)
 
 
 class Histories(NamedTuple):
@@ -32,6 +36,7 @@ class Histories(NamedTuple):
         user_ids: U ids.
         times: (N,) float64, Unix seconds of every event; None if they were not given.
         duplicates: events that repeat user, item and order of another; left out if that was asked.
+        types: (N,) types of the events; None if they have only one.
     """
 
     rows: NDArray[np.int32]
@@ -40,6 +45,7 @@ class Histories(NamedTuple):
     user_ids: Sequence[str]
     times: NDArray[np.float64] | None
     duplicates: int
+    types: TypeColumn | None = None
 
 
 class HistoryBuilder:
@@ -61,7 +67,8 @@ class HistoryBuilder:
         self._row_of = None if item_ids is None else {item: row for row, item in enumerate(item_ids, start=1)}
         self._user_encoder, self._item_encoder = IdEncoder(), IdEncoder()
         self._user_codes, self._rows = DiskColumn(_INT32), DiskColumn(_INT32)
-        self._times = DiskColumn(_FLOAT64)
+        self._times, self._types = DiskColumn(_FLOAT64), DiskColumn(_UINT8)
+        self._type_names: dict[str, int] = {DEFAULT_TYPE: 0}
         self._order: DiskColumn | None = None
         self._order_dtype: np.dtype[Any] | None = None
         self._events_of_user = np.zeros(0, np.int64)
@@ -73,6 +80,7 @@ class HistoryBuilder:
         items: pa.Array,
         order: NDArray[Any] | None,
         times: NDArray[np.float64] | None = None,
+        types: pa.Array | None = None,
     ) -> None:
         """Add a chunk of n events.
 
@@ -81,9 +89,11 @@ class HistoryBuilder:
             items: (n,) item ids, likewise.
             order: (n,) numbers that order each user's events; None if the events are in order.
             times: (n,) times to keep; given with every chunk and with an order, or never.
+            types: (n,) names of the events' types; null and "" are the default. None: all have the default.
 
         Raises:
-            DataError: the type of `order` differs from earlier chunks, or the disk is full.
+            DataError: the type of `order` differs from earlier chunks, there are too many event types, or the disk is
+                full.
         """
         order_dtype = None if order is None else order.dtype
         if self.events and order_dtype != self._order_dtype:
@@ -100,6 +110,7 @@ class HistoryBuilder:
             self._order.append(order[is_known])
         if times is not None:
             self._times.append(times[is_known])
+        self._types.append(self._type_codes(types, len(codes))[is_known])
         self.events += len(codes)
         self.known_events += int(is_known.sum())
         self._user_codes.append(codes[is_known])
@@ -119,6 +130,8 @@ class HistoryBuilder:
         total = int(offsets[-1])
         rows = allocate(_INT32, total)
         times = None if self._times.is_empty else allocate(_FLOAT64, total)
+        types = allocate(_UINT8, total if len(self._type_names) > 1 else 0)
+        type_chunks = self._types.chunks()
         order = None if self._order_dtype is None else allocate(self._order_dtype, total)
         order_chunks = iter(()) if self._order is None else self._order.chunks()
         time_chunks = self._times.chunks()
@@ -130,13 +143,31 @@ class HistoryBuilder:
                 order[target] = next(order_chunks)
             if times is not None:
                 times[target] = next(time_chunks)
+            if len(types):
+                types[target] = next(type_chunks)
         duplicates = 0
         if order is not None:
-            columns = [rows] if times is None else [rows, times]
+            columns = [rows, *(column for column in (times, types) if column is not None and len(column))]
             offsets, duplicates = sort_histories(order, offsets, columns, drop_duplicates=drop_duplicates)
             rows, times = rows[: offsets[-1]], None if times is None else times[: offsets[-1]]
+            types = types[: offsets[-1]]
         item_ids = self._item_encoder.sorted_by(item_rank) if self._item_ids is None else self._item_ids
-        return Histories(rows, offsets, item_ids, self._user_encoder.sorted_by(user_rank), times, duplicates)
+        user_ids, column = self._user_encoder.sorted_by(user_rank), type_column(types, list(self._type_names))
+        return Histories(rows, offsets, item_ids, user_ids, times, duplicates, column)
+
+    def _type_codes(self, types: pa.Array | None, count: int) -> NDArray[np.uint8]:
+        """Return the number of each event's type among the names so far."""
+        if types is None:
+            return np.zeros(count, np.uint8)
+        encoded = types.cast(pa.string()).fill_null("").dictionary_encode()
+        names = [name or DEFAULT_TYPE for name in encoded.dictionary.to_pylist()]
+        for name in names:
+            self._type_names.setdefault(name, len(self._type_names))
+        if len(self._type_names) > MAX_TYPES:
+            raise DataError(f"the events have more than {MAX_TYPES} types; is this the column of types?")
+        codes = np.array([self._type_names[name] for name in names], np.uint8)
+        found: NDArray[np.uint8] = codes[encoded.indices.to_numpy()]
+        return found
 
     def _rows_of(self, items: pa.Array) -> NDArray[np.int32]:
         """Return the row of each item, 0 if it is unknown."""

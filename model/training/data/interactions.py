@@ -7,7 +7,7 @@ leak the catalogue's order into the data.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from model.training.data.data_size import DataSize
 from model.training.data.disk_arrays import allocate
 from model.training.data.history_sorting import user_blocks
 from model.training.data.input_files import InputReport, read_histories
+from model.training.event_types.type_column import TypeColumn
 
 _COUNTED_EVENTS = 1 << 22  # at a time
 
@@ -33,6 +34,7 @@ class Interactions:
         item_ids: V ids; row r belongs to item_ids[r - 1].
         user_ids: U ids.
         newest_time: newest timestamp of a file of events, Unix seconds; None if the events have none.
+        types: (N,) types of the events; None if they have only one.
     """
 
     rows: NDArray[np.int32]
@@ -40,6 +42,7 @@ class Interactions:
     item_ids: Sequence[str]
     user_ids: Sequence[str]
     newest_time: float | None = None
+    types: TypeColumn | None = None
 
     @property
     def size(self) -> DataSize:
@@ -63,12 +66,16 @@ class Interactions:
         kept = np.maximum(self.lengths - count, 0)
         offsets = np.concatenate([[0], np.cumsum(kept)])
         rows = allocate(np.dtype(np.int32), int(offsets[-1]))
+        types = None if self.types is None else replace(self.types, codes=allocate(np.dtype(np.uint8), len(rows)))
         for users, events in user_blocks(self.offsets):
             lengths = self.lengths[users]
             position = np.arange(events.start, events.stop) - np.repeat(self.offsets[users], lengths)
             keep = position < np.repeat(kept[users], lengths)
-            rows[offsets[users.start] : offsets[users.stop]] = self.rows[events][keep]
-        return Interactions(rows, offsets, self.item_ids, self.user_ids)
+            target = slice(offsets[users.start], offsets[users.stop])
+            rows[target] = self.rows[events][keep]
+            if types is not None and self.types is not None:
+                types.codes[target] = self.types.codes[events][keep]
+        return Interactions(rows, offsets, self.item_ids, self.user_ids, types=types)
 
     def summary(self) -> dict[str, Any]:
         """Return the figures that a bundle's manifest records about its training data."""
@@ -79,7 +86,7 @@ class Interactions:
             "events": len(self.rows),
             "median_history": float(np.median(lengths)) if len(lengths) else 0.0,
             "longest_history": int(lengths.max(initial=0)),
-        }
+        } | ({} if self.types is None else {"types": self.types.counts()})
 
 
 def read_interactions(
@@ -104,4 +111,5 @@ def read_interactions(
     """
     report = report or InputReport()
     histories = read_histories(paths, options or ReadOptions(), item_ids, report)
-    return Interactions(histories.rows, histories.offsets, histories.item_ids, histories.user_ids, report.newest_time)
+    rows, offsets, item_ids, user_ids = histories.rows, histories.offsets, histories.item_ids, histories.user_ids
+    return Interactions(rows, offsets, item_ids, user_ids, report.newest_time, histories.types)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ from model.training.data.export_reader import read_export
 from model.training.data.history_builder import Histories, HistoryBuilder
 from model.training.data.history_sorting import user_blocks
 from model.training.data.interactions import Interactions
+from model.training.event_types.type_column import TypeColumn
 
 _SECONDS_PER_HOUR = 3600.0
 
@@ -48,6 +49,7 @@ class Timeline:
         offsets: (U + 1,) int64; user u's events are items[offsets[u]:offsets[u + 1]], oldest first.
         item_ids: V ids.
         user_ids: U ids.
+        types: (N,) types of the events; None if they have only one.
     """
 
     items: NDArray[np.int32]
@@ -56,6 +58,7 @@ class Timeline:
     offsets: NDArray[np.int64]
     item_ids: Sequence[str]
     user_ids: Sequence[str]
+    types: TypeColumn | None = None
 
     def cut(self, fraction: float, hours: float | None) -> float:
         """Return the time from which events are held out.
@@ -87,13 +90,18 @@ class Timeline:
         users = np.flatnonzero(kept_of_user)
         ends = np.concatenate([[0], np.cumsum(kept_of_user)])
         rows = allocate(np.dtype(np.int32), int(ends[-1]))
+        types = None if self.types is None else replace(self.types, codes=allocate(np.dtype(np.uint8), len(rows)))
         for block, events in user_blocks(self.offsets):
-            rows[ends[block.start] : ends[block.stop]] = row_of[self.items[events][is_kept[events]]]
+            target = slice(ends[block.start], ends[block.stop])
+            rows[target] = row_of[self.items[events][is_kept[events]]]
+            if types is not None and self.types is not None:
+                types.codes[target] = self.types.codes[events][is_kept[events]]
         return Interactions(
             rows=rows,
             offsets=np.concatenate([[0], np.cumsum(kept_of_user[users])]),
             item_ids=[self.item_ids[item] for item in items.tolist()],
             user_ids=[self.user_ids[user] for user in users.tolist()],
+            types=types,
         )
 
     def newest_time_before(self, cut: float) -> float:
@@ -201,7 +209,8 @@ def timeline_of(histories: Histories, now: float | None = None) -> Timeline:
         lengths = np.diff(histories.offsets[users.start : users.stop + 1])
         own_times[events] = np.where(own_times[events] > now, -math.inf, own_times[events])
         times[events] = _running_maximum(own_times[events], np.repeat(np.arange(len(lengths)), lengths))
-    return Timeline(items, times, own_times, histories.offsets, histories.item_ids, histories.user_ids)
+    offsets, item_ids, user_ids = histories.offsets, histories.item_ids, histories.user_ids
+    return Timeline(items, times, own_times, offsets, item_ids, user_ids, histories.types)
 
 
 def _running_maximum(times: NDArray[np.float64], users: NDArray[np.int64]) -> NDArray[np.float64]:

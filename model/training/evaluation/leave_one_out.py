@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ingest.errors import DataError
 from model.network import RecBLR
-from model.ranking_metrics import hit_rate, mrr, ndcg
+from model.ranking_metrics import discounted_gains, hit_rate, mrr, ndcg
 from model.training.data.interactions import Interactions
 from model.training.evaluation.item_ranking import item_scores, items_ranked_before
+from model.training.event_types.type_column import TypeColumn
 
 CUTOFFS = (10, 20)
 _MAX_USERS = 1024  # in one forward pass
@@ -34,21 +35,46 @@ class LeaveOneOutRanks:
         masked: (U,) int64, rank without the user's other seen items; V + 1 if the last item was seen before.
         targets: (U,) int64, row of each user's last item; empty if it is not needed.
         recommended: (V + 1,) bool, rows in any user's 10 best unseen items; empty if it is not needed.
+        types: types of the last events; None if the data have only one.
     """
 
     kept: NDArray[np.int64]
     masked: NDArray[np.int64]
     targets: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     recommended: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    types: TypeColumn | None = None
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics by name, such as `ndcg@10` and `masked_ndcg@10`."""
+        """Return the metrics by name, such as `ndcg@10` and `masked_ndcg@10`.
+
+        With types they are those of the last events that are positive, and `type_purchase_ndcg@10` is that of the
+        last events that are purchases.
+        """
         result = {}
-        for prefix, ranks in (("", self.kept), ("masked_", self.masked)):
+        wanted = slice(None) if self.types is None else self.types.positive[self.types.codes]
+        for prefix, ranks in (("", self.kept[wanted]), ("masked_", self.masked[wanted])):
             for cutoff in CUTOFFS:
                 result[f"{prefix}hr@{cutoff}"] = hit_rate(ranks, cutoff)
                 result[f"{prefix}ndcg@{cutoff}"] = ndcg(ranks, cutoff)
                 result[f"{prefix}mrr@{cutoff}"] = mrr(ranks, cutoff)
+        return result | self._metrics_by_type()
+
+    def validation_score(self) -> float:
+        """Return NDCG@10, weighted by the types of the last events."""
+        gains = discounted_gains(self.kept, CUTOFFS[0])
+        if self.types is None:
+            return float(gains.mean())
+        weights = np.maximum(self.types.weights, 0.0)[self.types.codes]
+        return float(gains @ weights / max(float(weights.sum()), 1e-9))
+
+    def _metrics_by_type(self) -> dict[str, float]:
+        if self.types is None:
+            return {}
+        result = {}
+        for number, (name, rule) in enumerate(self.types.rules.items()):
+            own = self.kept[self.types.codes == number]
+            if rule.positive and len(own):
+                result[f"type_{name}_ndcg@10"], result[f"type_{name}_hr@10"] = ndcg(own, 10), hit_rate(own, 10)
         return result
 
 
@@ -78,11 +104,12 @@ def leave_one_out(network: RecBLR, data: Interactions) -> LeaveOneOutRanks:
         start = stop
     network.train(was_training)
     kept, masked, targets = (np.concatenate(parts) for parts in list(zip(*found, strict=True))[:3])
+    types = None if data.types is None else data.types.take(data.offsets[users + 1] - 1)
     recommended = np.zeros(len(data.item_ids) + 1, np.bool_)
     for part in found:
         recommended[part.best.ravel()] = True
     recommended[0] = False  # what a list shorter than 10 is filled with
-    return LeaveOneOutRanks(kept, masked, targets, recommended)
+    return LeaveOneOutRanks(kept, masked, targets, recommended, types)
 
 
 class _Ranked(NamedTuple):
@@ -97,21 +124,24 @@ class _Ranked(NamedTuple):
     best: NDArray[np.int64]
 
 
-def last_outputs(network: RecBLR, histories: Tensor, lengths: Tensor) -> Tensor:
+def last_outputs(network: RecBLR, histories: Tensor, lengths: Tensor, types: Tensor | None = None) -> Tensor:
     """Return the output after the last event of each history.
 
     Args:
         network: the network; a start token is put before each history if the model has one.
         histories: (B, T) int64, rows of the items, padded on the right.
         lengths: (B,) int64, events of each history.
+        types: (B, T) int64, types of the events; None: type 0.
 
     Returns:
         (B, D) outputs.
     """
     if network.config.start_token:
         histories = torch.nn.functional.pad(histories, (1, 0))
+        types = None if types is None else torch.nn.functional.pad(types, (1, 0))
         lengths = lengths + 1
-    outputs, _ = network(histories, None, lengths)
+    given = {} if types is None else {"types": types}
+    outputs, _ = network(histories, None, lengths, **given)
     index = (lengths - 1)[:, None, None].expand(-1, 1, outputs.shape[2])
     last: Tensor = outputs.gather(1, index).squeeze(1)
     return last
@@ -120,12 +150,16 @@ def last_outputs(network: RecBLR, histories: Tensor, lengths: Tensor) -> Tensor:
 def _rank_last_items(network: RecBLR, data: Interactions, users: NDArray[np.int64]) -> _Ranked:
     device = network.item_embedding.weight.device
     lengths = data.lengths[users] - 1
-    padded = np.zeros((len(users), int(lengths.max())), np.int64)
+    padded, padded_types = np.zeros((2, len(users), int(lengths.max())), np.int64)
     for line, user in enumerate(users):
-        padded[line, : lengths[line]] = data.rows[data.offsets[user] : data.offsets[user + 1] - 1]
+        own = slice(data.offsets[user], data.offsets[user + 1] - 1)
+        padded[line, : lengths[line]] = data.rows[own]
+        if data.types is not None:
+            padded_types[line, : lengths[line]] = data.types.codes[own]
     histories = torch.from_numpy(padded).to(device)
     targets = torch.from_numpy(data.rows[data.offsets[users + 1] - 1].astype(np.int64)).to(device)
-    outputs = last_outputs(network, histories, torch.from_numpy(lengths).to(device))
+    types = None if data.types is None else torch.from_numpy(padded_types).to(device)
+    outputs = last_outputs(network, histories, torch.from_numpy(lengths).to(device), types)
     scores = item_scores(network, outputs)
     ranked_before = items_ranked_before(scores, targets)
     kept = ranked_before.sum(1) + 1

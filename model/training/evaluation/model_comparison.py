@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle.bundle import Bundle
+from model.bundle.event_types import EventTypes
 from model.network import RecBLR
-from model.ranking_metrics import hit_rate, ndcg
+from model.ranking_metrics import discounted_gains, hit_rate, hits, ndcg
 from model.training.data.history_sorting import user_blocks
 from model.training.data.interactions import Interactions
 from model.training.data.time_split import Timeline
 from model.training.evaluation.next_event_ranking import PredictionTask, rank_next_events
+from model.training.event_types.type_column import TypeColumn
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +28,24 @@ class ComparedModel:
         network: the network, in evaluation mode.
         item_ids: V ids; row r of the embedding table belongs to item_ids[r - 1].
         popularity: (V + 1,) int64, training events of each row.
+        types: the model's event types; None if it has none.
     """
 
     network: RecBLR
     item_ids: Sequence[str]
     popularity: NDArray[np.int64]
+    types: EventTypes | None = None
 
     @classmethod
     def of_training(cls, network: RecBLR, data: Interactions) -> ComparedModel:
         """Combine a network with the data that it was trained on."""
-        return cls(network, data.item_ids, data.popularity())
+        return cls(network, data.item_ids, data.popularity(), None if data.types is None else data.types.rules)
 
     @classmethod
     def of_bundle(cls, network: RecBLR, bundle: Bundle) -> ComparedModel:
         """Combine a network with its bundle."""
         popularity = np.array([0, *(item.popularity for item in bundle.items)], np.int64)
-        return cls(network, [item.item_id for item in bundle.items], popularity)
+        return cls(network, [item.item_id for item in bundle.items], popularity, bundle.event_types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,8 @@ def compare(
 def evaluate_held_out(model: ComparedModel, timeline: Timeline, held_out: NDArray[np.bool_]) -> dict[str, float]:
     """Evaluate how well a model predicts the held-out events.
 
-    Every event counts the same, including a user's very first one. An item that the model does not know is a miss.
+    Every event counts the same, including a user's very first one; with types an event counts by the weight of its
+    type as a target. An item that the model does not know is a miss.
 
     Returns:
         `ndcg@10`, `hr@10`, and `known_items`, the fraction of the events whose item the model knows.
@@ -120,13 +126,13 @@ def evaluate_held_out(model: ComparedModel, timeline: Timeline, held_out: NDArra
         rows=rows[timeline.items[events]],
         offsets=np.concatenate([[0], np.cumsum(lengths[users])]),
         first=first,
+        types=_codes_under(model, timeline.types, events),
     )
     # Every event from a history's first held-out one on gets a rank; those between that are not held out are dropped.
     is_ranked = events >= np.repeat(timeline.offsets[users] + first, lengths[users])
     ranks = rank_next_events(model.network, model.popularity, task)[held_out[events[is_ranked]]]
     return {
-        "ndcg@10": ndcg(ranks, 10),
-        "hr@10": hit_rate(ranks, 10),
+        **_weighted_metrics(ranks, None if timeline.types is None else timeline.types.take(held_out)),
         "known_items": float((rows[timeline.items[held_out]] > 0).mean()),
     }
 
@@ -134,7 +140,8 @@ def evaluate_held_out(model: ComparedModel, timeline: Timeline, held_out: NDArra
 def evaluate_last_events(model: ComparedModel, data: Interactions) -> dict[str, float]:
     """Evaluate how well a model predicts each user's last event.
 
-    An item that the model does not know is a miss. Histories of less than two events are skipped.
+    An item that the model does not know is a miss. Histories of less than two events, and last events that are not
+    positive, are skipped.
 
     Returns:
         `ndcg@10` and `hr@10`.
@@ -148,7 +155,26 @@ def evaluate_last_events(model: ComparedModel, data: Interactions) -> dict[str, 
             rows=rows[data.rows[events]],
             offsets=data.offsets[users.start : users.stop + 1] - events.start,
             first=np.where(lengths >= 2, lengths - 1, lengths),
+            types=_codes_under(model, data.types, events),
         )
         ranks.append(rank_next_events(model.network, model.popularity, task))
     found = np.concatenate(ranks)
+    if data.types is not None:
+        last = data.offsets[1:][data.lengths >= 2] - 1
+        found = found[data.types.positive[data.types.codes[last]]]
     return {"ndcg@10": ndcg(found, 10), "hr@10": hit_rate(found, 10)}
+
+
+def _codes_under(model: ComparedModel, types: TypeColumn | None, events: Any) -> NDArray[np.int64] | None:  # noqa: ANN401
+    """Return the model's numbers of the types of the selected events."""
+    return None if types is None else types.codes_under(model.types)[types.codes[events]]
+
+
+def _weighted_metrics(ranks: NDArray[np.int64], types: TypeColumn | None) -> dict[str, float]:
+    """Return NDCG@10 and HR@10, weighted by the events' types."""
+    if types is None:
+        return {"ndcg@10": ndcg(ranks, 10), "hr@10": hit_rate(ranks, 10)}
+    weights = np.maximum(types.weights, 0.0)[types.codes]
+    total = max(float(weights.sum()), 1e-9)
+    gains = {"ndcg@10": discounted_gains(ranks, 10), "hr@10": hits(ranks, 10)}
+    return {name: float(gain @ weights / total) for name, gain in gains.items()}

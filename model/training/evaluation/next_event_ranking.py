@@ -33,11 +33,14 @@ class PredictionTask:
         rows: (N,) int64, the model's row of every event; 0 if the model does not know the item.
         offsets: (U + 1,) int64; user u's events are rows[offsets[u]:offsets[u + 1]], oldest first.
         first: (U,) int64, index within each history of the first event to predict.
+        types: (N,) int64, the model's number of every event's type, -1 if the model does not replay it; None: all
+            events have type 0.
     """
 
     rows: NDArray[np.int64]
     offsets: NDArray[np.int64]
     first: NDArray[np.int64]
+    types: NDArray[np.int64] | None = None
 
 
 @dataclass(slots=True)
@@ -46,12 +49,14 @@ class _UserTask:
 
     Attributes:
         inputs: (T,) rows of the known events that the model sees.
+        types: (T,) their types.
         inputs_before: (Q,) number of inputs before each target.
         targets: (Q,) rows of the events to predict; 0 if unknown.
         output: position of the user's ranks in the result.
     """
 
     inputs: NDArray[np.int64]
+    types: NDArray[np.int64]
     inputs_before: NDArray[np.int64]
     targets: NDArray[np.int64]
     output: slice
@@ -89,14 +94,16 @@ def rank_next_events(network: RecBLR, popularity: NDArray[np.int64], task: Predi
 
 
 def _user_task(task: PredictionTask, user: int, output: slice) -> _UserTask:
-    rows = task.rows[task.offsets[user] : task.offsets[user + 1]]
-    first = int(task.first[user])
-    known = rows > 0
+    own = slice(task.offsets[user], task.offsets[user + 1])
+    rows, first = task.rows[own], int(task.first[user])
+    types = np.zeros_like(rows) if task.types is None else task.types[own]
+    known = (rows > 0) & (types >= 0)
     known_before: NDArray[np.int64] = np.cumsum(known, dtype=np.int64) - known
     if first == len(rows):
-        return _UserTask(rows[:0], known_before[:0], rows[:0], output)
+        return _UserTask(rows[:0], types[:0], known_before[:0], rows[:0], output)
     begin = max(0, int(known_before[first]) - MAX_CONTEXT_EVENTS)
-    return _UserTask(rows[known][begin : known_before[-1]], known_before[first:] - begin, rows[first:], output)
+    seen = slice(begin, int(known_before[-1]))
+    return _UserTask(rows[known][seen], types[known][seen], known_before[first:] - begin, rows[first:], output)
 
 
 def _batches(tasks: list[_UserTask]) -> Iterator[list[_UserTask]]:
@@ -117,10 +124,12 @@ def _rank_batch(
     """Write the ranks of a batch of users into `ranks`."""
     device = network.item_embedding.weight.device
     start = int(network.config.start_token)
-    inputs = np.zeros((len(batch), max(1, start + max(len(task.inputs) for task in batch))), np.int64)
+    inputs, types = np.zeros((2, len(batch), max(1, start + max(len(task.inputs) for task in batch))), np.int64)
     for line, task in enumerate(batch):
         inputs[line, start : start + len(task.inputs)] = task.inputs
-    outputs, _ = network(torch.from_numpy(inputs).to(device))
+        types[line, start : start + len(task.inputs)] = task.types
+    given = {"types": torch.from_numpy(types).to(device)} if types.any() else {}
+    outputs, _ = network(torch.from_numpy(inputs).to(device), **given)
     targets = np.concatenate([task.targets for task in batch])
     position = np.concatenate([task.inputs_before for task in batch]) + start - 1
     line_of = np.repeat(np.arange(len(batch)), [len(task.targets) for task in batch])

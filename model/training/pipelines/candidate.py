@@ -46,7 +46,8 @@ def choose_model(
     settings: ModelSettings, data: Interactions, device: torch.device
 ) -> tuple[ModelConfig, Hyperparameters]:
     """Choose the model and the hyperparameters for a data set."""
-    config = ModelConfig(items=len(data.item_ids), dim=settings.dim, layers=settings.layers)
+    types = 0 if data.types is None else len(data.types.rules)
+    config = ModelConfig(items=len(data.item_ids), dim=settings.dim, layers=settings.layers, event_types=types)
     teachers = default_teachers(data.size, on_gpu=device.type == "cuda")
     return config, choose_hyperparameters(data.size, {"teachers": teachers} | dict(settings.given))
 

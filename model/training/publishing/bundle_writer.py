@@ -50,6 +50,7 @@ def write_network_bundle(
         metrics=dict(metrics),
         training_data=data.summary() | dict(origin) | ({} if content is None else {"content": content.fitted.facts}),
         content=encoder,
+        event_types=None if data.types is None else data.types.rules,
     )
     write_bundle(folder, bundle, signing_key())
     return bundle

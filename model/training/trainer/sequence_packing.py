@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from model.training.data.interactions import Interactions
+from model.training.event_types.type_column import TypeColumn
 
 # Events that are packed and shuffled at a time; bounds the memory, at about 50 bytes per event.
 _EVENTS_PER_PART = 1 << 22
@@ -30,7 +32,8 @@ class Batch(NamedTuple):
         targets: int64, rows of the embedding table; 0 if the position has no target.
         starts: bool, True where a history begins.
         events: int64, index of the target among the events of the data; undefined without a target.
-        weights: float32, weight of the target, 1 on average over the data.
+        weights: float32, weight of the target, 1 on average over the data; below 0, the target is made less likely.
+        types: int64, type of the input; 0 is the default.
     """
 
     inputs: Tensor
@@ -38,6 +41,7 @@ class Batch(NamedTuple):
     starts: Tensor
     events: Tensor
     weights: Tensor
+    types: Tensor
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with the function applied to every field."""
@@ -86,6 +90,9 @@ class SequencePacker:
         weights = self._steps_of_user.clamp(min=1).double() ** -balance
         total = float(weights @ self._steps_of_user.double())
         self._weight_of_user = (weights * self.targets / max(1.0, total)).float()
+        codes = np.zeros(0, np.uint8) if data.types is None else data.types.codes
+        self._types = torch.from_numpy(codes).to(storage)
+        self._weight_of_type = _type_weights(data.types).to(storage)
         # The random phase can lengthen an epoch by almost one row.
         rows = -(-(self.targets + row_length - 1) // row_length)
         self.steps_per_epoch = -(-rows // max_rows)
@@ -101,7 +108,7 @@ class SequencePacker:
         order = torch.randperm(len(self._steps_of_user), generator=generator, device=self._device)
         phase = int(torch.randint(0, self._row_length, (1,), generator=generator, device=self._device))
         empty = torch.zeros(phase, dtype=torch.int32, device=self._device)
-        rest = Batch(empty, empty, empty.bool(), empty.long(), empty.float())
+        rest = Batch(empty, empty, empty.bool(), empty.long(), empty.float(), empty.byte())
         batch_steps = self._batch_rows * self._row_length
         missing = self.steps_per_epoch * batch_steps
         for users, is_last in self._parts(order.to(self._rows.device)):
@@ -112,7 +119,9 @@ class SequencePacker:
             shuffled = torch.randperm(count // self._row_length, generator=generator, device=self._device)
             for rows in shuffled.view(-1, self._batch_rows):
                 batch = Batch(*(field.view(-1, self._row_length)[rows] for field in ready))
-                yield batch._replace(inputs=batch.inputs.long(), targets=batch.targets.long())
+                yield batch._replace(
+                    inputs=batch.inputs.long(), targets=batch.targets.long(), types=batch.types.long()
+                )
 
     def _parts(self, order: Tensor) -> Iterator[tuple[Tensor, bool]]:
         """Yield users in parts of about `_EVENTS_PER_PART` events.
@@ -140,11 +149,25 @@ class SequencePacker:
         step_of_user = torch.arange(total, device=device) - begin[user]
         event = first[user] + step_of_user + (0 if self._start_token else 1)
         starts = step_of_user == 0
-        inputs = self._rows[(event - 1).clamp(min=0)]
+        before, weights = (event - 1).clamp(min=0), self._weight_of_user[users][user]
+        inputs, types = self._rows[before], torch.zeros(total, dtype=torch.uint8, device=device)
+        if len(self._types):
+            types, weights = self._types[before], weights * self._weight_of_type[self._types[event].long()]
         if self._start_token:
-            inputs = torch.where(starts, 0, inputs)
-        packed = Batch(inputs, self._rows[event], starts, event, self._weight_of_user[users][user])
+            inputs, types = torch.where(starts, 0, inputs), torch.where(starts, 0, types)
+        packed = Batch(inputs, self._rows[event], starts, event, weights, types)
         return packed.map(lambda field: field.to(self._device))
+
+
+def _type_weights(types: TypeColumn | None) -> Tensor:
+    """Return the weight (T,) of each type as a target.
+
+    The absolute values are 1 on average over the events.
+    """
+    if types is None:
+        return torch.ones(1)
+    weights, counts = torch.from_numpy(types.weights), torch.tensor([*types.counts().values()])
+    return weights * counts.sum() / (weights.abs() * counts).sum().clamp(min=1e-9)
 
 
 def _storage_device(size_bytes: int, device: torch.device) -> torch.device:

@@ -70,10 +70,11 @@ def compute_soft_targets(teachers: Sequence[RecBLR], data: Interactions, tempera
         # Histories of similar length share a forward pass, the longest ones first.
         count = max(1, min(len(users), _MAX_TOKENS // int(lengths[users[-1]])))
         users, batch = users[:-count], users[-count:]
-        inputs, targets = _padded(data, batch, teachers[0].config.start_token)
+        inputs, types, targets = _padded(data, batch, teachers[0].config.start_token)
         is_target = targets >= 0
         events = targets[is_target].to(device)
-        outputs = [teacher(inputs.to(device))[0][is_target.to(device)] for teacher in teachers]
+        given = {} if data.types is None else {"types": types.to(device)}
+        outputs = [teacher(inputs.to(device), **given)[0][is_target.to(device)] for teacher in teachers]
         for part in torch.split(torch.arange(len(events), device=device), max(1, _MAX_SCORES // len(data.item_ids))):
             probabilities = _mean_probabilities(teachers, [output[part] / temperature for output in outputs])
             top, rows = probabilities.topk(kept, dim=1)
@@ -100,20 +101,22 @@ def _mean_probabilities(teachers: Sequence[RecBLR], outputs: Sequence[Tensor]) -
     return total / len(teachers)
 
 
-def _padded(data: Interactions, users: NDArray[np.int64], start_token: bool) -> tuple[Tensor, Tensor]:
-    """Return padded inputs (B, T), and the event after each (B, T).
+def _padded(data: Interactions, users: NDArray[np.int64], start_token: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return padded inputs, their types, and the event after each.
 
-    The event is -1 if there is none.
+    All are (B, T). The event is -1 if there is none.
     """
     longest = int(data.lengths[users].max())
-    inputs = np.zeros((len(users), longest), np.int64)
+    inputs, types = np.zeros((2, len(users), longest), np.int64)
     events = np.full((len(users), longest), -1, np.int64)
     for line, user in enumerate(users):
         begin, end = int(data.offsets[user]), int(data.offsets[user + 1])
         shift = 1 if start_token else 0
         inputs[line, shift : end - begin] = data.rows[begin : end - shift]
+        if data.types is not None:
+            types[line, shift : end - begin] = data.types.codes[begin : end - shift]
         events[line, : end - begin + shift - 1] = np.arange(begin + 1 - shift, end)
-    return torch.from_numpy(inputs), torch.from_numpy(events)
+    return torch.from_numpy(inputs), torch.from_numpy(types), torch.from_numpy(events)
 
 
 def _check_memory(size_bytes: int, device: torch.device) -> None:

@@ -163,7 +163,7 @@ class TrainStep:
         for begin in range(0, B, rows):
             part = batch.map(lambda tensor: tensor[begin : begin + rows])  # noqa: B023 - called at once
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._on_gpu, cache_enabled=False):
-                outputs = self._forward(part.inputs, part.starts)
+                outputs = self._forward(part)
             loss = self._softmax_loss(outputs.flatten(0, 1), part.map(Tensor.flatten), negatives)
             torch.autograd.backward(loss)
             losses.append(loss.detach())
@@ -172,11 +172,11 @@ class TrainStep:
         self._adam.step()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
-    def _forward(self, items: Tensor, starts: Tensor) -> Tensor:
+    def _forward(self, batch: Batch) -> Tensor:
         """Run the compiled layers; return outputs (B, T, D) without states."""
-        segments = Segments.of(None, starts)
-        state = self._network.begin(items.shape[0])
-        u = self._network.embed(items)
+        segments = Segments.of(None, batch.starts)
+        state = self._network.begin(batch.inputs.shape[0])
+        u = self._network.embed(batch.inputs, batch.types)
         for index, layer in enumerate(self._layers):
             u, _ = layer(u, state[:, index], segments)
         return u

@@ -137,7 +137,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, Any]:
         numbers = self._numbers
-        ndcg = leave_one_out(self.network, self._validation_data).metrics()["ndcg@10"]
+        ndcg = leave_one_out(self.network, self._validation_data).validation_score()
         # Rounding can differ between processes, but all must stop at the same epoch.
         ndcg = self._run.processes.broadcast(ndcg, self._run.device)
         numbers["validations_since_best"] += 1

@@ -33,6 +33,8 @@ class TrainingRun:
         Runs of equal identity can resume each other.
         """
         crc32 = zlib.crc32(self.data.offsets.data, zlib.crc32(self.data.rows.data))
+        if self.data.types is not None:
+            crc32 = zlib.crc32(self.data.types.codes.data, crc32)
         item_ids = hashlib.sha256("\0".join(self.data.item_ids).encode()).hexdigest()[:16]
         return {
             "config": self.config.to_dict(),

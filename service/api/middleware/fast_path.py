@@ -25,7 +25,7 @@ from service.api.exception_handlers import ErrorHandlers
 from service.api.middleware.received_messages import receive_again
 from service.api.schemas.field_types import PathId
 from service.api.schemas.requests import QuestionEventIn, RecordQuery, TopKQuery
-from service.api.schemas.restrictions import PARAMETER
+from service.api.schemas.restrictions import LIST_PARAMETERS, PARAMETER
 from service.core.errors import ServiceError
 
 _EVENTS = "/v1/events"
@@ -135,7 +135,7 @@ def _parse_query(model: type[Query], query_string: bytes) -> Query | None:
     fields: dict[str, str | list[str]] = {}
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
         before = fields.get(name)
-        if name == "exclude":
+        if name in LIST_PARAMETERS:
             fields[name] = [*(before or ()), value]
         elif before is None:
             fields[name] = value

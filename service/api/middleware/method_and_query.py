@@ -7,7 +7,7 @@ from urllib.parse import unquote_plus
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.error_responses import error_response
-from service.api.schemas.restrictions import PARAMETER
+from service.api.schemas.restrictions import LIST_PARAMETERS, PARAMETER
 from service.api.schemas.validation_messages import MAX_DETAILS
 from service.core.errors import InvalidRequest
 from service.core.printable_text import printable
@@ -67,5 +67,5 @@ def _repeated(query_string: bytes) -> list[dict[str, object]]:
     return [
         {"field": printable(name), "problem": "is given more than once; send it once"}
         for name, count in seen.items()
-        if count > 1 and name != "exclude" and not name.startswith(PARAMETER)
+        if count > 1 and name not in LIST_PARAMETERS and not name.startswith(PARAMETER)
     ]

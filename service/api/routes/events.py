@@ -68,8 +68,7 @@ def _new_events(values: Sequence[object], now: float) -> list[tuple[str, NewEven
         if isinstance(event, InvalidRequest):
             events.append(event)
         else:
-            new = NewEvent.create(event.item_id, event.timestamp, event.event_id, now)
-            events.append((event.user_id, new))
+            events.append((event.user_id, event.new_event(event.event_id, now)))
     return events
 
 

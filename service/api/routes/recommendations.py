@@ -79,7 +79,7 @@ async def rank_for_user(
     """
     restrictions = body.question()
     prepare(recommender, user_id, restrictions, caller, request_costs.of_candidates(len(body.candidates)))
-    ranking = RankCandidates(tuple(body.candidates), None, restrictions.exclude)
+    ranking = RankCandidates(tuple(body.candidates), None, restrictions.exclude, restrictions.exclude_events)
     answer = await recommender.recommend(user_id, ranking, restrictions.request)
     convert = partial(recommendations_out, user_id)
     return json_response(await encode_answer(recommender, answer, convert, restrictions.fields, ranked=True))

@@ -110,7 +110,7 @@ async def audit_answer(
         model_version=answer.model_version,
         sequence=answer.sequence,
         items=[(item.item_id, item.score) for item in answer.items],
-        query=TopK(question.k, question.exclude_seen, None, restrictions.exclude),
+        query=TopK(question.k, question.exclude_seen, None, restrictions.exclude, restrictions.exclude_events),
         request=restrictions.request,
         catalogue_revision=answer.catalogue_revision,
         evaluated_at=answer.evaluated_at,

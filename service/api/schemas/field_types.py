@@ -17,6 +17,9 @@ from service.core.events import RESERVED_EVENT_ID
 from service.core.ids import MAX_ID_CHARACTERS, NO_CONTROL_CHARACTERS
 
 FILTER_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
+EVENT_TYPE = r"^[a-z][a-z0-9_]{0,31}$"
+EXCLUDED_EVENTS = r"^([a-z][a-z0-9_]{0,31})(?::([1-9][0-9]{0,4})([mhdw]))?$"
+MAX_VALUE = 1e12  # of an event, in either direction
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$"
 _YEAR_10000_SECONDS = 253_402_300_800.0  # 10000-01-01T00:00:00Z
 _MILLISECONDS_PER_SECOND = 1000.0
@@ -73,11 +76,29 @@ def _parse_iso(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
+def _parse_value(value: object) -> float | None:
+    """Convert the value of an event; -0.0 becomes 0.0."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number")
+    if not -MAX_VALUE <= value <= MAX_VALUE:  # also refuses NaN
+        raise ValueError("must be a finite number from -1e12 to 1e12")
+    return float(value) + 0.0
+
+
 Identifier = Annotated[
     str, StringConstraints(min_length=1, max_length=MAX_ID_CHARACTERS, pattern=NO_CONTROL_CHARACTERS)
 ]
 NewEventId = Annotated[Identifier, AfterValidator(_reject_reserved)]
 Seconds = Annotated[float | None, BeforeValidator(_parse_seconds, json_schema_input_type=float | str | None)]
+EventType = Annotated[str, StringConstraints(pattern=EVENT_TYPE)]
+EventValue = Annotated[
+    float | None,
+    BeforeValidator(_parse_value, json_schema_input_type=Annotated[float, Field(ge=-MAX_VALUE, le=MAX_VALUE)] | None),
+]
+RecommendationId = Annotated[str, StringConstraints(min_length=1, max_length=512, pattern=NO_CONTROL_CHARACTERS)]
+ExcludedEvents = Annotated[str, StringConstraints(pattern=EXCLUDED_EVENTS)]
 Count = Annotated[int, Field(ge=1, le=10_000)]
 Version = Annotated[str, StringConstraints(max_length=128, pattern=VERSION_PATTERN)]
 

@@ -9,10 +9,25 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
-from service.api.schemas.field_types import Count, Identifier, NewEventId, Seconds, Version
-from service.api.schemas.restrictions import RestrictingBody, RestrictingQuery
+from service.api.schemas.field_types import (
+    Count,
+    EventType,
+    EventValue,
+    Identifier,
+    NewEventId,
+    RecommendationId,
+    Seconds,
+    Version,
+)
+from service.api.schemas.restrictions import (
+    RestrictingBody,
+    RestrictingQuery,
+    UserRestrictingBody,
+    UserRestrictingQuery,
+)
 from service.api.schemas.validation_messages import validation_details
 from service.core.errors import InvalidRequest
+from service.core.events import NewEvent
 
 _K = "Number of items to return."
 _EXCLUDE_SEEN = "Leave out the items of the user's history."
@@ -43,6 +58,23 @@ class EventIn(StrictBody):
         default=None,
         description="Idempotency key. The same id with the same payload is a retry and is stored once.",
     )
+    type: EventType | None = Field(
+        default=None,
+        description="What the user did, such as `cart`, `purchase` or `dislike`: a letter from a to z, then at most "
+        "31 of a to z, 0 to 9 and _. Default: `view`.",
+    )
+    value: EventValue = Field(
+        default=None, description="What it was worth, such as a price: a number from -1e12 to 1e12."
+    )
+    recommendation_id: RecommendationId | None = Field(
+        default=None, description="The `recommendation_id` of the answer that showed the item."
+    )
+
+    def new_event(self, event_id: str | None, now: float) -> NewEvent:
+        """Return the event to append; without a timestamp its time is `now`."""
+        return NewEvent.create(
+            self.item_id, self.timestamp, event_id, now, self.type or "", self.value, self.recommendation_id or ""
+        )
 
 
 def _unchanged(value: object) -> object:
@@ -75,11 +107,11 @@ class EventBatchIn(StrictBody):
     )
 
 
-class QuestionEventIn(EventIn, RestrictingBody):
+class QuestionEventIn(EventIn, UserRestrictingBody):
     """One event, and what its answer leaves out."""
 
 
-class QuestionIn(StrictBody, RestrictingBody):
+class QuestionIn(StrictBody, UserRestrictingBody):
     """Question for a user's recommendations."""
 
     k: Count = Field(default=10, description=_K)
@@ -119,7 +151,11 @@ class GivenAnswerIn(GivenPart):
 class AnswerAuditIn(StrictBody):
     """A question for a user's recommendations, and its answer."""
 
-    question: QuestionIn = Field(default=QuestionIn(), description="The question, as its body would be.")
+    question: QuestionIn = Field(
+        default_factory=QuestionIn,
+        description="The question, as its body would be.",
+        json_schema_extra={"default": QuestionIn().model_dump()},
+    )
     answer: GivenAnswerIn = Field(description="The answer.")
 
 
@@ -131,7 +167,7 @@ class HistoryIn(StrictBody, RestrictingBody):
     exclude_seen: bool = Field(default=True, description="Leave out the items of `history`.")
 
 
-class CandidatesIn(StrictBody, RestrictingBody):
+class CandidatesIn(StrictBody, UserRestrictingBody):
     """Items to rank for a user."""
 
     candidates: list[Identifier] = Field(min_length=1, max_length=1000, description="Item ids to rank.")
@@ -168,7 +204,7 @@ class NoQuery(StrictQuery):
     """No query parameters: any parameter is refused."""
 
 
-class RecordQuery(StrictQuery, RestrictingQuery):
+class RecordQuery(StrictQuery, UserRestrictingQuery):
     """Whether to answer an event with recommendations."""
 
     k: Count | None = Field(
@@ -177,7 +213,7 @@ class RecordQuery(StrictQuery, RestrictingQuery):
     exclude_seen: bool = Field(default=True, description=_EXCLUDE_SEEN)
 
 
-class TopKQuery(StrictQuery, RestrictingQuery):
+class TopKQuery(StrictQuery, UserRestrictingQuery):
     """Number of items, with or without the user's history."""
 
     k: Count = Field(default=10, description=_K)

@@ -136,6 +136,11 @@ class EventOut(BaseModel):
     item_id: _ItemId
     timestamp: float = Field(description="Time of the event in Unix seconds.")
     event_id: _EventId
+    type: str = Field(description="What the user did; `view` if the client sent no type.")
+    value: float | None = Field(description="What it was worth. Null: the client sent none.")
+    recommendation_id: str | None = Field(
+        description="The recommendation id that the client sent, unverified. Null: none."
+    )
 
 
 class EventsOut(BaseModel):

@@ -13,24 +13,35 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
+from pydantic.config import JsonDict
 
-from service.api.schemas.field_types import FILTER_NAME, Identifier
+from service.api.schemas.field_types import EXCLUDED_EVENTS, FILTER_NAME, ExcludedEvents, Identifier
 from service.core.catalogue.filter_request import FilterRequest, Scalar
+from service.core.engine_requests import EventExclusion
 from service.core.errors import InvalidRequest
+from service.core.events import DEFAULT_TYPE
 
-MAX_EXPRESSION, MAX_EXCLUDED, MAX_PARAMETERS, MAX_FIELDS = 4096, 1000, 64, 64
+MAX_EXPRESSION, MAX_EXCLUDED, MAX_EXCLUDED_EVENTS, MAX_PARAMETERS, MAX_FIELDS = 4096, 1000, 32, 64, 64
 PARAMETER = "param."  # before the name of a filter's parameter, in a query string
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_VALUE_CHARACTERS, _MAX_VALUES = 1024, 64
 
 _FILTER = "Only items for which this condition is true, such as `price < 50 AND 'shoes' IN categories`."
 _FILTER_NAME = "Name of a filter that PUT /v1/filters/{name} has stored, instead of `filter`."
+_UNIT_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_EXCLUDE_EVENTS = (
+    "Leave out items of which the user's kept events have one of this type, such as `purchase`, or one no older than "
+    "an age in minutes, hours, days or weeks, such as `purchase:30d`. At most 32."
+)
 _EXCLUDE = "Leave out these items. At most 1,000."
 _FIELDS = "Attributes of the catalogue that each item carries under `attributes`"
 
 _Expression = Annotated[str, StringConstraints(min_length=1, max_length=MAX_EXPRESSION)]
 _FilterName = Annotated[str, StringConstraints(pattern=FILTER_NAME)]
 _Value = Annotated[str, StringConstraints(max_length=_MAX_VALUE_CHARACTERS)] | bool | float | None
+# Defaults come from factories: pydantic copies a default list deeply at each request, which takes 2 us.
+_EMPTY_LIST: JsonDict = {"default": []}
+_EMPTY_OBJECT: JsonDict = {"default": {}}
 _Values = _Value | Annotated[list[_Value], Field(max_length=_MAX_VALUES)]
 
 
@@ -41,11 +52,13 @@ class Restrictions(NamedTuple):
         request: The filter; None for availability only.
         exclude: Items that are left out.
         fields: Attributes of each item; empty for none.
+        exclude_events: Types of events of the user whose items are left out.
     """
 
     request: FilterRequest | None = None
     exclude: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
+    exclude_events: tuple[EventExclusion, ...] = ()
 
     def joined(self, other: Restrictions) -> Restrictions:
         """Return those of a request's query string and body together.
@@ -58,7 +71,12 @@ class Restrictions(NamedTuple):
             raise _refused("filter", "is in the query string and in the body; send one")
         if len(self.exclude) + len(other.exclude) > MAX_EXCLUDED:
             raise _refused("exclude", f"must have at most {MAX_EXCLUDED} entries in query string and body together")
-        return Restrictions(self.request or other.request, self.exclude + other.exclude, self.fields + other.fields)
+        events = self.exclude_events + other.exclude_events
+        if len(events) > MAX_EXCLUDED_EVENTS:
+            problem = f"must have at most {MAX_EXCLUDED_EVENTS} entries in query string and body together"
+            raise _refused("exclude_events", problem)
+        request, exclude = self.request or other.request, self.exclude + other.exclude
+        return Restrictions(request, exclude, self.fields + other.fields, events)
 
 
 UNRESTRICTED = Restrictions()
@@ -69,9 +87,14 @@ class _Restricting(BaseModel):
 
     filter: _Expression | None = Field(default=None, description=_FILTER)
     filter_name: _FilterName | None = Field(default=None, description=_FILTER_NAME)
-    exclude: list[Identifier] = Field(default=[], max_length=MAX_EXCLUDED, description=_EXCLUDE)
+    exclude: list[Identifier] = Field(
+        default_factory=list, max_length=MAX_EXCLUDED, description=_EXCLUDE, json_schema_extra=_EMPTY_LIST
+    )
     # No field: what the fields below say together, set after their validation. Most questions have none.
     restrictions: ClassVar[Restrictions] = UNRESTRICTED
+
+    def _excluded_events(self) -> tuple[EventExclusion, ...]:
+        return ()
 
     def _restrict(self, parameters: Mapping[str, Scalar | Sequence[Scalar]], fields: Sequence[str]) -> None:
         """Set the restrictions; raises `ValueError`."""
@@ -93,7 +116,7 @@ class _Restricting(BaseModel):
         for name in (*parameters, *fields):
             if not _NAME.fullmatch(name):
                 raise ValueError("a parameter or field is a letter or _, then at most 63 letters, digits and _")
-        restrictions = Restrictions(request, tuple(self.exclude), tuple(fields))
+        restrictions = Restrictions(request, tuple(self.exclude), tuple(fields), self._excluded_events())
         object.__setattr__(self, "restrictions", restrictions)  # frozen
 
 
@@ -122,8 +145,12 @@ class RestrictingQuery(_Restricting):
 class RestrictingBody(_Restricting):
     """Body of a question: filter, params, exclude, fields."""
 
-    params: dict[str, _Values] = Field(default={}, description="Values of the filter's parameters, by name.")
-    fields: list[str] = Field(default=[], description=f"{_FIELDS}.")
+    params: dict[str, _Values] = Field(
+        default_factory=dict,
+        description="Values of the filter's parameters, by name.",
+        json_schema_extra=_EMPTY_OBJECT,
+    )
+    fields: list[str] = Field(default_factory=list, description=f"{_FIELDS}.", json_schema_extra=_EMPTY_LIST)
 
     def question(self) -> Restrictions:
         """Return the restrictions; raises `InvalidRequest` if they contradict."""
@@ -135,7 +162,38 @@ class RestrictingBody(_Restricting):
         return self.restrictions
 
 
-RESTRICTING_FIELDS = {"filter", "filter_name", "exclude", "fields", "params"}
+class _OfUser(_Restricting):
+    """Question about a user of the event log."""
+
+    exclude_events: list[ExcludedEvents] = Field(
+        default_factory=list,
+        max_length=MAX_EXCLUDED_EVENTS,
+        description=_EXCLUDE_EVENTS,
+        json_schema_extra=_EMPTY_LIST,
+    )
+
+    def _excluded_events(self) -> tuple[EventExclusion, ...]:
+        return tuple(map(_parse_exclusion, self.exclude_events))
+
+
+class UserRestrictingQuery(RestrictingQuery, _OfUser):
+    """Query parameters of a question about a user."""
+
+
+class UserRestrictingBody(RestrictingBody, _OfUser):
+    """Body of a question about a user."""
+
+
+RESTRICTING_FIELDS = {"filter", "filter_name", "exclude", "exclude_events", "fields", "params"}
+LIST_PARAMETERS = {"exclude", "exclude_events"}  # may be repeated in a query string
+
+
+def _parse_exclusion(text: str) -> EventExclusion:
+    match = re.fullmatch(EXCLUDED_EVENTS, text)
+    assert match is not None  # noqa: S101 - validated before
+    name, number, unit = match.groups()
+    age = None if number is None else int(number) * _UNIT_SECONDS[unit]
+    return EventExclusion("" if name == DEFAULT_TYPE else name, age)
 
 
 def _refused(field: str, problem: str) -> InvalidRequest:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from service.core.events import DEFAULT_TYPE
+from service.core.events import DEFAULT_TYPE, Event
 
 DISLIKE, IMPRESSION = "dislike", "impression"
 
@@ -31,7 +31,8 @@ _WITHOUT_BUNDLE = {"": _REPLAYED, DISLIKE: TypeEffect("excluded", positive=False
 class EventTypes:
     """Effects of all types of events under one model.
 
-    An item of a dislike is always left out, until a newer event of a positive type.
+    An item of a dislike is always left out, until a newer event of a positive type. `replays_views` says whether
+    events without a type are replayed, as they mostly are.
     """
 
     def __init__(self, effects: Mapping[str, TypeEffect] | None = None) -> None:
@@ -43,6 +44,7 @@ class EventTypes:
         named = {"" if name == DEFAULT_TYPE else name: effect for name, effect in (effects or {}).items()}
         self._effects = {**_WITHOUT_BUNDLE, **named}
         self._other = _REPLAYED if effects is None else _IGNORED
+        self.replays_views = self.is_replayed("")
 
     def effect(self, event_type: str) -> TypeEffect:
         """Return the effect of a type, as events have it."""
@@ -51,6 +53,10 @@ class EventTypes:
     def is_replayed(self, event_type: str) -> bool:
         """Return whether events of a type are replayed into the state."""
         return self.effect(event_type).replay == "replayed"
+
+    def replayed(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Return the events that are replayed."""
+        return [event for event in events if self.is_replayed(event.type)]
 
     def is_excluding(self, event_type: str) -> bool:
         """Return whether events of a type exclude their items."""

@@ -19,7 +19,7 @@ from service.core.jobs.backfill_progress_record import BackfillProgressRecord, B
 from service.core.jobs.backfill_worker import BackfillMeter, BackfillWorker
 from service.core.periodic_task import PeriodicTask
 from service.core.ports import Engine, Models, Store
-from service.core.recommending.snapshots import NewItems
+from service.core.recommending.log_replay.snapshots import NewItems
 
 _log = logging.getLogger(__name__)
 

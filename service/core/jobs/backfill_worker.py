@@ -10,23 +10,16 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from service.core.engine_requests import EngineRequest, EngineResult
+from service.core.engine_requests import EngineResult
 from service.core.errors import SnapshotDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, LogView, SnapshotPut
 from service.core.jobs.backfill_progress_record import BackfillWork
 from service.core.jobs.low_priority_thread import lower_thread_priority
 from service.core.ports import Engine, Store
-from service.core.recommending.snapshots import (
-    NewItems,
-    NoNewItems,
-    Snapshot,
-    decode_snapshot,
-    mark_of,
-    next_snapshot,
-    snapshot_due,
-)
+from service.core.recommending.log_replay.snapshots import NewItems, NoNewItems, mark_of, snapshot_due
+from service.core.recommending.log_replay.user_replay import UserReplay
 from service.core.throttle import throttle
 
 # About as many events and users as one read returns: the event loop decodes them in a millisecond.
@@ -51,14 +44,6 @@ class BackfillMeter(Protocol):
     def snapshot_damaged(self) -> None:
         """Count a snapshot that failed its check."""
         ...
-
-
-class _UserLog(NamedTuple):
-    """Log of a user, and the outdated snapshot to continue."""
-
-    user_id: str
-    view: LogView
-    snapshot: Snapshot | None = None
 
 
 class BackfillWorker:
@@ -94,14 +79,14 @@ class BackfillWorker:
             started_at = time.monotonic()
             stored += sum(await self._store.put_snapshots(puts[start : start + SNAPSHOTS_PER_WRITE]))
             await throttle(started_at, self._max_fraction)
-        work = read + BackfillWork(snapshots=stored, events=sum(len(log.view.pending) for log in behind))
+        work = read + BackfillWork(snapshots=stored, events=sum(len(view.pending) for _, view in behind))
         self._meter.backfilled(work)
         return work
 
-    async def _read_logs(self, engine: Engine, users: deque[str]) -> tuple[BackfillWork, list[_UserLog]]:
+    async def _read_logs(self, engine: Engine, users: deque[str]) -> tuple[BackfillWork, list[tuple[str, LogView]]]:
         """Read from the front of `users` until there are enough events."""
         read = behind = events = 0
-        found: list[_UserLog] = []
+        found: list[tuple[str, LogView]] = []
         while users and events < EVENTS_PER_REPLAY:
             started_at = time.monotonic()
             page = [users.popleft() for _ in range(min(self._users_per_read, len(users)))]
@@ -113,7 +98,7 @@ class BackfillWorker:
                 elif snapshot_due(view):
                     behind += 1
                     page_events += len(view.pending)
-                    found.append(_UserLog(user, view))
+                    found.append((user, view))
             read += len(page)
             events += page_events
             fitting = EVENTS_PER_READ * len(page) // max(1, page_events)
@@ -121,22 +106,22 @@ class BackfillWorker:
             await throttle(started_at, self._max_fraction)
         return BackfillWork(read, behind), found
 
-    async def _replay(self, engine: Engine, logs: Sequence[_UserLog]) -> list[SnapshotPut]:
+    async def _replay(self, engine: Engine, logs: Sequence[tuple[str, LogView]]) -> list[SnapshotPut]:
         """Continue usable snapshots, and compute the others anew."""
-        usable: list[_UserLog] = []
+        usable: list[UserReplay] = []
         unusable: dict[str, bool] = {}  # by user: whether to replace the stored snapshot in any case
-        for user_id, view, _ in logs:
+        for user_id, view in logs:
             try:
-                snapshot = None if view.snapshot is None else decode_snapshot(view.snapshot, user_id, engine.version)
+                replay = UserReplay.of(engine, user_id, view)
             except SnapshotDamagedError:
                 self._meter.snapshot_damaged()
                 unusable[user_id] = True
                 continue
             worth = "usable"
             if self._new_items.held(engine) is not None:
-                worth = await self._new_items.prepare(engine, mark_of(snapshot), _items(view))
+                worth = await self._new_items.prepare(engine, mark_of(replay.snapshot), replay.item_ids)
             if worth == "usable":
-                usable.append(_UserLog(user_id, view, snapshot))
+                usable.append(replay)
             else:
                 unusable[user_id] = worth == "undone"
         puts, damaged = await self._run_engine(engine, usable)
@@ -147,41 +132,34 @@ class BackfillWorker:
 
     async def _replay_all(self, engine: Engine, users: Mapping[str, bool]) -> list[SnapshotPut]:
         """Compute snapshots from all kept events."""
-        logs: list[_UserLog] = []
+        whole: list[UserReplay] = []
         for user_id in users:
             [view] = await self._store.append_and_read([AppendAndRead(user_id, None)])
             if isinstance(view, LogView) and view.pending:
-                logs.append(_UserLog(user_id, view))
-        puts, _ = await self._run_engine(engine, logs)
+                whole.append(UserReplay.of(engine, user_id, view))
+        puts, _ = await self._run_engine(engine, whole)
         return [put._replace(repair=users[put.user_id]) for put in puts]
 
-    async def _run_engine(self, engine: Engine, logs: Sequence[_UserLog]) -> tuple[list[SnapshotPut], list[str]]:
-        """Replay the pending events of `logs` in the thread of low priority.
+    async def _run_engine(self, engine: Engine, replays: Sequence[UserReplay]) -> tuple[list[SnapshotPut], list[str]]:
+        """Run `replays` in the thread of low priority.
 
         Returns the new snapshots, and the users whose states are damaged.
         """
-        if not logs:
+        if not replays:
             return [], []
-        requests = [
-            EngineRequest(None if snapshot is None else snapshot.state, _items(view), None)
-            for _, view, snapshot in logs
-        ]
+        requests = [replay.request() for replay in replays]
         held = self._new_items.held(engine)
         start = None if held is None else held.start()
         results = await asyncio.get_running_loop().run_in_executor(self._thread, engine.run, requests)
         puts, damaged = [], []
-        for (user_id, view, snapshot), result in zip(logs, results, strict=True):
+        for replay, result in zip(replays, results, strict=True):
             if not isinstance(result, EngineResult):
-                damaged.append(user_id)
+                damaged.append(replay.user_id)
                 continue
             mark = None
             if held is not None and start is not None:
-                mark = held.mark(start, engine.extended, mark_of(snapshot), _items(view), engine.knows)
+                mark = held.mark(start, engine.extended, mark_of(replay.snapshot), replay.item_ids, engine.knows)
                 if mark is None:  # vectors arrived meanwhile; the next pass computes the snapshot
                     continue
-            puts.append(next_snapshot(user_id, engine.version, view, snapshot, result.state, mark=mark))
+            puts.append(replay.next_snapshot(result.state, mark=mark))
         return puts, damaged
-
-
-def _items(view: LogView) -> tuple[str, ...]:
-    return tuple([event.item_id for event in view.pending])

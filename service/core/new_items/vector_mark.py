@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 from service.core.new_items.vector_store import START, TOKEN_CHARACTERS, VectorPosition
 
-MARKED_FORMAT = 2  # of a snapshot with a mark
+MARK_PART = 2  # bit of the second byte of a snapshot with a mark
 REVISION_OFFSET = 24  # in the snapshot
 MAX_SKIPPED = 64  # items that a mark names
 _REVISION = struct.Struct("<d")  # a double, because numbers in Lua are
 SNAPSHOT_HEADER_BYTES = REVISION_OFFSET + _REVISION.size  # up to the revision
 _HEADER = struct.Struct(f"<d{TOKEN_CHARACTERS}sH")
 _TOO_MANY = 0xFFFF
-_MARKED = bytes([MARKED_FORMAT])
+_FORMAT = 1  # of snapshots
 
 
 class VectorMark(NamedTuple):
@@ -80,7 +80,7 @@ def is_better(blob: bytes, applied: int, stored: bytes, stored_applied: int) -> 
     Of snapshots with marks the one with the higher vector revision is better, then the longer one. Of `stored` the
     first SNAPSHOT_HEADER_BYTES are enough.
     """
-    if blob[:1] == _MARKED:
+    if _is_marked(blob):
         ours, theirs = vector_revision(blob), vector_revision(stored)
         if ours != theirs:
             return ours > theirs
@@ -89,6 +89,8 @@ def is_better(blob: bytes, applied: int, stored: bytes, stored_applied: int) -> 
 
 def vector_revision(blob: bytes) -> int:
     """Return the vector revision of a stored snapshot; 0 without a mark."""
-    if blob[:1] != _MARKED or len(blob) < SNAPSHOT_HEADER_BYTES:
-        return 0
-    return int(_REVISION.unpack_from(blob, REVISION_OFFSET)[0])
+    return int(_REVISION.unpack_from(blob, REVISION_OFFSET)[0]) if _is_marked(blob) else 0
+
+
+def _is_marked(blob: bytes) -> bool:
+    return len(blob) >= SNAPSHOT_HEADER_BYTES and blob[0] == _FORMAT and bool(blob[1] & MARK_PART)

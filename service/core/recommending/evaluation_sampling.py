@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
-from service.core.events import Appended, LogView
+from service.core.events import Appended, Event, LogView
 from service.core.ports import Engine
 
 _HASH_RANGE = 2**64
@@ -27,11 +28,14 @@ class EvaluationSampler:
         digest = hashlib.blake2b(f"{sequence}:{user_id}".encode(), digest_size=8, person=b"accuracy").digest()
         return int.from_bytes(digest, "big") < self._threshold
 
-    def indices_to_evaluate(self, engine: Engine, user_id: str, view: LogView) -> tuple[int, ...]:
-        """Return the indices of the pending events to evaluate.
+    def indices_to_evaluate(
+        self, engine: Engine, user_id: str, view: LogView, events: Sequence[Event]
+    ) -> tuple[int, ...]:
+        """Return the indices of the events to evaluate.
 
-        These are the newest sampled events that were appended with `view` and whose item the engine knows. Duplicates
-        are left out: the request that appended the event has evaluated it.
+        `events` are those of the view that are replayed. Those to evaluate are the newest sampled ones that were
+        appended with `view` and whose item the engine knows. Duplicates are left out: the request that appended the
+        event has evaluated it.
         """
         if not self._threshold or not view.appended:
             return ()
@@ -43,8 +47,6 @@ class EvaluationSampler:
         if not sampled:
             return ()
         indices = [
-            index
-            for index, event in enumerate(view.pending)
-            if event.sequence in sampled and engine.knows(event.item_id)
+            index for index, event in enumerate(events) if event.sequence in sampled and engine.knows(event.item_id)
         ]
         return tuple(indices[-MAX_EVALUATED:])

@@ -36,6 +36,10 @@ class FairQueue(Generic[Item]):
     def take(self, count: int) -> list[Item]:
         """Remove and return at most `count` items, callers in turn."""
         queues = self._queues
+        if len(queues) == 1 and self.length <= count:  # ordinary: one caller, and all of its items
+            [queue] = queues.values()
+            self.clear()
+            return [*queue]
         taken: list[Item] = []
         while queues and len(taken) < count:
             caller, queue = queues.popitem(last=False)
@@ -54,8 +58,12 @@ class FairQueue(Generic[Item]):
         longest = max(self._queues, key=lambda each: len(self._queues[each]), default=caller)
         if len(self._queues.get(caller, ())) >= len(self._queues.get(longest, ())):
             return None
+        queue = self._queues[longest]
+        item = queue.pop()
+        if not queue:
+            del self._queues[longest]
         self.length -= 1
-        return self._queues[longest].pop()
+        return item
 
     def clear(self) -> None:
         """Remove all items."""

@@ -102,7 +102,7 @@ class MicroBatcher(Generic[Request, Result]):
         self._busy_until = -math.inf  # until then, normal requests are expected
         self._low_priority_from = -math.inf  # until then, no low-priority requests are taken
         self._shared = False  # whether the newest batch has low-priority requests although normal ones are expected
-        self._resume = asyncio.Event()
+        self._resume: asyncio.Event | None = None  # ends the pause, if there is one
         self._queue: FairQueue[_Queued[Request, Result]] = FairQueue()
         self._low_priority_queue: FairQueue[_Queued[Request, Result]] = FairQueue()
         self._batches: asyncio.Task[None] | None = None
@@ -127,7 +127,7 @@ class MicroBatcher(Generic[Request, Result]):
                 crowded_out.future.set_exception(_overloaded())
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         queue.append(caller, _Queued(request, future, deadline))
-        if not low_priority:
+        if self._resume is not None and not low_priority:
             self._resume.set()
         if self._batches is None or self._batches.done():
             # An empty context: a batch serves many requests, so its logs must not carry the first one's request id.
@@ -179,10 +179,13 @@ class MicroBatcher(Generic[Request, Result]):
         seconds = self._low_priority_from - self._clock()
         if self._queue.length or not self._low_priority_queue.length or seconds <= 0:
             return
-        self._resume.clear()
-        timer = asyncio.get_running_loop().call_later(seconds, self._resume.set)
-        await self._resume.wait()
-        timer.cancel()
+        self._resume = resume = asyncio.Event()
+        timer = asyncio.get_running_loop().call_later(seconds, resume.set)
+        try:
+            await resume.wait()
+        finally:
+            timer.cancel()
+            self._resume = None
 
     def _next_batch(self) -> list[_Queued[Request, Result]]:
         """Take requests from the queues, and fail those whose deadline has passed."""

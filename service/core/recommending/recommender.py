@@ -29,9 +29,9 @@ from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend,
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.heavy_work import HEAVY_MERGES
+from service.core.recommending.log_replay.snapshots import NewItems, NoNewItems, SnapshotWriter
 from service.core.recommending.replays import Replays
 from service.core.recommending.results import Answer, Recorded
-from service.core.recommending.snapshots import NewItems, NoNewItems, SnapshotWriter
 
 _log = logging.getLogger(__name__)
 

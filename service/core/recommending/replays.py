@@ -1,29 +1,26 @@
-"""Answers from a user's log."""
+"""Answers from a user's log, and the snapshots of their replays."""
 
 from __future__ import annotations
 
 import logging
 import math
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from service.core.catalogue.filter_request import FilterRequest
-from service.core.engine_requests import EngineRequest, EngineResult, Query
+from service.core.engine_requests import EngineResult, Query
 from service.core.errors import SnapshotDamagedError, StateDamagedError
-from service.core.events import AppendAndRead, LogView
+from service.core.event_types.exclusions import items_with_events
+from service.core.events import AppendAndRead, Event, LogView
 from service.core.ports import Engine, Meter
 from service.core.recommending.background_tasks import BackgroundTasks
 from service.core.recommending.batching import BatchedEngine, BatchedStore
-from service.core.recommending.eligibility import EVERYTHING, Eligibility
+from service.core.recommending.eligibility import EVERYTHING, Eligibility, Eligible
 from service.core.recommending.evaluation_sampling import EvaluationSampler
+from service.core.recommending.log_replay.snapshots import NewItems, SnapshotWriter, mark_of, snapshot_due
+from service.core.recommending.log_replay.user_replay import UserReplay
 from service.core.recommending.results import Answer
-from service.core.recommending.snapshots import (
-    NewItems,
-    SnapshotWriter,
-    decode_snapshot,
-    mark_of,
-    next_snapshot,
-    snapshot_due,
-)
 
 _log = logging.getLogger(__name__)
 
@@ -75,21 +72,23 @@ class Replays:
 
         Without a query no client waits. With `repair` the stored snapshot is damaged, and `view` is the whole log.
         """
-        asked, eligible, held = query, EVERYTHING, self._new_items.held(engine)
-        if query is not None and (request is not None or not self._eligibility.catalogue.is_empty):
-            eligible = await self._eligibility.of(engine.version, request)
-            asked = query._replace(allowed=eligible.allowed)
-        items, mark = tuple([event.item_id for event in view.pending]), None
+        asked, eligible = query, EVERYTHING
+        if query is not None:
+            if request is not None or not self._eligibility.catalogue.is_empty:
+                eligible = await self._eligibility.of(engine.version, request)
+                asked = query._replace(allowed=eligible.allowed)
+            if query.exclude_events:
+                asked, eligible = await self._without_events(user_id, view, asked or query, eligible, deadline)
         try:
-            snapshot = None if view.snapshot is None else decode_snapshot(view.snapshot, user_id, engine.version)
+            replay, held = UserReplay.of(engine, user_id, view), self._new_items.held(engine)
             if held is not None:
-                worth = await self._new_items.prepare(engine, mark_of(snapshot), items)
+                worth = await self._new_items.prepare(engine, mark_of(replay.snapshot), replay.item_ids)
                 if worth != "usable":
                     undone = worth == "undone"
-                    return await self._replay_all(engine, user_id, view, query, deadline, request, repair=undone)
+                    return await self._answer_from_all(engine, user_id, view, query, deadline, request, repair=undone)
                 start = held.start()
-            evaluated = self._sampler.indices_to_evaluate(engine, user_id, view)
-            engine_request = EngineRequest(None if snapshot is None else snapshot.state, items, asked, evaluated)
+            evaluated = self._sampler.indices_to_evaluate(engine, user_id, view, replay.events)
+            engine_request = replay.request(asked, evaluated)
             if query is None:
                 result = await self._engine.run_low_priority(engine, engine_request)
             else:
@@ -99,20 +98,20 @@ class Replays:
                 raise
             _log.warning("snapshot damaged; replaying the whole log", extra={"reason": str(error)})
             self._meter.snapshot_damaged()
-            return await self._replay_all(engine, user_id, view, query, deadline, request, repair=True)
+            return await self._answer_from_all(engine, user_id, view, query, deadline, request, repair=True)
+        mark = None
         if held is not None:
             if held.epoch != start.epoch:  # rows of new items were given to other items meanwhile
                 return await self.answer(engine, user_id, view, query, deadline, request, repair=repair)
-            mark = held.mark(start, engine.extended, mark_of(snapshot), items, engine.knows)
-        self._count(engine, view, query, result)
+            mark = held.mark(start, engine.extended, mark_of(replay.snapshot), replay.item_ids, engine.knows)
+        self._count(replay, evaluated, result, is_query=query is not None)
         if (repair or snapshot_due(view)) and (held is None or mark is not None):
-            version, state = engine.version, result.state
-            self._snapshots.offer(next_snapshot(user_id, version, view, snapshot, state, repair=repair, mark=mark))
+            self._snapshots.offer(replay.next_snapshot(result.state, repair=repair, mark=mark))
         return Answer(engine.version, view.sequence, result.cold, result.items, eligible, getattr(query, "k", 0))
 
     def in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
         """Replay without a query if a snapshot or evaluation is due."""
-        if snapshot_due(view) or self._sampler.indices_to_evaluate(engine, user_id, view):
+        if snapshot_due(view) or self._sampler.indices_to_evaluate(engine, user_id, view, view.pending):
             self._background.start(self.answer(engine, user_id, view, None, math.inf))
 
     async def close(self) -> None:
@@ -120,14 +119,14 @@ class Replays:
         await self._background.close()
         await self._snapshots.close()
 
-    def _count(self, engine: Engine, view: LogView, query: Query | None, result: EngineResult) -> None:
-        self._meter.events_replayed(len(view.pending))
-        for rank in result.ranks:
-            self._meter.event_evaluated(engine.version, rank)
-        if query is not None and result.cold:
+    def _count(self, replay: UserReplay, evaluated: Sequence[int], result: EngineResult, *, is_query: bool) -> None:
+        self._meter.events_replayed(len(replay.events), replay.ignored)
+        for index, rank in zip(evaluated, result.ranks, strict=True):
+            self._meter.event_evaluated(replay.model_version, rank, replay.events[index].type)
+        if is_query and result.cold:
             self._meter.cold_start()
 
-    async def _replay_all(
+    async def _answer_from_all(
         self,
         engine: Engine,
         user_id: str,
@@ -142,3 +141,22 @@ class Replays:
         whole = await self._store.append_and_read(AppendAndRead(user_id, None), deadline)
         view = replace(whole, appended=view.appended)
         return await self.answer(engine, user_id, view, query, deadline, request, repair=repair)
+
+    async def _without_events(
+        self, user_id: str, view: LogView, query: Query, eligible: Eligible, deadline: float
+    ) -> tuple[Query, Eligible]:
+        """Return the query without the items of `exclude_events`.
+
+        The second result names the time that ages count from.
+        """
+        evaluated_at = time.time() if eligible.evaluated_at is None else eligible.evaluated_at
+        events = await self._kept_events(user_id, view, deadline)
+        items = items_with_events(events, query.exclude_events, evaluated_at)
+        return query._replace(exclude=(*query.exclude, *items)), eligible._replace(evaluated_at=evaluated_at)
+
+    async def _kept_events(self, user_id: str, view: LogView, deadline: float) -> list[Event]:
+        """Return the kept events up to the view's sequence."""
+        if view.snapshot is not None:
+            whole = await self._store.append_and_read(AppendAndRead(user_id, None), deadline)
+            return [event for event in whole.pending if event.sequence <= view.sequence]
+        return list(view.pending)

@@ -101,7 +101,7 @@ class CpuRecurrence:
             row, owner = np.zeros(1, np.int64), np.zeros(1, np.int64)
             nothing = w.embedding[:0]
             replay_kernels.advance(
-                w.embedding, nothing, w.norm, w.layers, w.offsets, w.widths, row, owner, h, conv, output
+                w.embedding, nothing, w.types, w.norm, w.layers, w.offsets, w.widths, row, owner, h, conv, output
             )
         self._initial_conv = np.ascontiguousarray(conv[0, 0])
         self.initial_state = self.codec.pack_initial(h, conv, output)
@@ -110,16 +110,16 @@ class CpuRecurrence:
         self,
         states: StateBatch,
         selected: Sequence[int],
-        rows: Sequence[Sequence[int] | I64],
+        events: Sequence[Sequence[int] | I64],
         appended: AppendedItems,
     ) -> list[bytes]:
-        """Advance some states by the rows of their items; see `interfaces.Recurrence`."""
+        """Advance some states by their events; see `interfaces.Recurrence`."""
         w, codec, which = self._weights, self.codec, np.array(selected, np.int64)
-        row_starts = np.array([0, *accumulate(map(len, rows))])
-        new_rows = np.fromiter(chain.from_iterable(rows), np.int64, int(row_starts[-1]))
+        event_starts = np.array([0, *accumulate(map(len, events))])
+        codes = np.fromiter(chain.from_iterable(events), np.int64, int(event_starts[-1]))
         words, starts = replay_kernels.replay(
-            w.embedding, appended.vectors, w.norm, w.layers, w.offsets, w.widths, self._initial_conv,
-            codec.layout_words, codec.max_rows, *states, which, new_rows, row_starts,
+            w.embedding, appended.vectors, w.types, w.norm, w.layers, w.offsets, w.widths, self._initial_conv,
+            codec.layout_words, codec.max_rows, *states, which, codes, event_starts,
         )  # fmt: skip
         return split_states(words, starts)
 
@@ -130,7 +130,9 @@ class CpuRecurrence:
         """
         w = self._weights
         h, conv, recent = self.codec.unpack(join_states([state]), np.zeros(1, np.int64), self._initial_conv)
-        replay_kernels.recompute_conv_inputs(w.embedding, appended.vectors, w.norm, w.layers, w.widths, recent, conv)
+        replay_kernels.recompute_conv_inputs(
+            w.embedding, appended.vectors, w.types, w.norm, w.layers, w.widths, recent, conv
+        )
         return np.concatenate([h.ravel(), conv.ravel()])
 
 

@@ -6,6 +6,7 @@ the rows in order and continue each user's state in place. One event of one user
 histories are the same code, without padding in time.
 
 Axes: B users, N events, D model width, H channels, K conv taps, L layers; Dp, Hp, Fp as in `KernelWeights`. float32.
+Events are codes of row and type (see `state_codec`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from service.engine.cpu.elementwise_kernels import add_norm, silu
 from service.engine.cpu.product_kernels import product
 from service.engine.cpu.recurrence_kernels import convolve, keep_last_rows, recur
 from service.engine.cpu.weights import PANEL
-from service.engine.state_codec import Layout, pack_states, unpack_states
+from service.engine.state_codec import ROW_MASK, TYPE_BITS, Layout, pack_states, unpack_states
 
 # Rows processed together, a multiple of four (see `product`). All intermediates of sixteen rows take 80 KB at the
 # default widths and stay in a core's second-level cache beside the weights.
@@ -29,44 +30,44 @@ Widths = tuple[int, int, int, int, int, int]
 
 @kernel
 def replay(
-    embedding: F32, appended: F32, norm: F32, layers: F32, offsets: I64, widths: Widths, initial_conv: F32,
-    layout: Layout, max_rows: int, words: U32, starts: I64, selected: I64, rows: I64, row_starts: I64,
+    embedding: F32, appended: F32, types: F32, norm: F32, layers: F32, offsets: I64, widths: Widths,
+    initial_conv: F32, layout: Layout, max_rows: int, words: U32, starts: I64, selected: I64, events: I64, event_starts: I64,
 ) -> tuple[U32, I64]:  # fmt: skip
-    """Replay rows onto packed states: one compiled call for all steps.
+    """Replay events onto packed states: one compiled call for all steps.
 
     Args:
-        embedding, norm, layers, offsets, widths: the weights; see `KernelWeights`.
+        embedding, types, norm, layers, offsets, widths: the weights; see `KernelWeights`.
         appended: (n, D) vectors of the rows after those of the embedding.
         initial_conv: the first layer's conv inputs of a history without items (K - 1, Hp).
         layout, max_rows: the form of a state; see `StateCodec`.
         words, starts: packed states; see `StateBatch`.
         selected: indices of the B states to advance.
-        rows: embedding rows of all events (N,), user after user, oldest first.
-        row_starts: where the rows of each user begin (B + 1,).
+        events: all events (N,), user after user, oldest first.
+        event_starts: where the events of each user begin (B + 1,).
 
     Returns:
         Words and starts of the selected states after their events.
     """
     _, _, _, Dp, Hp, _ = widths
     h, conv, recent = unpack_states(words, starts, selected, layout, Hp, initial_conv)
-    recompute_conv_inputs(embedding, appended, norm, layers, widths, recent, conv)
-    owners, output = np.empty(len(rows), np.int64), np.empty((len(selected), Dp), np.float32)
+    recompute_conv_inputs(embedding, appended, types, norm, layers, widths, recent, conv)
+    owners, output = np.empty(len(events), np.int64), np.empty((len(selected), Dp), np.float32)
     for user in range(len(selected)):
-        owners[row_starts[user] : row_starts[user + 1]] = user
-    advance(embedding, appended, norm, layers, offsets, widths, rows, owners, h, conv, output)
-    return pack_states(words, starts, selected, rows, row_starts, layout, max_rows, h, conv, output)
+        owners[event_starts[user] : event_starts[user + 1]] = user
+    advance(embedding, appended, types, norm, layers, offsets, widths, events, owners, h, conv, output)
+    return pack_states(words, starts, selected, events, event_starts, layout, max_rows, h, conv, output)
 
 
 @kernel
 def advance(
-    embedding: F32, appended: F32, norm: F32, layers: F32, offsets: I64, widths: Widths,
-    rows: I64, owners: I64, h: F32, conv: F32, output: F32,
+    embedding: F32, appended: F32, types: F32, norm: F32, layers: F32, offsets: I64, widths: Widths,
+    events: I64, owners: I64, h: F32, conv: F32, output: F32,
 ) -> None:  # fmt: skip
     """Advance states by events, in place.
 
     Args:
-        embedding, appended, norm, layers, offsets, widths: see `replay`.
-        rows: embedding row of each event (N,).
+        embedding, appended, types, norm, layers, offsets, widths: see `replay`.
+        events: code of each event (N,).
         owners: user of each event (N,); the events of one user are adjacent, oldest first.
         h: recurrent states (B, L, Hp), updated.
         conv: conv inputs (B, L, K - 1, Hp), oldest first, updated.
@@ -77,10 +78,10 @@ def advance(
     x, inner = np.zeros((ROWS, Hp), np.float32), np.zeros((ROWS, Fp), np.float32)
     projected, gates = np.zeros((ROWS, 2 * Hp), np.float32), np.zeros((ROWS, 2 * Hp), np.float32)
     sums, users = np.empty(4 * PANEL, np.float32), np.empty(ROWS, np.int64)
-    for start in range(0, len(rows), ROWS):
-        n = min(ROWS, len(rows) - start)
+    for start in range(0, len(events), ROWS):
+        n = min(ROWS, len(events) - start)
         users[:n] = owners[start : start + n]
-        _look_up(embedding, appended, norm, rows[start : start + n], u, D)
+        _look_up(embedding, appended, types, norm, events[start : start + n], u, D)
         for layer in range(len(layers)):
             part = layers[layer]
             product(u, n, part[offsets[0] :], sums, projected)
@@ -104,38 +105,37 @@ def advance(
 
 @kernel
 def recompute_conv_inputs(
-    embedding: F32, appended: F32, norm: F32, layers: F32, widths: Widths, recent: I64, conv: F32
+    embedding: F32, appended: F32, types: F32, norm: F32, layers: F32, widths: Widths, recent: I64, conv: F32
 ) -> None:
     """Write the first layer's conv inputs, conv[:, 0].
 
-    They follow from each user's last rows, recent (B, K - 1).
+    They follow from each user's last events, recent (B, K - 1).
 
-    A row of -1 leaves its input as it is. The x half is the first half of the layer's first panels, so the product
+    An event of -1 leaves its input as it is. The x half is the first half of the layer's first panels, so the product
     computes nothing else.
     """
     D, _, _, Dp, Hp, _ = widths
     u, x = np.zeros((ROWS, Dp), np.float32), np.zeros((ROWS, Hp), np.float32)
     sums = np.empty(4 * PANEL, np.float32)
-    rows = recent.reshape(-1)
-    for start in range(0, len(rows), ROWS):
-        n = min(ROWS, len(rows) - start)
-        _look_up(embedding, appended, norm, np.maximum(rows[start : start + n], 0), u, D)
+    events = recent.reshape(-1)
+    for start in range(0, len(events), ROWS):
+        n = min(ROWS, len(events) - start)
+        _look_up(embedding, appended, types, norm, np.maximum(events[start : start + n], 0), u, D)
         product(u, n, layers[0], sums, x)
         for r in range(n):
-            if rows[start + r] >= 0:
+            if events[start + r] >= 0:
                 user, k = divmod(start + r, recent.shape[1])
                 conv[user, 0, k] = x[r]
 
 
 @kernel
-def _look_up(embedding: F32, appended: F32, norm: F32, rows: I64, u: F32, D: int) -> None:
-    """Set u[r] = LayerNorm(embedding[rows[r]])."""
-    zeros = np.zeros(u.shape[1], np.float32)
-    for r in range(len(rows)):
-        row = rows[r]
+def _look_up(embedding: F32, appended: F32, types: F32, norm: F32, events: I64, u: F32, D: int) -> None:
+    """Set u[r] = LayerNorm(embedding[row] + types[type]) of each event."""
+    for r in range(len(events)):
+        row, event_type = events[r] & ROW_MASK, events[r] >> TYPE_BITS
         vector = embedding[row] if row < len(embedding) else appended[row - len(embedding)]
         for d in range(D):
             u[r, d] = vector[d]
         for d in range(D, u.shape[1]):
-            u[r, d] = zeros[d]
-        add_norm(u[r], zeros, norm.reshape(-1), D)
+            u[r, d] = np.float32(0)
+        add_norm(u[r], types[event_type], norm.reshape(-1), D)

@@ -26,6 +26,7 @@ class KernelWeights:
     V items, D model width, H channels, K taps, L layers; Dp, Hp, Fp are D, H, 4D padded.
 
     embedding     (V + 1, D)
+    types         (T, Dp): vectors of the event types, added to the embedding; one of zeros for a model without types
     norm          (2, Dp): weight and bias of the LayerNorm after the embedding
     initial_h     (L, Hp)
     initial_conv  (L, K - 1, Hp)
@@ -35,6 +36,7 @@ class KernelWeights:
     """
 
     embedding: F32
+    types: F32
     norm: F32
     initial_h: F32
     initial_conv: F32
@@ -49,10 +51,14 @@ def kernel_weights(bundle: Bundle) -> KernelWeights:
     D, H = config.dim, config.hidden
     Dp, Hp, Fp = pad_to_panels(D), pad_to_panels(H), pad_to_panels(4 * D)
     layers = [_layer_parts(weights, f"recurrent_layers.{n}.", config) for n in range(config.layers)]
+    types = np.zeros((max(1, config.event_types), Dp), np.float32)
+    if config.event_types:
+        types[:, :D] = weights["type_embedding.weight"]
     initial = np.zeros((*config.state_shape[:2], Hp), np.float32)
     initial[..., :H] = weights["initial_state"]
     return KernelWeights(
         embedding=np.require(weights["item_embedding.weight"], np.float32, ["C", "W"]),
+        types=types,
         norm=np.stack([_padded(weights["layer_norm.weight"], Dp), _padded(weights["layer_norm.bias"], Dp)]),
         initial_h=np.ascontiguousarray(initial[:, -1]),
         initial_conv=np.ascontiguousarray(initial[:, :-1]),

@@ -74,7 +74,8 @@ class CudaEngine(BundleEngine):
         evaluated = [bool(request.evaluated) for request in requests]
         if lengths.max() <= 1 and True not in evaluated:
             return self._run_short(requests)
-        plain = ~np.array(evaluated)
+        # Long histories with types are looked up event by event.
+        plain = ~(np.array(evaluated) | (lengths > 1) & np.array([bool(request.types) for request in requests]))
         return _run_each(
             requests,
             (~plain, super().run),
@@ -88,21 +89,30 @@ class CudaEngine(BundleEngine):
         assert pipeline is not None  # noqa: S101 - `run` has checked
         given = [request.state for request in requests]
         states = [initial_state if state is None else state for state in given]
-        new_rows = np.array(
-            [known.get(items[0], 0) if (items := request.items) else 0 for request in requests], np.int64
+        new = np.array(
+            [
+                known.get(request.items[0], 0) if request.items and not request.types else self._code(request)
+                for request in requests
+            ],
+            np.int64,
         )
         sizes = np.fromiter(map(len, states), np.int64, len(states))
         words, found = sizes // WORD_BYTES, _Results()
         shaped = (sizes >= self._layout.float_bytes) & (sizes % WORD_BYTES == 0) & pipeline.fits(words)
         if not shaped.all():  # not a state, or too long for the pipeline
             return _run_each(requests, (shaped, self._run_short), (~shaped, super().run))
-        cold = (sizes == self._layout.float_bytes) & (new_rows == 0)
+        cold = (sizes == self._layout.float_bytes) & (new == 0)
         queries = [request.query for request in requests]
         for part in pipeline.parts(words):
             k, exclude_seen = self._searches(queries[part], cold[part], pipeline.answers)
-            advanced = pipeline.advance(states[part], words[part], new_rows[part], k, exclude_seen)
+            advanced = pipeline.advance(states[part], words[part], new[part], k, exclude_seen)
             found += self._collect(requests[part], advanced, k)
         return found
+
+    def _code(self, request: EngineRequest) -> int:
+        """Return the code of a request's only event, 0 for none."""
+        codes = self._codes.of(request.items, request.types, self._rows.get)
+        return codes[0] if codes else 0
 
     def _searches(
         self, queries: Sequence[Query | None], cold: NDArray[np.bool_], most: int
@@ -156,7 +166,7 @@ class CudaEngine(BundleEngine):
 
     def _run_long(self, requests: Sequence[EngineRequest]) -> _Results:
         """Run requests of several events each."""
-        given, items, _, _ = zip(*requests, strict=True)
+        given, items, *_ = zip(*requests, strict=True)
         valid = np.ones(len(requests), np.bool_)
         if stored := [n for n, state in enumerate(given) if state is not None]:
             whole = [given[n] if len(given[n]) % WORD_BYTES == 0 else b"" for n in stored]

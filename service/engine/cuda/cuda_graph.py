@@ -19,6 +19,7 @@ from torch import Tensor
 from model.compiled.array_types import F32, I64
 from model.layers import RecurrentLayer
 from model.network import RecBLR
+from service.engine.state_codec import ROW_MASK, TYPE_BITS
 
 # A graph has a fixed batch size. Smaller batches are padded, larger ones are split.
 _SIZES = (1, 8, 64, 256, 1024)
@@ -30,24 +31,27 @@ def recompute_conv_inputs(network: RecBLR, state: Tensor, recent: Tensor) -> Ten
 
     The states are (M, L, K, H).
 
-    They follow from the last rows, recent (M, K - 1). A row of -1 leaves an input as it is.
+    They follow from the codes of the last events, recent (M, K - 1). An event of -1 leaves an input as it is.
     """
     first = network.recurrent_layers[0]
     assert isinstance(first, RecurrentLayer)  # noqa: S101 - ModuleList forgets its element type
-    x, _ = first.behavior_modeling.input(network.embed(recent.clamp(min=0))).chunk(2, dim=-1)
+    events = recent.clamp(min=0)
+    embedded = network.embed(events & ROW_MASK, events >> TYPE_BITS)
+    x, _ = first.behavior_modeling.input(embedded).chunk(2, dim=-1)
     inputs = torch.where((recent >= 0)[:, :, None], x, state[:, 0, :-1])
     bottom = torch.cat([inputs, state[:, 0, -1:]], dim=1)
     return torch.cat([bottom[:, None], state[:, 1:]], dim=1)
 
 
-def step(network: RecBLR, state: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return states and outputs after one more item.
+def step(network: RecBLR, state: Tensor, events: Tensor) -> tuple[Tensor, Tensor]:
+    """Return states and outputs after one more event.
 
     States are (M, L, K, H), outputs (M, D).
 
-    rows (M, K) are the recent rows and the row of the new item.
+    events (M, K) are the codes of the recent events and of the new one.
     """
-    output, after = network.step(rows[:, -1], recompute_conv_inputs(network, state, rows[:, :-1]))
+    new, before = events[:, -1], recompute_conv_inputs(network, state, events[:, :-1])
+    output, after = network.step(new & ROW_MASK, before, new >> TYPE_BITS)
     return after, output
 
 
@@ -59,19 +63,18 @@ class CapturedStep:
         self._network = network
         self._graphs = {size: _Graph(network, size) for size in _SIZES}
 
-    def __call__(self, state: F32, rows: I64) -> tuple[F32, F32]:
+    def __call__(self, state: F32, events: I64) -> tuple[F32, F32]:
         """Run `step` on arrays in host memory."""
-        parts = [
-            self._part(state[n : n + _SIZES[-1]], rows[n : n + _SIZES[-1]]) for n in range(0, len(rows), _SIZES[-1])
-        ]
+        most = _SIZES[-1]
+        parts = [self._part(state[n : n + most], events[n : n + most]) for n in range(0, len(events), most)]
         if len(parts) == 1:
             return parts[0]
         return np.concatenate([after for after, _ in parts]), np.concatenate([output for _, output in parts])
 
-    def _part(self, state: F32, rows: I64) -> tuple[F32, F32]:
-        graph = self._graphs[next(size for size in _SIZES if size >= len(rows))]
+    def _part(self, state: F32, events: I64) -> tuple[F32, F32]:
+        graph = self._graphs[next(size for size in _SIZES if size >= len(events))]
         with self._lock:
-            return graph(state, rows)
+            return graph(state, events)
 
 
 class _Graph:
@@ -80,17 +83,17 @@ class _Graph:
     def __init__(self, network: RecBLR, size: int) -> None:
         self._network = network
         self._state = network.begin(size).clone()
-        self._rows = torch.zeros(size, network.config.conv_width, dtype=torch.int64, device=self._state.device)
+        self._events = torch.zeros(size, network.config.conv_width, dtype=torch.int64, device=self._state.device)
         self._replay = capture(self._run, self._state.device)
 
     @torch.no_grad()
     def _run(self) -> None:
-        self._after, self._output = step(self._network, self._state, self._rows)
+        self._after, self._output = step(self._network, self._state, self._events)
 
-    def __call__(self, state: F32, rows: I64) -> tuple[F32, F32]:
-        n = len(rows)
+    def __call__(self, state: F32, events: I64) -> tuple[F32, F32]:
+        n = len(events)
         self._state[:n].copy_(torch.from_numpy(state))
-        self._rows[:n].copy_(torch.from_numpy(rows))
+        self._events[:n].copy_(torch.from_numpy(events))
         self._replay()
         return self._after[:n].cpu().numpy(), self._output[:n].cpu().numpy()
 

@@ -56,40 +56,38 @@ class CudaRecurrence:
         self,
         states: StateBatch,
         selected: Sequence[int],
-        rows: Sequence[Sequence[int] | I64],
+        events: Sequence[Sequence[int] | I64],
         appended: AppendedItems,
     ) -> list[bytes]:
-        """Advance some states by their items; see `interfaces.Recurrence`."""
-        counts = np.fromiter(map(len, rows), np.int64, len(rows))
+        """Advance some states by their events; see `interfaces.Recurrence`."""
+        counts = np.fromiter(map(len, events), np.int64, len(events))
         after: list[bytes] = [b""] * len(selected)
         for chosen, run in ((counts == 1, self._advance), (counts > 1, self._replay_histories)):
             which = np.flatnonzero(chosen).tolist()
             if which:
                 ranges = [states.starts[selected[n] : selected[n] + 2].tolist() for n in which]
                 own = [states.words[start:end].tobytes() for start, end in ranges]
-                for n, state in zip(which, run(own, [rows[n] for n in which]), strict=True):
+                for n, state in zip(which, run(own, [events[n] for n in which]), strict=True):
                     after[n] = state
         return after
 
-    def _advance(self, states: list[bytes], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
+    def _advance(self, states: list[bytes], events: Sequence[Sequence[int] | I64]) -> list[bytes]:
         """Return the states after one event each."""
-        new_rows = np.array([new[0] for new in rows], np.int64)
+        new = np.array([own[0] for own in events], np.int64)
         words = np.fromiter(map(len, states), np.int64, len(states)) // WORD_BYTES
         if self.pipeline is None or not self.pipeline.fits(words).all():
-            return self._step_packed(join_states(states), new_rows)
+            return self._step_packed(join_states(states), new)
         after: list[bytes] = []
         for part in self.pipeline.parts(words):
-            after += self.pipeline.advance(states[part], words[part], new_rows[part]).states
+            after += self.pipeline.advance(states[part], words[part], new[part]).states
         return after
 
-    def _replay_histories(self, states: list[bytes], rows: Sequence[Sequence[int] | I64]) -> list[bytes]:
+    def _replay_histories(self, states: list[bytes], events: Sequence[Sequence[int] | I64]) -> list[bytes]:
         """Return the states after several events each."""
-        events = np.fromiter(map(len, rows), np.int64, len(rows))
-        batches = chunks_by_length(events)
+        lengths = np.fromiter(map(len, events), np.int64, len(events))
+        batches = chunks_by_length(lengths)
         chunks = (
-            Chunk(
-                [states[n] for n in batch], np.concatenate([rows[n] for n in batch]).astype(np.uint32), events[batch]
-            )
+            Chunk.of([states[n] for n in batch], np.concatenate([events[n] for n in batch]), lengths[batch])
             for batch in batches
         )
         for batch, after in zip(batches, self.stream.run(chunks), strict=True):
@@ -98,13 +96,13 @@ class CudaRecurrence:
         return states
 
     @torch.no_grad()
-    def _step_packed(self, states: StateBatch, new_rows: I64) -> list[bytes]:
+    def _step_packed(self, states: StateBatch, new: I64) -> list[bytes]:
         """Return the states after one event each, without kernels."""
-        which, new_starts = np.arange(len(new_rows)), np.arange(len(new_rows) + 1)
+        which, new_starts = np.arange(len(new)), np.arange(len(new) + 1)
         state, recent = self._unpack(states, which)
-        state, output = self._step(state, recent, new_rows)
+        state, output = self._step(state, recent, new)
         h, conv = _parts(torch.from_numpy(state))
-        return self.codec.pack(states, which, new_rows, new_starts, h, conv, output)
+        return self.codec.pack(states, which, new, new_starts, h, conv, output)
 
     @torch.no_grad()
     def recurrent_values(self, state: bytes, appended: AppendedItems) -> F32:
@@ -116,20 +114,20 @@ class CudaRecurrence:
         return numbers
 
     def _unpack(self, states: StateBatch, which: I64) -> tuple[F32, I64]:
-        """Return unpacked states and recent rows.
+        """Return unpacked states and recent events.
 
-        States are (M, L, K, H), rows (M, K - 1).
+        States are (M, L, K, H), events (M, K - 1).
 
         The first layer's conv inputs are not recomputed yet.
         """
         h, conv, recent = self.codec.unpack(states, which, self._initial_conv)
         return np.concatenate([conv, h[:, :, None]], axis=2), recent
 
-    def _step(self, state: F32, recent: I64, items: I64) -> tuple[F32, F32]:
-        rows = np.concatenate([recent, items[:, None]], axis=1)
+    def _step(self, state: F32, recent: I64, new: I64) -> tuple[F32, F32]:
+        events = np.concatenate([recent, new[:, None]], axis=1)
         if self._captured is not None:
-            return self._captured(state, rows)
-        after, output = step(self._network, self._put(state), self._put(rows))
+            return self._captured(state, events)
+        after, output = step(self._network, self._put(state), self._put(events))
         return after.cpu().numpy(), output.cpu().numpy()
 
     def _put(self, array: F32 | I64) -> Tensor:

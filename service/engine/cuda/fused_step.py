@@ -31,6 +31,7 @@ class StepArguments:
         start: (M,)
         end: (M,)
         new_row: (M,) the row of the user's event; 0 is none.
+        new_type: (M,) its type.
         out: Where the next states go; user m's is out[out_start[m] : out_end[m]].
         out_start: (M,)
         out_end: (M,)
@@ -42,6 +43,7 @@ class StepArguments:
     start: Tensor
     end: Tensor
     new_row: Tensor
+    new_type: Tensor
     out: Tensor
     out_start: Tensor
     out_end: Tensor
@@ -60,6 +62,8 @@ class FusedStep:
         config = network.config
         self.device, self.width = network.item_embedding.weight.device, config.dim
         self._table = network.item_embedding.weight.detach()
+        types = network.type_embedding
+        self._types = self._table[:1] if types is None else types.weight.detach()
         self._norm = torch.cat([network.layer_norm.weight, network.layer_norm.bias]).detach()
         self._weights = torch.cat(
             [_layer_weights(layer) for layer in network.recurrent_layers if isinstance(layer, RecurrentLayer)]
@@ -67,8 +71,9 @@ class FusedStep:
         self._initial_conv = initial_conv.to(self.device).contiguous()
         D, H, K = config.dim, config.hidden, config.conv_width
         DP, HP, FP, KP = max(16, _power(D)), max(16, _power(H)), max(16, _power(4 * D)), _power(K)
-        self._items = config.items
+        self._items, self._type_count = config.items, config.event_types
         self._sizes = {"D": D, "H": H, "K": K, "L": config.layers, "DP": DP, "HP": HP, "FP": FP, "KP": KP}
+        self._sizes["TYPED"] = int(types is not None)
         self._scratch = torch.empty(MAX_USERS * KP * (2 * DP + HP + FP), device=self.device)
 
     def __call__(self, arguments: StepArguments) -> None:
@@ -76,8 +81,9 @@ class FusedStep:
         a, M = arguments, len(arguments.start)
         users = 1 if M <= _ALONE else _SHARING
         step_kernel[(-(-M // users),)](
-            a.words, a.start, a.end, a.new_row, a.out_start, a.out_end, a.out, a.valid, a.output, self._scratch,
-            self._table, self._norm, self._weights, self._initial_conv, M, self._items,
+            a.words, a.start, a.end, a.new_row, a.new_type, a.out_start, a.out_end, a.out, a.valid, a.output,
+            self._scratch, self._table, self._types, self._norm, self._weights, self._initial_conv,
+            M, self._items, self._type_count,
             **self._sizes, EPS=LAYER_NORM_EPS, USERS=users, BLOCK=32, num_warps=8,
         )  # fmt: skip
 

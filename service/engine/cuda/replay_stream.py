@@ -22,6 +22,7 @@ from model.compiled.array_types import I64, U32
 from model.network import RecBLR
 from model.state_layout import WORD_BYTES, StateLayout
 from service.engine.cuda.cuda_graph import kernels_run, recompute_conv_inputs
+from service.engine.state_codec import ROW_MASK, TYPE_BITS
 
 MAX_STEPS = 1 << 19  # padded events of a chunk
 MAX_USERS = 1 << 12
@@ -34,11 +35,18 @@ class Chunk(NamedTuple):
     states  packed states, valid; None is a new history
     rows    (N,) the rows of all users' events, oldest first
     events  (M,) how many are of each user; at least one
+    types   (N,) the types of all users' events; None: type 0
     """
 
     states: Sequence[bytes | None]
     rows: U32
     events: I64
+    types: U32 | None = None
+
+    @classmethod
+    def of(cls, states: Sequence[bytes | None], codes: I64, events: I64) -> Chunk:
+        """Return a chunk of events by their codes (N,)."""
+        return cls(states, (codes & ROW_MASK).astype(np.uint32), events, (codes >> TYPE_BITS).astype(np.uint32))
 
 
 class _Running(NamedTuple):
@@ -70,7 +78,7 @@ class ReplayStream:
             max_rows: rows that a state keeps.
         """
         self._network, self._layout, self._max_rows = network, layout, max_rows
-        self._device = network.item_embedding.weight.device
+        self._device, self._typed = network.item_embedding.weight.device, layout.types_start < layout.rows_start
         self._initial_conv, self._initial_state = initial_conv.to(self._device), initial_state
         self._forward = _forward(network)
 
@@ -92,10 +100,12 @@ class ReplayStream:
         words = np.fromiter(map(len, states), np.int64, M) // WORD_BYTES
         kept = np.minimum(np.maximum(words - floats, 0) + events, self._max_rows)
         header = np.concatenate([words, events, kept]).astype(np.int32)
+        types = np.zeros_like(chunk.rows) if chunk.types is None else chunk.types
         inbox = self._put(
             header,
             np.frombuffer(b"".join(states), np.int32),
             chunk.rows.view(np.int32),
+            *([types.view(np.int32)] if self._typed else []),
             np.frombuffer(self._initial_state, np.int32),
         )
         out = self._advance(inbox, M, int(words.sum()), int(events.max()), int(kept.sum()))
@@ -119,7 +129,8 @@ class ReplayStream:
         """Return the next states, end to end.
 
         Args:
-            inbox: (3, M) words, events and kept rows of each user; the states, the events' rows, the initial state.
+            inbox: (3, M) words, events and kept rows of each user; the states, the events' rows and, for a model with
+                types, their types, the initial state.
             M: users.
             words: words of all states.
             steps: the most events of a user.
@@ -135,8 +146,15 @@ class ReplayStream:
         t = torch.arange(steps, device=self._device)
         at = ((events_end - lengths)[:, None] + t).clamp(max=len(inbox) - 1)
         items = torch.where(t < lengths[:, None], inbox[at], 0)
-        after = self._forward(items, recompute_conv_inputs(self._network, state, recent), lengths)
+        types = None
+        if self._typed:
+            at = (at + ends[1][-1]).clamp(max=len(inbox) - 1)
+            types = torch.where(t < lengths[:, None], inbox[at], 0)
+        after = self._forward(items, recompute_conv_inputs(self._network, state, recent), lengths, types)
         numbers = torch.cat([part.flatten(1) for part in after], dim=1)
+        if types is not None:
+            last = self._last_types(recent, types, lengths).int().view(torch.float32)
+            numbers = torch.cat([numbers, last], dim=1)
         out = inbox.new_empty(M * floats + rows)
         out_end = floats * (users + 1) + ends[2]
         out_start = out_end - sizes[2] - floats
@@ -148,22 +166,36 @@ class ReplayStream:
         return out
 
     def _unpack(self, inbox: Tensor, start: Tensor, end: Tensor) -> tuple[Tensor, Tensor]:
-        """Return unpacked states and recent rows.
+        """Return unpacked states and recent events.
 
-        States are (M, L, K, H), rows (M, K - 1). Layer 0's conv inputs are not recomputed.
+        States are (M, L, K, H), events (M, K - 1). Layer 0's conv inputs are not recomputed.
         """
         layout, M = self._layout, len(start)
         taps = layout.conv_inputs
         numbers = inbox.view(torch.float32)[start[:, None] + torch.arange(layout.rows_start, device=self._device)]
         state = numbers.new_empty(M, layout.layers, taps + 1, layout.hidden)
         state[:, :, -1] = numbers[:, layout.h_start : layout.conv_start].view(M, layout.layers, layout.hidden)
-        state[:, 1:, :-1] = numbers[:, layout.conv_start :].view(M, layout.layers - 1, taps, layout.hidden)
+        conv = numbers[:, layout.conv_start : layout.types_start]
+        state[:, 1:, :-1] = conv.view(M, layout.layers - 1, taps, layout.hidden)
         known = (end - start - layout.rows_start)[:, None]
         back = torch.arange(taps, 0, -1, device=self._device)
-        recent = torch.where(back > known, -1, inbox[end[:, None] - back])
+        recent = inbox[end[:, None] - back].long()
+        if self._typed:
+            recent |= numbers[:, layout.types_start :].view(torch.int32).long() << TYPE_BITS
+        recent = torch.where(back > known, -1, recent)
         k = torch.arange(taps, device=self._device) + known
         state[:, 0, :-1] = self._initial_conv[torch.where(back > known, k, 0)]
-        return state, recent.long()
+        return state, recent
+
+    def _last_types(self, recent: Tensor, types: Tensor, lengths: Tensor) -> Tensor:
+        """Return the types of each user's last K - 1 events.
+
+        They are among the recent events (M, K - 1) and the types (M, T) of the new ones.
+        """
+        taps = self._layout.conv_inputs
+        earlier = torch.where(recent < 0, 0, recent >> TYPE_BITS)
+        both = torch.cat([earlier, types], dim=1)
+        return both.gather(1, lengths[:, None] + torch.arange(taps, device=self._device))
 
 
 def chunks_by_length(lengths: I64) -> list[I64]:
@@ -190,18 +222,22 @@ def _finish(running: _Running) -> list[bytes]:
     return list(layout.unpack(running.words.numpy().data))
 
 
-def _forward(network: RecBLR) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]:
-    """Return a function of items (M, T), states and lengths.
+_Forward = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]
 
-    It returns output (M, D), h (M, L, H), and conv (M, L - 1, K - 1, H) of the upper layers after the last item.
+
+def _forward(network: RecBLR) -> _Forward:
+    """Return the forward pass of the network.
+
+    It takes items (M, T), states, lengths and types (M, T). It returns output (M, D), h (M, L, H), and conv
+    (M, L - 1, K - 1, H) of the upper layers after the last item.
     """
     if kernels_run(network.item_embedding.weight.device):
         from service.engine.cuda.sequence_forward import SequenceForward
 
         return SequenceForward(network)
 
-    def forward(items: Tensor, state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        outputs, after = network(items.long(), state, lengths)
+    def forward(items: Tensor, state: Tensor, lengths: Tensor, types: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        outputs, after = network(items.long(), state, lengths, types=None if types is None else types.long())
         return outputs[torch.arange(len(items)), lengths - 1], after[:, :, -1], after[:, 1:, :-1]
 
     return forward

@@ -22,10 +22,12 @@ from model.state_layout import WORD_BYTES
 from service.engine.cuda.cuda_graph import Mailbox, capture
 from service.engine.cuda.fused_step import FusedStep, StepArguments
 from service.engine.cuda.topk_search import ANSWERS, ROOM, Excluded, Found, TopKSearch
+from service.engine.state_codec import ROW_MASK, TYPE_BITS
 
 SIZES = (1, 8, 64, 256, 1024)
-# Words of a user before the states: start, end, new row, start and end of the next state, k, excluded start and end.
-_IN = 8
+# Words of a user before the states: start, end, new row and type, start and end of the next state, k, excluded start
+# and end.
+_IN = 9
 # Words of a user before the next states: valid, then those of `Found`.
 _OUT = 1 + 2 * ANSWERS + 1
 _STATE_WORDS = 1 << 22  # 16 MB of states at once, or one state
@@ -92,7 +94,7 @@ class RequestPipeline:
         self,
         states: Sequence[bytes],
         words: I64,
-        new_rows: I64,
+        new: I64,
         k: I64 | None = None,
         exclude_seen: NDArray[np.bool_] | None = None,
     ) -> Advanced:
@@ -101,13 +103,13 @@ class RequestPipeline:
         Args:
             states: packed states, each at least the numbers long.
             words: (M,) their lengths.
-            new_rows: (M,) the row of each user's event; 0 is none.
+            new: (M,) the code of each user's event (see `state_codec`); 0 is none.
             k: (M,) how many rows each user asks for, at most 16; None searches nothing.
             exclude_seen: (M,) whether to exclude the rows of the next state.
         """
         M = len(states)
         size = next(size for size in SIZES if size >= M)
-        known = words - self._floats
+        new_rows, known = new & ROW_MASK, words - self._floats
         after = self._floats + np.where(new_rows > 0, np.minimum(known + 1, self._max_rows), known)
         end, out_end = _IN * size + np.cumsum(words), _OUT * size + np.cumsum(after)
         out_start = out_end - after
@@ -115,14 +117,14 @@ class RequestPipeline:
         with self._search.lock:
             header = self._inbox.host[: _IN * size].reshape(_IN, size)
             header[:, M:] = 0
-            for line, values in enumerate((end - words, end, new_rows, out_start, out_end)):
+            for line, values in enumerate((end - words, end, new_rows, new >> TYPE_BITS, out_start, out_end)):
                 header[line, :M] = values
             if k is not None:
-                header[5, :M] = k
-                header[6, :M] = (
+                header[6, :M] = k
+                header[7, :M] = (
                     out_end if exclude_seen is None else np.where(exclude_seen, out_start + self._floats, out_end)
                 )
-                header[7, :M] = out_end
+                header[8, :M] = out_end
             used = _IN * size + len(packed) // WORD_BYTES
             self._inbox.host[_IN * size : used] = np.frombuffer(packed, np.int32)
             self._inbox.upload(used)
@@ -152,9 +154,10 @@ class RequestPipeline:
     def _run(self, size: int, searching: bool) -> None:
         """Work between the two copies."""
         inbox, out = self._inbox.device, self._outbox.device
-        start, end, new_row, out_start, out_end, k, excluded_start, excluded_end = inbox[: _IN * size].view(_IN, size)
+        header = inbox[: _IN * size].view(_IN, size)
+        start, end, new_row, new_type, out_start, out_end, k, excluded_start, excluded_end = header
         output = self._output[:size]
-        self._step(StepArguments(inbox, start, end, new_row, out, out_start, out_end, out[:size], output))
+        self._step(StepArguments(inbox, start, end, new_row, new_type, out, out_start, out_end, out[:size], output))
         if searching:
             excluded = Excluded(out, excluded_start, excluded_end)
             self._search.search(output, k, excluded, out=Found.of(out[size : _OUT * size], ANSWERS))

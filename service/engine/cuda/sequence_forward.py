@@ -46,14 +46,15 @@ class SequenceForward:
         self._DP, self._HP = (max(16, 1 << (n - 1).bit_length()) for n in (self._D, self._H))
 
     @torch.no_grad()
-    def __call__(self, items: Tensor, state: Tensor, lengths: Tensor) -> Replayed:
-        """Replay items (M, T) onto state (M, L, K, H).
+    def __call__(self, items: Tensor, state: Tensor, lengths: Tensor, types: Tensor | None = None) -> Replayed:
+        """Replay events onto state (M, L, K, H).
 
-        lengths (M,) are from 1 to T; what is beyond them is padding.
+        items and types are (M, T). lengths (M,) are from 1 to T; what is beyond them is padding. Without types all
+        are type 0.
         """
         M, T = items.shape
         last = torch.arange(M, device=items.device) * T + lengths - 1
-        u = self._norm(self._network.layer_norm, self._network.item_embedding.weight, items.flatten(), None)
+        u = self._embed(items.flatten(), None if types is None else types.flatten())
         h, conv = [], []
         for index, layer in enumerate(self._layers):
             mixer, top = layer.behavior_modeling, layer is self._layers[-1]
@@ -74,19 +75,35 @@ class SequenceForward:
             u = self._mix(layer, F.linear(mixed, mixer.output.weight), u)
         return Replayed(u, torch.stack(h, dim=1), torch.stack(conv, dim=1) if conv else state[:, :0, :-1])
 
+    def _embed(self, items: Tensor, types: Tensor | None) -> Tensor:
+        """Return the first layer's inputs (N, D)."""
+        norm, table, of_types = self._network.layer_norm, self._network.item_embedding, self._network.type_embedding
+        if of_types is None:
+            return self._norm(norm, table.weight, items, None)
+        return self._norm(norm, table.weight, items, of_types.weight, items * 0 if types is None else types)
+
     def _mix(self, layer: RecurrentLayer, mixed: Tensor, u: Tensor) -> Tensor:
         """Apply residual, norm and feed-forward network."""
         y = self._norm(layer.layer_norm, mixed, None, u)
         inner = F.silu(F.linear(y, layer.ffn.w_1.weight, layer.ffn.w_1.bias), inplace=True)
         return self._norm(layer.ffn.layer_norm, F.linear(inner, layer.ffn.w_2.weight, layer.ffn.w_2.bias), None, y)
 
-    def _norm(self, norm: nn.LayerNorm, x: Tensor, rows: Tensor | None, residual: Tensor | None) -> Tensor:
-        """Return LayerNorm(x + residual), or that of rows of x."""
+    def _norm(
+        self,
+        norm: nn.LayerNorm,
+        x: Tensor,
+        rows: Tensor | None,
+        residual: Tensor | None,
+        residual_rows: Tensor | None = None,
+    ) -> Tensor:
+        """Return LayerNorm(x + residual), or that of their rows."""
         N, block = len(x) if rows is None else len(rows), max(1, 2048 // self._DP)
         out = x.new_empty(N, self._D)
         norm_kernel[(-(-N // block),)](
-            x, x if rows is None else rows, x if residual is None else residual, norm.weight, norm.bias, out, N,
-            D=self._D, DP=self._DP, EPS=LAYER_NORM_EPS, GATHER=rows is not None, ROWS=block, num_warps=4,
+            x, x if rows is None else rows, x if residual is None else residual,
+            x if residual_rows is None else residual_rows, norm.weight, norm.bias, out, N,
+            D=self._D, DP=self._DP, EPS=LAYER_NORM_EPS, GATHER=rows is not None,
+            GATHER_RESIDUAL=residual_rows is not None, ROWS=block, num_warps=4,
         )  # fmt: skip
         return out
 

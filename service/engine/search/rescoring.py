@@ -5,6 +5,8 @@ Scores and order of the results are therefore exact.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from model.compiled.array_types import F32, I64, U32
@@ -71,7 +73,7 @@ def rank_among(
         for n in range(len(without)):
             if rank > MAX_RANK:
                 break
-            row = np.int64(without[n])
+            row: Any = np.int64(without[n])  # the type of the targets
             other = two_table_score(table, appended, row, vectors[q])
             if row != target and (other > score or (other == score and row < target)):
                 rank += not contains_row(without[:n], row)

@@ -7,13 +7,15 @@ The keys of one user and the stream of the user's shard share a hash tag, so tha
                            little-endian), generation. A user without a head does not exist
         e:<event_id>       for each kept event with an id: format byte, fingerprint (16 characters), sequence (digits)
         a:<version>        sequence of this model version's snapshot (digits)
-        s:<version>        the snapshot, whose first byte is its format: core/recommending/snapshots.py
+        s:<version>        the snapshot, whose first byte is its format: core/recommending/log_replay/snapshots.py
         v                  record: the model versions that have a snapshot, the one first written last in front
         merges             record: the merges into this user: scripts/user_merge/merge_records.lua
         unstreamed         after a merge: the sequence from which on the shard's stream is not up to date (digits)
+        t                  sequence of the first event with a type (digits), also if that event is gone; else absent
     {12}:log:<id>          list of the kept events, oldest first, one entry each
     {12}:stream            stream of the kept events of all users of the shard, in order of arrival; fields format,
-                           user, seq, item, ts, event_id ("" if the client gave none). It holds what the logs hold
+                           user, seq, item, ts, event_id ("" if the client gave none), and those of type, value and
+                           recommendation that the event has. It holds what the logs hold
     {12}:detached          hash by user: record of a log that is being merged into another: merge_records.lua
     {12}:detached-user:<digest>, {12}:detached-log:<digest>
                            the user's hash and log meanwhile; a digest is the SHA-1 of the user's id
@@ -61,10 +63,14 @@ An entry of a log:
               item id, event id, both UTF-8
               append id: the id of the event's stream entry, "<milliseconds>-<number>"; of an event that a merge has
               moved, until it is in the stream, "0-<random number>"
-              "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did
+              if it has a type or a value: a zero byte, type ("" for a view), ",", the value in digits ("" for none)
+              "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did,
+              or if it has a recommendation id
+              if it has a recommendation id: a zero byte and the id, in UTF-8
 
 All numbers are little-endian. The sequence is a double because numbers in Lua are.
-scripts/lib/pack_entry.lua and unpack_entry.lua write and read the same layout in Lua.
+scripts/lib/pack_entry.lua, typed_event.lua and unpack_entry.lua write and read the same layout in Lua.
+Releases without types read all entries (decision 0123): Redis and Lua end a number at a zero byte.
 """
 
 from __future__ import annotations
@@ -74,9 +80,10 @@ import zlib
 from collections.abc import Sequence
 from hashlib import sha1
 from random import Random
+from typing import NamedTuple
 
 from service.core.catalogue_store import CATALOGUE_SHARDS
-from service.core.events import Event
+from service.core.events import Event, NewEvent
 from service.store.errors import unknown_format
 
 SHARDS = 64  # part of the stored format: with another number, users would be looked for under other keys
@@ -99,6 +106,19 @@ HASH_TAGS = (
 
 ENTRY_FORMAT = 1
 _ENTRY_HEADER = struct.Struct("<BddHH")
+
+
+class EntryEnd(NamedTuple):
+    """End of a log's entry.
+
+    Each part but the append id may be empty. `typed` is "<type>,<value>", and `arrived` is in milliseconds.
+    """
+
+    append_id: bytes
+    typed: bytes
+    arrived: bytes
+    recommendation_id: bytes
+
 
 _tokens = Random()  # noqa: S311 - not the module's shared generator, which others may seed
 
@@ -182,6 +202,28 @@ def new_token() -> str:
     return f"{_tokens.getrandbits(64):016x}"
 
 
+def encode_extras(event: NewEvent) -> str:
+    """Return what follows a fingerprint in append_and_read.lua's arguments."""
+    typed = ""
+    if event.type or event.value is not None:
+        typed = f"\0{event.type},{'' if event.value is None else repr(event.value)}"
+    return f"{typed}@{event.recommendation_id}" if event.recommendation_id else typed
+
+
+def decode_end(end: bytes) -> EntryEnd:
+    """Split the end of an entry, from its append id on."""
+    head, _, tail = end.partition(b"@")
+    append_id, _, typed = head.partition(b"\0")
+    arrived, _, recommendation_id = tail.partition(b"\0")
+    return EntryEnd(append_id, typed, arrived, recommendation_id)
+
+
+def _with_extras(event: Event, end: EntryEnd) -> Event:
+    event_type, _, value = end.typed.decode().partition(",")
+    number = float(value) if value else None
+    return event._replace(type=event_type, value=number, recommendation_id=end.recommendation_id.decode())
+
+
 def decode_events(entries: Sequence[bytes], applied: int = 0) -> tuple[tuple[Event, ...], str]:
     """Return the events above `applied`, and the newest append id.
 
@@ -200,5 +242,7 @@ def decode_events(entries: Sequence[bytes], applied: int = 0) -> tuple[tuple[Eve
         if sequence > applied:
             item_id = entry[_ENTRY_HEADER.size : item_end].decode()
             event_id = entry[item_end:id_end].decode() if id_size else f"seq-{sequence}"
-            events.append(Event(sequence, item_id, timestamp, event_id))
-    return tuple(events), entries[-1][id_end:].decode().partition("@")[0] if entries else ""
+            event = Event(sequence, item_id, timestamp, event_id)
+            events.append(event if entry.find(0, id_end) < 0 else _with_extras(event, decode_end(entry[id_end:])))
+    newest = entries[-1][id_end:].partition(b"@")[0].partition(b"\0")[0] if entries else b""
+    return tuple(events), newest.decode()

@@ -33,16 +33,16 @@ class Script:
 
 # A file may use what the files before it define.
 _HEAD = ("lib/format.lua", "lib/head.lua")
-_LIB = (*_HEAD, "lib/event_id.lua", "lib/pack_entry.lua", "lib/unpack_entry.lua")
+_LIB = (*_HEAD, "lib/pack_entry.lua", "lib/unpack_entry.lua")
 _SNAPSHOTS = ("lib/record.lua", "lib/snapshots.lua")
 _MERGES = ("lib/record.lua", "user_merge/merge_records.lua")
 _SEARCH, _RETENTION, _PIECES = "lib/binary_search.lua", "lib/retention.lua", "lib/pieces.lua"
 _REPLICATE = "lib/replicate.lua"
 
-APPEND_AND_READ = Script(*_HEAD, "lib/event_id.lua", "lib/pack_entry.lua", "append_and_read.lua")
+APPEND_AND_READ = Script(*_HEAD, "lib/pack_entry.lua", "append_and_read.lua")
 PUT_SNAPSHOT = Script(*_HEAD, "lib/unpack_entry.lua", "put_snapshot.lua")
 HISTORY = Script(*_LIB, _SEARCH, _PIECES, "history.lua")
-DELETE_EVENT = Script(*_LIB, *_SNAPSHOTS, _REPLICATE, _SEARCH, _PIECES, "delete_event.lua")
+DELETE_EVENT = Script(*_LIB, "lib/event_id.lua", *_SNAPSHOTS, _REPLICATE, _SEARCH, _PIECES, "delete_event.lua")
 DELETE_USER = Script(*_LIB, *_MERGES, _REPLICATE, _SEARCH, _PIECES, _RETENTION, "delete_user.lua")
 EXPIRE = Script(*_LIB, *_MERGES, _SEARCH, _PIECES, _RETENTION, "expire.lua")
 RECORDS = Script("records.lua")
@@ -54,7 +54,7 @@ READ_TARGET = Script(*_LIB, *_MERGES, _PIECES, "user_merge/read_target.lua")
 STAGE = Script("user_merge/stage.lua")
 APPLY = Script(*_HEAD, *_MERGES, "user_merge/apply.lua")
 FIND_MERGE = Script("lib/format.lua", *_MERGES, _REPLICATE, "user_merge/find_merge.lua")
-STREAM_MOVED = Script(*_LIB, _SEARCH, _PIECES, "user_merge/stream_moved.lua")
+STREAM_MOVED = Script(*_LIB, _SEARCH, _PIECES, "lib/typed/typed_event.lua", "user_merge/stream_moved.lua")
 DISCARD = Script(*_LIB, *_MERGES, _REPLICATE, _PIECES, "user_merge/discard.lua")
 FINALIZE = Script("lib/format.lua", *_MERGES, _REPLICATE, "user_merge/finalize.lua")
 REVOKE_TOKEN = Script(_REPLICATE, "user_merge/tokens/revoke.lua")

@@ -13,6 +13,7 @@ from typing import Any
 from service.core.errors import StoreUnavailable
 from service.core.events import (
     DAY_SECONDS,
+    PLAIN,
     RESERVED_EVENT_ID,
     AppendAndRead,
     Appended,
@@ -119,13 +120,13 @@ class RedisStore:
                 oldest,
             ]
             for event in request.events:
-                arguments += (event.item_id, repr(event.timestamp), event.event_id or "", event.fingerprint)
+                payload = event.fingerprint + ("" if event[4:] == PLAIN else layout.encode_extras(event))
+                arguments += (event.item_id, repr(event.timestamp), event.event_id or "", payload)
             calls.append(Call(layout.keys(request.user_id), arguments, durable=bool(request.events)))
         # If a user's first request found the script unknown, and another process loaded it before the second request,
         # only the first would be sent again and take effect last. Sending the script along prevents that.
         repeated = len({request.user_id for request in requests}) < len(requests)
-        script = lua_scripts.APPEND_AND_READ
-        replies = await run_script(self._deployment, script, calls, load=repeated, partial=True)
+        replies = await run_script(self._deployment, lua_scripts.APPEND_AND_READ, calls, load=repeated, partial=True)
         views, decoded = [], 0
         for reply in replies:
             views.append(reply if isinstance(reply, StoreUnavailable) else _log_view(reply))
@@ -230,7 +231,7 @@ class RedisStore:
 
 def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
     """Convert the reply of append_and_read.lua."""
-    generation, sequence, trimmed, snapshot, applied, entries, outcomes = reply
+    generation, sequence, trimmed, snapshot, applied, entries, outcomes, *typed_from = reply
     try:
         pending, newest = layout.decode_events(entries, applied)
     except StoreUnavailable as error:
@@ -245,4 +246,5 @@ def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
             Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes
         ),
         newest,
+        typed_from[0] if typed_from else 0,
     )

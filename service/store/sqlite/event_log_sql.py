@@ -25,7 +25,8 @@ from service.core.events import (
 from service.core.new_items.vector_mark import SNAPSHOT_HEADER_BYTES, is_better
 from service.store.sqlite.retention import Retention, count_deletion
 
-_EVENTS = "SELECT sequence, item_id, timestamp, event_id FROM events "
+_Row = tuple[int, str, float, str | None, str | None, float | None, str | None]
+_EVENTS = "SELECT sequence, item_id, timestamp, event_id, type, value, recommendation_id FROM events "
 
 
 def append_and_read_all(
@@ -54,7 +55,10 @@ def append_and_read(db: sqlite3.Connection, request: AppendAndRead, retention: R
         )
         snapshot, applied = stored.fetchone() or (None, 0)
     rows = db.execute(_EVENTS + "WHERE user_id = ? AND sequence > ? ORDER BY sequence", (user_id, applied))
-    return LogView(generation, sequence, trimmed, snapshot, _events(rows), outcomes)
+    typed = db.execute("SELECT min(sequence) FROM events WHERE user_id = ? AND type IS NOT NULL", (user_id,))
+    return LogView(
+        generation, sequence, trimmed, snapshot, _events(rows), outcomes, typed_from=typed.fetchone()[0] or 0
+    )
 
 
 def _append(
@@ -78,9 +82,12 @@ def _append(
                 continue
         sequence += 1
         db.execute(
-            "INSERT INTO events (user_id, sequence, item_id, timestamp, event_id, fingerprint, arrived)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (user_id, sequence, event.item_id, event.timestamp, event.event_id, event.fingerprint, now),
+            "INSERT INTO events (user_id, sequence, item_id, timestamp, event_id, fingerprint, arrived,"
+            " type, value, recommendation_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(user_id, sequence, event.item_id, event.timestamp, event.event_id, event.fingerprint, now),
+                *(event.type or None, event.value, event.recommendation_id or None),
+            ),
         )
         outcomes.append(Appended(sequence, False))
     return sequence, tuple(outcomes)
@@ -155,10 +162,10 @@ def delete_event(db: sqlite3.Connection, user_id: str, event_id: str) -> bool:
     return True
 
 
-def _events(rows: Iterator[tuple[int, str, float, str | None]]) -> tuple[Event, ...]:
+def _events(rows: Iterator[_Row]) -> tuple[Event, ...]:
     return tuple(
-        Event(sequence, item_id, timestamp, event_id or f"seq-{sequence}")
-        for sequence, item_id, timestamp, event_id in rows
+        Event(sequence, item_id, timestamp, event_id or f"seq-{sequence}", event_type or "", value, shown or "")
+        for sequence, item_id, timestamp, event_id, event_type, value, shown in rows
     )
 
 

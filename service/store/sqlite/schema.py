@@ -2,7 +2,7 @@
 
 `PRAGMA user_version` is the format of every row, save those of the catalogue (`catalogue_sql`)
 and of new items' vectors (`item_vectors_sql`). Snapshots begin
-with a format byte of their own (core/recommending/snapshots.py), and the texts in `records` have one too
+with a format byte of their own (core/recommending/log_replay/snapshots.py), and the texts in `records` have one too
 (core/rollout, core/jobs).
 
 `events` and `deletions` are an interface: an export reads `events` by `id` from where it stopped, and from the start
@@ -39,10 +39,14 @@ CREATE TABLE events (
     timestamp REAL NOT NULL,  -- Unix seconds
     event_id TEXT,  -- NULL if the client gave none
     fingerprint TEXT NOT NULL,
-    arrived REAL NOT NULL  -- Unix seconds
+    arrived REAL NOT NULL,  -- Unix seconds
+    type TEXT,  -- NULL for a view
+    value REAL,
+    recommendation_id TEXT
 );
 CREATE UNIQUE INDEX events_by_sequence ON events (user_id, sequence);
 CREATE UNIQUE INDEX events_by_id ON events (user_id, event_id) WHERE event_id IS NOT NULL;
+CREATE INDEX events_by_type ON events (user_id, sequence) WHERE type IS NOT NULL;
 CREATE TABLE snapshots (
     first_write INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of the first writes, of which the newest two are kept
     user_id TEXT NOT NULL,
@@ -196,6 +200,20 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
             f"the data file {path} has format {found} and this release reads {FORMAT};"
             " run the release that wrote it or name another file."
         )
+    else:
+        _add_columns(db)
     db.execute("COMMIT")
     # With WAL, readers never wait for a writer. The mode is kept in the file, so only the first opening changes it.
     db.execute("PRAGMA journal_mode=WAL")
+
+
+def _add_columns(db: sqlite3.Connection) -> None:
+    """Add what a file of an earlier release lacks.
+
+    Processes of that release go on: they name the columns of each row that they write.
+    """
+    present = {name for _, name, *_ in db.execute("PRAGMA table_info(events)")}
+    for name, kind in (("type", "TEXT"), ("value", "REAL"), ("recommendation_id", "TEXT")):
+        if name not in present:
+            db.execute(f"ALTER TABLE events ADD COLUMN {name} {kind}")
+    db.execute("CREATE INDEX IF NOT EXISTS events_by_type ON events (user_id, sequence) WHERE type IS NOT NULL")

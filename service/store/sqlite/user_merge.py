@@ -24,6 +24,12 @@ class _Row(NamedTuple):
     event_id: str | None
     fingerprint: str
     arrived: float
+    type: str | None
+    value: float | None
+    recommendation_id: str | None
+
+
+_COLUMNS = ", ".join(_Row._fields)
 
 
 def merge(db: sqlite3.Connection, user_id: str, from_user_id: str, events_kept: int) -> Merged | None:
@@ -70,12 +76,8 @@ def _write(db: sqlite3.Connection, user_id: str, own: list[_Row], new: list[_Row
         [(row.arrived, user_id, row.sequence) for row in rows[removed:unmoved]],
     )
     db.executemany(
-        "INSERT INTO events (user_id, sequence, item_id, timestamp, event_id, fingerprint, arrived)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (user_id, row.sequence, row.item_id, row.timestamp, row.event_id, row.fingerprint, row.arrived)
-            for row in rows[max(removed, unmoved) :]
-        ],
+        f"INSERT INTO events (user_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our columns
+        [(user_id, *row) for row in rows[max(removed, unmoved) :]],
     )
     db.execute("DELETE FROM snapshots WHERE user_id = ?", (user_id,))
     db.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?, ?)", (user_id, secrets.token_hex(8), sequence, trimmed))
@@ -96,11 +98,8 @@ def _with_ascending_arrivals(rows: list[_Row]) -> list[_Row]:
 
 
 def _rows(db: sqlite3.Connection, user_id: str) -> list[_Row]:
-    found = db.execute(
-        "SELECT sequence, item_id, timestamp, event_id, fingerprint, arrived FROM events"
-        " WHERE user_id = ? ORDER BY sequence",
-        (user_id,),
-    )
+    query = f"SELECT {_COLUMNS} FROM events WHERE user_id = ? ORDER BY sequence"  # noqa: S608 - our columns
+    found = db.execute(query, (user_id,))
     return [_Row(*row) for row in found]
 
 

@@ -14,7 +14,8 @@ def test_user_summary_and_pages_list_every_event_once(harness: AppHarness) -> No
     assert harness.refused(404, harness.get("/v1/users/u/events"))["code"] == "user_not_found"
     for number in range(1, 6):
         send_event(harness, str(number), timestamp=number)
-    last = {"sequence": 5, "item_id": "5", "timestamp": 5.0, "event_id": "seq-5"}
+    plain = {"type": "view", "value": None, "recommendation_id": None}
+    last = {"sequence": 5, "item_id": "5", "timestamp": 5.0, "event_id": "seq-5", **plain}
     assert harness.get("/v1/users/u").json() == {
         "user_id": "u",
         "sequence": 5,

@@ -11,7 +11,7 @@ from service.core.events import AppendAndRead, NewEvent, SnapshotPut
 from service.core.jobs.backfill import BackfillJob
 from service.core.jobs.backfill_progress_record import BackfillWork, Progress, list_backfills
 from service.core.ports import Engine
-from service.core.recommending.snapshots import decode_snapshot
+from service.core.recommending.log_replay.snapshots import decode_snapshot
 from tests.core.fakes import CATALOGUE, CountingMeter
 from tests.core.memory_store import MemoryStore
 

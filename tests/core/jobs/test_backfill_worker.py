@@ -15,7 +15,7 @@ from service.core.engine_requests import EngineRequest, EngineResult
 from service.core.errors import StateDamagedError
 from service.core.events import AppendAndRead, LogView, SnapshotPut
 from service.core.jobs.backfill_progress_record import PAGE_USERS
-from service.core.recommending.snapshots import Snapshot, decode_snapshot, encode_snapshot
+from service.core.recommending.log_replay.snapshots import Snapshot, decode_snapshot, encode_snapshot
 from tests.core.fakes import FakeEngine
 from tests.core.jobs.backfill_harness import Meter, backfilling, event, fill, replayed_items, until_ended
 from tests.core.memory_store import MemoryStore

@@ -20,7 +20,7 @@ from service.core.new_items.vector_mark import (
     vector_revision,
 )
 from service.core.new_items.vector_store import START, VectorPosition
-from service.core.recommending.snapshots import Snapshot, decode_snapshot, encode_snapshot, mark_of
+from service.core.recommending.log_replay.snapshots import Snapshot, decode_snapshot, encode_snapshot, mark_of
 
 POSITION = VectorPosition(7, "0123456789abcdef")
 MARKS = (

@@ -11,8 +11,8 @@ from service.core.events import NewEvent
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
+from service.core.recommending.log_replay.snapshots import NewItems, Snapshot, SnapshotWriter, decode_snapshot
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshots import NewItems, Snapshot, SnapshotWriter, decode_snapshot
 from tests.core.fakes import CountingMeter, FakeEngine, FakeModels, NullBatchMeter
 from tests.core.memory_store import MemoryStore
 

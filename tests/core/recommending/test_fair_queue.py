@@ -25,6 +25,26 @@ def test_callers_alternate_and_each_keeps_its_order() -> None:
     assert queue.length == 0
 
 
+def test_one_caller_keeps_its_order_and_what_is_beyond_the_count() -> None:
+    queue: FairQueue[int] = FairQueue()
+    for item in range(5):
+        queue.append("a", item)
+    assert queue.take(3) == [0, 1, 2]
+    assert queue.length == 2
+    assert queue.take(2) == [3, 4]
+    assert (queue.length, queue.take(1), list(queue)) == (0, [], [])
+
+
+def test_caller_that_loses_its_only_item_is_forgotten() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for item in ("a", "b"):
+        queue.append(item, item)
+    assert queue.make_room("c") in ("a", "b")
+    queue.append("c", "c")
+    assert len(queue.take(3)) == 2
+    assert queue.length == 0
+
+
 def test_room_is_made_by_caller_with_most_items() -> None:
     queue: FairQueue[str] = FairQueue()
     for item in ("a1", "a2", "b1"):

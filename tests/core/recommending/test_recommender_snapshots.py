@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from service.core.recommending.snapshots import Snapshot, encode_snapshot
+from service.core.recommending.log_replay.snapshots import Snapshot, encode_snapshot
 from tests.core.recommending.recommender_harness import TOP_3, RecommenderHarness, event, run, stored
 
 

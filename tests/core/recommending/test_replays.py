@@ -12,7 +12,7 @@ from service.core.engine_requests import EngineRequest, EngineResult
 from service.core.errors import StateDamagedError
 from service.core.new_items.vector_mark import VectorMark, item_hash
 from service.core.new_items.vector_store import START
-from service.core.recommending.snapshots import Snapshot, encode_snapshot
+from service.core.recommending.log_replay.snapshots import Snapshot, encode_snapshot
 from tests.core.fakes import FakeEngine
 from tests.core.jobs.new_items.worker import Worker, titled, worker
 from tests.core.recommending.recommender_harness import TOP_3, RecommenderHarness, build, event, stored

@@ -108,6 +108,7 @@ def mixed_requests(states: list[bytes], items: int) -> list[EngineRequest]:
     five = TopK(5, exclude_seen=True)
     not_finite, unknown_row = np.float32(np.nan).tobytes() + states[0][4:], states[0][:-4] + b"\xff\xff\xff\x7f"
     return [
+        *typed_requests(states, items),
         EngineRequest(None, (), five),
         EngineRequest(None, (), None),
         EngineRequest(states[0], (), five),
@@ -127,6 +128,22 @@ def mixed_requests(states: list[bytes], items: int) -> list[EngineRequest]:
         EngineRequest(None, tuple(f"i{row}" for row in range(1, items + 1)), five),
         *filtered_requests(states, items),
     ]
+
+
+def typed_requests(states: list[bytes], items: int) -> list[EngineRequest]:
+    """Return requests with types, from at least six states.
+
+    Models know some of the types.
+    """
+    draw, five = np.random.default_rng(3), TopK(5, exclude_seen=True)
+    names = ("", "view", "t1", "t2", "t4", "dislike", "rental")
+    requests = []
+    for n, length in enumerate((1, 1, 1, 1, 2, 3, 4, 5, 30)):
+        history = tuple(f"i{row}" for row in draw.integers(1, items + 1, length))
+        types = tuple(names[kind] for kind in draw.integers(0, len(names), length))
+        requests.append(EngineRequest(states[n % 6] if n % 4 else None, history, five, types=types))
+    (last,) = requests[-1:]
+    return [*requests, last._replace(evaluated=(3, 20)), EngineRequest(states[5], ("i1",), five, types=("t1",))]
 
 
 def filtered_requests(states: list[bytes], items: int) -> list[EngineRequest]:

@@ -14,14 +14,15 @@ from tests.engine.cuda.comparison import compare_engine
 
 request_pipeline.SIZES = captured_search._SIZES = (1, 4, 16)
 captured_search.MAX_FILTERS = 2
-compare_engine("deep", "cpu", crowd_size=3)
+compare_engine({name!r}, "cpu", crowd_size=3)
 print("ok")
 """
 
 
 @needs_triton
-def test_interpreted_kernels_give_the_cpu_engines_results() -> None:
-    run = run_interpreted(_INTERPRETED)
+@pytest.mark.parametrize("name", ["deep", "typed"])
+def test_interpreted_kernels_give_the_cpu_engines_results(name: str) -> None:
+    run = run_interpreted(_INTERPRETED.format(name=name))
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == "ok"
 

@@ -19,12 +19,13 @@ for name, config in CONFIGS.items():
     draw = torch.Generator().manual_seed(5)
     items = torch.randint(1, config.items + 1, (3, 9), generator=draw)
     lengths, state = torch.tensor([9, 1, 2]), torch.randn(3, *config.state_shape, generator=draw)
-    with torch.no_grad():
-        outputs, after = network(items, state, lengths)
-    found = SequenceForward(network)(items, state, lengths)
-    wanted = outputs[torch.arange(3), lengths - 1], after[:, :, -1], after[:, 1:, :-1]
-    for a, b in zip(found, wanted, strict=True):
-        assert a.shape == b.shape and (a.numel() == 0 or (a - b).abs().max() <= 1e-5), name
+    for types in (None, torch.randint(0, max(1, config.event_types), (3, 9), generator=draw)):
+        with torch.no_grad():
+            outputs, after = network(items, state, lengths, types=types)
+        found = SequenceForward(network)(items, state, lengths, types)
+        wanted = outputs[torch.arange(3), lengths - 1], after[:, :, -1], after[:, 1:, :-1]
+        for a, b in zip(found, wanted, strict=True):
+            assert a.shape == b.shape and (a.numel() == 0 or (a - b).abs().max() <= 1e-5), name
 print("ok")
 """
 

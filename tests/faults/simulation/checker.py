@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from service.core.errors import EventConflict, SnapshotDamagedError
 from service.core.events import AppendAndRead, Event, History, LogView, SnapshotPut
+from service.core.recommending.log_replay.snapshots import decode_snapshot
 from service.core.recommending.results import Answer, Recorded
-from service.core.recommending.snapshots import decode_snapshot
 from tests.faults.simulation.engine import replay
 from tests.store.reference_store import ReferenceStore
 

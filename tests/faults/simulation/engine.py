@@ -37,8 +37,8 @@ def replay(version: str, state: bytes | None, items: tuple[str, ...]) -> bytes:
 class HashEngine:
     """Engine whose result names its state, so that wrong states are seen."""
 
-    event_types = UNNAMED_TYPES
     encoder, extended = None, 0
+    event_types = UNNAMED_TYPES
 
     def __init__(self, version: str, seconds: float) -> None:
         self.version = version

@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 
 from service.core.recommending.batching import BatchedEngine, BatchedStore
+from service.core.recommending.log_replay.snapshots import SnapshotWriter
 from service.core.recommending.recommender import Recommender
-from service.core.recommending.snapshots import SnapshotWriter
 from tests.core.fakes import CountingMeter, NullBatchMeter
 from tests.faults.simulation.engine import SimulatedModels
 from tests.faults.simulation.server import StoreLink

@@ -76,8 +76,9 @@ def exported(folder: Path) -> list[Row]:
     rows: list[Row] = []
     for part in sorted(folder.glob("*.parquet")):
         table = pyarrow.parquet.read_table(part, partitioning=None)
-        assert table.column_names == ["user_id", "item_id", "timestamp", "sequence", "event_id", "arrived"]
-        rows.extend(tuple(row.values()) for row in table.drop_columns("arrived").to_pylist())
+        columns = ["user_id", "item_id", "timestamp", "sequence", "event_id"]
+        assert table.column_names == [*columns, "arrived", "type", "value", "recommendation_id"]
+        rows.extend(tuple(row.values()) for row in table.select(columns).to_pylist())
     return rows
 
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from service.core.events import AppendAndRead, Appended
-from service.core.recommending.snapshots import next_snapshot
+from service.core.recommending.log_replay.snapshots import next_snapshot
 from tests.store.backends import RedisBackend
 from tests.store.calls import V, append, append_and_read_all, new, put
 from tests.store.contract import StoreContract

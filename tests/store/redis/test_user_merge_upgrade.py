@@ -27,8 +27,8 @@ local sequence, _, generation = unpack_head(redis.call('HGET', KEYS[1], 'head'))
 local entries, fingerprints = redis.call('LRANGE', KEYS[2], 0, -1), {}
 for i, entry in ipairs(entries) do
   local _, _, _, event_id, append_id = unpack_entry(entry)
-  local _, fingerprint = find_event_id(KEYS[1], event_id)
-  fingerprints[i] = fingerprint or ''
+  local known = redis.call('HGET', KEYS[1], 'e:' .. event_id)
+  fingerprints[i] = known and select(2, unpack_event_id(known)) or ''
   redis.call('XDEL', KEYS[3], append_id)
 end
 local kept = ARGV[3] == '1' and entries

@@ -16,7 +16,7 @@ class LoggedEvent(NamedTuple):
 
     `timestamp` is what the client said, and may be any number. `arrived` is when the event came by the clock of the
     service or of Redis. A user merge in Redis gives the events that it moves the time of the merge. Both are Unix
-    seconds.
+    seconds. `type` is None for a view; `recommendation_id` is as the client sent it, and nothing has verified it.
     """
 
     user_id: str
@@ -25,6 +25,9 @@ class LoggedEvent(NamedTuple):
     sequence: int
     event_id: str
     arrived: float
+    type: str | None = None
+    value: float | None = None
+    recommendation_id: str | None = None
 
 
 class ItemRecord(NamedTuple):

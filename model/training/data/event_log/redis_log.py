@@ -91,7 +91,11 @@ def _parse_entry(entry_id: str, fields: dict[str, str]) -> LoggedEvent:
         )
     event_id = fields["event_id"] or f"seq-{fields['seq']}"
     arrived = _parse_stream_id(entry_id)[0] / 1000.0
-    return LoggedEvent(fields["user"], fields["item"], float(fields["ts"]), int(fields["seq"]), event_id, arrived)
+    value = fields.get("value")
+    return LoggedEvent(
+        *(fields["user"], fields["item"], float(fields["ts"]), int(fields["seq"]), event_id, arrived),
+        *(fields.get("type"), None if value is None else float(value), fields.get("recommendation")),
+    )
 
 
 def _parse_stream_id(stream_id: str) -> Position:

@@ -14,6 +14,8 @@ from model.training.data.event_log.logged_event import EventLog, ItemRecord, Log
 
 _FORMAT = 2
 _CATALOGUE_FORMAT = 1
+_COLUMNS = "user_id, item_id, timestamp, sequence, coalesce(event_id, 'seq-' || sequence), arrived"
+_EXTRAS = ("type", "value", "recommendation_id")  # absent in files of earlier releases
 _BUSY_SECONDS = 30.0
 # A log in WAL mode needs files beside it, which SQLite cannot create for somebody who may only read.
 _READ_ONLY_ERRORS = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -84,6 +86,9 @@ class _SqliteLog:
         [found] = db.execute("PRAGMA user_version").fetchone()
         if found != _FORMAT:
             raise DataError(f"{path} is not an event log of format {_FORMAT}; correct the state URL")
+        present = {name for _, name, *_ in db.execute("PRAGMA table_info(events)")}
+        extras = [name if name in present else f"NULL AS {name}" for name in _EXTRAS]
+        self._columns = f"id, {_COLUMNS}, {', '.join(extras)}"
 
     def deletions(self, shard: int) -> int:
         return self._number("SELECT count FROM deletions")
@@ -96,8 +101,7 @@ class _SqliteLog:
 
     def read(self, shard: int, after: Position, limit: int) -> tuple[list[LoggedEvent], Position]:
         rows = self._db.execute(
-            "SELECT id, user_id, item_id, timestamp, sequence, coalesce(event_id, 'seq-' || sequence), arrived"
-            " FROM events WHERE id > ? ORDER BY id LIMIT ?",
+            f"SELECT {self._columns} FROM events WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - our columns
             (after[0] if after else 0, limit),
         ).fetchall()
         return [LoggedEvent(*row[1:]) for row in rows], (rows[-1][0],) if rows else after

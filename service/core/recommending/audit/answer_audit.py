@@ -8,7 +8,7 @@ have changed since the revision are left out of the comparison, and counted.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, NamedTuple, Protocol
 
@@ -21,10 +21,12 @@ from service.core.catalogue.revision_history import RevisionGoneError, RevisionH
 from service.core.catalogue.revisions import Revision, RevisionFormatError, decode_revision
 from service.core.engine_requests import AllowedRows, EngineRequest, RankCandidates, ScoredItem, TopK
 from service.core.errors import InvalidRequest
-from service.core.events import AppendAndRead
+from service.core.event_types.exclusions import items_with_events
+from service.core.events import AppendAndRead, LogView
 from service.core.ports import Engine
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import MICROSECONDS
+from service.core.recommending.log_replay.user_replay import UserReplay
 
 TOLERANCE = 1e-4  # of scores, relative to the largest: engines round differently
 
@@ -116,25 +118,25 @@ class AnswerAuditor:
             revision = None if given.catalogue_revision is None else decode_revision(given.catalogue_revision)
         except RevisionFormatError as error:
             raise _refused("catalogue_revision", str(error)) from None
-        if given.request is not None and given.evaluated_at is None:
-            raise _refused("evaluated_at", "is missing; an answer under a filter names it")
+        if given.evaluated_at is None and (given.request is not None or given.query.exclude_events):
+            raise _refused("evaluated_at", "is missing; an answer under a filter or exclude_events names it")
         engine = next((engine for engine in engines if engine.version == given.model_version), None)
         if engine is None:
             return AnswerAudit("unknown", "the model version is not served any more")
         try:
-            history = await self._events(user_id, given.sequence, deadline)
+            log = await self._log(user_id, given.sequence, deadline)
             past = await self._past_rows(engine, given, revision)
         except (RevisionGoneError, EventsGoneError) as error:
             return AnswerAudit("unknown", str(error))
-        return await self._compare(engine, given, history, past, deadline)
+        return await self._compare(engine, given, UserReplay.of(engine, user_id, log), past, deadline)
 
-    async def _events(self, user_id: str, sequence: int, deadline: float) -> tuple[str, ...]:
-        """Return the items of the user's events up to a sequence."""
+    async def _log(self, user_id: str, sequence: int, deadline: float) -> LogView:
+        """Return the user's log up to a sequence."""
         log = await self._store.append_and_read(AppendAndRead(user_id, None), deadline, bulk=True)
-        events = [event for event in log.pending if event.sequence <= sequence]
+        events = tuple([event for event in log.pending if event.sequence <= sequence])
         if [event.sequence for event in events] != list(range(1, sequence + 1)):
             raise EventsGoneError("events up to the sequence were removed, merged or lost since")
-        return tuple([event.item_id for event in events])
+        return replace(log, pending=events)
 
     async def _past_rows(self, engine: Engine, given: GivenAnswer, revision: Revision | None) -> PastRows | None:
         """Return what the answer's revision allowed; None if that is everything."""
@@ -154,10 +156,14 @@ class AnswerAuditor:
         return found
 
     async def _compare(
-        self, engine: Engine, given: GivenAnswer, history: tuple[str, ...], past: PastRows | None, deadline: float
+        self, engine: Engine, given: GivenAnswer, replay: UserReplay, past: PastRows | None, deadline: float
     ) -> AnswerAudit:
-        shown = tuple([item_id for item_id, _ in given.items])
-        left_out = {*given.query.exclude, *(history if given.query.exclude_seen else ())}
+        shown, query = tuple([item_id for item_id, _ in given.items]), given.query
+        if query.exclude_events:
+            items = items_with_events(replay.view.pending, query.exclude_events, given.evaluated_at or 0.0)
+            query = query._replace(exclude=(*query.exclude, *items))
+        history = [event.item_id for event in replay.events] if query.exclude_seen else ()
+        left_out = {*query.exclude, *(replay.excluded or ()), *history}
         forbidden = [item for item in shown if item in left_out or not engine.knows(item)]
         allowed, changed_items = None, 0
         if past is not None:
@@ -166,8 +172,7 @@ class AnswerAuditor:
             mask = past.allowed & ~past.changed
             mask[[row for row in past.rows if row and past.changed[row]]] = True
             allowed, changed_items = AllowedRows.of(mask), int(np.count_nonzero(past.changed))
-        query = given.query._replace(allowed=allowed)
-        best = await self._engine.run(engine, EngineRequest(None, history, query), deadline)
+        best = await self._engine.run(engine, replay.request(query._replace(allowed=allowed)), deadline)
         ranking = EngineRequest(best.state, (), RankCandidates(shown))
         ranked = [] if best.cold else (await self._engine.run(engine, ranking, deadline)).items
         difference = _difference(given, best.items, ranked)

@@ -10,7 +10,7 @@ from service.core.ports import Meter, Models
 from service.core.recommending.audit.answer_audit import AnswerAudit, AnswerAuditor, GivenAnswer, PastCatalogue
 from service.core.recommending.audit.snapshot_audit import Audit, audit
 from service.core.recommending.batching import BatchedEngine, BatchedStore
-from service.core.recommending.snapshots import NewItems
+from service.core.recommending.log_replay.snapshots import NewItems
 
 
 @dataclass(frozen=True, slots=True)

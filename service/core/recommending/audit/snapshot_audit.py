@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from service.core.engine_requests import EngineRequest
 from service.core.errors import SnapshotDamagedError, StateDamagedError, UserNotFound
+from service.core.event_types.exclusions import kept_exclusions
 from service.core.events import AppendAndRead
 from service.core.new_items.vector_mark import UNMARKED
 from service.core.ports import Engine, Meter
 from service.core.recommending.batching import BatchedEngine, BatchedStore
-from service.core.recommending.snapshots import NewItems, decode_snapshot, mark_of
+from service.core.recommending.log_replay.snapshots import NewItems, mark_of
+from service.core.recommending.log_replay.user_replay import UserReplay
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +62,20 @@ async def audit(
         # After a change of generation the log was edited between the reads, which deletes the snapshot.
         return Audit(engine.version, whole.sequence, 0, kept, "absent", True, 0.0)
     try:
-        snapshot = decode_snapshot(stored.snapshot, user_id, engine.version)
-        items = tuple([event.item_id for event in whole.pending if event.sequence <= snapshot.applied])
+        snapshot = UserReplay.of(engine, user_id, stored).snapshot
+        assert snapshot is not None  # noqa: S101 - checked above
+        covered = tuple([event for event in whole.pending if event.sequence <= snapshot.applied])
+        replay = UserReplay.of(engine, user_id, replace(whole, snapshot=None, pending=covered))
         if (held := new_items.held(engine)) is not None:
             mark = mark_of(snapshot) or UNMARKED
             if await new_items.prepare(engine, mark, ()) == "undone":
                 raise SnapshotDamagedError("a failover undid vectors of new items")
-            items = tuple([item_id for item_id in items if held.had(mark.position.revision, item_id)])
-        replayed = await batched_engine.run(engine, EngineRequest(None, items, None), deadline)
+            had = tuple([event for event in replay.events if held.had(mark.position.revision, event.item_id)])
+            replay = replay._replace(events=had)
+        replayed = await batched_engine.run(engine, replay.request(), deadline)
         error = engine.difference(snapshot.state, replayed.state)
+        if kept_exclusions(snapshot.excluded, whole) != (replay.excluded or {}):
+            error = max(error, 1.0)
     except (SnapshotDamagedError, StateDamagedError):
         meter.snapshot_damaged()
         return Audit(engine.version, whole.sequence, 0, kept, "damaged", True, None)

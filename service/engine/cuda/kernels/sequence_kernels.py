@@ -67,6 +67,7 @@ def norm_kernel(
     x_ptr,
     rows_ptr,
     residual_ptr,
+    residual_rows_ptr,
     weight_ptr,
     bias_ptr,
     out_ptr,
@@ -75,11 +76,13 @@ def norm_kernel(
     DP: tl.constexpr,
     EPS: tl.constexpr,
     GATHER: tl.constexpr,
+    GATHER_RESIDUAL: tl.constexpr,
     ROWS: tl.constexpr,
 ):
     """LayerNorm of x + residual (N, D).
 
-    If GATHER, it is that of rows `rows` (N,) of the table x.
+    If GATHER, it is that of rows `rows` (N,) of the table x, plus, if GATHER_RESIDUAL, rows `residual_rows` (N,) of
+    the table residual.
     """
     n = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     d = tl.arange(0, DP)
@@ -88,6 +91,9 @@ def norm_kernel(
     if GATHER:
         row = tl.load(rows_ptr + n, n < N, 0).to(tl.int64)
         x = tl.load(x_ptr + row[:, None] * D + d[None, :], inside, 0.0)
+        if GATHER_RESIDUAL:
+            row = tl.load(residual_rows_ptr + n, n < N, 0).to(tl.int64)
+            x += tl.load(residual_ptr + row[:, None] * D + d[None, :], inside, 0.0)
     else:
         x = tl.load(x_ptr + at, inside, 0.0) + tl.load(residual_ptr + at, inside, 0.0)
     mean = tl.sum(x, axis=1) / D

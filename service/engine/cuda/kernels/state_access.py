@@ -10,16 +10,19 @@ import triton.language as tl
 
 
 @triton.jit
-def check_states(words_ptr, start, end, floats, items, M: tl.constexpr):
-    """Return which states (M,) have finite numbers and known rows."""
+def check_states(words_ptr, start, end, numbers, floats, items, types, M: tl.constexpr):
+    """Return which states (M,) have finite numbers, known types and known rows.
+
+    The types are between the words `numbers` and `floats`.
+    """
     odd = tl.zeros([M], tl.int32)
     longest = tl.max(end - start, axis=0)
     for first in range(0, longest, 128):
         n = first + tl.arange(0, 128)
         at = start[:, None] + n[None, :]
         word = tl.load(words_ptr + at, at < end[:, None], 1)
-        number = (n < floats)[None, :]
-        wrong = tl.where(number, (word & 0x7F800000) == 0x7F800000, (word <= 0) | (word > items))
+        wrong = tl.where((n < floats)[None, :], (word < 0) | (word >= types), (word <= 0) | (word > items))
+        wrong = tl.where((n < numbers)[None, :], (word & 0x7F800000) == 0x7F800000, wrong)
         odd += tl.sum(wrong.to(tl.int32), axis=1)
     return odd == 0
 
@@ -64,6 +67,31 @@ def last_rows(words_ptr, start_ptr, end_ptr, new_row_ptr, users, floats, items, 
     row = tl.load(words_ptr + end - back, here & (back > 0) & (back <= known), 0)
     row = tl.where(back == 0, tl.load(new_row_ptr + owner, here, 0), row)
     return tl.minimum(tl.maximum(row, 0), items).to(tl.int64)
+
+
+@triton.jit
+def last_types(words_ptr, start_ptr, new_type_ptr, users, numbers, types, K: tl.constexpr, KP: tl.constexpr,
+               USERS: tl.constexpr):  # fmt: skip
+    """Return the types of the last K events of each user.
+
+    Lines are those of `last_rows`.
+    """
+    line = tl.arange(0, USERS * KP)
+    owner = tl.program_id(0) * USERS + line // KP
+    here, tap = owner < users, line % KP
+    start = tl.load(start_ptr + owner, here, 0)
+    found = tl.load(words_ptr + start + numbers + tap, here & (tap < K - 1), 0)
+    found = tl.where(tap == K - 1, tl.load(new_type_ptr + owner, here, 0), found)
+    return tl.minimum(tl.maximum(found, 0), types - 1).to(tl.int64)
+
+
+@triton.jit
+def store_types(types, out_ptr, out_start, moved, numbers, K: tl.constexpr, KP: tl.constexpr, USERS: tl.constexpr):
+    """Write the types of the last K - 1 events."""
+    k = tl.arange(0, KP)
+    each = tl.reshape(types.to(tl.int32), [USERS, KP])
+    inside = (k > 0)[None, :] & (k < K)[None, :] & moved[:, None]
+    tl.store(out_ptr + (out_start + numbers)[:, None] + (k - 1)[None, :], each, inside)
 
 
 @triton.jit

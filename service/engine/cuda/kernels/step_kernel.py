@@ -20,6 +20,8 @@ from service.engine.cuda.kernels.state_access import (
     copy_numbers,
     copy_rows,
     last_rows,
+    last_types,
+    store_types,
     upper_inputs,
 )
 
@@ -109,52 +111,34 @@ def feed_forward(y, w, scratch_ptr, stride, D: tl.constexpr, DP: tl.constexpr, H
 
 
 @triton.jit(
-    do_not_specialize=["users", "items"],
+    do_not_specialize=["users", "items", "types"],
     do_not_specialize_on_alignment=[
         "start_ptr",
         "end_ptr",
         "new_row_ptr",
+        "new_type_ptr",
         "out_start_ptr",
         "out_end_ptr",
         "valid_ptr",
     ],
 )
 def step_kernel(
-    words_ptr,
-    start_ptr,
-    end_ptr,
-    new_row_ptr,
-    out_start_ptr,
-    out_end_ptr,
-    out_ptr,
-    valid_ptr,
-    output_ptr,
-    scratch_ptr,
-    table_ptr,
-    norm_ptr,
-    weights_ptr,
-    initial_conv_ptr,
-    users,
-    items,
-    D: tl.constexpr,
-    H: tl.constexpr,
-    K: tl.constexpr,
-    L: tl.constexpr,
-    DP: tl.constexpr,
-    HP: tl.constexpr,
-    FP: tl.constexpr,
-    KP: tl.constexpr,
-    EPS: tl.constexpr,
-    USERS: tl.constexpr,
+    words_ptr, start_ptr, end_ptr, new_row_ptr, new_type_ptr, out_start_ptr, out_end_ptr, out_ptr, valid_ptr,
+    output_ptr, scratch_ptr, table_ptr, types_ptr, norm_ptr, weights_ptr, initial_conv_ptr, users, items, types,
+    D: tl.constexpr, H: tl.constexpr, K: tl.constexpr, L: tl.constexpr, DP: tl.constexpr, HP: tl.constexpr,
+    FP: tl.constexpr, KP: tl.constexpr, EPS: tl.constexpr, TYPED: tl.constexpr, USERS: tl.constexpr,
     BLOCK: tl.constexpr,
-):
-    """Advance user m by the row new_row[m]; 0 is none.
+):  # fmt: skip
+    """Advance each user m by one event.
+
+    The event is row new_row[m] of type new_type[m]; row 0 is none.
 
     The state is words[start[m] : end[m]], the next one out[out_start[m] : out_end[m]].
 
     Writes also whether the state was valid, valid (M,), and the network's output, output (M, D).
     """
-    floats: tl.constexpr = D + L * H + (L - 1) * (K - 1) * H
+    numbers: tl.constexpr = D + L * H + (L - 1) * (K - 1) * H
+    floats: tl.constexpr = numbers + (K - 1) * TYPED
     m = tl.program_id(0) * USERS + tl.arange(0, USERS)
     here = m < users
     start = tl.load(start_ptr + m, here, 0)
@@ -163,7 +147,9 @@ def step_kernel(
     out_start = tl.load(out_start_ptr + m, here, 0)
     out_end = tl.load(out_end_ptr + m, here, 0)
     moved = here & (new_row > 0)
-    tl.store(valid_ptr + m, check_states(words_ptr, start, end, floats, items, USERS).to(tl.int32), here)
+    tl.store(
+        valid_ptr + m, check_states(words_ptr, start, end, numbers, floats, items, types, USERS).to(tl.int32), here
+    )
     copy_rows(words_ptr, out_ptr, start, end, new_row, out_start, out_end, floats)
     copy_numbers(words_ptr, out_ptr, start, out_start, here & (new_row == 0) & (end > start), floats)
     numbers_ptr = words_ptr.to(tl.pointer_type(tl.float32), bitcast=True)
@@ -179,6 +165,10 @@ def step_kernel(
     lines = scratch_ptr + tl.arange(0, USERS * KP)[:, None] * line_width
     row = last_rows(words_ptr, start_ptr, end_ptr, new_row_ptr, users, floats, items, K, KP, USERS)
     value = tl.load(table_ptr + row[:, None] * D + d[None, :], (d < D)[None, :], 0.0)
+    if TYPED:
+        kind = last_types(words_ptr, start_ptr, new_type_ptr, users, numbers, types, K, KP, USERS)
+        value += tl.load(types_ptr + kind[:, None] * D + d[None, :], (d < D)[None, :], 0.0)
+        store_types(kind, out_ptr, out_start, moved, numbers, K, KP, USERS)
     share(lines + d[None, :], normalized(value, norm_ptr, norm_ptr + D, D, DP, EPS), (d < DP)[None, :])
     u = tl.load(ours + (K - 1) * line_width + d[None, :])
     x_line = scratch_ptr + 2 * DP

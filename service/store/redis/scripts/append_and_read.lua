@@ -7,8 +7,10 @@
 --          4 model version whose snapshot is wanted, or ""
 --          5 "1" if duplicates must write too (see lib/replicate.lua)
 --          6 time in milliseconds; events that arrived before it are removed (0: none are)
---          then for each event: item id, timestamp, event id or "", fingerprint
--- Returns  generation, sequence, trimmed, snapshot or nil, its sequence, entries, {sequence, outcome} for each event;
+--          then for each event: item id, timestamp, event id or "", fingerprint (16 characters, and then what most
+--          events do not have: a zero byte and "<type>,<value>", then "@" and the recommendation id)
+-- Returns  generation, sequence, trimmed, snapshot or nil, its sequence, entries, {sequence, outcome} for each event,
+--          and the sequence of the user's first event with a type, if there ever was one;
 --          an outcome is 0 (appended), 1 (duplicate) or 2 (conflict)
 --
 -- A script never leaves half of its work behind: nothing else runs meanwhile, and its writes reach the append-only
@@ -16,11 +18,11 @@
 -- that write must be one that can fail for lack of memory: XADD or HSET, not XDEL, LPOP or HDEL. There is no "#!lua"
 -- line: see decision 0002.
 --
--- Needs lib/format, head, event_id, pack_entry. Lua creates every function anew in each run, so the parts that few
+-- Needs lib/format, head, pack_entry. Lua creates every function anew in each run, so the parts that few
 -- calls need are included where they are needed.
 local user, log, stream = KEYS[1], KEYS[2], KEYS[3]
 local keep, version, oldest_arrival = tonumber(ARGV[2]), ARGV[4], tonumber(ARGV[6])
-local found = redis.call('HMGET', user, 'head', 'a:' .. version, 's:' .. version, 'e:' .. (ARGV[9] or ''))
+local found = redis.call('HMGET', user, 'head', 'a:' .. version, 's:' .. version, 'e:' .. (ARGV[9] or ''), 't')
 local before, trimmed, generation = unpack_head(found[1])
 local applied, snapshot = tonumber(found[2]), found[3]
 
@@ -40,11 +42,17 @@ if several then  -- many events with few commands; the known event ids by name, 
 end
 for i = 7, #ARGV, 4 do
   local item_id, timestamp, event_id, fingerprint = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local value = found[4]
+  local value, typed, recommendation = found[4], '', ''
   if several then
     value = known['e:' .. event_id]
   end
+  local is_plain = #fingerprint == 16
+  if not is_plain then
+    typed, recommendation = string.match(fingerprint, '^%z?([^@]*)@?(.*)$', 17)
+    fingerprint = string.sub(fingerprint, 1, 16)
+  end
   if value then
+    -- include lib/event_id.lua
     local first, stored = unpack_event_id(value)
     outcomes[#outcomes + 1] = { first, stored == fingerprint and 1 or 2 }
     if ARGV[5] == '1' then
@@ -54,8 +62,19 @@ for i = 7, #ARGV, 4 do
   else
     sequence = sequence + 1
     local digits = string.format('%d', sequence)  -- once: Redis writes a number with 17 digits, which takes longer
-    local append_id = redis.call('XADD', stream, '*', 'format', FORMAT_TEXT, 'user', ARGV[1], 'seq', digits,
-      'item', item_id, 'ts', timestamp, 'event_id', event_id)
+    local append_id
+    if is_plain then
+      append_id = redis.call('XADD', stream, '*', 'format', FORMAT_TEXT, 'user', ARGV[1], 'seq', digits,
+        'item', item_id, 'ts', timestamp, 'event_id', event_id)
+    else
+      -- include lib/typed/typed_event.lua
+      append_id = stream_event(stream, ARGV[1], digits, item_id, timestamp, event_id, typed, recommendation)
+      append_id = pack_end(append_id, nil, typed, recommendation)
+      if not found[5] and has_type(typed) then
+        found[5] = digits
+        redis.call('HSET', user, 't', digits)
+      end
+    end
     appended[#appended + 1] = pack_entry(sequence, timestamp, item_id, event_id, append_id)
     generation = generation or ARGV[3]
     outcomes[#outcomes + 1] = { sequence, 0 }
@@ -109,4 +128,5 @@ elseif applied < before then
   -- Deleted events leave gaps, so this may reach back too far; the caller skips entries up to `applied`.
   entries = redis.call('LRANGE', log, applied - sequence, -1)
 end
-return { generation or false, sequence, trimmed, snapshot, applied, entries, outcomes }
+return { generation or false, sequence, trimmed, snapshot, applied, entries, outcomes,
+  found[5] and tonumber(found[5]) or nil }

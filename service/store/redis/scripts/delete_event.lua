@@ -8,7 +8,11 @@
 -- refuses those that are being computed now (decision 0009).
 local user, log, stream, deletions = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local reserved = ARGV[3] ~= ''
-local sequence = reserved and tonumber(ARGV[3]) or find_event_id(user, ARGV[2])
+local sequence = tonumber(ARGV[3])
+local value = not reserved and ARGV[2] ~= '' and redis.call('HGET', user, 'e:' .. ARGV[2])
+if value then
+  sequence = unpack_event_id(value)
+end
 local entry = sequence and redis.call('LINDEX', log, index_of(log, sequence))
 local found, own_id, append_id, _
 if entry then

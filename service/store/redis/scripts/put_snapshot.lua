@@ -32,7 +32,7 @@ local stored = tonumber(found[2])
 -- A stored snapshot beyond the log counts as absent; otherwise it would block all valid snapshots.
 if stored and stored <= sequence and ARGV[5] ~= '1' then
   local is_better = applied > stored
-  if string.byte(ARGV[4]) == 2 then
+  if string.byte(ARGV[4], 2) == 2 or string.byte(ARGV[4], 2) == 3 then
     -- include item_vectors/vector_revision.lua
     local ours, theirs = vector_revision(ARGV[4]), vector_revision(redis.call('HGET', user, 's:' .. version) or '')
     if ours ~= theirs then

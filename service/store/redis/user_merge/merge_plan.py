@@ -12,7 +12,7 @@ from random import Random
 from typing import NamedTuple
 
 from service.store.errors import unknown_format
-from service.store.redis.layout import ENTRY_FORMAT
+from service.store.redis.layout import ENTRY_FORMAT, decode_end
 
 _HEADER = struct.Struct("<BddHH")
 _FINGERPRINT = slice(1, 17)  # of the value of a field e:<event id>
@@ -29,6 +29,8 @@ class LogEntry(NamedTuple):
     append_id: bytes
     arrived: int
     id_value: bytes
+    typed: bytes
+    recommendation_id: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,8 @@ class MergePlan:
 
     Attributes:
         entries: Entries to store, oldest first.
-        fields: For each entry the name and the value of its field `e:<event id>`; empty without one.
+        fields: For each entry the name and the value of its field `e:<event id>`, if it has an id; for the first
+            entry with a type also those of the field `t`.
         sequence: The newest sequence.
         trimmed: The newest sequence that retention has removed.
         moved: Number of events that the user did not have.
@@ -103,9 +106,13 @@ def plan_merge(own: TargetLog, theirs: Sequence[LogEntry], events_kept: int) -> 
     sequences += range(own.sequence + 1, own.sequence + 1 + len(merged) - unmoved)
     arrivals = _ascending([entry.arrived for entry in merged])
     kept = list(zip(merged, sequences, arrivals, strict=True))[removed:]
+    fields = [_field(entry, sequence) for entry, sequence, _ in kept]
+    typed_from = next((n for n, (entry, _, _) in enumerate(kept) if entry.typed.partition(b",")[0]), None)
+    if typed_from is not None:
+        fields[typed_from] += (b"t", b"%d" % kept[typed_from][1])
     return MergePlan(
         entries=[_encode(entry, sequence, arrived) for entry, sequence, arrived in kept],
-        fields=[_field(entry, sequence) for entry, sequence, _ in kept],
+        fields=fields,
         sequence=own.sequence + len(merged) - unmoved,
         trimmed=sequences[removed - 1] if removed else own.trimmed,
         moved=len(moved),
@@ -134,7 +141,7 @@ def _decode(entry: bytes, id_value: bytes) -> LogEntry:
         raise unknown_format(f"an event id has format {id_value[0]}")
     item_end = _HEADER.size + item_size
     id_end = item_end + id_size
-    append_id, _, arrived = entry[id_end:].partition(b"@")
+    append_id, typed, arrived, recommendation_id = decode_end(entry[id_end:])
     return LogEntry(
         int(sequence),
         timestamp,
@@ -143,14 +150,19 @@ def _decode(entry: bytes, id_value: bytes) -> LogEntry:
         append_id,
         int(arrived or append_id.partition(b"-")[0]),
         id_value,
+        typed,
+        recommendation_id,
     )
 
 
 def _encode(entry: LogEntry, sequence: int, arrived: int) -> bytes:
     header = _HEADER.pack(ENTRY_FORMAT, sequence, entry.timestamp, len(entry.item_id), len(entry.event_id))
+    typed = b"\0" + entry.typed if entry.typed else b""
     arrived_then = int(entry.append_id.partition(b"-")[0]) == arrived
-    suffix = b"" if arrived_then else b"@%d" % arrived
-    return b"".join((header, entry.item_id, entry.event_id, entry.append_id, suffix))
+    end = b"" if arrived_then and not entry.recommendation_id else b"@%d" % arrived
+    if entry.recommendation_id:
+        end += b"\0" + entry.recommendation_id
+    return b"".join((header, entry.item_id, entry.event_id, entry.append_id, typed, end))
 
 
 def _field(entry: LogEntry, sequence: int) -> tuple[bytes, ...]:

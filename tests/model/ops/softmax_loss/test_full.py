@@ -57,13 +57,39 @@ def test_weights_and_soft_labels_agree_with_a_full_distribution(chunk: int) -> N
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("chunk", [1, 120, 1 << 20], ids=["one row a chunk", "ragged chunks", "one chunk"])
+def test_negative_weights_agree_with_the_unlikelihood_of_their_targets(chunk: int) -> None:
+    torch.manual_seed(6)
+    N, V, K = 23, 31, 5
+    outputs = torch.randn(N, 8, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(V, 8, dtype=torch.float64, requires_grad=True)
+    targets, weights = torch.randint(0, V, (N,)), torch.randn(N, dtype=torch.float64)
+    items = torch.stack([torch.randperm(V - 1)[:K] + 1 for _ in range(N)])
+    shares = torch.rand(N, K, dtype=torch.float64) / K
+
+    logs = (outputs @ table.T).log_softmax(1)
+    wanted_shares = torch.zeros(N, V, dtype=torch.float64).scatter_(1, items, shares)
+    wanted_shares[torch.arange(N), targets] += 1.0 - shares.sum(1)
+    likelihood = -(wanted_shares * logs).sum(1)
+    unlikelihood = -torch.log1p(-logs[torch.arange(N), targets].exp())
+    losses = weights.abs() * torch.where(weights > 0, likelihood, unlikelihood)
+    expected = losses[targets > 0].sum() / (targets > 0).sum()
+    wanted = torch.autograd.grad(expected, (outputs, table))
+    loss = softmax_loss(outputs, table, targets, None, chunk, weights, SoftLabels(items, shares))
+    found = torch.autograd.grad(loss, (outputs, table))
+
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize(("positions", "rows"), [(1, 2), (37, 50), (300, 4099)])
 @pytest.mark.parametrize("taught", [False, True])
 def test_float32_kernel_agrees_with_float64(positions: int, rows: int, taught: bool) -> None:
     torch.manual_seed(rows)
     outputs, table = torch.randn(positions, 8), torch.randn(rows, 8)
-    targets, weights = torch.randint(0, rows, (positions,)), torch.rand(positions)
-    targets[0] = 1
+    targets, weights = torch.randint(0, rows, (positions,)), torch.rand(positions) - 0.3
+    targets[0], weights[0] = 1, 0.5
     K = min(5, rows - 1)
     items = torch.stack([torch.randperm(rows - 1)[:K] + 1 for _ in range(positions)])
     labels = SoftLabels(items, torch.rand(positions, K) / K) if taught else None
@@ -117,7 +143,7 @@ for rows, columns, block in ((5, 7, 8192), (4, 50, 16), (3, 64, 32)):
     items = torch.stack([torch.randperm(columns - 1)[:3] + 1 for _ in range(rows)]).to(torch.int32)
     items[1] = (targets[1] + torch.arange(3) - 1) % (columns - 1) + 1  # the target among them
     shares = torch.rand(rows, 3) / 3
-    scale = torch.rand(rows)
+    scale = torch.rand(rows) - 0.4
     one = torch.randn(rows, columns)
     other = one.clone()
     expected = full.loss_and_gradient(one, targets, scale, full.SoftLabels(items, shares))

@@ -130,3 +130,17 @@ def test_batch_without_targets_has_zero_loss() -> None:
     loss = sampled_softmax_loss(torch.randn(6, DIM).double(), table, none, Negatives(popularity, 8).draw(none))
     assert float(loss) == 0.0
     assert float(softmax_loss(torch.randn(6, DIM).double(), table, none)) == 0.0
+
+
+def test_negative_weight_is_the_unlikelihood_under_the_sampled_estimate() -> None:
+    torch.manual_seed(3)
+    table, popularity, targets_of = catalogue(3)
+    targets = targets_of(9)
+    sampled = Negatives(popularity, 31).draw(targets)
+    outputs = torch.randn(9, DIM, dtype=torch.float64, requires_grad=True)
+    likelihoods = [plain(outputs[n : n + 1], table, targets[n : n + 1], *sampled) for n in range(9)]
+    wanted = -torch.log1p(-torch.exp(-torch.stack(likelihoods))).mean() * 0.5
+    found = sampled_softmax_loss(outputs, table, targets, sampled, weights=torch.full((9,), -0.5))
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-12)
+    gradients = [torch.autograd.grad(loss, outputs, retain_graph=True)[0] for loss in (found, wanted)]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from itertools import count
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from ingest.errors import DataError
@@ -14,6 +15,7 @@ from model.training.data import export
 from model.training.data.event_log import LoggedEvent, Position
 from model.training.data.export import export_log
 from model.training.data.interactions import read_interactions
+from service.core.events import AppendAndRead, NewEvent
 from service.core.ports import Store
 from tests.model.training.data.export_checks import PART_EVENTS, USERS, events, file_contents, in_order_of_each_user
 from tests.model.training.logs import append, exported, logged, use
@@ -27,6 +29,43 @@ def test_export_holds_the_events_of_the_log(backend: Backend, tmp_path: Path) ->
     assert (done.events, done.added, done.reread) == (40, 40, 0)
     assert sorted(exported(tmp_path / "out")) == logged(backend, USERS)
     assert in_order_of_each_user(tmp_path / "out")
+
+
+def test_export_holds_type_value_and_recommendation_id(backend: Backend, tmp_path: Path) -> None:
+    extras = [("", None, ""), ("purchase", 49.9, "r1.abc"), ("", -2.0, ""), ("dislike", None, ""), ("", None, "@日")]
+    new = [NewEvent.create(f"i{n}", 1.0, None, 0.0, *extra) for n, extra in enumerate(extras)]
+
+    async def work(store: Store) -> None:
+        await store.append_and_read([AppendAndRead("u", None, tuple(new))])
+
+    use(backend, work)
+    export_log(backend.url, tmp_path / "out", PART_EVENTS)
+    rows: list[tuple[object, ...]] = []
+    for part in sorted((tmp_path / "out").glob("*.parquet")):
+        columns = ["type", "value", "recommendation_id"]
+        rows += [tuple(row.values()) for row in pyarrow.parquet.read_table(part, columns=columns).to_pylist()]
+    assert rows == [tuple(each or None for each in extra) for extra in extras]
+
+
+def test_part_of_an_earlier_release_grows_by_events_with_types(backend: Backend, tmp_path: Path) -> None:
+    append(backend, [("u", "old", 1.0)])
+    export_log(backend.url, tmp_path / "out")
+    [part] = (tmp_path / "out").glob("*.parquet")
+    table = pyarrow.parquet.read_table(part).drop_columns(["type", "value", "recommendation_id"])
+    pyarrow.parquet.write_table(table, part)
+
+    async def work(store: Store) -> None:
+        await store.append_and_read(
+            [AppendAndRead("u", None, (NewEvent.create("new", 2.0, None, 0.0, "cart", 1.5),))]
+        )
+
+    use(backend, work)
+    assert export_log(backend.url, tmp_path / "out").added == 1
+    found = pyarrow.parquet.read_table(part, columns=["item_id", "type", "value"]).to_pylist()
+    assert found == [
+        {"item_id": "old", "type": None, "value": None},
+        {"item_id": "new", "type": "cart", "value": 1.5},
+    ]
 
 
 def test_run_without_new_events_changes_no_file(backend: Backend, tmp_path: Path) -> None:

@@ -19,14 +19,14 @@ local entries, following = redis.call('LRANGE', log, start, start + PIECE - 1), 
 if #entries > 0 then
   local earlier = {}
   for i, entry in ipairs(entries) do
-    local sequence, timestamp, item_id, event_id, append_id, arrived = unpack_entry(entry)
+    local sequence, timestamp, item_id, event_id, append_id, arrived, typed, recommendation = unpack_entry(entry)
     local digits = string.format('%d', sequence)
     earlier[i] = append_id
-    append_id = redis.call('XADD', stream, '*', 'format', FORMAT_TEXT, 'user', ARGV[1], 'seq', digits,
-      'item', item_id, 'ts', string.format('%.17g', timestamp), 'event_id', event_id)
+    append_id = stream_event(stream, ARGV[1], digits, item_id, string.format('%.17g', timestamp), event_id, typed,
+      recommendation)
     local arrived_then = tonumber(string.match(append_id, '^%d+')) == arrived
     redis.call('LSET', log, start + i - 1, pack_entry(sequence, timestamp, item_id, event_id,
-      append_id .. (arrived_then and '' or string.format('@%d', arrived))))
+      pack_end(append_id, not arrived_then and string.format('%d', arrived) or nil, typed, recommendation)))
     following = string.format('%d', sequence + 1)
   end
   redis.call('XDEL', stream, unpack(earlier))

@@ -16,17 +16,12 @@ from contextvars import Context
 from typing import Literal, NamedTuple, Protocol
 
 from service.core.errors import ServiceError, SnapshotDamagedError
+from service.core.event_types.exclusions import Exclusions
 from service.core.events import LogView, SnapshotPut
 from service.core.new_items.held_vectors import HeldVectors
-from service.core.new_items.vector_mark import (
-    MARKED_FORMAT,
-    UNMARKED,
-    VectorMark,
-    decode_mark,
-    encode_mark,
-    is_better,
-)
+from service.core.new_items.vector_mark import MARK_PART, UNMARKED, VectorMark, decode_mark, encode_mark, is_better
 from service.core.ports import Engine, Store
+from service.core.recommending.log_replay.exclusion_bytes import decode_exclusions, encode_exclusions
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +32,8 @@ EVENTS_PER_SNAPSHOT = 2
 MAX_SNAPSHOT_BATCH = 32  # written at once, in some 1 ms of Redis
 
 _FORMAT = 1
-_HEADER = struct.Struct("<BxxxIQQ")  # format, CRC-32, applied, base
+_EXCLUSIONS = 1  # in the second byte: exclusions follow the header, and a mark if it has MARK_PART too
+_HEADER = struct.Struct("<BBxxIQQ")  # format, what follows, CRC-32, applied, base
 
 
 class Snapshot(NamedTuple):
@@ -48,43 +44,60 @@ class Snapshot(NamedTuple):
     `base` is the newest sequence that retention had removed when the replay began. While it equals the log's, the
     snapshot reflects exactly the kept events, and an audit can demand equality.
 
+    `excluded` are the items that the events exclude. It is None if none of them had a type, and then the snapshot is
+    stored as releases without types do.
+
     `mark` names the vectors of new items that the replay had. Only models with a content encoder have one.
     """
 
     applied: int
     base: int
     state: bytes
+    excluded: Exclusions | None = None
     mark: VectorMark | None = None
 
 
 def encode_snapshot(snapshot: Snapshot, user_id: str, model_version: str) -> bytes:
     """Encode a snapshot, bound to this user and model by its checksum."""
-    applied, base, state, mark = snapshot
+    applied, base, body, excluded, mark = snapshot
+    parts = 0
+    if excluded is not None:
+        parts, body = _EXCLUSIONS, encode_exclusions(excluded) + body
+    if mark is not None:
+        parts, body = parts | MARK_PART, encode_mark(mark) + body
     # User and model are part of the sum, so that a snapshot under another user's key counts as damaged.
     identity = f"{user_id}\0{model_version}\0{applied}\0{base}\0".encode()
-    if mark is None:
-        return _HEADER.pack(_FORMAT, zlib.crc32(state, zlib.crc32(identity)), applied, base) + state
-    body = encode_mark(mark) + state
-    return _HEADER.pack(MARKED_FORMAT, zlib.crc32(body, zlib.crc32(identity)), applied, base) + body
+    return _HEADER.pack(_FORMAT, parts, zlib.crc32(body, zlib.crc32(identity)), applied, base) + body
 
 
 def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
     """Decode and verify a snapshot; raises `SnapshotDamagedError`."""
     if len(blob) < _HEADER.size:
         raise SnapshotDamagedError("shorter than its header")
-    layout, _, applied, base = _HEADER.unpack_from(blob)
-    mark, start = None, _HEADER.size
-    try:
-        if layout == MARKED_FORMAT:
-            mark, start = decode_mark(blob, start)
-        elif layout != _FORMAT:
-            raise SnapshotDamagedError(f"format {layout} is neither {_FORMAT} nor {MARKED_FORMAT}")
-    except (struct.error, ValueError):
-        raise SnapshotDamagedError("cut off in the vector mark") from None
-    snapshot = Snapshot(applied, base, blob[start:], mark)
+    layout, parts, _, applied, base = _HEADER.unpack_from(blob)
+    if layout != _FORMAT:
+        raise SnapshotDamagedError(f"format {layout} is not {_FORMAT}")
+    excluded, mark, start = None, None, _HEADER.size
+    if parts & MARK_PART:
+        mark, start = _decode_mark(blob, start)
+    if parts & _EXCLUSIONS:
+        excluded, start = decode_exclusions(blob, start)
+    snapshot = Snapshot(applied, base, blob[start:], excluded, mark)
     if encode_snapshot(snapshot, user_id, model_version) != blob:
         raise SnapshotDamagedError("checksum differs")
     return snapshot
+
+
+def _decode_mark(blob: bytes, start: int) -> tuple[VectorMark, int]:
+    try:
+        return decode_mark(blob, start)
+    except (struct.error, ValueError):
+        raise SnapshotDamagedError("its vector mark cannot be read") from None
+
+
+def mark_of(snapshot: Snapshot | None) -> VectorMark | None:
+    """Return the mark of a snapshot of a model with an encoder."""
+    return None if snapshot is None else snapshot.mark or UNMARKED
 
 
 def snapshot_due(view: LogView) -> bool:
@@ -101,6 +114,7 @@ def next_snapshot(
     view: LogView,
     previous: Snapshot | None,
     state: bytes,
+    excluded: Exclusions | None = None,
     *,
     repair: bool = False,
     mark: VectorMark | None = None,
@@ -113,17 +127,13 @@ def next_snapshot(
         view: The log that was replayed.
         previous: The snapshot that the replay began from; None for a replay of the whole log.
         state: The state after the newest event.
+        excluded: The items that are excluded after it; see `Snapshot`.
         repair: Whether to replace the stored snapshot whatever its sequence, because it is damaged.
         mark: Vectors of new items that the replay had, for a model with a content encoder.
     """
     base = view.trimmed if previous is None else previous.base
-    blob = encode_snapshot(Snapshot(view.sequence, base, state, mark), user_id, model_version)
+    blob = encode_snapshot(Snapshot(view.sequence, base, state, excluded, mark), user_id, model_version)
     return SnapshotPut(user_id, view.generation, model_version, view.sequence, blob, repair, view.newest)
-
-
-def mark_of(snapshot: Snapshot | None) -> VectorMark | None:
-    """Return the mark of a snapshot of a model with an encoder."""
-    return None if snapshot is None else snapshot.mark or UNMARKED
 
 
 class NewItems(Protocol):

@@ -9,7 +9,7 @@ import pytest
 
 from service.core.errors import StoreUnavailable
 from service.core.events import SnapshotPut
-from service.core.recommending.snapshots import SnapshotWriter
+from service.core.recommending.log_replay.snapshots import SnapshotWriter
 from tests.core.memory_store import MemoryStore
 
 

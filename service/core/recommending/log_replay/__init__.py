@@ -1,0 +1,1 @@
+"""Replay of one user's log, and the items that its events exclude."""
