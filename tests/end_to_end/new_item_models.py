@@ -1,4 +1,4 @@
-"""Models with a content encoder: one that does not know a new item, one that was trained with it."""
+"""Models with a content encoder, for the tests of new items."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ ITEMS = "item_embedding.weight"
 
 
 def shop_bundle(version: str, created: str, new_items: tuple[str, ...] = ()) -> Bundle:
-    """Return the demo's model with an encoder: a trip's items are like its first one, but better."""
+    """Return the demo's model with an encoder.
+
+    The vector of a trip's item is like that of its first one, but longer.
+    """
     bundle = load_bundle(BUNDLE)
     rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
     table = bundle.weights[ITEMS]

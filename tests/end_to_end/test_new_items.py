@@ -1,4 +1,4 @@
-"""New items are recommended by every worker within a second, and their events count."""
+"""New items in a service of several workers."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tests.store.calls import V, append, append_and_read_all, new, put, read, se
 
 def marked(applied: int, revision: int) -> bytes:
     """A snapshot of a model with a content encoder."""
-    return encode_snapshot(Snapshot(applied, 0, b"s", VectorMark(VectorPosition(revision, "t" * 16))), "u", V)
+    return encode_snapshot(Snapshot(applied, 0, b"s", None, VectorMark(VectorPosition(revision, "t" * 16))), "u", V)
 
 
 class SnapshotContract:

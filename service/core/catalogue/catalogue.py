@@ -39,8 +39,7 @@ class Catalogue:
     catalogue takes no memory and everything that a model knows is allowed.
 
     Attributes:
-        positions: How far the store's changes are applied.
-        items: The items, with a log of their changes.
+        positions, items: How far the store's changes are applied, and the items with a log of their changes.
     """
 
     def __init__(

@@ -97,5 +97,5 @@ class HeldVectors:
         return (previous or NO_VECTORS).with_skipped(self.position, skipped)
 
     def had(self, revision: int, item_id: str) -> bool:
-        """Return whether an item is not one that got its vector after a revision."""
+        """Return False if the item got its vector after a revision."""
         return self.numbers.get(item_id, 0) <= revision

@@ -83,9 +83,8 @@ class Replays:
             replay, held = UserReplay.of(engine, user_id, view), self._new_items.held(engine)
             if held is not None:
                 worth = await self._new_items.prepare(engine, mark_of(replay.snapshot), replay.item_ids)
-                if worth != "usable":
-                    undone = worth == "undone"
-                    return await self._answer_from_all(engine, user_id, view, query, deadline, request, repair=undone)
+                if (undone := worth == "undone") or worth == "outdated":
+                    return await self._answer_from_all(engine, user_id, view, query, deadline, request, undone)
                 start = held.start()
             evaluated = self._sampler.indices_to_evaluate(engine, user_id, view, replay.events)
             engine_request = replay.request(asked, evaluated)
@@ -98,7 +97,7 @@ class Replays:
                 raise
             _log.warning("snapshot damaged; replaying the whole log", extra={"reason": str(error)})
             self._meter.snapshot_damaged()
-            return await self._answer_from_all(engine, user_id, view, query, deadline, request, repair=True)
+            return await self._answer_from_all(engine, user_id, view, query, deadline, request, True)
         mark = None
         if held is not None:
             if held.epoch != start.epoch:  # rows of new items were given to other items meanwhile
@@ -134,7 +133,6 @@ class Replays:
         query: Query | None,
         deadline: float,
         request: FilterRequest | None,
-        *,
         repair: bool,
     ) -> Answer:
         """Answer from all kept events, without the snapshot."""

@@ -34,7 +34,7 @@ MARKS = (
 
 
 def snapshot(mark: VectorMark | None, applied: int = 3, state: bytes = b"state") -> bytes:
-    return encode_snapshot(Snapshot(applied, 0, state, mark), "u", "v1")
+    return encode_snapshot(Snapshot(applied, 0, state, None, mark), "u", "v1")
 
 
 @pytest.mark.parametrize("mark", MARKS)
@@ -46,8 +46,15 @@ def test_mark_is_decoded_as_encoded(mark: VectorMark) -> None:
 @pytest.mark.parametrize("mark", MARKS)
 def test_snapshot_with_a_mark_is_decoded_as_encoded(mark: VectorMark) -> None:
     blob = snapshot(mark)
-    assert decode_snapshot(blob, "u", "v1") == (3, 0, b"state", mark)
+    assert decode_snapshot(blob, "u", "v1") == (3, 0, b"state", None, mark)
     assert vector_revision(blob) == vector_revision(blob[:SNAPSHOT_HEADER_BYTES]) == mark.position.revision
+
+
+def test_mark_stands_beside_exclusions() -> None:
+    snapshot = Snapshot(3, 0, b"state", {"a": 2}, VectorMark(POSITION, (5,)))
+    blob = encode_snapshot(snapshot, "u", "v1")
+    assert decode_snapshot(blob, "u", "v1") == snapshot
+    assert vector_revision(blob) == 7
 
 
 def test_snapshot_without_a_mark_has_the_bytes_of_earlier_releases() -> None:

@@ -80,7 +80,7 @@ def test_worker_behind_does_not_replace_a_snapshot_with_more_vectors() -> None:
         await harness.recommender.record("u", event("1"), TOP_3)
         await written(harness)
         [entry] = await one.vectors.append("v1", [("100", b"\0\0\x80?")])
-        ahead = encode_snapshot(Snapshot(1, 0, b'["1"]', VectorMark(entry.position)), "u", "v1")
+        ahead = encode_snapshot(Snapshot(1, 0, b'["1"]', None, VectorMark(entry.position)), "u", "v1")
         harness.store.damage("u", "v1", ahead)
         one.vectors.down = True
         answer = await harness.recommender.record("u", event("2"), TOP_3)
@@ -152,7 +152,7 @@ def test_damaged_state_of_a_model_with_an_encoder_is_replaced() -> None:
     async def scenario(harness: RecommenderHarness, one: Worker) -> None:
         await harness.recommender.record("u", event("1"), TOP_3)
         mark = (await written(harness)).mark
-        harness.store.damage("u", "v1", encode_snapshot(Snapshot(1, 0, b"\xff", mark), "u", "v1"))
+        harness.store.damage("u", "v1", encode_snapshot(Snapshot(1, 0, b"\xff", None, mark), "u", "v1"))
         await harness.recommender.recommend("u", TOP_3)
 
     harness = run(scenario)
