@@ -31,7 +31,8 @@ Widths = tuple[int, int, int, int, int, int]
 @kernel
 def replay(
     embedding: F32, appended: F32, types: F32, norm: F32, layers: F32, offsets: I64, widths: Widths,
-    initial_conv: F32, layout: Layout, max_rows: int, words: U32, starts: I64, selected: I64, events: I64, event_starts: I64,
+    initial_conv: F32, layout: Layout, max_rows: int, words: U32, starts: I64, selected: I64,
+    events: I64, event_starts: I64,
 ) -> tuple[U32, I64]:  # fmt: skip
     """Replay events onto packed states: one compiled call for all steps.
 
