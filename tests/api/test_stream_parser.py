@@ -29,6 +29,13 @@ def test_fields_of_an_entry_become_fields_of_the_event(timestamp: str) -> None:
     assert (event.item_id, event.event_id, event.timestamp) == ("é", "e", 5.0)
 
 
+def test_event_of_an_entry_has_type_value_and_recommendation_id() -> None:
+    fields = entry(user_id="u", item_id="i", type="purchase", value="49.90", recommendation_id="r")
+    _, event = EventEntryParser("events").parse(fields)
+    assert (event.type, event.value, event.recommendation_id) == ("purchase", 49.9, "r")
+    assert EventEntryParser("events").parse(entry(user_id="u", item_id="i", value="-1e3"))[1].value == -1000.0
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -40,6 +47,11 @@ def test_fields_of_an_entry_become_fields_of_the_event(timestamp: str) -> None:
         {"user_id": "u", "item_id": "i", "timestamp": "yesterday"},
         {"user_id": "u", "item_id": "i", "timestamp": "9" * 20},
         {"user_id": "u", "item_id": "i", "event_id": "seq-1"},
+        {"user_id": "u", "item_id": "i", "type": "Purchase"},
+        {"user_id": "u", "item_id": "i", "value": "dear"},
+        {"user_id": "u", "item_id": "i", "value": "1e13"},
+        {"user_id": "u", "item_id": "i", "value": ""},
+        {"user_id": "u", "item_id": "i", "recommendation_id": "x" * 513},
         {"user_id": b"\xff", "item_id": "i"},
     ],
 )
