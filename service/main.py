@@ -174,7 +174,7 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         models = RolloutManager(bundles, store, name, meter, watch=settings.watch, is_complete=bundles.is_complete)
         await models.start()
         closing.push_async_callback(models.close)
-        await catalogue.start()
+        await catalogue.start(bundles.loadable)
         recommender = _open_recommender(settings, store, models, catalogue, meter, closing)
         await _start_jobs(settings, store, models, catalogue, meter, closing)
         await _start_streams(settings, recommender, catalogue.items, meter, closing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -69,6 +69,10 @@ class Bundles(Protocol):
 
     async def changed(self) -> bool:
         """Return whether the registry may have changed since the last call; cheap."""
+
+    async def loadable(self) -> Collection[str]:
+        """Return all versions that may be loaded, also unfinished A/B tests' ones."""
+        ...
 
     async def load(self, version: str) -> Engine:
         """Load and warm up; raises `ModelVersionNotFound` or `BundleRefusedError`."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -74,6 +75,13 @@ class BundleLoader:
         """
         before, self._last_listing = self._last_listing, await asyncio.to_thread(self._listing)
         return self._last_listing != before
+
+    async def loadable(self) -> Collection[str]:
+        """Return all versions of the registry; see core.ports.Bundles."""
+        try:
+            return tuple(await asyncio.to_thread(self._manifests.find))
+        except BundleError as error:
+            raise _refused(error, self._path, "the bundle folder") from None
 
     async def load(self, version: str) -> Engine:
         """Load one version; see core.ports.Bundles.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from typing import NamedTuple, Protocol
 
@@ -39,14 +40,14 @@ class CatalogueServices(NamedTuple):
     definitions: DefinitionEditor
     history: RevisionHistory
 
-    async def start(self) -> None:
+    async def start(self, loadable: Callable[[], Awaitable[Collection[str]]] | None = None) -> None:
         """Read the catalogue and the new items' vectors, and follow both.
 
         The models should be loaded before: their items then have the same numbers in the catalogue. Raises
         `StoreUnavailable` if a part of the catalogue cannot be read.
         """
         await self.sync.start()
-        await self.vectors.start()
+        await self.vectors.start(loadable)
         self.upkeep.start()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -60,6 +60,10 @@ class CataloguedBundles:
     async def changed(self) -> bool:
         """Return whether the registry may have changed; see core.ports.Bundles."""
         return await self._bundles.changed()
+
+    async def loadable(self) -> Collection[str]:
+        """Return all versions; see core.ports.Bundles."""
+        return await self._bundles.loadable()
 
     async def load(self, version: str) -> Engine:
         """Load a version, map its items and add new ones; see core.ports.Bundles.

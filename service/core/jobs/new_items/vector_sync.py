@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Protocol
 
 from service.core.errors import StoreUnavailable
 from service.core.jobs.low_priority_thread import lower_thread_priority
 from service.core.jobs.new_items.followed_model import CHUNK, CopiedItems, ExtendedRows, FollowedModel, ItemRecords
+from service.core.jobs.new_items.vector_cleanup import VectorCleanup
 from service.core.log_throttle import ThrottledLogger
 from service.core.new_items.held_vectors import HeldVectors
 from service.core.new_items.vector_mark import VectorMark
@@ -77,6 +78,7 @@ class VectorSync:
         self._models: dict[str, FollowedModel] = {}
         self._executor = ThreadPoolExecutor(1, "new-items", lower_thread_priority)
         self._outages = ThrottledLogger(_log)
+        self._cleanup: VectorCleanup | None = None
         self._task = PeriodicTask(
             self.poll,
             _log,
@@ -85,19 +87,25 @@ class VectorSync:
             first_delay_seconds=poll_seconds,
         )
 
-    async def start(self) -> None:
+    async def start(self, loadable: Callable[[], Awaitable[Collection[str]]] | None = None) -> None:
         """Give each new item of the catalogue its vector, then follow.
 
-        Raises `StoreUnavailable`.
+        With `loadable`, the versions of the model registry, lists of other versions are deleted after a while. Raises
+        `StoreUnavailable`.
         """
         for model in list(self._models.values()):
             model.must_scan = True  # the catalogue may have been restored from its local snapshot
             await self._complete(model, max_fraction=1.0)
         self._task.start()
+        if loadable is not None:
+            self._cleanup = VectorCleanup(self._store, loadable, lambda: list(self._models))
+            self._cleanup.start()
 
     async def close(self) -> None:
         """Stop following."""
         await self._task.close()
+        if self._cleanup is not None:
+            await self._cleanup.close()
         await asyncio.to_thread(self._executor.shutdown)
 
     async def add(self, engine: Engine) -> None:
