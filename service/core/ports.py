@@ -131,8 +131,13 @@ class Meter(Protocol):
     def snapshot_damaged(self) -> None:
         """Count a snapshot that failed its check."""
 
-    def event_evaluated(self, model_version: str, rank: TargetRank, event_type: str = "") -> None:
-        """Record the rank of an event's item before the event."""
+    def event_evaluated(
+        self, model_version: str, rank: TargetRank, event_type: str = "", *, is_new: bool = False
+    ) -> None:
+        """Record the rank of an event's item before the event.
+
+        `is_new` says that the model was not trained with the item.
+        """
 
 
 class Store(Protocol):

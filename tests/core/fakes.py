@@ -210,6 +210,7 @@ class CountingMeter:
 
     counts: dict[str, int] = field(default_factory=dict)
     ranks: list[tuple[str, TargetRank]] = field(default_factory=list)
+    new_items: list[bool] = field(default_factory=list)
 
     def events_replayed(self, count: int, ignored: int = 0) -> None:
         self._add("replayed_events", count)
@@ -220,8 +221,11 @@ class CountingMeter:
     def snapshot_damaged(self) -> None:
         self._add("snapshots_damaged")
 
-    def event_evaluated(self, model_version: str, rank: TargetRank, event_type: str = "") -> None:
+    def event_evaluated(
+        self, model_version: str, rank: TargetRank, event_type: str = "", *, is_new: bool = False
+    ) -> None:
         self.ranks.append((model_version, rank))
+        self.new_items.append(is_new)
 
     def _add(self, name: str, amount: int = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + amount

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 
 from service.core.catalogue.filter_request import FilterRequest
@@ -103,7 +103,7 @@ class Replays:
             if held.epoch != start.epoch:  # rows of new items were given to other items meanwhile
                 return await self.answer(engine, user_id, view, query, deadline, request, repair=repair)
             mark = held.mark(start, engine.extended, mark_of(replay.snapshot), replay.item_ids, engine.knows)
-        self._count(replay, evaluated, result, is_query=query is not None)
+        self._count(replay, evaluated, result, {} if held is None else held.numbers, is_query=query is not None)
         if (repair or snapshot_due(view)) and (held is None or mark is not None):
             self._snapshots.offer(replay.next_snapshot(result.state, repair=repair, mark=mark))
         return Answer(engine.version, view.sequence, result.cold, result.items, eligible, getattr(query, "k", 0))
@@ -118,10 +118,20 @@ class Replays:
         await self._background.close()
         await self._snapshots.close()
 
-    def _count(self, replay: UserReplay, evaluated: Sequence[int], result: EngineResult, *, is_query: bool) -> None:
+    def _count(
+        self,
+        replay: UserReplay,
+        evaluated: Sequence[int],
+        result: EngineResult,
+        new_items: Container[str],
+        *,
+        is_query: bool,
+    ) -> None:
         self._meter.events_replayed(len(replay.events), replay.ignored)
         for index, rank in zip(evaluated, result.ranks, strict=True):
-            self._meter.event_evaluated(replay.model_version, rank, replay.events[index].type)
+            event = replay.events[index]
+            is_new = event.item_id in new_items
+            self._meter.event_evaluated(replay.model_version, rank, event.type, is_new=is_new)
         if is_query and result.cold:
             self._meter.cold_start()
 

@@ -12,6 +12,7 @@ from service.core.engine_requests import EngineRequest, EngineResult
 from service.core.errors import StateDamagedError
 from service.core.new_items.vector_mark import VectorMark, item_hash
 from service.core.new_items.vector_store import START
+from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.log_replay.snapshots import Snapshot, encode_snapshot
 from tests.core.fakes import FakeEngine
 from tests.core.jobs.new_items.worker import Worker, titled, worker
@@ -109,6 +110,19 @@ def test_snapshot_with_undone_vectors_is_replaced() -> None:
 
     harness = run(scenario)
     assert "snapshots_damaged" not in harness.meter.counts
+
+
+def test_event_on_a_new_item_is_evaluated_as_such() -> None:
+    async def whole() -> list[bool]:
+        async with worker() as one:
+            harness = build(engine=await one.load(), new_items=one.sync, sampler=EvaluationSampler(1.0))
+            await one.put(titled("100"))
+            for item_id in ("1", "100"):
+                await harness.recommender.record("u", event(item_id), TOP_3)
+            await harness.recommender.close()
+            return harness.meter.new_items
+
+    assert asyncio.run(whole()) == [False, True]
 
 
 def test_no_snapshot_is_written_if_vectors_arrive_during_the_replay() -> None:
