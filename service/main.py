@@ -19,9 +19,8 @@ How `POST /v1/events?k=10` flows:
        |        CpuEngine or CudaEngine: replay the pending events, search the top 10
        `-- 3. SnapshotWriter.offer           the new state is stored after the answer was sent
 
-Everything outside the batches runs on the event loop and serves one request. RolloutManager chooses each user's
-engine. Beside the requests, Maintenance applies retention, StreamConsumer reads events or items from a stream,
-BackfillJob recomputes snapshots, and CatalogueSync follows the catalogue. They are closed in reverse order.
+The rest runs on the event loop and serves one request. RolloutManager chooses each user's engine. Beside them run
+Maintenance (retention), StreamConsumer, BackfillJob and CatalogueSync. They are closed in reverse order.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ from service.api.dependencies import Services
 from service.api.routes.api_docs import docs_url
 from service.api.stream_parser import EventEntryParser, ItemEntryParser
 from service.api.user_tokens import UserTokens
+from service.core.attribution.attribution import AttributionRules, credited_store, open_attribution
 from service.core.catalogue.editing.item_editor import ItemEditor
 from service.core.errors import StoreUnavailable
 from service.core.jobs.backfill import BackfillJob
@@ -154,10 +154,7 @@ def _stop_requested() -> bool:
 async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIterator[Services]:
     """Open the running service, ready and warm.
 
-    Raises:
-        StoreRefusedError: The event log cannot be used with these settings.
-        StoreUnavailable: The event log does not answer.
-        BundleRefusedError: No model version can be loaded.
+    Raises `StoreRefusedError`, `StoreUnavailable` or `BundleRefusedError` if no model version can be loaded.
     """
     async with AsyncExitStack() as closing:
         # Workers share the machine's cores, so BLAS must not start a thread for each core in every worker.
@@ -197,7 +194,8 @@ def _open_recommender(
 ) -> Recommender:
     batched_engine = BatchedEngine(*[meter.batching.stage(name) for name in ("engine", "similar", "engine_long")])
     closing.push_async_callback(batched_engine.close)
-    batched_store = BatchedStore(store, meter.batching.stage("append_and_read"))
+    attribution = open_attribution(AttributionRules(*settings.attribution_rules()), models)
+    batched_store = BatchedStore(credited_store(store, attribution), meter.batching.stage("append_and_read"))
     closing.push_async_callback(batched_store.close)
     recommender = Recommender(
         store,
@@ -210,6 +208,7 @@ def _open_recommender(
         sampler=EvaluationSampler(settings.accuracy_sample),
         eligibility=Eligibility(catalogue.copy),
         new_items=catalogue.vectors,
+        attribution=attribution,
     )
     closing.push_async_callback(recommender.close)
     return recommender

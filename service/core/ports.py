@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from service.core.attribution.credits import CounterStore
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TargetRank
 from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.event_types.effects import EventTypes
@@ -131,16 +132,14 @@ class Meter(Protocol):
     def snapshot_damaged(self) -> None:
         """Count a snapshot that failed its check."""
 
-    def event_evaluated(
-        self, model_version: str, rank: TargetRank, event_type: str = "", *, is_new: bool = False
-    ) -> None:
+    def event_evaluated(self, version: str, rank: TargetRank, event_type: str = "", *, is_new: bool = False) -> None:
         """Record the rank of an event's item before the event.
 
         `is_new` says that the model was not trained with the item.
         """
 
 
-class Store(Protocol):
+class Store(CounterStore, Protocol):
     """The event log and the snapshots.
 
     The log is the truth; snapshots can be computed again.

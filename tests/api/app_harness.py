@@ -20,6 +20,7 @@ from service.api.middleware.auth import ApiKeys
 from service.api.middleware.fast_path import FastPath
 from service.api.user_tokens import UserTokens
 from service.api_keys import parse_key
+from service.core.attribution.attribution import AttributionRules, credited_store, open_attribution
 from service.core.jobs.catalogue_services import CatalogueStores, create_catalogue
 from service.core.ports import Engine, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
@@ -48,6 +49,7 @@ class AppHarness:
         *,
         keys: tuple[str, ...] = (),
         token_keys: tuple[str, ...] = (),
+        id_keys: tuple[str, ...] = (),
         rate_limit: int | None = None,
         origins: tuple[str, ...] = (),
         pages: Path | None = None,
@@ -63,6 +65,7 @@ class AppHarness:
     ) -> None:
         self._folder = folder
         self._given_store = store
+        self._id_keys = [key.encode() for key in id_keys]
         self.engine = engine or FakeEngine()
         self.meter = PrometheusMeter()
         self.models = models or FakeModels(self.engine, self.meter.served_versions)
@@ -102,14 +105,16 @@ class AppHarness:
             await services.start()
             for engine in self.models.served:
                 await services.copy.add_model(engine.version, engine.item_ids)
+            attribution = open_attribution(AttributionRules(self._id_keys), self.models)
             recommender = Recommender(
                 store,
-                BatchedStore(store, NullBatchMeter()),
+                BatchedStore(credited_store(store, attribution), NullBatchMeter()),
                 batched_engine,
                 self.models,
                 SnapshotWriter(store, max_queue=100),
                 self.meter,
                 eligibility=Eligibility(services.copy),
+                attribution=attribution,
             )
             yield Services(recommender, self.models, store, services)
         await recommender.close()

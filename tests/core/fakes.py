@@ -211,6 +211,7 @@ class CountingMeter:
     counts: dict[str, int] = field(default_factory=dict)
     ranks: list[tuple[str, TargetRank]] = field(default_factory=list)
     new_items: list[bool] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)  # of the events with these ranks
 
     def events_replayed(self, count: int, ignored: int = 0) -> None:
         self._add("replayed_events", count)
@@ -221,11 +222,10 @@ class CountingMeter:
     def snapshot_damaged(self) -> None:
         self._add("snapshots_damaged")
 
-    def event_evaluated(
-        self, model_version: str, rank: TargetRank, event_type: str = "", *, is_new: bool = False
-    ) -> None:
-        self.ranks.append((model_version, rank))
+    def event_evaluated(self, version: str, rank: TargetRank, event_type: str = "", *, is_new: bool = False) -> None:
+        self.ranks.append((version, rank))
         self.new_items.append(is_new)
+        self.types.append(event_type)
 
     def _add(self, name: str, amount: int = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + amount

@@ -226,4 +226,4 @@ class ReferenceStore:
 
 
 def _events(user: _User) -> list[Event]:
-    return [Event(s, e.item_id, e.timestamp, e.event_id or f"seq-{s}", *e[4:]) for s, e in user.log]
+    return [Event(s, e.item_id, e.timestamp, e.event_id or f"seq-{s}", *e[4:7]) for s, e in user.log]

@@ -57,13 +57,14 @@ class InputReport:
 
 
 class _Events(NamedTuple):
-    """Some events, with numbers that order them, and Unix times."""
+    """Some events, with numbers that order them, Unix times and types."""
 
     users: pa.Array
     items: pa.Array
     order: NDArray[np.int64] | None
     times: NDArray[np.float64] | None
     newest_time: float | None
+    types: pa.Array | None = None
 
 
 def read_histories(
@@ -100,7 +101,8 @@ def read_histories(
                     " column with --time-column, or train on it alone"
                 )
             if len(events.users):
-                builder.add(events.users, events.items, events.order, events.times if keep_times else None)
+                times = events.times if keep_times else None
+                builder.add(events.users, events.items, events.order, times, events.types)
                 newest = [time for time in (report.newest_time, events.newest_time) if time is not None]
                 report.newest_time = max(newest, default=None)
     histories = builder.build(drop_duplicates=options.drop_duplicates)
@@ -129,7 +131,7 @@ def _read(path: Path, options: ReadOptions, summary: ReadSummary, *, by_time: bo
             # Microseconds are what is left of a time after it was sent as a number of seconds.
             order = np.rint(exported.times * 1e6).astype(np.int64) * 1000 if by_time else exported.sequences
             newest = float(exported.times.max()) if by_time and len(exported.times) else None
-            yield _Events(exported.users, exported.items, order, exported.times, newest)
+            yield _Events(exported.users, exported.items, order, exported.times, newest, exported.types)
         return
     for chunk in read_events(path, options, summary):
         times = chunk.nanoseconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,8 +14,8 @@ from model.training.event_types.type_column import TypeColumn
 IMPRESSION, DISLIKE = "impression", "dislike"
 MAX_TYPES = 64
 # A rare type says more of what a shop lives on: of a hundred views, one may be followed by a purchase.
-_MAX_WEIGHT = 5.0
-_DISLIKE_WEIGHT = -0.2
+_MAX_WEIGHT = 3.0
+_DISLIKE_WEIGHT = -0.1
 _CHUNK_EVENTS = 1 << 22  # at a time
 
 
@@ -25,8 +24,8 @@ def choose_rules(counts: Mapping[str, int]) -> EventTypes | None:
 
     Returns None if a model need not tell them apart.
 
-    A positive type that is n times rarer than the most frequent one weighs sqrt(n) times as much as a target, at
-    most 5 times. Dislikes are replayed, and make their items less likely. Impressions are ignored.
+    A positive type that is n times rarer than the most frequent one weighs n^(1/4) times as much as a target, at most
+    3 times. Dislikes are replayed, and make their items less likely. Impressions are ignored.
 
     Args:
         counts: events of each type by name.
@@ -67,4 +66,4 @@ def type_column(codes: NDArray[np.uint8], names: Sequence[str]) -> TypeColumn | 
 def _rule(name: str, rarity: float) -> EventType:
     if name == DISLIKE:
         return EventType("replayed", _DISLIKE_WEIGHT, False)
-    return EventType("replayed", round(min(_MAX_WEIGHT, math.sqrt(rarity)), 2), True)
+    return EventType("replayed", round(min(_MAX_WEIGHT, rarity**0.25), 2), True)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Container, Sequence
 from dataclasses import replace
 
+from service.core.attribution.attribution import Attribution
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.engine_requests import EngineResult, Query
 from service.core.errors import SnapshotDamagedError, StateDamagedError
@@ -36,6 +37,7 @@ class Replays:
         sampler: Chooses the events that measure live accuracy.
         eligibility: Says which items may be in an answer.
         new_items: Vectors of new items.
+        attribution: Issues the ids of answers; None: they have none.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Replays:
         sampler: EvaluationSampler,
         eligibility: Eligibility,
         new_items: NewItems,
+        attribution: Attribution | None = None,
     ) -> None:
         self._store = store
         self._engine = engine
@@ -55,6 +58,7 @@ class Replays:
         self._sampler = sampler
         self._eligibility = eligibility
         self._new_items = new_items
+        self._attribution = attribution
         self._background = BackgroundTasks()
 
     async def answer(
@@ -106,7 +110,7 @@ class Replays:
         self._count(replay, evaluated, result, {} if held is None else held.numbers, is_query=query is not None)
         if (repair or snapshot_due(view)) and (held is None or mark is not None):
             self._snapshots.offer(replay.next_snapshot(result.state, repair=repair, mark=mark))
-        return Answer(engine.version, view.sequence, result.cold, result.items, eligible, getattr(query, "k", 0))
+        return self._answer_of(engine, view, query, result, eligible)
 
     def in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
         """Replay without a query if a snapshot or evaluation is due."""
@@ -117,6 +121,16 @@ class Replays:
         """Wait for background replays and snapshot writes."""
         await self._background.close()
         await self._snapshots.close()
+
+    def _answer_of(
+        self, engine: Engine, view: LogView, query: Query | None, result: EngineResult, eligible: Eligible
+    ) -> Answer:
+        """Return the answer, with an id if answers have one."""
+        named, k = "", getattr(query, "k", 0)
+        if query is not None and self._attribution is not None:
+            version, revision = engine.version, eligible.revision
+            named = self._attribution.id_of_answer(version, result.items, revision, for_user=True)
+        return Answer(engine.version, view.sequence, result.cold, result.items, eligible, k, named)
 
     def _count(
         self,

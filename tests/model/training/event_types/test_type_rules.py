@@ -18,13 +18,13 @@ def test_log_with_one_type_has_no_rules(counts: dict[str, int]) -> None:
 
 
 def test_rarer_types_weigh_more_and_dislikes_lower() -> None:
-    rules = choose_rules({"purchase": 100, "dislike": 5000, "view": 1600, "cart": 400, "rare": 1, "impression": 7})
+    rules = choose_rules({"purchase": 100, "dislike": 5000, "view": 1600, "cart": 500, "rare": 1, "impression": 7})
     assert rules == {
         "view": EventType("replayed", 1.0, True),
-        "dislike": EventType("replayed", -0.2, False),
-        "cart": EventType("replayed", 2.0, True),
-        "purchase": EventType("replayed", 4.0, True),
-        "rare": EventType("replayed", 5.0, True),
+        "dislike": EventType("replayed", -0.1, False),
+        "cart": EventType("replayed", 1.34, True),
+        "purchase": EventType("replayed", 2.0, True),
+        "rare": EventType("replayed", 3.0, True),
     }
     assert list(rules) == ["view", "dislike", "cart", "purchase", "rare"]
 
@@ -33,7 +33,7 @@ def test_default_type_is_first_though_no_event_has_it() -> None:
     rules = choose_rules({"purchase": 4, "cart": 16})
     assert rules is not None
     assert list(rules) == ["view", "cart", "purchase"]
-    assert rules["purchase"].weight == 2.0
+    assert rules["purchase"].weight == 1.41
 
 
 def test_log_of_dislikes_has_rules() -> None:
