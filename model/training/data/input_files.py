@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ingest.errors import DataError
@@ -17,6 +18,7 @@ from ingest.reading.event_cleaner import ReadSummary
 from ingest.reading.event_table import read_events
 from model.training.data.export_reader import is_export, read_export
 from model.training.data.history_builder import Histories, HistoryBuilder
+from model.training.event_types.type_rules import IMPRESSION
 
 _MANY_DUPLICATES = 0.01  # of the events: more is hardly meant
 
@@ -137,4 +139,15 @@ def _read(path: Path, options: ReadOptions, summary: ReadSummary, *, by_time: bo
         times = chunk.nanoseconds
         newest = None if times is None or not len(times) else float(times.max()) / 1e9
         seconds = None if times is None else times / 1e9
-        yield _Events(chunk.users, chunk.items, times, seconds, newest)
+        yield _without_impressions(_Events(chunk.users, chunk.items, times, seconds, newest, chunk.types))
+
+
+def _without_impressions(events: _Events) -> _Events:
+    """Leave out impressions, as the reader of exports does."""
+    if events.types is None:
+        return events
+    is_kept = pc.fill_null(pc.not_equal(events.types.cast(pa.string()), IMPRESSION), True)
+    mask = is_kept.to_numpy(zero_copy_only=False)
+    users, items, types = (column.filter(is_kept) for column in (events.users, events.items, events.types))
+    order, times = (None if column is None else column[mask] for column in (events.order, events.times))
+    return events._replace(users=users, items=items, order=order, times=times, types=types)

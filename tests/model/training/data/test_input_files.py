@@ -46,6 +46,19 @@ def test_file_and_export_are_ordered_by_time_as_one(tmp_path: Path, export: Path
         assert data.newest_time == 41.0
 
 
+def test_types_of_a_named_column_reach_the_histories_without_impressions(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    rows = ["ann,a,1,view", "ann,b,2,buy", "ann,x,3,impression", "ann,c,4,", "eve,a,5,dislike"]
+    path.write_text("user,item,time,what\n" + "\n".join(rows))
+    options = ReadOptions(type_column="what", type_names=(("buy", "purchase"),))
+    data = read_interactions([path], options)
+    assert histories_by_user(data) == {"ann": ["a", "b", "c"], "eve": ["a"]}
+    assert data.types is not None
+    names = list(data.types.rules)
+    assert [names[code] for code in data.types.codes] == ["view", "purchase", "view", "dislike"]
+    assert read_interactions([path]).types is None
+
+
 def test_history_that_was_also_loaded_into_the_log_counts_as_duplicates(tmp_path: Path, export: Path) -> None:
     """A time goes through the log as a number of seconds."""
     file = table(tmp_path / "e.csv", "ann,b,20.5", "ann,d,40")
