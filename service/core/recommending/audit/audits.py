@@ -42,5 +42,5 @@ class Audits:
         self, user_id: str, given: GivenAnswer, catalogue: PastCatalogue, history: RevisionHistory
     ) -> AnswerAudit:
         """Compare an answer to the user with a new computation; raises `InvalidRequest`."""
-        auditor = AnswerAuditor(self.store, self.engine, catalogue, history)
+        auditor = AnswerAuditor(self.store, self.engine, catalogue, history, self.new_items)
         return await auditor.audit(self.models.served, user_id, given, self.deadline())
