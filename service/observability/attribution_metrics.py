@@ -18,6 +18,8 @@ _METRICS = {
     "value": "Sum of the values of the conversions",
 }
 
+_NEWEST_VERSIONS = 10  # older ones are in the route; each has four series a position
+
 
 class AttributionTotals(Collector):
     """Collector of the counters.
@@ -26,7 +28,7 @@ class AttributionTotals(Collector):
     the same sums.
 
     Labels:
-        version: Model version of the answer.
+        version: Model version of the answer; the newest ones only.
         position: Position of the item in the answer, from 1.
     """
 
@@ -37,7 +39,7 @@ class AttributionTotals(Collector):
         """Return a metric for each kind of event; nothing without shards."""
         if not self._shards:
             return
-        results = version_results(self._shards)
+        results = version_results(self._shards)[:_NEWEST_VERSIONS]
         labels = ["version", "position"]
         for name, text in _METRICS.items():
             description = f"{text}, by model version and position."
