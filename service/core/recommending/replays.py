@@ -84,7 +84,7 @@ class Replays:
             if query.exclude_events:
                 asked, eligible = await self._without_events(user_id, view, asked or query, eligible, deadline)
         try:
-            replay, held = UserReplay.of(engine, user_id, view), self._new_items.held(engine)
+            replay, held = UserReplay.of(engine, user_id, view), self._new_items.lists.get(engine.version)
             if held is not None:
                 worth = await self._new_items.prepare(engine, mark_of(replay.snapshot), replay.item_ids)
                 if (undone := worth == "undone") or worth == "outdated":
@@ -107,10 +107,10 @@ class Replays:
             if held.epoch != start.epoch:  # rows of new items were given to other items meanwhile
                 return await self.answer(engine, user_id, view, query, deadline, request, repair=repair)
             mark = held.mark(start, engine.extended, mark_of(replay.snapshot), replay.item_ids, engine.knows)
-        self._count(replay, evaluated, result, {} if held is None else held.numbers, is_query=query is not None)
         if (repair or snapshot_due(view)) and (held is None or mark is not None):
             self._snapshots.offer(replay.next_snapshot(result.state, repair=repair, mark=mark))
-        return self._answer_of(engine, view, query, result, eligible)
+        new_items = {} if held is None else held.numbers
+        return self._finish(engine, replay, query, evaluated, result, eligible, new_items)
 
     def in_background(self, engine: Engine, user_id: str, view: LogView) -> None:
         """Replay without a query if a snapshot or evaluation is due."""
@@ -122,32 +122,29 @@ class Replays:
         await self._background.close()
         await self._snapshots.close()
 
-    def _answer_of(
-        self, engine: Engine, view: LogView, query: Query | None, result: EngineResult, eligible: Eligible
-    ) -> Answer:
-        """Return the answer, with an id if answers have one."""
-        named, k = "", getattr(query, "k", 0)
-        if query is not None and self._attribution is not None:
-            version, revision = engine.version, eligible.revision
-            named = self._attribution.id_of_answer(version, result.items, revision, for_user=True)
-        return Answer(engine.version, view.sequence, result.cold, result.items, eligible, k, named)
-
-    def _count(
+    def _finish(
         self,
+        engine: Engine,
         replay: UserReplay,
+        query: Query | None,
         evaluated: Sequence[int],
         result: EngineResult,
+        eligible: Eligible,
         new_items: Container[str],
-        *,
-        is_query: bool,
-    ) -> None:
+    ) -> Answer:
+        """Count the replay, and return its answer."""
         self._meter.events_replayed(len(replay.events), replay.ignored)
         for index, rank in zip(evaluated, result.ranks, strict=True):
             event = replay.events[index]
             is_new = event.item_id in new_items
             self._meter.event_evaluated(replay.model_version, rank, event.type, is_new=is_new)
-        if is_query and result.cold:
-            self._meter.cold_start()
+        named, k, version = "", getattr(query, "k", 0), engine.version
+        if query is not None:
+            if result.cold:
+                self._meter.cold_start()
+            if self._attribution is not None:
+                named = self._attribution.id_of_answer(version, result.items, eligible.revision, for_user=True)
+        return Answer(version, replay.view.sequence, result.cold, result.items, eligible, k, named)
 
     async def _answer_from_all(
         self,

@@ -55,7 +55,11 @@ class NewItemCatalogue(ExtendedRows, Protocol):
 
 
 class VectorSync:
-    """Follows the lists of all loaded models that have a content encoder."""
+    """Follows the lists of all loaded models that have a content encoder.
+
+    Attributes:
+        lists: The vectors by model version.
+    """
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class VectorSync:
         self._clock = clock
         self._current_at = clock()
         self._models: dict[str, FollowedModel] = {}
+        self.lists: dict[str, HeldVectors] = {}
         self._executor = ThreadPoolExecutor(1, "new-items", lower_thread_priority)
         self._outages = ThrottledLogger(_log)
         self._cleanup: VectorCleanup | None = None
@@ -117,13 +122,14 @@ class VectorSync:
             return
         items = self._catalogue.items
         model = FollowedModel(engine, self._store, self._records, items, self._catalogue, self._in_thread)
-        self._models.pop(engine.version, None)  # of an engine that only finishes its requests
+        self.remove(engine.version)  # of an engine that only finishes its requests
         await self._complete(model, MAX_FRACTION)
-        self._models[engine.version] = model
+        self._models[engine.version], self.lists[engine.version] = model, model.held
 
     def remove(self, version: str) -> None:
         """Forget a model."""
         self._models.pop(version, None)
+        self.lists.pop(version, None)
 
     def is_complete(self, engine: Engine) -> bool:
         """Return whether each new item of the worker's copy has its vector."""

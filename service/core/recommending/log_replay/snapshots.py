@@ -10,9 +10,10 @@ import asyncio
 import logging
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
+from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 from service.core.errors import ServiceError, SnapshotDamagedError
@@ -139,6 +140,11 @@ def next_snapshot(
 class NewItems(Protocol):
     """Vectors of new items: `core.jobs.new_items.vector_sync.VectorSync`."""
 
+    @property
+    def lists(self) -> Mapping[str, HeldVectors]:
+        """The vectors by version of the models with an encoder."""
+        ...
+
     def held(self, engine: Engine) -> HeldVectors | None:
         """Return the vectors of a model with an encoder, else None."""
         ...
@@ -152,6 +158,8 @@ class NewItems(Protocol):
 
 class NoNewItems:
     """No model has a content encoder."""
+
+    lists: Mapping[str, HeldVectors] = MappingProxyType({})
 
     def held(self, engine: Engine) -> HeldVectors | None:
         """Return None."""
