@@ -94,9 +94,13 @@ def with_appended(found: TopKResult, queries: TopKQueries, appended: AppendedIte
     """
     if not appended.count or not queries.filters:
         return found
-    result = TopKResult.allocate(queries, appended.last_row)
-    result.put(np.arange(len(queries.k)), found)
+    result = found
+    if found.rows.shape[1] < min(int(queries.k.max()), appended.last_row):
+        result = TopKResult.allocate(queries, appended.last_row)
+        result.put(np.arange(len(queries.k)), found)
     for number, allowed in enumerate(queries.filters):
         selected = np.flatnonzero(queries.chosen == number)
-        insert_appended(appended.vectors, scale, appended.first, allowed.bitmap, selected, queries[:5], result[:])
+        insert_appended(
+            appended.vectors, scale, appended.first, allowed.bitmap, allowed.full, selected, queries[:5], result[:]
+        )
     return result

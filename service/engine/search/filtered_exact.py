@@ -116,6 +116,7 @@ def insert_appended(
     scale: F32,
     first_row: int,
     bitmap: U32,
+    full: int,
     selected: I64,
     queries: QueryArrays,
     result: ResultArrays,
@@ -126,7 +127,7 @@ def insert_appended(
         table: (n, D) the rows `first_row`, `first_row` + 1 and so on.
         scale: (n,) what their scores are multiplied with, or empty.
         first_row: The number of its first row.
-        bitmap: See `AllowedRows`.
+        bitmap, full: See `AllowedRows`.
         selected: (S,) the queries with this filter.
         queries: See `TopKQueries`.
         result: The best rows of the first table, all of lower numbers; see `TopKResult`.
@@ -141,24 +142,51 @@ def insert_appended(
         for i in range(count):
             four[i] = vectors[selected[first + i]]
         for start in range(0, known, _BLOCK_ROWS):
-            length = NO_ROWS
-            for n in range(start, min(start + _BLOCK_ROWS, known)):
-                listed[length] = n
-                length += is_allowed(bitmap, first_row + n)
+            part = table[start : min(start + _BLOCK_ROWS, known)]
+            length = _list_block(bitmap, full, first_row + start, len(part), listed)
             if length == 0:
                 continue
             if length < _DENSE_ROWS:
-                _score_listed(table, listed[:length], four, count, block)
+                _score_listed(part, listed[:length], four, count, block)
             else:
-                _score_all(table, listed[:length], start, four, count, block)
+                _score_all(part, listed[:length], NO_ROWS, four, count, block)
             for i in range(count):
                 q = selected[first + i]
-                k, without, n = min(ks[q], rows.shape[1]), excluded[excluded_start[q] : excluded_end[q]], lengths[q]
-                for at in range(length):
-                    score = block[i, at] * scale[listed[at]] if len(scale) else block[i, at]
-                    if score > _MINUS_INFINITY and k > 0 and (n < k or score > scores[q, k - 1]):
-                        n = insert_row(first_row + listed[at], score, without, rows[q, :k], scores[q, :k], n)
-                lengths[q] = n
+                if len(scale):
+                    for at in range(length):
+                        block[i, at] *= scale[start + listed[at]]
+                k, without = min(ks[q], rows.shape[1]), excluded[excluded_start[q] : excluded_end[q]]
+                new, begin = block[i, :length], first_row + start
+                lengths[q] = _insert_block(new, listed, begin, without, rows[q, :k], scores[q, :k], lengths[q])
+
+
+@kernel
+def _list_block(bitmap: U32, full: int, first_row: int, size: int, listed: I64) -> int:
+    """List the allowed ones among `size` rows, counted from `first_row`."""
+    if first_row + size <= full + 1:
+        for n in range(size):
+            listed[n] = n
+        return size
+    length: int = NO_ROWS
+    for n in range(size):
+        listed[length] = n
+        length += is_allowed(bitmap, first_row + n)
+    return length
+
+
+@kernel
+def _insert_block(new: F32, listed: I64, first_row: int, without: U32, rows: I64, scores: F32, length: int) -> int:
+    """Insert rows with the scores `new`; return the number of results."""
+    k = len(rows)
+    if k == 0:
+        return length
+    least = scores[k - 1] if length == k else _MINUS_INFINITY
+    for at in range(len(new)):
+        if new[at] > least:
+            length = insert_row(first_row + listed[at], new[at], without, rows, scores, length)
+            if length == k:
+                least = scores[k - 1]
+    return length
 
 
 @kernel
