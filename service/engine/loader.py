@@ -21,7 +21,7 @@ from model.compiled.jit import cache_folder, compilations, statistics
 from model.memory_errors import is_out_of_memory
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, RankCandidates, TopK
 from service.core.errors import BundleRefusedError, ModelVersionNotFound, StateDamagedError
-from service.core.new_items.item_content import ItemContent
+from service.core.new_items.encoder_input import ItemContent
 from service.core.ports import Engine, ModelVersion
 from service.engine.background_load import run_in_background
 from service.engine.cpu.cpu_engine import CpuEngine

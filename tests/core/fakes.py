@@ -19,7 +19,7 @@ from service.core.errors import (
     StateDamagedError,
 )
 from service.core.event_types.effects import UNNAMED_TYPES
-from service.core.new_items.item_content import ContentEncoder, ItemContent
+from service.core.new_items.encoder_input import ContentEncoder, ItemContent
 from service.core.ports import Engine
 
 CATALOGUE = tuple(str(number) for number in range(1, 51))

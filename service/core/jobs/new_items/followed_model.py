@@ -12,8 +12,8 @@ import numpy as np
 
 from service.core.catalogue.items import Item, from_record
 from service.core.catalogue_store import StoredItem
+from service.core.new_items.encoder_input import ItemContent
 from service.core.new_items.held_vectors import HeldVectors
-from service.core.new_items.item_content import ItemContent
 from service.core.new_items.vector_store import START, ItemVectorStore, VectorEntry
 from service.core.ports import Engine
 
