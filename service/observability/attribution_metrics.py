@@ -9,7 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from service.core.attribution.credits import Counts, ShardCounts
-from service.observability.experiments import version_results
+from service.observability.experiment_results import version_results
 
 _METRICS = {
     "impressions": "Impressions of recommended items",

@@ -26,7 +26,7 @@ from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
 from service.core.attribution.attribution import running_experiment
 from service.core.attribution.credits import Counts, ShardCounts
-from service.observability.experiments import (
+from service.observability.experiment_results import (
     ExperimentResult,
     Rate,
     Uplift,

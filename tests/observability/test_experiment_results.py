@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.sequential_test import Decision, interval_half_width, mixture_ratio
 from service.core.attribution.credits import USER_SHARDS, Counts, ShardCounts
-from service.observability.experiments import (
+from service.observability.experiment_results import (
     ALPHA,
     EXPECTED_UPLIFT,
     MIN_EVENTS,
