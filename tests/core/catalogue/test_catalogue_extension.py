@@ -50,6 +50,8 @@ def test_cached_bitmaps_follow_appended_items_at_once() -> None:
         for number in range(1, 80):
             item_id = f"new-{number}"
             driven.put(Item(item_id, available=number % 3 > 0))
+            for request in (None, FilterRequest("price IS NULL")):  # so that the item's change is not new any more
+                driven.catalogue.allowed_now("one", request)
             driven.catalogue.extend_model("one", number, [item_id])
             known.append(item_id)
             shown = {item_id for number, item_id in enumerate(known[len(MODEL) :], start=1) if number % 3}
