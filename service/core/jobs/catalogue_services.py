@@ -68,5 +68,5 @@ def create_catalogue(
     closing.push_async_callback(upkeep.close)
     sync = CatalogueSync(store, copy, known, meter, restore=upkeep.restore)
     closing.push_async_callback(sync.close)
-    editors = ItemEditor(store, known), DefinitionEditor(store, known, copy.check)
+    editors = ItemEditor(store, known, sync.include), DefinitionEditor(store, known, copy.check)
     return CatalogueServices(copy, sync, upkeep, *editors, RevisionHistory(store))
