@@ -90,5 +90,5 @@ def create_catalogue(
     closing.push_async_callback(sync.close)
     vectors = VectorSync(stores.vectors, store, copy, meter)
     closing.push_async_callback(vectors.close)
-    editors = ItemEditor(store, known), DefinitionEditor(store, known, copy.check)
+    editors = ItemEditor(store, known, sync.include), DefinitionEditor(store, known, copy.check)
     return CatalogueServices(copy, sync, vectors, upkeep, *editors, RevisionHistory(store))
