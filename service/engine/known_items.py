@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model.bundle.bundle import Bundle, Item
 from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows, ScoredItem
-from service.core.new_items.item_content import ContentEncoder
+from service.core.new_items.encoder_input import ContentEncoder
 from service.engine.appended_items import AppendedItems
 
 

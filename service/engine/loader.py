@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from model.compiled.jit import cache_folder, compilations, statistics
 from model.memory_errors import is_out_of_memory
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, RankCandidates, TopK
 from service.core.errors import BundleRefusedError, ModelVersionNotFound, StateDamagedError
-from service.core.new_items.item_content import ItemContent
+from service.core.new_items.encoder_input import ItemContent
 from service.core.ports import Engine, ModelVersion
 from service.engine.background_load import run_in_background
 from service.engine.cpu.cpu_engine import CpuEngine
@@ -74,6 +75,13 @@ class BundleLoader:
         """
         before, self._last_listing = self._last_listing, await asyncio.to_thread(self._listing)
         return self._last_listing != before
+
+    async def loadable(self) -> Collection[str]:
+        """Return all versions of the registry; see core.ports.Bundles."""
+        try:
+            return tuple(await asyncio.to_thread(self._manifests.find))
+        except BundleError as error:
+            raise _refused(error, self._path, "the bundle folder") from None
 
     async def load(self, version: str) -> Engine:
         """Load one version; see core.ports.Bundles.

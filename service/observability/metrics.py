@@ -196,9 +196,9 @@ class PrometheusMeter:
         """See `core.ports.Meter`."""
         self._snapshots_damaged.inc()
 
-    def event_evaluated(self, model_version: str, rank: TargetRank, event_type: str = "") -> None:
+    def event_evaluated(self, version: str, rank: TargetRank, event_type: str = "", *, is_new: bool = False) -> None:
         """See `core.ports.Meter`."""
-        self._accuracy.add(model_version, rank, event_type)
+        self._accuracy.add(version, rank, event_type, is_new=is_new)
 
     def served_versions(self, versions: Sequence[str]) -> None:
         """Report the model versions that are served from now on."""

@@ -21,7 +21,7 @@ from service.api.middleware.fast_path import FastPath
 from service.api.user_tokens import UserTokens
 from service.api_keys import parse_key
 from service.core.attribution.attribution import AttributionRules, credited_store, open_attribution
-from service.core.jobs.catalogue_services import create_catalogue
+from service.core.jobs.catalogue_services import CatalogueStores, create_catalogue
 from service.core.ports import Engine, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
@@ -35,6 +35,7 @@ from service.observability.metrics import PrometheusMeter
 from service.store.factory import open_store
 from tests.core.fakes import FakeEngine, FakeModels, NullBatchMeter
 from tests.core.memory_catalogue import MemoryCatalogue
+from tests.core.memory_item_vectors import MemoryItemVectors
 
 T = TypeVar("T")
 
@@ -99,7 +100,8 @@ class AppHarness:
         catalogue = getattr(opened, "catalogue", None) or MemoryCatalogue()
         batched_engine = BatchedEngine(NullBatchMeter(), NullBatchMeter())
         async with AsyncExitStack() as closing:
-            services = create_catalogue(catalogue, self.meter.catalogue, False, closing)
+            stores = CatalogueStores(catalogue, getattr(opened, "item_vectors", None) or MemoryItemVectors())
+            services = create_catalogue(stores, self.meter.catalogue, False, closing)
             await services.start()
             for engine in self.models.served:
                 await services.copy.add_model(engine.version, engine.item_ids)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from service.core.attribution.credits import USER_SHARDS, additions, shard_of
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, Appended, Conflict, Event, History, LogView, Merged, SnapshotPut
+from service.core.new_items.vector_mark import is_better
 
 
 @dataclass
@@ -95,7 +96,8 @@ class MemoryStore:
         log = self.logs.get(put.user_id)
         if log is None or str(log.generation) != put.generation or put.applied > log.sequence:
             return False
-        if not put.repair and log.snapshots.get(put.model_version, (0, b""))[0] >= put.applied:
+        applied, blob = log.snapshots.get(put.model_version, (0, b""))
+        if not put.repair and not is_better(put.blob, put.applied, blob, applied):
             return False
         log.snapshots[put.model_version] = (put.applied, put.blob)
         return True

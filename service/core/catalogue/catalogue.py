@@ -39,7 +39,7 @@ class Catalogue:
     catalogue takes no memory and everything that a model knows is allowed.
 
     Attributes:
-        positions: How far the store's changes are applied.
+        positions, items: How far the store's changes are applied, and the items with a log of their changes.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Catalogue:
             clock: the time in microseconds.
         """
         self._columns = ItemColumns(listed_only)
-        self._items = AppliedItems(self._columns)
+        self.items = self._items = AppliedItems(self._columns)
         self._source = Source(self._columns, self._items.changes)
         self.positions = CopyPositions(shards)
         self._filters = FilterCache(filter_bytes, clock)

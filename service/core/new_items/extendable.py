@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.core.new_items.item_content import ContentEncoder
+from service.core.new_items.encoder_input import ContentEncoder
 
 
 class Extendable(Protocol):

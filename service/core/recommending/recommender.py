@@ -30,7 +30,7 @@ from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend,
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.heavy_work import HEAVY_MERGES
-from service.core.recommending.log_replay.snapshots import SnapshotWriter
+from service.core.recommending.log_replay.snapshots import NewItems, NoNewItems, SnapshotWriter
 from service.core.recommending.replays import Replays
 from service.core.recommending.results import Answer, Recorded
 
@@ -45,6 +45,7 @@ class Recommender:
         timeout_seconds: Time from the start of a use case until its queued work is dropped.
         sampler: Chooses the events that measure live accuracy.
         eligibility: Says which items may be in an answer; None: all.
+        new_items: Vectors of new items; None: no model has an encoder.
         attribution: Issues the ids of answers; None: they have none.
         clock: Seconds; the clock of both batchers' deadlines.
     """
@@ -61,6 +62,7 @@ class Recommender:
         timeout_seconds: float = math.inf,
         sampler: EvaluationSampler | None = None,
         eligibility: Eligibility | None = None,
+        new_items: NewItems | None = None,
         attribution: Attribution | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,7 +75,8 @@ class Recommender:
         self.attribution = attribution
         self._clock = clock
         self._throttled_log = ThrottledLogger(_log)
-        self.audits = Audits(batched_store, batched_engine, models, meter, lambda: clock() + timeout_seconds)
+        vectors = new_items or NoNewItems()
+        self.audits = Audits(batched_store, batched_engine, models, meter, lambda: clock() + timeout_seconds, vectors)
         self._replays = Replays(
             batched_store,
             batched_engine,
@@ -81,6 +84,7 @@ class Recommender:
             meter,
             sampler or EvaluationSampler(0.0),
             self.eligibility,
+            vectors,
             attribution,
         )
         self._bulk = BulkAppend(batched_store, self._throttled_log, timeout_seconds, clock)

@@ -22,6 +22,7 @@ from service.core.events import (
     NewEvent,
     SnapshotPut,
 )
+from service.core.new_items.vector_mark import SNAPSHOT_HEADER_BYTES, is_better
 from service.store.sqlite.attribution_sql import add_credit
 from service.store.sqlite.retention import Retention, count_deletion
 
@@ -102,17 +103,21 @@ def put_snapshots(db: sqlite3.Connection, puts: Sequence[SnapshotPut]) -> list[b
 
 def _put_snapshot(db: sqlite3.Connection, put: SnapshotPut) -> bool:
     found = db.execute(
-        "SELECT u.generation, u.sequence, s.applied FROM users u LEFT JOIN snapshots s"
+        "SELECT u.generation, u.sequence, s.applied, substr(s.blob, 1, ?) FROM users u LEFT JOIN snapshots s"
         " ON s.user_id = u.user_id AND s.model_version = ? WHERE u.user_id = ?",
-        (put.model_version, put.user_id),
+        (SNAPSHOT_HEADER_BYTES, put.model_version, put.user_id),
     ).fetchone()
     if found is None:
         return False
-    generation, sequence, stored = found
+    generation, sequence, stored, header = found
     if generation != put.generation or put.applied > sequence:
         return False
     # A stored snapshot beyond the log counts as absent; otherwise it would block all valid snapshots.
-    if stored is not None and put.applied <= stored <= sequence and not put.repair:
+    if (
+        stored is not None
+        and stored <= sequence
+        and not (put.repair or is_better(put.blob, put.applied, header, stored))
+    ):
         return False
     db.execute(
         "INSERT INTO snapshots (user_id, model_version, applied, blob) VALUES (?, ?, ?, ?)"
