@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 
 from ingest.read_options import ReadOptions
+from ingest.reading.values.type_texts import EVENT_TYPE
 
 
 def add_service_options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +23,15 @@ def add_read_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--user-column", metavar="NAME", help="column of user ids")
     group.add_argument("--item-column", metavar="NAME", help="column of item ids")
     group.add_argument("--time-column", metavar="NAME", help="column of times: Unix seconds, or ISO 8601")
+    group.add_argument("--type-column", metavar="NAME", help="column of event types; else all are views")
+    group.add_argument(
+        "--map-types",
+        metavar="TEXT=TYPE,…",
+        type=_type_names,
+        default=(),
+        help="types that texts of that column stand for, for example 'buy=purchase,5=like,1=dislike'",
+    )
+    group.add_argument("--value-column", metavar="NAME", help="column of the events' values, such as prices")
     group.add_argument(
         "--time-format", metavar="FORMAT", help="of other times, for example '%%d.%%m.%%Y %%H:%%M' or '%%m/%%d/%%Y'"
     )
@@ -48,6 +59,9 @@ def read_options(options: argparse.Namespace) -> ReadOptions:
         user_column=options.user_column,
         item_column=options.item_column,
         time_column=options.time_column,
+        type_column=options.type_column,
+        value_column=options.value_column,
+        type_names=options.map_types,
         time_format=options.time_format,
         columns=None if options.columns is None else tuple(name.strip() for name in options.columns.split(",")),
         delimiter=None if options.delimiter is None else options.delimiter.replace("\\t", "\t"),
@@ -56,6 +70,13 @@ def read_options(options: argparse.Namespace) -> ReadOptions:
         max_bad_rows=options.skip_bad_rows,
         drop_duplicates=options.drop_duplicates,
     )
+
+
+def _type_names(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [pair.rpartition("=") for pair in text.split(",")]
+    if not all(name.strip() and equals and re.fullmatch(EVENT_TYPE, found.strip()) for name, equals, found in pairs):
+        raise argparse.ArgumentTypeError(f"{text!r} must be pairs such as buy=purchase, separated by commas")
+    return tuple((name.strip(), found.strip()) for name, _, found in pairs)
 
 
 def _share(text: str) -> float:

@@ -11,6 +11,8 @@ class ReadOptions:
 
     Attributes:
         user_column, item_column, time_column: names of columns in the file.
+        type_column, value_column: names of columns with the events' types and values; None: they have none.
+        type_names: texts of the column of types, and the types that they stand for.
         time_format: of times in text, as for `strptime`.
         columns: names of all columns of a table without a header, in order.
         delimiter: between two fields of a text table.
@@ -23,6 +25,9 @@ class ReadOptions:
     user_column: str | None = None
     item_column: str | None = None
     time_column: str | None = None
+    type_column: str | None = None
+    value_column: str | None = None
+    type_names: tuple[tuple[str, str], ...] = ()
     time_format: str | None = None
     columns: tuple[str, ...] | None = None
     delimiter: str | None = None

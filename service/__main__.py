@@ -27,9 +27,9 @@ from service.demo import demo_environment
 from service.key_file import KeyFileError, KeyRing
 from service.kubernetes import drop_injected
 from service.observability.logging import configure_logging
-from service.preflight import StartupError, check_start
 from service.settings import Settings, SettingsError, load_settings
 from service.settings_reference import settings_help
+from service.start.preflight import StartupError, check_start
 from service.temporary_folder import shared_metrics_folder
 from service.workers.fork_server import fork_workers
 
@@ -166,7 +166,7 @@ async def _precompile(settings: Settings) -> None:
     from model.compiled.jit import statistics
     from service.core.errors import BundleRefusedError
     from service.engine import DeviceRefusedError
-    from service.main import model_registry
+    from service.start.resources import model_registry
 
     bundles = model_registry(settings)
     try:

@@ -19,9 +19,8 @@ How `POST /v1/events?k=10` flows:
        |        CpuEngine or CudaEngine: replay the pending events, search the top 10
        `-- 3. SnapshotWriter.offer           the new state is stored after the answer was sent
 
-Everything outside the batches runs on the event loop and serves one request. RolloutManager chooses each user's
-engine. Beside the requests, Maintenance applies retention, StreamConsumer reads events or items from a stream,
-BackfillJob recomputes snapshots, and CatalogueSync follows the catalogue. They are closed in reverse order.
+The rest runs on the event loop and serves one request. RolloutManager chooses each user's engine. Beside them run
+Maintenance (retention), StreamConsumer, BackfillJob and CatalogueSync. They are closed in reverse order.
 """
 
 from __future__ import annotations
@@ -47,36 +46,37 @@ from service.api.dependencies import Services
 from service.api.routes.api_docs import docs_url
 from service.api.stream_parser import EventEntryParser, ItemEntryParser
 from service.api.user_tokens import UserTokens
-from service.core.catalogue.catalogue import Catalogue
+from service.core.attribution.attribution import AttributionRules, credited_store, open_attribution
 from service.core.catalogue.editing.item_editor import ItemEditor
 from service.core.errors import StoreUnavailable
 from service.core.jobs.backfill import BackfillJob
-from service.core.jobs.catalogue_services import create_catalogue
+from service.core.jobs.catalogue_services import CatalogueServices, CatalogueStores, create_catalogue
 from service.core.jobs.catalogued_models import CataloguedBundles
 from service.core.jobs.maintenance import Maintenance
 from service.core.jobs.streams.event_writer import EventWriter
 from service.core.jobs.streams.item_writer import ItemWriter
 from service.core.jobs.streams.stream_consumer import StreamConsumer, StreamMeter
 from service.core.jobs.streams.stream_source import EntryWriter
-from service.core.ports import Bundles, Models, Store
+from service.core.ports import Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.log_replay.snapshots import SnapshotWriter
 from service.core.recommending.recommender import Recommender
 from service.core.rollout.manager import RolloutManager
-from service.engine import BundleLoader
 from service.key_file import KeyRing
 from service.observability.access_log import AccessLog
 from service.observability.instrumented_catalogue import InstrumentedCatalogue
+from service.observability.instrumented_item_vectors import InstrumentedItemVectors
 from service.observability.instrumented_store import InstrumentedStore
 from service.observability.logging import configure_logging
 from service.observability.memory_trim import MemoryTrim
 from service.observability.metrics import PrometheusMeter
 from service.setting_types import StreamAddress
 from service.settings import Settings, load_settings
+from service.start.resources import model_registry, open_event_log
 from service.store.errors import StoreUnreachableError
-from service.store.factory import OpenedStore, open_column_file, open_store
+from service.store.factory import open_column_file
 from service.store.streams.redis_stream import open_stream
 
 _log = logging.getLogger(__name__)
@@ -154,10 +154,7 @@ def _stop_requested() -> bool:
 async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIterator[Services]:
     """Open the running service, ready and warm.
 
-    Raises:
-        StoreRefusedError: The event log cannot be used with these settings.
-        StoreUnavailable: The event log does not answer.
-        BundleRefusedError: No model version can be loaded.
+    Raises `StoreRefusedError`, `StoreUnavailable` or `BundleRefusedError` if no model version can be loaded.
     """
     async with AsyncExitStack() as closing:
         # Workers share the machine's cores, so BLAS must not start a thread for each core in every worker.
@@ -167,15 +164,16 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
         closing.push_async_callback(store.close)
         items = InstrumentedCatalogue(opened.catalogue, meter.store)
         columns = open_column_file(settings.state_url.get_secret_value(), settings.catalogue_folder)
-        catalogue = create_catalogue(items, meter.catalogue, settings.catalogue == "listed", closing, columns)
-        bundles = CataloguedBundles(model_registry(settings), catalogue.copy)
+        stores = CatalogueStores(items, InstrumentedItemVectors(opened.item_vectors, meter.store), columns)
+        catalogue = create_catalogue(stores, meter.catalogue, settings.catalogue == "listed", closing)
+        bundles = CataloguedBundles(model_registry(settings), catalogue.copy, catalogue.vectors)
         name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-        models = RolloutManager(bundles, store, name, meter, watch=settings.watch)
+        models = RolloutManager(bundles, store, name, meter, watch=settings.watch, is_complete=bundles.is_complete)
         await models.start()
         closing.push_async_callback(models.close)
-        await catalogue.start()
-        recommender = _open_recommender(settings, store, models, catalogue.copy, meter, closing)
-        await _start_jobs(settings, store, models, meter, closing)
+        await catalogue.start(bundles.loadable)
+        recommender = _open_recommender(settings, store, models, catalogue, meter, closing)
+        await _start_jobs(settings, store, models, catalogue, meter, closing)
         await _start_streams(settings, recommender, catalogue.items, meter, closing)
         # What is alive now lives as long as the process. To scan it would stop every request for 65 to 250 ms.
         gc.collect()
@@ -187,11 +185,17 @@ async def open_services(settings: Settings, meter: PrometheusMeter) -> AsyncIter
 
 
 def _open_recommender(
-    settings: Settings, store: Store, models: Models, copy: Catalogue, meter: PrometheusMeter, closing: AsyncExitStack
+    settings: Settings,
+    store: Store,
+    models: Models,
+    catalogue: CatalogueServices,
+    meter: PrometheusMeter,
+    closing: AsyncExitStack,
 ) -> Recommender:
     batched_engine = BatchedEngine(*[meter.batching.stage(name) for name in ("engine", "similar", "engine_long")])
     closing.push_async_callback(batched_engine.close)
-    batched_store = BatchedStore(store, meter.batching.stage("append_and_read"))
+    attribution = open_attribution(AttributionRules(*settings.attribution_rules()), models)
+    batched_store = BatchedStore(credited_store(store, attribution), meter.batching.stage("append_and_read"))
     closing.push_async_callback(batched_store.close)
     recommender = Recommender(
         store,
@@ -202,20 +206,29 @@ def _open_recommender(
         meter,
         timeout_seconds=settings.deadline,
         sampler=EvaluationSampler(settings.accuracy_sample),
-        eligibility=Eligibility(copy),
+        eligibility=Eligibility(catalogue.copy),
+        new_items=catalogue.vectors,
+        attribution=attribution,
     )
     closing.push_async_callback(recommender.close)
     return recommender
 
 
 async def _start_jobs(
-    settings: Settings, store: Store, models: RolloutManager, meter: PrometheusMeter, closing: AsyncExitStack
+    settings: Settings,
+    store: Store,
+    models: RolloutManager,
+    catalogue: CatalogueServices,
+    meter: PrometheusMeter,
+    closing: AsyncExitStack,
 ) -> None:
     """Start maintenance, and if configured the backfill."""
     maintenance = Maintenance(store, remove_expired=settings.days_kept is not None, events_kept=settings.events_kept)
     jobs: list[MemoryTrim | Maintenance | BackfillJob] = [MemoryTrim(), maintenance]
     if settings.backfill_share:
-        jobs.append(BackfillJob(store, models, meter.backfill, max_fraction=settings.backfill_share))
+        jobs.append(
+            BackfillJob(store, models, meter.backfill, catalogue.vectors, max_fraction=settings.backfill_share)
+        )
     for job in jobs:
         closing.push_async_callback(job.close)
         job.start()
@@ -235,16 +248,3 @@ async def _start_streams(
         consumer = StreamConsumer(address.stream, source, writer, stream_meter)
         closing.push_async_callback(consumer.close)
         consumer.start()
-
-
-async def open_event_log(settings: Settings) -> OpenedStore:
-    """Open the configured store; raises `StoreRefusedError`."""
-    url = settings.state_url.get_secret_value()
-    return await open_store(url, settings.events_kept, settings.redis_wait, settings.days_kept)
-
-
-def model_registry(settings: Settings) -> Bundles:
-    """Return the configured model registry; no bundle is loaded yet."""
-    return BundleLoader(
-        settings.bundle, settings.events_kept, settings.min_recall, settings.signing_key(), settings.device
-    )

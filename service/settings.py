@@ -4,139 +4,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, FiniteFloat, SecretStr, StringConstraints, ValidationError
 
 from service import setting_types as types
-from service.api_keys import MIN_KEY_LENGTH, SCOPE_NAMES, RetiredScopeError
+from service.api_keys import RetiredScopeError
 from service.kubernetes import drop_injected
+from service.setting_fields.server_settings import PREFIX, ServerSettings
 from service.unknown_settings import unknown_variable
-
-PREFIX = "RECBLR_"
 
 
 class SettingsError(Exception):
     """A setting is wrong; the message says what to do."""
 
 
-class Settings(BaseSettings):
-    """Everything an operator can configure.
+class Settings(ServerSettings):
+    """Everything an operator can configure."""
 
-    Field metadata, for error messages, `--help` and the documentation (`settings_reference`):
-    title        the valid values; completes the sentence "RECBLR_X must be ...".
-    description  what the setting does, in ASCII, so that `--help` prints in every locale.
-    unit         in `json_schema_extra`, for numbers that have one.
-    """
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
-    )
-
-    host: str = Field(
-        default="127.0.0.1",
-        min_length=1,
-        title="an address or host name",
-        description="Address to listen on. 0.0.0.0: all IPv4 addresses of the machine.",
-    )
-    port: int = Field(
-        default=8000, ge=1, le=65535, title="a whole number from 1 to 65535", description="TCP port to listen on."
-    )
-    state_url: types.StateUrl = Field(
-        default=SecretStr("sqlite:///recblr.db"),
-        title="a URL that begins with sqlite:///, redis://, redis+sentinel:// or redis+cluster:// (rediss for TLS)",
-        description="Store of the event log: sqlite:///PATH, redis://HOST:PORT/DB, redis+cluster://HOST:PORT,... or "
-        "redis+sentinel://HOST:PORT,.../PRIMARY. With TLS: rediss://, rediss+cluster://, rediss+sentinel://.",
-    )
-    redis_wait: int = Field(
-        default=0,
-        ge=0,
-        le=16,
-        title="a whole number from 0 to 16",
-        description="Redis replicas that must confirm a write before it is acknowledged. With fewer: 503.",
-        json_schema_extra={"unit": "replicas"},
-    )
-    bundle: Path = Field(
-        default=Path("bundles/ml-1m-demo"),
-        title="a path",
-        description="Model bundle to serve, or a model registry: a folder of bundles.",
-    )
-    watch: bool = Field(
-        default=False,
-        title="true or false",
-        description="Switch automatically to a bundle that is newly published in the model registry.",
-    )
-    bundle_key: types.SigningKey | None = Field(
-        default=None,
-        title="32 to 512 printable ASCII characters without spaces",
-        description="Secret key of the bundle signatures. If set, bundles without a valid signature are refused.",
-    )
-    stream_url: types.StreamUrl = Field(
-        default=None,
-        title="a URL like redis://host:port/0?stream=events&group=recblr (the group may be left out)",
-        description="Redis stream to read events from, besides HTTP: redis://HOST:PORT/DB?stream=NAME&group=NAME.",
-    )
-    item_stream_url: types.StreamUrl = Field(
-        default=None,
-        title="a URL like redis://host:port/0?stream=items&group=recblr (the group may be left out)",
-        description="Redis stream to read items from, besides HTTP: redis://HOST:PORT/DB?stream=NAME&group=NAME.",
-    )
-    workers: int = Field(
-        default=1,
-        ge=1,
-        le=256,
-        title="a whole number from 1 to 256",
-        description="Worker processes that share the port.",
-        json_schema_extra={"unit": "processes"},
-    )
-    api_keys: types.ApiKeyList = Field(
-        default=(),
-        title=f"a comma-separated list of keys, each at least {MIN_KEY_LENGTH} printable ASCII characters (every "
-        f"scope) or [<name>=]<scopes>:sha256:<64 hex digits> with scopes of {SCOPE_NAMES}, joined by +",
-        description="API keys for /v1 and /metrics, comma-separated: plain keys (every scope) or hashed keys, as "
-        "printed by --new-key. Without keys these paths are open and /v1/admin is closed.",
-    )
-    api_keys_file: Path | None = Field(
-        default=None,
-        title="a path",
-        description="File of further API keys: an entry a line, # begins a comment. Read again within 2 s when it "
-        "changes; a damaged file changes nothing.",
-    )
-    user_token_keys: types.TokenKeyList = Field(
-        default=(),
-        title="one or two keys of 32 to 512 printable ASCII characters without spaces, separated by a comma",
-        description="Keys that sign user tokens for browsers, the current and the previous one. none: no tokens.",
-    )
-    requests_per_second: int | None = Field(
-        default=None,
-        ge=1,
-        le=1_000_000,
-        title="a whole number from 1 to 1000000",
-        description="Rate limit of each API key, in each worker: work beyond it is answered 429. An event of a batch "
-        "counts as a request, and long answers and histories as several.",
-        json_schema_extra={"unit": "requests/s"},
-    )
-    cors_origins: types.OriginList = Field(
-        default=(),
-        title="a comma-separated list of origins, each like https://shop.example or http://localhost:3000",
-        description="Origins whose web pages may call from a browser, comma-separated, such as https://shop.example.",
-    )
-    allowed_hosts: types.HostList = Field(
-        default=(),
-        title="a comma-separated list of host names without ports, such as recommender.internal",
-        description="Names of a server without keys, besides localhost and addresses. Other Host headers: 403.",
-    )
-    root_path: types.RootPath = Field(
-        default=None,
-        title="a path such as /recommender, without a slash at its end and not under /v1",
-        description="Prefix of all paths behind a proxy, which may remove or leave it; the OpenAPI document has it.",
-    )
-    open_to_network: bool = Field(
-        default=False,
-        title="true or false",
-        description="Allow RECBLR_HOST to be all addresses of the machine (0.0.0.0 or ::) without RECBLR_API_KEYS.",
-    )
     device: Literal["cpu", "cuda"] = Field(
         default="cpu",
         title="cpu or cuda",
@@ -210,6 +95,39 @@ class Settings(BaseSettings):
         description="Fraction of the events that are evaluated for the live accuracy metrics. 0: none.",
         json_schema_extra={"unit": "fraction"},
     )
+
+    id_keys: types.TokenKeyList = Field(
+        default=(),
+        title="one or two keys of 32 to 512 printable ASCII characters without spaces, separated by a comma",
+        description="Keys that sign the recommendation ids of answers, the current and the previous one. "
+        "none: no ids, and nothing is attributed.",
+    )
+    attribution_days: int = Field(
+        default=7,
+        ge=1,
+        le=90,
+        title="a whole number from 1 to 90",
+        description="Days after an answer in which events with its recommendation id count.",
+        json_schema_extra={"unit": "days"},
+    )
+    impression_sample: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        title="a whole number from 1 to 1000",
+        description="The impressions of one recommendation id of this many are counted, and weighted by it. 1: all.",
+        json_schema_extra={"unit": "ids"},
+    )
+    conversion_type: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = Field(
+        default="purchase",
+        title="a type of events: a small letter, then up to 31 small letters, digits and _",
+        description="Type of the events that are conversions. Their value is what a recommendation earned.",
+    )
+
+    def attribution_rules(self) -> tuple[list[bytes], int, int, str]:
+        """Return keys, days, sample and conversion type of the attribution."""
+        keys = [key.get_secret_value().encode() for key in self.id_keys]
+        return keys, self.attribution_days, self.impression_sample, self.conversion_type
 
     def signing_key(self) -> bytes | None:
         """Return the key of the bundle signatures, if they are required."""

@@ -11,9 +11,9 @@ import pytest
 
 from service.__main__ import check_openness, check_port
 from service.api_keys import KeyScope, parse_key
-from service.preflight import StartupError
 from service.settings import Settings
 from service.settings_reference import settings_help
+from service.start.preflight import StartupError
 from tests.environment import run_python
 from tests.servers import free_port
 

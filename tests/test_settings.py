@@ -44,6 +44,7 @@ def test_every_kind_of_setting_is_read_from_environment(monkeypatch: pytest.Monk
         "MIN_RECALL": "0.95",
         "ACCURACY_SAMPLE": "0.25",
         "BUNDLE_KEY": "bundle-key-" * 4,
+        "ID_KEYS": f"{'n' * 32}, {'o' * 32}",
         "REQUESTS_PER_SECOND": "50",
         "ALLOWED_HOSTS": "recommender, shop.internal",
         "OPEN_TO_NETWORK": "true",
@@ -55,6 +56,7 @@ def test_every_kind_of_setting_is_read_from_environment(monkeypatch: pytest.Monk
     assert settings.api_keys == tuple(map(parse_key, KEYS.split(","), ("key-1", "key-2")))
     assert settings.bundle == Path("/models")
     assert settings.requests_per_second == 50
+    assert settings.attribution_rules() == ([b"n" * 32, b"o" * 32], 7, 1, "purchase")
     assert settings.min_recall == 0.95
     assert settings.allowed_hosts == ("recommender", "shop.internal")
     assert settings.open_to_network
@@ -116,6 +118,11 @@ WRONG = [
     ("RECBLR_STREAM_URL", "redis://?stream=events"),
     ("RECBLR_ITEM_STREAM_URL", "redis://:hunter2hunter2@db/0"),
     ("RECBLR_BUNDLE_KEY", "hunter2"),
+    ("RECBLR_ID_KEYS", "hunter2"),
+    ("RECBLR_ID_KEYS", ",".join(["hunter2" * 5] * 3)),
+    ("RECBLR_ATTRIBUTION_DAYS", "0"),
+    ("RECBLR_IMPRESSION_SAMPLE", "0"),
+    ("RECBLR_CONVERSION_TYPE", "Purchase"),
     ("RECBLR_BUNDLE_KEY", "hunter2 " * 8),
     ("RECBLR_REQUESTS_PER_SECOND", "0"),
     ("RECBLR_REQUESTS_PER_SECOND", "1.5"),

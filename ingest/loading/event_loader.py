@@ -107,8 +107,14 @@ def _batches(events: Iterator[StoredEvent]) -> Iterator[list[StoredEvent]]:
 
 def _event_body(event: StoredEvent) -> dict[str, Any]:
     content = f"{event.user_id}\0{event.item_id}\0{event.nanoseconds}\0{event.occurrence}"
+    if event.type or event.value is not None:  # the id of a plain event is that of releases without types
+        content += f"\0{event.type or ''}\0{event.value!r}"
     digest = hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
     body: dict[str, Any] = {"user_id": event.user_id, "item_id": event.item_id, "event_id": f"load-{digest}"}
     if event.nanoseconds is not None:
         body["timestamp"] = event.nanoseconds / 1e9
+    if event.type:
+        body["type"] = event.type
+    if event.value is not None:
+        body["value"] = event.value
     return body

@@ -26,13 +26,16 @@ _MEMORY = "1GB"
 class StoredEvent(NamedTuple):
     """One event to load.
 
-    `occurrence` tells apart rows of one user, item and time; `nanoseconds` is None in a file without times.
+    `occurrence` tells apart rows of one user, item and time; `nanoseconds` is None in a file without times. `type` is
+    None for the default.
     """
 
     user_id: str
     item_id: str
     nanoseconds: int | None
     occurrence: int
+    type: str | None = None
+    value: float | None = None
 
 
 class SortedEvents:
@@ -51,7 +54,8 @@ class SortedEvents:
         # The bar would be written to standard output, among the result.
         self._connection.execute("SET enable_progress_bar = false")
         self._connection.execute(
-            "CREATE TABLE events (number BIGINT, user_id VARCHAR, item_id VARCHAR, nanoseconds BIGINT)"
+            "CREATE TABLE events (number BIGINT, user_id VARCHAR, item_id VARCHAR, nanoseconds BIGINT, "
+            "type VARCHAR, value DOUBLE)"
         )
         count = 0
         for chunk in read_events(path, options, summary):
@@ -59,13 +63,16 @@ class SortedEvents:
                 pa.nulls(len(chunk.users), pa.int64()) if chunk.nanoseconds is None else pa.array(chunk.nanoseconds)
             )
             numbers = pa.array(np.arange(count, count + len(chunk.users)))
-            self._insert(pa.table([numbers, chunk.users, chunk.items, times], names=["number", "u", "i", "t"]))
+            types = pa.nulls(len(times), pa.string()) if chunk.types is None else chunk.types
+            values = pa.nulls(len(times), pa.float64()) if chunk.values is None else chunk.values
+            columns = [numbers, chunk.users, chunk.items, times, types, values]
+            self._insert(pa.table(columns, names=["number", "u", "i", "t", "y", "v"]))
             count += len(chunk.users)
         # An event keeps its number in the order of loading, so that a load can go on where it was.
         self._connection.execute(
             "CREATE TABLE sorted AS SELECT row_number() OVER (ORDER BY nanoseconds, number) - 1 AS position, "
             "user_id, item_id, nanoseconds, row_number() OVER "
-            "(PARTITION BY user_id, item_id, nanoseconds ORDER BY number) - 1 AS occurrence "
+            "(PARTITION BY user_id, item_id, nanoseconds ORDER BY number) - 1 AS occurrence, type, value "
             "FROM events ORDER BY position"
         )
         self._connection.execute("DROP TABLE events")
@@ -76,14 +83,14 @@ class SortedEvents:
 
     def read(self, begin: int) -> Iterator[StoredEvent]:
         """Yield the events from position `begin` on."""
-        columns = "user_id, item_id, nanoseconds, occurrence"
+        columns = "user_id, item_id, nanoseconds, occurrence, type, value"
         query = f"SELECT {columns} FROM sorted WHERE position >= {begin} ORDER BY position"  # noqa: S608 - a number
         for batch in self._connection.sql(query).to_arrow_reader(_ROWS):
             yield from map(StoredEvent, *(column.to_pylist() for column in batch.columns))
 
     def _insert(self, chunk: pa.Table) -> None:
         self._connection.register("chunk", chunk)
-        self._connection.execute("INSERT INTO events SELECT number, u, i, t FROM chunk")
+        self._connection.execute("INSERT INTO events SELECT number, u, i, t, y, v FROM chunk")
         self._connection.unregister("chunk")
 
     def close(self) -> None:

@@ -35,12 +35,14 @@ FindColumns = Callable[[Sequence[str]], Sequence[str]]
 class Columns(NamedTuple):
     """Names of the columns to read.
 
-    `time` is None if the rows are in order of time.
+    `time` is None if the rows are in order of time, `type` and `value` unless they were asked for.
     """
 
     user: str
     item: str
     time: str | None
+    type: str | None = None
+    value: str | None = None
 
 
 def find_columns(source: str, names: Sequence[str], options: ReadOptions) -> Columns:
@@ -64,12 +66,14 @@ def find_columns(source: str, names: Sequence[str], options: ReadOptions) -> Col
             )
     assert user is not None and item is not None  # noqa: S101 - the loop above has raised otherwise
     counts = Counter(names)
-    for column in (user, item, time):
+    event_type, value = _named(source, names, options.type_column), _named(source, names, options.value_column)
+    for column in (user, item, time, event_type, value):
         if column is not None and counts[column] > 1:
             raise DataError(f"{source}: the column {column!r} stands {counts[column]} times; rename or remove one")
-    if user == item or time in (user, item):
+    used = [column for column in (user, item, time, event_type, value) if column is not None]
+    if len(set(used)) < len(used):
         raise DataError(f"{source}: one column cannot be used twice; name others with --user-column, --item-column")
-    return Columns(user, item, time)
+    return Columns(user, item, time, event_type, value)
 
 
 def has_user_and_item(names: Sequence[str], options: ReadOptions) -> bool:

@@ -14,6 +14,7 @@ from ingest.read_options import ReadOptions
 from ingest.reading.column_names import Columns
 from ingest.reading.values.identifiers import IdReader, Ids
 from ingest.reading.values.timestamps import TimeParser
+from ingest.reading.values.type_texts import TypeReader, read_values
 
 _SKIP = "skip up to a share of bad rows with --skip-bad-rows"
 
@@ -25,11 +26,15 @@ class EventChunk:
     Attributes:
         users, items: (n,) valid ids, strings behind a dictionary.
         nanoseconds: (n,) int64 since 1970; None if the file has no times and its rows are in order.
+        types: (n,) types, null for the default; None if no column of types was named.
+        values: (n,) float64, null for none; None if no column of values was named.
     """
 
     users: pa.DictionaryArray
     items: pa.DictionaryArray
     nanoseconds: NDArray[np.int64] | None
+    types: pa.DictionaryArray | None = None
+    values: pa.DoubleArray | None = None
 
 
 @dataclass(slots=True)
@@ -86,6 +91,7 @@ class EventCleaner:
         self._options = options
         self._summary = summary
         self._users, self._items, self._times = IdReader(), IdReader(), TimeParser(options.time_format)
+        self._types = TypeReader(dict(options.type_names))
 
     def clean(self, batch: pa.RecordBatch, where: Callable[[int], str]) -> EventChunk:
         """Return the events of a batch.
@@ -106,6 +112,13 @@ class EventCleaner:
             nanoseconds = times.nanoseconds
         else:
             problems.append((self._repeats_header(users, items), self._columns.user, "is the header once more"))
+        types = values = None
+        if self._columns.type is not None:
+            types, mask, reason = self._types.read(batch[self._columns.type])
+            problems.append((mask, self._columns.type, reason))
+        if self._columns.value is not None:
+            values, mask, reason = read_values(batch[self._columns.value])
+            problems.append((mask, self._columns.value, reason))
         bad = np.logical_or.reduce([mask for mask, _, _ in problems])
         self._summary.events += len(bad) - int(bad.sum())
         if bad.any():
@@ -113,10 +126,11 @@ class EventCleaner:
             nanoseconds = None if nanoseconds is None else nanoseconds[~bad]
         if nanoseconds is not None and len(nanoseconds):
             self._summary.widen_times(int(nanoseconds.min()), int(nanoseconds.max()))
-        if not bad.any():
-            return EventChunk(users.values, items.values, nanoseconds)
-        mask = pa.array(~bad)
-        return EventChunk(users.values.filter(mask), items.values.filter(mask), nanoseconds)
+        columns = [users.values, items.values, types, values]
+        if bad.any():
+            kept = pa.array(~bad)
+            columns = [None if column is None else column.filter(kept) for column in columns]
+        return EventChunk(columns[0], columns[1], nanoseconds, columns[2], columns[3])
 
     def _repeats_header(self, users: Ids, items: Ids) -> NDArray[np.bool_]:
         """Return which rows hold the names of the columns again.

@@ -63,7 +63,9 @@ def _shown(path: Path) -> str:
 
 def _form(kind: str, columns: Columns) -> str:
     time = columns.time or "the order of the rows"
-    return f"{kind} with user {columns.user!r}, item {columns.item!r}, time {time!r}"
+    form = f"{kind} with user {columns.user!r}, item {columns.item!r}, time {time!r}"
+    form += "" if columns.type is None else f", type {columns.type!r}"
+    return form if columns.value is None else f"{form}, value {columns.value!r}"
 
 
 def _table(plain: Path, dialect: Dialect, options: ReadOptions, summary: ReadSummary) -> Iterator[EventChunk]:

@@ -1,6 +1,6 @@
 """Accuracy of models with event types beside models without.
 
-    python -m loadtests.accuracy.event_types_benchmark [--seeds 1,2,3] [--ml-100k FILE] [--epochs 24] [--dim 32]
+    python -m loadtests.accuracy.event_types_benchmark [--seeds 1,2,3] [--ml-100k FILE] [--epochs 30] [--dim 32]
 
 Without a file the log is that of a simulated shop, another one for each seed, and purchases are predicted. With
 MovieLens-100K's ratings in RecBole's form (`ml-100k.inter`), ratings of 5 are "like", of 1 and 2 "dislike", and likes
@@ -54,7 +54,7 @@ def movielens(path: Path) -> TypedHistories:
 def compare(histories: TypedHistories, target: str, seed: int, epochs: int, dim: int) -> dict[str, Any]:
     """Compare both models on the held-out events of one type."""
     size = histories.training_data(typed=True).size
-    given = {"epochs": epochs, "evaluate_every": max(1, epochs // 8), "seed": seed, "teachers": 0}
+    given = {"epochs": epochs, "evaluate_every": max(1, epochs // 8), "seed": seed, "teachers": 0, "warmup_steps": 50}
     hyperparameters = choose_hyperparameters(size, given)
     found: dict[str, Any] = {"seed": seed, "events": len(histories.held_out(target))}
     for model in MODELS:
@@ -102,7 +102,7 @@ def main() -> int:
     parser.add_argument("--ml-100k", type=Path, help="file of ratings; without it the shop is simulated")
     parser.add_argument("--users", type=int, default=1000, help="users of the simulated shop")
     parser.add_argument("--items", type=int, default=200, help="items of the simulated shop, 20 a cluster")
-    parser.add_argument("--epochs", type=int, default=24, help="passes over the data")
+    parser.add_argument("--epochs", type=int, default=30, help="passes over the data")
     parser.add_argument("--dim", type=int, default=32, help="width of the models")
     print(json.dumps(measure(parser.parse_args())))
     return 0

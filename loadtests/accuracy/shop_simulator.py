@@ -27,8 +27,9 @@ VIEW, CART, PURCHASE, DISLIKE = range(len(TYPES))
 CUTOFF = 10
 F64 = NDArray[np.float64]
 _TASTE = np.array([0.6, 0.25, 0.15])  # probabilities of a user's clusters
-_SOURCES = np.array([0.6, 0.15, 0.25])  # of a purchase: cart, last view, taste
-_RECENT = 0.6  # probability of the newest item of the cart, then of the one before, and so on
+_SOURCES = np.array([0.75, 0.05, 0.2])  # of a purchase: cart, last view, taste
+_STEP_DAYS = 1 / 1440  # between two events of a session
+_RECENT = 0.75  # probability of the newest item of the cart, then of the one before, and so on
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class Shop:
     events_per_user: float = 60.0
     new_items: float = 0.2
     drift: float = 0.1
-    repeats: float = 0.35
-    page_share: float = 0.35
+    repeats: float = 0.45
+    page_share: float = 0.3
     page_length: int = 20
     page_days: int = 3
     days: int = 60
@@ -163,9 +164,9 @@ class _Simulation:
                 user.taste = user.taste.copy()
                 user.taste[rng.integers(0, len(_TASTE))] = rng.integers(0, shop.clusters)
             user.last = -1
-            for step in range(1 + int(rng.poisson(7))):
-                time = min(start + step / 1440, shop.days)
-                events.append(self._event(user, time, rng))
+            for _ in range(1 + int(rng.poisson(7))):
+                events.append(self._event(user, start, rng))
+                start += _STEP_DAYS
         return events
 
     def _event(self, user: _User, time: float, rng: np.random.Generator) -> tuple[int, int, float, float]:

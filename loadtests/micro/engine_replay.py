@@ -54,6 +54,7 @@ def step(bundle: Bundle, users: int) -> tuple[Call, NDArray[np.float32]]:
     def call() -> None:
         advance(
             weights.embedding,
+            weights.embedding[:0],
             weights.types,
             weights.norm,
             weights.layers,

@@ -28,14 +28,14 @@ from loadtests.environment.servers import Server, recblr_server, start_timeout_s
 from loadtests.environment.synthetic_catalogue import write_catalogue
 from loadtests.generator.experiment import Options
 from loadtests.generator.flip_history import FlipHistory
-from loadtests.generator.http_client import Connection, Request, make_request, request_json
+from loadtests.generator.http_client import Connection, Request, make_request
+from loadtests.generator.item_batches import put_items, request_until_accepted
 from service.core.catalogue.revisions import includes
 
 ITEMS, WORKERS = 1_000_000, 2
 USERS, K = 500, 10
 QUESTION_CONNECTIONS, FLIP_CONNECTIONS = 16, 4
 FLIPPED_ITEMS = 2_000  # of those that are recommended most
-ITEMS_PER_BATCH = 1000
 WAIT = {"RECBLR_REDIS_WAIT": "1"}  # an acknowledged flip survives a failover
 FAULTS = ("worker", "redis", "failover")
 RETRY_PAUSE_SECONDS = 0.02
@@ -165,7 +165,13 @@ def availability(options: Options) -> dict[str, Any]:
             recblr_server(store.url, bundle, workers=WORKERS, settings=settings, timeout_seconds=timeout)
         )
         started = time.monotonic()
-        _put_items(server.port, ids)
+        put_items(
+            server.port,
+            (
+                {"item_id": item_id, "title": f"Item {number}", "attributes": attributes_of(number)}
+                for number, item_id in enumerate(ids, start=1)
+            ),
+        )
         put_seconds = time.monotonic() - started
         flipped = _most_recommended(server.port, ids, options.seed)
         load = Load(server.port, ids, flipped, options.questions, options.flips)
@@ -207,27 +213,14 @@ def _most_recommended(port: int, ids: Sequence[str], seed: int) -> list[str]:
     Each user gets three events first.
     """
     rng, counts = np.random.default_rng(seed), defaultdict[str, int](int)
-    connection = Connection(port, keep_body=True)
     for user in range(USERS):
-        for _ in range(3):
-            event = {"user_id": f"u{user}", "item_id": ids[int(rng.integers(len(ids)))]}
-            _, body = connection.request(make_request("", "POST", "/v1/events?k=100", event).raw)
-        for item in json.loads(body)["recommendations"]["items"]:
+        for number in range(3):
+            event = {
+                "user_id": f"u{user}",
+                "item_id": ids[int(rng.integers(len(ids)))],
+                "event_id": f"first {number}",
+            }
+            answer = request_until_accepted(port, "POST", "/v1/events?k=100", event)
+        for item in answer["recommendations"]["items"]:
             counts[item["item_id"]] += 1
     return sorted(counts, key=lambda item: -counts[item])[:FLIPPED_ITEMS]
-
-
-def _put_items(port: int, item_ids: Sequence[str]) -> None:
-    """Put an entry for each item over HTTP.
-
-    The first item is number 1.
-    """
-    for start in range(0, len(item_ids), ITEMS_PER_BATCH):
-        items = [
-            {"item_id": item_id, "title": f"Item {number}", "attributes": attributes_of(number)}
-            for number, item_id in enumerate(item_ids[start : start + ITEMS_PER_BATCH], start=start + 1)
-        ]
-        answer = request_json(port, "POST", "/v1/items/batch", {"items": items, "mode": "put"})
-        errors = [result for result in answer["results"] if "error" in result]
-        if errors:
-            raise OSError(f"an item was refused: {errors[0]}")

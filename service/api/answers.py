@@ -184,7 +184,7 @@ def items_out(items: Iterable[ScoredItem], fields: ItemFields = PLAIN) -> list[J
 def anonymous_out(answer: Answer, fields: ItemFields) -> Json:
     """Convert to `ItemsOut`."""
     out: Json = {"model_version": answer.model_version, "source": _SOURCES[answer.cold]}
-    return add_items(out, answer, fields)
+    return add_items(named(out, answer), answer, fields)
 
 
 def recommendations_out(user_id: str, answer: Answer, fields: ItemFields) -> Json:
@@ -195,10 +195,19 @@ def recommendations_out(user_id: str, answer: Answer, fields: ItemFields) -> Jso
         "sequence": answer.sequence,
         "source": _SOURCES[answer.cold],
     }
+    if answer.recommendation_id:
+        out["recommendation_id"] = answer.recommendation_id
     if answer.eligible is EVERYTHING and len(answer.items) >= answer.k:  # ordinary: nothing limits the answer
         out["items"] = items_out(answer.items, fields)
         return out
     return add_items(out, answer, fields)
+
+
+def named(out: Json, answer: Answer) -> Json:
+    """Add the recommendation id, if the answer has one."""
+    if answer.recommendation_id:
+        out["recommendation_id"] = answer.recommendation_id
+    return out
 
 
 def add_items(out: Json, answer: Answer, fields: ItemFields) -> Json:

@@ -41,7 +41,7 @@ from service.api.middleware.method_and_query import HeadAsGet, SingleParameters
 from service.api.middleware.request_path import PathProblems, RequestPath, add_query_forms
 from service.api.middleware.telemetry import Telemetry
 from service.api.route_scopes import RouteScopes, security_requirements
-from service.api.routes import backfill_progress, events, health, items, models, recommendations, users
+from service.api.routes import backfill_progress, events, experiments, health, items, models, recommendations, users
 from service.api.routes.api_docs import docs_router
 from service.api.routes.catalogue import attributes, catalogue_items, filters, item_batches
 from service.api.routes.console import console_router
@@ -66,7 +66,7 @@ _ROUTERS = tuple(
     module.router
     for module in (
         *(events, recommendations, users, items, catalogue_items, item_batches, attributes, filters),
-        *(models, backfill_progress, health),
+        *(models, backfill_progress, experiments, health),
     )
 )
 

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from service.api import request_costs
 from service.api.caller import BODY_BYTES, CALLER, Caller
+from service.core.attribution.counters_reader import CountersReader
 from service.core.errors import NotReady
 from service.core.jobs.catalogue_services import CatalogueServices
 from service.core.ports import Models, Store
@@ -59,7 +60,7 @@ class Services:
     """The services that the application opens at start.
 
     Routes about a user or an item's neighbours use `recommender`, routes about the catalogue `catalogue`. `store`
-    serves the backfills.
+    serves the backfills, `counters` what recommendations earned.
     """
 
     recommender: Recommender
@@ -67,9 +68,11 @@ class Services:
     store: Store
     catalogue: CatalogueServices
     readiness: Readiness = field(init=False)
+    counters: CountersReader = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "readiness", Readiness(self.store))
+        object.__setattr__(self, "counters", CountersReader(self.store))
 
 
 async def _services(request: Request) -> Services:

@@ -5,6 +5,7 @@ const PAGE = 12;
 
 async function record(item) {
   const event = { user_id: view.user, item_id: item, event_id: newId() };
+  if (view.named && view.order.includes(item)) event.recommendation_id = view.named;
   let done, refused;
   try {
     done = await call('POST', withQuery('v1/events', topK()), event);

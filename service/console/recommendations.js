@@ -1,7 +1,7 @@
 'use strict';
 // The user's list, similar items, and the mode.
 
-const view = { user: '', rows: new Map(), order: [], sequence: 0, oldest: null, version: '', cold: false, revision: '' };
+const view = { user: '', rows: new Map(), order: [], sequence: 0, oldest: null, version: '', cold: false, revision: '', named: '' };
 
 const userPath = (rest = '', more = {}) => withQuery(`v1/user${rest}`, { user_id: view.user, ...more });
 const topK = () => ({ k: $('count').value, exclude_seen: $('unseen').checked, ...filterQuery() });
@@ -66,6 +66,7 @@ function showList(answer, compare) {
     showModel().catch(showError);
   }
   view.revision = answer.catalogue_revision || '';
+  view.named = answer.recommendation_id || '';
   $('answered-by').textContent = `Answered by ${answer.model_version}.`;
   addItems(answer.items);
   const scores = answer.items.map((item) => item.score);

@@ -23,6 +23,7 @@ $('delete-user').addEventListener('click', () => enqueue(deleteUser));
 $('more').addEventListener('click', () => enqueue(() => showEvents(view.oldest)));
 $('filter-clear').addEventListener('click', () => enqueue(clearFilter));
 $('filter-help').addEventListener('toggle', () => { if ($('filter-help').open) enqueue(showNames); });
+$('earned').addEventListener('toggle', () => { if ($('earned').open) enqueue(showEarned); });
 for (const id of ['count', 'unseen']) {
   $(id).addEventListener('change', () => enqueue(() => showRecommendations((time) => `Answered in ${time}`, false)));
 }

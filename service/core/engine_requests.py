@@ -23,15 +23,17 @@ class AllowedRows:
     Immutable, and shared by all requests with one filter; searches compare it by identity. Row 0 is not an item.
 
     Attributes:
-        bitmap: (ceil((V + 1) / 32),) uint32, little-endian; bit `row % 32` of word `row // 32` is set if allowed.
-            Bits of row 0 and of rows beyond V are ignored.
+        bitmap: uint32, little-endian; bit `row % 32` of word `row // 32` is set if allowed. It has a word for each
+            trained row at least. Appended rows beyond it are not allowed; bits of row 0 and beyond are ignored.
         count: Number of allowed rows; decides only how to search.
         lineage: The same for all states of one filter, so that a search may keep what it computed from an older one.
+        full: Rows 1 to `full` are all allowed, which saves a search the tests; 0 if that is not known.
     """
 
     bitmap: NDArray[np.uint32]
     count: int
     lineage: Lineage = field(default_factory=Lineage)
+    full: int = 0
 
     def __post_init__(self) -> None:
         """Raise `ValueError` for an array that kernels would be compiled anew for."""
@@ -40,9 +42,11 @@ class AllowedRows:
             raise ValueError("a bitmap is a contiguous array of uint32 that is not marked read-only")
 
     def contains(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return whether each row is allowed; rows are 0 to V."""
-        bits = self.bitmap[rows >> 5] >> (rows & 31).astype(np.uint32)
-        found: NDArray[np.bool_] = (bits & 1).astype(np.bool_)
+        """Return whether each row is allowed; 0 is no row."""
+        words = rows >> 5
+        inside = words < len(self.bitmap)
+        bits = self.bitmap[np.where(inside, words, 0)] >> (rows & 31).astype(np.uint32)
+        found: NDArray[np.bool_] = (bits & 1).astype(np.bool_) & inside
         return found
 
     def mask(self, rows: int) -> NDArray[np.bool_]:
@@ -76,7 +80,7 @@ class TopK(NamedTuple):
     """Query for the `k` best items.
 
     With `exclude_seen` the items of the user's history are left out. The items of `exclude` always are. Only
-    `allowed` rows are returned; None allows all. The recommender replaces `exclude_events` by the items.
+    `allowed` rows are returned; None allows all trained ones. The recommender replaces `exclude_events` by the items.
     """
 
     k: int

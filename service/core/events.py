@@ -11,7 +11,7 @@ from typing import NamedTuple
 RESERVED_EVENT_ID = re.compile(r"seq-[0-9]+")
 
 DEFAULT_TYPE = "view"  # of an event without a type; kept as ""
-PLAIN = ("", None, "")  # type, value and recommendation id of most events
+PLAIN = ("", None, "", "")  # type, value, recommendation id and credit of most events
 
 DAY_SECONDS = 86_400  # unit of retention by age
 
@@ -21,7 +21,8 @@ class NewEvent(NamedTuple):
 
     `fingerprint` identifies the payload as the client sent it. The same `event_id` with the same fingerprint is a
     retry; with another one it is a conflict. `type` is "" for DEFAULT_TYPE. `recommendation_id` is "" if the client
-    sent none, else as it was sent: nothing has verified it.
+    sent none, else as it was sent: nothing has verified it. `credit` is what
+    the event adds to the counters of attribution (core/attribution/credits.py).
     """
 
     item_id: str
@@ -31,6 +32,7 @@ class NewEvent(NamedTuple):
     type: str = ""
     value: float | None = None
     recommendation_id: str = ""
+    credit: str = ""
 
     @classmethod
     def create(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from service.core.attribution.credits import CounterStore
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, ScoredItem, TargetRank
 from service.core.errors import StateDamagedError, StoreUnavailable
 from service.core.event_types.effects import EventTypes
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
+from service.core.new_items.extendable import Extendable
 
 
-class Engine(Protocol):
-    """A loaded model: immutable, thread-safe and CPU-bound."""
+class Engine(Extendable, Protocol):
+    """A loaded model: thread-safe, CPU-bound, and immutable but for appended items."""
 
     @property
     def version(self) -> str:
@@ -33,17 +35,8 @@ class Engine(Protocol):
         ...
 
     @property
-    def item_ids(self) -> Sequence[str]:
-        """Items that the model knows; the n-th has row n + 1."""
-        ...
-
-    @property
     def event_types(self) -> EventTypes:
         """Effects of the types of events under the model."""
-        ...
-
-    def knows(self, item_id: str) -> bool:
-        """Return whether the model has an embedding of the item."""
         ...
 
     def similar(
@@ -77,6 +70,10 @@ class Bundles(Protocol):
 
     async def changed(self) -> bool:
         """Return whether the registry may have changed since the last call; cheap."""
+
+    async def loadable(self) -> Collection[str]:
+        """Return all versions that may be loaded, also unfinished A/B tests' ones."""
+        ...
 
     async def load(self, version: str) -> Engine:
         """Load and warm up; raises `ModelVersionNotFound` or `BundleRefusedError`."""
@@ -135,11 +132,14 @@ class Meter(Protocol):
     def snapshot_damaged(self) -> None:
         """Count a snapshot that failed its check."""
 
-    def event_evaluated(self, model_version: str, rank: TargetRank, event_type: str = "") -> None:
-        """Record the rank of an event's item before the event."""
+    def event_evaluated(self, version: str, rank: TargetRank, event_type: str = "", *, is_new: bool = False) -> None:
+        """Record the rank of an event's item before the event.
+
+        `is_new` says that the model was not trained with the item.
+        """
 
 
-class Store(Protocol):
+class Store(CounterStore, Protocol):
     """The event log and the snapshots.
 
     The log is the truth; snapshots can be computed again.
@@ -171,7 +171,7 @@ class Store(Protocol):
         A snapshot is refused if
         - the user is unknown, or the log's generation is another one: the log was edited meanwhile;
         - its sequence is beyond the log, or names another append: a failover undid the one that was replayed;
-        - a snapshot of the same model is stored that is as long or longer, unless `repair` is set.
+        - one of the same model is stored that is as good or better (`vector_mark.is_better`), unless `repair` is set.
 
         Snapshots of two model versions are kept: those whose first snapshot was written last.
         """
@@ -225,9 +225,8 @@ class Store(Protocol):
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """Return a page of about `limit` users, and the next cursor.
 
-        Cursor "" is the start, and as a result the end.
-
-        A user that exists throughout is returned at least once, perhaps twice. A page may be empty.
+        Cursor "" is the start, and as a result the end. A user that exists throughout is returned at least once,
+        perhaps twice. A page may be empty.
         """
         ...
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from model.compiled.array_types import F32, I64
 from service.core.engine_requests import RankCandidates, ScoredItem
-from service.engine.search.top_k_queries import check_filter
 
 
 def rank_candidates(
@@ -19,12 +18,9 @@ def rank_candidates(
         rows: (N,) the row of each candidate; 0 is unknown.
         scores: (N,) their scores; those of row 0 are ignored.
         excluded: Rows of the excluded items.
-        item_count: Number of the model's items.
+        item_count: Number of the model's trained items.
     """
-    eligible = rows > 0
-    if query.allowed is not None:
-        check_filter(query.allowed, item_count)
-        eligible &= query.allowed.contains(rows)
+    eligible = (rows > 0) & (rows <= item_count) if query.allowed is None else query.allowed.contains(rows)
     if len(excluded):
         eligible &= ~np.isin(rows, excluded)
     order = np.lexsort((rows, -np.where(rows > 0, scores, -np.inf)))

@@ -10,7 +10,6 @@ import numpy as np
 
 from model.bundle.bundle import Bundle
 from model.bundle.event_types import encode_event_types
-from model.compiled.array_types import F32, I64
 from model.state_layout import WORD_BYTES
 from service.core.engine_requests import (
     AllowedRows,
@@ -25,35 +24,27 @@ from service.core.errors import ItemNotFound, StateDamagedError
 from service.engine.candidates import rank_candidates
 from service.engine.event_codes import EventCodes
 from service.engine.interfaces import Recurrence, Search
+from service.engine.known_items import ItemsOfEngine, KnownItems
 from service.engine.search.popularity import PopularityOrder
 from service.engine.search.top_k_queries import TopKQueries
 from service.engine.state_codec import StateBatch, join_states
 
 
-class BundleEngine:
+class BundleEngine(ItemsOfEngine):
     """A loaded model; see core.ports.Engine. A subclass adds `cost`."""
 
     def __init__(self, bundle: Bundle, recurrence: Recurrence, search: Search) -> None:
+        super().__init__(bundle)
         self.version = bundle.version
         # The backends hold the weights; a large table must not be held twice.
         self._bundle = replace(bundle, weights={})
         self._recurrence, self._search = recurrence, search
         self._codec, self._layout = recurrence.codec, recurrence.codec.layout
         self._cold_state_bytes = self._layout.float_bytes  # size of a state without rows
-        self._rows = {item.item_id: row for row, item in enumerate(bundle.items, start=1)}
-        self._codes = EventCodes(bundle.event_types, self._rows)
+        self._codes = EventCodes(bundle.event_types)
         self.event_types = self._codes.types
         # A model without a start token orders items by popularity before a user's first item.
         self._popularity = PopularityOrder(np.array([item.popularity for item in bundle.items], np.float32))
-
-    @property
-    def item_ids(self) -> Sequence[str]:
-        """Items that the model knows, in order of row."""
-        return tuple(self._rows)
-
-    def knows(self, item_id: str) -> bool:
-        """Return whether the model has an embedding for the item."""
-        return item_id in self._rows
 
     def describe(self) -> dict[str, Any]:
         """Return version, config, metrics and training-data summary, ready for JSON."""
@@ -67,25 +58,26 @@ class BundleEngine:
 
     def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
         """Replay and answer all requests as one batch; see core.ports.Engine."""
+        known = self._known  # items that are appended meanwhile are for the next batch
         states = [self._recurrence.initial_state if request.state is None else request.state for request in requests]
         batch = join_states([state if len(state) % WORD_BYTES == 0 else b"" for state in states])
-        valid: list[bool] = self._codec.valid(batch).tolist()
-        events = [self._codes.of(request.items, request.types) for request in requests]
+        valid: list[bool] = self._codec.valid(batch, known.appended.last_row).tolist()
+        events = [self._codes.of(request.items, request.types, known.row_of) for request in requests]
         ranks: dict[int, list[TargetRank]] = {}
         if evaluated := [n for n, request in enumerate(requests) if request.evaluated and valid[n]]:
-            ranks, advanced = self._evaluate(requests, evaluated, states, events, batch)
+            ranks, advanced = self._evaluate(known, requests, evaluated, states, events, batch)
             if advanced:
                 batch = join_states([state if ok else b"" for state, ok in zip(states, valid, strict=True)])
         if pending := [n for n in range(len(requests)) if events[n] and valid[n]]:
-            after = self._recurrence.replay(batch, pending, [events[n] for n in pending])
+            after = self._recurrence.replay(batch, pending, [events[n] for n in pending], known.appended)
             for n, state in zip(pending, after, strict=True):
                 states[n] = state
-        top_k = self._top_k(requests, states, [n for n in range(len(requests)) if valid[n]])
+        top_k = self._top_k(known, requests, states, [n for n in range(len(requests)) if valid[n]])
         results: list[EngineResult | StateDamagedError] = []
         for n, (request, state) in enumerate(zip(requests, states, strict=True)):
             if valid[n]:
                 query = request.query
-                items = self._rank(query, state) if isinstance(query, RankCandidates) else top_k.get(n, ())
+                items = self._rank(known, query, state) if isinstance(query, RankCandidates) else top_k.get(n, ())
                 cold = len(state) == self._cold_state_bytes
                 results.append(EngineResult(state, cold, items, tuple(ranks.get(n, ()))))
             else:
@@ -96,23 +88,21 @@ class BundleEngine:
         self, item_id: str, k: int, allowed: AllowedRows | None = None, exclude: Sequence[str] = ()
     ) -> tuple[ScoredItem, ...]:
         """Return the `k` items nearest by cosine; see core.ports.Engine."""
-        row = self._rows.get(item_id)
-        if row is None:
+        known = self._known
+        self._check_filter(allowed)
+        if not (row := known.row_of(item_id)):
             raise ItemNotFound("the live model does not know this item")
-        result = self._search.nearest(row, k, allowed, self._known_rows(exclude))
-        return self._scored_items(result.rows[0], result.scores[0], int(result.lengths[0]))
+        result = self._search.nearest(row, k, allowed, known.rows_of(exclude), known.appended)
+        return known.scored(result.rows[0], result.scores[0], int(result.lengths[0]))
 
     def difference(self, state: bytes, expected: bytes) -> float:
         """Return the relative difference of two states; see core.ports.Engine."""
+        appended = self._known.appended
         for data in (state, expected):
-            if len(data) % WORD_BYTES or not self._codec.valid(join_states([data]))[0]:
+            if len(data) % WORD_BYTES or not self._codec.valid(join_states([data]), appended.last_row)[0]:
                 raise self._damaged(data)
-        found, wanted = self._recurrence.recurrent_values(state), self._recurrence.recurrent_values(expected)
+        found, wanted = (self._recurrence.recurrent_values(data, appended) for data in (state, expected))
         return float(np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30))
-
-    def _known_rows(self, items: Sequence[str]) -> list[int]:
-        known = self._rows
-        return [row for item in items if (row := known.get(item))]
 
     def _is_cold(self, state: bytes) -> bool:
         return len(state) == self._cold_state_bytes
@@ -122,6 +112,7 @@ class BundleEngine:
 
     def _evaluate(
         self,
+        known: KnownItems,
         requests: Sequence[EngineRequest],
         evaluated: Sequence[int],
         states: list[bytes],
@@ -145,13 +136,13 @@ class BundleEngine:
             for n in current:
                 request, event = requests[n], requests[n].evaluated[nth]
                 earlier = slice(replayed[n], event)
-                if codes := self._codes.of(request.items[earlier], request.types[earlier]):
+                if codes := self._codes.of(request.items[earlier], request.types[earlier], known.row_of):
                     before[n] = codes
                 replayed[n] = event
-                targets.append(self._rows[request.items[event]])
+                targets.append(known.row_of(request.items[event]) or 0)  # 0: it was removed meanwhile
             if before:
                 joined = join_states([states[n] for n in before])
-                after = self._recurrence.replay(joined, range(len(before)), list(before.values()))
+                after = self._recurrence.replay(joined, range(len(before)), list(before.values()), known.appended)
                 for n, state in zip(before, after, strict=True):
                     states[n] = state
                 advanced = True
@@ -160,18 +151,19 @@ class BundleEngine:
                 queries = self._queries(join_states(current_states), [0] * len(current))
             else:
                 queries = self._queries(batch, [0] * len(current), current)
-            for n, rank in zip(current, self._target_ranks(current_states, queries, targets), strict=True):
+            for n, rank in zip(current, self._target_ranks(known, current_states, queries, targets), strict=True):
                 ranks[n].append(rank)
         if advanced:
             for n in evaluated:
-                events[n] = self._codes.of(requests[n].items[replayed[n] :], requests[n].types[replayed[n] :])
+                items, types = requests[n].items[replayed[n] :], requests[n].types[replayed[n] :]
+                events[n] = self._codes.of(items, types, known.row_of)
         return ranks, advanced
 
     def _target_ranks(
-        self, states: Sequence[bytes], queries: TopKQueries, targets: Sequence[int]
+        self, known: KnownItems, states: Sequence[bytes], queries: TopKQueries, targets: Sequence[int]
     ) -> list[TargetRank]:
         cold = [self._is_cold(state) for state in states]
-        ranks = self._search.target_ranks(queries, np.array(targets))
+        ranks = self._search.target_ranks(queries, np.array(targets), known.appended)
         found = list(map(TargetRank, cold, ranks.among_all.tolist(), ranks.among_unseen.tolist()))
         if self._bundle.config.start_token:
             return found
@@ -182,15 +174,17 @@ class BundleEngine:
         ]
 
     def _top_k(
-        self, requests: Sequence[EngineRequest], states: Sequence[bytes], valid: Sequence[int]
+        self, known: KnownItems, requests: Sequence[EngineRequest], states: Sequence[bytes], valid: Sequence[int]
     ) -> dict[int, tuple[ScoredItem, ...]]:
         """Return the results of top-k requests, by index of the request."""
         results, searched, ks, exclude_seen, asked, restricted = {}, [], [], [], [], False
         for n in valid:
             if isinstance(query := requests[n].query, TopK):
+                self._check_filter(query.allowed)
                 if len(states[n]) == self._cold_state_bytes and not self._bundle.config.start_token:
-                    rows, popularity = self._popularity.top_k(query.k, query.allowed, self._known_rows(query.exclude))
-                    results[n] = self._scored_items(rows, popularity, len(rows))
+                    excluded, last_row = known.rows_of(query.exclude), known.appended.last_row
+                    rows, popularity = self._popularity.top_k(query.k, query.allowed, excluded, last_row)
+                    results[n] = known.scored(rows, popularity, len(rows))
                 else:
                     searched.append(n)
                     asked.append(query)
@@ -200,13 +194,13 @@ class BundleEngine:
         if searched:
             queries = self._queries(join_states([states[n] for n in searched]), ks, None, exclude_seen)
             if restricted:
-                excluded = [self._known_rows(query.exclude) for query in asked]
-                queries = queries.restricted([query.allowed for query in asked], excluded)
-            found = self._search.top_k(queries)
+                left_out = [known.rows_of(query.exclude) for query in asked]
+                queries = queries.restricted([query.allowed for query in asked], left_out)
+            found = self._search.top_k(queries, known.appended)
             for n, rows, scores, length in zip(
                 searched, found.rows, found.scores, found.lengths.tolist(), strict=True
             ):
-                results[n] = self._scored_items(rows, scores, length)
+                results[n] = known.scored(rows, scores, length)
         return results
 
     def _queries(
@@ -233,14 +227,10 @@ class BundleEngine:
             excluded_start = np.where(exclude_seen, excluded_start, end)
         return TopKQueries(batch.words.view(np.float32)[output_words], np.array(k), batch.words, excluded_start, end)
 
-    def _rank(self, query: RankCandidates, state: bytes) -> tuple[ScoredItem, ...]:
+    def _rank(self, known: KnownItems, query: RankCandidates, state: bytes) -> tuple[ScoredItem, ...]:
         """Return the candidates by score; unknown ones are last, without a score."""
-        rows = np.array([self._rows.get(item, 0) for item in query.candidates], np.int64)
-        scores = self._search.scores(rows, self._layout.output(state))
-        excluded = self._known_rows(query.exclude)
-        return rank_candidates(query, rows, scores, np.array(excluded, np.int64), len(self._bundle.items))
-
-    def _scored_items(self, rows: I64, scores: F32, length: int) -> tuple[ScoredItem, ...]:
-        items = self._bundle.items
-        pairs = zip(rows[:length].tolist(), scores[:length].tolist(), strict=True)
-        return tuple([ScoredItem(items[row - 1].item_id, score) for row, score in pairs])
+        self._check_filter(query.allowed)
+        rows = np.array([known.row_of(item) or 0 for item in query.candidates], np.int64)
+        scores = self._search.scores(rows, self._layout.output(state), known.appended)
+        excluded = np.array(known.rows_of(query.exclude), np.int64)
+        return rank_candidates(query, rows, scores, excluded, len(self._items))

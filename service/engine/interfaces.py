@@ -7,6 +7,7 @@ from typing import Protocol
 
 from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
+from service.engine.appended_items import AppendedItems
 from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.state_codec import StateBatch, StateCodec
 
@@ -22,7 +23,11 @@ class Recurrence(Protocol):
     initial_state: bytes
 
     def replay(
-        self, states: StateBatch, selected: Sequence[int], events: Sequence[Sequence[int] | I64]
+        self,
+        states: StateBatch,
+        selected: Sequence[int],
+        events: Sequence[Sequence[int] | I64],
+        appended: AppendedItems,
     ) -> list[bytes]:
         """Advance some states by their events.
 
@@ -30,13 +35,14 @@ class Recurrence(Protocol):
             states: packed states.
             selected: indices of the states to advance, which must be valid.
             events: for each selected state the codes of its events (see `state_codec`), oldest first; at least one.
+            appended: the items after the trained ones.
 
         Returns:
             The selected states after their events.
         """
         ...
 
-    def recurrent_values(self, state: bytes) -> F32:
+    def recurrent_values(self, state: bytes, appended: AppendedItems) -> F32:
         """Return all recurrent numbers of a valid state.
 
         The first layer's conv inputs, which are not stored, are recomputed.
@@ -45,31 +51,36 @@ class Recurrence(Protocol):
 
 
 class Search(Protocol):
-    """Finds rows of the embedding table (V + 1, D).
+    """Finds rows of the embedding table, and of appended items.
+
+    The table is (V + 1, D).
 
     Equal scores are in order of row. Row 0 is not an item and never found, and neither is a row that a query's filter
-    forbids. `top_k` returns fewer rows than asked for only if there are no more.
+    forbids, or an appended one without a filter. `top_k` returns fewer rows than asked for only if there are no more.
     """
 
-    def top_k(self, queries: TopKQueries) -> TopKResult:
+    def top_k(self, queries: TopKQueries, appended: AppendedItems) -> TopKResult:
         """Return the rows with the highest products."""
         ...
 
-    def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
+    def target_ranks(self, queries: TopKQueries, targets: I64, appended: AppendedItems) -> TargetRanks:
         """Return the rank of each query's target row among the query's results.
 
-        targets (Q,) are rows. The order is that of `top_k` without a limit; the queries' k and filters are ignored.
+        targets (Q,) are rows. The order is that of `top_k` without a limit, with all rows allowed: the queries' k and
+        filters are ignored.
         """
         ...
 
-    def nearest(self, row: int, k: int, allowed: AllowedRows | None, excluded: Sequence[int]) -> TopKResult:
+    def nearest(
+        self, row: int, k: int, allowed: AllowedRows | None, excluded: Sequence[int], appended: AppendedItems
+    ) -> TopKResult:
         """Return the `k` allowed rows nearest to `row` by cosine.
 
         `row` and the excluded rows are not among them.
         """
         ...
 
-    def scores(self, rows: I64, output: F32) -> F32:
+    def scores(self, rows: I64, output: F32, appended: AppendedItems) -> F32:
         """Return the products of `output` (D,) and these rows (N,)."""
         ...
 

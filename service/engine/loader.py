@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from model.compiled.jit import cache_folder, compilations, statistics
 from model.memory_errors import is_out_of_memory
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, RankCandidates, TopK
 from service.core.errors import BundleRefusedError, ModelVersionNotFound, StateDamagedError
+from service.core.new_items.encoder_input import ItemContent
 from service.core.ports import Engine, ModelVersion
 from service.engine.background_load import run_in_background
 from service.engine.cpu.cpu_engine import CpuEngine
@@ -73,6 +75,13 @@ class BundleLoader:
         """
         before, self._last_listing = self._last_listing, await asyncio.to_thread(self._listing)
         return self._last_listing != before
+
+    async def loadable(self) -> Collection[str]:
+        """Return all versions of the registry; see core.ports.Bundles."""
+        try:
+            return tuple(await asyncio.to_thread(self._manifests.find))
+        except BundleError as error:
+            raise _refused(error, self._path, "the bundle folder") from None
 
     async def load(self, version: str) -> Engine:
         """Load one version; see core.ports.Bundles.
@@ -166,6 +175,7 @@ def warm(engine: Engine) -> None:
     # Five requests take both the path of four queries and that of a single one.
     engine.run([EngineRequest(state, items, TopK(10, exclude_seen=True), tuple(range(len(items))))] * 5)
     warm_filters(engine, items, state)
+    warm_extension(engine)
     engine.similar(items[0], 1)
     engine.difference(state, state)
 
@@ -179,6 +189,18 @@ def warm_filters(engine: Engine, items: tuple[str, ...], state: bytes) -> None:
         engine.run([EngineRequest(state, (), query), EngineRequest(None, (), query)] * 3)
         _run_one(engine, EngineRequest(state, (), query))
         engine.similar(items[0], 1, allowed, items)
+
+
+def warm_extension(engine: Engine) -> None:
+    """Run requests that find an appended item, if items can be appended."""
+    if engine.encoder is None:
+        return
+    (vector,), _ = engine.encoder.encode_all([ItemContent()])
+    engine.extend(1, [("", vector)])
+    allowed = AllowedRows.of(np.ones(len(engine.item_ids) + 2, np.bool_))
+    engine.run([EngineRequest(None, ("",), TopK(10, exclude_seen=True, allowed=allowed), (0,))] * 5)
+    engine.similar("", 1, allowed)
+    engine.reset_extension()
 
 
 def log_warm_up(seconds: float, compiled: int) -> None:

@@ -63,11 +63,14 @@ class StateCodec:
         self.layout = StateLayout.of(config)
         self.layout_words: Layout = self.layout[:]
         self.max_rows = max_rows
-        self._items, self._types, self._channels = config.items, config.event_types, channels
+        self._types, self._channels = config.event_types, channels
 
-    def valid(self, states: StateBatch) -> NDArray[np.bool_]:
-        """Return which states can be results of a replay."""
-        return check_states(*states, self.layout_words, self._items, self._types)
+    def valid(self, states: StateBatch, last_row: int) -> NDArray[np.bool_]:
+        """Return which states can be results of a replay.
+
+        Rows are 1 to `last_row`.
+        """
+        return check_states(*states, self.layout_words, last_row, self._types)
 
     def unpack(self, states: StateBatch, selected: I64, initial_conv: F32) -> tuple[F32, F32, I64]:
         """Return h, conv and recent events of some states; see `unpack_states`."""

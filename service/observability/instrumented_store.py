@@ -116,6 +116,11 @@ class InstrumentedStore:
         with self._metrics.round_trip("users"):
             return await self._store.users(cursor, limit)
 
+    async def attribution_counters(self) -> list[dict[str, int]]:
+        """See `Store`."""
+        with self._metrics.round_trip("attribution_counters"):
+            return await self._store.attribution_counters()
+
     async def records(self) -> dict[str, str]:
         """See `Store`."""
         with self._metrics.round_trip("records"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -80,7 +80,10 @@ class StreamMetrics:
 
 
 class CatalogueMetrics:
-    """Metrics of each worker's copy; implements `core.jobs.catalogue_sync.CatalogueMeter`."""
+    """Metrics of each worker's copy and of its vectors of new items.
+
+    Implements `core.jobs.catalogue_services.CatalogueMeters`.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._changes = Counter(
@@ -109,6 +112,37 @@ class CatalogueMetrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+
+        self._vectors = Gauge(
+            "recblr_item_vectors",
+            "Vectors of new items that the worker furthest behind holds, by model version.",
+            ["version"],
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._waiting = Gauge(
+            "recblr_item_vectors_waiting",
+            "Items whose vectors the worker furthest behind has yet to compute, over all its models.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._vectors_age = Gauge(
+            "recblr_item_vectors_age_seconds",
+            "Seconds since the worker furthest behind was known to hold all vectors.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._versions: set[str] = set()
+
+    def item_vectors(self, held: Mapping[str, int], waiting: int, age_seconds: float) -> None:
+        """See `core.jobs.new_items.vector_sync.VectorMeter`."""
+        for version in self._versions - held.keys():
+            self._vectors.labels(version).set(0)  # a worker's file cannot shrink
+        self._versions = set(held)
+        for version, count in held.items():
+            self._vectors.labels(version).set(count)
+        self._waiting.set(waiting)
+        self._vectors_age.set(age_seconds if held else 0.0)
 
     def changes_applied(self, count: int) -> None:
         """See `CatalogueMeter`."""

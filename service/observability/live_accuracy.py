@@ -8,7 +8,7 @@ are totals since the start, and means over windows of the newest events (decisio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ class LiveAccuracy:
         history: "cold" before the user's first known item, "warm" after it.
         seen: Whether the items of the user's history are "kept" in the order or "masked", as with `exclude_seen`.
         window: Length of the window in events.
+        item: "new" if the model was not trained with the event's item, else "trained".
         type: Type of the event; "other" beyond the first 64 types.
     """
 
@@ -70,8 +71,23 @@ class LiveAccuracy:
             )
             for name, text in _GAINS.items()
         ]
+        self._item_events = Counter(
+            "recblr_accuracy_item_events",
+            "Evaluated events by item: new or trained.",
+            ["version", "item"],
+            registry=registry,
+        )
+        self._item_totals = [
+            Counter(
+                f"recblr_accuracy_item_{name}",
+                f"Evaluated events by item, new or trained, {text}.",
+                ["version", "item", "seen"],
+                registry=registry,
+            )
+            for name, text in _GAINS.items()
+        ]
         self._types: set[str] = set()
-        self._unwritten: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
+        self._unwritten: dict[tuple[str, str, str, bool], list[tuple[int, int]]] = {}
         self._recent: dict[tuple[str, str], NDArray[np.int32]] = {}
         self._served: frozenset[str] = frozenset()
 
@@ -85,11 +101,15 @@ class LiveAccuracy:
             multiprocess_mode="livesum",
         )
 
-    def add(self, version: str, rank: TargetRank, event_type: str = "") -> None:
-        """Add an evaluated event. Must be called on the event loop."""
+    def add(self, version: str, rank: TargetRank, event_type: str = "", *, is_new: bool = False) -> None:
+        """Add an evaluated event. Must be called on the event loop.
+
+        `is_new` says that the model was not trained with the item.
+        """
         if not self._unwritten:
             asyncio.get_running_loop().call_later(_WRITE_DELAY_SECONDS, self.write)
-        ranks = self._unwritten.setdefault((version, "cold" if rank.cold else "warm", event_type), [])
+        group = (version, "cold" if rank.cold else "warm", event_type, is_new)
+        ranks = self._unwritten.setdefault(group, [])
         ranks.append((rank.among_all, rank.among_unseen))
 
     def serve(self, versions: Iterable[str]) -> None:
@@ -104,15 +124,16 @@ class LiveAccuracy:
         """Write the collected ranks to the metrics."""
         unwritten, self._unwritten = self._unwritten, {}
         by_history: dict[tuple[str, str], list[tuple[int, int]]] = {}
-        for (version, history, event_type), ranks in unwritten.items():
+        for (version, history, event_type, is_new), ranks in unwritten.items():
             by_history.setdefault((version, history), []).extend(ranks)
             self._add_to_type(version, event_type or DEFAULT_TYPE, np.array(ranks, np.int32))
+            item = version, "new" if is_new else "trained"
+            self._item_events.labels(*item).inc(len(ranks))
+            _add_gains(self._item_totals, item, np.array(ranks, np.int32))
         for group, ranks in by_history.items():
             new = np.array(ranks, np.int32)
             self._events.labels(*group).inc(len(new))
-            for column, seen in enumerate(_SEEN):
-                for total, gain in zip(self._totals, _gain_sums(new[:, column]), strict=True):
-                    total.labels(*group, seen).inc(gain)
+            _add_gains(self._totals, group, new)
             if group[0] not in self._served:  # evaluated by a request that was in progress during a rollout
                 continue
             recent = np.concatenate([self._recent.get(group, _NO_RANKS), new])[-max(WINDOWS) :]
@@ -133,9 +154,14 @@ class LiveAccuracy:
             self._types.add(event_type)
         labels = (version, event_type if event_type in self._types else _OTHER_TYPE)
         self._type_events.labels(*labels).inc(len(ranks))
-        for column, seen in enumerate(_SEEN):
-            for total, gain in zip(self._type_totals, _gain_sums(ranks[:, column]), strict=True):
-                total.labels(*labels, seen).inc(gain)
+        _add_gains(self._type_totals, labels, ranks)
+
+
+def _add_gains(totals: Sequence[Counter], labels: tuple[str, str], ranks: NDArray[np.int32]) -> None:
+    """Add the gains of ranks (N, 2) to the totals."""
+    for column, seen in enumerate(_SEEN):
+        for total, gain in zip(totals, _gain_sums(ranks[:, column]), strict=True):
+            total.labels(*labels, seen).inc(gain)
 
 
 def _gain_sums(ranks: NDArray[np.int32]) -> tuple[float, float, float]:

@@ -11,8 +11,10 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from service.core.attribution.credits import ShardCounts
 from service.core.engine_requests import TargetRank
 from service.core.jobs.streams import event_writer, item_writer
+from service.observability.attribution_metrics import AttributionTotals
 from service.observability.buckets import DURATION_SECONDS
 from service.observability.instrumented_store import StoreMetrics
 from service.observability.job_metrics import BackfillMetrics, CatalogueMetrics, StreamMetrics
@@ -194,9 +196,9 @@ class PrometheusMeter:
         """See `core.ports.Meter`."""
         self._snapshots_damaged.inc()
 
-    def event_evaluated(self, model_version: str, rank: TargetRank, event_type: str = "") -> None:
+    def event_evaluated(self, version: str, rank: TargetRank, event_type: str = "", *, is_new: bool = False) -> None:
         """See `core.ports.Meter`."""
-        self._accuracy.add(model_version, rank, event_type)
+        self._accuracy.add(version, rank, event_type, is_new=is_new)
 
     def served_versions(self, versions: Sequence[str]) -> None:
         """Report the model versions that are served from now on."""
@@ -219,7 +221,7 @@ class PrometheusMeter:
         """Write what was collected; call it on the event loop."""
         self._accuracy.write()
 
-    def render(self) -> bytes:
+    def render(self, attributed: Sequence[ShardCounts] = ()) -> bytes:
         """Render the page; any thread may call it."""
         registry = self._registry
         if MULTIPROCESS_FOLDER in os.environ:
@@ -227,6 +229,7 @@ class PrometheusMeter:
             MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         with_means = CollectorRegistry()
         with_means.register(WindowMeans(registry))
+        with_means.register(AttributionTotals(attributed))
         return generate_latest(with_means)
 
 

@@ -20,7 +20,8 @@ from service.api.middleware.auth import ApiKeys
 from service.api.middleware.fast_path import FastPath
 from service.api.user_tokens import UserTokens
 from service.api_keys import parse_key
-from service.core.jobs.catalogue_services import create_catalogue
+from service.core.attribution.attribution import AttributionRules, credited_store, open_attribution
+from service.core.jobs.catalogue_services import CatalogueStores, create_catalogue
 from service.core.ports import Engine, Models, Store
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
@@ -34,6 +35,7 @@ from service.observability.metrics import PrometheusMeter
 from service.store.factory import open_store
 from tests.core.fakes import FakeEngine, FakeModels, NullBatchMeter
 from tests.core.memory_catalogue import MemoryCatalogue
+from tests.core.memory_item_vectors import MemoryItemVectors
 
 T = TypeVar("T")
 
@@ -47,6 +49,7 @@ class AppHarness:
         *,
         keys: tuple[str, ...] = (),
         token_keys: tuple[str, ...] = (),
+        id_keys: tuple[str, ...] = (),
         rate_limit: int | None = None,
         origins: tuple[str, ...] = (),
         pages: Path | None = None,
@@ -62,6 +65,7 @@ class AppHarness:
     ) -> None:
         self._folder = folder
         self._given_store = store
+        self._id_keys = [key.encode() for key in id_keys]
         self.engine = engine or FakeEngine()
         self.meter = PrometheusMeter()
         self.models = models or FakeModels(self.engine, self.meter.served_versions)
@@ -96,18 +100,21 @@ class AppHarness:
         catalogue = getattr(opened, "catalogue", None) or MemoryCatalogue()
         batched_engine = BatchedEngine(NullBatchMeter(), NullBatchMeter())
         async with AsyncExitStack() as closing:
-            services = create_catalogue(catalogue, self.meter.catalogue, False, closing)
+            stores = CatalogueStores(catalogue, getattr(opened, "item_vectors", None) or MemoryItemVectors())
+            services = create_catalogue(stores, self.meter.catalogue, False, closing)
             await services.start()
             for engine in self.models.served:
                 await services.copy.add_model(engine.version, engine.item_ids)
+            attribution = open_attribution(AttributionRules(self._id_keys), self.models)
             recommender = Recommender(
                 store,
-                BatchedStore(store, NullBatchMeter()),
+                BatchedStore(credited_store(store, attribution), NullBatchMeter()),
                 batched_engine,
                 self.models,
                 SnapshotWriter(store, max_queue=100),
                 self.meter,
                 eligibility=Eligibility(services.copy),
+                attribution=attribution,
             )
             yield Services(recommender, self.models, store, services)
         await recommender.close()

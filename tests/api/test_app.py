@@ -37,6 +37,7 @@ OPERATIONS = {
     "GET /v1/model",
     "POST /v1/admin/reload",
     "GET /v1/admin/backfills",
+    "GET /v1/admin/experiments",
     "POST /v1/admin/test",
     "POST /v1/admin/test/end",
     "GET /healthz",

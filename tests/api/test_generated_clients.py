@@ -42,6 +42,7 @@ OPERATION_IDS = {
     "read_model": "GET /v1/model",
     "reload_model": "POST /v1/admin/reload",
     "list_model_backfills": "GET /v1/admin/backfills",
+    "list_experiments": "GET /v1/admin/experiments",
     "begin_ab_test": "POST /v1/admin/test",
     "end_ab_test": "POST /v1/admin/test/end",
     "check_liveness": "GET /healthz",

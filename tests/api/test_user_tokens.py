@@ -139,6 +139,7 @@ NEVER: list[tuple[str, str, Any]] = [
     ("GET", "/metrics", None),
     ("POST", "/v1/admin/reload", {}),
     ("GET", "/v1/admin/backfills", None),
+    ("GET", "/v1/admin/experiments", None),
     ("GET", "/v1/users/{user}/unknown", None),
 ]
 # The same with the user in the query.

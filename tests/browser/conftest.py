@@ -88,6 +88,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
     later = replace(demo, version=version, created="2099-01-01T00:00:00+00:00", weights=weights)
     write_bundle(folder / "bundles" / version, later)
     keys = {"RECBLR_API_KEYS": ",".join((KEY, entry("append", APPEND_KEY), entry("read", READ_KEY)))}
+    keys["RECBLR_ID_KEYS"] = "key-of-the-ids-of-the-browser-tests"
     with RunningService(folder, f"sqlite:///{folder}/events.db", folder / "bundles", **keys) as running:
         put_items(running, shop_items())
         yield running

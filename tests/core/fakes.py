@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.config import ModelConfig
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, Query, ScoredItem, TargetRank, TopK
@@ -18,6 +19,7 @@ from service.core.errors import (
     StateDamagedError,
 )
 from service.core.event_types.effects import UNNAMED_TYPES
+from service.core.new_items.encoder_input import ContentEncoder, ItemContent
 from service.core.ports import Engine
 
 CATALOGUE = tuple(str(number) for number in range(1, 51))
@@ -36,6 +38,22 @@ class FakeEngine:
         self.error: Exception | None = None
         self.event_types = UNNAMED_TYPES
         self.batches: list[int] = []
+        self.encoder: ContentEncoder | None = None
+        self.appended: dict[str, list[float]] = {}
+        """Vectors by new item, in order."""
+
+    @property
+    def extended(self) -> int:
+        return len(self.appended)
+
+    def extend(self, first: int, items: Sequence[tuple[str, NDArray[np.float32]]]) -> None:
+        new = {item_id: vector.tolist() for item_id, vector in items}
+        if first != self.extended + 1 or any(map(self.knows, new)) or len(new) < len(items):
+            raise ValueError(f"items from {first} on do not follow {self.extended}")
+        self.appended |= new
+
+    def reset_extension(self) -> None:
+        self.appended = {}
 
     def run(self, requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
         self.batches.append(len(requests))
@@ -65,7 +83,8 @@ class FakeEngine:
         last = int(state[-1]) if state else 0
         if isinstance(query, TopK):
             left_out = {*query.exclude, *(state if query.exclude_seen else ())}
-            candidates = [item for item in CATALOGUE if self._allows(query.allowed, item) and item not in left_out]
+            known = CATALOGUE if query.allowed is None else (*CATALOGUE, *self.appended)
+            candidates = [item for item in known if self._allows(query.allowed, item) and item not in left_out]
             return tuple(sorted((self._scored(item, last) for item in candidates), key=_best_first)[: query.k])
         return tuple(
             self._scored(item, last)._replace(
@@ -75,7 +94,8 @@ class FakeEngine:
         )
 
     def _allows(self, allowed: AllowedRows | None, item: str) -> bool:
-        return allowed is None or bool(allowed.contains(np.array([CATALOGUE.index(item) + 1]))[0])
+        row = (*CATALOGUE, *self.appended).index(item) + 1
+        return allowed is None or bool(allowed.contains(np.array([row]))[0])
 
     def _scored(self, item: str, last: int) -> ScoredItem:
         if not self.knows(item):
@@ -86,7 +106,7 @@ class FakeEngine:
         return self.seconds * len(requests)
 
     def knows(self, item_id: str) -> bool:
-        return item_id in CATALOGUE
+        return item_id in CATALOGUE or item_id in self.appended
 
     @property
     def item_ids(self) -> tuple[str, ...]:
@@ -115,6 +135,18 @@ class FakeEngine:
             "metrics": {"ndcg@10": 0.17},
             "training_data": {"events": 1000},
         }
+
+
+class FakeEncoder:
+    """Encoder whose vectors are the lengths of titles."""
+
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def encode_all(self, contents: Sequence[ItemContent]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        self.encoded += len(contents)
+        vectors = np.array([[len(content.title or "")] for content in contents], np.float32)
+        return vectors, np.array([content.title is not None for content in contents])
 
 
 def _best_first(item: ScoredItem) -> tuple[bool, float, str]:
@@ -178,6 +210,8 @@ class CountingMeter:
 
     counts: dict[str, int] = field(default_factory=dict)
     ranks: list[tuple[str, TargetRank]] = field(default_factory=list)
+    new_items: list[bool] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)  # of the events with these ranks
 
     def events_replayed(self, count: int, ignored: int = 0) -> None:
         self._add("replayed_events", count)
@@ -188,8 +222,10 @@ class CountingMeter:
     def snapshot_damaged(self) -> None:
         self._add("snapshots_damaged")
 
-    def event_evaluated(self, model_version: str, rank: TargetRank, event_type: str = "") -> None:
-        self.ranks.append((model_version, rank))
+    def event_evaluated(self, version: str, rank: TargetRank, event_type: str = "", *, is_new: bool = False) -> None:
+        self.ranks.append((version, rank))
+        self.new_items.append(is_new)
+        self.types.append(event_type)
 
     def _add(self, name: str, amount: int = 1) -> None:
         self.counts[name] = self.counts.get(name, 0) + amount

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from service.core.attribution.credits import USER_SHARDS, additions, shard_of
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, Appended, Conflict, Event, History, LogView, Merged, SnapshotPut
+from service.core.new_items.vector_mark import is_better
 
 
 @dataclass
@@ -28,6 +30,8 @@ class MemoryStore:
         self.used: float | None = None  # fraction of the memory limit
         self.written: dict[str, str] = {}
         self.put_error: Exception | None = None
+        self.counters: list[dict[str, int]] = [{} for _ in range(USER_SHARDS)]
+        self.credits: dict[tuple[str, int], str] = {}
 
     def snapshot(self, user_id: str, version: str) -> bytes | None:
         stored = self.logs[user_id].snapshots.get(version)
@@ -59,8 +63,11 @@ class MemoryStore:
                 continue
             log.sequence += 1
             event_id = new.event_id or f"seq-{log.sequence}"
-            log.events.append(Event(log.sequence, new.item_id, new.timestamp, event_id, *new[4:]))
+            log.events.append(Event(log.sequence, new.item_id, new.timestamp, event_id, *new[4:7]))
             log.fingerprints[event_id] = (new.fingerprint, log.sequence)
+            if new.credit:
+                self.credits[request.user_id, log.sequence] = new.credit
+                self._count(request.user_id, new.credit, 1)
             outcomes.append(Appended(log.sequence, False))
         applied, snapshot = log.snapshots.get(request.model_version or "", (0, None))
         pending = tuple(event for event in log.events if event.sequence > applied)
@@ -68,6 +75,16 @@ class MemoryStore:
         return LogView(
             str(log.generation), log.sequence, 0, snapshot, pending, tuple(outcomes), typed_from=typed_from
         )
+
+    def _count(self, user_id: str, credit: str, sign: int) -> None:
+        counters = self.counters[shard_of(user_id)]
+        for name, amount in additions(credit):
+            counters[name] = counters.get(name, 0) + sign * amount
+
+    async def attribution_counters(self) -> list[dict[str, int]]:
+        if self.down:
+            raise StoreUnavailable("the event log does not answer")
+        return [dict(counters) for counters in self.counters]
 
     async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         self.puts.append(list(puts))
@@ -79,7 +96,8 @@ class MemoryStore:
         log = self.logs.get(put.user_id)
         if log is None or str(log.generation) != put.generation or put.applied > log.sequence:
             return False
-        if not put.repair and log.snapshots.get(put.model_version, (0, b""))[0] >= put.applied:
+        applied, blob = log.snapshots.get(put.model_version, (0, b""))
+        if not put.repair and not is_better(put.blob, put.applied, blob, applied):
             return False
         log.snapshots[put.model_version] = (put.applied, put.blob)
         return True
@@ -96,7 +114,9 @@ class MemoryStore:
         if log is None or event_id not in log.fingerprints:
             return False
         log.events = [event for event in log.events if event.event_id != event_id]
-        del log.fingerprints[event_id]
+        _, sequence = log.fingerprints.pop(event_id)
+        if credit := self.credits.pop((user_id, sequence), ""):
+            self._count(user_id, credit, -1)
         log.snapshots.clear()
         self.generations += 1
         log.generation = self.generations

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from model.training.cli.scheduled_job import PUBLISHED, job_metrics
+from service.core.attribution.credits import parse_counters
 from service.core.engine_requests import TargetRank
 from service.observability.metrics import PrometheusMeter
 from service.settings import PREFIX, Settings
@@ -65,7 +66,8 @@ def exported_metrics() -> set[str]:
         meter = PrometheusMeter()
         meter.served_versions(("v1",))
         meter.event_evaluated("v1", TargetRank(cold=False, among_all=1, among_unseen=1))
-        return meter.page().decode()
+        meter.update()
+        return meter.render([parse_counters({"p:0:v1:1:c": 1})]).decode()
 
     exported = {family.name for family in text_string_to_metric_families(asyncio.run(metrics_page()))}
     return exported | retrain_metrics()

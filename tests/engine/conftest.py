@@ -21,6 +21,7 @@ from service.core.engine_requests import EngineRequest, EngineResult, RankCandid
 from service.core.ports import Engine
 from service.engine.cpu.cpu_engine import CpuEngine
 from service.engine.cuda.cuda_engine import CudaEngine
+from tests.engine.extended import AllAllowed, append, split
 from tests.model.builders import CONFIGS, bundle_of
 
 DEMO = Path(__file__).parents[2] / "bundles" / "ml-1m-demo"
@@ -49,11 +50,19 @@ class EngineHarness:
         return tuple(self.bundle.items[n].item_id for n in sampled)
 
 
-Kind = Literal["cpu", "torch", "cuda"]
+Kind = Literal["cpu", "cpu extended", "torch", "cuda"]
 
 
 def engine_of(kind: Kind, bundle: Bundle, seen_limit: int = 1000) -> Engine:
-    """The CPU engine, or the CUDA engine on a CPU or GPU."""
+    """The CPU engine, or the CUDA engine on a CPU or GPU.
+
+    To an extended one a part of the items was appended.
+    """
+    if kind == "cpu extended":
+        part, vectors = split(bundle, max(1, 2 * len(bundle.items) // 3))
+        engine = CpuEngine(part, seen_limit)
+        append(engine, vectors, [len(vectors) // 4], [item.item_id for item in bundle.items[-len(vectors) :]])
+        return AllAllowed(engine)
     if kind == "cpu":
         return CpuEngine(bundle, seen_limit)
     return CudaEngine(bundle, seen_limit, "cuda" if kind == "cuda" else "cpu")
@@ -81,7 +90,10 @@ def ids(items: tuple[ScoredItem, ...]) -> list[str]:
 _no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
-@pytest.fixture(scope="session", params=["cpu", "torch", pytest.param("cuda", marks=[pytest.mark.gpu, _no_gpu])])
+_on_gpu = pytest.param("cuda", marks=[pytest.mark.gpu, _no_gpu])
+
+
+@pytest.fixture(scope="session", params=["cpu", "cpu extended", "torch", _on_gpu])
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Each kind of engine in turn: all of them keep one contract."""
     found: Kind = request.param

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -138,7 +140,8 @@ def test_state_of_another_shape_is_damaged(small: EngineHarness) -> None:
 def test_engine_describes_its_bundle(small: EngineHarness) -> None:
     described = small.engine.describe()
     assert described["version"] == small.engine.version == "v1"
-    assert described["config"] == small.bundle.config.to_dict()
+    trained = len(small.engine.item_ids)
+    assert described["config"] == replace(small.bundle.config, items=trained).to_dict()
     assert described["metrics"] == {"ndcg@10": 0.5}
     assert described["training_data"] == {"users": 3}
     assert small.engine.knows("i50")

@@ -47,6 +47,7 @@ def test_new_user_gets_the_start_tokens_items(small: EngineHarness) -> None:
 def test_new_user_gets_popular_items_without_a_start_token(without_token: EngineHarness) -> None:
     result = run(without_token.engine, (), TopK(8, exclude_seen=True))
     popularity = np.array([-1, *(item.popularity for item in without_token.bundle.items)])
+    popularity[1 + len(without_token.engine.item_ids) :] = 0  # appended items have none
     assert result.cold
     assert ids(result.items) == [f"i{row}" for row in order(popularity)[:8]]
     after = run(without_token.engine, ("i3",), TopK(8, exclude_seen=False), result.state)

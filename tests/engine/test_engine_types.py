@@ -151,4 +151,4 @@ def test_zero_type_vectors_give_the_bits_of_the_model_without_types() -> None:
 
 def test_types_of_some_items_only_are_an_error() -> None:
     with pytest.raises(ValueError, match="zip"):
-        EventCodes(None, {"i1": 1, "i2": 2}).of(("i1", "i2"), ("view",))
+        EventCodes(None).of(("i1", "i2"), ("view",), {"i1": 1, "i2": 2}.get)

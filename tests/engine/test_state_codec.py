@@ -32,7 +32,7 @@ def packed(parts: dict[str, F32], rows: list[int], types: list[int] | None = Non
 
 
 def is_valid(config: ModelConfig, state: bytes) -> bool:
-    return bool(StateCodec(config, config.hidden, 1000).valid(join_states([state]))[0])
+    return bool(StateCodec(config, config.hidden, 1000).valid(join_states([state]), config.items)[0])
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
@@ -42,7 +42,7 @@ def test_unpacked_state_is_packed_again_with_the_new_rows(config: ModelConfig, c
     no_types = [0] * (K - 1) if config.event_types else None
     parts, rows = random_parts(config, count), [1 + n % config.items for n in range(count)]
     states = join_states([packed(random_parts(config, 7), [1], no_types), packed(parts, rows, no_types)])
-    assert codec.valid(states).all()
+    assert codec.valid(states, config.items).all()
     initial = np.full((K - 1, H + 3), 7, np.float32)
     h, conv, recent = codec.unpack(states, np.array([1]), initial)
     assert np.array_equal(h[0, :, :H], parts["h"])
@@ -64,7 +64,7 @@ def test_state_keeps_the_types_of_the_last_events(old: int, new: int) -> None:
     events = [(1 + n % 9, 1 + n % 5) for n in range(old + new)]
     rows, types = [row for row, _ in events], [0, 0, 0, *(event_type for _, event_type in events)]
     states = join_states([packed(parts, rows[:old], types[old : old + 3])])
-    assert codec.valid(states).all()
+    assert codec.valid(states, config.items).all()
     h, conv, recent = codec.unpack(states, np.zeros(1, np.int64), np.zeros((3, config.hidden), np.float32))
     codes = [row | event_type << TYPE_BITS for row, event_type in events]
     assert recent[0].tolist() == [-1, -1, -1, *codes[:old]][-3:]
@@ -121,5 +121,5 @@ def test_row_outside_the_catalogue_is_invalid(row: int) -> None:
 def test_each_state_of_a_batch_is_checked_by_itself() -> None:
     good, codec = packed(random_parts(SMALL), [1, 2]), StateCodec(SMALL, SMALL.hidden, 10)
     batch = join_states([good, b"", good[:-12], good, packed(random_parts(SMALL), [0])])
-    assert codec.valid(batch).tolist() == [True, False, False, True, False]
+    assert codec.valid(batch, SMALL.items).tolist() == [True, False, False, True, False]
     assert len(good) == StateLayout.of(SMALL).float_bytes + 8

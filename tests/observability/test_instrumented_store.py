@@ -29,6 +29,7 @@ CALLS: dict[str, Call] = {
     "finish_merges": lambda store: store.finish_merges(),
     "expire": lambda store: store.expire(["u"]),
     "users": lambda store: store.users("", 10),
+    "attribution_counters": lambda store: store.attribution_counters(),
     "records": lambda store: store.records(),
     "compare_and_set": lambda store: store.compare_and_set("name", None, "text"),
     "ping": lambda store: store.ping(),

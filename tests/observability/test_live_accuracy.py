@@ -78,6 +78,24 @@ def test_versions_and_cold_histories_are_counted_apart() -> None:
     assert not any(("history", "cold") in labels and ("version", "v2") in labels for _, labels in found)
 
 
+def test_accuracy_is_counted_for_new_and_trained_items() -> None:
+    registry = CollectorRegistry()
+
+    async def add() -> None:
+        accuracy = LiveAccuracy(registry)
+        for is_new, rank in ((True, 3), (False, 1), (True, 400)):
+            accuracy.add("v1", TargetRank(False, rank, rank), is_new=is_new)
+        accuracy.write()
+
+    asyncio.run(add())
+    found = series(generate_latest(registry).decode())
+    assert value(found, "item_events_total", version="v1", item="new") == 2
+    assert value(found, "item_events_total", version="v1", item="trained") == 1
+    assert value(found, "item_ndcg_total", version="v1", item="new", seen="kept") == 0.5
+    assert value(found, "item_hits_total", version="v1", item="trained", seen="masked") == 1
+    assert value(found, "events_total", version="v1", history="warm") == 3
+
+
 def test_accuracy_is_counted_by_type_of_the_target() -> None:
     registry = CollectorRegistry()
 

@@ -19,7 +19,7 @@ from tests.servers import RedisServer
 from tests.store.redis.lua_entry import pack_entry, unpack_entry
 
 LONG_TIMEOUT_SECONDS = 30.0  # so that a busy machine does not fail tests that are not about time
-TABLES = ("users", "events", "snapshots", "merges", "deletions", "records")
+TABLES = ("users", "events", "snapshots", "merges", "deletions", "records", "attribution")
 
 
 class Backend(Protocol):

@@ -13,6 +13,7 @@ from service.core.catalogue_store import CatalogueStore
 from service.core.new_items.vector_store import ItemVectorStore
 from service.store.factory import OpenedStore
 from tests.store.backends import Backend
+from tests.store.contract_attribution import AttributionContract
 from tests.store.contract_catalogue import CatalogueContract
 from tests.store.contract_catalogue_changes import CatalogueChangesContract
 from tests.store.contract_deletion import DeletionContract
@@ -32,6 +33,7 @@ class StoreContract(
     RecordsContract,
     DeletionContract,
     RetentionContract,
+    AttributionContract,
     CatalogueContract,
     CatalogueChangesContract,
     ItemVectorsContract,

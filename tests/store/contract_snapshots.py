@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from service.core.events import AppendAndRead, SnapshotPut
+from service.core.new_items.vector_mark import VectorMark
+from service.core.new_items.vector_store import VectorPosition
 from service.core.ports import Store
+from service.core.recommending.log_replay.snapshots import Snapshot, encode_snapshot
 from tests.store.backends import Backend
 from tests.store.calls import V, append, append_and_read_all, new, put, read, sequences
+
+
+def marked(applied: int, revision: int) -> bytes:
+    """A snapshot of a model with a content encoder."""
+    return encode_snapshot(Snapshot(applied, 0, b"s", None, VectorMark(VectorPosition(revision, "t" * 16))), "u", V)
 
 
 class SnapshotContract:
@@ -31,6 +39,24 @@ class SnapshotContract:
         assert (await read(store, "u")).snapshot == b"two"
         assert await put(store, "u", 3, b"three")
         assert (await read(store, "u")).snapshot == b"three"
+
+    async def test_higher_vector_revision_replaces_a_longer_snapshot(self, store: Store) -> None:
+        await append(store, "u", new("a"), new("b"), new("c"))
+        assert await put(store, "u", 2, marked(2, 5))
+        assert not await put(store, "u", 3, marked(3, 4))
+        assert not await put(store, "u", 2, marked(2, 5))
+        assert await put(store, "u", 1, marked(1, 6))
+        view = await read(store, "u")
+        assert (view.snapshot, sequences(view.pending)) == (marked(1, 6), [2, 3])
+        assert await put(store, "u", 3, marked(3, 6))
+        assert await put(store, "u", 1, marked(1, 4), repair=True)
+        assert (await read(store, "u")).snapshot == marked(1, 4)
+
+    async def test_marked_snapshot_replaces_an_unmarked_one(self, store: Store) -> None:
+        await append(store, "u", new("a"), new("b"))
+        assert await put(store, "u", 2, b"unmarked")
+        assert not await put(store, "u", 1, marked(1, 0))
+        assert await put(store, "u", 1, marked(1, 1))
 
     async def test_snapshot_beyond_the_log_is_refused(self, store: Store) -> None:
         await append(store, "u", new("a"))

@@ -18,6 +18,7 @@ from service.core.events import (
     NewEvent,
     SnapshotPut,
 )
+from service.core.new_items.vector_mark import is_better
 
 
 @dataclass
@@ -132,7 +133,9 @@ class ReferenceStore:
     def _shorter(self, user: _User, put: SnapshotPut) -> bool:
         """Whether the snapshot's sequence refuses it."""
         stored = user.snapshots.get(self._snapshot_key(put.model_version))
-        return put.applied > user.sequence or (stored is not None and put.applied <= stored[0] and not put.repair)
+        if put.applied > user.sequence:
+            return True
+        return stored is not None and not (put.repair or is_better(put.blob, put.applied, stored[1], stored[0]))
 
     def _undone(self, user: _User, put: SnapshotPut) -> bool:
         """Whether the snapshot's newest event has been undone."""
@@ -223,4 +226,4 @@ class ReferenceStore:
 
 
 def _events(user: _User) -> list[Event]:
-    return [Event(s, e.item_id, e.timestamp, e.event_id or f"seq-{s}", *e[4:]) for s, e in user.log]
+    return [Event(s, e.item_id, e.timestamp, e.event_id or f"seq-{s}", *e[4:7]) for s, e in user.log]

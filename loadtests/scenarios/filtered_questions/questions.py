@@ -10,6 +10,7 @@ import numpy as np
 
 from loadtests.environment.items_with_preferences import KINDS, Floats, Kind, TastefulItems
 from loadtests.generator.http_client import Request, make_request, request_json
+from loadtests.generator.item_batches import put_items, request_until_accepted
 from model.bundle.bundle import load_bundle
 from model.state_layout import StateLayout
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, TopK
@@ -19,9 +20,7 @@ from service.engine.cpu.cpu_engine import CpuEngine
 SELECTIVITIES = (0.5, 0.1, 0.01, 0.001, 0.0001)
 FILTERS, USERS, K = 20, 200, 10
 EVENTS = 12  # of each user
-_ITEMS_PER_BATCH = 1000
 _EVENTS_KEPT = 1000
-_ATTEMPTS = 5  # to put a batch of items
 
 
 class Questions:
@@ -57,31 +56,22 @@ class Questions:
             request_json(
                 port, "PUT", f"/v1/attributes/{name}", {"type": "string" if name == "category" else "number"}
             )
-        for start in range(0, len(self._ids), _ITEMS_PER_BATCH):
-            self._put_items(port, start)
+        put_items(
+            port,
+            (
+                {"item_id": item_id, "attributes": self._items.attributes_of(row)}
+                for row, item_id in enumerate(self._ids, start=1)
+            ),
+        )
         for kind in KINDS:
             for selectivity in SELECTIVITIES:
                 for number in range(FILTERS):
                     chosen = self._items.chosen(kind, selectivity, self._vectors[number], number)
                     path = f"/v1/filters/{_name(kind, selectivity, number)}"
-                    request_json(port, "PUT", path, {"expression": chosen.expression})
+                    request_until_accepted(port, "PUT", path, {"expression": chosen.expression})
         for user, history in enumerate(self._histories):
             for item_id in history:
-                request_json(port, "POST", "/v1/events", {"user_id": f"u{user}", "item_id": item_id})
-
-    def _put_items(self, port: int, start: int) -> None:
-        """Put a batch of entries, again if a busy machine answers late."""
-        items = [
-            {"item_id": item_id, "attributes": self._items.attributes_of(row)}
-            for row, item_id in enumerate(self._ids[start : start + _ITEMS_PER_BATCH], start=start + 1)
-        ]
-        errors: list[object] = []
-        for _ in range(_ATTEMPTS):
-            answer = request_json(port, "POST", "/v1/items/batch", {"items": items, "mode": "put"})
-            errors = [result for result in answer["results"] if "error" in result]
-            if not errors:
-                return
-        raise OSError(f"an item was refused: {errors[0]}")
+                request_until_accepted(port, "POST", "/v1/events", {"user_id": f"u{user}", "item_id": item_id})
 
     def requests(self, kind: Kind | None = None, selectivity: float = 1.0) -> list[Request]:
         """Prepare a question of each user; no kind, no filter."""

@@ -16,8 +16,8 @@ from typing import Any
 
 from ingest.errors import DataError
 from model.bundle.ab_test_mark import mark_path
+from model.sequential_test import Decision, HitCount, SequentialTest
 from model.training.ab_test.ab_test_record import AbTestRecord, read_record
-from model.training.ab_test.sequential_test import Decision, HitCount, SequentialTest
 from model.training.ab_test.service_client import ServiceClient
 from model.training.publishing.registry import withdraw
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from ingest.errors import DataError
-from model.training.ab_test.sequential_test import HitCount
+from model.sequential_test import HitCount
 
 KEY_VARIABLE = "RECBLR_API_KEY"  # as for recblr-events; needs the scopes read, metrics and admin
 _TIMEOUT_SECONDS = 180.0  # a rollout waits until all workers have loaded the version

@@ -28,10 +28,12 @@ _SCHEMA = pa.schema(
         ("timestamp", pa.float64()),
         ("sequence", pa.int64()),
         ("event_id", pa.string()),
-        ("arrived", pa.float64()),  # null in parts of before there was this column, as the three below
+        ("arrived", pa.float64()),  # null in parts of before there was this column, as those below
         ("type", pa.string()),  # null for a view
         ("value", pa.float64()),
         ("recommendation_id", pa.string()),
+        ("answer_version", pa.string()),  # of a verified recommendation id, as the position
+        ("answer_position", pa.int64()),
     ]
 )
 

@@ -12,11 +12,12 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from ingest.errors import DataError
+from model.training.event_types.type_rules import without_impressions
 
 _CHUNK_ROWS = 1 << 16
 _BUFFER_BYTES = 1 << 20
 _COLUMNS = ("user_id", "item_id", "timestamp", "sequence")
-_ARRIVED = "arrived"
+_ARRIVED, _TYPE = "arrived", "type"  # older parts of an export have neither
 _STATE_FILE = "export.json"  # also in an export of an empty log
 
 
@@ -29,12 +30,14 @@ class ExportChunk:
         items: (n,) item ids.
         sequences: (n,) int64, numbers that order a user's events.
         times: (n,) float64, Unix seconds, see `_event_times`.
+        types: (n,) names of the events' types, null for the default; None if the part has none.
     """
 
     users: pa.StringArray
     items: pa.StringArray
     sequences: NDArray[np.int64]
     times: NDArray[np.float64]
+    types: pa.StringArray | None = None
 
 
 def is_export(path: Path) -> bool:
@@ -75,14 +78,25 @@ def _read_part(path: Path) -> Iterator[ExportChunk]:
         if missing := [name for name in _COLUMNS if name not in names]:
             raise DataError(f"{path} is no part of an export: it has no column {missing[0]}")
         row = 1
-        for batch in file.iter_batches(_CHUNK_ROWS, columns=[*_COLUMNS, *({_ARRIVED} & set(names))]):
+        for batch in file.iter_batches(_CHUNK_ROWS, columns=[*_COLUMNS, *({_ARRIVED, _TYPE} & set(names))]):
             for name in _COLUMNS:
                 if batch[name].null_count:
                     row += int(np.argmax(batch[name].is_null().to_numpy(zero_copy_only=False)))
                     raise DataError(f"{path}:{row} has no {name}; remove the folder and export again")
             users, items = (batch[name].cast(pa.string()) for name in _COLUMNS[:2])
-            yield ExportChunk(users, items, batch["sequence"].to_numpy().astype(np.int64), _event_times(batch))
+            types = batch[_TYPE].cast(pa.string()) if _TYPE in names else None
+            sequences = batch["sequence"].to_numpy().astype(np.int64)
+            yield _without_impressions(ExportChunk(users, items, sequences, _event_times(batch), types))
             row += len(batch)
+
+
+def _without_impressions(chunk: ExportChunk) -> ExportChunk:
+    """Leave out impressions, which say nothing about what a user does next."""
+    kept = None if chunk.types is None else without_impressions(chunk.types)
+    if chunk.types is None or kept is None:
+        return chunk
+    users, items, types = (column.filter(pa.array(kept)) for column in (chunk.users, chunk.items, chunk.types))
+    return ExportChunk(users, items, chunk.sequences[kept], chunk.times[kept], types)
 
 
 def _event_times(batch: pa.RecordBatch) -> NDArray[np.float64]:

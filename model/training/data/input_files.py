@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ingest.errors import DataError
@@ -17,6 +18,7 @@ from ingest.reading.event_cleaner import ReadSummary
 from ingest.reading.event_table import read_events
 from model.training.data.export_reader import is_export, read_export
 from model.training.data.history_builder import Histories, HistoryBuilder
+from model.training.event_types.type_rules import IMPRESSION
 
 _MANY_DUPLICATES = 0.01  # of the events: more is hardly meant
 
@@ -57,13 +59,14 @@ class InputReport:
 
 
 class _Events(NamedTuple):
-    """Some events, with numbers that order them, and Unix times."""
+    """Some events, with numbers that order them, Unix times and types."""
 
     users: pa.Array
     items: pa.Array
     order: NDArray[np.int64] | None
     times: NDArray[np.float64] | None
     newest_time: float | None
+    types: pa.Array | None = None
 
 
 def read_histories(
@@ -100,7 +103,8 @@ def read_histories(
                     " column with --time-column, or train on it alone"
                 )
             if len(events.users):
-                builder.add(events.users, events.items, events.order, events.times if keep_times else None)
+                times = events.times if keep_times else None
+                builder.add(events.users, events.items, events.order, times, events.types)
                 newest = [time for time in (report.newest_time, events.newest_time) if time is not None]
                 report.newest_time = max(newest, default=None)
     histories = builder.build(drop_duplicates=options.drop_duplicates)
@@ -129,10 +133,21 @@ def _read(path: Path, options: ReadOptions, summary: ReadSummary, *, by_time: bo
             # Microseconds are what is left of a time after it was sent as a number of seconds.
             order = np.rint(exported.times * 1e6).astype(np.int64) * 1000 if by_time else exported.sequences
             newest = float(exported.times.max()) if by_time and len(exported.times) else None
-            yield _Events(exported.users, exported.items, order, exported.times, newest)
+            yield _Events(exported.users, exported.items, order, exported.times, newest, exported.types)
         return
     for chunk in read_events(path, options, summary):
         times = chunk.nanoseconds
         newest = None if times is None or not len(times) else float(times.max()) / 1e9
         seconds = None if times is None else times / 1e9
-        yield _Events(chunk.users, chunk.items, times, seconds, newest)
+        yield _without_impressions(_Events(chunk.users, chunk.items, times, seconds, newest, chunk.types))
+
+
+def _without_impressions(events: _Events) -> _Events:
+    """Leave out impressions, as the reader of exports does."""
+    if events.types is None:
+        return events
+    is_kept = pc.fill_null(pc.not_equal(events.types.cast(pa.string()), IMPRESSION), True)
+    mask = is_kept.to_numpy(zero_copy_only=False)
+    users, items, types = (column.filter(is_kept) for column in (events.users, events.items, events.types))
+    order, times = (None if column is None else column[mask] for column in (events.order, events.times))
+    return events._replace(users=users, items=items, order=order, times=times, types=types)

@@ -192,7 +192,7 @@ def read_timeline(folder: Path, now: float | None = None) -> Timeline:
     """
     builder = HistoryBuilder(None)
     for chunk in read_export(folder) if any(folder.glob("*.parquet")) else ():
-        builder.add(chunk.users, chunk.items, chunk.sequences, chunk.times)
+        builder.add(chunk.users, chunk.items, chunk.sequences, chunk.times, chunk.types)
     if not builder.events:
         raise DataError("the log holds no events; there is nothing to train on")
     return timeline_of(builder.build(), now)

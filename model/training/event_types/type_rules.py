@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ingest.errors import DataError
@@ -16,7 +17,7 @@ IMPRESSION, DISLIKE = "impression", "dislike"
 MAX_TYPES = 64
 # A rare type says more of what a shop lives on: of a hundred views, one may be followed by a purchase.
 _MAX_WEIGHT = 5.0
-_DISLIKE_WEIGHT = -0.2
+_DISLIKE_WEIGHT = -0.02
 _CHUNK_EVENTS = 1 << 22  # at a time
 
 
@@ -44,6 +45,12 @@ def choose_rules(counts: Mapping[str, int]) -> EventTypes | None:
     return {name: _rule(name, most / max(1, counts.get(name, most))) for name in ordered}
 
 
+def without_impressions(types: pa.Array) -> NDArray[np.bool_] | None:
+    """Return which events (n,) are no impressions, None if none is one."""
+    kept: NDArray[np.bool_] = pc.fill_null(pc.not_equal(types, IMPRESSION), True).to_numpy(zero_copy_only=False)
+    return None if kept.all() else kept
+
+
 def type_column(codes: NDArray[np.uint8], names: Sequence[str]) -> TypeColumn | None:
     """Return the types of events, None if one would do.
 
@@ -67,4 +74,4 @@ def type_column(codes: NDArray[np.uint8], names: Sequence[str]) -> TypeColumn | 
 def _rule(name: str, rarity: float) -> EventType:
     if name == DISLIKE:
         return EventType("replayed", _DISLIKE_WEIGHT, False)
-    return EventType("replayed", round(min(_MAX_WEIGHT, math.sqrt(rarity)), 2), True)
+    return EventType("replayed", round(min(_MAX_WEIGHT, rarity**0.5), 2), True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -10,6 +13,7 @@ from service.api.route_scopes import OPEN, needs
 from service.api.schemas.model_responses import LiveOut, ReadyOut
 from service.api.work_thread import in_work_thread
 from service.api_keys import KeyScope
+from service.core.attribution.credits import ShardCounts
 from service.core.errors import NotReady, ServiceError
 from service.observability.metrics import PrometheusMeter
 
@@ -55,4 +59,15 @@ async def read_metrics(request: Request) -> Response:
     """Return the metrics of all workers in Prometheus' text format."""
     meter: PrometheusMeter = request.app.state.meter
     meter.update()
-    return Response(await in_work_thread(meter.render), media_type=CONTENT_TYPE_LATEST)
+    attributed = await _attributed(request.app.state.services)
+    return Response(await in_work_thread(partial(meter.render, attributed)), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _attributed(services: Services | None) -> Sequence[ShardCounts]:
+    """Return the counters of attribution, if they can be read."""
+    if services is None or services.recommender.attribution is None:
+        return ()
+    try:
+        return await services.counters.read()
+    except ServiceError:
+        return ()

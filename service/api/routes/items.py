@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from service.api import request_costs
-from service.api.answers import add_items, encode_answer, json_response, prepare
+from service.api.answers import add_items, encode_answer, json_response, named, prepare
 from service.api.dependencies import CallerDep, RecommenderDep
 from service.api.route_scopes import needs
 from service.api.schemas.field_types import PathId
@@ -37,6 +37,7 @@ async def list_similar_items(
     answer = await recommender.similar(item_id, top_k, restrictions.request)
 
     def convert(found: Answer, fields: ItemFields) -> Json:
-        return add_items({"item_id": item_id, "model_version": found.model_version}, found, fields)
+        out: Json = {"item_id": item_id, "model_version": found.model_version}
+        return add_items(named(out, found), found, fields)
 
     return json_response(await encode_answer(recommender, answer, convert, restrictions.fields))

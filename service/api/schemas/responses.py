@@ -68,8 +68,13 @@ _Items = Annotated[list[ItemOut], Field(description="Items, best first.")]
 
 
 class LimitedOut(BaseModel):
-    """Limits of an answer."""
+    """Limits of an answer, and its id."""
 
+    recommendation_id: str | None = Field(
+        default=None,
+        description="Signed id of the answer, to be sent with the events that it causes; left out unless the server "
+        "has keys for ids.",
+    )
     catalogue_revision: str | None = Field(
         default=None, description="State of the catalogue that the answer is of; left out while it is empty."
     )

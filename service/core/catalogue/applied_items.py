@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +76,22 @@ class AppliedItems:
         if len(cached) > MAX_CACHED:
             cached.popitem(last=False)
         return item
+
+    def items_since(self, position: int) -> list[str] | None:
+        """Return the items that changed after a position of `changes`.
+
+        None: they are not known any more. Deleted items are left out.
+        """
+        rows = self.changes.since(position)
+        return None if rows is None else self._present(rows)
+
+    async def all_items(self) -> AsyncIterator[list[str]]:
+        """Yield all items that are not deleted, in slices."""
+        start = 1
+        while start < self.columns.row_count:
+            yield self._present(np.arange(start, min(start + _SLICE, self.columns.row_count)))
+            start += _SLICE
+            await asyncio.sleep(0)
 
     def apply(self, shard: int, items: Sequence[StoredItem]) -> None:
         """Apply items of a shard.
@@ -168,6 +184,12 @@ class AppliedItems:
         gone = np.flatnonzero(is_gone)
         self.columns.forget(gone)
         self._log(gone)
+
+    def _present(self, rows: NDArray[np.int64]) -> list[str]:
+        """Return the ids of the rows that have an entry."""
+        columns = self.columns
+        present = rows[columns.has_entry.data[rows] > columns.deleted.data[rows]]
+        return list(map(columns.id_of, present.tolist()))
 
     def _log(self, rows: NDArray[np.int64]) -> None:
         """Log changed rows."""

@@ -39,7 +39,7 @@ class Catalogue:
     catalogue takes no memory and everything that a model knows is allowed.
 
     Attributes:
-        positions: How far the store's changes are applied.
+        positions, items: How far the store's changes are applied, and the items with a log of their changes.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Catalogue:
             clock: the time in microseconds.
         """
         self._columns = ItemColumns(listed_only)
-        self._items = AppliedItems(self._columns)
+        self.items = self._items = AppliedItems(self._columns)
         self._source = Source(self._columns, self._items.changes)
         self.positions = CopyPositions(shards)
         self._filters = FilterCache(filter_bytes, clock)
@@ -154,6 +154,10 @@ class Catalogue:
         """Map the rows 1..V of a model, which are these items."""
         await self._models.add(version, item_ids)
 
+    def extend_model(self, version: str, first: int, item_ids: Sequence[str]) -> None:
+        """Map items appended to a model, right after `Engine.extend`; see `KnownModels`."""
+        self._items.changes.append(self._models.extend(version, first, item_ids))  # for every filter bitmap
+
     async def prepare(self) -> None:
         """Make rows for the models' items, before the first item is applied.
 
@@ -199,6 +203,8 @@ class Catalogue:
             predicate = await self._texts.predicate(text, request)
         model = await self._models.rows(version)
         bitmap = await self._filters.get_or_compile(key, partial(FilterBitmap, self._source, model, predicate))
+        if self._models.epoch(version) != key[1]:  # the appended items are others now
+            return await self.allowed(version, request)
         return bitmap.result
 
     async def allowed_at(
@@ -240,5 +246,5 @@ class Catalogue:
 
     def _key(self, version: str, request: FilterRequest | None, text: str) -> tuple[object, ...]:
         if request is None:
-            return (version,)
-        return version, self._texts.generation, text, request.key
+            return (version, self._models.epoch(version))
+        return version, self._models.epoch(version), self._texts.generation, text, request.key

@@ -19,6 +19,7 @@ from service.core.jobs.backfill_progress_record import BackfillProgressRecord, B
 from service.core.jobs.backfill_worker import BackfillMeter, BackfillWorker
 from service.core.periodic_task import PeriodicTask
 from service.core.ports import Engine, Models, Store
+from service.core.recommending.log_replay.snapshots import NewItems
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class BackfillJob:
         store: Store,
         models: Models,
         meter: BackfillMeter,
+        new_items: NewItems | None = None,
         *,
         max_fraction: float,
         poll_seconds: float = POLL_SECONDS,
@@ -45,6 +47,7 @@ class BackfillJob:
             store: holds logs, snapshots and the progress.
             models: the served models.
             meter: counts the work.
+            new_items: vectors of new items; None: no model has an encoder.
             max_fraction: fraction of the time that this job may take; above 0, at most 1.
             poll_seconds: time between two checks of the served models, or of the other workers' last pages.
             claim_timeout_seconds: time without progress after which the pages of other workers count as lost.
@@ -55,7 +58,7 @@ class BackfillJob:
         self._max_fraction = max_fraction
         self._poll_seconds = poll_seconds
         self._claim_timeout_seconds = claim_timeout_seconds
-        self._worker = BackfillWorker(store, meter, max_fraction)
+        self._worker = BackfillWorker(store, meter, max_fraction, new_items)
         self._task = PeriodicTask(
             self._backfill_served, _log, "cannot backfill snapshots; retrying", retry_seconds=poll_seconds
         )

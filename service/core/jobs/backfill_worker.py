@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from service.core.engine_requests import EngineResult
-from service.core.errors import SnapshotDamagedError, StateDamagedError, StoreUnavailable
+from service.core.errors import SnapshotDamagedError, StoreUnavailable
 from service.core.events import AppendAndRead, LogView, SnapshotPut
 from service.core.jobs.backfill_progress_record import BackfillWork
 from service.core.jobs.low_priority_thread import lower_thread_priority
 from service.core.ports import Engine, Store
-from service.core.recommending.log_replay.snapshots import snapshot_due
+from service.core.recommending.log_replay.snapshots import NewItems, NoNewItems, mark_of, snapshot_due
 from service.core.recommending.log_replay.user_replay import UserReplay
 from service.core.throttle import throttle
 
@@ -53,9 +53,12 @@ class BackfillWorker:
     batch, because a request takes several passes of the event loop, and each of these would wait (decision 0080).
     """
 
-    def __init__(self, store: Store, meter: BackfillMeter, max_fraction: float) -> None:
+    def __init__(
+        self, store: Store, meter: BackfillMeter, max_fraction: float, new_items: NewItems | None = None
+    ) -> None:
         """Create the worker; it works at most `max_fraction` of the time."""
         self._store = store
+        self._new_items = new_items or NoNewItems()
         self._meter = meter
         self._max_fraction = max_fraction
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="backfill", initializer=lower_thread_priority)
@@ -104,41 +107,59 @@ class BackfillWorker:
         return BackfillWork(read, behind), found
 
     async def _replay(self, engine: Engine, logs: Sequence[tuple[str, LogView]]) -> list[SnapshotPut]:
-        """Continue each snapshot; compute a damaged one from all kept events."""
-        intact: list[UserReplay] = []
-        damaged: list[str] = []
+        """Continue usable snapshots, and compute the others anew."""
+        usable: list[UserReplay] = []
+        unusable: dict[str, bool] = {}  # by user: whether to replace the stored snapshot in any case
         for user_id, view in logs:
             try:
-                intact.append(UserReplay.of(engine, user_id, view))
+                replay = UserReplay.of(engine, user_id, view)
             except SnapshotDamagedError:
-                damaged.append(user_id)
-        puts = []
-        for replay, result in zip(intact, await self._run_engine(engine, intact), strict=True):
-            if isinstance(result, StateDamagedError):
-                damaged.append(replay.user_id)
+                self._meter.snapshot_damaged()
+                unusable[user_id] = True
+                continue
+            worth = "usable"
+            if self._new_items.held(engine) is not None:
+                worth = await self._new_items.prepare(engine, mark_of(replay.snapshot), replay.item_ids)
+            if worth == "usable":
+                usable.append(replay)
             else:
-                puts.append(replay.next_snapshot(result.state))
-        return puts + await self._repair(engine, damaged)
+                unusable[user_id] = worth == "undone"
+        puts, damaged = await self._run_engine(engine, usable)
+        for user_id in damaged:
+            self._meter.snapshot_damaged()
+            unusable[user_id] = True
+        return puts + await self._replay_all(engine, unusable)
 
-    async def _repair(self, engine: Engine, users: Sequence[str]) -> list[SnapshotPut]:
-        """Compute the snapshots of `users` from all kept events."""
+    async def _replay_all(self, engine: Engine, users: Mapping[str, bool]) -> list[SnapshotPut]:
+        """Compute snapshots from all kept events."""
         whole: list[UserReplay] = []
         for user_id in users:
-            self._meter.snapshot_damaged()
             [view] = await self._store.append_and_read([AppendAndRead(user_id, None)])
             if isinstance(view, LogView) and view.pending:
                 whole.append(UserReplay.of(engine, user_id, view))
-        return [
-            replay.next_snapshot(result.state, repair=True)
-            for replay, result in zip(whole, await self._run_engine(engine, whole), strict=True)
-            if isinstance(result, EngineResult)
-        ]
+        puts, _ = await self._run_engine(engine, whole)
+        return [put._replace(repair=users[put.user_id]) for put in puts]
 
-    async def _run_engine(
-        self, engine: Engine, replays: Sequence[UserReplay]
-    ) -> list[EngineResult | StateDamagedError]:
-        """Run `replays` in the thread of low priority."""
+    async def _run_engine(self, engine: Engine, replays: Sequence[UserReplay]) -> tuple[list[SnapshotPut], list[str]]:
+        """Run `replays` in the thread of low priority.
+
+        Returns the new snapshots, and the users whose states are damaged.
+        """
         if not replays:
-            return []
+            return [], []
         requests = [replay.request() for replay in replays]
-        return await asyncio.get_running_loop().run_in_executor(self._thread, engine.run, requests)
+        held = self._new_items.held(engine)
+        start = None if held is None else held.start()
+        results = await asyncio.get_running_loop().run_in_executor(self._thread, engine.run, requests)
+        puts, damaged = [], []
+        for replay, result in zip(replays, results, strict=True):
+            if not isinstance(result, EngineResult):
+                damaged.append(replay.user_id)
+                continue
+            mark = None
+            if held is not None and start is not None:
+                mark = held.mark(start, engine.extended, mark_of(replay.snapshot), replay.item_ids, engine.knows)
+                if mark is None:  # vectors arrived meanwhile; the next pass computes the snapshot
+                    continue
+            puts.append(replay.next_snapshot(result.state, mark=mark))
+        return puts, damaged

@@ -23,6 +23,7 @@ COUNT_SECONDS = 5.0
 PAGE_ITEMS = 64  # applied at once: a millisecond of the event loop
 _LOADED_AT_ONCE = 4  # shards, at the start
 _FOLLOWED_AT_ONCE = 4  # shards whose pages may be applied in one iteration of the event loop
+_OWN_PAGES = 4  # that a writer waits for; a copy that is further behind gets the rest with the next polls
 
 
 class CatalogueMeter(Protocol):
@@ -133,6 +134,24 @@ class CatalogueSync:
             task.cancel()
         await asyncio.gather(*self._rereading.values(), return_exceptions=True)
 
+    async def include(self, written: Mapping[int, ShardPosition]) -> None:
+        """Apply changes until the copy has these positions of shards.
+
+        The next answer of this worker then knows what the worker has written. If many other changes are before, or
+        the store fails, the changes are applied later, as those of other workers are.
+        """
+        behind = [shard for shard, position in written.items() if self._is_behind(shard, position)]
+        if behind:
+            await self._copy.prepare()
+        for _ in range(_OWN_PAGES):
+            behind = [shard for shard in behind if self._is_behind(shard, written[shard])]
+            for start in range(0, len(behind), _FOLLOWED_AT_ONCE):
+                together = map(self._follow, behind[start : start + _FOLLOWED_AT_ONCE])
+                await asyncio.gather(*together, return_exceptions=True)  # the next poll reports what fails
+
+    def _is_behind(self, shard: int, position: ShardPosition) -> bool:
+        return shard not in self._rereading and self._copy.position(shard).revision < position.revision
+
     async def poll(self) -> float:
         """Apply one page of each shard's changes; return the pause after it.
 
@@ -195,11 +214,14 @@ class CatalogueSync:
         """Apply a page of changes; return whether none is left."""
         found = await self._store.changes(shard, self._copy.position(shard), PAGE_ITEMS)
         if found is None:
-            task = asyncio.create_task(self._reread_in_background(shard), context=Context())
-            self._rereading[shard] = task
+            if shard not in self._rereading:
+                task = asyncio.create_task(self._reread_in_background(shard), context=Context())
+                self._rereading[shard] = task
             return False
         # The shards' answers arrive together; each is applied in an iteration of its own of the event loop.
         async with self._one_page:
+            if shard in self._rereading:  # another call has found out that the history is another one
+                return False
             self._copy.apply(shard, found.position, found.items, is_newest=not found.more)
             await asyncio.sleep(0)
         self._meter.changes_applied(len(found.items))

@@ -9,9 +9,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from service.core.attribution.attribution import AppendingStore
 from service.core.engine_requests import EngineRequest, EngineResult, RankCandidates, ScoredItem, TopK
 from service.core.events import AppendAndRead, LogView
-from service.core.ports import Engine, Store
+from service.core.ports import Engine
 from service.core.recommending.heavy_work import HEAVY_WORK, LIGHT_REQUESTS
 from service.core.recommending.micro_batcher import BatchMeter, MicroBatcher
 
@@ -38,7 +39,7 @@ class BatchedStore:
 
     def __init__(
         self,
-        store: Store,
+        store: AppendingStore,
         meter: BatchMeter,
         *,
         max_batch: int = MAX_APPEND_BATCH,

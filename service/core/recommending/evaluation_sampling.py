@@ -34,8 +34,8 @@ class EvaluationSampler:
         """Return the indices of the events to evaluate.
 
         `events` are those of the view that are replayed. Those to evaluate are the newest sampled ones that were
-        appended with `view` and whose item the engine knows. Duplicates are left out: the request that appended the
-        event has evaluated it.
+        appended with `view`, whose item the engine knows and whose type is positive: a recommendation of an item that
+        is disliked next was not good. Duplicates are left out: the request that appended the event has evaluated it.
         """
         if not self._threshold or not view.appended:
             return ()
@@ -46,7 +46,10 @@ class EvaluationSampler:
         ]
         if not sampled:
             return ()
+        is_positive = engine.event_types.is_positive
         indices = [
-            index for index, event in enumerate(events) if event.sequence in sampled and engine.knows(event.item_id)
+            index
+            for index, event in enumerate(events)
+            if event.sequence in sampled and engine.knows(event.item_id) and is_positive(event.type)
         ]
         return tuple(indices[-MAX_EVALUATED:])

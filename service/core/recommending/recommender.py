@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
+from service.core.attribution.attribution import Attribution
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.engine_requests import EngineRequest, Query, TopK
 from service.core.errors import EventNotFound, InvalidRequest, ServiceError, UserNotFound
@@ -29,7 +30,7 @@ from service.core.recommending.bulk_append import MAX_USERS_AT_ONCE, BulkAppend,
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
 from service.core.recommending.heavy_work import HEAVY_MERGES
-from service.core.recommending.log_replay.snapshots import SnapshotWriter
+from service.core.recommending.log_replay.snapshots import NewItems, NoNewItems, SnapshotWriter
 from service.core.recommending.replays import Replays
 from service.core.recommending.results import Answer, Recorded
 
@@ -44,6 +45,8 @@ class Recommender:
         timeout_seconds: Time from the start of a use case until its queued work is dropped.
         sampler: Chooses the events that measure live accuracy.
         eligibility: Says which items may be in an answer; None: all.
+        new_items: Vectors of new items; None: no model has an encoder.
+        attribution: Issues the ids of answers; None: they have none.
         clock: Seconds; the clock of both batchers' deadlines.
     """
 
@@ -59,6 +62,8 @@ class Recommender:
         timeout_seconds: float = math.inf,
         sampler: EvaluationSampler | None = None,
         eligibility: Eligibility | None = None,
+        new_items: NewItems | None = None,
+        attribution: Attribution | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -67,9 +72,11 @@ class Recommender:
         self._models = models
         self._timeout_seconds = timeout_seconds
         self.eligibility = eligibility or Eligibility()
+        self.attribution = attribution
         self._clock = clock
         self._throttled_log = ThrottledLogger(_log)
-        self.audits = Audits(batched_store, batched_engine, models, meter, lambda: clock() + timeout_seconds)
+        vectors = new_items or NoNewItems()
+        self.audits = Audits(batched_store, batched_engine, models, meter, lambda: clock() + timeout_seconds, vectors)
         self._replays = Replays(
             batched_store,
             batched_engine,
@@ -77,6 +84,8 @@ class Recommender:
             meter,
             sampler or EvaluationSampler(0.0),
             self.eligibility,
+            vectors,
+            attribution,
         )
         self._bulk = BulkAppend(batched_store, self._throttled_log, timeout_seconds, clock)
 
@@ -148,14 +157,14 @@ class Recommender:
         eligible = await self.eligibility.of(engine.version, request)
         asked = EngineRequest(None, tuple(history), query._replace(allowed=eligible.allowed))
         result = await self._batched_engine.run(engine, asked, deadline)
-        return Answer(engine.version, len(history), result.cold, result.items, eligible, query.k)
+        return self._named(Answer(engine.version, len(history), result.cold, result.items, eligible, query.k))
 
     async def similar(self, item_id: str, query: TopK, request: FilterRequest | None = None) -> Answer:
         """Find the nearest items; raises `ItemNotFound`."""
         engine, deadline = self._models.live, self._clock() + self._timeout_seconds
         eligible = await self.eligibility.of(engine.version, request)
         items = await self._batched_engine.similar(engine, item_id, query._replace(allowed=eligible[0]), deadline)
-        return Answer(engine.version, 0, False, items, eligible, query.k)
+        return self._named(Answer(engine.version, 0, False, items, eligible, query.k))
 
     async def history(self, user_id: str, before: int | None, limit: int) -> History:
         """Read a page of the user's log; raises `UserNotFound`."""
@@ -186,3 +195,10 @@ class Recommender:
     async def close(self) -> None:
         """Wait for background replays and snapshot writes."""
         await self._replays.close()
+
+    def _named(self, answer: Answer) -> Answer:
+        """Return the answer with its recommendation id, if ids are configured."""
+        if self.attribution is None:
+            return answer
+        version, revision = answer.model_version, answer.eligible.revision
+        return answer._replace(recommendation_id=self.attribution.id_of_answer(version, answer.items, revision))

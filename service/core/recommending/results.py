@@ -13,7 +13,8 @@ class Answer(NamedTuple):
     """Scored items after the replay of the events up to `sequence`.
 
     `cold` says that the history holds no item that the model knows. `eligible` says which items could be answers.
-    `k` is how many were asked for; fewer are all there are. It is 0 for ranked candidates.
+    `k` is how many were asked for; fewer are all there are. It is 0 for ranked candidates. `recommendation_id` is ""
+    unless ids are configured.
     """
 
     model_version: str
@@ -22,6 +23,7 @@ class Answer(NamedTuple):
     items: Sequence[ScoredItem]
     eligible: Eligible = EVERYTHING
     k: int = 0
+    recommendation_id: str = ""
 
 
 class Recorded(NamedTuple):

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from service.core.errors import (
@@ -43,6 +43,7 @@ class RolloutManager:
         *,
         watch: bool = False,
         timeouts: RolloutTimeouts = _DEFAULT_TIMEOUTS,
+        is_complete: Callable[[Engine], bool] = lambda engine: True,
     ) -> None:
         """Create the manager of one worker.
 
@@ -53,12 +54,19 @@ class RolloutManager:
             meter: records which versions this worker serves.
             watch: whether newly published bundles are rolled out automatically (decision 0065).
             timeouts: the time limits.
+            is_complete: whether an engine may be switched to, see `Reconciler`.
         """
         self._bundles = bundles
         self._store = store
         self._membership = Membership(store, worker)
         self._reconciler = Reconciler(
-            bundles, store, self._membership, meter, watching=watch, retry_seconds=timeouts.retry_seconds
+            bundles,
+            store,
+            self._membership,
+            meter,
+            watching=watch,
+            retry_seconds=timeouts.retry_seconds,
+            is_complete=is_complete,
         )
         self._timeouts = timeouts
         self._one_at_a_time = asyncio.Lock()

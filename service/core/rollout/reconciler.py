@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -59,6 +59,7 @@ class Reconciler:
         *,
         watching: bool = False,
         retry_seconds: float = 30.0,
+        is_complete: Callable[[Engine], bool] = lambda engine: True,
     ) -> None:
         """Create the reconciler of one worker.
 
@@ -69,6 +70,7 @@ class Reconciler:
             meter: records which versions this worker serves.
             watching: part of this worker's status, see `WorkerStatus`.
             retry_seconds: pause before a serving version that could not be loaded is tried again.
+            is_complete: whether an engine may be switched to: each new item has its vector.
         """
         self._bundles = bundles
         self._store = store
@@ -76,6 +78,7 @@ class Reconciler:
         self._meter = meter
         self._watching = watching
         self._engines = LoadedEngines(bundles, retry_seconds)
+        self._is_complete = is_complete
         self.served = _NOTHING
         self._record: str | None = None
         self._desired: DesiredState | None = None
@@ -181,10 +184,13 @@ class Reconciler:
         named = serving.versions + (() if desired.coming is None else desired.coming.versions)
         for version in named:
             self._engines.load_in_background(version, retry=version in serving.versions)
-        if self._engines.has_all(serving.versions) and self.served.serving.label != serving.label:
+        if self.served.serving.label != serving.label and self._can_serve(serving.versions):
             self._switch(serving)
         if self.served.engines:
             self._engines.keep_only({*named, *self.served.serving.versions, *self._pinned})
+
+    def _can_serve(self, versions: tuple[str, ...]) -> bool:
+        return self._engines.has_all(versions) and all(map(self._is_complete, self._engines.get_all(versions)))
 
     def _switch(self, serving: Serving) -> None:
         self.served = ServedModels(serving, self._engines.get_all(serving.versions))

@@ -11,14 +11,13 @@ from model.bundle.bundle import Bundle, Item
 from model.compiled.array_types import F32, I64
 from model.config import ModelConfig
 from service.core.engine_requests import AllowedRows, EngineRequest, TopK
+from service.engine.appended_items import AppendedItems
 from service.engine.cpu import replay_kernels
+from service.engine.cpu.cpu_search import CpuSearch
 from service.engine.cpu.weights import KernelWeights, kernel_weights
 from service.engine.engine import BundleEngine
-from service.engine.search.exact_top_k import exact_target_ranks, exact_top_k
 from service.engine.search.filtered_ivf import SCANNED_SHARE
 from service.engine.search.ivf_pq import MIN_INDEXED_ITEMS, IvfPqIndex
-from service.engine.search.scoring import scores_of_rows
-from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult
 from service.engine.state_codec import StateBatch, StateCodec, join_states, split_states
 
 # Queries on which an index's recall@10 is measured: 2,560 results, so 0.99 is known to +- 0.004.
@@ -80,9 +79,9 @@ class CpuEngine(BundleEngine):
 
     def _filtered_seconds(self, allowed: AllowedRows) -> float:
         """Estimate the seconds of a search under a filter."""
-        items = self._bundle.config.items
+        items = self._bundle.config.items + self.extended
         if self._indexed and allowed.count > SCANNED_SHARE * items:
-            return self._search_seconds
+            return self._search_seconds + _SCANNED_ITEM_SECONDS * self.extended
         read = min(_READ_ROW_SECONDS * allowed.count, _SCANNED_ITEM_SECONDS * items)
         return _REQUEST_SECONDS + _BITMAP_ROW_SECONDS * items + read
 
@@ -100,70 +99,41 @@ class CpuRecurrence:
         output = np.zeros((1, w.norm.shape[1]), np.float32)
         if config.start_token:
             row, owner = np.zeros(1, np.int64), np.zeros(1, np.int64)
+            nothing = w.embedding[:0]
             replay_kernels.advance(
-                w.embedding, w.types, w.norm, w.layers, w.offsets, w.widths, row, owner, h, conv, output
+                w.embedding, nothing, w.types, w.norm, w.layers, w.offsets, w.widths, row, owner, h, conv, output
             )
         self._initial_conv = np.ascontiguousarray(conv[0, 0])
         self.initial_state = self.codec.pack_initial(h, conv, output)
 
     def replay(
-        self, states: StateBatch, selected: Sequence[int], events: Sequence[Sequence[int] | I64]
+        self,
+        states: StateBatch,
+        selected: Sequence[int],
+        events: Sequence[Sequence[int] | I64],
+        appended: AppendedItems,
     ) -> list[bytes]:
         """Advance some states by their events; see `interfaces.Recurrence`."""
         w, codec, which = self._weights, self.codec, np.array(selected, np.int64)
         event_starts = np.array([0, *accumulate(map(len, events))])
         codes = np.fromiter(chain.from_iterable(events), np.int64, int(event_starts[-1]))
         words, starts = replay_kernels.replay(
-            w.embedding, w.types, w.norm, w.layers, w.offsets, w.widths, self._initial_conv,
+            w.embedding, appended.vectors, w.types, w.norm, w.layers, w.offsets, w.widths, self._initial_conv,
             codec.layout_words, codec.max_rows, *states, which, codes, event_starts,
         )  # fmt: skip
         return split_states(words, starts)
 
-    def recurrent_values(self, state: bytes) -> F32:
+    def recurrent_values(self, state: bytes, appended: AppendedItems) -> F32:
         """Return all recurrent numbers of a valid state.
 
         The first layer's conv inputs, which are not stored, are recomputed.
         """
         w = self._weights
         h, conv, recent = self.codec.unpack(join_states([state]), np.zeros(1, np.int64), self._initial_conv)
-        replay_kernels.recompute_conv_inputs(w.embedding, w.types, w.norm, w.layers, w.widths, recent, conv)
+        replay_kernels.recompute_conv_inputs(
+            w.embedding, appended.vectors, w.types, w.norm, w.layers, w.widths, recent, conv
+        )
         return np.concatenate([h.ravel(), conv.ravel()])
-
-
-class CpuSearch:
-    """Search of a table, exact or through an index.
-
-    See `interfaces.Search`.
-    """
-
-    def __init__(self, table: F32, index: IvfPqIndex | None) -> None:
-        self._table, self._index = table, index
-        norms = np.linalg.norm(table, axis=1)
-        self._inverse_norms = (1 / np.maximum(norms, np.finfo(np.float32).tiny)).astype(np.float32)
-
-    def top_k(self, queries: TopKQueries) -> TopKResult:
-        """Return the rows with the highest products."""
-        return self._index.top_k(queries) if self._index else exact_top_k(self._table, queries)
-
-    def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
-        """Return the targets' ranks."""
-        if self._index:
-            return self._index.target_ranks(queries, targets)
-        return exact_target_ranks(self._table, queries, targets)
-
-    def nearest(self, row: int, k: int, allowed: AllowedRows | None, excluded: Sequence[int]) -> TopKResult:
-        """Return the `k` allowed rows nearest to `row` by cosine; see `interfaces.Search`."""
-        direction = (self._table[row] * self._inverse_norms[row])[None]
-        query = TopKQueries.without_exclusions(direction, k).restricted([allowed], [[row, *excluded]])
-        return exact_top_k(self._table, query, self._inverse_norms)
-
-    def scores(self, rows: I64, output: F32) -> F32:
-        """Return the products of `output` (D,) and these rows (N,)."""
-        return scores_of_rows(self._table, rows, output.copy())  # a state is read-only, which is another type
-
-    def metrics(self) -> dict[str, float]:
-        """Return the index's recall."""
-        return {"retrieval_recall@10": self._index.recall} if self._index else {}
 
 
 def _sample_outputs(recurrence: CpuRecurrence, items: Sequence[Item]) -> F32:
@@ -177,5 +147,6 @@ def _sample_outputs(recurrence: CpuRecurrence, items: Sequence[Item]) -> F32:
         1 + np.searchsorted(edges, rng.uniform(0, edges[-1], 1 + n % 16), "right") for n in range(_RECALL_SAMPLES)
     ]
     batch = join_states([recurrence.initial_state] * _RECALL_SAMPLES)
-    states = recurrence.replay(batch, range(_RECALL_SAMPLES), rows)
+    nothing = AppendedItems.none(len(items), recurrence.codec.layout.dim)
+    states = recurrence.replay(batch, range(_RECALL_SAMPLES), rows, nothing)
     return np.stack([recurrence.codec.layout.output(state) for state in states])

@@ -30,13 +30,15 @@ Widths = tuple[int, int, int, int, int, int]
 
 @kernel
 def replay(
-    embedding: F32, types: F32, norm: F32, layers: F32, offsets: I64, widths: Widths, initial_conv: F32,
-    layout: Layout, max_rows: int, words: U32, starts: I64, selected: I64, events: I64, event_starts: I64,
+    embedding: F32, appended: F32, types: F32, norm: F32, layers: F32, offsets: I64, widths: Widths,
+    initial_conv: F32, layout: Layout, max_rows: int, words: U32, starts: I64, selected: I64,
+    events: I64, event_starts: I64,
 ) -> tuple[U32, I64]:  # fmt: skip
     """Replay events onto packed states: one compiled call for all steps.
 
     Args:
         embedding, types, norm, layers, offsets, widths: the weights; see `KernelWeights`.
+        appended: (n, D) vectors of the rows after those of the embedding.
         initial_conv: the first layer's conv inputs of a history without items (K - 1, Hp).
         layout, max_rows: the form of a state; see `StateCodec`.
         words, starts: packed states; see `StateBatch`.
@@ -49,23 +51,23 @@ def replay(
     """
     _, _, _, Dp, Hp, _ = widths
     h, conv, recent = unpack_states(words, starts, selected, layout, Hp, initial_conv)
-    recompute_conv_inputs(embedding, types, norm, layers, widths, recent, conv)
+    recompute_conv_inputs(embedding, appended, types, norm, layers, widths, recent, conv)
     owners, output = np.empty(len(events), np.int64), np.empty((len(selected), Dp), np.float32)
     for user in range(len(selected)):
         owners[event_starts[user] : event_starts[user + 1]] = user
-    advance(embedding, types, norm, layers, offsets, widths, events, owners, h, conv, output)
+    advance(embedding, appended, types, norm, layers, offsets, widths, events, owners, h, conv, output)
     return pack_states(words, starts, selected, events, event_starts, layout, max_rows, h, conv, output)
 
 
 @kernel
 def advance(
-    embedding: F32, types: F32, norm: F32, layers: F32, offsets: I64, widths: Widths,
+    embedding: F32, appended: F32, types: F32, norm: F32, layers: F32, offsets: I64, widths: Widths,
     events: I64, owners: I64, h: F32, conv: F32, output: F32,
 ) -> None:  # fmt: skip
     """Advance states by events, in place.
 
     Args:
-        embedding, types, norm, layers, offsets, widths: the weights; see `KernelWeights`.
+        embedding, appended, types, norm, layers, offsets, widths: see `replay`.
         events: code of each event (N,).
         owners: user of each event (N,); the events of one user are adjacent, oldest first.
         h: recurrent states (B, L, Hp), updated.
@@ -80,7 +82,7 @@ def advance(
     for start in range(0, len(events), ROWS):
         n = min(ROWS, len(events) - start)
         users[:n] = owners[start : start + n]
-        _look_up(embedding, types, norm, events[start : start + n], u, D)
+        _look_up(embedding, appended, types, norm, events[start : start + n], u, D)
         for layer in range(len(layers)):
             part = layers[layer]
             product(u, n, part[offsets[0] :], sums, projected)
@@ -104,7 +106,7 @@ def advance(
 
 @kernel
 def recompute_conv_inputs(
-    embedding: F32, types: F32, norm: F32, layers: F32, widths: Widths, recent: I64, conv: F32
+    embedding: F32, appended: F32, types: F32, norm: F32, layers: F32, widths: Widths, recent: I64, conv: F32
 ) -> None:
     """Write the first layer's conv inputs, conv[:, 0].
 
@@ -119,7 +121,7 @@ def recompute_conv_inputs(
     events = recent.reshape(-1)
     for start in range(0, len(events), ROWS):
         n = min(ROWS, len(events) - start)
-        _look_up(embedding, types, norm, np.maximum(events[start : start + n], 0), u, D)
+        _look_up(embedding, appended, types, norm, np.maximum(events[start : start + n], 0), u, D)
         product(u, n, layers[0], sums, x)
         for r in range(n):
             if events[start + r] >= 0:
@@ -128,12 +130,13 @@ def recompute_conv_inputs(
 
 
 @kernel
-def _look_up(embedding: F32, types: F32, norm: F32, events: I64, u: F32, D: int) -> None:
+def _look_up(embedding: F32, appended: F32, types: F32, norm: F32, events: I64, u: F32, D: int) -> None:
     """Set u[r] = LayerNorm(embedding[row] + types[type]) of each event."""
     for r in range(len(events)):
         row, event_type = events[r] & ROW_MASK, events[r] >> TYPE_BITS
+        vector = embedding[row] if row < len(embedding) else appended[row - len(embedding)]
         for d in range(D):
-            u[r, d] = embedding[row, d]
+            u[r, d] = vector[d]
         for d in range(D, u.shape[1]):
             u[r, d] = np.float32(0)
         add_norm(u[r], types[event_type], norm.reshape(-1), D)

@@ -57,6 +57,11 @@ class CudaEngine(BundleEngine):
         self._ids_by_row = ["", *(item.item_id for item in bundle.items)]
         self._ids = IdIndex(self._rows)
 
+    @property
+    def encoder(self) -> None:
+        """None: items cannot be appended on a GPU yet."""
+        return None
+
     def cost(self, requests: Sequence[EngineRequest]) -> float:
         """Always run in the engine thread, because GPU calls block."""
         return math.inf if requests else 0.0
@@ -106,7 +111,7 @@ class CudaEngine(BundleEngine):
 
     def _code(self, request: EngineRequest) -> int:
         """Return the code of a request's only event, 0 for none."""
-        codes = self._codes.of(request.items, request.types)
+        codes = self._codes.of(request.items, request.types, self._rows.get)
         return codes[0] if codes else 0
 
     def _searches(
@@ -152,10 +157,11 @@ class CudaEngine(BundleEngine):
         self, requests: Sequence[EngineRequest], states: Sequence[bytes], selected: Sequence[int], results: _Results
     ) -> None:
         """Answer some requests from their next states, in `results`."""
-        top_k = self._top_k(requests, states, selected)
+        known = self._known
+        top_k = self._top_k(known, requests, states, selected)
         for n in selected:
             query = requests[n].query
-            items = self._rank(query, states[n]) if isinstance(query, RankCandidates) else top_k.get(n, ())
+            items = self._rank(known, query, states[n]) if isinstance(query, RankCandidates) else top_k.get(n, ())
             results[n] = EngineResult(states[n], self._is_cold(states[n]), items)
 
     def _run_long(self, requests: Sequence[EngineRequest]) -> _Results:
@@ -164,7 +170,7 @@ class CudaEngine(BundleEngine):
         valid = np.ones(len(requests), np.bool_)
         if stored := [n for n, state in enumerate(given) if state is not None]:
             whole = [given[n] if len(given[n]) % WORD_BYTES == 0 else b"" for n in stored]
-            valid[stored] = self._codec.valid(join_states(whole))
+            valid[stored] = self._codec.valid(join_states(whole), len(self._items))
         lengths, selected = np.fromiter(map(len, items), np.int64, len(items)), np.flatnonzero(valid)
         states = [self._recurrence.initial_state if state is None else state for state in given]
         advanced: list[list[int]] = []

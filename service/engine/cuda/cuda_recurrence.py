@@ -18,6 +18,7 @@ from torch import Tensor
 from model.compiled.array_types import F32, I64
 from model.network import RecBLR
 from model.state_layout import WORD_BYTES
+from service.engine.appended_items import AppendedItems
 from service.engine.cuda.cuda_graph import CapturedStep, recompute_conv_inputs, step
 from service.engine.cuda.replay_stream import Chunk, ReplayStream, chunks_by_length
 from service.engine.state_codec import StateBatch, StateCodec, join_states
@@ -52,7 +53,11 @@ class CudaRecurrence:
         self._captured = CapturedStep(network) if self._device.type == "cuda" and self.pipeline is None else None
 
     def replay(
-        self, states: StateBatch, selected: Sequence[int], events: Sequence[Sequence[int] | I64]
+        self,
+        states: StateBatch,
+        selected: Sequence[int],
+        events: Sequence[Sequence[int] | I64],
+        appended: AppendedItems,
     ) -> list[bytes]:
         """Advance some states by their events; see `interfaces.Recurrence`."""
         counts = np.fromiter(map(len, events), np.int64, len(events))
@@ -100,7 +105,7 @@ class CudaRecurrence:
         return self.codec.pack(states, which, new, new_starts, h, conv, output)
 
     @torch.no_grad()
-    def recurrent_values(self, state: bytes) -> F32:
+    def recurrent_values(self, state: bytes, appended: AppendedItems) -> F32:
         """Return all recurrent numbers of a valid state; see `interfaces.Recurrence`."""
         unpacked, recent = self._unpack(join_states([state]), np.zeros(1, np.int64))
         numbers: F32 = (

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
+from service.engine.appended_items import AppendedItems
 from service.engine.cuda.cuda_graph import kernels_run
 from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult, check_filter
 
@@ -44,7 +45,7 @@ class CudaSearch:
         self.kernels, self._captured = _kernel_search(table)
 
     @torch.inference_mode()
-    def top_k(self, queries: TopKQueries) -> TopKResult:
+    def top_k(self, queries: TopKQueries, appended: AppendedItems | None = None) -> TopKResult:
         """Return the rows with the highest products."""
         k = min(int(queries.k.max(initial=0)), len(self._table) - 1)
         if self.kernels is None or self._captured is None or not self.kernels.answers(k):
@@ -57,7 +58,7 @@ class CudaSearch:
         return self._search(queries, None)
 
     @torch.inference_mode()
-    def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
+    def target_ranks(self, queries: TopKQueries, targets: I64, appended: AppendedItems | None = None) -> TargetRanks:
         """Return the targets' ranks."""
         found = TargetRanks.allocate(len(targets))
         together = max(1, _SCORES // len(self._table))
@@ -67,14 +68,16 @@ class CudaSearch:
         return found
 
     @torch.inference_mode()
-    def nearest(self, row: int, k: int, allowed: AllowedRows | None, excluded: Sequence[int]) -> TopKResult:
+    def nearest(
+        self, row: int, k: int, allowed: AllowedRows | None, excluded: Sequence[int], appended: AppendedItems
+    ) -> TopKResult:
         """Return the `k` allowed rows nearest to `row` by cosine; see `interfaces.Search`."""
         direction = (self._table[row] * self._per_norm[row])[None].cpu().numpy()
         only = TopKQueries.without_exclusions(direction, k).restricted([allowed], [[row, *excluded]])
         return self._search(only, self._per_norm)
 
     @torch.inference_mode()
-    def scores(self, rows: I64, output: F32) -> F32:
+    def scores(self, rows: I64, output: F32, appended: AppendedItems) -> F32:
         """Return the products of `output` (D,) and these rows (N,)."""
         device = self._table.device
         # Not a matrix product, which may round equal rows differently.

@@ -14,11 +14,11 @@ from model.compiled.array_types import F32, I64, U32
 from model.compiled.jit import kernel
 from service.engine.search.filtered_exact import NO_SCALE, allowed_top_k
 from service.engine.search.scoring import score_four, score_one
-from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
+from service.engine.search.top_k_queries import QueryArrays, TargetRanks, TopKQueries, TopKResult, top_k_by_filter
 
 # Rows scored before a selection. With four queries their scores take 8 KB and stay in a core's first-level cache.
 _BLOCK_ROWS = 512
-_MINUS_INFINITY = np.float32(-np.inf)
+_MINUS_INFINITY, _CLEAR = np.float32(-np.inf), np.uint8(0)
 
 
 def exact_top_k(table: F32, queries: TopKQueries, scale: F32 = NO_SCALE) -> TopKResult:
@@ -39,15 +39,13 @@ def exact_top_k(table: F32, queries: TopKQueries, scale: F32 = NO_SCALE) -> TopK
     )
 
 
-def exact_target_ranks(table: F32, queries: TopKQueries, targets: I64) -> TargetRanks:
+def exact_target_ranks(table: F32, appended: F32, queries: TopKQueries, targets: I64) -> TargetRanks:
     """Return the ranks of rows targets (Q,); see `interfaces.Search`.
 
-    Filters are ignored.
+    appended (n, D) are the rows after those of the table. Filters are ignored.
     """
     result = TargetRanks.allocate(len(targets))
-    _rank_targets(
-        table, queries.vectors, targets, queries.excluded, queries.excluded_start, queries.excluded_end, *result
-    )
+    _rank_targets(table, appended, targets, queries[:5], *result)
     return result
 
 
@@ -69,8 +67,7 @@ def _search_table(
         count = min(4, len(vectors) - first)
         four[:count] = vectors[first : first + count]
         for i in range(count):
-            for row in excluded[excluded_start[first + i] : excluded_end[first + i]]:
-                masks[row] |= np.uint8(1 << i)
+            _mark(masks, excluded[excluded_start[first + i] : excluded_end[first + i]], np.uint8(1 << i))
         for start in range(1, len(table), _BLOCK_ROWS):
             part = table[start : start + _BLOCK_ROWS]
             if count == 1:
@@ -87,9 +84,16 @@ def _search_table(
                 new = block[i, : len(part)]
                 lengths[q] = _select(new, start, masks, 1 << i, rows[q, :k], scores[q, :k], lengths[q])
         for i in range(count):
-            for row in excluded[excluded_start[first + i] : excluded_end[first + i]]:
-                masks[row] = 0
+            _mark(masks, excluded[excluded_start[first + i] : excluded_end[first + i]], _CLEAR)
     return rows, scores, lengths
+
+
+@kernel
+def _mark(masks: NDArray[np.uint8], rows: U32, bit: np.uint8) -> None:
+    """Set a bit of some rows; 0 clears all their bits."""
+    for row in rows:
+        if row < len(masks):  # others are of appended items
+            masks[row] = (masks[row] | bit) if bit else _CLEAR
 
 
 @kernel
@@ -127,25 +131,23 @@ def _select(new: F32, start: int, masks: NDArray[np.uint8], bit: int, rows: I64,
 
 @kernel
 def _rank_targets(
-    table: F32,
-    vectors: F32,
-    targets: I64,
-    excluded: U32,
-    excluded_start: I64,
-    excluded_end: I64,
-    among_all: I64,
-    among_unseen: I64,
+    table: F32, appended: F32, targets: I64, queries: QueryArrays, among_all: I64, among_unseen: I64
 ) -> None:
+    vectors, _, excluded, excluded_start, excluded_end = queries
     four, scores = np.zeros((4, vectors.shape[1]), np.float32), np.empty((4, len(table)), np.float32)
+    more = np.empty((4, len(appended)), np.float32)
     for first in range(0, len(vectors), 4):
         count = min(4, len(vectors) - first)
         four[:count] = vectors[first : first + count]
         if count == 1:
             score_one(table, four[0], scores[0])
+            score_one(appended, four[0], more[0])
         else:
             score_four(table, four, scores)
+            score_four(appended, four, more)
         for i in range(count):
-            q, own = first + i, scores[i]
+            q = first + i
+            own = np.concatenate((scores[i], more[i])) if len(appended) else scores[i]
             target, score = targets[q], own[targets[q]]
             rank = 1
             for row in range(1, target):  # lower rows precede the target at equal scores

@@ -86,12 +86,13 @@ def _search_allowed(
     rows, scores, lengths = result
     listed, block = np.empty(_BLOCK_ROWS, np.int64), np.empty((4, _BLOCK_ROWS), np.float32)
     four = np.zeros((4, vectors.shape[1]), np.float32)
+    words = min(len(bitmap), (len(table) - 1) // _WORD_ROWS + 1)  # others are of appended rows
     for first in range(0, len(vectors), 4):
         count = min(4, len(vectors) - first)
         four[:count] = vectors[first : first + count]
-        for start in range(0, len(bitmap), _BLOCK_WORDS):
+        for start in range(0, words, _BLOCK_WORDS):
             length = NO_ROWS
-            for word in range(start, min(start + _BLOCK_WORDS, len(bitmap))):
+            for word in range(start, min(start + _BLOCK_WORDS, words)):
                 length = list_allowed(bitmap, word, len(table), listed, length)
             if length == 0:
                 continue
@@ -107,6 +108,85 @@ def _search_allowed(
                     if score > _MINUS_INFINITY and k > 0 and (n < k or score > scores[q, k - 1]):
                         n = insert_row(listed[at], score, without, rows[q, :k], scores[q, :k], n)
                 lengths[q] = n
+
+
+@kernel
+def insert_appended(
+    table: F32,
+    scale: F32,
+    first_row: int,
+    bitmap: U32,
+    full: int,
+    selected: I64,
+    queries: QueryArrays,
+    result: ResultArrays,
+) -> None:
+    """Insert allowed rows of a second table into results.
+
+    Args:
+        table: (n, D) the rows `first_row`, `first_row` + 1 and so on.
+        scale: (n,) what their scores are multiplied with, or empty.
+        first_row: The number of its first row.
+        bitmap, full: See `AllowedRows`.
+        selected: (S,) the queries with this filter.
+        queries: See `TopKQueries`.
+        result: The best rows of the first table, all of lower numbers; see `TopKResult`.
+    """
+    vectors, ks, excluded, excluded_start, excluded_end = queries
+    rows, scores, lengths = result
+    listed, block = np.empty(_BLOCK_ROWS, np.int64), np.empty((4, _BLOCK_ROWS), np.float32)
+    four = np.zeros((4, vectors.shape[1]), np.float32)
+    known = min(len(table), len(bitmap) * _WORD_ROWS - first_row)
+    for first in range(0, len(selected), 4):
+        count = min(4, len(selected) - first)
+        for i in range(count):
+            four[i] = vectors[selected[first + i]]
+        for start in range(0, known, _BLOCK_ROWS):
+            part = table[start : min(start + _BLOCK_ROWS, known)]
+            length = _list_block(bitmap, full, first_row + start, len(part), listed)
+            if length == 0:
+                continue
+            if length < _DENSE_ROWS:
+                _score_listed(part, listed[:length], four, count, block)
+            else:
+                _score_all(part, listed[:length], NO_ROWS, four, count, block)
+            for i in range(count):
+                q = selected[first + i]
+                if len(scale):
+                    for at in range(length):
+                        block[i, at] *= scale[start + listed[at]]
+                k, without = min(ks[q], rows.shape[1]), excluded[excluded_start[q] : excluded_end[q]]
+                new, begin = block[i, :length], first_row + start
+                lengths[q] = _insert_block(new, listed, begin, without, rows[q, :k], scores[q, :k], lengths[q])
+
+
+@kernel
+def _list_block(bitmap: U32, full: int, first_row: int, size: int, listed: I64) -> int:
+    """List the allowed ones among `size` rows, counted from `first_row`."""
+    if first_row + size <= full + 1:
+        for n in range(size):
+            listed[n] = n
+        return size
+    length: int = NO_ROWS
+    for n in range(size):
+        listed[length] = n
+        length += is_allowed(bitmap, first_row + n)
+    return length
+
+
+@kernel
+def _insert_block(new: F32, listed: I64, first_row: int, without: U32, rows: I64, scores: F32, length: int) -> int:
+    """Insert rows with the scores `new`; return the number of results."""
+    k = len(rows)
+    if k == 0:
+        return length
+    least = scores[k - 1] if length == k else _MINUS_INFINITY
+    for at in range(len(new)):
+        if new[at] > least:
+            length = insert_row(first_row + listed[at], new[at], without, rows, scores, length)
+            if length == k:
+                least = scores[k - 1]
+    return length
 
 
 @kernel

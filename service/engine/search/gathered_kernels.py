@@ -40,8 +40,9 @@ def encode_rows(table: F32, rows: NDArray[np.int32], limits: F32, codes: NDArray
 @kernel
 def changed_rows(before: U32, after: U32, table_rows: int) -> tuple[I64, int]:
     """Return the added rows, and the number of removed ones."""
-    words, count = np.empty(len(before), np.int64), NO_ROWS
-    for word in range(len(before)):
+    known = min(len(before), len(after))  # beyond are appended rows only
+    words, count = np.empty(known, np.int64), NO_ROWS
+    for word in range(known):
         words[count] = word
         count += before[word] != after[word]
     added, gone = np.empty(count * _WORD_ROWS, np.int64), np.empty(count * _WORD_ROWS, np.int64)
@@ -59,7 +60,8 @@ def count_allowed(bitmap: U32, excluded: U32, excluded_start: I64, excluded_end:
     for q in range(len(excluded_start)):
         count = 0
         for row in excluded[excluded_start[q] : excluded_end[q]]:
-            count += is_allowed(bitmap, int(row))
+            if row < len(bitmap) * _WORD_ROWS:  # others are appended later
+                count += is_allowed(bitmap, int(row))
         most = max(most, count)
     return most
 

@@ -24,8 +24,8 @@ from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.faiss_library import import_faiss
 from service.engine.search.filtered_exact import allowed_top_k
 from service.engine.search.filtered_index import FilteredIndex
-from service.engine.search.rescoring import MAX_RANK, rank_among, rescore
-from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult, top_k_by_filter
+from service.engine.search.rescoring import rescore
+from service.engine.search.top_k_queries import TopKQueries, TopKResult, top_k_by_filter
 
 # Catalogues of at least this size get an index. There it is 5 to 11 times faster than the exact search for most
 # users, and 1.3 times for batches of users that exclude 1,000 items each (loadtests/micro/engine_benchmark.py).
@@ -133,27 +133,6 @@ class IvfPqIndex:
         """Wait until no rows are being gathered, for tests and benchmarks."""
         if self._filtered is not None:
             self._filtered.wait()
-
-    def target_ranks(self, queries: TopKQueries, targets: I64) -> TargetRanks:
-        """Return the targets' ranks among the results of `top_k`.
-
-        Ranks beyond MAX_RANK are 0 (decision 0056).
-
-        A target that the index does not propose gets the rank of its score.
-        """
-        depth = np.full(len(targets), min(MAX_RANK, len(self._table) - 1))
-        best, ranks = self.top_k(queries._replace(k=depth)), TargetRanks.allocate(len(targets))
-        rank_among(
-            self._table,
-            queries.vectors,
-            targets,
-            queries.excluded,
-            queries.excluded_start,
-            queries.excluded_end,
-            *best,
-            *ranks,
-        )
-        return ranks
 
     def _lists_of_rows(self) -> tuple[I64, F32]:
         """Return the lists of the rows (V + 1,), and their directions.

@@ -18,7 +18,10 @@ _WALKED_PER_SORTED = 16
 
 
 class PopularityOrder:
-    """Rows of a catalogue by popularity, then in order of row."""
+    """Rows of a catalogue by popularity, then in order of row.
+
+    Appended rows have no popularity, and are last.
+    """
 
     def __init__(self, popularity: F32) -> None:
         """Sort the items by popularity (V,)."""
@@ -30,15 +33,25 @@ class PopularityOrder:
 
     def rank(self, row: int) -> int:
         """Return the row's rank among all rows; 1 is the most popular."""
-        return int(self._ranks[row])
+        return int(self._ranks[row]) if row < len(self._ranks) else row
 
-    def top_k(self, k: int, allowed: AllowedRows | None = None, excluded: Sequence[int] = ()) -> tuple[I64, F32]:
-        """Return the most popular rows that are left, and their popularity."""
+    def top_k(
+        self, k: int, allowed: AllowedRows | None = None, excluded: Sequence[int] = (), last_row: int = 0
+    ) -> tuple[I64, F32]:
+        """Return the most popular rows that are left, and their popularity.
+
+        last_row is that of the last appended item, if there are any.
+        """
         if allowed is None and not excluded:
             rows = self._rows[:k]
         else:
             rows = self._filtered(k, allowed, np.array(excluded, np.uint32))
-        return rows, self._popularity[rows - 1]
+        popularity = self._popularity[rows - 1]
+        if len(rows) < k and allowed is not None and last_row > len(self._rows):
+            appended = np.arange(len(self._rows) + 1, last_row + 1)
+            more = appended[allowed.contains(appended) & ~np.isin(appended, excluded)][: k - len(rows)]
+            rows, popularity = np.append(rows, more), np.append(popularity, np.zeros(len(more), np.float32))
+        return rows, popularity
 
     def _filtered(self, k: int, allowed: AllowedRows | None, excluded: U32) -> I64:
         items = len(self._popularity)

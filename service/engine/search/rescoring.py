@@ -5,9 +5,13 @@ Scores and order of the results are therefore exact.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from model.compiled.array_types import F32, I64, U32
 from model.compiled.jit import kernel
-from service.engine.search.scoring import contains_row, insert_row, row_score
+from service.engine.search.scoring import contains_row, insert_row, row_score, two_table_score
 
 # Largest rank of a target that an index reports.
 MAX_RANK = 100
@@ -42,6 +46,7 @@ def rescore(
 @kernel
 def rank_among(
     table: F32,
+    appended: F32,
     vectors: F32,
     targets: I64,
     excluded: U32,
@@ -55,11 +60,12 @@ def rank_among(
 ) -> None:
     """Write each target's ranks.
 
-    They follow from the query's best rows, and from the excluded rows, which are all scored.
+    appended (n, D) are the rows after those of the table. The ranks follow from the query's best rows,
+    and from the excluded rows, which are all scored.
     """
     for q in range(len(vectors)):
         target, without = targets[q], excluded[excluded_start[q] : excluded_end[q]]
-        score, rank = row_score(table[target], vectors[q]), 1
+        score, rank = two_table_score(table, appended, target, vectors[q]), 1
         for n in range(lengths[q]):
             if rows[q, n] != target:
                 rank += (scores[q, n] > score) | ((scores[q, n] == score) & (rows[q, n] < target))
@@ -67,8 +73,8 @@ def rank_among(
         for n in range(len(without)):
             if rank > MAX_RANK:
                 break
-            row = without[n]
-            other = row_score(table[row], vectors[q])
+            row: Any = np.int64(without[n])  # the type of the targets
+            other = two_table_score(table, appended, row, vectors[q])
             if row != target and (other > score or (other == score and row < target)):
                 rank += not contains_row(without[:n], row)
         among_all[q] = rank if rank <= MAX_RANK else 0

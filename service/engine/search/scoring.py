@@ -48,15 +48,26 @@ def row_score(row: F32, vector: F32) -> np.float32:
 
 
 @kernel
-def scores_of_rows(table: F32, rows: I64, vector: F32) -> F32:
+def two_table_score(table: F32, appended: F32, row: int, vector: F32) -> np.float32:
+    """Return the product of a query and a row.
+
+    The rows of `appended` (n, D) follow those of the table.
+    """
+    if row < len(table):
+        return row_score(table[row], vector)
+    return row_score(appended[row - len(table)], vector)
+
+
+@kernel
+def scores_of_rows(table: F32, appended: F32, rows: I64, vector: F32) -> F32:
     """Return the products of a query and these rows.
 
-    Each is added up in the same order.
+    The rows of `appended` (n, D) follow those of the table. Each is added up in the same order.
     A matrix product may round equal rows differently, depending on their position.
     """
     scores = np.empty(len(rows), np.float32)
     for n in range(len(rows)):
-        scores[n] = row_score(table[rows[n]], vector)
+        scores[n] = two_table_score(table, appended, rows[n], vector)
     return scores
 
 

@@ -28,8 +28,8 @@ class TopKQueries(NamedTuple):
     excluded        rows of all queries, end to end; query q excludes excluded[excluded_start[q] : excluded_end[q]]
     excluded_start  (Q,)
     excluded_end    (Q,)
-    filters         rows that queries allow; none: every query allows all rows
-    chosen          (Q,) index of each query's filter, -1 allows all; empty without filters
+    filters         rows that queries allow; none: every query allows all trained rows
+    chosen          (Q,) index of each query's filter, -1 allows all trained rows; empty without filters
     """
 
     vectors: F32
@@ -53,6 +53,14 @@ class TopKQueries(NamedTuple):
     def unfiltered(self) -> TopKQueries:
         """Return the same queries without filters."""
         return self._replace(filters=(), chosen=_NO_FILTER)
+
+    def for_trained(self, items: int) -> TopKQueries:
+        """Return the queries without filters that allow rows 1 to `items`."""
+        needed = [allowed.full < items for allowed in self.filters]
+        if all(needed):
+            return self
+        chosen = np.where(np.array([*needed, False])[self.chosen], self.chosen, -1)
+        return self._replace(chosen=chosen) if any(needed) else self.unfiltered()
 
     def restricted(self, allowed: Sequence[AllowedRows | None], excluded: Sequence[Sequence[int]]) -> TopKQueries:
         """Return the queries with filters (None: all rows) and exclusions."""
@@ -163,5 +171,5 @@ def top_k_by_filter(
 
 def check_filter(allowed: AllowedRows, items: int) -> None:
     """Raise `ValueError` if the filter is of another catalogue."""
-    if len(allowed.bitmap) != items // 32 + 1:
+    if len(allowed.bitmap) < items // 32 + 1:  # a longer one has appended rows
         raise ValueError(f"a filter of {len(allowed.bitmap)} words is not for {items} items")

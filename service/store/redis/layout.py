@@ -14,8 +14,8 @@ The keys of one user and the stream of the user's shard share a hash tag, so tha
         t                  sequence of the first event with a type (digits), also if that event is gone; else absent
     {12}:log:<id>          list of the kept events, oldest first, one entry each
     {12}:stream            stream of the kept events of all users of the shard, in order of arrival; fields format,
-                           user, seq, item, ts, event_id ("" if the client gave none), and those of type, value and
-                           recommendation that the event has. It holds what the logs hold
+                           user, seq, item, ts, event_id ("" if the client gave none), and those of type, value,
+                           recommendation and credit that the event has. It holds what the logs hold
     {12}:detached          hash by user: record of a log that is being merged into another: merge_records.lua
     {12}:detached-user:<digest>, {12}:detached-log:<digest>
                            the user's hash and log meanwhile; a digest is the SHA-1 of the user's id
@@ -24,6 +24,7 @@ The keys of one user and the stream of the user's shard share a hash tag, so tha
                            hash and log that a merge is to give a user, for a minute
     {12}:replaced-user:<digest>, {12}:replaced-log:<digest>
                            what the user had before, until the shard's stream is up to date
+    {12}:attribution       hash by name: counters of what recommendations earned: core/attribution/credits.py
     {12}:deletions         counter of all changes of the shard's logs other than appends and retention
     {records}:records      hash of the records that the workers share, as JSON: core/rollout, core/jobs
 
@@ -65,8 +66,7 @@ An entry of a log:
               moved, until it is in the stream, "0-<random number>"
               if it has a type or a value: a zero byte, type ("" for a view), ",", the value in digits ("" for none)
               "@<milliseconds>" if the event arrived at another time than the append id says, as merged events did,
-              or if it has a recommendation id
-              if it has a recommendation id: a zero byte and the id, in UTF-8
+              or has a recommendation id; then a zero byte, the credit or nothing, a zero byte, and the id in UTF-8
 
 All numbers are little-endian. The sequence is a double because numbers in Lua are.
 scripts/lib/pack_entry.lua, typed_event.lua and unpack_entry.lua write and read the same layout in Lua.
@@ -96,13 +96,8 @@ _VECTOR_SHARDS = 4  # part of the stored format
 _VECTOR_TAGS = tuple(f"{{v{shard}}}" for shard in range(_VECTOR_SHARDS))
 VECTOR_VERSIONS_KEYS = tuple(f"{tag}:vector-versions" for tag in _VECTOR_TAGS)
 DEFINITION_KEYS = ("{catalogue}:definitions", "{catalogue}:changes")
-HASH_TAGS = (
-    *_SHARD_TAGS,
-    *_CATALOGUE_TAGS,
-    *_VECTOR_TAGS,
-    "{records}",
-    "{catalogue}",
-)  # in a cluster the tag alone decides on a key's slot
+# In a cluster the tag alone decides on a key's slot.
+HASH_TAGS = (*_SHARD_TAGS, *_CATALOGUE_TAGS, *_VECTOR_TAGS, "{records}", "{catalogue}")
 
 ENTRY_FORMAT = 1
 _ENTRY_HEADER = struct.Struct("<BddHH")
@@ -111,13 +106,13 @@ _ENTRY_HEADER = struct.Struct("<BddHH")
 class EntryEnd(NamedTuple):
     """End of a log's entry.
 
-    Each part but the append id may be empty. `typed` is "<type>,<value>", and `arrived` is in milliseconds.
+    Each part but the append id may be empty. `typed` is "<type>,<value>", `arrived` is in milliseconds.
     """
 
     append_id: bytes
     typed: bytes
     arrived: bytes
-    recommendation_id: bytes
+    recommendation: bytes
 
 
 _tokens = Random()  # noqa: S311 - not the module's shared generator, which others may seed
@@ -207,21 +202,22 @@ def encode_extras(event: NewEvent) -> str:
     typed = ""
     if event.type or event.value is not None:
         typed = f"\0{event.type},{'' if event.value is None else repr(event.value)}"
-    return f"{typed}@{event.recommendation_id}" if event.recommendation_id else typed
+    return f"{typed}@{event.credit}\0{event.recommendation_id}" if event.recommendation_id else typed
 
 
 def decode_end(end: bytes) -> EntryEnd:
     """Split the end of an entry, from its append id on."""
     head, _, tail = end.partition(b"@")
     append_id, _, typed = head.partition(b"\0")
-    arrived, _, recommendation_id = tail.partition(b"\0")
-    return EntryEnd(append_id, typed, arrived, recommendation_id)
+    arrived, _, recommendation = tail.partition(b"\0")
+    return EntryEnd(append_id, typed, arrived, recommendation)
 
 
 def _with_extras(event: Event, end: EntryEnd) -> Event:
     event_type, _, value = end.typed.decode().partition(",")
     number = float(value) if value else None
-    return event._replace(type=event_type, value=number, recommendation_id=end.recommendation_id.decode())
+    recommendation_id = end.recommendation.decode().partition("\0")[2]
+    return event._replace(type=event_type, value=number, recommendation_id=recommendation_id)
 
 
 def decode_events(entries: Sequence[bytes], applied: int = 0) -> tuple[tuple[Event, ...], str]:

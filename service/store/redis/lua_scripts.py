@@ -37,14 +37,18 @@ _LIB = (*_HEAD, "lib/pack_entry.lua", "lib/unpack_entry.lua")
 _SNAPSHOTS = ("lib/record.lua", "lib/snapshots.lua")
 _MERGES = ("lib/record.lua", "user_merge/merge_records.lua")
 _SEARCH, _RETENTION, _PIECES = "lib/binary_search.lua", "lib/retention.lua", "lib/pieces.lua"
-_REPLICATE = "lib/replicate.lua"
+_REPLICATE, _CREDIT = "lib/replicate.lua", "lib/typed/credit.lua"
 
 APPEND_AND_READ = Script(*_HEAD, "lib/pack_entry.lua", "append_and_read.lua")
 PUT_SNAPSHOT = Script(*_HEAD, "lib/unpack_entry.lua", "put_snapshot.lua")
 HISTORY = Script(*_LIB, _SEARCH, _PIECES, "history.lua")
-DELETE_EVENT = Script(*_LIB, "lib/event_id.lua", *_SNAPSHOTS, _REPLICATE, _SEARCH, _PIECES, "delete_event.lua")
+DELETE_EVENT = Script(
+    *(*_LIB, "lib/event_id.lua", *_SNAPSHOTS, _REPLICATE, _SEARCH, _PIECES, _CREDIT),
+    "delete_event.lua",
+)
 DELETE_USER = Script(*_LIB, *_MERGES, _REPLICATE, _SEARCH, _PIECES, _RETENTION, "delete_user.lua")
 EXPIRE = Script(*_LIB, *_MERGES, _SEARCH, _PIECES, _RETENTION, "expire.lua")
+READ_ATTRIBUTION = Script("read_attribution.lua")
 RECORDS = Script("records.lua")
 COMPARE_AND_SET = Script("compare_and_set.lua")
 DETACH = Script(*_LIB, *_MERGES, _REPLICATE, _PIECES, "user_merge/detach.lua")
@@ -76,7 +80,7 @@ FORGET_VECTORS = Script("item_vectors/forget.lua")
 STORE_SCRIPTS = (
     *(APPEND_AND_READ, PUT_SNAPSHOT, HISTORY, DELETE_EVENT, DELETE_USER, EXPIRE, RECORDS, COMPARE_AND_SET),
     *(DETACH, GRANT_TOKEN, READ_DETACHED, READ_TARGET, STAGE, APPLY, FIND_MERGE, STREAM_MOVED, DISCARD, FINALIZE),
-    *(REVOKE_TOKEN, LIST_DETACHED),
+    *(REVOKE_TOKEN, LIST_DETACHED, READ_ATTRIBUTION),
     *(WRITE_ITEMS, READ_ITEMS, READ_POSITIONS, READ_POSITION, READ_CHANGES, SCAN_ITEMS, READ_DEFINITIONS),
     *(SET_DEFINITION, APPEND_VECTORS, READ_VECTORS, VECTOR_VERSIONS, FORGET_VECTORS),
 )

@@ -25,13 +25,12 @@ from service.core.events import (
 )
 from service.store.errors import StoreUnreachableError
 from service.store.redis import layout, lua_scripts
-from service.store.redis.cluster import Cluster
+from service.store.redis.calls.attribution_keys import attribution_key, attribution_keys
 from service.store.redis.deployment import Call, Deployment, run_script
 from service.store.redis.item_vectors.redis_item_vectors import RedisItemVectors
-from service.store.redis.node import Node
-from service.store.redis.pools import primary_pool, server_pool
+from service.store.redis.opening.deployments import create_deployment
 from service.store.redis.redis_catalogue import RedisCatalogue
-from service.store.redis.url import Address, Target, parse_url
+from service.store.redis.url import parse_url
 from service.store.redis.user_merge.merge_protocol import UserMerge
 from service.store.tls_errors import find_tls_fault
 
@@ -61,7 +60,7 @@ async def open_redis(
         StoreRefusedError: Redis is unreachable, or it could evict events.
     """
     target = parse_url(url)
-    deployment = _deployment(target, min_replicas, timeout_seconds)
+    deployment = create_deployment(target, min_replicas, timeout_seconds)
     try:
         await deployment.check()
     except StoreUnreachableError:
@@ -73,20 +72,6 @@ async def open_redis(
         await deployment.close()
         raise
     return RedisStore(deployment, events_kept, min_replicas, days_kept)
-
-
-def _deployment(target: Target, min_replicas: int, timeout_seconds: float) -> Deployment:
-    def node(address: Address) -> Node:
-        return Node(
-            server_pool(target, address, timeout_seconds), f"Redis at {address}", timeout_seconds, min_replicas
-        )
-
-    if target.kind == "cluster":
-        return Cluster(target.addresses, node, timeout_seconds)
-    if target.kind == "sentinel":
-        name = f"the Redis primary {target.service}"
-        return Node(primary_pool(target, timeout_seconds), name, timeout_seconds, min_replicas)
-    return node(target.addresses[0])
 
 
 class RedisStore:
@@ -119,10 +104,17 @@ class RedisStore:
                 self._must_write,
                 oldest,
             ]
+            credited = False
             for event in request.events:
-                payload = event.fingerprint + ("" if event[4:] == PLAIN else layout.encode_extras(event))
+                payload = event.fingerprint
+                if event[4:] != PLAIN:
+                    payload += layout.encode_extras(event)
+                    credited = credited or bool(event.credit)
                 arguments += (event.item_id, repr(event.timestamp), event.event_id or "", payload)
-            calls.append(Call(layout.keys(request.user_id), arguments, durable=bool(request.events)))
+            keys: tuple[str, ...] = layout.keys(request.user_id)
+            if credited:
+                keys = (*keys, attribution_key(request.user_id))
+            calls.append(Call(keys, arguments, durable=bool(request.events)))
         # If a user's first request found the script unknown, and another process loaded it before the second request,
         # only the first would be sent again and take effect last. Sending the script along prevents that.
         repeated = len({request.user_id for request in requests}) < len(requests)
@@ -161,7 +153,8 @@ class RedisStore:
         """See `Store.delete_event`."""
         sequence = event_id.removeprefix("seq-") if RESERVED_EVENT_ID.fullmatch(event_id) else ""
         arguments = (layout.new_token(), event_id, sequence, self._must_write)
-        call = Call((*layout.keys(user_id), layout.deletions_key(user_id)), arguments, durable=True)
+        keys = (*layout.keys(user_id), layout.deletions_key(user_id), attribution_key(user_id))
+        call = Call(keys, arguments, durable=True)
         return await run_script(self._deployment, lua_scripts.DELETE_EVENT, [call]) == [1]
 
     async def delete_user(self, user_id: str) -> int:
@@ -203,6 +196,12 @@ class RedisStore:
         keys, following = await self._deployment.scan(cursor, layout.USERS_PATTERN, 2 * limit)
         found = (layout.user_of(key) for key in keys)
         return [user_id for user_id in found if user_id is not None], following
+
+    async def attribution_counters(self) -> list[dict[str, int]]:
+        """See `CounterStore.attribution_counters`."""
+        calls = [Call((key,), ()) for key in attribution_keys()]
+        replies = await run_script(self._deployment, lua_scripts.READ_ATTRIBUTION, calls)
+        return [dict(zip(map(bytes.decode, reply[::2]), map(int, reply[1::2]), strict=True)) for reply in replies]
 
     async def records(self) -> dict[str, str]:
         """See `Store.records`."""
@@ -246,5 +245,5 @@ def _log_view(reply: list[Any]) -> LogView | StoreUnavailable:
             Conflict(first) if kind == _CONFLICT else Appended(first, kind == _DUPLICATE) for first, kind in outcomes
         ),
         newest,
-        typed_from[0] if typed_from else 0,
+        (typed_from[0] if typed_from else 0) or 0,
     )

@@ -22,6 +22,8 @@ from service.core.events import (
     NewEvent,
     SnapshotPut,
 )
+from service.core.new_items.vector_mark import SNAPSHOT_HEADER_BYTES, is_better
+from service.store.sqlite.attribution_sql import add_credit
 from service.store.sqlite.retention import Retention, count_deletion
 
 _Row = tuple[int, str, float, str | None, str | None, float | None, str | None]
@@ -82,12 +84,14 @@ def _append(
         sequence += 1
         db.execute(
             "INSERT INTO events (user_id, sequence, item_id, timestamp, event_id, fingerprint, arrived,"
-            " type, value, recommendation_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " type, value, recommendation_id, credit) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(user_id, sequence, event.item_id, event.timestamp, event.event_id, event.fingerprint, now),
-                *(event.type or None, event.value, event.recommendation_id or None),
+                *(event.type or None, event.value, event.recommendation_id or None, event.credit or None),
             ),
         )
+        if event.credit:
+            add_credit(db, user_id, event.credit, 1)
         outcomes.append(Appended(sequence, False))
     return sequence, tuple(outcomes)
 
@@ -99,17 +103,21 @@ def put_snapshots(db: sqlite3.Connection, puts: Sequence[SnapshotPut]) -> list[b
 
 def _put_snapshot(db: sqlite3.Connection, put: SnapshotPut) -> bool:
     found = db.execute(
-        "SELECT u.generation, u.sequence, s.applied FROM users u LEFT JOIN snapshots s"
+        "SELECT u.generation, u.sequence, s.applied, substr(s.blob, 1, ?) FROM users u LEFT JOIN snapshots s"
         " ON s.user_id = u.user_id AND s.model_version = ? WHERE u.user_id = ?",
-        (put.model_version, put.user_id),
+        (SNAPSHOT_HEADER_BYTES, put.model_version, put.user_id),
     ).fetchone()
     if found is None:
         return False
-    generation, sequence, stored = found
+    generation, sequence, stored, header = found
     if generation != put.generation or put.applied > sequence:
         return False
     # A stored snapshot beyond the log counts as absent; otherwise it would block all valid snapshots.
-    if stored is not None and put.applied <= stored <= sequence and not put.repair:
+    if (
+        stored is not None
+        and stored <= sequence
+        and not (put.repair or is_better(put.blob, put.applied, header, stored))
+    ):
         return False
     db.execute(
         "INSERT INTO snapshots (user_id, model_version, applied, blob) VALUES (?, ?, ?, ?)"
@@ -141,15 +149,18 @@ def history(db: sqlite3.Connection, user_id: str, before: int | None, limit: int
 
 def delete_event(db: sqlite3.Connection, user_id: str, event_id: str) -> bool:
     """See `Store.delete_event`."""
+    name: str | int = event_id
     if RESERVED_EVENT_ID.fullmatch(event_id):
-        sequence = min(int(event_id.removeprefix("seq-")), 2**63 - 1)  # the largest integer of SQLite
-        removed = db.execute(
-            "DELETE FROM events WHERE user_id = ? AND sequence = ? AND event_id IS NULL", (user_id, sequence)
-        )
+        name = min(int(event_id.removeprefix("seq-")), 2**63 - 1)  # the largest integer of SQLite
+        condition = "user_id = ? AND sequence = ? AND event_id IS NULL"
     else:
-        removed = db.execute("DELETE FROM events WHERE user_id = ? AND event_id = ?", (user_id, event_id))
-    if not removed.rowcount:
+        condition = "user_id = ? AND event_id = ?"
+    found = db.execute(f"DELETE FROM events WHERE {condition} RETURNING credit", (user_id, name)).fetchall()  # noqa: S608
+    if not found:
         return False
+    [(credit,)] = found
+    if credit:
+        add_credit(db, user_id, credit, -1)
     count_deletion(db)
     # Any snapshot may contain the event; the new generation refuses those that are being computed now.
     db.execute("DELETE FROM snapshots WHERE user_id = ?", (user_id,))

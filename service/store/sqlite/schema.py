@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from service.store.errors import StoreRefusedError
-from service.store.sqlite import catalogue_sql, item_vectors_sql
+from service.store.sqlite import attribution_sql, catalogue_sql, item_vectors_sql
 
 FORMAT = 2  # 1 was never released
 _USED_BY_ANOTHER = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -42,7 +42,8 @@ CREATE TABLE events (
     arrived REAL NOT NULL,  -- Unix seconds
     type TEXT,  -- NULL for a view
     value REAL,
-    recommendation_id TEXT
+    recommendation_id TEXT,
+    credit TEXT  -- what it added to the counters: attribution_sql.py
 );
 CREATE UNIQUE INDEX events_by_sequence ON events (user_id, sequence);
 CREATE UNIQUE INDEX events_by_id ON events (user_id, event_id) WHERE event_id IS NOT NULL;
@@ -202,6 +203,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
         )
     else:
         _add_columns(db)
+    db.execute(attribution_sql.ATTRIBUTION_SCHEMA)
     db.execute("COMMIT")
     # With WAL, readers never wait for a writer. The mode is kept in the file, so only the first opening changes it.
     db.execute("PRAGMA journal_mode=WAL")
@@ -213,7 +215,7 @@ def _add_columns(db: sqlite3.Connection) -> None:
     Processes of that release go on: they name the columns of each row that they write.
     """
     present = {name for _, name, *_ in db.execute("PRAGMA table_info(events)")}
-    for name, kind in (("type", "TEXT"), ("value", "REAL"), ("recommendation_id", "TEXT")):
+    for name, kind in (("type", "TEXT"), ("value", "REAL"), ("recommendation_id", "TEXT"), ("credit", "TEXT")):
         if name not in present:
             db.execute(f"ALTER TABLE events ADD COLUMN {name} {kind}")
     db.execute("CREATE INDEX IF NOT EXISTS events_by_type ON events (user_id, sequence) WHERE type IS NOT NULL")

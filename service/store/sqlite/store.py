@@ -16,6 +16,7 @@ from service.core.events import AppendAndRead, History, LogView, Merged, Snapsho
 from service.store.errors import StoreRefusedError
 from service.store.sqlite import event_log_sql as sql
 from service.store.sqlite import user_merge
+from service.store.sqlite.attribution_sql import read_counters
 from service.store.sqlite.file_identity import FileIdentity
 from service.store.sqlite.retention import Retention, remove_user
 from service.store.sqlite.schema import open_file
@@ -109,6 +110,10 @@ class SqliteStore:
     async def users(self, cursor: str, limit: int) -> tuple[list[str], str]:
         """See `Store.users`."""
         return await self._thread.run(self._log, "DEFERRED", sql.users, cursor, limit)
+
+    async def attribution_counters(self) -> list[dict[str, int]]:
+        """See `CounterStore.attribution_counters`."""
+        return await self._thread.run(self._log, "DEFERRED", read_counters)
 
     async def records(self) -> dict[str, str]:
         """See `Store.records`."""

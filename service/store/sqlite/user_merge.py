@@ -27,6 +27,7 @@ class _Row(NamedTuple):
     type: str | None
     value: float | None
     recommendation_id: str | None
+    credit: str | None
 
 
 _COLUMNS = ", ".join(_Row._fields)
@@ -76,7 +77,7 @@ def _write(db: sqlite3.Connection, user_id: str, own: list[_Row], new: list[_Row
         [(row.arrived, user_id, row.sequence) for row in rows[removed:unmoved]],
     )
     db.executemany(
-        f"INSERT INTO events (user_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our columns
+        f"INSERT INTO events (user_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - our columns
         [(user_id, *row) for row in rows[max(removed, unmoved) :]],
     )
     db.execute("DELETE FROM snapshots WHERE user_id = ?", (user_id,))

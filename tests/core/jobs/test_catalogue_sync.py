@@ -181,3 +181,55 @@ async def test_copy_is_not_touched_until_a_shard_is_read_again(store: MemoryCata
     await worker.sync._reader.reread(3)
     assert len(seen) > 10 and all(seen)
     assert worker.is_current(store)
+
+
+async def test_own_changes_are_applied_at_once(store: MemoryCatalogue, worker: Worker) -> None:
+    await worker.sync.start()
+    await worker.sync.close()
+    ids = [f"i{n}" for n in range(1000)]
+    await fill(store, ids)
+    await worker.sync.include(dict(enumerate(each.position for each in store._shards[:-1])))
+    assert worker.is_current(store)
+
+
+async def test_own_changes_behind_many_others_are_left_to_the_next_polls(
+    store: MemoryCatalogue, worker: Worker
+) -> None:
+    await worker.sync.start()
+    await worker.sync.close()
+    await fill(store, IDS[:1000])
+    await worker.sync.include({3: store._shards[3].position})
+    assert PAGE_ITEMS <= len(worker.copy.items) < 1000
+    while await worker.sync.poll() == 0:
+        pass
+    assert worker.is_current(store)
+
+
+async def test_own_changes_wait_for_the_poll_while_the_store_cannot_be_read(
+    store: MemoryCatalogue, worker: Worker
+) -> None:
+    await worker.sync.start()
+    await worker.sync.close()
+    await fill(store, IDS[:2])
+    store.down = {3}
+    await worker.sync.include({3: store._shards[3].position})
+    assert not worker.copy.items
+    store.down = set()
+    await worker.sync.poll()
+    assert worker.is_current(store)
+
+
+async def test_own_changes_after_a_failover_do_not_hide_what_it_undid(store: MemoryCatalogue, worker: Worker) -> None:
+    await fill(store, IDS[:3])
+    await worker.sync.start()
+    await worker.sync.close()
+    replica = deepcopy(store._shards)
+    await fill(store, IDS[3:5], b"undone")
+    await worker.sync.poll()
+    store._shards = replica
+    await fill(store, IDS[10:13])
+    included = worker.sync.include({3: store._shards[3].position})
+    await asyncio.gather(included, worker.sync.poll(), return_exceptions=True)
+    await asyncio.gather(*worker.sync._rereading.values())
+    assert worker.is_current(store)
+    assert worker.meter.rereads == 1

@@ -33,6 +33,17 @@ class Copy:
         del self.models[version]
 
 
+class Vectors:
+    async def add(self, engine: Engine) -> None:
+        pass
+
+    def remove(self, version: str) -> None:
+        pass
+
+    def is_complete(self, engine: Engine) -> bool:
+        return True
+
+
 async def _finalized() -> None:
     gc.collect()
     await asyncio.sleep(0)
@@ -41,7 +52,7 @@ async def _finalized() -> None:
 def test_model_is_known_as_long_as_an_engine_of_it_exists() -> None:
     async def scenario() -> None:
         copy = Copy()
-        bundles = CataloguedBundles(Registry(), copy)
+        bundles = CataloguedBundles(Registry(), copy, Vectors())
         engines = [await bundles.load(version) for version in ("v1", "v2", "v1")]
         assert copy.models == {"v1": CATALOGUE, "v2": CATALOGUE}
         del engines[0]
@@ -55,12 +66,12 @@ def test_model_is_known_as_long_as_an_engine_of_it_exists() -> None:
 
 
 def test_registry_is_passed_through() -> None:
-    bundles = CataloguedBundles(Registry(), Copy())
+    bundles = CataloguedBundles(Registry(), Copy(), Vectors())
     assert asyncio.run(bundles.changed())
     assert [found.version for found in asyncio.run(bundles.published())] == ["v1"]
 
 
 def test_engine_that_ends_after_the_loop_is_harmless() -> None:
-    engine = asyncio.run(CataloguedBundles(Registry(), Copy()).load("v1"))
+    engine = asyncio.run(CataloguedBundles(Registry(), Copy(), Vectors()).load("v1"))
     del engine
     gc.collect()

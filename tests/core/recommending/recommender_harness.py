@@ -11,7 +11,7 @@ from service.core.events import NewEvent
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import Eligibility
 from service.core.recommending.evaluation_sampling import EvaluationSampler
-from service.core.recommending.log_replay.snapshots import Snapshot, SnapshotWriter, decode_snapshot
+from service.core.recommending.log_replay.snapshots import NewItems, Snapshot, SnapshotWriter, decode_snapshot
 from service.core.recommending.recommender import Recommender
 from tests.core.fakes import CountingMeter, FakeEngine, FakeModels, NullBatchMeter
 from tests.core.memory_store import MemoryStore
@@ -37,6 +37,7 @@ def build(
     sampler: EvaluationSampler | None = None,
     eligibility: Eligibility | None = None,
     timeout_seconds: float = 60.0,
+    new_items: NewItems | None = None,
 ) -> RecommenderHarness:
     store, engine, meter = store or MemoryStore(), engine or FakeEngine(), CountingMeter()
     models = FakeModels(engine)
@@ -50,6 +51,7 @@ def build(
         timeout_seconds=timeout_seconds,
         sampler=sampler,
         eligibility=eligibility,
+        new_items=new_items,
     )
     return RecommenderHarness(store, engine, models, meter, recommender)
 

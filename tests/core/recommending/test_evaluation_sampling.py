@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from service.core.engine_requests import TargetRank, TopK
+from service.core.event_types.effects import EventTypes, TypeEffect
+from service.core.events import NewEvent
 from service.core.recommending.evaluation_sampling import MAX_EVALUATED, EvaluationSampler
 from tests.core.fakes import FakeEngine
 from tests.core.recommending.recommender_harness import TOP_3, RecommenderHarness, build, event
@@ -138,3 +140,26 @@ def test_sample_is_the_same_in_every_release_and_grows_with_the_rate() -> None:
     assert small < large
     # Pinned: workers of two releases share a log during an upgrade.
     assert [sequence for user, sequence in sorted(small) if user == "user 0"] == [13, 23]
+
+
+def test_dislike_is_no_target_and_a_purchase_is_counted_by_its_type() -> None:
+    types: list[str] = []
+
+    async def scenario(harness: RecommenderHarness) -> None:
+        for number, kind in enumerate(("purchase", "dislike", "", "impression")):
+            await harness.recommender.record("u", NewEvent.create("10", 1.0, f"e{number}", 0.0, kind), TOP_3)
+        types.extend(harness.meter.types)
+
+    assert len(evaluated_ranks(scenario)) == 2
+    assert types == ["purchase", ""]
+
+    """A bundle may replay dislikes; they are still no recommendations."""
+    """A bundle may replay dislikes; that they were not recommended is no fault."""
+
+    async def scenario(harness: RecommenderHarness) -> None:
+        rules = {"view": TypeEffect("replayed", True), "dislike": TypeEffect("replayed", False)}
+        harness.models.live.event_types = EventTypes(rules)  # type: ignore[attr-defined]
+        for kind in ("dislike", ""):
+            await harness.recommender.record("u", NewEvent.create("10", 1.0, None, 0.0, kind), TOP_3)
+
+    assert len(evaluated_ranks(scenario)) == 1

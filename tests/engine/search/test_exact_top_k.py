@@ -66,11 +66,12 @@ def test_excluded_rows_are_never_returned(count: int) -> None:
         assert np.array_equal(result.scores[q, : result.lengths[q]], scores[wanted])
 
 
+@pytest.mark.parametrize("trained", [len(TABLE), 5])  # the rows from there on are appended ones
 @pytest.mark.parametrize("count", [1, 2, 4, 7])
-def test_target_rank_is_the_position_in_the_sort(count: int) -> None:
+def test_target_rank_is_the_position_in_the_sort(count: int, trained: int) -> None:
     queries = queries_with_exclusions(count, len(TABLE))
     targets = np.random.default_rng(count + 1).integers(1, len(TABLE), count)
-    ranks = exact_target_ranks(TABLE, queries, targets)
+    ranks = exact_target_ranks(TABLE[:trained], TABLE[trained:], queries, targets)
     for q, excluded in enumerate(queries.excluded_rows()):
         rows = np.arange(1, len(TABLE))
         order = rows[np.lexsort((rows, -(TABLE @ queries.vectors[q])[1:]))].tolist()

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from model.compiled.array_types import F32
 from service.core.engine_requests import AllowedRows
+from service.engine.appended_items import AppendedItems
+from service.engine.cpu.cpu_search import CpuSearch
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.search.exact_top_k import exact_target_ranks, exact_top_k
 from service.engine.search.top_k_queries import TopKQueries, TopKResult
@@ -21,6 +23,20 @@ Bools = NDArray[np.bool_]
 Search = Callable[[F32, TopKQueries], TopKResult]
 
 SEARCHES: list[Search] = [exact_top_k, lambda table, queries: CudaSearch(torch.from_numpy(table)).top_k(queries)]
+
+
+def search_in_parts(table: F32, queries: TopKQueries) -> TopKResult:
+    """Search the second half of the rows as appended ones."""
+    trained = len(table) // 2
+    appended = AppendedItems.none(trained, table.shape[1])
+    appended = appended.append([(str(row), table[row]) for row in range(trained + 1, len(table))])
+    chosen = queries.chosen.tolist() if queries.filters else [-1] * len(queries.k)
+    everything = [queries.filters[number] if number >= 0 else appended.everything for number in chosen]
+    plain = queries.unfiltered()
+    excluded = [rows.tolist() for rows in plain.excluded_rows()]
+    vectors, k = plain.vectors, int(plain.k.max(initial=0))
+    asked = TopKQueries.without_exclusions(vectors, k).restricted(everything, excluded)
+    return CpuSearch(table[: trained + 1], None).top_k(asked, appended)
 
 
 def whole_numbers(rows: int, dim: int, seed: int) -> F32:
@@ -46,7 +62,7 @@ def found_rows(result: TopKResult, q: int) -> list[int]:
     return rows
 
 
-@pytest.mark.parametrize("search", SEARCHES)
+@pytest.mark.parametrize("search", [*SEARCHES, search_in_parts])
 @given(
     rows=st.integers(2, 1200),
     dim=st.integers(1, 5),
@@ -72,17 +88,18 @@ def test_result_is_the_head_of_a_sort_of_the_allowed_rows(
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_bits_of_row_0_and_beyond_the_table_are_ignored(search: Search) -> None:
-    table, everything = whole_numbers(40, 2, 0), AllowedRows(np.full(2, 0xFFFFFFFF, np.uint32), 39)
-    queries = TopKQueries.without_exclusions(table[1:2], 100)
-    filtered = search(table, queries.restricted([everything], [[]]))
-    assert found_rows(filtered, 0) == found_rows(search(table, queries), 0)
-    assert filtered.lengths[0] == 39
+    table, queries = whole_numbers(40, 2, 0), TopKQueries.without_exclusions(np.array([[3, 1]], np.float32), 100)
+    for words in (2, 3, 200):  # of a model to which items were appended
+        everything = AllowedRows(np.full(words, 0xFFFFFFFF, np.uint32), 39)
+        filtered = search(table, queries.restricted([everything], [[]]))
+        assert found_rows(filtered, 0) == found_rows(search(table, queries), 0)
+        assert filtered.lengths[0] == 39
 
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_filter_of_another_catalogue_is_refused(search: Search) -> None:
     table, queries = whole_numbers(40, 2, 0), TopKQueries.without_exclusions(np.ones((1, 2), np.float32), 3)
-    for rows in (32, 65, 4000):
+    for rows in (1, 32):
         other = AllowedRows.of(np.ones(rows, np.bool_))
         with pytest.raises(ValueError, match="not for 39 items"):
             search(table, queries.restricted([other], [[]]))
@@ -102,7 +119,11 @@ def test_target_ranks_ignore_filters() -> None:
     queries = TopKQueries.without_exclusions(table[5:9], 10)
     filtered = queries.restricted([AllowedRows.of(random_filter(200, 0.1, seed)) for seed in range(4)], [[]] * 4)
     targets = np.array([3, 50, 199, 7])
-    for ranks in (exact_target_ranks, lambda t, q, rows: CudaSearch(torch.from_numpy(t)).target_ranks(q, rows)):
+    nothing = table[:0]
+    for ranks in (
+        lambda t, q, rows: exact_target_ranks(t, nothing, q, rows),
+        lambda t, q, rows: CudaSearch(torch.from_numpy(t)).target_ranks(q, rows),
+    ):
         wanted, found = ranks(table, queries, targets), ranks(table, filtered, targets)
         assert wanted.among_all.tolist() == found.among_all.tolist()
         assert wanted.among_unseen.tolist() == found.among_unseen.tolist()

@@ -34,8 +34,9 @@ def test_candidates_are_sorted_without_excluded_ones(k: int, excluded: list[int]
     assert result.scores[0, : result.lengths[0]].tolist() == scores[wanted].tolist()
 
 
+@pytest.mark.parametrize("split", [len(TABLE), 8])  # the rows from there on are appended ones
 @pytest.mark.parametrize("excluded", [[], [3, 9, 3], list(range(1, 200))])
-def test_ranks_count_excluded_rows_and_end_at_the_limit(excluded: list[int]) -> None:
+def test_ranks_count_excluded_rows_and_end_at_the_limit(excluded: list[int], split: int) -> None:
     queries = one_query(MAX_RANK, excluded)
     scores = TABLE @ queries.vectors[0]
     order = sorted(range(1, len(TABLE)), key=lambda row: (-scores[row], row))
@@ -43,7 +44,9 @@ def test_ranks_count_excluded_rows_and_end_at_the_limit(excluded: list[int]) -> 
     best = TopKResult(np.array([unseen[:MAX_RANK]]), scores[unseen[:MAX_RANK]][None], np.array([MAX_RANK]))
     for target in range(1, len(TABLE)):
         ranks = TargetRanks.allocate(1)
-        rank_among(TABLE, queries.vectors, np.array([target]), *arguments(queries), *best, *ranks)
+        rank_among(
+            TABLE[:split], TABLE[split:], queries.vectors, np.array([target]), *arguments(queries), *best, *ranks
+        )
         rank = order.index(target) + 1
         assert ranks.among_all[0] == (rank if rank <= MAX_RANK else 0)
         rank = unseen.index(target) + 1 if target in unseen else 0

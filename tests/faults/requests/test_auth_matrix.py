@@ -69,6 +69,7 @@ NEEDED: list[tuple[str, str, str, Any]] = [
     ("admin", "POST", "/v1/admin/test", {}),
     ("admin", "POST", "/v1/admin/test/end", {}),
     ("admin", "GET", "/v1/admin/backfills", None),
+    ("admin", "GET", "/v1/admin/experiments", None),
     ("admin", "GET", "/v1/admin/unknown", None),
     ("metrics", "GET", "/metrics", None),
     ("", "GET", "/healthz", None),

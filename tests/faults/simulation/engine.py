@@ -37,6 +37,7 @@ def replay(version: str, state: bytes | None, items: tuple[str, ...]) -> bytes:
 class HashEngine:
     """Engine whose result names its state, so that wrong states are seen."""
 
+    encoder, extended = None, 0
     event_types = UNNAMED_TYPES
 
     def __init__(self, version: str, seconds: float) -> None:
@@ -59,6 +60,12 @@ class HashEngine:
     @property
     def item_ids(self) -> tuple[str, ...]:
         return tuple(item for item in ITEMS if self.knows(item))
+
+    def extend(self, first: int, items: Sequence[object]) -> None:
+        raise ValueError("the model has no content encoder")
+
+    def reset_extension(self) -> None:
+        """Nothing is appended."""
 
     def similar(
         self, item_id: str, k: int, allowed: AllowedRows | None = None, exclude: Sequence[str] = ()

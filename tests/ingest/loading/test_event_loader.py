@@ -50,11 +50,45 @@ def history(tmp_path: Path) -> Path:
     return path
 
 
-def load(path: Path, service: Service, give_up_seconds: float = 0.0, source: str = "history") -> LoadResult:
+def load(
+    path: Path,
+    service: Service,
+    give_up_seconds: float = 0.0,
+    source: str = "history",
+    options: ReadOptions | None = None,
+) -> LoadResult:
     client = httpx.Client(base_url="http://service", transport=httpx.MockTransport(service))
-    with SortedEvents(path, ReadOptions(), ReadSummary(str(path))) as events:
+    with SortedEvents(path, options or ReadOptions(), ReadSummary(str(path))) as events:
         loader = EventLoader(client, path.with_name("progress"), give_up_seconds, lambda done: None)
         return loader.load(events, source)
+
+
+def test_types_and_values_of_named_columns_are_sent(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    rows = ["u,i,view,1,", "u,j,addtocart,2,", "u,k,buy,3,49.90", "u,k,,3,", "u,l,5,4,0"]
+    path.write_text("user_id,item_id,event,timestamp,price\n" + "\n".join(rows))
+    plain, typed = Service(), Service()
+    load(path, plain)
+    path.with_name("progress").unlink()
+    names = (("addtocart", "cart"), ("buy", "purchase"), ("5", "like"))
+    options = ReadOptions(type_column="event", value_column="price", type_names=names)
+    assert load(path, typed, options=options).sent == 5
+    extras = [(event["item_id"], event.get("type"), event.get("value")) for event in typed.events.values()]
+    found = [("k", "purchase", 49.9), ("k", None, None)]
+    assert extras == [("i", None, None), ("j", "cart", None), *found, ("l", "like", 0)]
+    shared = set(plain.events) & set(typed.events)  # a view counts once, loaded with the column or without
+    assert {typed.events[event_id]["item_id"] for event_id in shared} == {"i", "k"}
+
+
+def test_row_without_a_valid_type_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("user_id,item_id,event,timestamp\nu,i,view,1\nu,j,Add To Cart,2\n")
+    with pytest.raises(DataError, match=r"events\.csv:3: event 'Add To Cart' is no type; .*--map-types"):
+        load(path, Service(), options=ReadOptions(type_column="event"))
+    with pytest.raises(DataError, match="has no column 'evnt'; did you mean 'event'"):
+        load(path, Service(), options=ReadOptions(type_column="evnt"))
+    with pytest.raises(DataError, match="cannot be used twice"):
+        load(path, Service(), options=ReadOptions(type_column="event", value_column="event"))
 
 
 def test_events_arrive_once_in_order_of_time_and_of_the_file(history: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
@@ -34,6 +36,26 @@ def read(path: Path, **options: object) -> tuple[list[Event], ReadSummary]:
         times = [None] * len(chunk.users) if chunk.nanoseconds is None else chunk.nanoseconds.tolist()
         events += zip(chunk.users.to_pylist(), chunk.items.to_pylist(), times, strict=True)
     return events, summary
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_types_and_values_are_read_from_every_form(form: str, tmp_path: Path) -> None:
+    columns = {"user": ["u", "u", "u"], "item": ["a", "b", "c"], "time": [1, 2, 3]}
+    table = pa.table({**columns, "what": ["view", "cart", None], "worth": [None, 2.5, 3.0]})
+    path = tmp_path / f"events.{form}"
+    if form == "csv":
+        pyarrow.csv.write_csv(table, path)
+    elif form == "json":
+        path.write_text("\n".join(map(json.dumps, table.to_pylist())))
+    else:
+        pyarrow.parquet.write_table(table, path)
+    summary = ReadSummary(str(path))
+    [chunk] = read_events(path, ReadOptions(type_column="what", value_column="worth"), summary)
+    assert chunk.types is not None and chunk.values is not None
+    assert (chunk.types.to_pylist(), chunk.values.to_pylist()) == ([None, "cart", None], [None, 2.5, 3.0])
+    assert "type 'what', value 'worth'" in summary.form
+    [plain] = read_events(path, ReadOptions(), ReadSummary(str(path)))
+    assert plain.types is None and plain.values is None
 
 
 def written(folder: Path, case: Case) -> Path:

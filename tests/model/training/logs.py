@@ -77,7 +77,15 @@ def exported(folder: Path) -> list[Row]:
     for part in sorted(folder.glob("*.parquet")):
         table = pyarrow.parquet.read_table(part, partitioning=None)
         columns = ["user_id", "item_id", "timestamp", "sequence", "event_id"]
-        assert table.column_names == [*columns, "arrived", "type", "value", "recommendation_id"]
+        assert table.column_names == [
+            *columns,
+            "arrived",
+            "type",
+            "value",
+            "recommendation_id",
+            "answer_version",
+            "answer_position",
+        ]
         rows.extend(tuple(row.values()) for row in table.select(columns).to_pylist())
     return rows
 

@@ -35,6 +35,7 @@ class EntryFields(NamedTuple):
     arrived: int
     typed: str = ""
     recommendation_id: str = ""
+    credit: str = ""
 
 
 def pack_entry(client: Any, key: str, fields: EntryFields, *, same_arrival: bool = False) -> bytes:
@@ -42,7 +43,8 @@ def pack_entry(client: Any, key: str, fields: EntryFields, *, same_arrival: bool
 
     With `same_arrival` the append id alone says when the event arrived.
     """
-    sequence, timestamp, item_id, event_id, append_id, arrived, *extras = fields
+    sequence, timestamp, item_id, event_id, append_id, arrived, typed, recommendation_id, credit = fields
+    extras = typed, f"{credit}\0{recommendation_id}" if recommendation_id else ""
     times = "" if same_arrival else str(arrived)
     packed: bytes = client.eval(
         _PACK, 1, key, sequence, repr(timestamp), item_id, event_id, append_id, times, *extras
@@ -52,9 +54,10 @@ def pack_entry(client: Any, key: str, fields: EntryFields, *, same_arrival: bool
 
 def unpack_entry(client: Any, key: str, entry: bytes) -> EntryFields:
     """The entry as Lua reads it, on the server of `key`."""
-    sequence, timestamp, *texts, arrived, typed, recommendation_id = client.eval(_UNPACK, 1, key, entry)
+    sequence, timestamp, *texts, arrived, typed, recommendation = client.eval(_UNPACK, 1, key, entry)
+    credit, _, recommendation_id = recommendation.decode().partition("\0")
     item_id, event_id, append_id = (text.decode() for text in texts)
     return EntryFields(
         *(sequence, float(timestamp), item_id, event_id, append_id, arrived),
-        *(typed.decode(), recommendation_id.decode()),
+        *(typed.decode(), recommendation_id, credit),
     )

@@ -32,7 +32,12 @@ _entries = st.builds(
     arrived=_milliseconds,
     typed=_typed,
     recommendation_id=st.just("") | _texts,
+    credit=st.just(""),
 )
+
+
+def _credited(fields: EntryFields) -> EntryFields:
+    return fields._replace(credit="c1 p:0:v:1" if fields.recommendation_id else "")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +46,7 @@ def client(shared_redis: RedisServer) -> Any:
         yield client
 
 
-@given(_entries)
+@given(_entries.flatmap(lambda fields: st.sampled_from([fields, _credited(fields)])))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_python_and_lua_read_the_entry_that_lua_writes(client: Any, fields: EntryFields) -> None:
     entry = pack_entry(client, "key", fields)

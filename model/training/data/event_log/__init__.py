@@ -8,7 +8,7 @@ SQLite (`sqlite:///path`), one shard:
     PRAGMA user_version     2
     events                  id (one order over all users, never reused), user_id, sequence, item_id, timestamp,
                             event_id (NULL if the client gave none), arrived, type (NULL for a view), value,
-                            recommendation_id; the last three are absent in older files
+                            recommendation_id, credit; the last four are absent in older files
     deletions               count; 0 if there is no row
     catalogue_items         item_id, record; their format (1) is in catalogue_format; absent in older files
 
@@ -16,7 +16,7 @@ Redis (one server, sentinels or a cluster), 64 shards; all events of a user are 
 
     {n}:stream              stream in order of arrival, with the fields format (1), user, seq, item, ts,
                             event_id ("" if the client gave none), and of an event that has them type, value,
-                            recommendation; an entry's id begins with its arrival in ms
+                            recommendation, credit; an entry's id begins with its arrival in ms
     {n}:deletions           count; 0 if absent
     {cN}:items              hash of the catalogue, in 16 shards: format byte (1), revision (8 bytes), record
 

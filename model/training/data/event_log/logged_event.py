@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 # Order of the events of one shard: the id of a SQLite row, or both parts of a Redis stream id; () is before all.
 Position = tuple[int, ...]
+
+# What an event with a verified recommendation id counted: service/core/attribution/credits.py writes it.
+_CREDIT = re.compile(r"\S+ p:[0-9]+:(\S+):([0-9]+)(?: .*)?")
 
 
 class LoggedEvent(NamedTuple):
@@ -17,6 +21,8 @@ class LoggedEvent(NamedTuple):
     `timestamp` is what the client said, and may be any number. `arrived` is when the event came by the clock of the
     service or of Redis. A user merge in Redis gives the events that it moves the time of the merge. Both are Unix
     seconds. `type` is None for a view; `recommendation_id` is as the client sent it, and nothing has verified it.
+    `answer_version` and `answer_position` are model version and position of the answer, if the service has verified
+    the id and has counted the event.
     """
 
     user_id: str
@@ -28,6 +34,14 @@ class LoggedEvent(NamedTuple):
     type: str | None = None
     value: float | None = None
     recommendation_id: str | None = None
+    answer_version: str | None = None
+    answer_position: int | None = None
+
+
+def answer_of(credit: str | None) -> tuple[str | None, int | None]:
+    """Return model version and position of the answer that a credit names."""
+    found = _CREDIT.fullmatch(credit or "")
+    return (found[1], int(found[2])) if found else (None, None)
 
 
 class ItemRecord(NamedTuple):

@@ -10,7 +10,7 @@ from typing import cast
 import redis
 
 from ingest.errors import DataError
-from model.training.data.event_log.logged_event import EventLog, ItemRecord, LoggedEvent, Position
+from model.training.data.event_log.logged_event import EventLog, ItemRecord, LoggedEvent, Position, answer_of
 from model.training.data.event_log.redis_servers import UNDECODABLE, RedisServers, connect
 from service.store.redis.url import Target
 from service.store.redis_errors import explain_fault
@@ -95,6 +95,7 @@ def _parse_entry(entry_id: str, fields: dict[str, str]) -> LoggedEvent:
     return LoggedEvent(
         *(fields["user"], fields["item"], float(fields["ts"]), int(fields["seq"]), event_id, arrived),
         *(fields.get("type"), None if value is None else float(value), fields.get("recommendation")),
+        *answer_of(fields.get("credit")),
     )
 
 

@@ -10,12 +10,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ingest.errors import DataError
-from model.training.data.event_log.logged_event import EventLog, ItemRecord, LoggedEvent, Position
+from model.training.data.event_log.logged_event import EventLog, ItemRecord, LoggedEvent, Position, answer_of
 
 _FORMAT = 2
 _CATALOGUE_FORMAT = 1
 _COLUMNS = "user_id, item_id, timestamp, sequence, coalesce(event_id, 'seq-' || sequence), arrived"
-_EXTRAS = ("type", "value", "recommendation_id")  # absent in files of earlier releases
+_EXTRAS = ("type", "value", "recommendation_id", "credit")  # absent in files of earlier releases
 _BUSY_SECONDS = 30.0
 # A log in WAL mode needs files beside it, which SQLite cannot create for somebody who may only read.
 _READ_ONLY_ERRORS = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
@@ -104,7 +104,7 @@ class _SqliteLog:
             f"SELECT {self._columns} FROM events WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - our columns
             (after[0] if after else 0, limit),
         ).fetchall()
-        return [LoggedEvent(*row[1:]) for row in rows], (rows[-1][0],) if rows else after
+        return [LoggedEvent(*(*row[1:-1], *answer_of(row[-1]))) for row in rows], (rows[-1][0],) if rows else after
 
     def items(self) -> Iterator[ItemRecord]:
         if not self._number("SELECT count(*) FROM sqlite_schema WHERE name = 'catalogue_items'"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
@@ -26,6 +26,7 @@ MAX_ATTEMPTS = 8  # of changes that meet changes by others
 _SLICE = 10  # changes that are merged before other requests get the event loop: a millisecond
 
 Outcome = Written | ServiceError
+Include = Callable[[Mapping[int, ShardPosition]], Awaitable[None]]
 
 
 class EditMode(StrEnum):
@@ -66,9 +67,14 @@ class _Draft:
 class ItemEditor:
     """Puts, patches and deletes items; first values declare attributes."""
 
-    def __init__(self, store: CatalogueStore, definitions: KnownDefinitions) -> None:
+    def __init__(self, store: CatalogueStore, definitions: KnownDefinitions, include: Include | None = None) -> None:
+        """Edit a store.
+
+        `include` brings this worker's copy to the positions of what was written.
+        """
         self._store = store
         self._definitions = definitions
+        self._include = include
 
     async def get(self, item_id: str) -> Item:
         """Read an item from the store, with the values of declared attributes.
@@ -91,24 +97,25 @@ class ItemEditor:
 
     async def put(self, changes: Sequence[ItemChange]) -> Edited:
         """Replace the items, in order; one outcome each."""
-        return await self.apply([ItemEdit(change, EditMode.PUT) for change in changes])
+        return await self._apply_here([ItemEdit(change, EditMode.PUT) for change in changes])
 
     async def patch(self, changes: Sequence[ItemChange]) -> Edited:
         """Merge the changes into the items, in order; one outcome each.
 
         An item that is not in the catalogue is created. A deleted one is `ItemNotFound`: only `put` brings it back.
         """
-        return await self.apply([ItemEdit(change, EditMode.PATCH) for change in changes])
+        return await self._apply_here([ItemEdit(change, EditMode.PATCH) for change in changes])
 
     async def delete(self, item_id: str) -> Edited:
         """Replace the item by a tombstone, which blocks it."""
-        return await self.apply([ItemEdit(ItemChange(item_id), EditMode.DELETE)])
+        return await self._apply_here([ItemEdit(ItemChange(item_id), EditMode.DELETE)])
 
     async def apply(self, edits: Sequence[ItemEdit]) -> Edited:
         """Make the changes, in order; one outcome each.
 
         Several changes of one item are stored as one. So a batch can be repeated: its last put or deletion of an item
-        counts, and earlier changes succeed with it.
+        counts, and earlier changes succeed with it. Unlike after the other methods, this worker's copy may get the
+        changes later.
         """
         outcomes: dict[int, Outcome] = {}
         left = list(range(len(edits)))
@@ -125,8 +132,14 @@ class ItemEditor:
                 break
         conflict = ItemConflict("the item is being changed by others; read it and send the change again")
         outcomes.update(dict.fromkeys(left, conflict))
-        ordered = [outcomes[index] for index in range(len(edits))]
-        return self._edited(ordered, [edit.change.item_id for edit in edits])
+        return self._edited([outcomes[index] for index in range(len(edits))], edits)
+
+    async def _apply_here(self, edits: Sequence[ItemEdit]) -> Edited:
+        """Make the changes, also in this worker's copy."""
+        edited = await self.apply(edits)
+        if self._include is not None:
+            await self._include(_positions(edited.outcomes, edits))
+        return edited
 
     async def _draft(
         self, edits: Sequence[ItemEdit], indices: Sequence[int]
@@ -191,11 +204,19 @@ class ItemEditor:
                 found[stored.item_id] = from_record(stored.item_id, stored.record), stored.revision
         return found
 
-    def _edited(self, outcomes: Sequence[Outcome], item_ids: Sequence[str]) -> Edited:
+    def _edited(self, outcomes: list[Outcome], edits: Sequence[ItemEdit]) -> Edited:
         positions = [ShardPosition(0, "")] * (CATALOGUE_SHARDS + 1)
-        for item_id, outcome in zip(item_ids, outcomes, strict=True):
-            if isinstance(outcome, Written):
-                shard = catalogue_shard(item_id)
-                positions[shard] = max(positions[shard], outcome.position)
+        for shard, position in _positions(outcomes, edits).items():
+            positions[shard] = position
         positions[CATALOGUE_SHARDS] = self._definitions.current.position
-        return Edited(list(outcomes), encode_revision(positions))
+        return Edited(outcomes, encode_revision(positions))
+
+
+def _positions(outcomes: Sequence[Outcome], edits: Sequence[ItemEdit]) -> dict[int, ShardPosition]:
+    """Return the newest position of each shard that was written."""
+    positions: dict[int, ShardPosition] = {}
+    for edit, outcome in zip(edits, outcomes, strict=True):
+        if isinstance(outcome, Written):
+            shard = catalogue_shard(edit.change.item_id)
+            positions[shard] = max(positions.get(shard, outcome.position), outcome.position)
+    return positions

@@ -40,6 +40,7 @@ class Evaluation:
         position: Position that it will be at.
         rows: The rows; None for all.
         row_count: Number of rows of the columns to evaluate, if all.
+        count: Number of the model's items then.
         allowed: The outcome.
         upcoming: The next instants after an evaluation of all rows.
     """
@@ -49,6 +50,7 @@ class Evaluation:
     position: int
     rows: NDArray[np.int64] | None
     row_count: int
+    count: int
     allowed: AllowedRows
     upcoming: Upcoming | None = None
 
@@ -80,8 +82,8 @@ class FilterBitmap:
 
     @property
     def result(self) -> AllowedRows | None:
-        """The allowed rows; None if they are all."""
-        return None if self.allowed.count == self._model.count else self.allowed
+        """The allowed rows; None if they are all, and none is appended."""
+        return None if self.allowed.count == self._model.trained == self._model.count else self.allowed
 
     def start(self, now: int) -> Evaluation:
         """Decide which rows to evaluate."""
@@ -92,7 +94,8 @@ class FilterBitmap:
 
     def _evaluation(self, now: int, rows: NDArray[np.int64] | None) -> Evaluation:
         row_count = self._model.columns_rows(self._source.columns)
-        return Evaluation(now, self._evaluations, self._source.changes.position, rows, row_count, self.allowed)
+        position, count = self._source.changes.position, self._model.count
+        return Evaluation(now, self._evaluations, position, rows, row_count, count, self.allowed)
 
     def evaluate(self, evaluation: Evaluation) -> None:
         """Evaluate the rows."""
@@ -102,12 +105,12 @@ class FilterBitmap:
             passes = columns.shown.data[rows] != 0
             if predicate is not None and len(rows):
                 passes &= evaluate_rows(predicate, columns, now, rows, one_by_one=len(rows) <= _FEW)
-            evaluation.allowed = patched(evaluation.allowed, model_rows, passes)
+            evaluation.allowed = patched(evaluation.allowed, model_rows, passes, self._model)
             return
         passes = columns.shown.data[: evaluation.row_count] != 0
         if predicate is not None:
             passes &= evaluate_all(predicate, columns, now, evaluation.row_count)
-        evaluation.allowed = self._model.allowed(passes, evaluation.allowed.lineage)
+        evaluation.allowed = self._model.allowed(passes, evaluation.allowed.lineage, evaluation.count)
         if self._comparisons:
             evaluation.upcoming = Upcoming(self._comparisons, columns, now, evaluation.row_count)
 

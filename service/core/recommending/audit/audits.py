@@ -10,6 +10,7 @@ from service.core.ports import Meter, Models
 from service.core.recommending.audit.answer_audit import AnswerAudit, AnswerAuditor, GivenAnswer, PastCatalogue
 from service.core.recommending.audit.snapshot_audit import Audit, audit
 from service.core.recommending.batching import BatchedEngine, BatchedStore
+from service.core.recommending.log_replay.snapshots import NewItems
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Audits:
         models: The models that are served.
         meter: Counts damaged snapshots.
         deadline: Returns when to give up.
+        new_items: Vectors of new items.
     """
 
     store: BatchedStore
@@ -29,16 +31,16 @@ class Audits:
     models: Models
     meter: Meter
     deadline: Callable[[], float]
+    new_items: NewItems
 
     async def snapshot(self, user_id: str) -> Audit:
         """Compare the user's snapshot with a replay of the log; raises `UserNotFound`."""
-        return await audit(
-            self.models.for_user(user_id), user_id, self.meter, self.store, self.engine, self.deadline()
-        )
+        engine, deadline = self.models.for_user(user_id), self.deadline()
+        return await audit(engine, user_id, self.meter, self.store, self.engine, self.new_items, deadline)
 
     async def answer(
         self, user_id: str, given: GivenAnswer, catalogue: PastCatalogue, history: RevisionHistory
     ) -> AnswerAudit:
         """Compare an answer to the user with a new computation; raises `InvalidRequest`."""
-        auditor = AnswerAuditor(self.store, self.engine, catalogue, history)
+        auditor = AnswerAuditor(self.store, self.engine, catalogue, history, self.new_items)
         return await auditor.audit(self.models.served, user_id, given, self.deadline())

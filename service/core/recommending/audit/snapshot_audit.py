@@ -8,8 +8,10 @@ from typing import Literal
 from service.core.errors import SnapshotDamagedError, StateDamagedError, UserNotFound
 from service.core.event_types.exclusions import kept_exclusions
 from service.core.events import AppendAndRead
+from service.core.new_items.vector_mark import UNMARKED
 from service.core.ports import Engine, Meter
 from service.core.recommending.batching import BatchedEngine, BatchedStore
+from service.core.recommending.log_replay.snapshots import NewItems, mark_of
 from service.core.recommending.log_replay.user_replay import UserReplay
 
 
@@ -38,9 +40,18 @@ class Audit:
 
 
 async def audit(
-    engine: Engine, user_id: str, meter: Meter, store: BatchedStore, batched_engine: BatchedEngine, deadline: float
+    engine: Engine,
+    user_id: str,
+    meter: Meter,
+    store: BatchedStore,
+    batched_engine: BatchedEngine,
+    new_items: NewItems,
+    deadline: float,
 ) -> Audit:
-    """Compare the user's snapshot with a replay; raises `UserNotFound`."""
+    """Compare the user's snapshot with a replay; raises `UserNotFound`.
+
+    The replay has the vectors of new items that the snapshot's had.
+    """
     # The log may grow between the two reads. The whole log is read second, so it covers the snapshot's sequence.
     stored = await store.append_and_read(AppendAndRead(user_id, engine.version), deadline)
     whole = await store.append_and_read(AppendAndRead(user_id, None), deadline, bulk=True)
@@ -55,6 +66,12 @@ async def audit(
         assert snapshot is not None  # noqa: S101 - checked above
         covered = tuple([event for event in whole.pending if event.sequence <= snapshot.applied])
         replay = UserReplay.of(engine, user_id, replace(whole, snapshot=None, pending=covered))
+        if (held := new_items.held(engine)) is not None:
+            mark = mark_of(snapshot) or UNMARKED
+            if await new_items.prepare(engine, mark, ()) == "undone":
+                raise SnapshotDamagedError("a failover undid vectors of new items")
+            had = tuple([event for event in replay.events if held.had(mark.position.revision, event.item_id)])
+            replay = replay._replace(events=had)
         replayed = await batched_engine.run(engine, replay.request(), deadline)
         error = engine.difference(snapshot.state, replayed.state)
         if kept_exclusions(snapshot.excluded, whole) != (replay.excluded or {}):

@@ -10,14 +10,18 @@ import asyncio
 import logging
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol
 
 from service.core.errors import ServiceError, SnapshotDamagedError
 from service.core.event_types.exclusions import Exclusions
 from service.core.events import LogView, SnapshotPut
-from service.core.ports import Store
+from service.core.new_items.held_vectors import HeldVectors
+from service.core.new_items.vector_mark import MARK_PART, UNMARKED, VectorMark, decode_mark, encode_mark, is_better
+from service.core.ports import Engine, Store
 from service.core.recommending.log_replay.exclusion_bytes import decode_exclusions, encode_exclusions
 
 _log = logging.getLogger(__name__)
@@ -29,7 +33,7 @@ EVENTS_PER_SNAPSHOT = 2
 MAX_SNAPSHOT_BATCH = 32  # written at once, in some 1 ms of Redis
 
 _FORMAT = 1
-_EXCLUSIONS = 1  # in the second byte: exclusions follow the header
+_EXCLUSIONS = 1  # in the second byte: exclusions follow the header, and a mark if it has MARK_PART too
 _HEADER = struct.Struct("<BBxxIQQ")  # format, what follows, CRC-32, applied, base
 
 
@@ -43,20 +47,25 @@ class Snapshot(NamedTuple):
 
     `excluded` are the items that the events exclude. It is None if none of them had a type, and then the snapshot is
     stored as releases without types do.
+
+    `mark` names the vectors of new items that the replay had. Only models with a content encoder have one.
     """
 
     applied: int
     base: int
     state: bytes
     excluded: Exclusions | None = None
+    mark: VectorMark | None = None
 
 
 def encode_snapshot(snapshot: Snapshot, user_id: str, model_version: str) -> bytes:
     """Encode a snapshot, bound to this user and model by its checksum."""
-    applied, base, body, excluded = snapshot
+    applied, base, body, excluded, mark = snapshot
     parts = 0
     if excluded is not None:
         parts, body = _EXCLUSIONS, encode_exclusions(excluded) + body
+    if mark is not None:
+        parts, body = parts | MARK_PART, encode_mark(mark) + body
     # User and model are part of the sum, so that a snapshot under another user's key counts as damaged.
     identity = f"{user_id}\0{model_version}\0{applied}\0{base}\0".encode()
     return _HEADER.pack(_FORMAT, parts, zlib.crc32(body, zlib.crc32(identity)), applied, base) + body
@@ -69,13 +78,27 @@ def decode_snapshot(blob: bytes, user_id: str, model_version: str) -> Snapshot:
     layout, parts, _, applied, base = _HEADER.unpack_from(blob)
     if layout != _FORMAT:
         raise SnapshotDamagedError(f"format {layout} is not {_FORMAT}")
-    excluded, start = None, _HEADER.size
-    if parts == _EXCLUSIONS:
+    excluded, mark, start = None, None, _HEADER.size
+    if parts & MARK_PART:
+        mark, start = _decode_mark(blob, start)
+    if parts & _EXCLUSIONS:
         excluded, start = decode_exclusions(blob, start)
-    snapshot = Snapshot(applied, base, blob[start:], excluded)
+    snapshot = Snapshot(applied, base, blob[start:], excluded, mark)
     if encode_snapshot(snapshot, user_id, model_version) != blob:
         raise SnapshotDamagedError("checksum differs")
     return snapshot
+
+
+def _decode_mark(blob: bytes, start: int) -> tuple[VectorMark, int]:
+    try:
+        return decode_mark(blob, start)
+    except (struct.error, ValueError):
+        raise SnapshotDamagedError("its vector mark cannot be read") from None
+
+
+def mark_of(snapshot: Snapshot | None) -> VectorMark | None:
+    """Return the mark of a snapshot of a model with an encoder."""
+    return None if snapshot is None else snapshot.mark or UNMARKED
 
 
 def snapshot_due(view: LogView) -> bool:
@@ -95,6 +118,7 @@ def next_snapshot(
     excluded: Exclusions | None = None,
     *,
     repair: bool = False,
+    mark: VectorMark | None = None,
 ) -> SnapshotPut:
     """Build the snapshot of `state`, the replay of the view's pending events.
 
@@ -106,10 +130,46 @@ def next_snapshot(
         state: The state after the newest event.
         excluded: The items that are excluded after it; see `Snapshot`.
         repair: Whether to replace the stored snapshot whatever its sequence, because it is damaged.
+        mark: Vectors of new items that the replay had, for a model with a content encoder.
     """
     base = view.trimmed if previous is None else previous.base
-    blob = encode_snapshot(Snapshot(view.sequence, base, state, excluded), user_id, model_version)
+    blob = encode_snapshot(Snapshot(view.sequence, base, state, excluded, mark), user_id, model_version)
     return SnapshotPut(user_id, view.generation, model_version, view.sequence, blob, repair, view.newest)
+
+
+class NewItems(Protocol):
+    """Vectors of new items: `core.jobs.new_items.vector_sync.VectorSync`."""
+
+    @property
+    def lists(self) -> Mapping[str, HeldVectors]:
+        """The vectors by version of the models with an encoder."""
+        ...
+
+    def held(self, engine: Engine) -> HeldVectors | None:
+        """Return the vectors of a model with an encoder, else None."""
+        ...
+
+    async def prepare(
+        self, engine: Engine, mark: VectorMark | None, item_ids: Sequence[str]
+    ) -> Literal["usable", "outdated", "undone"]:
+        """Catch up if needed; return whether the snapshot is usable."""
+        ...
+
+
+class NoNewItems:
+    """No model has a content encoder."""
+
+    lists: Mapping[str, HeldVectors] = MappingProxyType({})
+
+    def held(self, engine: Engine) -> HeldVectors | None:
+        """Return None."""
+        return None
+
+    async def prepare(
+        self, engine: Engine, mark: VectorMark | None, item_ids: Sequence[str]
+    ) -> Literal["usable", "outdated", "undone"]:
+        """Use each snapshot as it is."""
+        return "usable"
 
 
 class SnapshotWriter:
@@ -141,7 +201,7 @@ class SnapshotWriter:
         if queued is None and len(self._queue) >= self._max_queue:
             return
         if queued is not None and queued.generation == put.generation:
-            newest = queued if queued.applied > put.applied else put
+            newest = queued if is_better(queued.blob, queued.applied, put.blob, put.applied) else put
             # A repair stays one until it is written, or the damaged snapshot could refuse its successor.
             put = newest._replace(repair=queued.repair or put.repair)
         self._queue[key] = put

@@ -9,6 +9,7 @@ from service.core.engine_requests import EngineRequest, Query
 from service.core.errors import SnapshotDamagedError
 from service.core.event_types.exclusions import Exclusions, exclusions_after
 from service.core.events import Event, LogView, SnapshotPut
+from service.core.new_items.vector_mark import VectorMark
 from service.core.ports import Engine
 from service.core.recommending.log_replay.snapshots import Snapshot, decode_snapshot, next_snapshot
 
@@ -65,10 +66,15 @@ class UserReplay(NamedTuple):
             types = tuple([event.type for event in self.events])
         return EngineRequest(state, items, query, evaluated, types)
 
-    def next_snapshot(self, state: bytes, *, repair: bool = False) -> SnapshotPut:
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """Items of the events to replay."""
+        return tuple([event.item_id for event in self.events])
+
+    def next_snapshot(self, state: bytes, *, repair: bool = False, mark: VectorMark | None = None) -> SnapshotPut:
         """Return the snapshot of the state after the replay.
 
-        With `repair` it replaces the stored one, whatever its sequence.
+        With `repair` it replaces the stored one, whatever its sequence. `mark` is of the vectors that it had.
         """
         user_id, version, view, snapshot = self[:4]
-        return next_snapshot(user_id, version, view, snapshot, state, self.excluded, repair=repair)
+        return next_snapshot(user_id, version, view, snapshot, state, self.excluded, repair=repair, mark=mark)

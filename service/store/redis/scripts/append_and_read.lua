@@ -1,6 +1,6 @@
 -- Append events to a user's log, then read the snapshot and the events that a replay still needs.
 --
--- KEYS     1 user hash, 2 log, 3 shard stream
+-- KEYS     1 user hash, 2 log, 3 shard stream, 4 the shard's counters of attribution if an event has a credit
 -- ARGV     1 user id
 --          2 number of events to keep
 --          3 generation for a new user
@@ -8,7 +8,7 @@
 --          5 "1" if duplicates must write too (see lib/replicate.lua)
 --          6 time in milliseconds; events that arrived before it are removed (0: none are)
 --          then for each event: item id, timestamp, event id or "", fingerprint (16 characters, and then what most
---          events do not have: a zero byte and "<type>,<value>", then "@" and the recommendation id)
+--          events do not have: a zero byte and "<type>,<value>", then "@", the credit, a zero byte and the recommendation id)
 -- Returns  generation, sequence, trimmed, snapshot or nil, its sequence, entries, {sequence, outcome} for each event,
 --          and the sequence of the user's first event with a type, if there ever was one;
 --          an outcome is 0 (appended), 1 (duplicate) or 2 (conflict)
@@ -70,6 +70,10 @@ for i = 7, #ARGV, 4 do
       -- include lib/typed/typed_event.lua
       append_id = stream_event(stream, ARGV[1], digits, item_id, timestamp, event_id, typed, recommendation)
       append_id = pack_end(append_id, nil, typed, recommendation)
+      if KEYS[4] then
+        -- include lib/typed/credit.lua
+        add_credit(KEYS[4], recommendation, 1)
+      end
       if not found[5] and has_type(typed) then
         found[5] = digits
         redis.call('HSET', user, 't', digits)

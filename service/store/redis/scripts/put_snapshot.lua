@@ -1,4 +1,5 @@
--- Store a snapshot unless it contradicts the log or is no longer than the stored one. Returns 1 if stored, else 0.
+-- Store a snapshot unless it contradicts the log or is no better than the stored one. Returns 1 if stored, else 0.
+-- The higher vector revision is better, then the longer prefix of the log.
 --
 -- KEYS  1 user hash, 2 log
 -- ARGV  1 generation, 2 model version, 3 sequence of the snapshot, 4 snapshot, 5 "1" to repair a damaged one,
@@ -29,8 +30,18 @@ if ARGV[6] ~= '' then
 end
 local stored = tonumber(found[2])
 -- A stored snapshot beyond the log counts as absent; otherwise it would block all valid snapshots.
-if stored and stored >= applied and stored <= sequence and ARGV[5] ~= '1' then
-  return 0
+if stored and stored <= sequence and ARGV[5] ~= '1' then
+  local is_better = applied > stored
+  if string.byte(ARGV[4], 2) == 2 or string.byte(ARGV[4], 2) == 3 then
+    -- include item_vectors/vector_revision.lua
+    local ours, theirs = vector_revision(ARGV[4]), vector_revision(redis.call('HGET', user, 's:' .. version) or '')
+    if ours ~= theirs then
+      is_better = ours > theirs
+    end
+  end
+  if not is_better then
+    return 0
+  end
 end
 redis.call('HSET', user, 'a:' .. version, ARGV[3], 's:' .. version, ARGV[4])
 if not stored then

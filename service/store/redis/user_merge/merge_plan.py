@@ -30,7 +30,7 @@ class LogEntry(NamedTuple):
     arrived: int
     id_value: bytes
     typed: bytes
-    recommendation_id: bytes
+    recommendation: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ def _decode(entry: bytes, id_value: bytes) -> LogEntry:
         raise unknown_format(f"an event id has format {id_value[0]}")
     item_end = _HEADER.size + item_size
     id_end = item_end + id_size
-    append_id, typed, arrived, recommendation_id = decode_end(entry[id_end:])
+    append_id, typed, arrived, recommendation = decode_end(entry[id_end:])
     return LogEntry(
         int(sequence),
         timestamp,
@@ -151,7 +151,7 @@ def _decode(entry: bytes, id_value: bytes) -> LogEntry:
         int(arrived or append_id.partition(b"-")[0]),
         id_value,
         typed,
-        recommendation_id,
+        recommendation,
     )
 
 
@@ -159,9 +159,9 @@ def _encode(entry: LogEntry, sequence: int, arrived: int) -> bytes:
     header = _HEADER.pack(ENTRY_FORMAT, sequence, entry.timestamp, len(entry.item_id), len(entry.event_id))
     typed = b"\0" + entry.typed if entry.typed else b""
     arrived_then = int(entry.append_id.partition(b"-")[0]) == arrived
-    end = b"" if arrived_then and not entry.recommendation_id else b"@%d" % arrived
-    if entry.recommendation_id:
-        end += b"\0" + entry.recommendation_id
+    end = b"" if arrived_then and not entry.recommendation else b"@%d" % arrived
+    if entry.recommendation:
+        end += b"\0" + entry.recommendation
     return b"".join((header, entry.item_id, entry.event_id, entry.append_id, typed, end))
 
 

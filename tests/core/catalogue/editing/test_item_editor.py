@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
@@ -11,7 +11,7 @@ from service.core.catalogue.editing.item_editor import Edited, EditMode, ItemEdi
 from service.core.catalogue.editing.known_definitions import KnownDefinitions
 from service.core.catalogue.items import Item
 from service.core.catalogue.revisions import encode_revision, includes
-from service.core.catalogue_store import CATALOGUE_SHARDS, ItemWrite, Written, catalogue_shard
+from service.core.catalogue_store import CATALOGUE_SHARDS, ItemWrite, ShardPosition, Written, catalogue_shard
 from service.core.errors import InvalidRequest, ItemConflict, ItemNotFound, ServiceError, StoreUnavailable
 from tests.core.memory_catalogue import MemoryCatalogue
 
@@ -200,3 +200,19 @@ async def test_repeated_batch_that_deletes_an_item_refuses_nothing(editor: ItemE
     assert kinds(await editor.apply(edits)) == [True, True]
     assert kinds(await editor.apply(edits)) == [False, False]
     assert kinds(await editor.apply(edits[:1])) == [ItemNotFound]
+
+
+async def test_copy_gets_the_positions_of_own_changes_but_not_those_of_a_stream(store: RacingCatalogue) -> None:
+    included: list[Mapping[int, ShardPosition]] = []
+
+    async def include(written: Mapping[int, ShardPosition]) -> None:
+        included.append(written)
+
+    editor = ItemEditor(store, KnownDefinitions(store, list), include)
+    await editor.put([ItemChange("a"), ItemChange("b"), ItemChange("c", {"title": "x" * 2000})])
+    shards = {catalogue_shard("a"), catalogue_shard("b")}
+    assert included == [{shard: store._shards[shard].position for shard in shards}]
+    await editor.delete("a")
+    assert included[1:] == [{catalogue_shard("a"): store._shards[catalogue_shard("a")].position}]
+    await editor.apply([ItemEdit(ItemChange("a"), EditMode.PUT)])
+    assert len(included) == 2

@@ -109,7 +109,7 @@ def test_known_instants_stay_few_however_many_items_change(monkeypatch: pytest.M
         for index, item_id in enumerate(model):
             driven.put(Item(item_id, attributes={"until": NOW + timedelta(seconds=1 + index)}))
             assert ids_of(model, await driven.catalogue.allowed("two", request)) == set(model[: index + 1])
-        compiled = driven.catalogue._filters.current(("two", 0, "until > now()", ()))
+        compiled = driven.catalogue._filters.current(("two", 0, 0, "until > now()", ()))
         assert compiled is not None
         assert compiled._upcoming is not None
         assert len(compiled._upcoming._times) <= 4 * 8

@@ -47,11 +47,31 @@ def test_export_holds_type_value_and_recommendation_id(backend: Backend, tmp_pat
     assert rows == [tuple(each or None for each in extra) for extra in extras]
 
 
+def test_export_holds_version_and_position_of_verified_answers(backend: Backend, tmp_path: Path) -> None:
+    plain = NewEvent.create("i", 1.0, None, 0.0, recommendation_id="r1")
+    credits = ["c1 p:0:2026:x:12", "c1o1v500 p:0:2026:x:3 x:0a0b0c0d:2026:x", ""]
+
+    async def work(store: Store) -> None:
+        await store.append_and_read(
+            [AppendAndRead("u", None, tuple(plain._replace(credit=credit) for credit in credits))]
+        )
+
+    use(backend, work)
+    export_log(backend.url, tmp_path / "out")
+    rows: list[tuple[object, ...]] = []
+    for part in sorted((tmp_path / "out").glob("*.parquet")):
+        columns = ["recommendation_id", "answer_version", "answer_position"]
+        rows += [tuple(row.values()) for row in pyarrow.parquet.read_table(part, columns=columns).to_pylist()]
+    assert rows == [("r1", "2026:x", 12), ("r1", "2026:x", 3), ("r1", None, None)]
+
+
 def test_part_of_an_earlier_release_grows_by_events_with_types(backend: Backend, tmp_path: Path) -> None:
     append(backend, [("u", "old", 1.0)])
     export_log(backend.url, tmp_path / "out")
     [part] = (tmp_path / "out").glob("*.parquet")
-    table = pyarrow.parquet.read_table(part).drop_columns(["type", "value", "recommendation_id"])
+    table = pyarrow.parquet.read_table(part).drop_columns(
+        ["type", "value", "recommendation_id", "answer_version", "answer_position"]
+    )
     pyarrow.parquet.write_table(table, part)
 
     async def work(store: Store) -> None:

@@ -46,6 +46,19 @@ def test_file_and_export_are_ordered_by_time_as_one(tmp_path: Path, export: Path
         assert data.newest_time == 41.0
 
 
+def test_types_of_a_named_column_reach_the_histories_without_impressions(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    rows = ["ann,a,1,view", "ann,b,2,buy", "ann,x,3,impression", "ann,c,4,", "eve,a,5,dislike"]
+    path.write_text("user,item,time,what\n" + "\n".join(rows))
+    options = ReadOptions(type_column="what", type_names=(("buy", "purchase"),))
+    data = read_interactions([path], options)
+    assert histories_by_user(data) == {"ann": ["a", "b", "c"], "eve": ["a"]}
+    assert data.types is not None
+    names = list(data.types.rules)
+    assert [names[code] for code in data.types.codes] == ["view", "purchase", "view", "dislike"]
+    assert read_interactions([path]).types is None
+
+
 def test_history_that_was_also_loaded_into_the_log_counts_as_duplicates(tmp_path: Path, export: Path) -> None:
     """A time goes through the log as a number of seconds."""
     file = table(tmp_path / "e.csv", "ann,b,20.5", "ann,d,40")
@@ -116,3 +129,16 @@ def test_ids_of_a_dictionary_in_any_order_are_numbered_by_appearance(tmp_path: P
     data = read_interactions([tmp_path / "e.parquet"])
     assert list(data.item_ids) == ["a", "z"]
     assert data.rows.tolist() == [1, 2, 1]
+
+
+def test_types_of_a_named_column_are_read_and_impressions_left_out(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text(
+        "user,item,time,what\na,1,1,view\na,2,2,addtocart\na,3,3,impression\nb,4,1,transaction\nb,1,2,\n"
+    )
+    names = {"addtocart": "cart", "transaction": "purchase"}
+    data = read_interactions([tmp_path / "e.csv"], ReadOptions(type_column="what", type_names=tuple(names.items())))
+    assert data.types is not None
+    types = [list(data.types.rules)[code] for code in data.types.codes]
+    assert types == ["view", "cart", "purchase", "view"]
+    assert [data.item_ids[row - 1] for row in data.rows] == ["1", "2", "4", "1"]
+    assert read_interactions([tmp_path / "e.csv"]).types is None

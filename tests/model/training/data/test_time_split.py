@@ -8,11 +8,13 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
 from ingest.errors import DataError
 from model.training.data.export import export_log
+from model.training.data.interactions import read_interactions
 from model.training.data.time_split import read_timeline, split_by_time
 from tests.model.training.logs import append, timeline_of
 from tests.store.backends import SqliteBackend
@@ -122,3 +124,20 @@ def test_export_without_arrivals_is_read_by_its_timestamps(tmp_path: Path) -> No
     [part] = (tmp_path / "timeline").glob("*.parquet")
     pyarrow.parquet.write_table(pyarrow.parquet.read_table(part).drop_columns("arrived"), part)
     assert read_timeline(tmp_path / "timeline").times.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+
+
+def test_types_are_read_and_impressions_left_out(tmp_path: Path) -> None:
+    timeline_of(tmp_path, events_of_one_user(5))
+    [part] = (tmp_path / "timeline").glob("*.parquet")
+    table = pyarrow.parquet.read_table(part)
+    types = pa.array([None, "cart", "impression", "purchase", "cart"])
+    table = table.drop_columns(set(table.column_names) & {"type"}).append_column("type", types)
+    pyarrow.parquet.write_table(table, part)
+    found = read_timeline(tmp_path / "timeline")
+    assert found.types is not None
+    names = list(found.types.rules)
+    assert [names[code] for code in found.types.codes] == ["view", "cart", "purchase", "cart"]
+    assert found.times.tolist() == [0.0, 1.0, 3.0, 4.0]
+    data = read_interactions([tmp_path / "timeline"])
+    assert data.types is not None
+    assert data.types.codes.tolist() == found.types.codes.tolist()

@@ -18,11 +18,11 @@ def test_log_with_one_type_has_no_rules(counts: dict[str, int]) -> None:
 
 
 def test_rarer_types_weigh_more_and_dislikes_lower() -> None:
-    rules = choose_rules({"purchase": 100, "dislike": 5000, "view": 1600, "cart": 400, "rare": 1, "impression": 7})
+    rules = choose_rules({"purchase": 100, "dislike": 5000, "view": 1600, "cart": 500, "rare": 1, "impression": 7})
     assert rules == {
         "view": EventType("replayed", 1.0, True),
-        "dislike": EventType("replayed", -0.2, False),
-        "cart": EventType("replayed", 2.0, True),
+        "dislike": EventType("replayed", -0.02, False),
+        "cart": EventType("replayed", 1.79, True),
         "purchase": EventType("replayed", 4.0, True),
         "rare": EventType("replayed", 5.0, True),
     }

@@ -4,7 +4,8 @@ local function has_type(typed)
   return typed ~= '' and string.byte(typed) ~= 44  -- a comma: the event has a value only
 end
 
--- Append an event to the shard's stream. `typed` is "<type>,<value>" or "". Returns its append id.
+-- Append an event to the shard's stream. `typed` is "<type>,<value>" or ""; `recommendation` is "" or the credit,
+-- a zero byte, and the id. Returns its append id.
 local function stream_event(stream, user_id, digits, item_id, timestamp, event_id, typed, recommendation)
   local fields = { 'format', FORMAT_TEXT, 'user', user_id, 'seq', digits, 'item', item_id, 'ts', timestamp,
     'event_id', event_id }
@@ -16,7 +17,8 @@ local function stream_event(stream, user_id, digits, item_id, timestamp, event_i
   end
   add('type', string.match(typed, '^[^,]*'))
   add('value', string.match(typed, ',(.*)$'))
-  add('recommendation', recommendation)
+  add('recommendation', string.match(recommendation, '%z(.*)$'))
+  add('credit', string.match(recommendation, '^%Z*'))
   return redis.call('XADD', stream, '*', unpack(fields))
 end
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.training.ab_test.sequential_test import Decision, HitCount, SequentialTest
+from model.sequential_test import Decision, HitCount, SequentialTest
 
 
 def decide_while_watching(rates: tuple[float, float], events: int, seed: int, test: SequentialTest) -> Decision:

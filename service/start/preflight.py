@@ -99,7 +99,7 @@ async def _check_event_log(settings: Settings) -> None:
     A start that fails leaves no empty log behind.
     """
     from service.core.rollout.startup import choose_startup_version
-    from service.main import model_registry, open_event_log
+    from service.start.resources import model_registry, open_event_log
     from service.store.factory import log_exists, remove_unused_log
 
     bundles = model_registry(settings)

@@ -8,8 +8,8 @@ import pytest
 
 from service.core.errors import StoreUnavailable
 from service.core.ports import ModelVersion
-from service.preflight import StartupError, check_start
 from service.settings import load_settings
+from service.start.preflight import StartupError, check_start
 
 
 class FakeBundles:
@@ -30,7 +30,7 @@ def test_only_a_new_event_log_is_removed_if_its_first_record_cannot_be_written(
         raise StoreUnavailable("the event log does not answer", for_log="the disk is full")
 
     monkeypatch.setenv("RECBLR_STATE_URL", f"sqlite:///{tmp_path}/events.db")
-    monkeypatch.setattr("service.main.model_registry", lambda _: FakeBundles())
+    monkeypatch.setattr("service.start.resources.model_registry", lambda _: FakeBundles())
     if exists:
         check_start(load_settings())
     monkeypatch.setattr("service.core.rollout.startup.choose_startup_version", full)

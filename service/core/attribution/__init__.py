@@ -1,0 +1,1 @@
+"""Attribution: what recommendations earned, counted from the ids that events carry."""

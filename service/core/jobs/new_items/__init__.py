@@ -1,0 +1,1 @@
+"""Vectors of new items: computed from the catalogue, and followed."""

@@ -1,0 +1,1 @@
+"""Parts of a start: what is opened, and checks before."""

@@ -1,0 +1,1 @@
+"""Keys that few calls need."""

@@ -1,0 +1,1 @@
+"""Connection to the configured deployment."""
