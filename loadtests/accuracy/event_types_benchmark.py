@@ -71,7 +71,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     runs = []
     for seed in map(int, arguments.seeds.split(",")):
         if arguments.ml_100k is None:
-            histories, oracle = simulated(replace(Shop(users=arguments.users), seed=seed))
+            histories, oracle = simulated(
+                replace(Shop(users=arguments.users, items=arguments.items, clusters=arguments.items // 20), seed=seed)
+            )
             runs.append(
                 compare(histories, target, seed, arguments.epochs, arguments.dim) | {"oracle_ndcg@10": oracle}
             )
@@ -81,7 +83,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     means = {model: float(np.mean([run[model]["ndcg@10"] for run in runs])) for model in MODELS}
     return {
         "data": "simulated shop" if arguments.ml_100k is None else "MovieLens-100K",
-        "shop": asdict(Shop(users=arguments.users)) if arguments.ml_100k is None else None,
+        "shop": asdict(Shop(users=arguments.users, items=arguments.items, clusters=arguments.items // 20))
+        if arguments.ml_100k is None
+        else None,
         "target": target,
         "runs": runs,
         "ndcg@10": means,
@@ -97,6 +101,7 @@ def main() -> int:
     parser.add_argument("--seeds", default="1,2,3", help="seeds, separated by commas")
     parser.add_argument("--ml-100k", type=Path, help="file of ratings; without it the shop is simulated")
     parser.add_argument("--users", type=int, default=1000, help="users of the simulated shop")
+    parser.add_argument("--items", type=int, default=200, help="items of the simulated shop, 20 a cluster")
     parser.add_argument("--epochs", type=int, default=24, help="passes over the data")
     parser.add_argument("--dim", type=int, default=32, help="width of the models")
     print(json.dumps(measure(parser.parse_args())))

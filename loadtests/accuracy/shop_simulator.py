@@ -40,6 +40,7 @@ class Shop:
         events_per_user: mean length of a history.
         new_items: fraction of the items that appear while the log is written.
         drift: probability that a session begins with a cluster of the taste replaced.
+        repeats: fraction of the views that are of the item viewed last.
         page_share: fraction of the views that are of the page.
         page_length, page_days: places of the page, and days that it is shown.
         days: length of the log.
@@ -52,7 +53,8 @@ class Shop:
     events_per_user: float = 60.0
     new_items: float = 0.2
     drift: float = 0.1
-    page_share: float = 0.5
+    repeats: float = 0.35
+    page_share: float = 0.35
     page_length: int = 20
     page_days: int = 3
     days: int = 60
@@ -121,9 +123,9 @@ class _Simulation:
     def view(self, user: _User, time: float) -> int:
         """Draw the item of a view."""
         kind = self.rng.random()
-        if kind < 0.15 and user.last >= 0:
+        if kind < self.shop.repeats and user.last >= 0:
             return user.last
-        if kind < 0.15 + self.shop.page_share:
+        if kind < self.shop.repeats + self.shop.page_share:
             page = self.pages[min(int(time) // self.shop.page_days, len(self.pages) - 1)]
             seen = 1.0 / np.arange(1, len(page) + 1)
             return int(self.rng.choice(page, p=seen / seen.sum()))

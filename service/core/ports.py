@@ -126,8 +126,8 @@ class Models(Protocol):
 class Meter(Protocol):
     """Metrics of the use cases."""
 
-    def events_replayed(self, count: int) -> None:
-        """Count the pending events that one request replayed."""
+    def events_replayed(self, count: int, ignored: int = 0) -> None:
+        """Count a request's replayed events, and those of ignored types."""
 
     def cold_start(self) -> None:
         """Count an answer for a history without known items."""
@@ -135,7 +135,7 @@ class Meter(Protocol):
     def snapshot_damaged(self) -> None:
         """Count a snapshot that failed its check."""
 
-    def event_evaluated(self, model_version: str, rank: TargetRank) -> None:
+    def event_evaluated(self, model_version: str, rank: TargetRank, event_type: str = "") -> None:
         """Record the rank of an event's item before the event."""
 
 

@@ -17,6 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from model.ranking_metrics import discounted_gains, hits, reciprocal_ranks
 from service.core.engine_requests import TargetRank
+from service.core.events import DEFAULT_TYPE
 
 _CUTOFF = 10
 WINDOWS = (1000, 10_000)  # evaluated events; HR@10 is then known to +- 0.03 and 0.01
@@ -31,6 +32,7 @@ _MEANS = {"hr_at_10": "hits", "ndcg_at_10": "ndcg", "mrr": "reciprocal_rank"}
 _SEEN = ("kept", "masked")
 _NO_RANKS = np.empty((0, len(_SEEN)), np.int32)
 _WINDOW = "recblr_accuracy_window_"
+_MAX_TYPES, _OTHER_TYPE = 64, "other"
 
 
 class LiveAccuracy:
@@ -41,6 +43,7 @@ class LiveAccuracy:
         history: "cold" before the user's first known item, "warm" after it.
         seen: Whether the items of the user's history are "kept" in the order or "masked", as with `exclude_seen`.
         window: Length of the window in events.
+        type: Type of the event; "other" beyond the first 64 types.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -55,7 +58,20 @@ class LiveAccuracy:
         self._window_sums = [
             self._gauge(name, f" {text}", [*group, "seen", "window"], registry) for name, text in _GAINS.items()
         ]
-        self._unwritten: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        self._type_events = Counter(
+            "recblr_accuracy_type_events", "Evaluated events by type.", ["version", "type"], registry=registry
+        )
+        self._type_totals = [
+            Counter(
+                f"recblr_accuracy_type_{name}",
+                f"Evaluated events by type {text}.",
+                ["version", "type", "seen"],
+                registry=registry,
+            )
+            for name, text in _GAINS.items()
+        ]
+        self._types: set[str] = set()
+        self._unwritten: dict[tuple[str, str, str], list[tuple[int, int]]] = {}
         self._recent: dict[tuple[str, str], NDArray[np.int32]] = {}
         self._served: frozenset[str] = frozenset()
 
@@ -69,11 +85,11 @@ class LiveAccuracy:
             multiprocess_mode="livesum",
         )
 
-    def add(self, version: str, rank: TargetRank) -> None:
+    def add(self, version: str, rank: TargetRank, event_type: str = "") -> None:
         """Add an evaluated event. Must be called on the event loop."""
         if not self._unwritten:
             asyncio.get_running_loop().call_later(_WRITE_DELAY_SECONDS, self.write)
-        ranks = self._unwritten.setdefault((version, "cold" if rank.cold else "warm"), [])
+        ranks = self._unwritten.setdefault((version, "cold" if rank.cold else "warm", event_type), [])
         ranks.append((rank.among_all, rank.among_unseen))
 
     def serve(self, versions: Iterable[str]) -> None:
@@ -87,7 +103,11 @@ class LiveAccuracy:
     def write(self) -> None:
         """Write the collected ranks to the metrics."""
         unwritten, self._unwritten = self._unwritten, {}
-        for group, ranks in unwritten.items():
+        by_history: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for (version, history, event_type), ranks in unwritten.items():
+            by_history.setdefault((version, history), []).extend(ranks)
+            self._add_to_type(version, event_type or DEFAULT_TYPE, np.array(ranks, np.int32))
+        for group, ranks in by_history.items():
             new = np.array(ranks, np.int32)
             self._events.labels(*group).inc(len(new))
             for column, seen in enumerate(_SEEN):
@@ -103,6 +123,19 @@ class LiveAccuracy:
                     gains = _gain_sums(recent[-window:, column])
                     for gauge, gain in zip(self._window_sums, gains, strict=True):
                         gauge.labels(*group, seen, window).set(gain)
+
+    def _add_to_type(self, version: str, event_type: str, ranks: NDArray[np.int32]) -> None:
+        """Add ranks to the totals of a type.
+
+        Clients choose the types, so their number is limited.
+        """
+        if len(self._types) < _MAX_TYPES:
+            self._types.add(event_type)
+        labels = (version, event_type if event_type in self._types else _OTHER_TYPE)
+        self._type_events.labels(*labels).inc(len(ranks))
+        for column, seen in enumerate(_SEEN):
+            for total, gain in zip(self._type_totals, _gain_sums(ranks[:, column]), strict=True):
+                total.labels(*labels, seen).inc(gain)
 
 
 def _gain_sums(ranks: NDArray[np.int32]) -> tuple[float, float, float]:

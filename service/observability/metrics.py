@@ -159,6 +159,9 @@ class PrometheusMeter:
         self._snapshots_damaged = Counter(
             "recblr_snapshots_damaged", "Snapshots that failed their check and were replaced.", registry=registry
         )
+        self._events_ignored = Counter(
+            "recblr_events_ignored", "Pending events of types that the model does not replay.", registry=registry
+        )
         self._model = Gauge(
             "recblr_model_info",
             "1 for each served model version.",
@@ -177,9 +180,11 @@ class PrometheusMeter:
         self.catalogue = CatalogueMetrics(registry)
         _forget_dead_processes()
 
-    def events_replayed(self, count: int) -> None:
+    def events_replayed(self, count: int, ignored: int = 0) -> None:
         """See `core.ports.Meter`."""
         self._replay_lengths.observe(count)
+        if ignored:
+            self._events_ignored.inc(ignored)
 
     def cold_start(self) -> None:
         """See `core.ports.Meter`."""
@@ -189,9 +194,9 @@ class PrometheusMeter:
         """See `core.ports.Meter`."""
         self._snapshots_damaged.inc()
 
-    def event_evaluated(self, model_version: str, rank: TargetRank) -> None:
+    def event_evaluated(self, model_version: str, rank: TargetRank, event_type: str = "") -> None:
         """See `core.ports.Meter`."""
-        self._accuracy.add(model_version, rank)
+        self._accuracy.add(model_version, rank, event_type)
 
     def served_versions(self, versions: Sequence[str]) -> None:
         """Report the model versions that are served from now on."""

@@ -179,7 +179,7 @@ class CountingMeter:
     counts: dict[str, int] = field(default_factory=dict)
     ranks: list[tuple[str, TargetRank]] = field(default_factory=list)
 
-    def events_replayed(self, count: int) -> None:
+    def events_replayed(self, count: int, ignored: int = 0) -> None:
         self._add("replayed_events", count)
 
     def cold_start(self) -> None:
@@ -188,7 +188,7 @@ class CountingMeter:
     def snapshot_damaged(self) -> None:
         self._add("snapshots_damaged")
 
-    def event_evaluated(self, model_version: str, rank: TargetRank) -> None:
+    def event_evaluated(self, model_version: str, rank: TargetRank, event_type: str = "") -> None:
         self.ranks.append((model_version, rank))
 
     def _add(self, name: str, amount: int = 1) -> None:

@@ -78,6 +78,29 @@ def test_versions_and_cold_histories_are_counted_apart() -> None:
     assert not any(("history", "cold") in labels and ("version", "v2") in labels for _, labels in found)
 
 
+def test_accuracy_is_counted_by_type_of_the_target() -> None:
+    registry = CollectorRegistry()
+
+    async def add() -> None:
+        accuracy = LiveAccuracy(registry)
+        accuracy.serve({"v1"})
+        for event_type, rank in (("", 1), ("purchase", 3), ("purchase", 400), ("", 11), ("", 2)):
+            accuracy.add("v1", TargetRank(False, rank, rank), event_type)
+        for n in range(70):
+            accuracy.add("v1", TargetRank(False, 1, 1), f"t{n}")
+        accuracy.write()
+
+    asyncio.run(add())
+    found = series(generate_latest(registry).decode())
+    assert value(found, "type_events_total", version="v1", type="view") == 3
+    assert value(found, "type_events_total", version="v1", type="purchase") == 2
+    assert value(found, "type_ndcg_total", version="v1", type="purchase", seen="kept") == 0.5
+    assert value(found, "type_hits_total", version="v1", type="view", seen="masked") == 2
+    assert value(found, "type_events_total", version="v1", type="other") == 8  # the first 64 types have series
+    assert value(found, "events_total", version="v1", history="warm") == 75
+    assert value(found, "hits_total", version="v1", history="warm", seen="kept") == 73
+
+
 def test_windows_hold_newest_events() -> None:
     rng = np.random.default_rng(5)
     sampled = rng.integers(0, 30, (12_345, 2)).tolist()

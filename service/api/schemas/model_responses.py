@@ -39,12 +39,27 @@ class ModelConfigOut(BaseModel):
     start_token: bool = Field(description="Whether every history begins with a start token.")
 
 
+class EventTypeOut(BaseModel):
+    """Rule of an event type under a model."""
+
+    replay: Literal["replayed", "excluded", "ignored"] = Field(
+        description="Whether such events are replayed, only exclude their items from answers, or do neither."
+    )
+    weight: float = Field(description="Weight of such an event as a target of the training.")
+    positive: bool = Field(description="Whether the user wanted the item.")
+
+
 class _ModelOut(BaseModel):
     version: str = Field(description="Model version.")
     created: str = Field(description="Time at which the model was trained, in ISO 8601.")
     config: ModelConfigOut = Field(description="Hyperparameters that shape the network.")
     metrics: dict[str, Any] = Field(description="Accuracy at the end of the training, and recall of the index.")
     training_data: dict[str, Any] = Field(description="What the model was trained on, and how.")
+    event_types: dict[str, EventTypeOut] | None = Field(
+        default=None,
+        description="Types of events that the model knows; others are kept and ignored. Null: it was trained "
+        "on one type, and takes all but `dislike` and `impression` alike.",
+    )
 
 
 class TestedModelOut(_ModelOut):
