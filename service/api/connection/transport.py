@@ -24,6 +24,9 @@ class CollectingTransport:
         loop: The event loop.
         close_gently: Asked by `close`. If it returns True, only the sending side is closed, and the protocol closes
             the rest: a client that is still sending could otherwise not read the answer.
+
+    Attributes:
+        is_closing: Returns whether nothing more can be sent. Asked four times a request, so it is the connection's own.
     """
 
     def __init__(
@@ -32,16 +35,12 @@ class CollectingTransport:
         self._transport = transport
         self._loop = loop
         self._close_gently = close_gently
-        self._half_closed = False
+        self.is_closing: Callable[[], bool] = transport.is_closing
         self._parts: list[bytes] = []
         self.refused = False  # whether a response of status 4xx was written; reset by the protocol
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._transport, name)
-
-    def is_closing(self) -> bool:
-        """Return whether nothing more can be sent."""
-        return self._half_closed or self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Send `data` in the next iteration of the event loop."""
@@ -84,7 +83,7 @@ class CollectingTransport:
             return
         self._flush()
         if not self._transport.is_closing() and self._close_gently() and self._transport.can_write_eof():
-            self._half_closed = True
+            self.is_closing = _always
             self._transport.write_eof()
         else:
             self._transport.close()
@@ -92,7 +91,7 @@ class CollectingTransport:
     def close_both_sides(self) -> None:
         """Close the connection, also if the client is still sending."""
         self._flush()
-        self._half_closed = True
+        self.is_closing = _always
         self._transport.close()
 
     def _flush(self) -> None:
@@ -100,6 +99,10 @@ class CollectingTransport:
         self._parts.clear()
         if data and not self.is_closing():  # the client may have disconnected meanwhile
             self._transport.write(data)
+
+
+def _always() -> bool:
+    return True
 
 
 class HeldFlow(FlowControl):
