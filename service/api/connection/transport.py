@@ -26,7 +26,7 @@ class CollectingTransport:
             the rest: a client that is still sending could otherwise not read the answer.
 
     Attributes:
-        is_closing: Returns whether nothing more can be sent. Asked four times a request, so it is the connection's own.
+        is_closing: Returns whether nothing more can be sent. Asked four times a request, so it is the transport's.
     """
 
     def __init__(
