@@ -12,7 +12,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from service.api.connection import body_framing, refusals
 from service.api.connection.body_framing import BodyFraming, ChunkedFraming, FramingError, LengthFraming
-from service.api.connection.head_checks import refusal_of
+from service.api.connection.head_checks import SHORT_HEAD_BYTES, refusal_of
 from service.api.connection.refusals import Refusal
 from service.api.connection.timed_connection import ANSWER, BODY, HEAD, IDLE, TimedConnection
 
@@ -67,7 +67,7 @@ class HttpProtocol(TimedConnection):
             elif self._phase == ANSWER:
                 self.flow.hold()
                 return
-            elif max_steps == body_framing.STEPS_ON_ARRIVAL and self._must_wait():
+            elif (self._refused or not self._served) and max_steps < body_framing.STEPS_IN_SLOT and self._must_wait():
                 self._continue_later()
                 return
             elif not self._take_head():
@@ -100,10 +100,13 @@ class HttpProtocol(TimedConnection):
         if end < 4 or end > MAX_HEAD_BYTES:
             self._refuse(refusals.HEAD_TOO_LARGE)
             return False
-        head = bytes(self._take_received(end))
+        head = bytes(self._received[:end])
+        self._drop_received(end)
         self._searched = 0
         self._refusal, self._in_head = None, True
-        refusal = refusals.TOO_MANY_CONNECTIONS if self._has_no_room else refusal_of(head)
+        refusal = refusal_of(head) if end > SHORT_HEAD_BYTES else None
+        if self._has_no_room:
+            refusal = refusals.TOO_MANY_CONNECTIONS
         if refusal is not None:  # before the parser calls back for each header
             self._refuse(refusal, head)
             return False
@@ -117,12 +120,6 @@ class HttpProtocol(TimedConnection):
             self._refuse(self._refusal or refusals.MALFORMED, head)
             return False
         return True
-
-    def _take_received(self, count: int) -> bytes | bytearray:
-        """Remove and return the first bytes."""
-        taken = self._received if count == len(self._received) else self._received[:count]
-        self._drop_received(count)
-        return taken
 
     def _drop_received(self, count: int) -> None:
         """Remove the first bytes, without a copy of many others."""
@@ -145,7 +142,9 @@ class HttpProtocol(TimedConnection):
         super().on_headers_complete()
         if length is not None and length <= len(self._received):
             self._body, self._body_bytes = None, length
-            self.cycle.body += self._take_received(length)
+            if length:
+                self.cycle.body += self._received[:length]
+                self._drop_received(length)
             self.cycle.more_body = False
             self.cycle.message_event.set()
             if not (length or self.parser.should_upgrade()):

@@ -41,23 +41,20 @@ class AppendedItems:
     Attributes:
         first: Row of the first one, V + 1.
         count: Their number n.
+        last_row: The model's last row, V + n.
         vectors: (n, D)
         inverse_norms: (n,) one over the length of each vector.
     """
 
     def __init__(self, first: int, storage: _Storage, count: int) -> None:
         self.first, self.count, self._storage = first, count, storage
+        self.last_row = first + count - 1
         self.vectors, self.inverse_norms = storage.vectors[:count], storage.inverse_norms[:count]
 
     @classmethod
     def none(cls, trained: int, dim: int) -> AppendedItems:
         """Return no items, for a model of so many trained ones."""
         return cls(trained + 1, _Storage(dim), 0)
-
-    @property
-    def last_row(self) -> int:
-        """The model's last row: V + n."""
-        return self.first + self.count - 1
 
     @cached_property
     def everything(self) -> AllowedRows:

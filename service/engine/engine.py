@@ -62,7 +62,13 @@ class BundleEngine(ItemsOfEngine):
         states = [self._recurrence.initial_state if request.state is None else request.state for request in requests]
         batch = join_states([state if len(state) % WORD_BYTES == 0 else b"" for state in states])
         valid: list[bool] = self._codec.valid(batch, known.appended.last_row).tolist()
-        events = [self._codes.of(request.items, request.types, known.row_of) for request in requests]
+        row_of, codes_of = known.row_of, self._codes.of
+        events = [
+            codes_of(request.items, request.types, row_of)
+            if request.types
+            else [row for item in request.items if (row := row_of(item))]  # the code of a view is its row
+            for request in requests
+        ]
         ranks: dict[int, list[TargetRank]] = {}
         if evaluated := [n for n, request in enumerate(requests) if request.evaluated and valid[n]]:
             ranks, advanced = self._evaluate(known, requests, evaluated, states, events, batch)
@@ -180,7 +186,8 @@ class BundleEngine(ItemsOfEngine):
         results, searched, ks, exclude_seen, asked, restricted = {}, [], [], [], [], False
         for n in valid:
             if isinstance(query := requests[n].query, TopK):
-                self._check_filter(query.allowed)
+                if query.allowed is not None:
+                    self._check_filter(query.allowed)
                 if len(states[n]) == self._cold_state_bytes and not self._bundle.config.start_token:
                     excluded, last_row = known.rows_of(query.exclude), known.appended.last_row
                     rows, popularity = self._popularity.top_k(query.k, query.allowed, excluded, last_row)

@@ -32,7 +32,7 @@ class CpuSearch:
         """Return the rows with the highest products."""
         trained = queries.for_trained(len(self._table) - 1) if queries.filters else queries
         found = self._index.top_k(trained) if self._index else exact_top_k(self._table, trained)
-        return with_appended(found, queries, appended, NO_SCALE)
+        return with_appended(found, queries, appended, NO_SCALE) if appended.count else found
 
     def target_ranks(self, queries: TopKQueries, targets: I64, appended: AppendedItems) -> TargetRanks:
         """Return the targets' ranks.
@@ -71,7 +71,7 @@ class CpuSearch:
         query = TopKQueries.without_exclusions(direction[None], k).restricted([allowed], [[row, *excluded]])
         trained = query.for_trained(len(self._table) - 1) if query.filters else query
         found = exact_top_k(self._table, trained, self._inverse_norms)
-        return with_appended(found, query, appended, appended.inverse_norms)
+        return with_appended(found, query, appended, appended.inverse_norms) if appended.count else found
 
     def scores(self, rows: I64, output: F32, appended: AppendedItems) -> F32:
         """Return the products of `output` (D,) and these rows (N,)."""
@@ -92,7 +92,7 @@ def with_appended(found: TopKResult, queries: TopKQueries, appended: AppendedIte
         appended: the appended items.
         scale: (n,) what their scores are multiplied with, or empty.
     """
-    if not appended.count or not queries.filters:
+    if not queries.filters:
         return found
     result = found
     if found.rows.shape[1] < min(int(queries.k.max()), appended.last_row):

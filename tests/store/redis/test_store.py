@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from service.core.events import AppendAndRead, Appended
-from service.core.recommending.log_replay.snapshots import next_snapshot
+from service.core.events import AppendAndRead, Appended, LogView, SnapshotPut
+from service.core.recommending.log_replay.user_replay import UserReplay
 from tests.store.backends import RedisBackend
 from tests.store.calls import V, append, append_and_read_all, new, put
 from tests.store.contract import StoreContract
@@ -24,6 +24,10 @@ def test_random_operations_agree_with_the_reference_store(backend: RedisBackend)
     compare_with_reference(backend, examples=100)
 
 
+def snapshot_of(version: str, view: LogView) -> SnapshotPut:
+    return UserReplay("u", version, view, None, view.pending, 0, None).next_snapshot(b"state")
+
+
 async def test_snapshot_of_an_event_that_a_failover_undid_is_refused(backend: RedisBackend) -> None:
     store = await backend.open()
     await append(store, "u", new("a", "1"))
@@ -37,12 +41,12 @@ async def test_snapshot_of_an_event_that_a_failover_undid_is_refused(backend: Re
         await asyncio.sleep(0.01)  # append ids are in milliseconds, and a failover takes longer than one
     promoted = await append(store, "u", new("c", "3"))
     assert (undone.generation, undone.sequence) == (promoted.generation, promoted.sequence)
-    puts = [next_snapshot("u", V, view, None, b"state") for view in (undone, promoted)]
+    puts = [snapshot_of(V, view) for view in (undone, promoted)]
     assert await store.put_snapshots(puts) == [False, True]
     older = await append(store, "u", new("d", "4"))
     await append(store, "u", new("e", "5"))
-    assert await store.put_snapshots([next_snapshot("u", "2", undone, None, b"state")]) == [False]
-    assert await store.put_snapshots([next_snapshot("u", "2", older, None, b"state")]) == [True]
+    assert await store.put_snapshots([snapshot_of("2", undone)]) == [False]
+    assert await store.put_snapshots([snapshot_of("2", older)]) == [True]
     await store.close()
 
 

@@ -109,34 +109,6 @@ def snapshot_due(view: LogView) -> bool:
     return len(view.pending) >= (1 if view.snapshot is None else EVENTS_PER_SNAPSHOT)
 
 
-def next_snapshot(
-    user_id: str,
-    model_version: str,
-    view: LogView,
-    previous: Snapshot | None,
-    state: bytes,
-    excluded: Exclusions | None = None,
-    *,
-    repair: bool = False,
-    mark: VectorMark | None = None,
-) -> SnapshotPut:
-    """Build the snapshot of `state`, the replay of the view's pending events.
-
-    Args:
-        user_id: The user.
-        model_version: The model that computed the state.
-        view: The log that was replayed.
-        previous: The snapshot that the replay began from; None for a replay of the whole log.
-        state: The state after the newest event.
-        excluded: The items that are excluded after it; see `Snapshot`.
-        repair: Whether to replace the stored snapshot whatever its sequence, because it is damaged.
-        mark: Vectors of new items that the replay had, for a model with a content encoder.
-    """
-    base = view.trimmed if previous is None else previous.base
-    blob = encode_snapshot(Snapshot(view.sequence, base, state, excluded, mark), user_id, model_version)
-    return SnapshotPut(user_id, view.generation, model_version, view.sequence, blob, repair, view.newest)
-
-
 class NewItems(Protocol):
     """Vectors of new items: `core.jobs.new_items.vector_sync.VectorSync`."""
 

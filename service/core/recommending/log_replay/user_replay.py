@@ -11,7 +11,7 @@ from service.core.event_types.exclusions import Exclusions, exclusions_after
 from service.core.events import Event, LogView, SnapshotPut
 from service.core.new_items.vector_mark import VectorMark
 from service.core.ports import Engine
-from service.core.recommending.log_replay.snapshots import Snapshot, decode_snapshot, next_snapshot
+from service.core.recommending.log_replay.snapshots import Snapshot, decode_snapshot, encode_snapshot
 
 
 class UserReplay(NamedTuple):
@@ -76,5 +76,7 @@ class UserReplay(NamedTuple):
 
         With `repair` it replaces the stored one, whatever its sequence. `mark` is of the vectors that it had.
         """
-        user_id, version, view, snapshot = self[:4]
-        return next_snapshot(user_id, version, view, snapshot, state, self.excluded, repair=repair, mark=mark)
+        user_id, version, view, previous = self[:4]
+        base = view.trimmed if previous is None else previous.base
+        blob = encode_snapshot(Snapshot(view.sequence, base, state, self.excluded, mark), user_id, version)
+        return SnapshotPut(user_id, view.generation, version, view.sequence, blob, repair, view.newest)
