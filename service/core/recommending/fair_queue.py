@@ -38,7 +38,8 @@ class FairQueue(Generic[Item]):
         queues = self._queues
         if len(queues) == 1 and self.length <= count:  # ordinary: one caller, and all of its items
             [queue] = queues.values()
-            self.clear()
+            queues.clear()
+            self.length = 0
             return [*queue]
         taken: list[Item] = []
         while queues and len(taken) < count:

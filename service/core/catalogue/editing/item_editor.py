@@ -117,6 +117,11 @@ class ItemEditor:
         counts, and earlier changes succeed with it. Unlike after the other methods, this worker's copy may get the
         changes later.
         """
+        edited, _ = await self._apply(edits)
+        return edited
+
+    async def _apply(self, edits: Sequence[ItemEdit]) -> tuple[Edited, dict[int, ShardPosition]]:
+        """Make the changes; return also the shards' new positions."""
         outcomes: dict[int, Outcome] = {}
         left = list(range(len(edits)))
         for _ in range(MAX_ATTEMPTS):
@@ -136,9 +141,9 @@ class ItemEditor:
 
     async def _apply_here(self, edits: Sequence[ItemEdit]) -> Edited:
         """Make the changes, also in this worker's copy."""
-        edited = await self.apply(edits)
+        edited, written = await self._apply(edits)
         if self._include is not None:
-            await self._include(_positions(edited.outcomes, edits))
+            await self._include(written)
         return edited
 
     async def _draft(
@@ -204,12 +209,13 @@ class ItemEditor:
                 found[stored.item_id] = from_record(stored.item_id, stored.record), stored.revision
         return found
 
-    def _edited(self, outcomes: list[Outcome], edits: Sequence[ItemEdit]) -> Edited:
+    def _edited(self, outcomes: list[Outcome], edits: Sequence[ItemEdit]) -> tuple[Edited, dict[int, ShardPosition]]:
         positions = [ShardPosition(0, "")] * (CATALOGUE_SHARDS + 1)
-        for shard, position in _positions(outcomes, edits).items():
+        written = _positions(outcomes, edits)
+        for shard, position in written.items():
             positions[shard] = position
         positions[CATALOGUE_SHARDS] = self._definitions.current.position
-        return Edited(outcomes, encode_revision(positions))
+        return Edited(outcomes, encode_revision(positions)), written
 
 
 def _positions(outcomes: Sequence[Outcome], edits: Sequence[ItemEdit]) -> dict[int, ShardPosition]:
