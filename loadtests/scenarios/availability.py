@@ -26,10 +26,10 @@ from loadtests.environment.made_up_items import FILTERS, attributes_of
 from loadtests.environment.processes import is_forked_worker, process_tree
 from loadtests.environment.servers import Server, recblr_server, start_timeout_seconds
 from loadtests.environment.synthetic_catalogue import write_catalogue
+from loadtests.generator.catalogue_filling import put_items, request_until_accepted
 from loadtests.generator.experiment import Options
 from loadtests.generator.flip_history import FlipHistory
 from loadtests.generator.http_client import Connection, Request, make_request
-from loadtests.generator.item_batches import put_items, request_until_accepted
 from service.core.catalogue.revisions import includes
 
 ITEMS, WORKERS = 1_000_000, 2

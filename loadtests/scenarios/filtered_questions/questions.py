@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from loadtests.environment.items_with_preferences import KINDS, Floats, Kind, TastefulItems
+from loadtests.generator.catalogue_filling import put_items, request_until_accepted
 from loadtests.generator.http_client import Request, make_request, request_json
-from loadtests.generator.item_batches import put_items, request_until_accepted
 from model.bundle.bundle import load_bundle
 from model.state_layout import StateLayout
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, TopK

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -60,7 +59,7 @@ async def read_metrics(request: Request) -> Response:
     meter: PrometheusMeter = request.app.state.meter
     meter.update()
     attributed = await _attributed(request.app.state.services)
-    return Response(await in_work_thread(partial(meter.render, attributed)), media_type=CONTENT_TYPE_LATEST)
+    return Response(await in_work_thread(meter.render, attributed), media_type=CONTENT_TYPE_LATEST)
 
 
 async def _attributed(services: Services | None) -> Sequence[ShardCounts]:

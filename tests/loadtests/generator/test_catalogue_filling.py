@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from loadtests.generator import item_batches
+from loadtests.generator import catalogue_filling
+from loadtests.generator.catalogue_filling import put_items
 from loadtests.generator.http_client import RequestError
-from loadtests.generator.item_batches import put_items
 
 Answers = list[dict[str, Any] | OSError]
 
@@ -24,8 +24,8 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, answers: Answers) -> list[int]:
             raise answer
         return answer
 
-    monkeypatch.setattr(item_batches, "request_json", request_json)
-    monkeypatch.setattr(item_batches, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(catalogue_filling, "request_json", request_json)
+    monkeypatch.setattr(catalogue_filling, "_PAUSE_SECONDS", 0)
     return sizes
 
 
