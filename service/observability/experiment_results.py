@@ -23,6 +23,7 @@ from service.core.attribution.credits import MICRO, Counts, ShardCounts, total
 ALPHA = 0.05  # probability that a test of equal versions ever decides, at most; also of each interval
 EXPECTED_UPLIFT = 0.1  # standard deviation of the log ratios that are expected
 MIN_EVENTS = 100  # counted events of each version before the first decision
+MAX_SPREAD = 10.0  # a rate is not known before the ends of its interval are within this factor of it
 
 # By name: what is counted, and per what.
 METRICS = {
@@ -49,8 +50,17 @@ class Rate:
     @property
     def interval(self) -> tuple[float, float]:
         """Lower and upper end."""
-        width = interval_half_width(self.log_variance, EXPECTED_UPLIFT, ALPHA)
-        return self.value * math.exp(-width), self.value * math.exp(min(width, 700.0))
+        width = math.exp(self._log_width)
+        return self.value / width, self.value * width
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the interval says anything."""
+        return self._log_width <= math.log(MAX_SPREAD)
+
+    @property
+    def _log_width(self) -> float:
+        return interval_half_width(self.log_variance, EXPECTED_UPLIFT, ALPHA)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +83,7 @@ class Uplift:
 
 
 def rate_of(events: NDArray[np.float64], base: NDArray[np.float64], count: float) -> Rate | None:
-    """Return the rate of two counters, if it can be estimated.
+    """Return the rate of two counters, if it is known.
 
     Args:
         events: Numerator of each shard.
@@ -88,7 +98,8 @@ def rate_of(events: NDArray[np.float64], base: NDArray[np.float64], count: float
     clustered = number / (number - 1) * float(residuals @ residuals) / sum_events**2
     independent = max(0.0, 1.0 - count / sum_base) / count  # what events that do not depend on each other have
     variance = max(clustered, independent)
-    return Rate(value, variance, count) if variance > 0 else None
+    rate = Rate(value, variance, count) if variance > 0 else None
+    return rate if rate and rate.is_known else None
 
 
 def uplift_of(tested: Rate, live: Rate) -> Uplift:

@@ -133,14 +133,17 @@ def test_intervals_of_a_rate_hold_the_true_rate_at_every_look() -> None:
     assert missed.mean() < ALPHA
 
 
-def test_one_user_with_most_events_widens_the_interval() -> None:
+def test_users_with_most_events_widen_the_interval() -> None:
     even, uneven = np.full(64, 10.0), np.full(64, 1.0)
-    uneven[0] = 10.0 * 64 - 63
+    uneven[:16] = (10.0 * 64 - 48) / 16
     base = np.full(64, 100.0)
     narrow, wide = rate_of(even, base, 640.0), rate_of(uneven, base, 640.0)
     assert narrow is not None and wide is not None
     assert narrow.value == wide.value
     assert wide.log_variance > 20 * narrow.log_variance
+    uneven[:16] = 1.0
+    uneven[0] = 10.0 * 64 - 63  # one user with nearly all events: nothing is known
+    assert rate_of(uneven, base, 640.0) is None
 
 
 def test_few_events_decide_nothing() -> None:
@@ -164,12 +167,12 @@ def shard(position: int, counts: Counts, experiment: Counts | None = None, versi
 
 
 def test_versions_sum_over_shards_and_positions() -> None:
-    shards = [shard(1, Counts(10, 1)), shard(2, Counts(5, 2, 1, 3_000_000)), shard(1, Counts(1), version="b")]
+    shards = [shard(1, Counts(100, 20)), shard(2, Counts(50, 10, 1, 3_000_000)), shard(1, Counts(1), version="b")]
     newer, older = version_results(shards)
     assert (newer.model_version, older.model_version) == ("b", "a")
-    assert older.counts == Counts(15, 3, 1, 3_000_000)
+    assert older.counts == Counts(150, 30, 1, 3_000_000)
     assert older.counts.value == 3.0
-    assert older.positions == {1: Counts(10, 1), 2: Counts(5, 2, 1, 3_000_000)}
+    assert older.positions == {1: Counts(100, 20), 2: Counts(50, 10, 1, 3_000_000)}
     assert older.rates["click_rate"] is not None
     assert older.rates["click_rate"].value == pytest.approx(0.2)
     assert newer.rates["click_rate"] is None

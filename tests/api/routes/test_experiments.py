@@ -87,10 +87,22 @@ def test_funnel_is_counted_by_position(attributing: AppHarness) -> None:
         "conversions": 1,
         "value": 19.99,
     }
-    assert version["rates"]["click_rate"]["value"] == pytest.approx(0.4)
+    assert version["rates"]["click_rate"] is None  # two clicks say too little
     page = attributing.get("/metrics").text
     assert 'recblr_attribution_value{position="3",version="v1"} 19.99' in page
     assert 'recblr_attribution_impressions{position="5",version="v1"} 1.0' in page
+
+
+def test_rate_is_shown_once_its_interval_says_something(attributing: AppHarness) -> None:
+    named, items = recommend(attributing)
+    for item in items:
+        for event_type in ("impression", "view", "impression", "view", "impression"):
+            send_event(attributing, item, type=event_type, recommendation_id=named)
+    [version] = experiments(attributing)["versions"]
+    rate = version["rates"]["click_rate"]
+    assert rate["value"] == pytest.approx(2 / 3)
+    assert rate["value"] / 10 <= rate["low"] < rate["value"] < rate["high"] <= 10 * rate["value"]
+    assert version["rates"]["conversion_rate"] is None
 
 
 def test_batches_count_each_event_once(attributing: AppHarness) -> None:
