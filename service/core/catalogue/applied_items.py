@@ -98,10 +98,11 @@ class AppliedItems:
 
         An older revision never replaces a newer one.
         """
+        distinct = keep_newest({}, items)  # an item is compared with the columns once
         if len(items) > _FEW:
-            self._write(shard, self._stage(shard, keep_newest({}, items), keep_newer=True))
+            self._write(shard, self._stage(shard, distinct, keep_newer=True))
             return
-        self._put([write for stored in items if (write := self._read(shard, stored))])
+        self._put([write for stored in distinct if (write := self._read(shard, stored))])
 
     def _read(self, shard: int, stored: StoredItem) -> _Write | None:
         """Decode an item; None if the columns have a newer one.

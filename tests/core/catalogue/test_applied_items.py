@@ -99,3 +99,13 @@ def test_shard_is_replaced_in_one_step() -> None:
         ]
 
     asyncio.run(replace())
+
+
+def test_item_that_changes_and_changes_back_in_one_page_is_as_before() -> None:
+    applied = AppliedItems(ItemColumns(listed_only=False))
+    sold_out, back = (to_record(Item("a", available=available)) for available in (False, True))
+    applied.apply(0, [StoredItem("a", 1, sold_out)])
+    applied.apply(0, [StoredItem("a", 2, back), StoredItem("a", 3, sold_out)])
+    found = applied.get("a")
+    assert found is not None
+    assert not found.available
