@@ -6,7 +6,7 @@ import argparse
 import re
 
 from ingest.read_options import ReadOptions
-from ingest.reading.values.type_texts import EVENT_TYPE
+from service.core.event_fields import EVENT_TYPE
 
 
 def add_service_options(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from pydantic import Field, FiniteFloat, SecretStr, StringConstraints, Validatio
 
 from service import setting_types as types
 from service.api_keys import RetiredScopeError
+from service.core.event_fields import EVENT_TYPE
 from service.kubernetes import drop_injected
 from service.setting_fields.server_settings import PREFIX, ServerSettings
 from service.unknown_settings import unknown_variable
@@ -118,7 +119,7 @@ class Settings(ServerSettings):
         description="The impressions of one recommendation id of this many are counted, and weighted by it. 1: all.",
         json_schema_extra={"unit": "ids"},
     )
-    conversion_type: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = Field(
+    conversion_type: Annotated[str, StringConstraints(pattern=f"^{EVENT_TYPE}$")] = Field(
         default="purchase",
         title="a type of events: a small letter, then up to 31 small letters, digits and _",
         description="Type of the events that are conversions. Their value is what a recommendation earned.",

@@ -22,7 +22,8 @@ from service.api.schemas.restrictions import RESTRICTING_FIELDS, UNRESTRICTED, R
 from service.api.work_thread import in_work_thread
 from service.core.engine_requests import ScoredItem, TopK
 from service.core.errors import InvalidRequest
-from service.core.events import DEFAULT_TYPE, Event
+from service.core.event_fields import DEFAULT_TYPE
+from service.core.events import Event
 from service.core.recommending.eligibility import ALWAYS_PRESENT, EVERYTHING
 from service.core.recommending.recommender import Recommender
 from service.core.recommending.results import Answer, Recorded

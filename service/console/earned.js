@@ -74,7 +74,14 @@ function experimentParts(experiment) {
 }
 
 async function showEarned() {
-  const { answer } = await call('GET', 'v1/admin/experiments');
+  let answer;
+  try {
+    ({ answer } = await call('GET', 'v1/admin/experiments'));
+  } catch (error) {
+    if (error.status !== 403 || storage.get(KEY)) throw error;
+    $('earned-facts').replaceChildren(element('p', { className: 'soft' }, error.message)); // the server has no keys
+    return;
+  }
   const parts = answer.versions.length ? versionParts(answer.versions)
     : [element('p', { className: 'soft' }, 'No event with a recommendation id has been counted yet.')];
   $('earned-facts').replaceChildren(...parts, ...answer.experiments.flatMap(experimentParts));

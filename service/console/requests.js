@@ -53,7 +53,7 @@ async function call(method, path, body) {
   try { answer = await response.json(); } catch { answer = null; }
   const ms = performance.now() - start;
   if (response.status === 401 || response.status === 403) {
-    askForKey(response.status === 401);
+    if (key || response.status === 401) askForKey(response.status === 401); // a server without keys takes none
     if (!key && response.status === 401) throw new ApiError('This server needs an API key. Enter one below.');
   }
   if (!response.ok || answer === null) throw apiError(response.status, answer);

@@ -7,10 +7,11 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from service.core.event_fields import DEFAULT_TYPE
+
 # An event without an `event_id` is addressed by one made of its sequence, so clients may not choose ids of this form.
 RESERVED_EVENT_ID = re.compile(r"seq-[0-9]+")
 
-DEFAULT_TYPE = "view"  # of an event without a type; kept as ""
 PLAIN = ("", None, "", "")  # type, value, recommendation id and credit of most events
 
 DAY_SECONDS = 86_400  # unit of retention by age

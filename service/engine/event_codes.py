@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from model.bundle import event_types
+from service.core.event_fields import DEFAULT_TYPE
 from service.core.event_types.effects import DISLIKE, IMPRESSION, EventTypes, TypeEffect
-from service.core.events import DEFAULT_TYPE
 from service.engine.state_codec import TYPE_BITS
 
 

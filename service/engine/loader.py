@@ -136,10 +136,10 @@ class BundleLoader:
             bundle = load_files(manifest)
         except BundleError as error:
             raise _refused(error, manifest.folder, version) from None
-        started, compiled = time.monotonic(), compilations()
-        engine = self._engine(bundle)
         if not statistics():  # no kernel has run in this process
             _log.info("warming up the engine; the first start compiles it, which takes about half a minute")
+        started, compiled = time.monotonic(), compilations()
+        engine = self._engine(bundle)
         warm(engine)
         log_warm_up(time.monotonic() - started, compilations() - compiled)
         return engine

@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from model.ranking_metrics import discounted_gains, hits, reciprocal_ranks
 from service.core.engine_requests import TargetRank
-from service.core.events import DEFAULT_TYPE
+from service.core.event_fields import DEFAULT_TYPE
 
 _CUTOFF = 10
 WINDOWS = (1000, 10_000)  # evaluated events; HR@10 is then known to +- 0.03 and 0.01

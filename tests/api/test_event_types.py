@@ -63,13 +63,32 @@ def test_retry_is_a_duplicate_and_view_by_name_equals_none(app: AppHarness) -> N
         assert app.refused(409, app.post("/v1/events", json=body))["code"] == "event_conflict"
 
 
+_NO_TYPE = "must be a name such as purchase: a letter from a to z, then at most 31 of a to z, 0 to 9 and _"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "sentence"),
     [
-        ("type", "Purchase", "must be a letter from a to z, then at most 31 of a to z, 0 to 9 and _"),
-        ("type", "", "must be a letter from a to z, then at most 31 of a to z, 0 to 9 and _"),
-        ("type", "a" * 33, "must be a letter from a to z, then at most 31 of a to z, 0 to 9 and _"),
-        ("type", "cart\n", "must be a letter from a to z, then at most 31 of a to z, 0 to 9 and _"),
+        (
+            "type",
+            "Purchase",
+            _NO_TYPE,
+        ),
+        (
+            "type",
+            "",
+            _NO_TYPE,
+        ),
+        (
+            "type",
+            "a" * 33,
+            _NO_TYPE,
+        ),
+        (
+            "type",
+            "cart\n",
+            _NO_TYPE,
+        ),
         ("type", 5, "must be a string"),
         ("value", "5", "must be a number"),
         ("value", True, "must be a number"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import READ_KEY, Console, client_of
+from service.demo import BUNDLE
+from tests.browser.conftest import READ_KEY, WIDE, Console, client_of, watched
 from tests.browser.test_console import LOW_CONTRAST, TOO_WIDE
 from tests.end_to_end.service import RunningService
 
@@ -48,6 +50,21 @@ def test_key_without_administration_is_told_so(console: Console) -> None:
     console.page.click("#earned summary")
     expect(console.page.locator("#alert")).to_contain_text("scope")
     expect(console.page.locator("#key")).to_be_visible()
+
+
+def test_server_without_keys_says_what_to_set_and_asks_for_no_key(browser: Browser, tmp_path: Path) -> None:
+    with (
+        RunningService(tmp_path, f"sqlite:///{tmp_path}/events.db", BUNDLE, RECBLR_API_KEYS="") as service,
+        browser.new_context(viewport=WIDE) as context,
+    ):
+        console = watched(context.new_page(), service.url)
+        console.open("anyone", None)
+        console.await_list()
+        console.page.click("#earned summary")
+        expect(console.page.locator("#earned-facts")).to_contain_text("RECBLR_API_KEYS")
+        expect(console.page.locator("#key")).to_be_hidden()
+        expect(console.page.locator("#alert")).to_be_hidden()
+    assert console.complaints == []
 
 
 def test_recorded_recommendation_carries_its_id(console: Console, service: RunningService) -> None:

@@ -47,6 +47,20 @@ print(json.dumps(after_start))
 """
 
 
+LOAD = """
+import asyncio, logging, sys
+from pathlib import Path
+from service.engine import loader
+class Engine(loader.CpuEngine):
+    def __init__(self, *arguments):
+        print("loading")
+        super().__init__(*arguments)
+loader.CpuEngine = Engine
+logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+asyncio.run(loader.BundleLoader(Path(sys.argv[1]), 100).load(sys.argv[2]))
+"""
+
+
 def start(bundle: Path, cache: Path, large: int) -> dict[str, list[int]]:
     ran = run_python("-c", START, str(bundle), str(large), environment={"NUMBA_CACHE_DIR": str(cache)})
     assert ran.returncode == 0, ran.stderr
@@ -93,6 +107,17 @@ def test_start_compiles_nothing_that_is_in_the_cache(tmp_path: Path, precompiled
         again = start(tmp_path / bundle, cache, large=1)
         assert of_index & set(again)
         assert all((hits, built) == (1, 0) for hits, built in again.values()), again
+
+
+def test_first_load_says_that_it_takes_long_before_it_does(tmp_path: Path, precompiled: tuple[Path, str]) -> None:
+    bundle = bundle_of(ModelConfig(items=60, dim=8))
+    write_bundle(tmp_path / "v1", bundle)
+    environment = {"NUMBA_CACHE_DIR": str(precompiled[0])}
+    loaded = run_python("-c", LOAD, str(tmp_path), bundle.version, environment=environment)
+    assert loaded.returncode == 0, loaded.stderr
+    first, second, third = loaded.stdout.splitlines()
+    assert first.startswith("warming up the engine; the first start compiles it")
+    assert (second, third[:16]) == ("loading", "engine warmed up")
 
 
 def test_warning_if_machine_code_could_not_be_kept(

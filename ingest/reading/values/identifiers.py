@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from ingest.reading.values.array_bytes import holds_bytes
 from ingest.reading.values.id_texts import IdTexts, id_texts, type_problem
-from service.core.ids import MAX_ID_CHARACTERS, id_problem
+from service.core.event_fields import MAX_ID_CHARACTERS, id_problem
 
 _WHOLE_FLOAT = r"^[-+]?\d+\.0+$"
 _NUMBER_OR_NAN = r"^[-+]?\d+(\.\d*)?$|^[nN]a[nN]$"
 _NAN = r"^[nN]a[nN]$"
 _SCIENTIFIC = r"^-?\d+(\.\d+)?[eE]\+\d+$"  # as R and spreadsheets write large numbers
 _MISSING = "\\N"  # as MySQL, Hive and PostgreSQL write it
-_NO_CONTROL_CHARACTERS = r"^[^\x{0}-\x{1f}\x{7f}-\x{9f}]*$"  # as in service.core.ids, for RE2
+_NO_CONTROL_CHARACTERS = r"^[^\x{0}-\x{1f}\x{7f}-\x{9f}]*$"  # as in service.core.event_fields, for RE2
 _CONTROL_BYTES = (*range(0x20), 0x7F, 0xC2)
 
 

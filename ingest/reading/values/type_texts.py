@@ -12,10 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.reading.values.identifiers import IdReader
-
-EVENT_TYPE = r"[a-z][a-z0-9_]{0,31}"  # as the API has it
-_DEFAULT_TYPE = "view"
-_MAX_VALUE = 1e12
+from service.core.event_fields import DEFAULT_TYPE, EVENT_TYPE, MAX_VALUE
 
 
 class Found(NamedTuple):
@@ -50,7 +47,7 @@ class TypeReader:
         types = [self._type_of(text) for text in texts.dictionary.to_pylist()]
         codes = texts.indices.to_numpy()
         wrong = np.array([found is None for found in types], np.bool_)
-        default = np.array([found == _DEFAULT_TYPE for found in types], np.bool_)
+        default = np.array([found == DEFAULT_TYPE for found in types], np.bool_)
         bad = wrong[codes] & ~empty
         values = pa.DictionaryArray.from_arrays(
             pa.array(codes, mask=bad | empty | default[codes]),
@@ -73,7 +70,7 @@ def read_values(column: pa.Array) -> Found:
     found = np.array([np.nan if number is None else number for number in numbers] or [np.nan], np.float64)[codes]
     missing: NDArray[np.bool_] = np.isnan(found)
     bad = missing & ~empty
-    reason = f"is no number from {-_MAX_VALUE:g} to {_MAX_VALUE:g}" if bad.any() else ""
+    reason = f"is no number from {-MAX_VALUE:g} to {MAX_VALUE:g}" if bad.any() else ""
     return Found(pa.array(found, mask=missing | empty), bad, reason)
 
 
@@ -82,4 +79,4 @@ def _number(value: object) -> float | None:
         number = float(str(value).strip())
     except ValueError:
         return None
-    return number if math.isfinite(number) and abs(number) <= _MAX_VALUE else None
+    return number if math.isfinite(number) and abs(number) <= MAX_VALUE else None

@@ -13,13 +13,12 @@ from urllib.parse import unquote_to_bytes
 from fastapi import Path
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from service.core.event_fields import EVENT_TYPE, MAX_ID_CHARACTERS, MAX_VALUE, NO_CONTROL_CHARACTERS
 from service.core.events import RESERVED_EVENT_ID
-from service.core.ids import MAX_ID_CHARACTERS, NO_CONTROL_CHARACTERS
 
 FILTER_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"
-EVENT_TYPE = r"^[a-z][a-z0-9_]{0,31}$"
-EXCLUDED_EVENTS = r"^([a-z][a-z0-9_]{0,31})(?::([1-9][0-9]{0,4})([mhdw]))?$"
-MAX_VALUE = 1e12  # of an event, in either direction
+TYPE_PATTERN = f"^{EVENT_TYPE}$"
+EXCLUDED_EVENTS = rf"^({EVENT_TYPE})(?::([1-9][0-9]{{0,4}})([mhdw]))?$"
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+:-]*$"
 _YEAR_10000_SECONDS = 253_402_300_800.0  # 10000-01-01T00:00:00Z
 _MILLISECONDS_PER_SECOND = 1000.0
@@ -92,7 +91,7 @@ Identifier = Annotated[
 ]
 NewEventId = Annotated[Identifier, AfterValidator(_reject_reserved)]
 Seconds = Annotated[float | None, BeforeValidator(_parse_seconds, json_schema_input_type=float | str | None)]
-EventType = Annotated[str, StringConstraints(pattern=EVENT_TYPE)]
+EventType = Annotated[str, StringConstraints(pattern=TYPE_PATTERN)]
 EventValue = Annotated[
     float | None,
     BeforeValidator(_parse_value, json_schema_input_type=Annotated[float, Field(ge=-MAX_VALUE, le=MAX_VALUE)] | None),

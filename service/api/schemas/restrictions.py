@@ -19,7 +19,7 @@ from service.api.schemas.field_types import EXCLUDED_EVENTS, FILTER_NAME, Exclud
 from service.core.catalogue.filter_request import FilterRequest, Scalar
 from service.core.engine_requests import EventExclusion
 from service.core.errors import InvalidRequest
-from service.core.events import DEFAULT_TYPE
+from service.core.event_fields import DEFAULT_TYPE
 
 MAX_EXPRESSION, MAX_EXCLUDED, MAX_EXCLUDED_EVENTS, MAX_PARAMETERS, MAX_FIELDS = 4096, 1000, 32, 64, 64
 PARAMETER = "param."  # before the name of a filter's parameter, in a query string

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from service.api.schemas.field_types import EVENT_TYPE, EXCLUDED_EVENTS, FILTER_NAME, VERSION_PATTERN
+from service.api.schemas.field_types import EXCLUDED_EVENTS, FILTER_NAME, TYPE_PATTERN, VERSION_PATTERN
 from service.api.schemas.incremental_json import ROW_TOO_LONG
-from service.core.ids import NO_CONTROL_CHARACTERS
+from service.core.event_fields import NO_CONTROL_CHARACTERS
 from service.core.printable_text import printable
 
 MAX_DETAILS = 20
@@ -45,7 +45,7 @@ _SENTENCES: Mapping[str, str] = {
 
 _PATTERNS: Mapping[str, str] = {
     NO_CONTROL_CHARACTERS: "must not contain control characters, such as line breaks or tabs",
-    EVENT_TYPE: "must be a letter from a to z, then at most 31 of a to z, 0 to 9 and _",
+    TYPE_PATTERN: "must be a name such as purchase: a letter from a to z, then at most 31 of a to z, 0 to 9 and _",
     EXCLUDED_EVENTS: "must be a type of events, such as purchase, or a type and an age in m, h, d or w: purchase:30d",
     FILTER_NAME: "must be a letter, digit or _, then at most 63 of letters, digits, _, . and -",
     VERSION_PATTERN: "must begin with a letter or digit and continue with letters, digits and any of . _ + : -",

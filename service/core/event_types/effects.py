@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from service.core.events import DEFAULT_TYPE, Event
+from service.core.event_fields import DEFAULT_TYPE
+from service.core.events import Event
 
 DISLIKE, IMPRESSION = "dislike", "impression"
 

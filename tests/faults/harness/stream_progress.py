@@ -47,7 +47,7 @@ class Kills:
     """Results of the kills."""
 
     def __init__(self) -> None:
-        self.unfinished = self.pending = 0
+        self.unfinished = self.pending = self.amid_a_batch = 0
         self.recovery_seconds: list[float] = []
 
     def kill_and_restart(self, service: RunningService, stream: StreamProgress) -> None:
@@ -59,10 +59,11 @@ class Kills:
         service.kill()
         started_at, left = time.monotonic(), stream.unfinished()
         self.unfinished += left
-        self.pending += stream.pending()
+        pending = stream.pending()
+        self.pending += pending
+        self.amid_a_batch += pending > 0
         service.__enter__()
-        if left:
-            wait_until(lambda: stream.unfinished() != left)
+        wait_until(lambda: stream.unfinished() != left)
         self.recovery_seconds.append(time.monotonic() - started_at)
 
 
@@ -71,13 +72,17 @@ def freeze_while_recording(service: RunningService, stream: StreamProgress) -> N
 
     A kill at a random moment may hit no batch, and would prove nothing.
     """
-    while True:
+
+    def is_frozen_amid_a_batch() -> bool:
         service.freeze()
         stream.wait_for_sent_commands()
-        if stream.pending() or not stream.unfinished():
-            return
+        if stream.pending():
+            return True
+        assert stream.unfinished(), "the stream was read to its end before the kill; send more entries"
         service.thaw()
-        time.sleep(0.005)
+        return False
+
+    wait_until(is_frozen_amid_a_batch)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from model.bundle import event_types
 from model.bundle.bundle import BundleError, load_bundle, write_bundle
 from model.bundle.event_types import EventType
 from model.config import ModelConfig
+from service.core.event_fields import DEFAULT_TYPE, EVENT_TYPE
 from tests.model.builders import CONFIGS, bundle_of, types_of
 
 DEMO = Path(__file__).parents[3] / "bundles" / "ml-1m-demo"
@@ -69,3 +71,8 @@ def test_entry_that_does_not_fit_is_refused(tmp_path: Path, entry: Any) -> None:
     path.write_text(json.dumps(manifest | {"event_types": entry}))
     with pytest.raises(BundleError, match=r"event.types?"):
         load_bundle(tmp_path / "b")
+
+
+def test_names_are_those_of_the_api() -> None:
+    assert event_types._NAME.pattern == EVENT_TYPE
+    assert event_types.DEFAULT_TYPE == DEFAULT_TYPE

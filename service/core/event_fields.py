@@ -1,4 +1,7 @@
-"""Definition of an id, shared by the API, loaders and trainer."""
+"""Rules of ids, types and values of events.
+
+The API, the settings, the loaders and the trainer share them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ import re
 
 MAX_ID_CHARACTERS = 256
 NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
+DEFAULT_TYPE = "view"  # of an event without a type; kept as ""
+EVENT_TYPE = r"[a-z][a-z0-9_]{0,31}"
+MAX_VALUE = 1e12  # of an event, in either direction
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
