@@ -49,43 +49,14 @@ class LiveAccuracy:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         group = ["version", "history"]
-        self._events = Counter("recblr_accuracy_events", "Evaluated events.", group, registry=registry)
-        self._totals = [
-            Counter(f"recblr_accuracy_{name}", f"Evaluated events {text}.", [*group, "seen"], registry=registry)
-            for name, text in _GAINS.items()
-        ]
+        self._events, self._totals = _counters("", "", group, registry)
         # Sums over the windows. They add up over workers; `WindowMeans` divides them.
         self._window_events = self._gauge("events", "", [*group, "window"], registry)
         self._window_sums = [
             self._gauge(name, f" {text}", [*group, "seen", "window"], registry) for name, text in _GAINS.items()
         ]
-        self._type_events = Counter(
-            "recblr_accuracy_type_events", "Evaluated events by type.", ["version", "type"], registry=registry
-        )
-        self._type_totals = [
-            Counter(
-                f"recblr_accuracy_type_{name}",
-                f"Evaluated events by type {text}.",
-                ["version", "type", "seen"],
-                registry=registry,
-            )
-            for name, text in _GAINS.items()
-        ]
-        self._item_events = Counter(
-            "recblr_accuracy_item_events",
-            "Evaluated events by item: new or trained.",
-            ["version", "item"],
-            registry=registry,
-        )
-        self._item_totals = [
-            Counter(
-                f"recblr_accuracy_item_{name}",
-                f"Evaluated events by item, new or trained, {text}.",
-                ["version", "item", "seen"],
-                registry=registry,
-            )
-            for name, text in _GAINS.items()
-        ]
+        self._type_events, self._type_totals = _counters("type_", " by type", ["version", "type"], registry)
+        self._item_events, self._item_totals = _counters("item_", " by kind of item", ["version", "item"], registry)
         self._types: set[str] = set()
         self._unwritten: dict[tuple[str, str, str, bool], list[tuple[int, int]]] = {}
         self._recent: dict[tuple[str, str], NDArray[np.int32]] = {}
@@ -155,6 +126,18 @@ class LiveAccuracy:
         labels = (version, event_type if event_type in self._types else _OTHER_TYPE)
         self._type_events.labels(*labels).inc(len(ranks))
         _add_gains(self._type_totals, labels, ranks)
+
+
+def _counters(
+    prefix: str, text: str, labels: list[str], registry: CollectorRegistry
+) -> tuple[Counter, list[Counter]]:
+    """Create the counter of evaluated events, and those of their gains."""
+    names = f"recblr_accuracy_{prefix}", f"Evaluated events{text}"
+    totals = [
+        Counter(f"{names[0]}{name}", f"{names[1]} {of_gain}.", [*labels, "seen"], registry=registry)
+        for name, of_gain in _GAINS.items()
+    ]
+    return Counter(f"{names[0]}events", f"{names[1]}.", labels, registry=registry), totals
 
 
 def _add_gains(totals: Sequence[Counter], labels: tuple[str, str], ranks: NDArray[np.int32]) -> None:

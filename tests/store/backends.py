@@ -105,6 +105,17 @@ class RedisBackend:
         with Redis(port=self.server.port) as client:
             yield client
 
+    @contextmanager
+    def undo_as_a_failover(self) -> Iterator[None]:
+        """Undo at the exit what was written inside."""
+        with self.client() as client:
+            replica = {key: client.dump(key) for key in client.scan_iter()}
+            yield
+            for key in client.scan_iter():
+                client.delete(key)
+            for key, value in replica.items():
+                client.restore(key, 0, value)
+
     def contents(self) -> str:
         with self.client() as client:
             return repr([(key, _value(client, key)) for key in sorted(client.scan_iter())])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -25,13 +25,6 @@ ITEMS, CHANGES = catalogue_keys(SHARD)
 
 
 @pytest.fixture
-async def store(backend: RedisBackend) -> AsyncIterator[OpenedStore]:
-    store = await backend.open()
-    yield store
-    await store.close()
-
-
-@pytest.fixture
 def catalogue(store: OpenedStore) -> CatalogueStore:
     return store.catalogue
 
@@ -40,13 +33,8 @@ async def test_change_that_a_failover_undid_is_an_unknown_position(
     backend: RedisBackend, catalogue: CatalogueStore
 ) -> None:
     kept = await fill(catalogue, IDS[:5])
-    with backend.client() as client:
-        replica = {key: client.dump(key) for key in client.scan_iter()}
+    with backend.undo_as_a_failover():
         undone = await fill(catalogue, IDS[5:7])
-        for key in client.scan_iter():
-            client.delete(key)
-        for key, value in replica.items():
-            client.restore(key, 0, value)
     assert await catalogue.changes(SHARD, undone, 10) is None
     again = await fill(catalogue, IDS[7:9])
     assert again.revision == undone.revision

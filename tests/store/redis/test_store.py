@@ -31,14 +31,9 @@ def snapshot_of(version: str, view: LogView) -> SnapshotPut:
 async def test_snapshot_of_an_event_that_a_failover_undid_is_refused(backend: RedisBackend) -> None:
     store = await backend.open()
     await append(store, "u", new("a", "1"))
-    with backend.client() as client:
-        replica = {key: client.dump(key) for key in client.scan_iter()}
+    with backend.undo_as_a_failover():
         undone = await append(store, "u", new("b", "2"))
-        for key in client.scan_iter():
-            client.delete(key)
-        for key, value in replica.items():
-            client.restore(key, 0, value)
-        await asyncio.sleep(0.01)  # append ids are in milliseconds, and a failover takes longer than one
+    await asyncio.sleep(0.01)  # append ids are in milliseconds, and a failover takes longer than one
     promoted = await append(store, "u", new("c", "3"))
     assert (undone.generation, undone.sequence) == (promoted.generation, promoted.sequence)
     puts = [snapshot_of(V, view) for view in (undone, promoted)]

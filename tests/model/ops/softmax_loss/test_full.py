@@ -10,6 +10,13 @@ from model.ops.softmax_loss.full import SoftLabels, softmax_loss
 from tests.model.ops.interpreter import needs_triton, run_interpreted
 
 
+def assert_same_with_gradients(loss: torch.Tensor, expected: torch.Tensor, inputs: tuple[torch.Tensor, ...]) -> None:
+    wanted, found = torch.autograd.grad(expected, inputs), torch.autograd.grad(loss, inputs)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("chunk", [1, 120, 1 << 20], ids=["one row a chunk", "ragged chunks", "one chunk"])
 @pytest.mark.parametrize(("positions", "rows"), [(1, 7), (37, 50)])
 def test_loss_and_gradients_agree_with_cross_entropy(chunk: int, positions: int, rows: int) -> None:
@@ -48,13 +55,8 @@ def test_weights_and_soft_labels_agree_with_a_full_distribution(chunk: int) -> N
     logs = (outputs @ table.T).log_softmax(1)
     counted = weights * (targets > 0)
     expected = -(wanted_shares * logs).sum(1) @ counted / (targets > 0).sum()
-    wanted = torch.autograd.grad(expected, (outputs, table))
     loss = softmax_loss(outputs, table, targets, None, chunk, weights, SoftLabels(items, shares))
-    found = torch.autograd.grad(loss, (outputs, table))
-
-    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    assert_same_with_gradients(loss, expected, (outputs, table))
 
 
 @pytest.mark.parametrize("chunk", [1, 120, 1 << 20], ids=["one row a chunk", "ragged chunks", "one chunk"])
@@ -74,13 +76,8 @@ def test_negative_weights_agree_with_the_unlikelihood_of_their_targets(chunk: in
     unlikelihood = -torch.log1p(-logs[torch.arange(N), targets].exp())
     losses = weights.abs() * torch.where(weights > 0, likelihood, unlikelihood)
     expected = losses[targets > 0].sum() / (targets > 0).sum()
-    wanted = torch.autograd.grad(expected, (outputs, table))
     loss = softmax_loss(outputs, table, targets, None, chunk, weights, SoftLabels(items, shares))
-    found = torch.autograd.grad(loss, (outputs, table))
-
-    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    assert_same_with_gradients(loss, expected, (outputs, table))
 
 
 @pytest.mark.parametrize(("positions", "rows"), [(1, 2), (37, 50), (300, 4099)])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 
 from service.core.errors import StoreUnavailable
@@ -21,13 +19,6 @@ VECTORS, ORDER, VERSIONS = vector_keys(V1)
 
 
 @pytest.fixture
-async def store(backend: RedisBackend) -> AsyncIterator[OpenedStore]:
-    store = await backend.open()
-    yield store
-    await store.close()
-
-
-@pytest.fixture
 def vectors(store: OpenedStore) -> ItemVectorStore:
     return store.item_vectors
 
@@ -36,13 +27,8 @@ async def test_entry_that_a_failover_undid_is_an_unknown_position(
     backend: RedisBackend, vectors: ItemVectorStore
 ) -> None:
     [kept] = await append(vectors, "a")
-    with backend.client() as client:
-        replica = {key: client.dump(key) for key in client.scan_iter()}
+    with backend.undo_as_a_failover():
         [undone] = await append(vectors, "b")
-        for key in client.scan_iter():
-            client.delete(key)
-        for key, value in replica.items():
-            client.restore(key, 0, value)
     assert await vectors.read(V1, undone.position, 10) is None
     [again] = await append(vectors, "c")
     assert again.number == undone.number

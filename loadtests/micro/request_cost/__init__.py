@@ -1,0 +1,1 @@
+"""CPU per request with a part of the service and without it."""
