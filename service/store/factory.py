@@ -12,8 +12,8 @@ from service.core.new_items.vector_store import ItemVectorStore
 from service.core.ports import Store
 from service.store.column_file import ColumnFile
 from service.store.errors import StoreRefusedError
+from service.store.redis.deployments.url import SCHEMES
 from service.store.redis.store import open_redis
-from service.store.redis.url import SCHEMES
 from service.store.sqlite.schema import check_folder, remove_if_unused
 from service.store.sqlite.store import open_sqlite
 

@@ -26,7 +26,7 @@ from service.core.catalogue_store import (
 from service.core.errors import StoreUnavailable
 from service.store.errors import unknown_format
 from service.store.redis import layout, lua_scripts
-from service.store.redis.deployment import Call, Deployment, run_script
+from service.store.redis.deployments.deployment import Call, Deployment, run_script
 
 # Of one script: it then takes at most about a millisecond.
 MAX_ITEMS = 128

@@ -25,12 +25,12 @@ from service.core.events import (
 )
 from service.store.errors import StoreUnreachableError
 from service.store.redis import layout, lua_scripts
-from service.store.redis.calls.attribution_keys import attribution_key, attribution_keys
-from service.store.redis.deployment import Call, Deployment, run_script
-from service.store.redis.item_vectors.redis_item_vectors import RedisItemVectors
-from service.store.redis.opening.deployments import create_deployment
+from service.store.redis.attribution_keys import attribution_key, attribution_keys
+from service.store.redis.deployments.deployment import Call, Deployment, run_script
+from service.store.redis.deployments.deployment_factory import create_deployment
+from service.store.redis.deployments.url import parse_url
 from service.store.redis.redis_catalogue import RedisCatalogue
-from service.store.redis.url import parse_url
+from service.store.redis.redis_item_vectors import RedisItemVectors
 from service.store.redis.user_merge.merge_protocol import UserMerge
 from service.store.tls_errors import find_tls_fault
 

@@ -23,9 +23,9 @@ from redis.exceptions import RedisError, ResponseError
 from service.core.errors import StoreUnavailable
 from service.core.jobs.streams.stream_source import LeaseLostError, RejectedEntry, StreamEntry
 from service.store.errors import StoreUnreachableError
+from service.store.redis.deployments.pools import blocking_pool
+from service.store.redis.deployments.url import parse_url
 from service.store.redis.lua_scripts import IF_LEASE_HELD
-from service.store.redis.pools import blocking_pool
-from service.store.redis.url import parse_url
 from service.store.redis_errors import explain_connection, explain_reply
 from service.store.tls_errors import find_tls_fault
 

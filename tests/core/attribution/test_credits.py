@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from service.core.attribution.credits import Counts, additions, parse_counters, shard_of, total
-from service.store.redis.calls.attribution_keys import attribution_key, attribution_keys
+from service.store.redis.attribution_keys import attribution_key, attribution_keys
 from service.store.redis.layout import SHARDS, keys
 
 CREDIT = "c1o1v-19990000 p:0:2026:with:colons:3 x:0a0b0c0d:2026:with:colons"

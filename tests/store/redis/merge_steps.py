@@ -9,11 +9,11 @@ import pytest
 
 from service.core.errors import StoreUnavailable
 from service.core.ports import Store
-from service.store.redis.deployment import Call
+from service.store.redis.deployments.deployment import Call
+from service.store.redis.deployments.node import Node
+from service.store.redis.deployments.pools import server_pool
+from service.store.redis.deployments.url import parse_url
 from service.store.redis.lua_scripts import Script
-from service.store.redis.node import Node
-from service.store.redis.pools import server_pool
-from service.store.redis.url import parse_url
 from service.store.redis.user_merge.merge_protocol import UserMerge
 from tests.store.backends import RedisBackend
 from tests.store.calls import append, new, read

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from service.core.catalogue_store import MAX_ATTRIBUTES, MAX_FILTERS, ItemWrite, StoredItem
-from service.store.redis.deployment import Call
+from service.store.redis.deployments.deployment import Call
+from service.store.redis.deployments.node import Node
+from service.store.redis.deployments.pools import server_pool
+from service.store.redis.deployments.url import parse_url
 from service.store.redis.layout import DEFINITION_KEYS
 from service.store.redis.lua_scripts import Script
-from service.store.redis.node import Node
-from service.store.redis.pools import server_pool
 from service.store.redis.redis_catalogue import MAX_BYTES, MAX_READ, MAX_READ_BY_ID, RedisCatalogue
-from service.store.redis.url import parse_url
 from tests.store.backends import RedisBackend
 from tests.store.contract_catalogue_changes import IDS, SHARD, START
 

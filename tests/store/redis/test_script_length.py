@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from service.store.redis import layout, lua_scripts
-from service.store.redis.deployment import Call
+from service.store.redis.deployments.deployment import Call
+from service.store.redis.deployments.node import Node
+from service.store.redis.deployments.pools import server_pool
+from service.store.redis.deployments.url import parse_url
 from service.store.redis.lua_scripts import PIECE, Script
-from service.store.redis.node import Node
-from service.store.redis.pools import server_pool
 from service.store.redis.store import RedisStore
-from service.store.redis.url import parse_url
 from tests.store.backends import RedisBackend
 from tests.store.calls import append, new
 

@@ -10,7 +10,7 @@ from model.training.data.event_log.logged_event import EventLog
 from model.training.data.event_log.redis_log import open_redis_log
 from model.training.data.event_log.sqlite_log import open_sqlite_log
 from service.store.errors import StoreRefusedError
-from service.store.redis.url import SCHEMES, parse_url
+from service.store.redis.deployments.url import SCHEMES, parse_url
 
 
 def open_log(url: str) -> AbstractContextManager[EventLog]:

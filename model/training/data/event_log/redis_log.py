@@ -12,7 +12,7 @@ import redis
 from ingest.errors import DataError
 from model.training.data.event_log.logged_event import EventLog, ItemRecord, LoggedEvent, Position, answer_of
 from model.training.data.event_log.redis_servers import UNDECODABLE, RedisServers, connect
-from service.store.redis.url import Target
+from service.store.redis.deployments.url import Target
 from service.store.redis_errors import explain_fault
 from service.store.tls_errors import find_tls_fault
 

@@ -17,7 +17,7 @@ from redis.exceptions import AskError, AuthenticationError, ClusterDownError, Mo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from service.store.redis.url import Address, Target
+from service.store.redis.deployments.url import Address, Target
 
 _READ_TIMEOUT_SECONDS = 30.0
 _CONNECT_TIMEOUT_SECONDS = 5.0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.store.redis import layout, lua_scripts
-from service.store.redis.deployment import Call, Deployment, run_script
+from service.store.redis.deployments.deployment import Call, Deployment, run_script
 from service.store.redis.lua_scripts import PIECE, Script
 from service.store.redis.user_merge.merge_plan import LogEntry, MergePlan, TargetLog, decode_entries
 

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 from service.core.errors import StoreUnavailable
 from service.core.events import MERGES_KNOWN, Merged
 from service.store.redis import layout, lua_scripts
-from service.store.redis.deployment import Call, Deployment, run_script
+from service.store.redis.deployments.deployment import Call, Deployment, run_script
 from service.store.redis.lua_scripts import Script
 from service.store.redis.user_merge.log_transfer import LogTransfer
 from service.store.redis.user_merge.merge_plan import LogEntry, MergePlan, TargetLog, plan_merge

@@ -10,7 +10,7 @@ from ingest.errors import DataError
 from model.training.data.event_log import LoggedEvent, open_log
 from tests.model.training.logs import append, logged, use
 from tests.store.backends import Backend
-from tests.store.redis.test_url import INVALID_URLS
+from tests.store.redis.deployments.test_url import INVALID_URLS
 
 
 def read_all(url: str) -> list[LoggedEvent]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from redis.crc import key_slot
 
+from service.store.redis.deployments.url import Address
 from service.store.redis.layout import HASH_TAGS
-from service.store.redis.url import Address
 
 
 def slot_of(key: str) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from service.store.redis.cluster import Cluster
-from service.store.redis.deployment import Deployment
-from service.store.redis.node import Node
-from service.store.redis.pools import primary_pool, server_pool
-from service.store.redis.url import Address, Target
+from service.store.redis.deployments.cluster import Cluster
+from service.store.redis.deployments.deployment import Deployment
+from service.store.redis.deployments.node import Node
+from service.store.redis.deployments.pools import primary_pool, server_pool
+from service.store.redis.deployments.url import Address, Target
 
 
 def create_deployment(target: Target, min_replicas: int, timeout_seconds: float) -> Deployment:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from service.store.errors import StoreRefusedError
-from service.store.redis.url import Address, Target, parse_url
+from service.store.redis.deployments.url import Address, Target, parse_url
 
 VALID_URLS: list[tuple[str, Target]] = [
     ("redis://", Target("", (Address("localhost", 6379),), False, {"db": 0})),

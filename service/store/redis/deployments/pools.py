@@ -9,7 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 
-from service.store.redis.url import Address, Target
+from service.store.redis.deployments.url import Address, Target
 
 
 def server_pool(target: Target, address: Address, timeout_seconds: float) -> ConnectionPool:

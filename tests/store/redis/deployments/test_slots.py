@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from redis.crc import key_slot
 
+from service.store.redis.deployments.slots import parse_slots, slot_of, used_slots
+from service.store.redis.deployments.url import Address
 from service.store.redis.layout import RECORDS_KEY, keys
-from service.store.redis.slots import parse_slots, slot_of, used_slots
-from service.store.redis.url import Address
 
 LAST_SLOT = 16383
 SOURCE = Address("10.0.0.9", 7000)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from service.core.new_items.vector_store import TOKEN_CHARACTERS, VectorEntry, VectorPage, VectorPosition
 from service.store.errors import unknown_format
 from service.store.redis import layout, lua_scripts
-from service.store.redis.deployment import Call, Deployment, run_script
+from service.store.redis.deployments.deployment import Call, Deployment, run_script
 
 # Of one script: it then takes at most about a millisecond.
 MAX_ITEMS = 128

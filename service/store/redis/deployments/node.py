@@ -27,10 +27,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.core.errors import StoreUnavailable
 from service.store.errors import unknown_format
-from service.store.redis.deployment import Call, Command
+from service.store.redis.deployments.deployment import Call, Command
+from service.store.redis.deployments.memory_watch import MemoryWatch
+from service.store.redis.deployments.node_check import check_node
 from service.store.redis.lua_scripts import Script
-from service.store.redis.memory_watch import MemoryWatch
-from service.store.redis.node_check import check_node
 from service.store.redis_errors import TEMPORARY_ERRORS, explain_connection, explain_reply
 
 MAX_CONNECTIONS = 16

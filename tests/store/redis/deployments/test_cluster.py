@@ -15,13 +15,13 @@ from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, Appended
 from service.store.errors import StoreRefusedError
 from service.store.factory import open_store
-from service.store.redis.cluster import Cluster
-from service.store.redis.deployment import Command
+from service.store.redis.deployments.cluster import Cluster
+from service.store.redis.deployments.deployment import Command
+from service.store.redis.deployments.node import Node
+from service.store.redis.deployments.pools import server_pool
+from service.store.redis.deployments.url import Address, parse_url
 from service.store.redis.layout import keys
-from service.store.redis.node import Node
-from service.store.redis.pools import server_pool
 from service.store.redis.store import RedisStore
-from service.store.redis.url import Address, parse_url
 from tests.deployments import ClusterServers
 from tests.servers import RedisServer
 from tests.store.backends import LONG_TIMEOUT_SECONDS, ClusterBackend

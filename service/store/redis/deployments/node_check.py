@@ -9,7 +9,7 @@ from typing import Any
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from service.store.errors import StoreRefusedError, StoreUnreachableError
-from service.store.redis.deployment import Command
+from service.store.redis.deployments.deployment import Command
 from service.store.redis.lua_scripts import STORE_SCRIPTS
 from service.store.redis_errors import explain_connection
 

@@ -19,11 +19,11 @@ from redis.exceptions import AskError, ClusterDownError, MasterDownError, MovedE
 
 from service.core.errors import StoreUnavailable
 from service.store.errors import StoreUnreachableError
-from service.store.redis.deployment import Call
+from service.store.redis.deployments.deployment import Call
+from service.store.redis.deployments.node import Node
+from service.store.redis.deployments.slots import parse_slots, slot_of, used_slots
+from service.store.redis.deployments.url import Address
 from service.store.redis.lua_scripts import Script
-from service.store.redis.node import Node
-from service.store.redis.slots import parse_slots, slot_of, used_slots
-from service.store.redis.url import Address
 
 # Bounds for a slot that is being moved or has lost its primary: the other users of the batch wait that long.
 _MAX_ATTEMPTS = 4

@@ -1,0 +1,1 @@
+"""Deployments of Redis: one node, a primary with sentinels, or a cluster."""

@@ -1,1 +1,0 @@
-"""Vectors of new items on Redis."""

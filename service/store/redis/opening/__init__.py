@@ -1,1 +1,0 @@
-"""Connection to the configured deployment."""
