@@ -11,7 +11,7 @@ from service.core.attribution.recommendation_ids import RecommendationIds
 from service.core.event_types.effects import IMPRESSION, UNNAMED_TYPES
 from service.core.events import NewEvent
 
-MAX_VALUE = 1e9  # of one event; a larger one is not counted
+MAX_COUNTED_VALUE = 1e9  # of one event
 
 
 class EventCredits:
@@ -63,6 +63,6 @@ class EventCredits:
         if event.type not in self._conversions:
             return "c1"
         value = event.value
-        if value is None or not math.isfinite(value) or not 0 < abs(value) <= MAX_VALUE:
+        if value is None or not math.isfinite(value) or not 0 < abs(value) <= MAX_COUNTED_VALUE:
             return "c1o1"
         return f"c1o1v{round(value * MICRO)}"

@@ -69,7 +69,7 @@ class Recommendation(NamedTuple):
     item_hashes: tuple[int, ...]
 
     def position_of(self, item_id: str) -> int | None:
-        """Return the item's position, from 1; None if it is in none."""
+        """Return the item's position, from 1; None if the answer lacks it."""
         try:
             return self.item_hashes.index(item_hash(item_id)) + 1
         except ValueError:
@@ -140,7 +140,7 @@ class RecommendationIds:
     def read(self, text: str) -> Recommendation | None:
         """Return the content of an id; None unless its signature is right.
 
-        Nothing of the id is parsed before.
+        The signature is checked before anything is parsed.
         """
         if not 0 < len(text) <= MAX_ID_LENGTH or not text.isascii():
             return None

@@ -22,7 +22,7 @@ class ReplayStart(NamedTuple):
 
 
 class HeldVectors:
-    """Numbers of the items, and tokens of the entries.
+    """Entries by item and by number, without their vectors.
 
     Attributes:
         numbers: Number of the entry by item.
@@ -37,6 +37,13 @@ class HeldVectors:
         self._tokens: list[str] = []
         self._newest_by_hash: dict[int, int] = {}
 
+    def clear(self) -> None:
+        """Forget everything, after a failover has undone entries."""
+        self.epoch += 1
+        self.position = START
+        for each in (self.numbers, self._tokens, self._newest_by_hash):
+            each.clear()
+
     def extend(self, entries: Sequence[VectorEntry]) -> None:
         """Add the entries that follow; raises `ValueError` for others."""
         for entry in entries:
@@ -46,13 +53,6 @@ class HeldVectors:
             self._tokens.append(entry.token)
             self._newest_by_hash[item_hash(entry.item_id)] = entry.number
             self.position = entry.position
-
-    def replace(self, entries: Sequence[VectorEntry]) -> None:
-        """Replace everything, after a failover has undone entries."""
-        epoch = self.epoch + 1
-        self.__init__()  # type: ignore[misc]
-        self.epoch = epoch
-        self.extend(entries)
 
     def holds(self, position: VectorPosition) -> bool:
         """Return whether the entry of a position is held."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.core.attribution.event_credits import MAX_VALUE, EventCredits
+from service.core.attribution.event_credits import MAX_COUNTED_VALUE, EventCredits
 from service.core.attribution.recommendation_ids import RecommendationIds, item_hash
 from service.core.events import NewEvent
 
@@ -33,8 +33,8 @@ def credit(
         ("purchase", 19.99, "c1o1v19990000"),
         ("purchase", -5.0, "c1o1v-5000000"),
         ("purchase", 0.0, "c1o1"),
-        ("purchase", MAX_VALUE, "c1o1v1000000000000000"),
-        ("purchase", 2 * MAX_VALUE, "c1o1"),
+        ("purchase", MAX_COUNTED_VALUE, "c1o1v1000000000000000"),
+        ("purchase", 2 * MAX_COUNTED_VALUE, "c1o1"),
         ("impression", 3.0, "i1"),
     ],
 )

@@ -70,8 +70,9 @@ def test_replay_has_no_mark_if_vectors_arrived_meanwhile() -> None:
 def test_replaced_entries_are_of_another_epoch() -> None:
     found = held("a", "b", "c")
     start = found.start()
-    found.replace(entries("a", "x", token="u"))
+    found.clear()
+    found.extend(entries("a", "x", token="u"))
     assert (found.position, found.numbers, found.epoch) == ((2, "u"), {"a": 1, "x": 2}, start.epoch + 1)
     assert not found.holds(VectorPosition(1, "t"))
-    found.replace(())
+    found.clear()
     assert (found.position, found.epoch) == (START, start.epoch + 2)

@@ -151,7 +151,7 @@ def test_answer_is_computed_again_if_entries_were_undone_during_the_replay() -> 
 
         def run_and_undo(requests: Sequence[EngineRequest]) -> list[EngineResult | StateDamagedError]:
             engine.run = plain_run  # type: ignore[method-assign]
-            held.replace(())
+            held.clear()
             return plain_run(requests)
 
         engine.run = run_and_undo  # type: ignore[method-assign]

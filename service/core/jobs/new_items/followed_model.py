@@ -188,7 +188,7 @@ class FollowedModel:
                 break
         if (engine := self._engine()) is not None:
             engine.reset_extension()
-            self.held.replace(())
+            self.held.clear()
             self._extend(entries)
             self.must_scan = True
 

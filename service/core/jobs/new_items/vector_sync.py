@@ -95,8 +95,8 @@ class VectorSync:
     async def start(self, loadable: Callable[[], Awaitable[Collection[str]]] | None = None) -> None:
         """Give each new item of the catalogue its vector, then follow.
 
-        With `loadable`, the versions of the model registry, lists of other versions are deleted after a while. Raises
-        `StoreUnavailable`.
+        `loadable` returns the versions of the model registry. Lists of other versions are deleted after a while.
+        Raises `StoreUnavailable`.
         """
         for model in list(self._models.values()):
             model.must_scan = True  # the catalogue may have been restored from its local snapshot
@@ -205,7 +205,7 @@ class VectorSync:
                 await model.compute_next()
                 await throttle(started_at, max_fraction)
                 model.collect()
-        fields = {"model": model.version, "vectors": model.held.position.revision, "computed_from": count}
+        fields = {"model": model.version, "vectors": model.held.position.revision, "items_without": count}
         _log.info("read the vectors of new items", extra={**fields, "seconds": round(self._clock() - began, 3)})
 
     async def _catch_up(self, model: FollowedModel, mark: VectorMark | None, item_ids: Collection[str]) -> bool:
