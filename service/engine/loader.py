@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -136,17 +136,19 @@ class BundleLoader:
             bundle = load_files(manifest)
         except BundleError as error:
             raise _refused(error, manifest.folder, version) from None
+        build = self._engine_builder()
         if not statistics():  # no kernel has run in this process
             _log.info("warming up the engine; the first start compiles it, which takes about half a minute")
         started, compiled = time.monotonic(), compilations()
-        engine = self._engine(bundle)
+        engine = build(bundle)
         warm(engine)
         log_warm_up(time.monotonic() - started, compilations() - compiled)
         return engine
 
-    def _engine(self, bundle: Bundle) -> Engine:
+    def _engine_builder(self) -> Callable[[Bundle], Engine]:
+        """Return what builds an engine on the device; raises `DeviceRefusedError`."""
         if self._device == "cpu":
-            return CpuEngine(bundle, self._seen_limit, self._min_recall)
+            return lambda bundle: CpuEngine(bundle, self._seen_limit, self._min_recall)
         try:  # imported here, because the default server is installed without torch
             from service.engine.cuda.cuda_engine import CudaEngine, missing
         except ImportError:
@@ -156,7 +158,7 @@ class BundleLoader:
             ) from None
         if reason := missing():
             raise DeviceRefusedError(f"RECBLR_DEVICE: {reason}, or set it to cpu.")
-        return CudaEngine(bundle, self._seen_limit)
+        return lambda bundle: CudaEngine(bundle, self._seen_limit)
 
 
 def _refused(error: BundleError, folder: Path, name: str) -> BundleRefusedError:
