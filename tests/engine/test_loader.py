@@ -7,6 +7,7 @@ import gc
 import json
 import shutil
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,8 +116,11 @@ class Raising(BundleLoader):
         super().__init__(root, 100)
         self._error = error
 
-    def _engine(self, bundle: Bundle) -> Engine:
-        raise self._error
+    def _engine_builder(self) -> Callable[[Bundle], Engine]:
+        def build(bundle: Bundle) -> Engine:
+            raise self._error
+
+        return build
 
 
 @pytest.mark.parametrize(
