@@ -15,6 +15,7 @@ from service.api.connection.body_framing import BodyFraming, ChunkedFraming, Fra
 from service.api.connection.head_checks import SHORT_HEAD_BYTES, refusal_of
 from service.api.connection.refusals import Refusal
 from service.api.connection.timed_connection import ANSWER, BODY, HEAD, IDLE, TimedConnection
+from service.api.connection.transport import EXTENSIONS, ResponseCycle
 
 MAX_HEAD_BYTES = 64 * 1024
 _MAX_COPIED_BYTES = 4096
@@ -139,14 +140,19 @@ class HttpProtocol(TimedConnection):
             return
         self._dropped_bytes = 0
         self._phase, self._in_head = ANSWER, False
+        self.scope["extensions"] = EXTENSIONS
         super().on_headers_complete()
+        self.cycle.__class__ = ResponseCycle  # its task has not begun yet
         if length is not None and length <= len(self._received):
             self._body, self._body_bytes = None, length
             if length:
                 self.cycle.body += self._received[:length]
                 self._drop_received(length)
             self.cycle.more_body = False
-            self.cycle.message_event.set()
+            if self.expect_100_continue:
+                self.cycle.message_event.set()
+            else:
+                self.cycle.body_arrived = True  # type: ignore[attr-defined]
             if not (length or self.parser.should_upgrade()):
                 return
         else:

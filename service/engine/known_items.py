@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from threading import Lock
 from typing import cast
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.bundle.bundle import Bundle, Item
 from model.compiled.array_types import F32, I64
-from service.core.engine_requests import AllowedRows, ScoredItem
+from service.core.engine_requests import AllowedRows, ScoredItem, scored_item
 from service.core.new_items.encoder_input import ContentEncoder
 from service.engine.appended_items import AppendedItems
 
@@ -35,13 +36,13 @@ class KnownItems:
 
     def scored(self, rows: I64, scores: F32, length: int) -> tuple[ScoredItem, ...]:
         """Return the items of the first `length` rows, with their scores."""
-        items, trained, id_of = self._items, self.appended.first - 1, self.appended.id_of
-        pairs = zip(rows[:length].tolist(), scores[:length].tolist(), strict=True)
+        items, found = self._items, rows[:length].tolist()
         if not self.appended.count:
-            return tuple([ScoredItem(items[row - 1].item_id, score) for row, score in pairs])
-        return tuple(
-            [ScoredItem(items[row - 1].item_id if row <= trained else id_of(row), score) for row, score in pairs]
-        )
+            ids = [items[row - 1].item_id for row in found]
+        else:
+            trained, id_of = self.appended.first - 1, self.appended.id_of
+            ids = [items[row - 1].item_id if row <= trained else id_of(row) for row in found]
+        return tuple(map(scored_item, zip(ids, scores[:length].tolist(), repeat(True, len(found)), strict=True)))
 
     def _row_of(self, item_id: str) -> int:
         return self._rows.get(item_id) or self.appended.row_of(item_id)

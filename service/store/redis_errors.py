@@ -8,6 +8,7 @@ from redis.exceptions import MasterDownError, OutOfMemoryError, ReadOnlyError
 
 from service.store.tls_errors import explain_tls
 
+TEMPORARY_TYPES = (ReadOnlyError, MasterDownError)  # of error replies, as TEMPORARY_ERRORS
 # Beginnings of the error replies by which Redis refuses a command for now.
 TEMPORARY_ERRORS = (
     *("MISCONF", "NOREPLICAS", "BUSY", "UNBLOCKED", "WAIT cannot be used with replica"),

@@ -1,13 +1,17 @@
-"""Transport of a connection: joined writes, lingering close, paused reading."""
+"""Transport of a connection: whole responses, joined writes, lingering close, paused reading."""
 
 from __future__ import annotations
 
 import asyncio
 import select
 from collections.abc import Callable
+from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, RequestResponseCycle
 
+WHOLE_RESPONSE = "recblr.whole_response"  # extension of ASGI: a message with status, headers and body
+EXTENSIONS: dict[str, dict[object, object]] = {WHOLE_RESPONSE: {}}
 _REFUSED = b"HTTP/1.1 4"
 _CLIENT_CLOSED: int = getattr(select, "POLLRDHUP", 0)  # of Linux
 
@@ -103,6 +107,52 @@ class CollectingTransport:
 
 def _always() -> bool:
     return True
+
+
+class ResponseCycle(RequestResponseCycle):
+    """One request and its response, for ASGI.
+
+    The server's class takes a response in two messages, and searches each header by itself; it waits for a body that
+    has arrived.
+
+    Attributes:
+        body_arrived: Whether all of the body has arrived, and nobody has received it.
+    """
+
+    body_arrived = False
+
+    async def send(self, message: Any) -> None:  # noqa: ANN401 - ASGI's messages, and WHOLE_RESPONSE
+        """Send a message of ASGI, or a whole response with status 200 and its length."""
+        if message["type"] != WHOLE_RESPONSE:
+            await super().send(message)
+            return
+        if self.flow.write_paused or self.disconnected or self.response_started or not self.keep_alive:
+            body = message.pop("body")
+            await super().send(message | {"type": "http.response.start"})
+            await super().send({"type": "http.response.body", "body": body})
+            return
+        parts = [STATUS_LINE[message["status"]]]
+        headers = self.default_headers + message["headers"]
+        names, values = zip(*headers, strict=True)
+        if HEADER_RE.search(b"".join(names)) or HEADER_VALUE_RE.search(b"".join(values)):
+            raise RuntimeError("invalid header")
+        for name, value in headers:
+            parts += (name, b": ", value, b"\r\n")
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        self.transport.write(b"".join((*parts, b"\r\n", message["body"])))
+        self.message_event.set()
+        self.on_response()
+
+    async def receive(self) -> Any:  # noqa: ANN401 - ASGI's messages
+        """Return the body, or the part that has arrived; wait for one."""
+        if not self.body_arrived or self.disconnected or self.response_complete:
+            return await super().receive()
+        self.body_arrived = False
+        if self.flow.read_paused:
+            self.flow.resume_reading()
+        body, self.body = bytes(self.body), bytearray()
+        return {"type": "http.request", "body": body, "more_body": False}
 
 
 class HeldFlow(FlowControl):

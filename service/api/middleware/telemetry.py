@@ -9,6 +9,7 @@ from time import perf_counter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
+from service.api.connection.transport import WHOLE_RESPONSE
 from service.api.error_responses import error_response, internal_error
 from service.api.middleware.cors import CorsPolicy
 from service.api.middleware.request_path import RequestPath
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 _MAX_REQUEST_ID_LENGTH = 128
 _PUBLIC_HEADERS = ((b"x-content-type-options", b"nosniff"),)  # a browser must not run JSON as a script
 _PRIVATE_HEADERS = (*_PUBLIC_HEADERS, (b"cache-control", b"no-store"))  # no proxy or browser keeps data of a user
+_STARTS = ("http.response.start", WHOLE_RESPONSE)  # messages with a status
 _CLIENT_CLOSED_REQUEST = 499  # nginx' status for a request that was cancelled before the response began
 
 
@@ -66,7 +68,7 @@ class Telemetry:
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
+            if message["type"] in _STARTS:
                 status = message["status"]
                 message["headers"] = [
                     *message.get("headers", ()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import repeat
 from typing import NamedTuple, overload
 
@@ -11,10 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.compiled.array_types import F32, I64
-from service.core.engine_requests import ScoredItem
-
-# One call in C; the constructor of a named tuple is one in Python.
-_scored_item = partial(tuple.__new__, ScoredItem)
+from service.core.engine_requests import ScoredItem, scored_item
 
 
 class AnswerBatch(NamedTuple):
@@ -37,7 +33,7 @@ class AnswerBatch(NamedTuple):
         rows = self.rows[query, :length].tolist()
         scores = self.scores[query, :length].tolist()
         fields = zip(map(self.ids.__getitem__, rows), scores, repeat(True, len(rows)), strict=True)
-        return tuple(map(_scored_item, fields))
+        return tuple(map(scored_item, fields))
 
 
 class TopItems(Sequence[ScoredItem]):

@@ -12,17 +12,11 @@ from contextvars import Context
 from typing import Any
 
 from hiredis import pack_command
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import ConnectionPool, SSLConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import (
-    MasterDownError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.core.errors import StoreUnavailable
@@ -31,7 +25,7 @@ from service.store.redis.deployments.deployment import Call, Command
 from service.store.redis.deployments.memory_watch import MemoryWatch
 from service.store.redis.deployments.node_check import check_node
 from service.store.redis.lua_scripts import Script
-from service.store.redis_errors import TEMPORARY_ERRORS, explain_connection, explain_reply
+from service.store.redis_errors import TEMPORARY_ERRORS, TEMPORARY_TYPES, explain_connection, explain_reply
 
 MAX_CONNECTIONS = 16
 _PROBE_PAUSE_SECONDS = 0.05
@@ -68,11 +62,17 @@ class Connections:
                 packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]
                 await connection.send_packed_command(b"".join(packed))
                 replies: list[Any] = []
-                for _ in commands:
+                while len(replies) < len(commands):
                     try:
                         replies.append(await connection.read_response(disable_decoding=True))
                     except ResponseError as error:
                         replies.append(error)
+                    # Others have mostly arrived with it. The library would enter five functions for each.
+                    parsed = connection._parser._reader  # type: ignore[attr-defined]
+                    while len(replies) < len(commands) and (reply := parsed.gets(False)) is not NOT_ENOUGH_DATA:
+                        if isinstance(reply, RedisConnectionError):
+                            raise reply
+                        replies.append(reply)
                 return replies
             except BaseException:
                 await connection.disconnect(nowait=True)
@@ -238,7 +238,7 @@ class Node:
         if isinstance(error, OutOfMemoryError):
             self._memory.refused()
             return self.unavailable("has no memory left for events", explain_reply(error))
-        if isinstance(error, ReadOnlyError | MasterDownError) or str(error).startswith(TEMPORARY_ERRORS):
+        if isinstance(error, TEMPORARY_TYPES) or str(error).startswith(TEMPORARY_ERRORS):
             return self.unavailable("takes no events at the moment", explain_reply(error))
         if isinstance(error, RedisTimeoutError | TimeoutError):
             return self.unavailable("did not answer in time")
