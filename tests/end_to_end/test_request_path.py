@@ -27,7 +27,7 @@ from tests.servers import RedisServer, free_port
 
 ROOT = Path(__file__).parents[2]
 # It was 79 in 27. The replay of event types (decision 0123), appended items (0126) and their vectors (0127) are new.
-MAX_FUNCTIONS = 83
+MAX_FUNCTIONS = 82
 MAX_FILES = 32
 SNAPSHOT_WRITE_SECONDS = 0.5  # the snapshot of an event is written some 50 ms after its answer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, RequestResponseCycle
@@ -31,6 +31,8 @@ class CollectingTransport:
 
     Attributes:
         is_closing: Returns whether nothing more can be sent. Asked four times a request, so it is the transport's.
+        write_whole: Sends data that nothing is joined with; only while `parts` is empty.
+        parts: Data of the next iteration.
     """
 
     def __init__(
@@ -40,7 +42,8 @@ class CollectingTransport:
         self._loop = loop
         self._close_gently = close_gently
         self.is_closing: Callable[[], bool] = transport.is_closing
-        self._parts: list[bytes] = []
+        self.write_whole: Callable[[bytes], None] = transport.write
+        self.parts: list[bytes] = []
         self.refused = False  # whether a response of status 4xx was written; reset by the protocol
 
     def __getattr__(self, name: str) -> object:
@@ -48,11 +51,11 @@ class CollectingTransport:
 
     def write(self, data: bytes) -> None:
         """Send `data` in the next iteration of the event loop."""
-        if not self._parts:
+        if not self.parts:
             self._loop.call_soon(self._flush)
             if data.startswith(_REFUSED):
                 self.refused = True
-        self._parts.append(data)
+        self.parts.append(data)
 
     def is_reset(self) -> bool:
         """Return whether the client has reset the connection.
@@ -99,8 +102,8 @@ class CollectingTransport:
         self._transport.close()
 
     def _flush(self) -> None:
-        data = b"".join(self._parts)
-        self._parts.clear()
+        data = b"".join(self.parts)
+        self.parts.clear()
         if data and not self.is_closing():  # the client may have disconnected meanwhile
             self._transport.write(data)
 
@@ -126,7 +129,9 @@ class ResponseCycle(RequestResponseCycle):
         if message["type"] != WHOLE_RESPONSE:
             await super().send(message)
             return
-        if self.flow.write_paused or self.disconnected or self.response_started or not self.keep_alive:
+        ordinary = self.keep_alive and not (self.flow.write_paused or self.disconnected or self.response_started)
+        transport = cast("CollectingTransport", self.transport)
+        if not ordinary or transport.parts or transport.is_closing():
             body = message.pop("body")
             await super().send(message | {"type": "http.response.start"})
             await super().send({"type": "http.response.body", "body": body})
@@ -140,7 +145,7 @@ class ResponseCycle(RequestResponseCycle):
             parts += (name, b": ", value, b"\r\n")
         self.response_started = self.response_complete = True
         self.waiting_for_100_continue = False
-        self.transport.write(b"".join((*parts, b"\r\n", message["body"])))
+        transport.write_whole(b"".join((*parts, b"\r\n", message["body"])))
         self.message_event.set()
         self.on_response()
 

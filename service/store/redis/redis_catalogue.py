@@ -50,6 +50,8 @@ class RedisCatalogue:
         self._deployment = deployment
         self._must_write = int(min_replicas > 0)
         self._changes_kept = changes_kept
+        self._newest_reply: list[int | bytes] = []  # of `positions`, which mostly gets the same again
+        self._newest: tuple[ShardPosition, ...] = ()
 
     async def write_items(self, writes: Sequence[ItemWrite]) -> list[Written | StoreUnavailable]:
         """See `CatalogueStore.write_items`."""
@@ -100,7 +102,10 @@ class RedisCatalogue:
         if self._deployment.one_server:
             [found] = await run_script(self._deployment, _POSITIONS, [Call(_CHANGES_KEYS, ())], partial=True)
             if not isinstance(found, StoreUnavailable):
-                return list(map(_position, found[::2], found[1::2]))
+                if found != self._newest_reply:
+                    self._newest_reply = found
+                    self._newest = tuple(map(_position, found[::2], found[1::2]))
+                return [*self._newest]
         calls = [Call((key,), ()) for key in _CHANGES_KEYS]
         replies = await run_script(self._deployment, _POSITIONS, calls, partial=True)
         return [reply if isinstance(reply, StoreUnavailable) else _position(*reply) for reply in replies]
