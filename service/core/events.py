@@ -104,7 +104,9 @@ class AppendAndRead(NamedTuple):
 
 @dataclass(slots=True)  # not frozen: that would triple the time of its creation, once in each request
 class LogView:
-    """A consistent view of one user's log, read atomically with the append. Nothing may change it.
+    """A consistent view of one user's log, read atomically with the append.
+
+    Nothing may change it.
 
     Attributes:
         generation: Token that changes whenever the log is edited or started again; "" for an unknown user.

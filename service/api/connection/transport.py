@@ -125,7 +125,7 @@ class ResponseCycle(RequestResponseCycle):
     body_arrived = False
 
     async def send(self, message: Any) -> None:  # noqa: ANN401 - ASGI's messages, and WHOLE_RESPONSE
-        """Send a message of ASGI, or a whole response with status 200 and its length."""
+        """Send a message of ASGI, or a whole response."""
         if message["type"] != WHOLE_RESPONSE:
             await super().send(message)
             return

@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead
 from service.core.ports import Store
 from service.store.factory import open_store
+from service.store.redis.deployments.node import Connections
+from service.store.redis.deployments.pools import server_pool
+from service.store.redis.deployments.url import Address, parse_url
 from service.store.redis.layout import keys
 from tests.servers import RedisServer, free_port
 from tests.store.backends import RedisBackend
@@ -204,3 +209,36 @@ async def test_fault_is_not_reported_as_an_outage(backend: RedisBackend) -> None
     with pytest.raises(Exception, match="WRONGTYPE"):
         await append(store, "u", new("a"))
     await store.close()
+
+
+async def test_replies_that_arrive_together_keep_their_order_with_errors_among_them(backend: RedisBackend) -> None:
+    pool = server_pool(parse_url(backend.server.url), Address("127.0.0.1", backend.server.port), 5.0)
+    connections = Connections(pool, 1)
+    commands = [("SET", "k", "v"), ("GET", "k"), ("LPUSH", "k", "x"), ("GET", "none"), ("PING",), ("UNKNOWN",)]
+    for _ in range(2):  # on one connection
+        stored, value, wrong_type, nothing, pong, unknown = await connections.pipeline(commands)
+        assert (stored, value, nothing, pong) == (b"OK", b"v", None, b"PONG")
+        assert isinstance(wrong_type, ResponseError)
+        assert isinstance(unknown, ResponseError)
+    await pool.disconnect()
+
+
+async def test_connection_error_among_replies_ends_the_pipeline_and_its_connection() -> None:
+    connected = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connected
+        connected += 1
+        while data := await reader.read(65536):
+            # The client library introduces itself with commands of its own.
+            writer.write(b"+OK\r\n" * data.count(b"CLIENT") + b"+PONG\r\n-LOADING data\r\n" * (b"PING" in data))
+
+    port = free_port()
+    async with await asyncio.start_server(answer, "127.0.0.1", port):
+        pool = server_pool(parse_url(f"redis://127.0.0.1:{port}/0"), Address("127.0.0.1", port), 5.0)
+        connections = Connections(pool, 1)
+        for attempt in (1, 2):
+            with pytest.raises(RedisConnectionError, match="data"):
+                await connections.pipeline([("PING",), ("PING",)])
+            assert connected == attempt
+        await pool.disconnect()
