@@ -14,7 +14,14 @@ from model.compiled.array_types import F32, I64, U32
 from model.compiled.jit import kernel
 from service.engine.search.filtered_exact import NO_SCALE, allowed_top_k
 from service.engine.search.scoring import score_four, score_one
-from service.engine.search.top_k_queries import QueryArrays, TargetRanks, TopKQueries, TopKResult, top_k_by_filter
+from service.engine.search.top_k_queries import (
+    QueryArrays,
+    TargetRanks,
+    TopKQueries,
+    TopKResult,
+    exclude_forbidden,
+    top_k_by_filter,
+)
 
 # Rows scored before a selection. With four queries their scores take 8 KB and stay in a core's first-level cache.
 _BLOCK_ROWS = 512
@@ -29,6 +36,7 @@ def exact_top_k(table: F32, queries: TopKQueries, scale: F32 = NO_SCALE) -> TopK
     A score is the product of query and row, times scale[row] if `scale` (V + 1,) is given. Rows with a score of -inf
     are never returned, and neither are rows that the query's filter forbids.
     """
+    queries = exclude_forbidden(queries, len(table) - 1)
     if not queries.filters:
         return TopKResult(*_search_table(table, scale, *queries[:5]))
     return top_k_by_filter(
