@@ -23,9 +23,8 @@ _CODE_VALUES = 16
 # Building compares every item with the centre of every list (decision 0061).
 _MAX_LISTS = 4096
 _ROWS_PER_ADD = 1 << 16
-# So many queries are searched list by list, fewer one by one.
-_MANY_QUERIES = 12
-# Search of faiss that goes query by query, and collects rows in a reservoir.
+# Search of faiss that goes query by query, and collects rows in a reservoir. It is faster while hardly any list is
+# looked into by two queries of a batch.
 _BY_QUERY = 11
 
 
@@ -55,7 +54,7 @@ class ListIndex:
         # faiss does not own the quantizer, so it has to live as long as the index.
         self._quantizer = faiss.IndexFlatIP(table.shape[1])
         self._lists = _list_index(faiss, self._quantizer, table, np.sort(by_length[flat_items:]))
-        self._lists_of_few = _searched_by_query(faiss, self._lists)
+        self._lists_by_query = _searched_by_query(faiss, self._lists)
         self.list_count: int = self._lists.nlist
 
     def propose(self, vectors: F32, count: int, probes: int) -> I64:
@@ -66,7 +65,7 @@ class ListIndex:
         self._set_threads(1)  # OpenMP keeps this setting per calling thread
         if probes not in self._parameters:
             self._parameters[probes] = self._faiss.SearchParametersIVF(nprobe=probes)
-        lists = self._lists if len(vectors) >= _MANY_QUERIES else self._lists_of_few
+        lists = self._lists if len(vectors) * probes >= self.list_count else self._lists_by_query
         listed = lists.search(vectors, count, params=self._parameters[probes])[1]
         return np.concatenate([listed, self._flat.search(vectors, count)[1]], axis=1)
 
@@ -114,7 +113,7 @@ def _list_index(faiss: ModuleType, quantizer: Any, table: F32, rows: I64) -> Any
 
 
 def _searched_by_query(faiss: ModuleType, lists: Any) -> Any:  # noqa: ANN401
-    """Return another index on the same lists, which is faster for few queries."""
+    """Return another index on the same lists, which searches query by query."""
     index: Any = faiss.IndexIVFPQFastScan(
         lists.quantizer, lists.d, lists.nlist, lists.d, 4, faiss.METRIC_INNER_PRODUCT, lists.bbs
     )

@@ -47,7 +47,7 @@ def built(index: ListIndex) -> ProposedRows:
 @pytest.fixture
 def counted(index: ListIndex, built: ProposedRows) -> tuple[ProposedRows, CountedIndex]:
     calls: Any = CountedIndex(index)
-    return ProposedRows(TABLE, calls, built._probes, built.recall), calls
+    return ProposedRows(TABLE, calls, built._probes, built._seconds, built.recall), calls
 
 
 def random_filter(share: float, seed: int = 0) -> AllowedRows:
@@ -135,15 +135,13 @@ def test_filter_of_what_users_like_needs_fewer_proposals_once_that_is_learnt(
     assert calls.depths[-1] < 300
 
 
-def test_query_with_too_few_allowed_proposals_goes_deeper_if_rows_cannot_be_gathered(
-    counted: tuple[ProposedRows, CountedIndex], monkeypatch: pytest.MonkeyPatch
+def test_query_with_fewer_allowed_proposals_than_were_learnt_goes_deeper(
+    counted: tuple[ProposedRows, CountedIndex],
 ) -> None:
     proposed, calls = counted
-    monkeypatch.setattr(proposed_rows, "MAX_ROWS", 0)
-    order = np.argsort(-(TABLE @ QUERIES[30]))
-    mask = np.ones(ITEMS + 1, np.bool_)
-    mask[order[:300][np.arange(300) % 4 > 0]] = False  # a quarter of the best 300, and all others
-    queries = under([AllowedRows.of(mask)], QUERIES[[30] * 2])
+    allowed = random_filter(0.2)
+    proposed._tastes[allowed.lineage] = proposed_rows._Taste(0.9)
+    queries = under([allowed], QUERIES[[30] * 2])
     found, left = proposed.top_k(queries)
     assert left.size == 0
     assert rows_of(found) == rows_of(exact_top_k(TABLE, queries))
