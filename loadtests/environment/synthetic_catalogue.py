@@ -57,7 +57,7 @@ def write_catalogue(
 
 
 def _encoder(table: NDArray[np.float32]) -> ContentEncoder:
-    """Return an encoder that maps category c0, c1, ... to the vector of an item."""
+    """Return an encoder with an item's vector for each category."""
     vectors = {feature_key(CATEGORY, "", f"c{n}").key: table[1 + n % (len(table) - 1)] for n in range(CATEGORIES)}
     keys = sorted(vectors)
     space = FeatureSpace({}, np.array(keys, np.uint64), [], np.zeros(0, np.float32), 1.0)

@@ -37,7 +37,10 @@ _POLL_SECONDS, _TIMEOUT_SECONDS = 0.01, 600.0
 
 
 def new_items(options: Options) -> dict[str, Any]:
-    """Measure new items on two workers; `sizes` are the trained and the new items."""
+    """Measure new items on two workers.
+
+    The sizes are the numbers of trained and of new items.
+    """
     trained, new = options.sizes or (TRAINED_ITEMS, NEW_ITEMS)
     timeout, summary = start_timeout_seconds(trained), dict[str, Any]()
     with ExitStack() as stack:
@@ -81,7 +84,10 @@ class Day:
         self._redis, self._options, self._requests = redis, options, requests
 
     def one_by_one(self, server: Server, numbers: range) -> dict[str, Any]:
-        """Put items at their daily rate; time each until all workers may recommend it."""
+        """Put items at their daily rate.
+
+        Each is timed until all workers may recommend it.
+        """
         delays: list[float] = []
         count = min(int(self._options.seconds * PUTS_PER_SECOND), len(numbers))
 
@@ -102,7 +108,10 @@ class Day:
         return {"items": len(delays), "put_to_every_worker_ms": _percentiles(delays)} | found
 
     def in_bulk(self, server: Server, numbers: range) -> dict[str, Any]:
-        """Put items in batches; time the whole until all workers may recommend the last one."""
+        """Put items in batches.
+
+        They are timed until all workers may recommend them.
+        """
         seconds: dict[str, float] = {}
 
         def put() -> None:
@@ -121,7 +130,10 @@ class Day:
         return {"items": len(numbers)} | figures | found
 
     def load(self, server: Server, seconds: float, put: Callable[[], None]) -> dict[str, Any]:
-        """Send events while `put` runs, at least for some seconds; return their latencies, CPU time and memory."""
+        """Send events while `put` runs, and at least for some seconds.
+
+        Returns their latencies, the CPU time and the memory.
+        """
         groups = {"service": process_tree(server.pid), "redis": process_tree(self._redis.pid)}
         spent = {name: cpu_seconds(pids) for name, pids in groups.items()}
         latencies: list[float] = []

@@ -115,7 +115,7 @@ def _search_block(
     ks: I64,
     result: ResultArrays,
 ) -> None:
-    """Insert a block of rows into the results of up to four queries.
+    """Insert a block of rows into the results of four queries.
 
     The rows start, start + 1, ... have the vectors `part`. `first` is the number of the first query.
     """

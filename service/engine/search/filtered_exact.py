@@ -155,7 +155,7 @@ def _search_appended(
     queries: QueryArrays,
     result: ResultArrays,
 ) -> None:
-    """Insert allowed appended rows into the results of up to four queries."""
+    """Insert allowed appended rows into the results of four queries."""
     known = min(len(table), len(bitmap) * _WORD_ROWS - first_row)
     for start in range(0, known, _BLOCK_ROWS):
         end = min(start + _BLOCK_ROWS, known)
@@ -176,7 +176,7 @@ def _search_listed(
     queries: QueryArrays,
     result: ResultArrays,
 ) -> None:
-    """Insert the listed rows of a block into the results of up to four queries."""
+    """Insert a block's listed rows into the results of four queries."""
     _, ks, excluded, excluded_start, excluded_end = queries
     rows, scores, lengths = result
     count = min(4, len(selected))

@@ -1,4 +1,4 @@
-"""New items that are put, viewed, edited and deleted during faults, and their check.
+"""New items that are put, viewed and edited during faults.
 
 One writer puts the items, and repeats each write until it is acknowledged. Each user has one writer, who views new
 items before and after their PUT. In the end the store's list of vectors says what every state must be.
@@ -50,7 +50,7 @@ class NewItemCheck:
     def clean(self) -> bool:
         return not any(self.figures().values())
 
-    def note(self, kind: str, example: object) -> None:
+    def add(self, kind: str, example: object) -> None:
         setattr(self, kind, getattr(self, kind) + 1)
         self.examples = [*self.examples, f"{kind}: {example}"][:10]
 
@@ -180,13 +180,13 @@ class NewItemTraffic:
         client, logs = Client(self._url), await logs_of(self._url, self.sent)
         for user, views in self.sent.items():
             if [entry.item for entry in logs[user]] != views:
-                result.note("lost_events", f"{user}: {len(logs[user])} events of {len(views)}")
+                result.add("lost_events", f"{user}: {len(logs[user])} events of {len(views)}")
             status, answer = await client.read(f"/users/{user}/recommendations?k={K}&exclude_seen=false")
             assert status == 200, answer
             items = tuple((item["item_id"], item["score"]) for item in answer["items"])
             received = ReceivedAnswer(user, answer["sequence"], answer["model_version"], items)
             for wrong in oracle.wrong(views, [received], lambda _: shown):
-                result.note("wrong", wrong)
+                result.add("wrong", wrong)
         client.close()
         return result
 
@@ -201,7 +201,7 @@ class NewItemTraffic:
                 eligible = {item["item_id"] for item in ranked["items"] if item["eligible"]}
                 missing = [item_id for item_id in missing if item_id not in eligible]
             for item_id in missing:
-                result.note("missing", f"{item_id} in a worker")
+                result.add("missing", f"{item_id} in a worker")
             client.close()
 
     def _check_list(
@@ -211,13 +211,13 @@ class NewItemTraffic:
         assert content is not None
         for number, entry in enumerate(entries, start=1):
             if entry.number != number or entry.item_id in found:
-                result.note("repeated", entry.item_id)
+                result.add("repeated", entry.item_id)
             found.add(entry.item_id)
             contents = [ItemContent(categories=categories) for categories in self.contents.get(entry.item_id, [])]
             if entry.vector not in [vector.astype("<f4").tobytes() for vector in content.encode_all(contents)[0]]:
-                result.note("changed", entry.item_id)
+                result.add("changed", entry.item_id)
         for item_id in wanted - found:
-            result.note("missing", f"{item_id} in the list")
+            result.add("missing", f"{item_id} in the list")
 
 
 async def _read_list(state_url: str, version: str) -> list[VectorEntry]:

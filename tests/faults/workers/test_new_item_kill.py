@@ -68,7 +68,7 @@ async def _break(service: RunningService, url: str, server: RedisServer | None) 
                 await traffic.wait_for_items(4)
     for bundle in (FIRST, SECOND):
         await _serve(service, bundle)
-        await _judge(service, url, bundle, traffic, f"kill -9 and reloads beside new items, {url.partition(':')[0]}")
+        await _check(service, url, bundle, traffic, f"kill -9 and reloads beside new items, {url.partition(':')[0]}")
 
 
 def test_failover_with_wait_keeps_new_items(tmp_path: Path) -> None:
@@ -89,10 +89,10 @@ async def _fail_over(service: RunningService, url: str, pair: LaggingPair) -> No
             await asyncio.to_thread(pair.fail_over)
             await asyncio.to_thread(pair.restart)
             await traffic.wait_for_items(10)
-    await _judge(service, url, FIRST, traffic, "failover beside new items, RECBLR_REDIS_WAIT=1")
+    await _check(service, url, FIRST, traffic, "failover beside new items, RECBLR_REDIS_WAIT=1")
 
 
-async def _judge(service: RunningService, url: str, bundle: Bundle, traffic: NewItemTraffic, fault: str) -> None:
+async def _check(service: RunningService, url: str, bundle: Bundle, traffic: NewItemTraffic, fault: str) -> None:
     result = await traffic.check(url, bundle)
     audit = await audit_all_users(service.url, url)
     report(fault, model=bundle.version, seed=SEED, **traffic.figures(), **result.figures(), **audit.figures())

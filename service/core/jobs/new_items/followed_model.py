@@ -177,7 +177,7 @@ class FollowedModel:
                 self.waiting.pop(item_id, None)
 
     async def compute_next(self) -> None:
-        """Compute the vectors of the oldest and of the newest items that wait.
+        """Compute vectors of the oldest and the newest items that wait.
 
         A single item that is put during a large load does not wait for the end of the load.
         """

@@ -193,7 +193,7 @@ class VectorSync:
         return 0.0 if is_busy else self._poll_seconds
 
     async def _complete(self, model: FollowedModel, max_fraction: float) -> None:
-        """Compute all that waits; what is put meanwhile is for the next polls."""
+        """Compute all that waits now; later items are for the next polls."""
         began = self._clock()
         async with model.lock:
             await model.follow()
