@@ -14,9 +14,6 @@ from model.compiled.array_types import F32, I64, U32
 from service.core.engine_requests import AllowedRows
 
 _NO_FILTER = np.empty(0, np.int64)
-_ALL_ROWS = np.uint32(0xFFFFFFFF)
-# A filter that forbids at most one row in this many becomes exclusions.
-_ROWS_PER_EXCLUDED = 64
 
 # Fields of `TopKQueries` and `TopKResult` as plain tuples, for kernels: numba takes longer to recognise a named one.
 QueryArrays = tuple[F32, I64, U32, I64, I64]
@@ -147,19 +144,24 @@ def top_k_by_filter(
     items: int,
     unfiltered: Callable[[TopKQueries], TopKResult],
     filtered: Callable[[TopKQueries, AllowedRows], TopKResult],
+    appended: int = 0,
 ) -> TopKResult:
     """Search the queries of each filter together.
 
     Args:
         queries: queries with at least one filter.
-        items: items of the catalogue.
+        items: trained items.
         unfiltered: searches queries without a filter.
         filtered: searches queries of one filter.
+        appended: rows after the trained ones, which `filtered` finds too.
 
     Raises:
         ValueError: a filter is not for a catalogue of this size.
     """
-    result = TopKResult.allocate(queries, items)
+    if len(queries.filters) == 1 and not queries.chosen.any():  # all queries have the only filter
+        check_filter(queries.filters[0], items)
+        return filtered(queries.unfiltered(), queries.filters[0])
+    result = TopKResult.allocate(queries, items + appended)
     for number in range(-1, len(queries.filters)):
         selected = np.flatnonzero(queries.chosen == number)
         if selected.size:
@@ -170,32 +172,6 @@ def top_k_by_filter(
                 check_filter(queries.filters[number], items)
                 result.put(selected, filtered(part, queries.filters[number]))
     return result
-
-
-def exclude_forbidden(queries: TopKQueries, items: int) -> TopKQueries:
-    """Turn filters that forbid few rows into exclusions, which are faster.
-
-    Raises:
-        ValueError: a filter is not for a catalogue of this size.
-    """
-    replaced: dict[int, list[int]] = {}
-    for number, allowed in enumerate(queries.filters):
-        check_filter(allowed, items)
-        if allowed.count >= items - items // _ROWS_PER_EXCLUDED:
-            replaced[number] = _forbidden(allowed, items).tolist()
-    if not replaced:
-        return queries
-    chosen = queries.chosen.tolist()
-    kept = [None if number < 0 or number in replaced else queries.filters[number] for number in chosen]
-    return queries.unfiltered().restricted(kept, [replaced.get(number, ()) for number in chosen])
-
-
-def _forbidden(allowed: AllowedRows, items: int) -> I64:
-    """Return the rows 1..V that are not allowed, if they are few."""
-    words = np.flatnonzero(allowed.bitmap != _ALL_ROWS)
-    rows: I64 = (words[:, None] * 32 + np.arange(32)).ravel()
-    rows = rows[(rows > 0) & (rows <= items)]
-    return rows[~allowed.contains(rows)]
 
 
 def check_filter(allowed: AllowedRows, items: int) -> None:

@@ -17,7 +17,7 @@ from service.engine.appended_items import AppendedItems
 from service.engine.cpu.cpu_search import CpuSearch
 from service.engine.cuda.cuda_search import CudaSearch
 from service.engine.search.exact_top_k import exact_target_ranks, exact_top_k
-from service.engine.search.top_k_queries import TopKQueries, TopKResult, exclude_forbidden
+from service.engine.search.top_k_queries import TopKQueries, TopKResult
 
 Bools = NDArray[np.bool_]
 Search = Callable[[F32, TopKQueries], TopKResult]
@@ -146,15 +146,3 @@ def test_bitmaps_that_would_be_compiled_anew_are_refused() -> None:
     for wrong in (frozen, words[::2], words.astype(np.int64), words[None]):
         with pytest.raises(ValueError, match="contiguous array"):
             AllowedRows(wrong, 0)
-
-
-def test_filters_that_forbid_few_rows_become_exclusions() -> None:
-    few, many = np.ones(1300, np.bool_), random_filter(1300, 0.5, 0)
-    few[[0, 1, 31, 32, 700, 1299]] = False
-    filters = [AllowedRows.of(few), None, AllowedRows.of(many)]
-    queries = TopKQueries.without_exclusions(whole_numbers(3, 2, 0), 5).restricted(filters, [[9], [], []])
-    changed = exclude_forbidden(queries, 1299)
-    assert [sorted(rows.tolist()) for rows in changed.excluded_rows()] == [[1, 9, 31, 32, 700, 1299], [], []]
-    assert changed.filters == (filters[2],)
-    assert changed.chosen.tolist() == [-1, -1, 0]
-    assert exclude_forbidden(changed, 1299) is changed
