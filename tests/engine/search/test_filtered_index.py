@@ -159,13 +159,13 @@ def test_index_gathers_a_filter_that_is_used_often_and_follows_its_changes() -> 
     assert np.mean(hits) >= 9.9
 
 
-@pytest.mark.parametrize(("count", "used"), [(272, False), (273, True), (12_000, True)])
+@pytest.mark.parametrize(("count", "used"), [(230, False), (231, True), (12_000, True)])
 def test_index_proposes_the_rows_of_filters_that_allow_many(count: int, used: bool) -> None:
     index, proposed, _, gathered = index_of(None)
     queries = under(TopKQueries.without_exclusions(QUERIES[:4], 10), first_rows(count))
     assert rows_of(index.top_k(queries)) == rows_of(exact_top_k(TABLE, queries))
     assert bool(proposed.asked) is used
-    assert [seconds for _, seconds in gathered.lost] == [4.0 if used else pytest.approx(4.4e-5, rel=0.1)]
+    assert [seconds for _, seconds in gathered.lost] == [4.0 if used else pytest.approx(3.7e-5, rel=0.1)]
 
 
 def test_queries_with_and_without_common_filters_are_searched_together() -> None:

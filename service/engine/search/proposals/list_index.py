@@ -1,4 +1,4 @@
-"""Index of faiss that proposes rows: lists by direction, and a flat part of long rows.
+"""Index of faiss that proposes rows.
 
 Each row is kept as four bits per dimension (IVF-PQ, fast scan: decision 0078). A query looks into the lists nearest
 to it. Lists miss rows with long vectors, whose products are high from far away. The longest rows therefore form a
@@ -58,9 +58,10 @@ class ListIndex:
         self.list_count: int = self._lists.nlist
 
     def propose(self, vectors: F32, count: int, probes: int) -> I64:
-        """Return rows (Q, C): `count` of the lists, and `count` of the flat part.
+        """Return the rows (Q, 2 count) with the best estimates.
 
-        Each part is in order of estimated scores; unused places at its end are -1.
+        The first half is of the lists, the other of the flat part. Each is in order of estimates; unused places at
+        its end are -1.
         """
         self._set_threads(1)  # OpenMP keeps this setting per calling thread
         if probes not in self._parameters:

@@ -1,8 +1,8 @@
-"""Best of the rows that an index proposes, also under filters that allow many rows.
+"""Search of the rows that an index proposes.
 
-A filter of a share of the rows needs as many times more proposals. Their bits are tested before they are scored, so
-deeper proposals cost little. All queries of a batch that need about as many are searched together, whatever their
-filters, because the index is faster for several queries.
+It also serves filters that allow many rows. A filter of a share of the rows needs as many times more proposals. Their
+bits are tested before they are scored, so deeper proposals cost little. All queries of a batch that need about as many
+are searched together, whatever their filters, because the index is faster for several queries.
 
 What matters is the share of the proposals that a filter allows. Users like or dislike what it allows, so that share
 is learnt for each filter. A query with too few allowed proposals is searched again, deeper.
@@ -59,17 +59,17 @@ F64 = NDArray[np.float64]
 
 @dataclass(slots=True)
 class _Taste:
-    """What users think of a filter.
+    """Share of the proposals that a filter allows.
 
     Attributes:
-        share: Share of the proposals that it allows.
+        share: The share, as learnt from the queries.
         skipped: Queries that were not tried, because the share is too low.
     """
 
     share: float
     skipped: int = 0
 
-    def note(self, shares: F64) -> None:
+    def learn(self, shares: F64) -> None:
         """Learn the shares of some queries; the worst count most."""
         for share in (float(shares.min()), float(shares.mean())) if len(shares) > 1 else shares.tolist():
             self.share += (_DOWN if share < self.share else _UP) * (share - self.share)
@@ -92,7 +92,10 @@ class ProposedRows:
         seconds: Sequence[float] = (),
         recall: float = 0.0,
     ) -> None:
-        """Use `probes` of each class of queries, which take `seconds` of a core each."""
+        """Use the probes of each class of queries.
+
+        `seconds` is how long a query of each class takes on a core.
+        """
         self._table, self._index = table, index
         self._probes, self._seconds, self.recall = probes, seconds, recall
         self._tastes: WeakKeyDictionary[Lineage, _Taste] = WeakKeyDictionary()
@@ -128,7 +131,10 @@ class ProposedRows:
         return cls(table, index, probes[1:], seconds, recalls[0])
 
     def top_k(self, queries: TopKQueries) -> tuple[TopKResult, I64]:
-        """Return the best proposed rows, and the queries for which the proposals may not be enough."""
+        """Return the best proposed rows, and the unanswered queries.
+
+        The proposals may not be enough for those.
+        """
         counts = queries.excluded_end - queries.excluded_start
         most = int(counts.max(initial=0)) + _CANDIDATES_PER_ITEM * int(queries.k.max(initial=0)) + _EXTRA_CANDIDATES
         if not queries.filters and most <= _MAX_CANDIDATES:
@@ -150,19 +156,22 @@ class ProposedRows:
             result.put(selected, found)
             depths[selected] = _ANSWERED
             if failed.size:
-                again, shares[selected] = selected[failed], self._careful(part, proposed_shares)
+                again, shares[selected] = selected[failed], self._liked_shares(part, proposed_shares)
                 wanted[again] = counts[again] + _candidates(queries.k[again], shares[again])
                 depths[again] = np.maximum(depth + 1, _depths(shares[again]))
                 depths[wanted > _MAX_FILTERED_CANDIDATES] = len(_DEPTHS)
         return result, np.flatnonzero(depths == len(_DEPTHS))
 
     def seconds(self, allowed: AllowedRows) -> float:
-        """Return about how long a core needs for a query under a filter."""
+        """Return the seconds of a query under a filter."""
         share = max(self._expected_share(allowed, 0), COMMON_SHARE)
         return self._seconds[min(int(_depths(np.array([share]))[0]), len(self._seconds) - 1)]
 
     def _expected_share(self, allowed: AllowedRows, queries: int) -> float:
-        """Return which share of the proposals a filter will allow, or 0 if others must search."""
+        """Return which share of the proposals a filter will allow.
+
+        It is 0 if another way must search.
+        """
         of_all = allowed.count / (len(self._table) - 1)
         taste = self._tastes.get(allowed.lineage)
         if taste is None:
@@ -174,8 +183,8 @@ class ProposedRows:
             taste.share, taste.skipped = of_all, 0
         return 0.0
 
-    def _careful(self, queries: TopKQueries, shares: F64) -> F64:
-        """Return the shares that queries may be searched again with, or 0 if others must search."""
+    def _liked_shares(self, queries: TopKQueries, shares: F64) -> F64:
+        """Return the shares (Q,), with 0 for filters that the users dislike."""
         found = np.zeros(len(shares))
         for own, allowed in _by_filter(queries):
             is_liked = shares[own] >= _DISLIKED * allowed.count / (len(self._table) - 1)
@@ -197,7 +206,7 @@ class ProposedRows:
             most = _CANDIDATES_PER_ITEM * queries.k + _EXTRA_CANDIDATES
             keep_allowed(allowed.bitmap, own, candidates, count, most, *without, found)
             shares[own] = (found[own] / np.maximum(1, count - excluded[own])).clip(0, 1)
-            self._tastes[allowed.lineage].note(shares[own])
+            self._tastes[allowed.lineage].learn(shares[own])
         rescore(self._table, queries.vectors, queries.k, *without, candidates, *result)
         return result, result.lengths == np.minimum(queries.k, items), shares
 
@@ -209,20 +218,26 @@ def _by_filter(queries: TopKQueries) -> list[tuple[I64, AllowedRows]]:
 
 
 def _depths(shares: F64) -> I64:
-    """Return the index of each share in _DEPTHS, or their number if it is too small."""
+    """Return the class of each share.
+
+    It is the number of classes if the share is too small.
+    """
     found: I64 = (shares[:, None] < _LEAST_SHARES).sum(axis=1)
     return found
 
 
 def _candidates(k: I64, shares: F64) -> I64:
-    """Return how many candidates queries need, if a share of them is allowed."""
+    """Return how many candidates queries need.
+
+    A share of them will be allowed.
+    """
     forbidden = _CANDIDATES_PER_FORBIDDEN * k * (1 / np.maximum(shares, 0.5 / _DEPTHS[-1]) - 1)
     some = (_CANDIDATES_PER_ITEM * k + _EXTRA_CANDIDATES) / np.maximum(shares, _MOST_EXTRA_SHARE)
     return np.ceil(some + forbidden).astype(np.int64)
 
 
 def _recall(found: TopKResult, expected: TopKResult, depth: int) -> float:
-    """Return the fraction of results that score as high as the best `depth`.
+    """Return the share of results that are among the best `depth`.
 
     Items with equal scores are interchangeable.
     """
