@@ -1,8 +1,8 @@
 """Search of the rows that an index proposes.
 
 It also serves filters that allow many rows. A filter of a share of the rows needs as many times more proposals. Their
-bits are tested before they are scored, so deeper proposals cost little. All queries of a batch that need about as many
-are searched together, whatever their filters, because the index is faster for several queries.
+bits are tested before they are scored, so deeper proposals cost little. All queries of a batch that need about as
+many are searched together, whatever their filters, because the index is faster for several queries.
 
 What matters is the share of the proposals that a filter allows. Users like or dislike what it allows, so that share
 is learnt for each filter. A query with too few allowed proposals is searched again, deeper.
