@@ -41,7 +41,8 @@ class Transformer:
     gated: bool = False
 
 
-_COMMON = {"n_blocks": 2, "session_max_len": 200, "dropout_rate": 0.2, "lr": 1e-3, "batch_size": 128, "verbose": 0}
+_MAX_SESSION = 200  # events of a history that a transformer sees
+_COMMON = {"n_blocks": 2, "dropout_rate": 0.2, "lr": 1e-3, "batch_size": 128, "verbose": 0}
 _SMALL = _COMMON | {"n_factors": 64, "n_heads": 2}
 TRANSFORMERS = {
     "sasrec": Transformer("SASRecModel", _SMALL | {"loss": "softmax"}),
@@ -95,7 +96,7 @@ def train_and_rank(transformer: Transformer, histories: Histories, seed: int, ma
     """Train until validation stops improving; return the best epoch's ranks."""
     from rectools.dataset import Dataset
 
-    model = _create(transformer, seed)
+    model = _create(transformer, seed, int(np.diff(histories.offsets).max()))
     trained, asked = Dataset.construct(histories.table(2)), Dataset.construct(histories.table(1))
     best: dict[str, Any] = {}
     best_gain, seconds, validations = -1.0, 0.0, 0
@@ -117,12 +118,12 @@ def train_and_rank(transformer: Transformer, histories: Histories, seed: int, ma
     return best | {"seconds": seconds}
 
 
-def _create(transformer: Transformer, seed: int) -> Any:  # noqa: ANN401 - RecTools is not installed here
+def _create(transformer: Transformer, seed: int, longest: int) -> Any:  # noqa: ANN401 - RecTools is not installed here
     import rectools.models
     from pytorch_lightning import seed_everything
 
     seed_everything(seed)
-    parameters = dict(transformer.parameters)
+    parameters = transformer.parameters | {"session_max_len": min(_MAX_SESSION, longest)}
     if transformer.gated:
         from rectools.models.nn.transformers.ligr import LiGRLayers
 
