@@ -122,6 +122,7 @@ RANKERS: dict[str, Ranker] = {
     "recblr": rank_by_recblr,
     "popularity": partial(rank_by_baseline, "popularity"),
     "item_knn": partial(rank_by_baseline, "item_knn"),
-} | {name: partial(rank_by_transformer, name) for name in TRANSFORMERS}
+    **{name: partial(rank_by_transformer, name) for name in TRANSFORMERS},
+}
 # Rankers whose result has no random numbers.
 UNSEEDED = frozenset(["popularity", "item_knn"])

@@ -143,8 +143,8 @@ def _ranks(model: Any, dataset: Any, histories: Histories, *, back: int, without
         filter_viewed=without_seen,
         on_unsupported_targets="ignore",
     )
-    columns = (answers[name].to_numpy(np.int64) for name in ("user_id", "item_id", "rank"))
-    return ranks_in_answers(*columns, histories.users, histories.targets(back))
+    users, items, ranks = (answers[name].to_numpy(np.int64) for name in ("user_id", "item_id", "rank"))
+    return ranks_in_answers(users, items, ranks, histories.users, histories.targets(back))
 
 
 def ranks_in_answers(users: I64, items: I64, ranks: I64, wanted_users: I64, wanted_items: I64) -> I64:
