@@ -8,6 +8,8 @@ import threading
 import pytest
 
 from service.api import work_thread
+from service.api.app import _ROUTERS
+from service.api.routes.catalogue.item_batches import _SlicedRoute
 from service.api.schemas import json_structure
 from tests.api.app_harness import AppHarness
 from tests.core.fakes import CATALOGUE
@@ -44,6 +46,13 @@ def test_only_large_bodies_are_checked_and_parsed_in_the_thread(harness: AppHarn
     assert work == []
     assert harness.post("/v1/users/u/rank", json=ids).is_success
     assert work == ["_check_new_parts", "_join_large", "parse"]
+
+
+def test_every_route_with_a_body_parses_it_in_slices() -> None:
+    routes = [route for router in _ROUTERS for route in router.routes if getattr(route, "body_field", None)]
+    assert len(routes) > 10
+    for route in routes:
+        assert isinstance(route, work_thread.BodyRoute | _SlicedRoute), route
 
 
 def test_padding_of_a_large_body_is_not_parsed(harness: AppHarness, work: list[str]) -> None:

@@ -19,14 +19,14 @@ from service.api.schemas.catalogue_responses import (
 from service.api.schemas.field_types import PathId
 from service.api.schemas.item_fields import value_out
 from service.api.schemas.requests import NoQuery
-from service.api.work_thread import in_work_thread
+from service.api.work_thread import BodyRoute, in_work_thread
 from service.api_keys import KeyScope
 from service.core.catalogue.editing.item_editor import Edited
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item
 from service.core.errors import ServiceError
 
-router = APIRouter(prefix="/v1/items", tags=["catalogue"])
+router = APIRouter(prefix="/v1/items", tags=["catalogue"], route_class=BodyRoute)
 
 
 @router.put(

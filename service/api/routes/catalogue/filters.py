@@ -11,9 +11,10 @@ from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import FilterIn, FilterName
 from service.api.schemas.catalogue_responses import FilterDeletedOut, FilterOut, FiltersOut
 from service.api.schemas.requests import NoQuery
+from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 
-router = APIRouter(prefix="/v1/filters", tags=["catalogue"])
+router = APIRouter(prefix="/v1/filters", tags=["catalogue"], route_class=BodyRoute)
 
 _Name = Annotated[FilterName, Path(description="Name of the filter. Letters, digits, _, . and -; at most 64.")]
 
