@@ -85,7 +85,7 @@ def test_many_unknown_fields_are_refused_before_they_are_parsed(harness: AppHarn
     operations = operations_with_a_body(harness)
     assert ("PUT", "/v1/items/batch") in operations
     for method, path in operations:
-        if path.startswith("/v1/admin/") or path == "/v1/items/batch" and method == "POST":  # the latter in slices
+        if path.startswith("/v1/admin/") or (path == "/v1/items/batch" and method == "POST"):  # the latter in slices
             continue
         by_query = query if re.match(r"/v1/(user|item|filter|attribute)\b", path) else ""
         response = harness.call(method, path + by_query, content=body, headers=JSON)

@@ -53,7 +53,13 @@ def test_reserved_names_win_over_attributes() -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("prise", "price"), ("colour", "color"), ("caetgories", "categories"), ("release", "release_date"), ("xyz", None)],
+    [
+        ("prise", "price"),
+        ("colour", "color"),
+        ("caetgories", "categories"),
+        ("release", "release_date"),
+        ("xyz", None),
+    ],
 )
 def test_suggestion_is_that_of_a_full_comparison(name: str, meant: str | None) -> None:
     names = ["price", "color", "categories", "release_date", "stock", "title", "brand", "popularity"]
