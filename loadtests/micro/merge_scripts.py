@@ -97,9 +97,8 @@ def main() -> int:
             found = summarize([measure(server, events) for _ in range(arguments.repeat)])
             results[events] = found
             for name, row in sorted(found.items(), key=lambda each: -each[1]["longest_ms"]):
-                print(
-                    f"{events:7} events  {row['calls']:5} calls  {row['median_ms']:7.2f}  {row['longest_ms']:7.2f} ms  {name}"
-                )
+                figures = "{calls:5} calls  {median_ms:7.2f}  {longest_ms:7.2f} ms".format(**row)
+                print(f"{events:7} events  {figures}  {name}")
     print(json.dumps({"machine": machine_info(), "scripts": results}))
     return 0
 

@@ -69,7 +69,10 @@ def test_broken_gzip_is_422(harness: AppHarness, body: bytes) -> None:
 
 
 def operations_with_a_body(harness: AppHarness) -> list[tuple[str, str]]:
-    """Return method and path of each; every id and name is `batch`, as some paths end."""
+    """Return method and path of each.
+
+    Every id and name is `batch`, as some paths end.
+    """
     paths = harness.app.openapi()["paths"]
     return [
         (method.upper(), re.sub(r"\{\w+\}", "batch", path))
