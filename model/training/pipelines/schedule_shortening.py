@@ -1,4 +1,4 @@
-"""Train on the schedule and with the weight decay that the data need.
+"""Train on the schedule and weight decay that the data need.
 
 The best weights of a run whose validation stops improving early were reached at a high learning rate. A schedule that
 ends soon after that epoch reaches better ones (decision 0122). Such data also have too few events for the size of the
