@@ -63,6 +63,7 @@ class BundleLoader:
         self._key = key
         self._manifests = ManifestReader(path, key)
         self._last_listing: frozenset[tuple[str, int, int, int]] = frozenset()
+        self._has_loaded = False
 
     async def published(self) -> list[ModelVersion]:
         """List the published model versions; see core.ports.Bundles."""
@@ -89,9 +90,11 @@ class BundleLoader:
         Raises:
             DeviceRefusedError: the device cannot be used. The first load finds out.
         """
-        if not statistics():  # no kernel has run in this process, so there are no live requests to protect
-            return await asyncio.to_thread(self._load, version)
-        return await run_in_background(partial(self._load, version))
+        if self._has_loaded:
+            return await run_in_background(partial(self._load, version))
+        engine = await asyncio.to_thread(self._load, version)  # of a start: there are no live requests to protect
+        self._has_loaded = True
+        return engine
 
     def _published(self) -> list[ModelVersion]:
         try:
