@@ -11,6 +11,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, STATUS_LINE, RequestResponseCycle
 
 WHOLE_RESPONSE = "recblr.whole_response"  # extension of ASGI: a message with status, headers and body
+MAX_WHOLE_BYTES = 64 * 1024  # of its body; `middleware.telemetry` sends a large one in pieces
 EXTENSIONS: dict[str, dict[object, object]] = {WHOLE_RESPONSE: {}}
 _REFUSED = b"HTTP/1.1 4"
 _CLIENT_CLOSED: int = getattr(select, "POLLRDHUP", 0)  # of Linux

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.answers import answer_event, answer_recommendations
 from service.api.caller import CALLER
-from service.api.connection.transport import WHOLE_RESPONSE
+from service.api.connection.transport import MAX_WHOLE_BYTES, WHOLE_RESPONSE
 from service.api.dependencies import Services
 from service.api.exception_handlers import ErrorHandlers
 from service.api.middleware.received_messages import receive_again
@@ -91,7 +91,7 @@ class FastPath:
             await self._handlers.respond(error, scope)(scope, receive, send)
             return
         headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
-        if WHOLE_RESPONSE in scope.get("extensions", ()):
+        if len(body) <= MAX_WHOLE_BYTES and WHOLE_RESPONSE in scope.get("extensions", ()):
             await send({"type": WHOLE_RESPONSE, "status": 200, "headers": headers, "body": body})
             return
         await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,16 +14,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from service.api.caller import ANONYMOUS_CALLER, CALLER
+from service.api.connection.transport import EXTENSIONS, MAX_WHOLE_BYTES, WHOLE_RESPONSE
 from service.api.exception_handlers import ErrorHandlers
+from service.api.middleware import fast_path
 from service.api.middleware.fast_path import FastPath
 from tests.api.app_harness import AppHarness
 from tests.api.schemas.test_requests import BAD_BODIES, BAD_EVENTS
 from tests.core.memory_store import MemoryStore
 
 JSON = {"content-type": "application/json"}
+PARTS = ["http.response.start", "http.response.body"]  # messages of ASGI
 GOOD = {"user_id": "ü/x", "item_id": "10"}
 ORDINARY: list[dict[str, Any]] = [
     GOOD,
@@ -175,3 +179,24 @@ def test_other_requests_are_passed_on_unchanged(started: AppHarness) -> None:
     assert call_fast_path(started, "GET", "/v1/users/a/b/recommendations").status_code == 418
     started.stop()
     assert call_fast_path(started, "POST", "/v1/events", json=GOOD).status_code == 418
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("size", "messages"), [(MAX_WHOLE_BYTES, [WHOLE_RESPONSE]), (MAX_WHOLE_BYTES + 1, PARTS)])
+async def test_only_a_short_answer_is_sent_whole(
+    size: int, messages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(*_: object) -> bytes:
+        return b"x" * size
+
+    sent: list[str] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    monkeypatch.setattr(fast_path, "answer_recommendations", answer)
+    path = "/v1/users/u/recommendations"
+    app = SimpleNamespace(state=SimpleNamespace(services=SimpleNamespace(recommender=None)))
+    scope = {"type": "http", "app": app, "method": "GET", "path": path, "query_string": b"", CALLER: None}
+    await FastPath(None, None)(scope | {"extensions": EXTENSIONS}, None, send)  # type: ignore[arg-type]
+    assert sent == messages
