@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -25,6 +26,7 @@ from service.core.new_items.encoder_input import ItemContent
 from service.core.ports import Engine, ModelVersion
 from service.engine.background_load import run_in_background
 from service.engine.cpu.cpu_engine import CpuEngine
+from service.engine.search.ivf_pq import MIN_INDEXED_ITEMS
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class BundleLoader:
         min_recall: float = 0.99,
         key: bytes | None = None,
         device: Literal["cpu", "cuda"] = "cpu",
+        indexed: bool = True,
     ) -> None:
         """Configure the engines to load.
 
@@ -55,10 +58,11 @@ class BundleLoader:
             min_recall: recall@10 below which a search index is not used.
             key: only bundles signed with this key are loaded.
             device: where the engines run.
+            indexed: build the search index of a large catalogue, which takes minutes.
         """
         self._path = path
         self._device = device
-        self._min_recall = min_recall
+        self._min_recall, self._min_indexed_items = min_recall, MIN_INDEXED_ITEMS if indexed else sys.maxsize
         self._seen_limit = seen_limit
         self._key = key
         self._manifests = ManifestReader(path, key)
@@ -151,7 +155,7 @@ class BundleLoader:
     def _engine_builder(self) -> Callable[[Bundle], Engine]:
         """Return what builds an engine on the device; raises `DeviceRefusedError`."""
         if self._device == "cpu":
-            return lambda bundle: CpuEngine(bundle, self._seen_limit, self._min_recall)
+            return lambda bundle: CpuEngine(bundle, self._seen_limit, self._min_recall, self._min_indexed_items)
         try:  # imported here, because the default server is installed without torch
             from service.engine.cuda.cuda_engine import CudaEngine, missing
         except ImportError:

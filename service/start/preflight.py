@@ -103,7 +103,7 @@ async def _check_event_log(settings: Settings) -> None:
     from service.start.resources import model_registry, open_event_log
     from service.store.factory import log_exists, remove_unused_log
 
-    bundles = model_registry(settings)
+    bundles = model_registry(settings, indexed=False)
     url = settings.state_url.get_secret_value()
     existed = log_exists(url)
     checked = None
