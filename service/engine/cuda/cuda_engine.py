@@ -54,7 +54,7 @@ class CudaEngine(BundleEngine):
     """A loaded model on `device`; see core.ports.Engine, and `CpuEngine` for `seen_limit`."""
 
     def __init__(self, bundle: Bundle, seen_limit: int, device: str = "cuda", room: int = ROOM) -> None:
-        """Prepare the model; `room` is for appended items, if the bundle has an encoder."""
+        """Prepare the model; `room` is for appended items."""
         self.network = load_network(bundle, torch.device(device))
         self._max_rows = max(seen_limit, bundle.config.conv_width - 1)
         self._trained_weights = self.network.item_embedding.weight.detach()

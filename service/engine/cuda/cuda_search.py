@@ -197,7 +197,7 @@ class CudaSearch:
         return Rows(0, self._trained + 1 + appended)
 
     def _blur(self, vectors: Tensor) -> Tensor:
-        """Return the largest difference (Q,) between two orders of summing a product."""
+        """Return the largest difference (Q,) between orders of summing a product."""
         lengths: Tensor = vectors.norm(dim=1)
         return lengths * (2 * vectors.shape[1] * torch.finfo(torch.float32).eps * self._items.longest)
 
@@ -206,7 +206,7 @@ class CudaSearch:
 
 
 def merged(found: TopKResult, more: TopKResult, queries: TopKQueries, last_row: int) -> TopKResult:
-    """Return the best of two results; the rows of the second are higher."""
+    """Return the best of two results; the second has higher rows."""
     result = TopKResult.allocate(queries, last_row)
     scores = np.concatenate([found.scores, more.scores], axis=1)
     rows = np.concatenate([found.rows, more.rows], axis=1)
