@@ -184,10 +184,12 @@ def one_row(n: int, items: int) -> AllowedRows:
     return AllowedRows.of(np.arange(items + 1) == 1 + n % items)
 
 
-def compare_engine(name: str, device: str, crowd_size: int = 70, *, is_extended: bool = False) -> None:
+def compare_engine(
+    name: str, device: str, crowd_size: int = 70, *, is_extended: bool = False, every: int = 1
+) -> None:
     """Hold the CUDA engine with its kernels to the CPU engine.
 
-    With `is_extended` a third of the items were appended to both.
+    With `is_extended` a third of the items were appended to both. Of the requests, one in `every` is run.
     """
     from service.engine.cpu.cpu_engine import CpuEngine
     from service.engine.cuda.cuda_engine import CudaEngine
@@ -207,7 +209,7 @@ def compare_engine(name: str, device: str, crowd_size: int = 70, *, is_extended:
     histories = [tuple(f"i{1 + n % len(bundle.items)}" for n in range(length)) for length in (1, 2, 3, 19, 20, 30)]
     results = reference.run([EngineRequest(None, history, None) for history in histories])
     states = [result.state for result in results if isinstance(result, EngineResult)]
-    requests = mixed_requests(states, len(bundle.items))
+    requests = mixed_requests(states, len(bundle.items))[::every]
     assert_same_results(engine, reference, requests)
     assert_same_results(engine, reference, [request for request in requests if len(request.items) <= 1])
     crowd = [EngineRequest(states[0], (), TopK(2, False, one_row(n, len(bundle.items)))) for n in range(crowd_size)]
