@@ -31,7 +31,7 @@ from service.core.engine_requests import (
 from service.core.errors import StateDamagedError
 from service.engine.cuda.cuda_recurrence import CudaRecurrence, load_network
 from service.engine.cuda.cuda_search import CudaSearch
-from service.engine.cuda.item_table import ItemTable, SharedUse
+from service.engine.cuda.device_table import ItemTable, SharedUse
 from service.engine.cuda.replay_stream import Chunk, chunks_by_length
 from service.engine.cuda.top_items import AnswerBatch, TopItems
 from service.engine.engine import BundleEngine

@@ -20,7 +20,7 @@ from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
 from service.engine.appended_items import AppendedItems
 from service.engine.cuda.cuda_graph import kernels_run
-from service.engine.cuda.item_table import ItemTable, supported
+from service.engine.cuda.device_table import ItemTable, supported
 from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult, check_filter
 
 if TYPE_CHECKING:  # these need Triton, which a CPU's torch does not bring

@@ -14,7 +14,7 @@ from torch import Tensor
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, RankCandidates, TopK
 from service.core.errors import StateDamagedError
 from service.core.ports import Engine
-from service.engine.cuda.item_table import pack_bits
+from service.engine.cuda.device_table import pack_bits
 from service.engine.cuda.topk_search import Excluded, Filters, Found, TopKSearch
 from tests.engine.extended import AllAllowed, append, split
 from tests.model.builders import bundle_of
