@@ -151,7 +151,7 @@ class CreditedStore:
 
     async def append_and_read(self, requests: Sequence[AppendAndRead]) -> list[LogView | StoreUnavailable]:
         """See `Store.append_and_read`."""
-        if any([event.recommendation_id for request in requests for event in request.events]):
+        if any(event.recommendation_id for request in requests for event in request.events):
             requests = [self._credited(request) for request in requests]
         return await self._store.append_and_read(requests)
 
