@@ -10,6 +10,7 @@
     python -m loadtests.cli --scenario availability --seconds 300        200 flips a second beside filtered questions
     python -m loadtests.cli --scenario filtered_questions --seconds 3    questions with and without 20 filters
     python -m loadtests.cli --scenario availability --fault redis        the same, with kill -9 of Redis in the middle
+    python -m loadtests.cli --scenario new_items --rate 300              100,000 new items between two trainings
     python -m loadtests.cli --scenario soak --seconds 1800               70 % of capacity for half an hour
     python -m loadtests.cli --scenario attack --rounds 2                 an ordinary client beside attacks
     python -m loadtests.cli --scenario peers --peers-python PYTHON       beside LitServe and BentoML
@@ -43,6 +44,7 @@ from loadtests.scenarios import (
     baselines,
     embedded_store,
     large_catalogue,
+    new_items,
     scaling,
     steady_latency,
 )
@@ -67,6 +69,7 @@ SCENARIOS: dict[str, Callable[[Options], dict[str, Any]]] = {
     "large_catalogue": large_catalogue.large_catalogue,
     "embedded_store": embedded_store.embedded_store,
     "availability": availability.availability,
+    "new_items": new_items.new_items,
     "filtered_questions": throughput_ratios.filtered_questions,
 }
 SYNTHETIC_USERS = 2_000

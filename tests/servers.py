@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from loadtests.environment.servers import free_port
+from loadtests.environment.processes import free_port
 
 START_SECONDS = 120.0  # a large log on a busy machine takes more than 20
 

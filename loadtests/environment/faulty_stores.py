@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from loadtests.environment.servers import RedisSettings, free_port, wait_until
+from loadtests.environment.processes import free_port
+from loadtests.environment.servers import RedisSettings, wait_until
 
 _SERVICE = "mymaster"
 _START_SECONDS, _FAILOVER_SECONDS = 60.0, 30.0

@@ -1,8 +1,10 @@
-"""CPU time and memory of process trees."""
+"""CPU time and memory of process trees, and free ports for them."""
 
 from __future__ import annotations
 
 import os
+import random
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -130,3 +132,16 @@ class CpuMeter:
 
     def _read_groups(self) -> dict[str, float]:
         return {name: cpu_seconds(pids) for name, pids in self._pids.items()}
+
+
+def free_port() -> int:
+    """Return a TCP port that is not in use.
+
+    It is none that the system gives to outgoing connections, nor is the port 10,000 above, on which a node of a Redis
+    Cluster listens too: a server may bind it much later.
+    """
+    while True:
+        port = random.randrange(10_000, 20_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port

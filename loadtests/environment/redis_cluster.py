@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from redis import Redis
 
-from loadtests.environment.servers import RedisServer, RedisSettings, free_port, redis_server, wait_until
+from loadtests.environment.processes import free_port
+from loadtests.environment.servers import RedisServer, RedisSettings, redis_server, wait_until
 
 PRIMARIES = 3
 _SLOTS = 16384

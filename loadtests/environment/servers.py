@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtests.environment.processes import cpu_seconds, process_tree
+from loadtests.environment.processes import cpu_seconds, free_port, process_tree
 
 ROOT = Path(__file__).parents[2]
 DEMO_BUNDLE = ROOT / "bundles" / "ml-1m-demo"
@@ -69,13 +69,6 @@ def start_timeout_seconds(items: int) -> float:
     A start indexes the items twice: to check the bundle, and to serve it.
     """
     return START_TIMEOUT_SECONDS + 1e-4 * items
-
-
-def free_port() -> int:
-    """Return a TCP port that is not in use."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

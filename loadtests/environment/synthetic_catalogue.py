@@ -9,14 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle.bundle import Bundle, Item, load_bundle, write_bundle
+from model.content.content_encoder import ContentEncoder
+from model.content.feature_keys import CATEGORY, feature_key
+from model.content.feature_space import FeatureSpace
 
 # Length of the noise for a direction of length 1: two items around one trained item have a cosine of about 0.7.
 NOISE_LENGTH = 0.6
+CATEGORIES = 500  # that an encoder knows
 _ROWS_AT_ONCE = 1 << 18
 _EMBEDDING = "item_embedding.weight"
 
 
-def write_catalogue(folder: Path, trained_bundle: Path, items: int, seed: int) -> list[str]:
+def write_catalogue(
+    folder: Path, trained_bundle: Path, items: int, seed: int, *, with_encoder: bool = False
+) -> list[str]:
     """Write a bundle of synthetic items around those of a trained one.
 
     Uniformly random directions would defeat every index: real items form clusters (decision 0033).
@@ -26,6 +32,7 @@ def write_catalogue(folder: Path, trained_bundle: Path, items: int, seed: int) -
         trained_bundle: the bundle that lends its network, and its items as centres.
         items: number of items.
         seed: seed of the item vectors.
+        with_encoder: whether the bundle has a content encoder, which knows CATEGORIES categories.
 
     Returns:
         The item ids, in the order of their rows.
@@ -43,9 +50,19 @@ def write_catalogue(folder: Path, trained_bundle: Path, items: int, seed: int) -
         items=[Item(item_id, max(1, items // row)) for row, item_id in enumerate(ids, start=1)],
         metrics={},
         training_data={"source": "synthetic embeddings for load tests", "like": source.version},
+        content=_encoder(table) if with_encoder else None,
     )
     write_bundle(folder, bundle)
     return ids
+
+
+def _encoder(table: NDArray[np.float32]) -> ContentEncoder:
+    """Return an encoder with an item's vector for each category."""
+    vectors = {feature_key(CATEGORY, "", f"c{n}").key: table[1 + n % (len(table) - 1)] for n in range(CATEGORIES)}
+    keys = sorted(vectors)
+    space = FeatureSpace({}, np.array(keys, np.uint64), [], np.zeros(0, np.float32), 1.0)
+    weights = np.array([vectors[key] for key in keys], np.float32)
+    return ContentEncoder(space, weights, np.zeros(table.shape[1], np.float32))
 
 
 def _item_table(trained: NDArray[np.float32], items: int, random: np.random.Generator) -> NDArray[np.float32]:

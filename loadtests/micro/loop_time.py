@@ -24,7 +24,8 @@ from typing import Any
 import redis
 
 from loadtests.environment.probed_service import VARIABLE, LoopProbe
-from loadtests.environment.servers import DEMO_BUNDLE, RedisSettings, free_port, http_server, redis_server
+from loadtests.environment.processes import free_port
+from loadtests.environment.servers import DEMO_BUNDLE, RedisSettings, http_server, redis_server
 from loadtests.generator.http_client import Connection, Request
 from loadtests.generator.largest_requests import LargestRequest, largest_requests
 from model.bundle.bundle import load_bundle

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from loadtests.environment.processes import process_tree
-from loadtests.environment.servers import ROOT, ServerError, free_port, http_server
+from loadtests.environment.processes import free_port, process_tree
+from loadtests.environment.servers import ROOT, ServerError, http_server
 from loadtests.generator.experiment import (
     PREPARED_REQUESTS,
     Options,

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from loadtests.environment.empty_server import READY_PATH
 from loadtests.environment.probed_service import VARIABLE, LoopProbe, RequestProbe, requests_file
-from loadtests.environment.processes import cpu_seconds, memory_mb, peak_memory_mb, reset_peak_memory
-from loadtests.environment.servers import Server, free_port, http_server, redis_server
+from loadtests.environment.processes import cpu_seconds, free_port, memory_mb, peak_memory_mb, reset_peak_memory
+from loadtests.environment.servers import Server, http_server, redis_server
 from loadtests.generator.attacks import ATTACKS
 from loadtests.generator.experiment import Options, ServiceUnderTest
 from loadtests.generator.generator import run_open, schedule

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-from loadtests.environment.servers import Server, ServerError, free_port, http_server, redis_server
+from loadtests.environment.processes import free_port
+from loadtests.environment.servers import Server, ServerError, http_server, redis_server
 from loadtests.generator.experiment import (
     PREPARED_REQUESTS,
     Options,

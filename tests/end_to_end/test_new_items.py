@@ -120,6 +120,42 @@ def test_state_is_right_across_a_swap_a_rollback_and_a_test_of_a_model_that_know
         assert everybody_is_right(service, "abcde") == {first, second}
 
 
+def test_audit_of_an_answer_decides_what_does_not_depend_on_late_vectors(tmp_path: Path) -> None:
+    write_first_model(tmp_path / "bundles")
+    question = {"k": 8, "exclude_seen": False}
+
+    def audit(user: str, answer: Any, **changes: object) -> Any:
+        return service.post(f"/users/{user}/audit", {"question": question, "answer": {**answer, **changes}})
+
+    with RunningService(tmp_path, f"sqlite:///{tmp_path}/log.db", tmp_path / "bundles") as service:
+        for item_id in ("hiking-2", "new-hiking"):
+            service.post("/events", {"user_id": "early", "item_id": item_id})
+        service.post("/events", {"user_id": "trained", "item_id": "hiking-2"})
+        before = {user: service.post(f"/users/{user}/recommendations", question) for user in ("early", "trained")}
+        assert audit("early", before["early"])["outcome"] == "confirmed"
+        put_new_items(service)
+        wait_for("the vectors", lambda: service.metric("recblr_item_vectors") == len(KNOWN_LATER), 30)
+        after = {user: service.post(f"/users/{user}/recommendations", question) for user in before}
+        for user, answer in after.items():
+            assert audit(user, answer)["outcome"] == "confirmed"
+            assert "new-hiking" in [item["item_id"] for item in answer["items"]]
+        # The item's vector was late for the events of one user, and for the answer to the other.
+        found = audit("early", before["early"])
+        assert (found["outcome"], "vectors since" in found["reason"]) == ("unknown", True)
+        assert audit("trained", before["trained"])["outcome"] == "confirmed"
+        items = after["trained"]["items"]
+        forged = [
+            {**item, "score": item["score"] + 1.0} if item["item_id"] == "new-hiking" else item for item in items
+        ]
+        assert audit("trained", after["trained"], items=forged)["outcome"] == "refuted"
+        trained = [item for item in items if item["item_id"] not in KNOWN_LATER]
+        found = audit("trained", after["trained"], items=[item for item in items if item != trained[0]])
+        assert (found["outcome"], found["missing_items"]) == ("refuted", [trained[0]["item_id"]])
+        unknown = [*items[:-1], {"item_id": "of no model", "score": items[-1]["score"]}]
+        for user in after:  # also if the user's own events are on new items
+            assert audit(user, after[user], items=unknown)["forbidden_items"] == ["of no model"]
+
+
 def put_new_items(service: RunningService) -> None:
     items = [{"item_id": item_id, "categories": [item_id.removeprefix("new-")]} for item_id in KNOWN_LATER]
     service.post("/items/batch", {"items": items, "mode": "put"})

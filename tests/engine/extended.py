@@ -36,9 +36,10 @@ def with_encoder(bundle: Bundle) -> Bundle:
     return replace(bundle, content=encoder_of(bundle.config.dim))
 
 
-def whole_bundle(bundle: Bundle, vectors: Vectors) -> Bundle:
+def whole_bundle(bundle: Bundle, vectors: Vectors, ids: Sequence[str] = ()) -> Bundle:
     """Return the bundle as if all items had been trained."""
-    items = [*bundle.items, *(Item(f"i{len(bundle.items) + 1 + n}") for n in range(len(vectors)))]
+    ids = ids or [f"i{len(bundle.items) + 1 + n}" for n in range(len(vectors))]
+    items = [*bundle.items, *map(Item, ids)]
     table = np.concatenate([bundle.weights["item_embedding.weight"], vectors])
     config = replace(bundle.config, items=len(items))
     return replace(bundle, config=config, items=items, weights=bundle.weights | {"item_embedding.weight": table})

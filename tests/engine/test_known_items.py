@@ -31,7 +31,7 @@ def extended_engine(vectors: Vectors, parts: tuple[int, ...] = ()) -> CpuEngine:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    config=st.sampled_from([CONFIG, CONFIGS["deep"], CONFIGS["odd"]]),
+    config=st.sampled_from([CONFIG, CONFIGS["deep"], CONFIGS["odd"], CONFIGS["typed"]]),
     trained=st.integers(1, 130),
     appended=st.integers(1, 700),
     share=st.sampled_from([0.0, 0.05, 0.5, 1.0]),
@@ -62,7 +62,8 @@ def test_answers_equal_those_of_an_engine_that_was_loaded_with_the_items(
             query = RankCandidates((*history(), "nobody"), filters[n % 3], history())
         items = history()
         evaluated = [at for at, item in enumerate(items) if engine.knows(item)][:2] if n % 3 == 0 else []
-        requests.append(EngineRequest(None, items, query, tuple(evaluated)))
+        types = tuple(draw.choice(["view", "t1", "t4", "of no rule"], len(items))) if config.event_types else ()
+        requests.append(EngineRequest(None, items, query, tuple(evaluated), types))
     assert_same_results(engine, whole, requests)
     later = []
     for request, result in zip(requests, whole.run(requests), strict=True):

@@ -98,7 +98,7 @@ def test_start_compiles_nothing_that_is_in_the_cache(tmp_path: Path, precompiled
     found = {}
     for bundle, large in (("v1", 10**9), ("v2", 10**9)):
         found = start(tmp_path / bundle, cache, large)
-        assert {"replay", "_search_table", "_rank_targets"} <= set(found)
+        assert {"replay", "_search_tables", "_rank_targets"} <= set(found)
         assert all((hits, built) == (1, 0) for hits, built in found.values()), found
     with_index = start(tmp_path / "v1", cache, large=1)
     of_index = {name for name, (_, built) in with_index.items() if built}

@@ -86,7 +86,8 @@ def test_demo_of_the_wheel_answers_outside_the_clone(built: Path, tmp_path: Path
         service = subprocess.Popen(command, cwd=tmp_path / "empty", env=environment, stderr=log)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0) as client:
-            wait_for("the demo", lambda: answers(client, "/readyz"), 300.0)
+            wait_for("the demo", lambda: service.poll() is not None or answers(client, "/readyz"), 300.0)
+            assert service.poll() is None, (tmp_path / "log").read_text()
             event = {"user_id": "ann", "item_id": "camping-1"}
             [best, *_] = client.post("/v1/events?k=3", json=event).json()["recommendations"]["items"]
             assert (best["item_id"], best["title"]) == ("camping-2", "Sleeping bag")

@@ -157,8 +157,11 @@ class RolloutAttempt:
             await self._reconciler.wait_for_next_pass()
 
     def _not_serving(self) -> list[str]:
-        label = self._target.label
-        return [worker for worker, status in self._membership.others().items() if status.serving != label]
+        label, others = self._target.label, self._membership.others().items()
+        late = [worker for worker, status in others if status.serving != label]
+        if self._reconciler.served.serving.label != label:  # new items that were just put have no vectors yet
+            late.append(self._membership.worker)
+        return late
 
     async def _replace_record(self, expected: str | None, text: str) -> None:
         if not await self._store.compare_and_set(ROLLOUT_RECORD, expected, text):

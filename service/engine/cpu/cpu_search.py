@@ -30,9 +30,11 @@ class CpuSearch:
 
     def top_k(self, queries: TopKQueries, appended: AppendedItems) -> TopKResult:
         """Return the rows with the highest products."""
+        if self._index is None:
+            return exact_top_k(self._table, queries, NO_SCALE, appended.vectors)
         trained = queries.for_trained(len(self._table) - 1) if queries.filters else queries
-        found = self._index.top_k(trained) if self._index else exact_top_k(self._table, trained)
-        return with_appended(found, queries, appended, NO_SCALE) if appended.count else found
+        found = self._index.top_k(trained)
+        return with_appended(found, queries, appended) if appended.count else found
 
     def target_ranks(self, queries: TopKQueries, targets: I64, appended: AppendedItems) -> TargetRanks:
         """Return the targets' ranks.
@@ -69,9 +71,7 @@ class CpuSearch:
         else:
             direction = appended.vectors[own] * appended.inverse_norms[own]
         query = TopKQueries.without_exclusions(direction[None], k).restricted([allowed], [[row, *excluded]])
-        trained = query.for_trained(len(self._table) - 1) if query.filters else query
-        found = exact_top_k(self._table, trained, self._inverse_norms)
-        return with_appended(found, query, appended, appended.inverse_norms) if appended.count else found
+        return exact_top_k(self._table, query, self._inverse_norms, appended.vectors, appended.inverse_norms)
 
     def scores(self, rows: I64, output: F32, appended: AppendedItems) -> F32:
         """Return the products of `output` (D,) and these rows (N,)."""
@@ -83,14 +83,13 @@ class CpuSearch:
         return {"retrieval_recall@10": self._index.recall} if self._index else {}
 
 
-def with_appended(found: TopKResult, queries: TopKQueries, appended: AppendedItems, scale: F32) -> TopKResult:
+def with_appended(found: TopKResult, queries: TopKQueries, appended: AppendedItems) -> TopKResult:
     """Return results that have the appended rows too.
 
     Args:
         found: results without them.
         queries: the queries; only those with a filter allow appended rows.
         appended: the appended items.
-        scale: (n,) what their scores are multiplied with, or empty.
     """
     if not queries.filters:
         return found
@@ -101,6 +100,6 @@ def with_appended(found: TopKResult, queries: TopKQueries, appended: AppendedIte
     for number, allowed in enumerate(queries.filters):
         selected = np.flatnonzero(queries.chosen == number)
         insert_appended(
-            appended.vectors, scale, appended.first, allowed.bitmap, allowed.full, selected, queries[:5], result[:]
+            appended.vectors, appended.first, allowed.bitmap, allowed.full, selected, queries[:5], result[:]
         )
     return result

@@ -12,31 +12,52 @@ from numpy.typing import NDArray
 
 from model.compiled.array_types import F32, I64, U32
 from model.compiled.jit import kernel
+from service.core.engine_requests import AllowedRows
 from service.engine.search.filtered_exact import NO_SCALE, allowed_top_k
 from service.engine.search.scoring import score_four, score_one
-from service.engine.search.top_k_queries import QueryArrays, TargetRanks, TopKQueries, TopKResult, top_k_by_filter
+from service.engine.search.top_k_queries import (
+    QueryArrays,
+    ResultArrays,
+    TargetRanks,
+    TopKQueries,
+    TopKResult,
+    top_k_by_filter,
+)
 
 # Rows scored before a selection. With four queries their scores take 8 KB and stay in a core's first-level cache.
 _BLOCK_ROWS = 512
 _MINUS_INFINITY, _CLEAR = np.float32(-np.inf), np.uint8(0)
 
 
-def exact_top_k(table: F32, queries: TopKQueries, scale: F32 = NO_SCALE) -> TopKResult:
-    """Return the rows of `table` with the highest scores.
+def exact_top_k(
+    table: F32,
+    queries: TopKQueries,
+    scale: F32 = NO_SCALE,
+    appended: F32 | None = None,
+    appended_scale: F32 = NO_SCALE,
+) -> TopKResult:
+    """Return the rows with the highest scores.
 
-    table is (V + 1, D), and row 0 is never returned.
+    table is (V + 1, D), and row 0 is never returned. appended (n, D) are the rows after it, which are returned only
+    if the query's filter allows them.
 
-    A score is the product of query and row, times scale[row] if `scale` (V + 1,) is given. Rows with a score of -inf
-    are never returned, and neither are rows that the query's filter forbids.
+    A score is the product of query and row, times scale[row] if `scale` (V + 1,) is given; appended_scale is (n,).
+    Rows with a score of -inf are never returned, and neither are rows that the query's filter forbids.
     """
+    nothing = table[:0]
     if not queries.filters:
-        return TopKResult(*_search_table(table, scale, *queries[:5]))
-    return top_k_by_filter(
-        queries,
-        len(table) - 1,
-        lambda part: exact_top_k(table, part, scale),
-        lambda part, allowed: allowed_top_k(table, part, allowed, scale),
-    )
+        return TopKResult(*_search_tables(table, scale, nothing, NO_SCALE, *queries[:5]))
+    more = nothing if appended is None else appended
+    last_row = len(table) - 1 + len(more)
+    if len(queries.filters) == 1 and queries.filters[0].full >= last_row and not queries.chosen.any():
+        return TopKResult(*_search_tables(table, scale, more, appended_scale, *queries[:5]))  # the usual case
+
+    def filtered(part: TopKQueries, allowed: AllowedRows) -> TopKResult:
+        if allowed.full >= last_row:
+            return TopKResult(*_search_tables(table, scale, more, appended_scale, *part[:5]))
+        return allowed_top_k(table, part, allowed, scale, more, appended_scale)
+
+    return top_k_by_filter(queries, len(table) - 1, lambda part: exact_top_k(table, part, scale), filtered, len(more))
 
 
 def exact_target_ranks(table: F32, appended: F32, queries: TopKQueries, targets: I64) -> TargetRanks:
@@ -50,9 +71,11 @@ def exact_target_ranks(table: F32, appended: F32, queries: TopKQueries, targets:
 
 
 @kernel
-def _search_table(
+def _search_tables(
     table: F32,
     scale: F32,
+    appended: F32,
+    appended_scale: F32,
     vectors: F32,
     ks: I64,
     excluded: U32,
@@ -60,8 +83,9 @@ def _search_table(
     excluded_end: I64,
 ) -> tuple[I64, F32, I64]:
     """Return the fields of `TopKResult`."""
-    rows, scores, lengths = _allocate(ks, len(table) - 1)
-    masks = np.zeros(len(table), np.uint8)  # bit i: the row is excluded from query i of the current four
+    last_row = len(table) - 1 + len(appended)
+    rows, scores, lengths = result = _allocate(ks, last_row)
+    masks = np.zeros(last_row + 1, np.uint8)  # bit i: the row is excluded from query i of the current four
     four, block = np.zeros((4, vectors.shape[1]), np.float32), np.empty((4, _BLOCK_ROWS), np.float32)
     for first in range(0, len(vectors), 4):
         count = min(4, len(vectors) - first)
@@ -69,23 +93,44 @@ def _search_table(
         for i in range(count):
             _mark(masks, excluded[excluded_start[first + i] : excluded_end[first + i]], np.uint8(1 << i))
         for start in range(1, len(table), _BLOCK_ROWS):
-            part = table[start : start + _BLOCK_ROWS]
-            if count == 1:
-                score_one(part, four[0], block[0])
-            else:
-                score_four(part, four, block)
-            if len(scale):
-                for i in range(count):
-                    for n in range(len(part)):
-                        block[i, n] *= scale[start + n]
-            for i in range(count):
-                q = first + i
-                k = min(ks[q], rows.shape[1])
-                new = block[i, : len(part)]
-                lengths[q] = _select(new, start, masks, 1 << i, rows[q, :k], scores[q, :k], lengths[q])
+            part, factors = table[start : start + _BLOCK_ROWS], scale[start : start + _BLOCK_ROWS]
+            _search_block(part, factors, start, four, block, masks, first, ks, result)
+        for start in range(0, len(appended), _BLOCK_ROWS):
+            part, factors = appended[start : start + _BLOCK_ROWS], appended_scale[start : start + _BLOCK_ROWS]
+            _search_block(part, factors, len(table) + start, four, block, masks, first, ks, result)
         for i in range(count):
             _mark(masks, excluded[excluded_start[first + i] : excluded_end[first + i]], _CLEAR)
     return rows, scores, lengths
+
+
+@kernel
+def _search_block(
+    part: F32,
+    factors: F32,
+    start: int,
+    four: F32,
+    block: F32,
+    masks: NDArray[np.uint8],
+    first: int,
+    ks: I64,
+    result: ResultArrays,
+) -> None:
+    """Insert a block of rows into the results of four queries.
+
+    The rows start, start + 1, ... have the vectors `part`. `first` is the number of the first query.
+    """
+    rows, scores, lengths = result
+    count = min(4, len(ks) - first)
+    if count == 1:
+        score_one(part, four[0], block[0])
+    else:
+        score_four(part, four, block)
+    for i in range(count):
+        for n in range(len(factors)):
+            block[i, n] *= factors[n]
+        q = first + i
+        k = min(ks[q], rows.shape[1])
+        lengths[q] = _select(block[i, : len(part)], start, masks, 1 << i, rows[q, :k], scores[q, :k], lengths[q])
 
 
 @kernel

@@ -7,6 +7,8 @@ import numpy as np
 from model.compiled.array_types import F32, I64, U32
 from model.compiled.jit import kernel, reduction
 
+_MINUS_INFINITY = np.float32(-np.inf)
+
 
 @kernel
 def insert_row(row: int, score: np.float32, excluded: U32, rows: I64, scores: F32, length: int) -> int:
@@ -27,6 +29,21 @@ def insert_row(row: int, score: np.float32, excluded: U32, rows: I64, scores: F3
         at -= 1
     scores[at], rows[at] = score, row
     return length + 1
+
+
+@kernel
+def insert_block(new: F32, listed: I64, first_row: int, without: U32, rows: I64, scores: F32, length: int) -> int:
+    """Insert rows with the scores `new`; return the number of results."""
+    k = len(rows)
+    if k == 0:
+        return length
+    least = scores[k - 1] if length == k else _MINUS_INFINITY
+    for at in range(len(new)):
+        if new[at] > least:
+            length = insert_row(first_row + listed[at], new[at], without, rows, scores, length)
+            if length == k:
+                least = scores[k - 1]
+    return length
 
 
 @kernel
@@ -94,3 +111,36 @@ def score_four(table: F32, queries: F32, scores: F32) -> None:
             s2 += row[d] * q2[d]
             s3 += row[d] * q3[d]
         scores[0, n], scores[1, n], scores[2, n], scores[3, n] = s0, s1, s2, s3
+
+
+@kernel
+def score_all(part: F32, listed: I64, four: F32, count: int, block: F32) -> None:
+    """Score a whole block; write the listed rows' scores to its front."""
+    if count == 1:
+        score_one(part, four[0], block[0])
+    else:
+        score_four(part, four, block)
+    if len(listed) == len(part):
+        return
+    for i in range(count):
+        for at in range(len(listed)):  # never beyond the row's own place
+            block[i, at] = block[i, listed[at]]
+
+
+@reduction
+def score_listed(table: F32, listed: I64, four: F32, count: int, block: F32) -> None:
+    """Score the listed rows, four queries at once."""
+    q0, q1, q2, q3 = four[0], four[1], four[2], four[3]
+    for n in range(len(listed)):
+        row = table[listed[n]]
+        s0, s1, s2, s3 = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+        if count == 1:
+            for d in range(len(q0)):
+                s0 += row[d] * q0[d]
+        else:
+            for d in range(len(q0)):
+                s0 += row[d] * q0[d]
+                s1 += row[d] * q1[d]
+                s2 += row[d] * q2[d]
+                s3 += row[d] * q3[d]
+        block[0, n], block[1, n], block[2, n], block[3, n] = s0, s1, s2, s3

@@ -144,19 +144,24 @@ def top_k_by_filter(
     items: int,
     unfiltered: Callable[[TopKQueries], TopKResult],
     filtered: Callable[[TopKQueries, AllowedRows], TopKResult],
+    appended: int = 0,
 ) -> TopKResult:
     """Search the queries of each filter together.
 
     Args:
         queries: queries with at least one filter.
-        items: items of the catalogue.
+        items: trained items.
         unfiltered: searches queries without a filter.
         filtered: searches queries of one filter.
+        appended: rows after the trained ones, which `filtered` finds too.
 
     Raises:
         ValueError: a filter is not for a catalogue of this size.
     """
-    result = TopKResult.allocate(queries, items)
+    if len(queries.filters) == 1 and not queries.chosen.any():  # all queries have the only filter
+        check_filter(queries.filters[0], items)
+        return filtered(queries.unfiltered(), queries.filters[0])
+    result = TopKResult.allocate(queries, items + appended)
     for number in range(-1, len(queries.filters)):
         selected = np.flatnonzero(queries.chosen == number)
         if selected.size:

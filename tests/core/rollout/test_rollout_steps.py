@@ -14,6 +14,7 @@ from service.core.errors import (
     ServiceError,
     StoreUnavailable,
 )
+from service.core.ports import Engine
 from service.core.rollout.desired_state import ROLLOUT_RECORD, DesiredState, Serving
 from tests.core.rollout.worker_harness import FakeBundles, FakeDeployment, logged, run, until, versions
 
@@ -88,6 +89,49 @@ def test_worker_that_switches_too_late_is_named_and_switches_later() -> None:
             assert versions(first, second) == [["2"], ["1"]]
             await second._reconciler.start()
             assert versions(first, second) == [["2"], ["2"]]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("lacking", ["the author", "another worker"])
+def test_worker_switches_when_its_model_has_the_vectors_of_all_new_items(lacking: str) -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
+        incomplete = {"2"}
+
+        def is_complete(engine: Engine) -> bool:
+            return engine.version not in incomplete
+
+        conditions = [is_complete, lambda engine: True][:: 1 if lacking == "the author" else -1]
+        async with (
+            deployment.worker(FakeBundles("1", "2"), is_complete=conditions[0]) as first,
+            deployment.worker(FakeBundles("1", "2"), is_complete=conditions[1]) as second,
+        ):
+            await first.reload("1")
+            workers = [first, second] if lacking == "the author" else [second, first]
+            reload = asyncio.create_task(first.reload("2"))
+            await until(lambda: versions(workers[1]) == [["2"]])
+            await asyncio.sleep(0.3)  # passes of the reconciler
+            assert versions(workers[0]) == [["1"]]
+            assert not reload.done()
+            incomplete.clear()
+            assert (await reload).version == "2"
+            assert versions(first, second) == [["2"], ["2"]]
+
+    run(scenario)
+
+
+def test_rollout_whose_author_lacks_vectors_says_that_it_is_unfinished() -> None:
+    async def scenario(deployment: FakeDeployment) -> None:
+        incomplete = {"2"}
+        async with deployment.worker(
+            FakeBundles("1", "2"), switch_seconds=0.2, is_complete=lambda engine: engine.version not in incomplete
+        ) as models:
+            await models.reload("1")
+            with pytest.raises(RolloutUnfinished, match=models._membership.worker):
+                await models.reload("2")
+            assert versions(models) == [["1"]]
+            incomplete.clear()
+            await until(lambda: versions(models) == [["2"]])
 
     run(scenario)
 

@@ -111,9 +111,13 @@ class FakeDeployment:
         load_seconds: float = 5.0,
         switch_seconds: float = 5.0,
         retry_seconds: float = 30.0,
+        is_complete: Callable[[Engine], bool] = lambda engine: True,
     ) -> AsyncIterator[RolloutManager]:
         timeouts = RolloutTimeouts(load_seconds, switch_seconds, 0.1, retry_seconds)
-        models = RolloutManager(bundles, self.store, next(_worker_names), NoMeter(), watch=watch, timeouts=timeouts)
+        name, meter = next(_worker_names), NoMeter()
+        models = RolloutManager(
+            bundles, self.store, name, meter, watch=watch, timeouts=timeouts, is_complete=is_complete
+        )
         await models.start()
         yield models
         await models.close()

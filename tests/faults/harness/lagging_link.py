@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any
 
+from redis import Redis
+
+from tests.deployments import SentinelServers, in_sync, info, wait_for
+
 _CHUNK = 65536
+LAG_SECONDS = 0.05
 
 
 class LaggingLink:
@@ -76,6 +81,33 @@ class LaggingLink:
             finally:
                 target_writer.transport.abort()
         writer.transport.abort()
+
+
+class LaggingPair:
+    """A primary and its delayed replica, which swap roles at each failover."""
+
+    def __init__(self, servers: SentinelServers, stack: ExitStack) -> None:
+        self._primary, self._replica = servers.primary, servers.replica
+        self._stack = stack
+        self._follow()
+
+    def _follow(self) -> None:
+        self._link = self._stack.enter_context(LaggingLink(self._primary.port, LAG_SECONDS))
+        with Redis(port=self._replica.port) as client:
+            client.replicaof("127.0.0.1", self._link.port)
+        wait_for("the replica to be in sync", lambda: in_sync(self._primary))
+
+    def fail_over(self) -> None:
+        """Kill the primary, discard data in transit, and wait for the promotion."""
+        self._link.cut()
+        self._primary.kill()
+        wait_for("the promotion of the replica", lambda: info(self._replica, "replication")["role"] == "master")
+
+    def restart(self) -> None:
+        """Start the killed server as the delayed replica of the new primary."""
+        self._primary.start()
+        self._primary, self._replica = self._replica, self._primary
+        self._follow()
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:

@@ -11,14 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from redis import Redis
 
 from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
-from tests.deployments import SentinelServers, in_sync, info, wait_for
+from tests.deployments import SentinelServers
 from tests.end_to_end.service import RunningService
 from tests.faults.harness.catalogue_traffic import CatalogueTraffic
-from tests.faults.harness.lagging_link import LaggingLink
+from tests.faults.harness.lagging_link import LaggingPair
 from tests.faults.harness.modes import report, short_or_long
 from tests.faults.harness.population import audit_all_users
 from tests.faults.harness.tally import Tally
@@ -28,38 +27,10 @@ from tests.model.builders import bundle_of
 pytestmark = [pytest.mark.faults, pytest.mark.alone]
 
 SEED = 20261128
-LAG_SECONDS = 0.05
 MAX_ROUNDS = 20
 USERS, ITEMS = 24, 40
 BUNDLE = bundle_of(ModelConfig(items=ITEMS, dim=4, expansion=1, conv_width=2, layers=1))
 ITEM_IDS = [item.item_id for item in BUNDLE.items]
-
-
-class LaggingPair:
-    """A primary and its delayed replica, which swap roles at each failover."""
-
-    def __init__(self, servers: SentinelServers, stack: ExitStack) -> None:
-        self._primary, self._replica = servers.primary, servers.replica
-        self._stack = stack
-        self._follow()
-
-    def _follow(self) -> None:
-        self._link = self._stack.enter_context(LaggingLink(self._primary.port, LAG_SECONDS))
-        with Redis(port=self._replica.port) as client:
-            client.replicaof("127.0.0.1", self._link.port)
-        wait_for("the replica to be in sync", lambda: in_sync(self._primary))
-
-    def fail_over(self) -> None:
-        """Kill the primary, discard data in transit, and wait for the promotion."""
-        self._link.cut()
-        self._primary.kill()
-        wait_for("the promotion of the replica", lambda: info(self._replica, "replication")["role"] == "master")
-
-    def restart(self) -> None:
-        """Start the killed server as the delayed replica of the new primary."""
-        self._primary.start()
-        self._primary, self._replica = self._replica, self._primary
-        self._follow()
 
 
 def test_failover_to_a_delayed_replica_loses_events_only_without_wait(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import socket
 import sys
 
 from loadtests.environment.empty_server import READY_PATH
-from loadtests.environment.servers import free_port, http_server
+from loadtests.environment.processes import free_port
+from loadtests.environment.servers import http_server
 
 
 def test_first_bytes_are_answered_400_and_silent_connections_stay() -> None:

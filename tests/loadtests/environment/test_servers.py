@@ -8,8 +8,8 @@ import psutil
 import pytest
 from redis import Redis
 
-from loadtests.environment.processes import process_tree
-from loadtests.environment.servers import RedisSettings, ServerError, free_port, http_server, redis_server
+from loadtests.environment.processes import free_port, process_tree
+from loadtests.environment.servers import RedisSettings, ServerError, http_server, redis_server
 from loadtests.generator.http_client import request_json
 
 SERVER = """

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from ingest.errors import DataError
-from loadtests.environment.servers import free_port
+from loadtests.environment.processes import free_port
 from model.training.data.event_log import open_log
 from model.training.data.export import export_log
 from service.core.errors import StoreUnavailable

@@ -6,6 +6,7 @@ import asyncio
 import random
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -69,6 +70,7 @@ class FollowedModel:
         version: The model version.
         held: The entries that the engine has.
         waiting: Items that may need a vector, with the number of the collection that found them.
+        collection: Number of the last collection.
         must_scan: Whether any item of the worker's copy may be missing among them.
         lock: Held while reading or computing.
     """
@@ -93,15 +95,28 @@ class FollowedModel:
         self._rows = rows
         self._in_thread = in_thread
         self._seen = items.changes.position
-        self._collection = 0
+        self.collection = 0
+        self._awaited: int | None = None  # collection that `is_complete` was first asked for
         self.must_scan = True
         self._random = random.Random()  # noqa: S311 - spreads the work of several workers
 
-    @property
     def is_complete(self) -> bool:
-        """Whether each item of the copy has its vector, if possible."""
+        """Return whether each item of the copy has its vector, if possible.
+
+        Items that are put after the first of several questions do not count: otherwise a steady stream of them would
+        hold up a rollout for ever.
+        """
         self.collect()
-        return not self.waiting and not self.must_scan
+        if self._awaited is None:
+            self._awaited = self.collection
+        if self.waits_for(self._awaited):
+            return False
+        self._awaited = None
+        return True
+
+    def waits_for(self, collection: int) -> bool:
+        """Return whether items of this collection, or of earlier ones, wait."""
+        return self.must_scan or any(number <= collection for number in self.waiting.values())
 
     def may_learn(self, item_id: str) -> bool:
         """Return whether an item without a vector may get one now."""
@@ -162,8 +177,12 @@ class FollowedModel:
                 self.waiting.pop(item_id, None)
 
     async def compute_next(self) -> None:
-        """Compute the vectors of the next items that wait."""
-        await self.compute([item_id for item_id, _ in zip(self.waiting, range(CHUNK), strict=False)])
+        """Compute vectors of the oldest and the newest items that wait.
+
+        A single item that is put during a large load does not wait for the end of the load.
+        """
+        oldest, newest = (islice(each, CHUNK // 2) for each in (self.waiting, reversed(self.waiting)))
+        await self.compute(list(dict.fromkeys((*oldest, *newest))))
 
     async def _contents(self, item_ids: Sequence[str]) -> dict[str, ItemContent]:
         """Return the items' contents, which the copy has only in part."""
@@ -208,9 +227,9 @@ class FollowedModel:
         added = [item_id for item_id in item_ids if not engine.knows(item_id)]
         if len(added) > CHUNK:  # workers that begin with different items repeat less of each other's work
             self._random.shuffle(added)
-        self._collection += 1
+        self.collection += 1
         for item_id in added:
-            self.waiting[item_id] = self._collection
+            self.waiting[item_id] = self.collection
 
 
 def content_of(item: Item) -> ItemContent:

@@ -134,7 +134,7 @@ class VectorSync:
     def is_complete(self, engine: Engine) -> bool:
         """Return whether each new item of the worker's copy has its vector."""
         model = self._models.get(engine.version)
-        return model is None or model.is_complete
+        return model is None or model.is_complete()
 
     def held(self, engine: Engine) -> HeldVectors | None:
         """Return the vectors of a model with an encoder, else None."""
@@ -193,18 +193,18 @@ class VectorSync:
         return 0.0 if is_busy else self._poll_seconds
 
     async def _complete(self, model: FollowedModel, max_fraction: float) -> None:
-        """Compute all that waits."""
+        """Compute all that waits now; later items are for the next polls."""
         began = self._clock()
         async with model.lock:
             await model.follow()
             await model.scan()
             model.collect()
-            count = len(model.waiting)
-            while model.waiting:
+            count, collection = len(model.waiting), model.collection
+            while model.waits_for(collection):
                 started_at = time.monotonic()
+                await model.scan()
                 await model.compute_next()
                 await throttle(started_at, max_fraction)
-                model.collect()
         fields = {"model": model.version, "vectors": model.held.position.revision, "items_without": count}
         _log.info("read the vectors of new items", extra={**fields, "seconds": round(self._clock() - began, 3)})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Sentinel, SSLConnection
@@ -36,7 +37,16 @@ def primary_pool(target: Target, timeout_seconds: float) -> ConnectionPool:
     tls = {name: value for name, value in target.options.items() if name.startswith("ssl_")}
     sentinels = Sentinel(target.addresses, sentinel_kwargs={**timeouts, **tls, "ssl": target.tls})  # type: ignore[no-untyped-call]
     options = _options(target, timeout_seconds)
-    return SentinelConnectionPool(target.service, sentinels, ssl=target.tls, **options)  # type: ignore[no-untyped-call]
+    return _PrimaryPool(target.service, sentinels, ssl=target.tls, **options)  # type: ignore[no-untyped-call]
+
+
+class _PrimaryPool(SentinelConnectionPool):
+    async def get_master_address(self) -> tuple[str, int]:
+        """Ask the sentinels, in a task of its own.
+
+        The client library can lose a cancellation while it asks. The caller would then run on, perhaps for ever.
+        """
+        return await asyncio.shield(super().get_master_address())  # type: ignore[no-untyped-call]
 
 
 def _server_options(target: Target, address: Address, timeout_seconds: float) -> dict[str, Any]:

@@ -9,6 +9,9 @@ import pytest
 from service.core.errors import StoreUnavailable
 from service.store.errors import StoreRefusedError
 from service.store.factory import open_store
+from service.store.redis.deployments.node import Connections
+from service.store.redis.deployments.pools import primary_pool
+from service.store.redis.deployments.url import parse_url
 from tests.deployments import SentinelServers
 from tests.store.backends import LONG_TIMEOUT_SECONDS, RedisBackend
 from tests.store.calls import append, new, read
@@ -37,6 +40,17 @@ def test_random_operations_agree_with_the_reference_store(backend: RedisBackend)
 async def test_service_name_that_no_sentinel_knows_is_refused(shared_sentinels: SentinelServers) -> None:
     with pytest.raises(StoreRefusedError, match="the Redis primary other cannot be reached"):
         await open_store(shared_sentinels.url.replace("mymaster", "other"), 10)
+
+
+async def test_cancelled_call_ends_also_while_the_sentinels_are_asked(shared_sentinels: SentinelServers) -> None:
+    connections = Connections(primary_pool(parse_url(shared_sentinels.url), 5.0), 1)
+    for step in range(500):
+        await connections.drop_idle()
+        call = asyncio.create_task(connections.pipeline([("PING",)]))
+        await asyncio.sleep(step * 10e-6)  # opening a connection takes some 2 ms
+        if call.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await call
 
 
 async def test_new_primary_is_found_after_a_failover() -> None:

@@ -1,4 +1,4 @@
-"""Latency of a service that runs a backfill: see `loadtests.scenarios.backfill_scenario`."""
+"""Latency of a service that runs a backfill: see `loadtests.scenarios.backfill.backfill_scenario`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ from loadtests.generator.experiment import PREPARED_REQUESTS
 from loadtests.generator.generator import run_open, schedule
 from loadtests.generator.http_client import SERIAL, Request, make_request
 from loadtests.generator.samples import Samples, percentiles
-from loadtests.scenarios.backfill_fixture import BackfillOptions, BackfillService, backfill_service, empty_store
-from loadtests.scenarios.backfill_throughput import throughput
+from loadtests.scenarios.backfill.backfill_fixture import (
+    BackfillOptions,
+    BackfillService,
+    backfill_service,
+    empty_store,
+)
+from loadtests.scenarios.backfill.backfill_throughput import throughput
 from model.bundle.bundle import load_bundle, write_bundle
 
 SEEDED, OTHER = "event of a seeded user", "event of another user"

@@ -15,7 +15,7 @@ from loadtests.generator.http_client import request_json
 
 @dataclass(frozen=True, slots=True)
 class BackfillOptions:
-    """Options of the command line; `loadtests.scenarios.backfill_scenario` describes each."""
+    """Options of the command line; `loadtests.scenarios.backfill.backfill_scenario` describes each."""
 
     bundle: Path
     store: str

@@ -1,7 +1,7 @@
 """Backfill: throughput, and latency of requests served meanwhile.
 
-    python -m loadtests.scenarios.backfill_scenario [--store redis|sqlite] [--users 20000] [--events 200]
-    python -m loadtests.scenarios.backfill_scenario --engine-only [--device cuda]
+    python -m loadtests.scenarios.backfill.backfill_scenario [--store redis|sqlite] [--users 20000] [--events 200]
+    python -m loadtests.scenarios.backfill.backfill_scenario --engine-only [--device cuda]
 
 A store is seeded with users without snapshots. A service of one worker starts on it and runs a backfill without
 other load. The service then serves at a steady rate, which gives the baseline latency. Next a new model version goes
@@ -21,7 +21,7 @@ from pathlib import Path
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from loadtests.environment.servers import DEMO_BUNDLE
-from loadtests.scenarios.backfill_throughput import engine_throughput
+from loadtests.scenarios.backfill.backfill_throughput import engine_throughput
 from model.bundle.bundle import load_bundle
 
 
@@ -33,8 +33,8 @@ def main() -> None:
             bundle = load_bundle(arguments.bundle)
             result = engine_throughput(bundle, arguments.device, arguments.users, arguments.events)
     else:
-        from loadtests.scenarios.backfill_beside_serving import backfill_beside_serving
-        from loadtests.scenarios.backfill_fixture import BackfillOptions
+        from loadtests.scenarios.backfill.backfill_beside_serving import backfill_beside_serving
+        from loadtests.scenarios.backfill.backfill_fixture import BackfillOptions
 
         result = backfill_beside_serving(
             BackfillOptions(

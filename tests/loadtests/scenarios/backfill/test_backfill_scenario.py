@@ -11,7 +11,7 @@ from loadtests.environment.servers import ROOT
 
 
 def run(*arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "loadtests.scenarios.backfill_scenario", *arguments]
+    command = [sys.executable, "-m", "loadtests.scenarios.backfill.backfill_scenario", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loadtests.scenarios.backfill_throughput import throughput
+from loadtests.scenarios.backfill.backfill_throughput import throughput
 
 
 def test_throughput_is_scaled_to_stores_of_200_events_per_user() -> None:
