@@ -1,4 +1,4 @@
-"""Benchmark of `exclude_events`: CPU per question with it and without, by the length of the log.
+"""Benchmark of `exclude_events`: CPU per question with it and without.
 
     python -m loadtests.micro.exclude_events_cost [--items 200000]
 
@@ -77,7 +77,10 @@ async def _fill(recommender: Recommender, user: str, item_ids: Sequence[str], co
 
 
 async def _cost(recommender: Recommender, user: str, query: TopK, redis: int, repeat: int) -> dict[str, float]:
-    """Return CPU milliseconds of one question; the first two write snapshots and compile."""
+    """Return CPU milliseconds of one question.
+
+    The first two write snapshots and compile.
+    """
     cpu, longest = [], []
     before = psutil.Process(redis).cpu_times()
     for n in range(repeat + 2):
@@ -101,7 +104,7 @@ async def _cost(recommender: Recommender, user: str, query: TopK, redis: int, re
 
 
 async def _tick(holds: list[float]) -> None:
-    """Note the CPU time of what runs between two turns of the event loop."""
+    """Note the CPU time between two runs of this task."""
     before = time.thread_time()
     while True:
         await asyncio.sleep(0)

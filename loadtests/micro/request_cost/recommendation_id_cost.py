@@ -42,7 +42,7 @@ def measure(seconds: float, starts: int = STARTS, rounds: int = ROUNDS) -> dict[
     for _ in range(starts):
         with _switched_server() as server:
             for kind, requests in kinds.items():
-                found[kind].append(_in_turns(server, requests, seconds, rounds))
+                found[kind].append(_alternating(server, requests, seconds, rounds))
     return {kind: _figures(costs) for kind, costs in found.items()}
 
 
@@ -62,12 +62,15 @@ def _switched_server() -> Iterator[Server]:
             yield server
 
 
-def _in_turns(server: Server, requests: Sequence[Request], seconds: float, rounds: int) -> list[dict[str, float]]:
-    """Return CPU microseconds per request of each round; the first round does not count."""
+def _alternating(server: Server, requests: Sequence[Request], seconds: float, rounds: int) -> list[dict[str, float]]:
+    """Return CPU microseconds per request of each round.
+
+    The first round does not count.
+    """
     costs = []
-    for turn in range(rounds + 1):
+    for n in range(rounds + 1):
         cost = {}
-        for name in list(SIGNALS)[:: -1 if turn % 2 else 1]:
+        for name in list(SIGNALS)[:: -1 if n % 2 else 1]:
             os.kill(server.pid, SIGNALS[name])
             _check(server, has_id=name == "with")
             before = cpu_seconds([server.pid])

@@ -30,11 +30,11 @@ def _no_id(
     return ""
 
 
-def _turn(signal_number: int, frame: object) -> None:
+def _switch(signal_number: int, frame: object) -> None:
     Attribution.id_of_answer = _issue if signal_number == signal.SIGUSR2 else _no_id  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGUSR1, _turn)
-    signal.signal(signal.SIGUSR2, _turn)
+    signal.signal(signal.SIGUSR1, _switch)
+    signal.signal(signal.SIGUSR2, _switch)
     sys.exit(main())

@@ -88,12 +88,12 @@ class _Key(NamedTuple):
     secret: bytes
 
     def signature(self, text: str) -> blake2b:
-        """Return the signature of an ASCII text, to which more may be added."""
+        """Return the signature of an ASCII text."""
         return blake2b(text.encode(), key=self.secret, digest_size=_TAG_BYTES)
 
 
 class _Start(NamedTuple):
-    """Start of an id, with its letter, and the state of its signature."""
+    """Start of an id, and the state of its signature."""
 
     text: str
     keyed: blake2b
@@ -142,7 +142,7 @@ class RecommendationIds:
         return f"{start}{hashes}{tag}"
 
     def _start(self, model_version: str, revision: str | None, experiment: bytes, now: int) -> _Start:
-        """Return what is before the hashes, equal in all ids of a second, and keep it."""
+        """Return and keep what all ids of a second share."""
         if len(self._starts) >= _MAX_STARTS:
             self._starts.clear()
         key, version = self._keys[0], model_version.encode()
@@ -169,7 +169,7 @@ class RecommendationIds:
 
 
 def _parse(letter: str, signed: str, tag: str) -> Recommendation | None:
-    """Parse a signed id; None for an unknown format, or another letter than was issued."""
+    """Parse a signed id; None for another format or letter."""
     header = urlsafe_b64decode(signed[: len(signed) // 4 * 4])
     if len(header) < _HEADER.size or header[0] != _FORMAT:
         return None

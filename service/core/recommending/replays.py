@@ -180,7 +180,7 @@ class Replays:
         return query._replace(exclude=(*query.exclude, *items)), eligible._replace(evaluated_at=evaluated_at)
 
     async def _kept_events(self, user_id: str, view: LogView) -> AsyncIterator[Sequence[Event]]:
-        """Read the kept events up to the view's sequence, the newest page first."""
+        """Read the kept events up to the view's sequence, newest page first."""
         if view.snapshot is None:
             yield view.pending
             return

@@ -1,4 +1,4 @@
-"""Counts of what recommendations earned: those served, and those of a replay of the log."""
+"""Counts of what recommendations earned, served and replayed."""
 
 from __future__ import annotations
 

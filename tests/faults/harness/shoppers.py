@@ -1,4 +1,4 @@
-"""Shoppers who send typed events with recommendation ids, and what their answers must lack."""
+"""Shoppers who send typed events with recommendation ids."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class _Shopper:
             self._shoppers.unexpected.append(f"{user} got {sorted(wrong)}, which {self._log[user]} excludes")
 
     async def _look(self, client: Client, user: str, text: str, items: Sequence[str]) -> None:
-        """See some items and open one; perhaps buy it, and give it back."""
+        """See some items and open one; perhaps buy it."""
         rng = self._rng
         seen = items[: rng.randrange(1, K + 1)]
         events = [self._event(user, item, "impression", text) for item in seen]

@@ -1,4 +1,4 @@
-"""Workers and Redis killed, and services restarted under load; every event is counted once."""
+"""Workers and Redis killed under load; every event is counted once."""
 
 from __future__ import annotations
 
@@ -97,10 +97,10 @@ def test_counts_equal_a_replay_of_the_log_after_restarts_of_one_machine_after_th
     with RedisServer() as server:
         one, other = (RunningService(folder, server.url, bundle, **SETTINGS) for folder in folders)
         with one, other:
-            asyncio.run(_restart_in_turns(one, other))
+            asyncio.run(_restart_alternately(one, other))
 
 
-async def _restart_in_turns(one: RunningService, other: RunningService) -> None:
+async def _restart_alternately(one: RunningService, other: RunningService) -> None:
     """Restart both services, while users shop at both."""
     at_one, at_other = Shoppers(one.url, USERS[::2], SEED), Shoppers(other.url, USERS[1::2], SEED)
     restarts = short_or_long(1, 10)

@@ -1,4 +1,4 @@
-"""The release before event types, and this one, on one Redis during an upgrade.
+"""The release before event types beside this one, on one Redis.
 
 The long form alone: a start of the release before compiles its engine.
 """
