@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-from loadtests.environment.processes import cpu_seconds
-from loadtests.environment.servers import DEMO_BUNDLE, RedisSettings, Server, free_port, http_server, redis_server
+from loadtests.environment.processes import cpu_seconds, free_port
+from loadtests.environment.servers import DEMO_BUNDLE, RedisSettings, Server, http_server, redis_server
 from loadtests.generator.generator import run_closed
 from loadtests.generator.http_client import Request, make_request
 from loadtests.generator.workload import event_requests, zipf_histories

@@ -1,0 +1,1 @@
+"""Accuracy of our model beside models of other libraries."""
