@@ -23,7 +23,7 @@ run: $(SERVER)  ## start the service with the demo bundle on 127.0.0.1:8000 (REC
 # Files in alphabetical order: the last ones are short, so that neither process waits long for the other.
 test: $(DEV) programs  ## run the tests, against a real Redis server too
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
-	@$(BIN)/python -m pytest -m alone
+	@$(BIN)/python -m pytest -m alone $$(grep -rlF mark.alone tests --include='*.py')
 
 faults: $(DEV) redis  ## break everything that can break: the fault tests' long form, a line of JSON for each, and the stores' contract
 	@FAULTS=long $(BIN)/python -m pytest -rA --capture=tee-sys tests/faults tests/store

@@ -77,7 +77,6 @@ from service.settings import Settings, load_settings
 from service.start.resources import model_registry, open_event_log
 from service.store.errors import StoreUnreachableError
 from service.store.factory import open_column_file
-from service.store.streams.redis_stream import open_stream
 
 _log = logging.getLogger(__name__)
 PAGES = Path(__file__).parent / "console"
@@ -97,7 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
     meter = PrometheusMeter()
     keys = KeyRing(settings.api_keys, settings.api_keys_file)
     keys.load_or_log()
-    app = build_api(
+    return build_api(
         partial(start_services, settings, meter, keys),
         meter,
         PAGES,
@@ -109,8 +108,6 @@ def create_app(settings: Settings) -> FastAPI:
         root_path=settings.root_path or "",
         access_log=AccessLog(sys.stderr.write) if settings.access_log and settings.log_level in INFO_LEVELS else None,
     )
-    app.openapi()  # now: at its first request it would hold the event loop for 70 ms
-    return app
 
 
 def app_from_environment() -> FastAPI:
@@ -244,6 +241,8 @@ async def _start_streams(
     if (address := settings.item_stream_url) is not None:
         consumed.append((address, ItemWriter(ItemEntryParser(), items), meter.item_stream))
     for address, writer, stream_meter in consumed:
+        from service.store.streams.redis_stream import open_stream  # late: a start on SQLite needs no Redis library
+
         source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
         consumer = StreamConsumer(address.stream, source, writer, stream_meter)
         closing.push_async_callback(consumer.close)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -25,6 +26,7 @@ from service.core.new_items.encoder_input import ItemContent
 from service.core.ports import Engine, ModelVersion
 from service.engine.background_load import run_in_background
 from service.engine.cpu.cpu_engine import CpuEngine
+from service.engine.search.ivf_pq import MIN_INDEXED_ITEMS
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class BundleLoader:
         min_recall: float = 0.99,
         key: bytes | None = None,
         device: Literal["cpu", "cuda"] = "cpu",
+        indexed: bool = True,
     ) -> None:
         """Configure the engines to load.
 
@@ -55,14 +58,16 @@ class BundleLoader:
             min_recall: recall@10 below which a search index is not used.
             key: only bundles signed with this key are loaded.
             device: where the engines run.
+            indexed: build the search index of a large catalogue, which takes minutes.
         """
         self._path = path
         self._device = device
-        self._min_recall = min_recall
+        self._min_recall, self._min_indexed_items = min_recall, MIN_INDEXED_ITEMS if indexed else sys.maxsize
         self._seen_limit = seen_limit
         self._key = key
         self._manifests = ManifestReader(path, key)
         self._last_listing: frozenset[tuple[str, int, int, int]] = frozenset()
+        self._has_loaded = False
 
     async def published(self) -> list[ModelVersion]:
         """List the published model versions; see core.ports.Bundles."""
@@ -89,9 +94,11 @@ class BundleLoader:
         Raises:
             DeviceRefusedError: the device cannot be used. The first load finds out.
         """
-        if not statistics():  # no kernel has run in this process, so there are no live requests to protect
-            return await asyncio.to_thread(self._load, version)
-        return await run_in_background(partial(self._load, version))
+        if self._has_loaded:
+            return await run_in_background(partial(self._load, version))
+        engine = await asyncio.to_thread(self._load, version)  # of a start: there are no live requests to protect
+        self._has_loaded = True
+        return engine
 
     def _published(self) -> list[ModelVersion]:
         try:
@@ -148,7 +155,7 @@ class BundleLoader:
     def _engine_builder(self) -> Callable[[Bundle], Engine]:
         """Return what builds an engine on the device; raises `DeviceRefusedError`."""
         if self._device == "cpu":
-            return lambda bundle: CpuEngine(bundle, self._seen_limit, self._min_recall)
+            return lambda bundle: CpuEngine(bundle, self._seen_limit, self._min_recall, self._min_indexed_items)
         try:  # imported here, because the default server is installed without torch
             from service.engine.cuda.cuda_engine import CudaEngine, missing
         except ImportError:

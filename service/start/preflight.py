@@ -67,12 +67,13 @@ async def _preflight(settings: Settings) -> None:
     from service.core.errors import BundleRefusedError, StoreUnavailable
     from service.engine import DeviceRefusedError
     from service.store.errors import StoreRefusedError
-    from service.store.streams.redis_stream import open_stream
 
     for name in ("stream_url", "item_stream_url"):
         address: StreamAddress | None = getattr(settings, name)
         try:
             if address is not None:
+                from service.store.streams.redis_stream import open_stream
+
                 source = await open_stream(address.url.get_secret_value(), address.stream, address.group)
                 await source.close()
         except StoreRefusedError as error:
@@ -102,7 +103,7 @@ async def _check_event_log(settings: Settings) -> None:
     from service.start.resources import model_registry, open_event_log
     from service.store.factory import log_exists, remove_unused_log
 
-    bundles = model_registry(settings)
+    bundles = model_registry(settings, indexed=False)
     url = settings.state_url.get_secret_value()
     existed = log_exists(url)
     checked = None

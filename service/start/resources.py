@@ -14,8 +14,16 @@ async def open_event_log(settings: Settings) -> OpenedStore:
     return await open_store(url, settings.events_kept, settings.redis_wait, settings.days_kept)
 
 
-def model_registry(settings: Settings) -> Bundles:
-    """Return the configured model registry; no bundle is loaded yet."""
+def model_registry(settings: Settings, indexed: bool = True) -> Bundles:
+    """Return the configured model registry; no bundle is loaded yet.
+
+    Models that are only checked need no search index (`indexed`).
+    """
     return BundleLoader(
-        settings.bundle, settings.events_kept, settings.min_recall, settings.signing_key(), settings.device
+        settings.bundle,
+        settings.events_kept,
+        settings.min_recall,
+        settings.signing_key(),
+        settings.device,
+        indexed,
     )

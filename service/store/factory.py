@@ -13,7 +13,6 @@ from service.core.ports import Store
 from service.store.column_file import ColumnFile
 from service.store.errors import StoreRefusedError
 from service.store.redis.deployments.url import SCHEMES
-from service.store.redis.store import open_redis
 from service.store.sqlite.schema import check_folder, remove_if_unused
 from service.store.sqlite.store import open_sqlite
 
@@ -86,6 +85,8 @@ async def open_store(url: str, events_kept: int, min_replicas: int = 0, days_kep
             raise StoreRefusedError("SQLite has no replicas to wait for; unset RECBLR_REDIS_WAIT or name a Redis.")
         return await open_sqlite(url, events_kept, days_kept)
     if scheme in SCHEMES:
+        from service.store.redis.store import open_redis  # late: a start on SQLite needs no Redis library
+
         return await open_redis(url, events_kept, min_replicas, days_kept)
     # The rest of the URL may hold a password, so the message repeats no part of it.
     raise StoreRefusedError(f"the state URL must begin with sqlite:/// or with {', '.join(SCHEMES)} and ://.")

@@ -30,6 +30,8 @@ def prepare() -> None:
     try:
         settings = load_settings()
         configure_logging(settings.log_level)
+        if not settings.state_url.get_secret_value().startswith("sqlite:"):
+            import service.store.redis.store  # noqa: F401 - for the workers
         if settings.device == "cpu":
             load_kernels(settings)
     except Exception:  # the workers can do without

@@ -18,7 +18,7 @@ from model.config import ModelConfig
 from service.core.engine_requests import EngineRequest, TopK
 from service.core.errors import BundleRefusedError, ModelVersionNotFound
 from service.core.ports import Engine
-from service.engine import BundleLoader
+from service.engine import BundleLoader, background_load
 from tests.model.builders import bundle_of
 from tests.model.bundle.opened_files import opened_files
 
@@ -142,6 +142,17 @@ async def test_lack_of_memory_is_refused_in_one_line(root: Path, error: Exceptio
 async def test_other_errors_of_a_load_are_raised(root: Path) -> None:
     with pytest.raises(RuntimeError, match="a fault"):
         await Raising(root, RuntimeError("a fault")).load("old")
+
+
+async def test_only_the_load_of_a_start_has_normal_priority(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lowered: list[str] = []
+    monkeypatch.setattr(background_load, "lower_thread_priority", lambda: lowered.append("lowered"))
+    for _ in ("the check of a start", "its worker"):
+        loader = BundleLoader(root, 100)
+        await loader.load("old")
+        assert lowered == []
+    await loader.load("newest")
+    assert lowered == ["lowered"]
 
 
 async def test_removed_folder_is_refused(root: Path) -> None:

@@ -77,24 +77,41 @@ def test_wheel_stays_small(built: Path) -> None:
 
 
 def test_demo_of_the_wheel_answers_outside_the_clone(built: Path, tmp_path: Path) -> None:
-    zipfile.ZipFile(next(built.glob("*.whl"))).extractall(tmp_path / "installed")
+    installed = tmp_path / "installed"
+    zipfile.ZipFile(next(built.glob("*.whl"))).extractall(installed)
+    keep_machine_code(installed)
     (tmp_path / "empty").mkdir()
     port = free_port()
-    environment = controlled(os.environ) | {"PYTHONPATH": str(tmp_path / "installed"), "RECBLR_PORT": str(port)}
+    environment = controlled(os.environ) | {"PYTHONPATH": str(installed), "RECBLR_PORT": str(port)}
     command = [sys.executable, "-c", "import sys; from service.__main__ import main; sys.exit(main())", "--demo"]
-    with (tmp_path / "log").open("wb") as log:
-        service = subprocess.Popen(command, cwd=tmp_path / "empty", env=environment, stderr=log)
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        service = subprocess.Popen(command, cwd=tmp_path / "empty", env=environment, stderr=file)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0) as client:
             wait_for("the demo", lambda: service.poll() is not None or answers(client, "/readyz"), 300.0)
-            assert service.poll() is None, (tmp_path / "log").read_text()
+            assert service.poll() is None, log.read_text()
             event = {"user_id": "ann", "item_id": "camping-1"}
             [best, *_] = client.post("/v1/events?k=3", json=event).json()["recommendations"]["items"]
             assert (best["item_id"], best["title"]) == ("camping-2", "Sleeping bag")
     finally:
         service.terminate()
-        assert service.wait(timeout=60) == 0
+        code = service.wait(timeout=60)
+    assert code == 0, log.read_text()
     assert list((tmp_path / "empty").iterdir()) == []  # the events were kept in a temporary folder
+
+
+def keep_machine_code(installed: Path) -> None:
+    """Copy the machine code that other tests have compiled.
+
+    Machine code is used if the sources have the times that they had when it was compiled.
+    """
+    for code in (path for package in ("service", "model") for path in (ROOT / package).rglob("__pycache__/*.nb[ic]")):
+        target = installed / code.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy2(code, target)
+    for source in (path for package in ("service", "model") for path in (ROOT / package).rglob("*.py")):
+        shutil.copystat(source, installed / source.relative_to(ROOT))
 
 
 def answers(client: httpx.Client, path: str) -> bool:

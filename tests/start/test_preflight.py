@@ -30,7 +30,7 @@ def test_only_a_new_event_log_is_removed_if_its_first_record_cannot_be_written(
         raise StoreUnavailable("the event log does not answer", for_log="the disk is full")
 
     monkeypatch.setenv("RECBLR_STATE_URL", f"sqlite:///{tmp_path}/events.db")
-    monkeypatch.setattr("service.start.resources.model_registry", lambda _: FakeBundles())
+    monkeypatch.setattr("service.start.resources.model_registry", lambda _, indexed: FakeBundles())
     if exists:
         check_start(load_settings())
     monkeypatch.setattr("service.core.rollout.startup.choose_startup_version", full)

@@ -8,6 +8,7 @@ import pytest
 
 from service.store.errors import StoreRefusedError
 from service.store.factory import open_store
+from tests.environment import run_python
 
 pytestmark = pytest.mark.anyio
 
@@ -41,3 +42,10 @@ async def test_sqlite_with_min_replicas_is_refused(tmp_path: Path) -> None:
 async def test_fewer_than_one_kept_event_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreRefusedError, match="at least 1"):
         await open_store(f"sqlite:///{tmp_path}/events.db", 0)
+
+
+def test_start_on_sqlite_imports_no_redis_library() -> None:
+    program = "import sys, service.__main__, service.main; print(*{name.partition('.')[0] for name in sys.modules})"
+    ran = run_python("-c", program)
+    assert ran.returncode == 0, ran.stderr
+    assert "service" in ran.stdout.split() and "redis" not in ran.stdout.split()

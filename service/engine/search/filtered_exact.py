@@ -109,6 +109,8 @@ def _search_allowed(
                     length = list_allowed(bitmap, word, len(table), listed, length)
                 for at in range(length):
                     listed[at] -= begin
+            if length == 0:
+                continue  # slices take longer than the words of a block
             part, factors = table[begin:end], scale[begin:end]
             _search_listed(part, factors, begin, listed[:length], four, block, selected[first:], queries, result)
         _search_appended(

@@ -1,39 +1,32 @@
 """Search under a filter, for catalogues with an index.
 
 Chooses among four ways. Rows of filters that are used often are gathered (`gathered`). Until then, and for filters
-with too many rows, there are three: few allowed rows are all scored. If many are allowed, enough of the best of all
-rows are among them. Others are found by bounds (`filtered_ivf`).
+with too many rows, there are three: few allowed rows are all scored. If many are allowed, enough of what the index
+proposes is among them (`proposals`). Others are found by bounds (`filtered_ivf`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 
 from model.compiled.array_types import F32, I64
 from service.core.engine_requests import AllowedRows
+from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.filtered_exact import allowed_top_k
 from service.engine.search.filtered_ivf import BoundedLists
+from service.engine.search.gathered.gathered_cache import MAX_ROWS as GATHERED_ROWS
 from service.engine.search.gathered.gathered_cache import GatheredCache
 from service.engine.search.gathered.gathered_rows import GatheredRows
 from service.engine.search.gathered.row_codes import RowCodes
-from service.engine.search.top_k_queries import TopKQueries, TopKResult
+from service.engine.search.proposals.proposed_rows import COMMON_SHARE, ProposedRows
+from service.engine.search.top_k_queries import TopKQueries, TopKResult, check_filter
 
 # Up to so many allowed rows are all scored.
 EXACT_ROWS = 2048
-# More rows are not gathered: they take too much memory.
-GATHERED_ROWS = 1 << 18
-# From this share of the rows on, the best of all rows are searched first: so many times as many as are expected to
-# hold enough allowed ones, and a number.
-COMMON_SHARE = 0.25
-_COMMON_FACTOR, _EXTRA_COMMON = 3, 20
 # Estimated seconds on a core of 2024.
-_COMMON_SECONDS, _READ_ROW_SECONDS, _BITMAP_ROW_SECONDS = 4e-4, 4e-8, 3e-11
-
-
-Search = Callable[[TopKQueries], TopKResult]
+_READ_ROW_SECONDS, _BITMAP_ROW_SECONDS = 4e-8, 3e-11
 
 
 class FilteredIndex:
@@ -42,15 +35,18 @@ class FilteredIndex:
     Safe to share between threads.
     """
 
-    def __init__(self, table: F32, bounded: BoundedLists, gathered: GatheredCache) -> None:
-        self._table, self._bounded, self._gathered = table, bounded, gathered
+    def __init__(self, table: F32, proposed: ProposedRows, bounded: BoundedLists, gathered: GatheredCache) -> None:
+        self._table, self._proposed, self._bounded, self._gathered = table, proposed, bounded, gathered
 
     @classmethod
-    def build(cls, table: F32, list_of_row: I64, directions: F32, long_rows: I64, samples: F32) -> FilteredIndex:
+    def build(
+        cls, table: F32, proposed: ProposedRows, list_of_row: I64, directions: F32, long_rows: I64, samples: F32
+    ) -> FilteredIndex:
         """Prepare the ways.
 
         Args:
             table: item vectors (V + 1, D), row 0 unused.
+            proposed: what the index proposes.
             list_of_row: (V + 1,) the list of each row; the first entry is ignored.
             directions: (L, D) the direction of each list.
             long_rows: rows that are much longer than others.
@@ -61,61 +57,66 @@ class FilteredIndex:
         nothing, again = (AllowedRows.of(np.zeros(len(table), np.bool_)) for _ in range(2))
         # No request then waits for the compiler.
         GatheredRows(table, codes, nothing).top_k(TopKQueries.without_exclusions(samples[:1], 1), again)
-        return cls(table, bounded, GatheredCache(partial(GatheredRows, table, codes)))
+        return cls(table, proposed, bounded, GatheredCache(partial(GatheredRows, table, codes)))
 
-    def top_k(self, queries: TopKQueries, allowed: AllowedRows, unfiltered: Search) -> TopKResult:
+    def top_k(self, queries: TopKQueries) -> TopKResult:
         """Return the best allowed rows, except a few that no way proposes.
 
-        `unfiltered` searches all rows, and may find too few.
+        Some queries may be without a filter.
         """
-        gathered = self._gathered.find(allowed) if allowed.count <= GATHERED_ROWS else None
-        if gathered is None:
-            result, seconds = self._search_all(queries, allowed, unfiltered)
-            if allowed.count <= GATHERED_ROWS:
-                self._gathered.spent(allowed, len(queries.k), seconds)
-            return result
-        result, left = gathered.top_k(queries, allowed)
-        if left.size:
-            result.put(left, self._search_all(queries.take(left), allowed, unfiltered)[0])
+        result = TopKResult.allocate(queries, len(self._table) - 1)
+        together = [np.flatnonzero(queries.chosen < 0)]
+        for number, allowed in enumerate(queries.filters):
+            own = np.flatnonzero(queries.chosen == number)
+            if own.size:
+                check_filter(allowed, len(self._table) - 1)
+                own = self._search_gathered(queries, own, allowed, result)
+            if allowed.count >= COMMON_SHARE * (len(self._table) - 1):
+                together.append(own)
+            elif own.size:
+                self._search_rare(queries, own, allowed, result)
+        selected = np.concatenate(together)
+        if selected.size:
+            found, left = self._proposed.top_k(queries.take(selected))
+            result.put(selected, found)
+            self._search_left(queries, selected[left], result)
         return result
 
     def wait(self) -> None:
         """Wait until no rows are being gathered."""
         self._gathered.wait()
 
-    def _search_all(self, queries: TopKQueries, allowed: AllowedRows, unfiltered: Search) -> tuple[TopKResult, float]:
-        """Search without gathered rows; return the seconds too."""
-        if allowed.count < COMMON_SHARE * (len(self._table) - 1):
-            return self._search_rare(queries, allowed)
-        (result, left), seconds = self._search_common(queries, allowed, unfiltered), _COMMON_SECONDS * len(queries.k)
-        if left.size:
-            part, more = self._search_rare(queries.take(left), allowed)
-            result.put(left, part)
-            seconds += more
-        return result, seconds
+    def _search_gathered(self, queries: TopKQueries, selected: I64, allowed: AllowedRows, result: TopKResult) -> I64:
+        """Search gathered rows, if there are any; return the unanswered queries."""
+        gathered = self._gathered.find(allowed) if allowed.count <= GATHERED_ROWS else None
+        if gathered is None:
+            if allowed.count >= COMMON_SHARE * (len(self._table) - 1):
+                self._spent(allowed, len(selected), self._proposed.seconds(allowed) * len(selected))
+            return selected
+        found, left = gathered.top_k(queries.take(selected).unfiltered(), allowed)
+        result.put(selected, found)
+        return selected[left]
 
-    def _search_common(
-        self, queries: TopKQueries, allowed: AllowedRows, unfiltered: Search
-    ) -> tuple[TopKResult, I64]:
-        """Return allowed rows of the best of all, and unanswered queries.
+    def _search_left(self, queries: TopKQueries, selected: I64, result: TopKResult) -> None:
+        """Search queries for which the proposals were not enough."""
+        for number in np.unique(queries.chosen[selected]).tolist():
+            own = selected[queries.chosen[selected] == number]
+            if number < 0:
+                result.put(own, exact_top_k(self._table, queries.take(own).unfiltered()))
+            else:
+                self._search_rare(queries, own, queries.filters[number], result)
 
-        If k of the best rows are allowed, they are the best allowed rows.
-        """
-        items, result = len(self._table) - 1, TopKResult.allocate(queries, len(self._table) - 1)
-        wanted = _COMMON_FACTOR * queries.k * items // max(1, allowed.count) + _EXTRA_COMMON
-        best = unfiltered(queries._replace(k=wanted))
-        is_found = np.arange(best.rows.shape[1]) < best.lengths[:, None]
-        is_found[is_found] = allowed.contains(best.rows[is_found])
-        enough = np.count_nonzero(is_found, axis=1) >= queries.k
-        for q in np.flatnonzero(enough).tolist():
-            found = np.flatnonzero(is_found[q])[: queries.k[q]]
-            result.rows[q, : len(found)], result.scores[q, : len(found)] = best.rows[q, found], best.scores[q, found]
-            result.lengths[q] = len(found)
-        return result, np.flatnonzero(~enough)
-
-    def _search_rare(self, queries: TopKQueries, allowed: AllowedRows) -> tuple[TopKResult, float]:
-        """Search the allowed rows only; return the seconds too."""
+    def _search_rare(self, queries: TopKQueries, selected: I64, allowed: AllowedRows, result: TopKResult) -> None:
+        """Search the allowed rows only."""
+        part = queries.take(selected).unfiltered()
         if allowed.count <= EXACT_ROWS:
-            read = _READ_ROW_SECONDS * allowed.count * len(queries.k)
-            return allowed_top_k(self._table, queries, allowed), read + _BITMAP_ROW_SECONDS * len(self._table)
-        return self._bounded.top_k(queries, allowed)
+            seconds = _READ_ROW_SECONDS * allowed.count * len(selected) + _BITMAP_ROW_SECONDS * len(self._table)
+            found = allowed_top_k(self._table, part, allowed)
+        else:
+            found, seconds = self._bounded.top_k(part, allowed)
+        result.put(selected, found)
+        self._spent(allowed, len(selected), seconds)
+
+    def _spent(self, allowed: AllowedRows, queries: int, seconds: float) -> None:
+        if allowed.count <= GATHERED_ROWS:
+            self._gathered.spent(allowed, queries, seconds)

@@ -11,6 +11,7 @@ import numpy as np
 
 from model.compiled.array_types import F32, I64, U32
 from model.compiled.jit import kernel
+from service.engine.search.filtered_exact import is_allowed
 from service.engine.search.scoring import contains_row, insert_row, row_score, two_table_score
 
 # Largest rank of a target that an index reports.
@@ -41,6 +42,48 @@ def rescore(
             if row > 0:
                 n = insert_row(row, row_score(table[row], vectors[q]), without, rows[q, :k], scores[q, :k], n)
         lengths[q] = n
+
+
+@kernel
+def keep_allowed(
+    bitmap: U32,
+    selected: I64,
+    candidates: I64,
+    part_width: int,
+    most: I64,
+    excluded: U32,
+    excluded_start: I64,
+    excluded_end: I64,
+    found: I64,
+) -> None:
+    """Replace candidates (Q, C) that a filter forbids by -1.
+
+    Args:
+        bitmap: see `AllowedRows`.
+        selected: the queries that have this filter.
+        candidates: Parts of `part_width`, each best first; -1 ends it.
+        part_width: Length of a part.
+        most: (Q,) how many allowed candidates of each part to keep, plus one for each excluded row.
+        excluded, excluded_start, excluded_end: see `TopKQueries`.
+        found: (Q,) is set to how many candidates of the first part are allowed, less the excluded rows.
+    """
+    for q in selected:
+        without = 0
+        for row in excluded[excluded_start[q] : excluded_end[q]]:
+            without += is_allowed(bitmap, int(row))
+        found[q] = -without
+        for start in range(0, candidates.shape[1], part_width):
+            left = most[q] + without
+            for c in range(start, start + part_width):
+                row = candidates[q, c]
+                if row < 0:
+                    break
+                is_kept = is_allowed(bitmap, row)
+                found[q] += is_kept and start == 0
+                if is_kept and left > 0:
+                    left -= 1
+                else:
+                    candidates[q, c] = -1
 
 
 @kernel

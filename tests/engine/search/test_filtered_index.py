@@ -16,6 +16,7 @@ from service.engine.search.filtered_index import EXACT_ROWS, FilteredIndex
 from service.engine.search.filtered_ivf import BoundedLists
 from service.engine.search.gathered.gathered_cache import GatheredCache
 from service.engine.search.ivf_pq import IvfPqIndex
+from service.engine.search.proposals.proposed_rows import ProposedRows
 from service.engine.search.top_k_queries import TopKQueries, TopKResult
 from tests.engine.search.test_ivf_pq import catalogue, rows_of
 
@@ -53,62 +54,84 @@ class Gathered:
         return found, np.array(self._unanswered, np.int64)
 
 
-def nothing(queries: TopKQueries) -> TopKResult:
-    return TopKResult.allocate(queries, ITEMS)
+class Proposed:
+    """Exact search of all queries but `unanswered` ones."""
+
+    def __init__(self, unanswered: list[int]) -> None:
+        self._unanswered = unanswered
+        self.asked: list[list[int]] = []
+
+    def top_k(self, queries: TopKQueries) -> tuple[TopKResult, I64]:
+        self.asked.append(queries.chosen.tolist())
+        left = [number for number in self._unanswered if number < len(queries.k)]
+        found = exact_top_k(TABLE, queries)
+        found.rows[left] = 0
+        return found, np.array(left, np.int64)
+
+    def seconds(self, allowed: AllowedRows) -> float:
+        return 1.0
 
 
-def index_of(unanswered: list[int] | None) -> tuple[FilteredIndex, Bounded, Gathered]:
-    bounded, gathered = Bounded(), Gathered(unanswered)
-    return (
-        FilteredIndex(TABLE, cast(BoundedLists, bounded), cast(GatheredCache, gathered)),
-        bounded,
-        gathered,
-    )
+def index_of(
+    unanswered: list[int] | None, unproposed: list[int] | None = None
+) -> tuple[FilteredIndex, Proposed, Bounded, Gathered]:
+    """Index whose gathered rows and proposals leave queries unanswered."""
+    proposed, bounded, gathered = Proposed(unproposed or []), Bounded(), Gathered(unanswered)
+    parts = cast(ProposedRows, proposed), cast(BoundedLists, bounded), cast(GatheredCache, gathered)
+    return FilteredIndex(TABLE, *parts), proposed, bounded, gathered
 
 
 def first_rows(count: int) -> AllowedRows:
     return AllowedRows.of((np.arange(ITEMS + 1) > 0) & (np.arange(ITEMS + 1) <= count))
 
 
-def exact(queries: TopKQueries, allowed: AllowedRows) -> list[list[int]]:
+def under(queries: TopKQueries, *filters: AllowedRows | None) -> TopKQueries:
+    """The queries, with the filters in turn."""
     count = len(queries.k)
-    return rows_of(exact_top_k(TABLE, queries.restricted([allowed] * count, [[]] * count)))
+    return queries.restricted([filters[n % len(filters)] for n in range(count)], [[]] * count)
+
+
+@pytest.fixture
+def without_proposals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filtered_index, "COMMON_SHARE", 2.0)
 
 
 @pytest.mark.parametrize("unanswered", [[], [1], [0, 2, 3]])
+@pytest.mark.usefixtures("without_proposals")
 def test_queries_that_gathered_rows_leave_are_searched_by_bounds(unanswered: list[int]) -> None:
-    index, bounded, gathered = index_of(unanswered)
-    queries, allowed = TopKQueries.without_exclusions(QUERIES[:4], 10), first_rows(9000)
-    assert rows_of(index.top_k(queries, allowed, nothing)) == exact(queries, allowed)
+    index, proposed, bounded, _ = index_of(unanswered)
+    queries = under(TopKQueries.without_exclusions(QUERIES[:4], 10), first_rows(9000))
+    assert rows_of(index.top_k(queries)) == rows_of(exact_top_k(TABLE, queries))
     assert bounded.asked == ([len(unanswered)] if unanswered else [])
-    assert gathered.lost == []
+    assert proposed.asked == []
 
 
 @pytest.mark.parametrize(("count", "way"), [(EXACT_ROWS, "exact"), (EXACT_ROWS + 1, "bounds")])
+@pytest.mark.usefixtures("without_proposals")
 def test_few_rows_are_all_scored_and_more_are_bounded(count: int, way: str) -> None:
-    index, bounded, gathered = index_of(None)
-    queries, allowed = TopKQueries.without_exclusions(QUERIES[:4], 10), first_rows(count)
-    assert rows_of(index.top_k(queries, allowed, nothing)) == exact(queries, allowed)
+    index, _, bounded, gathered = index_of(None)
+    queries = under(TopKQueries.without_exclusions(QUERIES[:4], 10), first_rows(count))
+    assert rows_of(index.top_k(queries)) == rows_of(exact_top_k(TABLE, queries))
     assert bool(bounded.asked) is (way == "bounds")
     ((number, seconds),) = gathered.lost
     assert number == 4
     assert seconds == 3.0 if way == "bounds" else 0 < seconds < 0.01
 
 
+@pytest.mark.usefixtures("without_proposals")
 def test_more_rows_than_fit_are_never_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filtered_index, "GATHERED_ROWS", 5000)
-    index, bounded, gathered = index_of([])
+    index, _, bounded, gathered = index_of([])
     queries = TopKQueries.without_exclusions(QUERIES[:4], 10)
-    index.top_k(queries, first_rows(5001), nothing)
+    index.top_k(under(queries, first_rows(5001)))
     assert (bounded.asked, gathered.lost) == ([4], [])
-    index.top_k(queries, first_rows(5000), nothing)
+    index.top_k(under(queries, first_rows(5000)))
     assert bounded.asked == [4]
 
 
 def test_index_gathers_a_filter_that_is_used_often_and_follows_its_changes() -> None:
     index = IvfPqIndex.build(TABLE, QUERIES[:30], 0.99)
     assert index is not None
-    assert index._filtered is not None
     cache: Any = index._filtered._gathered
     rng = np.random.default_rng(0)
     mask: NDArray[np.bool_] = rng.random(ITEMS + 1) < 0.4
@@ -136,32 +159,27 @@ def test_index_gathers_a_filter_that_is_used_often_and_follows_its_changes() -> 
     assert np.mean(hits) >= 9.9
 
 
-@pytest.mark.parametrize(("count", "used"), [(2999, False), (3000, True), (12_000, True)])
-def test_best_of_all_rows_are_searched_first_if_many_are_allowed(count: int, used: bool) -> None:
-    asked: list[list[int]] = []
-
-    def search(queries: TopKQueries) -> TopKResult:
-        asked.append(queries.k.tolist())
-        return exact_top_k(TABLE, queries)
-
-    bounded, gathered = Bounded(), Gathered(None)
-    index = FilteredIndex(TABLE, cast(BoundedLists, bounded), cast(GatheredCache, gathered))
-    order = np.random.default_rng(0).permutation(ITEMS)
-    mask = np.zeros(ITEMS + 1, np.bool_)
-    mask[1 + order[:count]] = True
-    allowed, queries = AllowedRows.of(mask), TopKQueries.without_exclusions(QUERIES[:4], 10)
-    queries = queries._replace(k=np.array([10, 0, 3, 10]))
-    assert rows_of(index.top_k(queries, allowed, search)) == exact(queries, allowed)
-    assert bool(asked) is used
-    assert bool(bounded.asked) is not used
-    if used:
-        assert asked == [[3 * k * ITEMS // count + 20 for k in (10, 0, 3, 10)]]
+@pytest.mark.parametrize(("count", "used"), [(230, False), (231, True), (12_000, True)])
+def test_index_proposes_the_rows_of_filters_that_allow_many(count: int, used: bool) -> None:
+    index, proposed, _, gathered = index_of(None)
+    queries = under(TopKQueries.without_exclusions(QUERIES[:4], 10), first_rows(count))
+    assert rows_of(index.top_k(queries)) == rows_of(exact_top_k(TABLE, queries))
+    assert bool(proposed.asked) is used
+    assert [seconds for _, seconds in gathered.lost] == [4.0 if used else pytest.approx(3.7e-5, rel=0.1)]
 
 
-def test_queries_without_enough_allowed_rows_among_the_best_are_searched_otherwise() -> None:
-    bounded, gathered = Bounded(), Gathered(None)
-    index = FilteredIndex(TABLE, cast(BoundedLists, bounded), cast(GatheredCache, gathered))
-    allowed = AllowedRows.of(TABLE @ QUERIES[0] < np.median(TABLE @ QUERIES[0]))
-    queries = TopKQueries.without_exclusions(QUERIES[:2], 10)
-    assert rows_of(index.top_k(queries, allowed, lambda asked: exact_top_k(TABLE, asked))) == exact(queries, allowed)
-    assert bounded.asked[0] >= 1
+def test_queries_with_and_without_common_filters_are_searched_together() -> None:
+    index, proposed, _, _ = index_of(None)
+    queries = under(
+        TopKQueries.without_exclusions(QUERIES[:8], 10), None, first_rows(9000), first_rows(50), first_rows(6000)
+    )
+    assert rows_of(index.top_k(queries)) == rows_of(exact_top_k(TABLE, queries))
+    assert [sorted(chosen) for chosen in proposed.asked] == [[-1, -1, 0, 0, 2, 2]]
+
+
+@pytest.mark.parametrize("unproposed", [[0], [1, 2], [0, 1, 2, 3, 4, 5]])
+def test_queries_that_the_proposals_leave_are_searched_otherwise(unproposed: list[int]) -> None:
+    index, _, bounded, _ = index_of(None, unproposed)
+    queries = under(TopKQueries.without_exclusions(QUERIES[:6], 10), None, first_rows(9000), first_rows(6000))
+    assert rows_of(index.top_k(queries)) == rows_of(exact_top_k(TABLE, queries))
+    assert sum(bounded.asked) == len([number for number in unproposed if number >= 2])

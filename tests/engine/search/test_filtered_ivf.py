@@ -16,6 +16,7 @@ from service.engine.search.filtered_ivf import BoundedLists
 from service.engine.search.gathered.gathered_cache import GatheredCache
 from service.engine.search.gathered.gathered_rows import GatheredRows
 from service.engine.search.ivf_pq import IvfPqIndex
+from service.engine.search.proposals.proposed_rows import COMMON_SHARE
 from service.engine.search.top_k_queries import TopKQueries
 from tests.engine.search.test_ivf_pq import catalogue, rows_of
 
@@ -46,11 +47,10 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, built: 
     if name != "measured":
         monkeypatch.setattr(filtered_index, "EXACT_ROWS", ITEMS if name == "exact" else -1)
         monkeypatch.setattr(filtered_ivf, "SCANNED_SHARE", 1.0 if name == "scan" else -1.0)
-        monkeypatch.setattr(filtered_index, "COMMON_SHARE", 0.25 if name == "common" else 2.0)
+        monkeypatch.setattr(filtered_index, "COMMON_SHARE", COMMON_SHARE if name == "common" else 2.0)
         monkeypatch.setattr(filtered_index, "GATHERED_ROWS", ITEMS if name == "gathered" else -1)
     if name == "gathered":
         found = built[0]._filtered
-        assert found is not None
         monkeypatch.setattr(found, "_gathered", Gathering(found._gathered._gather))
     return name
 

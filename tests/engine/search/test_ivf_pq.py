@@ -13,9 +13,10 @@ from model.compiled.array_types import F32
 from model.config import ModelConfig
 from service.core.engine_requests import TopK
 from service.engine.cpu.cpu_engine import CpuEngine
-from service.engine.search import faiss_library, ivf_pq
+from service.engine.search import faiss_library
 from service.engine.search.exact_top_k import exact_top_k
 from service.engine.search.ivf_pq import IvfPqIndex
+from service.engine.search.proposals import proposed_rows
 from service.engine.search.top_k_queries import TopKQueries, TopKResult
 from tests.engine.conftest import ids, run
 from tests.environment import run_python
@@ -150,7 +151,7 @@ def test_index_below_the_minimum_recall_is_refused(
     rng = np.random.default_rng(0)
     table = rng.standard_normal((3001, 32), np.float32)  # no clusters: one list says little about the others
     queries = rng.standard_normal((40, 32), np.float32)
-    monkeypatch.setattr(ivf_pq, "_PROBES", (1,))
+    monkeypatch.setattr(proposed_rows, "_PROBES", (1,))
     with caplog.at_level(logging.WARNING):
         assert IvfPqIndex.build(table, queries, 0.99) is None
     assert "RECBLR_MIN_RECALL" in caplog.text
@@ -182,7 +183,7 @@ def test_engine_uses_its_index(large: Bundle) -> None:
 
 
 def test_engine_without_sufficient_recall_searches_exactly(large: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ivf_pq, "_recall", lambda found, truth: 0.5)
+    monkeypatch.setattr(proposed_rows, "_recall", lambda found, truth, depth: 0.5)
     refused, plain = CpuEngine(large, 1000, 0.6, min_indexed_items=1), CpuEngine(large, 1000)
     ask = TopK(10, exclude_seen=False)
     assert run(refused, ("i3", "i4"), ask) == run(plain, ("i3", "i4"), ask)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.engine.search.rescoring import MAX_RANK, rank_among, rescore
+from service.core.engine_requests import AllowedRows
+from service.engine.search.rescoring import MAX_RANK, keep_allowed, rank_among, rescore
 from service.engine.search.top_k_queries import TargetRanks, TopKQueries, TopKResult
 
 TABLE = np.random.default_rng(0).integers(-4, 5, (400, 2)).astype(np.float32)
@@ -51,3 +52,23 @@ def test_ranks_count_excluded_rows_and_end_at_the_limit(excluded: list[int], spl
         assert ranks.among_all[0] == (rank if rank <= MAX_RANK else 0)
         rank = unseen.index(target) + 1 if target in unseen else 0
         assert ranks.among_unseen[0] == (rank if rank <= MAX_RANK else 0)
+
+
+def test_forbidden_candidates_and_those_beyond_the_most_are_dropped_from_each_part() -> None:
+    rng = np.random.default_rng(1)
+    mask = rng.random(400) < 0.5
+    mask[0] = False
+    parts = [rng.permutation(np.arange(1, 400))[:60] for _ in range(4)]
+    candidates = np.stack([np.concatenate(parts[:2]), np.concatenate(parts[2:])])
+    candidates[:, 50:60] = -1
+    before, found = candidates.copy(), np.array([-7, -7])
+    excluded = np.flatnonzero(mask)[:3].astype(np.uint32)  # of the second query only
+    starts, ends = np.zeros(2, np.int64), np.array([0, 3])
+    most = np.array([10, 10])
+    keep_allowed(AllowedRows.of(mask).bitmap, np.array([1]), candidates, 60, most, excluded, starts, ends, found)
+    assert (candidates[0] == before[0]).all() and found[0] == -7
+    for part in (slice(0, 60), slice(60, 120)):
+        rows = [row for row in before[1, part].tolist() if row > 0 and mask[row]]
+        assert candidates[1, part][candidates[1, part] > 0].tolist() == rows[:13]
+    allowed = [row for row in before[1, :60].tolist() if row > 0 and mask[row]]
+    assert found[1] == len(allowed) - 3

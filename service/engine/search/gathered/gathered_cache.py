@@ -18,6 +18,8 @@ from service.core.engine_requests import AllowedRows, Lineage
 from service.engine.search.gathered.gathered_rows import GatheredRows
 
 MAX_BYTES = 128 << 20
+# More rows of a filter are not gathered: they take too much memory.
+MAX_ROWS = 1 << 18
 # Estimated seconds on a core of 2024: of gathering a row, of a query, and of a query for each gathered row.
 GATHERED_ROW_SECONDS = 6e-7
 _QUERY_SECONDS, _QUERY_ROW_SECONDS = 4e-5, 1.9e-9
@@ -82,6 +84,8 @@ class GatheredCache:
             entry = self._entries.get(allowed.lineage)
             if entry is None:
                 entry = self._entries[allowed.lineage] = _Entry()
+            if entry.gathered is not None:
+                return
             saved = seconds - queries * (_QUERY_SECONDS + _QUERY_ROW_SECONDS * allowed.count)
             entry.lost = max(0.0, entry.lost + saved)
             if entry.lost > GATHERED_ROW_SECONDS * allowed.count and not entry.is_gathering:

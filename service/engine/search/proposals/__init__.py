@@ -1,0 +1,1 @@
+"""Rows that an index proposes, and the best of them under filters."""
