@@ -66,7 +66,7 @@ class RedisSettings:
 def start_timeout_seconds(items: int) -> float:
     """Return the start timeout for a catalogue of this size.
 
-    A start indexes the items twice: to check the bundle, and to serve it.
+    Each worker indexes the items. The check before them does not.
     """
     return START_TIMEOUT_SECONDS + 1e-4 * items
 

@@ -35,6 +35,8 @@ _MAX_CANDIDATES, _MAX_FILTERED_CANDIDATES = 4096, 8192
 _RECALL_K = 10
 # Under filters, recall is better than the least allowed one by this part of what it may lack.
 _SPARE_RECALL = 0.3
+# Queries on which the recall of deeper classes is measured: each has 26 results at least.
+_DEEP_SAMPLES = 64
 _PROBES = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 _DEEP_PROBES = (*_PROBES, 768, 1024)
 # A query's class is how many times deeper it must go: up to 1.25, 2.6, … times. Filters that allow nearly all rows
@@ -109,11 +111,14 @@ class ProposedRows:
         """
         items, untuned = len(table) - 1, cls(table, index)
         depths = [_RECALL_K, *(round(_RECALL_K * depth) for depth in _DEPTHS[1:])]
-        expected = exact_top_k(table, TopKQueries.without_exclusions(samples, depths[-1]))
+        few = samples[:_DEEP_SAMPLES]
+        best = exact_top_k(table, TopKQueries.without_exclusions(samples, depths[0]))
+        deep = exact_top_k(table, TopKQueries.without_exclusions(few, depths[-1]))
         untuned._search(TopKQueries.without_exclusions(samples[:1], 1), _PROBES[0], 1)  # compiles the kernels
         probes, seconds, recalls = [_PROBES[0]], list[float](), list[float]()
         for depth in depths:
-            queries = TopKQueries.without_exclusions(samples, min(depth, items))
+            used, expected = (few, deep) if seconds else (samples, best)
+            queries = TopKQueries.without_exclusions(used, min(depth, items))
             count = int(_candidates(np.array([_RECALL_K]), np.array([_RECALL_K / depth]))[0])
             wanted = min_recall + _SPARE_RECALL * (1 - min_recall) * (depth > _RECALL_K)
             for tried in [n for n in (_DEEP_PROBES if seconds else _PROBES) if n >= probes[-1]]:
@@ -123,9 +128,7 @@ class ProposedRows:
                 recall = _recall(found, expected, min(depth, items))
                 if recall >= wanted or tried >= index.list_count:
                     break
-            probes.append(tried)
-            seconds.append(spent / len(samples))
-            recalls.append(recall)
+            probes, seconds, recalls = [*probes, tried], [*seconds, spent / len(used)], [*recalls, recall]
             if recalls[0] < min_recall:
                 break
         return cls(table, index, probes[1:], seconds, recalls[0])
