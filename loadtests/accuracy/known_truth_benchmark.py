@@ -3,7 +3,8 @@
     python -m loadtests.accuracy.known_truth_benchmark [--items 10000] [--users 10000] [--seed 1] [-- --device cuda]
 
 Makes up a log, runs `recblr-train train` on it without any other option than those after `--`, and prints the model's
-and the oracle's NDCG@10 and HR@10 as JSON in the last line.
+and the oracle's NDCG@10 and HR@10 as JSON in the last line. `informed_ndcg@10` bounds what can be
+learnt from the log; it is null for a large one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from loadtests.accuracy.informed_learner import MAX_ENTRIES, informed_ndcg
 from loadtests.accuracy.known_truth import KnownTruth, make_log, oracle_accuracy
 from loadtests.environment.machine_info import machine_info
 
@@ -38,12 +40,14 @@ def measure(truth: KnownTruth, options: Sequence[str]) -> dict[str, Any]:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         seconds = time.monotonic() - started
     trained, oracle = json.loads(done.stdout.splitlines()[-1]), oracle_accuracy(truth, log)
+    is_bounded = truth.items * truth.cluster_count <= MAX_ENTRIES
     model = {name: trained[name] for name in oracle}
     return {
         "truth": asdict(truth),
         "options": list(options),
         "events": len(log.items),
         "oracle": oracle,
+        "informed_ndcg@10": informed_ndcg(truth, log) if is_bounded else None,
         "model": model,
         "of_oracle": {name: round(model[name] / value, 4) for name, value in oracle.items()},
         "training_s": round(seconds, 1),

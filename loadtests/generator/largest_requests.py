@@ -15,6 +15,14 @@ LONG_ID = "\U0001f3ac" * 244  # with a serial number, the longest id in UTF-8
 _USER, _OTHER = f"user-{SERIAL.decode()}", f"other-{SERIAL.decode()}"
 _MAX_BODY_BYTES = 4 * 1024 * 1024
 _JSON = {"content-type": "application/json"}
+# Routes that get bodies which are refused; the last one is about one item, which is called batch.
+_TARGETS = (
+    ("POST", "/v1/events"),
+    ("POST", "{path}/rank"),
+    ("POST", "/v1/events/batch"),
+    ("PUT", "/v1/filters/long"),
+    ("PUT", "/v1/items/batch"),
+)
 
 
 class LargestRequest(NamedTuple):
@@ -150,8 +158,9 @@ def _bodies(path: str) -> list[LargestRequest]:
     }
     made = []
     for name, body in bodies.items():
-        for target in ("/v1/events", f"{path}/rank", "/v1/events/batch"):
-            made.append(LargestRequest(f"{name} to {target}", with_body(target, body)))
+        for method, target in _TARGETS:
+            request = with_body(target.format(path=path), body, method)
+            made.append(LargestRequest(f"{name} to {method} {target}", request))
     squeezed = gzip.compress(padded)
     bomb = gzip.compress(bytes(1000 * _MAX_BODY_BYTES // 1000))
     for name, body in {"gzip of 4 MiB": squeezed, "gzip bomb": bomb}.items():
@@ -159,9 +168,9 @@ def _bodies(path: str) -> list[LargestRequest]:
     return made
 
 
-def with_body(path: str, body: bytes, **headers: str) -> Request:
-    """Prepare a POST with these bytes as its JSON body."""
-    lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(body)}"]
+def with_body(path: str, body: bytes, method: str = "POST", **headers: str) -> Request:
+    """Prepare a request with these bytes as its JSON body."""
+    lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in (_JSON | headers).items()]
     raw = "\r\n".join([*lines, "", ""]).encode() + body
     return Request(path, raw, SERIAL in raw)

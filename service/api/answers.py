@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from fastapi import Response
-from pydantic_core import to_json
 
 from service.api import request_costs
 from service.api.caller import Caller
@@ -19,7 +18,7 @@ from service.api.schemas.item_fields import PLAIN, ItemFields, Json, fields_of, 
 from service.api.schemas.requests import QuestionEventIn, QuestionIn, RecordQuery, TopKQuery
 from service.api.schemas.responses import EventOut
 from service.api.schemas.restrictions import RESTRICTING_FIELDS, UNRESTRICTED, Restrictions
-from service.api.work_thread import in_work_thread
+from service.api.work_thread import LARGE_ROWS, encode_long, encoded, in_work_thread
 from service.core.engine_requests import ScoredItem, TopK
 from service.core.errors import InvalidRequest
 from service.core.event_fields import DEFAULT_TYPE
@@ -35,10 +34,8 @@ _NO_QUESTION = InvalidRequest(
 _SOURCES = {True: "cold_start", False: "state"}
 
 MAX_INLINE_ITEMS = 500  # of an answer that is encoded on the event loop, in 0.3 ms
+MAX_INLINE_ENTRIES = 100  # the same of items with an entry in the catalogue, which has up to 16 KB
 _SLICE_ITEMS = 250
-_NO_ITEMS = b'"items":[]'
-
-encoded = partial(to_json, inf_nan_mode="null")  # JSON in UTF-8
 
 
 async def answer_event(recommender: Recommender, event: QuestionEventIn, query: RecordQuery, caller: Caller) -> bytes:
@@ -72,12 +69,15 @@ async def answer_event(recommender: Recommender, event: QuestionEventIn, query: 
         out["recommendations"] = recommendations_out(event.user_id, answer, PLAIN)
         return encoded(out)
     convert = partial(recommendations_out, event.user_id)
-    return await encode_answer(
-        recommender,
-        answer,
-        lambda found, fields: {**out, "recommendations": convert(found, fields)},
-        restrictions.fields,
-    )
+    try:
+        return await encode_answer(
+            recommender,
+            answer,
+            lambda found, fields: {**out, "recommendations": convert(found, fields)},
+            restrictions.fields,
+        )
+    except InvalidRequest:  # the answer is too long, but the event is stored
+        return encoded({**out, "recommendations": None})
 
 
 def _id_bytes(event: QuestionEventIn) -> int:
@@ -136,22 +136,16 @@ async def encode_answer(
     Each item carries the attributes `names`, and with `ranked` whether it is eligible.
     """
     fields, eligibility = ItemFields(None, names, ranked), recommender.eligibility
-    if len(answer.items) > MAX_INLINE_ITEMS:
-        fields = await fields_of_many(eligibility, answer.items, fields)
-        return await in_work_thread(lambda: _encode_long(convert(answer, fields)))
-    return encoded(convert(answer, fields_of(eligibility, answer.items, fields)))
+    has_entries = eligibility.is_restricted(None)
+    if len(answer.items) <= (MAX_INLINE_ENTRIES if has_entries else MAX_INLINE_ITEMS):
+        return encoded(convert(answer, fields_of(eligibility, answer.items, fields)))
+    fields = await fields_of_many(eligibility, answer.items, fields)
 
+    def encode() -> bytes:
+        out = convert(answer, fields)
+        return encode_long(out, "items", LARGE_ROWS if has_entries else _SLICE_ITEMS, out.get("recommendations"))
 
-def _encode_long(out: Json) -> bytes:
-    """Return an answer's JSON; its items are encoded in slices.
-
-    Compiled code keeps the GIL, so that one call for 10,000 items would hold the event loop for milliseconds.
-    """
-    holder = out.get("recommendations") or out
-    items, holder["items"] = holder["items"], []
-    before, empty, after = encoded(out).rpartition(_NO_ITEMS)
-    parts = [encoded(items[start : start + _SLICE_ITEMS])[1:-1] for start in range(0, len(items), _SLICE_ITEMS)]
-    return b"".join((before, empty[:-1], b",".join(parts), b"]", after))
+    return await in_work_thread(encode)
 
 
 def json_response(body: bytes) -> Response:

@@ -11,13 +11,18 @@ from __future__ import annotations
 
 _ITEMS, _REPLAYED, _CANDIDATES, _MERGED, _EXCLUDED = 400, 60, 100, 10, 400
 _STORED_BYTES = 256
-_BODY_BYTES, _QUERY_BYTES = 64 * 1024, 2048
+_BODY_BYTES, _ANSWER_BYTES, _QUERY_BYTES = 64 * 1024, 64 * 1024, 2048
 _COMPILED_ROWS = 70_000  # 3 ms for a million rows
 
 
 def of_body(size: int) -> int:
     """Return the cost of reading a large body, whatever becomes of it."""
     return size // _BODY_BYTES
+
+
+def of_answer(size: int) -> int:
+    """Return the cost of encoding and sending a large answer."""
+    return size // _ANSWER_BYTES
 
 
 def of_query(size: int) -> int:

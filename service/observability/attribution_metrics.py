@@ -39,7 +39,7 @@ class AttributionTotals(Collector):
         """Return a metric for each kind of event; nothing without shards."""
         if not self._shards:
             return
-        results = version_results(self._shards)[:_NEWEST_VERSIONS]
+        results = version_results(self._shards, _NEWEST_VERSIONS)
         labels = ["version", "position"]
         for name, text in _METRICS.items():
             description = f"{text}, by model version and position."

@@ -159,20 +159,30 @@ class ExperimentResult:
     uplifts: Mapping[str, Mapping[str, Uplift | None]]
 
 
-def version_results(shards: Sequence[ShardCounts]) -> list[VersionResult]:
-    """Return what each model version earned, the newest first."""
+def version_results(shards: Sequence[ShardCounts], newest: int | None = None) -> list[VersionResult]:
+    """Return what each model version earned, the newest first.
+
+    `newest` limits how many there are.
+    """
     versions = {version for shard in shards for _, version, _ in shard.positions}
-    results = []
-    for version in sorted(versions, reverse=True):
-        of_shards, positions = [], dict[int, Counts]()
-        for shard in shards:
-            mine = {key[2]: counts for key, counts in shard.positions.items() if key[1] == version}
-            of_shards.append(total(mine.values()))
-            for position, counts in mine.items():
-                positions[position] = counts.plus(positions.get(position, Counts()))
-        ordered = {position: positions[position] for position in sorted(positions)}
-        results.append(VersionResult(version, total(of_shards), rates_of(of_shards), ordered))
-    return results
+    of_versions = {version: _VersionSums(len(shards)) for version in sorted(versions, reverse=True)[:newest]}
+    for index, shard in enumerate(shards):  # a year of nightly versions has some 200,000 entries
+        for (_, version, position), counts in shard.positions.items():
+            if (sums := of_versions.get(version)) is not None:
+                sums.of_shards[index] = sums.of_shards[index].plus(counts)
+                sums.positions[position] = sums.positions.get(position, Counts()).plus(counts)
+    return [
+        VersionResult(version, total(sums.of_shards), rates_of(sums.of_shards), dict(sorted(sums.positions.items())))
+        for version, sums in of_versions.items()
+    ]
+
+
+class _VersionSums:
+    """Counts of one version, by shard and by position."""
+
+    def __init__(self, shards: int) -> None:
+        self.of_shards = [Counts()] * shards
+        self.positions: dict[int, Counts] = {}
 
 
 def experiment_results(shards: Sequence[ShardCounts], live: str) -> list[ExperimentResult]:

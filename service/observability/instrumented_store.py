@@ -9,6 +9,7 @@ from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service.core.attribution.credits import CounterPage
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 from service.core.ports import Store
@@ -116,10 +117,10 @@ class InstrumentedStore:
         with self._metrics.round_trip("users"):
             return await self._store.users(cursor, limit)
 
-    async def attribution_counters(self) -> list[dict[str, int]]:
+    async def attribution_counters(self, pages: Sequence[CounterPage]) -> list[tuple[dict[str, int], str]]:
         """See `Store`."""
         with self._metrics.round_trip("attribution_counters"):
-            return await self._store.attribution_counters()
+            return await self._store.attribution_counters(pages)
 
     async def records(self) -> dict[str, str]:
         """See `Store`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from service.core.attribution.credits import USER_SHARDS, additions, shard_of
+from service.core.attribution.credits import USER_SHARDS, CounterPage, additions, shard_of
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, Appended, Conflict, Event, History, LogView, Merged, SnapshotPut
 from service.core.new_items.vector_mark import is_better
@@ -81,10 +81,10 @@ class MemoryStore:
         for name, amount in additions(credit):
             counters[name] = counters.get(name, 0) + sign * amount
 
-    async def attribution_counters(self) -> list[dict[str, int]]:
+    async def attribution_counters(self, pages: Sequence[CounterPage]) -> list[tuple[dict[str, int], str]]:
         if self.down:
             raise StoreUnavailable("the event log does not answer")
-        return [dict(counters) for counters in self.counters]
+        return [(dict(self.counters[page.shard]), "") for page in pages]
 
     async def put_snapshots(self, puts: Sequence[SnapshotPut]) -> list[bool]:
         self.puts.append(list(puts))

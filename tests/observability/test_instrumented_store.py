@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from service.core.attribution.credits import CounterPage
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, NewEvent, SnapshotPut
 from service.core.ports import Store
@@ -29,7 +30,7 @@ CALLS: dict[str, Call] = {
     "finish_merges": lambda store: store.finish_merges(),
     "expire": lambda store: store.expire(["u"]),
     "users": lambda store: store.users("", 10),
-    "attribution_counters": lambda store: store.attribution_counters(),
+    "attribution_counters": lambda store: store.attribution_counters([CounterPage(0)]),
     "records": lambda store: store.records(),
     "compare_and_set": lambda store: store.compare_and_set("name", None, "text"),
     "ping": lambda store: store.ping(),

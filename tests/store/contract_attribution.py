@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from service.core.attribution.credits import USER_SHARDS, additions, shard_of
+from service.core.attribution.credits import COUNTERS_ON_A_PAGE, USER_SHARDS, CounterPage, additions, shard_of
 from service.core.events import AppendAndRead, Appended, Conflict, NewEvent
 from service.core.ports import Store
 from tests.store.backends import Backend
@@ -28,9 +28,22 @@ def expected(*counted: tuple[str, str, int]) -> dict[str, int]:
     return sums
 
 
+async def counters_of_shards(store: Store) -> list[dict[str, int]]:
+    """Read all pages of all shards."""
+    shards: list[dict[str, int]] = [{} for _ in range(USER_SHARDS)]
+    left = [CounterPage(shard) for shard in range(USER_SHARDS)]
+    while left:
+        pages, left = left[:5], left[5:]
+        for page, (found, cursor) in zip(pages, await store.attribution_counters(pages), strict=True):
+            assert len(found) <= 8 * COUNTERS_ON_A_PAGE  # Redis returns up to 512, if it packs a hash into a list
+            shards[page.shard].update(found)
+            left += [CounterPage(page.shard, cursor)] if cursor else []
+    return shards
+
+
 async def counted(store: Store) -> dict[str, int]:
     sums: dict[str, int] = {}
-    for shard in await store.attribution_counters():
+    for shard in await counters_of_shards(store):
         for name, amount in shard.items():
             sums[name] = sums.get(name, 0) + amount
     return sums
@@ -39,16 +52,27 @@ async def counted(store: Store) -> dict[str, int]:
 class AttributionContract:
     async def test_nothing_is_counted_without_a_credit(self, store: Store) -> None:
         await append(store, "u", new("a", "id-1"), NewEvent.create("a", 1.0, "id-2", 0.0, recommendation_id="x"))
-        assert await store.attribution_counters() == [{} for _ in range(USER_SHARDS)]
+        assert await counters_of_shards(store) == [{} for _ in range(USER_SHARDS)]
 
     async def test_append_counts_in_the_shard_of_the_user(self, store: Store) -> None:
         await append(store, "u", credited("a", "id-1", PURCHASE), credited("b", "id-2", REFUND))
         await append(store, "u", credited("c", "id-3", PURCHASE))
-        shards = await store.attribution_counters()
+        shards = await counters_of_shards(store)
         assert len(shards) == USER_SHARDS
         assert shards[shard_of("u")] == expected(("u", PURCHASE, 2), ("u", REFUND, 1))
         assert sum(map(bool, shards)) == 1
         assert shards[shard_of("u")]["p:0:20261128T052316Z-3cf3d5d7:3:v"] == 2 * 19_990_000 - 5_000_000
+
+    async def test_many_counters_are_read_in_pages(self, store: Store) -> None:
+        credits = [f"c1 p:0:2026{version:04}:{position}" for version in range(100) for position in range(1, 11)]
+        await append(store, "u", *[credited("a", f"id-{number}", each) for number, each in enumerate(credits)])
+        shards = await counters_of_shards(store)
+        assert shards[shard_of("u")] == {f"{each.removeprefix('c1 ')}:c": 1 for each in credits}
+
+    async def test_page_after_an_unknown_cursor_is_no_error(self, store: Store) -> None:
+        await append(store, "u", credited("a", "id-1", PURCHASE))
+        [(found, cursor)] = await store.attribution_counters([CounterPage(shard_of("u"), "elsewhere:17")])
+        assert (set(found) <= set(expected(("u", PURCHASE, 1)))) and cursor == ""
 
     async def test_event_with_credit_is_stored_as_one_without(self, store: Store) -> None:
         await append(store, "u", credited("a", "id-1", PURCHASE))

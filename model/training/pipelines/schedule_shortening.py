@@ -1,7 +1,8 @@
-"""Train on the learning-rate schedule that the data need.
+"""Train on the schedule and weight decay that the data need.
 
 The best weights of a run whose validation stops improving early were reached at a high learning rate. A schedule that
-ends soon after that epoch reaches better ones (decision 0122).
+ends soon after that epoch reaches better ones (decision 0122). Such data also have too few events for the size of the
+item table, whose weight decay is therefore tried (decision 0133).
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ _EARLY_FRACTION = 1 / 3
 _EPOCHS_OF_BEST = 2
 _MIN_EPOCHS = 3
 _VALIDATIONS = 20
+# An entry of the table settles below 1 / decay. The steps' number and the learning rate do not change that.
+_TABLE_DECAY = 3.0
 
 
 def train_on_schedule(run: TrainingRun, title: str, soft_targets: SoftTargets | None = None) -> TrainingResult:
     """Train; if validation was best early, train again on a shorter schedule.
 
-    Returns the result with the better validation. Interrupted runs are resumed in the run's folder, the second one
-    in its subfolder `shorter`.
+    That is done twice, without and with a weight decay of the item table, unless the hyperparameters have one.
+    Returns the result with the best validation. Interrupted runs are resumed in the run's folder, the others in its
+    subfolders `shorter` and `decayed`.
 
     Args:
         run: data, model and hyperparameters.
@@ -40,8 +44,17 @@ def train_on_schedule(run: TrainingRun, title: str, soft_targets: SoftTargets | 
         f"validation was best in epoch {result.best_epoch} of {run.hyperparameters.epochs}; training again, "
         f"the learning rate reaches 0 after {shorter.epochs} epochs"
     )
-    second = _train(replace(run, hyperparameters=shorter, folder=run.folder / "shorter"), again, soft_targets)
-    return max(result, second, key=lambda each: each.metrics["validation_ndcg@10"])
+    results = [
+        result,
+        _train(replace(run, hyperparameters=shorter, folder=run.folder / "shorter"), again, soft_targets),
+    ]
+    if not shorter.table_decay:
+        decayed = replace(shorter, table_decay=_TABLE_DECAY)
+        title = f"{again}, with a weight decay of {_TABLE_DECAY:g} of the item table"
+        results.append(
+            _train(replace(run, hyperparameters=decayed, folder=run.folder / "decayed"), title, soft_targets)
+        )
+    return max(results, key=lambda each: each.metrics["validation_ndcg@10"])
 
 
 def shorter_schedule(hyperparameters: Hyperparameters, best_epoch: int) -> Hyperparameters | None:

@@ -28,6 +28,7 @@ def _at_least(low: int) -> _Range:
 
 
 _POSITIVE = _Range("a number above 0", 0.0, low_is_open=True)
+_AT_LEAST_ZERO = _Range("a number of at least 0", 0.0)
 _PROBABILITY = _Range("at least 0 and below 1", 0.0, 1.0, high_is_open=True)
 _FRACTION = _Range("between 0 and 1", 0.0, 1.0)
 
@@ -54,6 +55,11 @@ class Hyperparameters:
     warmup_steps: int = _hyperparameter(200, _at_least(0), "steps of linear warm-up")
     dropout: float = _hyperparameter(0.2, _PROBABILITY, "dropout probability within the layers")
     embedding_dropout: float = _hyperparameter(0.2, _PROBABILITY, "dropout probability of the item embeddings")
+    table_decay: float = _hyperparameter(
+        0.0,
+        _AT_LEAST_ZERO,
+        "decoupled weight decay of the item table; 0: none, unless validation is best early and better with 3",
+    )
     balance: float = _hyperparameter(
         0.0, _FRACTION, "an event of a user with n events weighs n^-BALANCE: 0 weighs events equally, 1 users"
     )

@@ -44,6 +44,7 @@ class TrainStep:
         negatives: Negatives | None = None,
         soft_targets: SoftTargets | None = None,
         part_events: int | None = None,
+        table_decay: float = 0.0,
     ) -> None:
         """Create Adam and, on a GPU, compile the layers.
 
@@ -54,9 +55,11 @@ class TrainStep:
             negatives: sampler of negatives; None means the full softmax.
             soft_targets: distributions to learn besides the targets; they need the full softmax.
             part_events: events whose activations exist at a time; None: all on a GPU, what the cache holds on a CPU.
+            table_decay: weight decay of the item table, times the learning rate.
         """
         self._network = network
         self._negatives = negatives
+        self._table_decay = table_decay
         self._soft_targets = soft_targets
         self._device = device
         self._processes = processes
@@ -170,6 +173,10 @@ class TrainStep:
         gradients = [parameter.grad for parameter in self._network.parameters() if parameter.grad is not None]
         self._processes.all_reduce(gradients)
         self._adam.step()
+        if self._table_decay:
+            with torch.no_grad():
+                rate = self._learning_rate if self._on_gpu else self._adam.param_groups[0]["lr"]
+                self._network.item_embedding.weight.mul_(1.0 - rate * self._table_decay)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def _forward(self, batch: Batch) -> Tensor:

@@ -76,7 +76,14 @@ class Trainer:
         )
         self._total_steps = hyperparameters.epochs * self._packer.steps_per_epoch
         negatives = negative_sampler(hyperparameters, training_data, run.device)
-        self._step = TrainStep(self.network, run.device, run.processes, negatives, soft_targets)
+        self._step = TrainStep(
+            self.network,
+            run.device,
+            run.processes,
+            negatives,
+            soft_targets,
+            table_decay=hyperparameters.table_decay,
+        )
         self._numbers: dict[str, Any] = {
             "run": run.identity() | {"refit_epochs": refit_epochs},
             "epoch": 0,

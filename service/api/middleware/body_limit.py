@@ -27,7 +27,9 @@ from service.core.errors import InvalidRequest, PayloadTooLarge, ServiceError
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
-_ITEM_BATCH = "/v1/items/batch"  # parsed in slices, so that its values need no bound
+# Bound of the values by method and path; PUT /v1/items/batch is about one item. A batch of items needs none, because
+# it is parsed in slices.
+_MAX_VALUES = {("POST", "/v1/events/batch"): MAX_VALUES_OF_A_BATCH, ("POST", "/v1/items/batch"): None}
 _TOO_LARGE = "the body is larger than 4 MiB; send less in one request"
 _TOO_COMPLEX = "the body has too many fields or values, or too long ones; send less in one request"
 
@@ -53,7 +55,8 @@ class BodyLimit:
         try:
             if length is not None and length > MAX_BODY_BYTES:
                 raise PayloadTooLarge(_TOO_LARGE)
-            body = _Body(scope["path"], codings, scope.get(CALLER, ANONYMOUS_CALLER))
+            max_values = _MAX_VALUES.get((scope["method"], scope["path"]), MAX_VALUES)
+            body = _Body(max_values, codings, scope.get(CALLER, ANONYMOUS_CALLER))
             message = await body.read(receive)
             scope[BODY_BYTES] = body.size
         except ServiceError as error:
@@ -68,13 +71,11 @@ class BodyLimit:
 class _Body:
     """Body of one request, as it arrives."""
 
-    def __init__(self, path: str, codings: list[bytes], caller: Caller) -> None:
+    def __init__(self, max_values: int | None, codings: list[bytes], caller: Caller) -> None:
         self._caller = caller
         self._inflate = _decompressor(codings)
-        self._max_values: int | None = MAX_VALUES_OF_A_BATCH if path.endswith("/batch") else MAX_VALUES
-        if path == _ITEM_BATCH:
-            self._max_values = None
-        self._counts = None if self._max_values is None else JsonCounts(self._max_values)
+        self._max_values = max_values
+        self._counts = None if max_values is None else JsonCounts(max_values)
         self._parts: list[bytes] = []
         self._checked = 0  # parts
         self._received = self.size = self._unchecked = 0  # bytes

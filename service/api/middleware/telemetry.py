@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from random import getrandbits
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api import request_costs
 from service.api.caller import ANONYMOUS_CALLER, CALLER, Caller
 from service.api.error_responses import error_response, internal_error
 from service.api.middleware.cors import CorsPolicy
@@ -18,6 +20,7 @@ from service.observability.metrics import KNOWN_METHODS, OTHER_METHOD, HttpMetri
 
 _log = logging.getLogger(__name__)
 
+MAX_WRITTEN_BYTES = 256 * 1024  # of a body at once
 _MAX_REQUEST_ID_LENGTH = 128
 _PUBLIC_HEADERS = ((b"x-content-type-options", b"nosniff"),)  # a browser must not run JSON as a script
 _PRIVATE_HEADERS = (*_PUBLIC_HEADERS, (b"cache-control", b"no-store"))  # no proxy or browser keeps data of a user
@@ -75,6 +78,10 @@ class Telemetry:
                 ]
                 if self._cors is not None:
                     message["headers"] += self._cors.response_headers(scope["headers"])
+            elif len(message.get("body", b"")) > MAX_WRITTEN_BYTES:
+                scope.get(CALLER, ANONYMOUS_CALLER).charge(request_costs.of_answer(len(message["body"])))
+                await _send_in_pieces(message, send)
+                return
             await send(message)
 
         started_at = perf_counter()
@@ -99,6 +106,18 @@ class Telemetry:
         if caller.admin:
             fields = {"route": route, "method": method, "status": status, "seconds": round(seconds, 6)}
             _log.info("administration request", extra={**fields, "caller": caller.name})
+
+
+async def _send_in_pieces(message: Message, send: Send) -> None:
+    """Send a large body; wait for the client after each piece.
+
+    The transport copies what it gets several times, and keeps what the client has not read.
+    """
+    body, more_body = message["body"], message.get("more_body", False)
+    for start in range(0, len(body), MAX_WRITTEN_BYTES):
+        piece, is_last = body[start : start + MAX_WRITTEN_BYTES], start + MAX_WRITTEN_BYTES >= len(body)
+        await send({"type": message["type"], "body": piece, "more_body": more_body or not is_last})
+        await asyncio.sleep(0)  # the piece is written meanwhile
 
 
 def _request_id(scope: Scope) -> str:

@@ -9,14 +9,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from service.api import request_costs
-from service.api.answers import answer_event, encoded, json_response, recorded_out
+from service.api.answers import answer_event, json_response, recorded_out
 from service.api.dependencies import BodyBytesDep, CallerDep, RecommenderDep
 from service.api.error_responses import error_body
 from service.api.route_scopes import needs
 from service.api.schemas.item_fields import Json
 from service.api.schemas.requests import EventBatchIn, NoQuery, QuestionEventIn, RecordQuery, event_or_error
 from service.api.schemas.responses import BatchOut, RecordedOut
-from service.api.work_thread import BodyRoute, in_work_thread
+from service.api.work_thread import BodyRoute, encoded, in_work_thread
 from service.api_keys import KeyScope
 from service.core.errors import InvalidRequest, ServiceError
 from service.core.events import NewEvent

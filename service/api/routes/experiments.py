@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
+from service.api.answers import json_response
 from service.api.dependencies import ServicesDep
 from service.api.route_scopes import needs
 from service.api.schemas.experiment_responses import (
@@ -22,7 +23,7 @@ from service.api.schemas.experiment_responses import (
     VersionEarnedOut,
 )
 from service.api.schemas.requests import NoQuery
-from service.api.work_thread import in_work_thread
+from service.api.work_thread import encode_long, in_work_thread
 from service.api_keys import KeyScope
 from service.core.attribution.attribution import running_experiment
 from service.core.attribution.credits import Counts, ShardCounts
@@ -38,8 +39,13 @@ from service.observability.experiment_results import (
 router = APIRouter(prefix="/v1", tags=["model"])
 
 
-@router.get("/admin/experiments", openapi_extra=needs(KeyScope.ADMIN), summary="Show what recommendations earned")
-async def list_experiments(query: Annotated[NoQuery, Query()], services: ServicesDep) -> ExperimentsOut:
+@router.get(
+    "/admin/experiments",
+    openapi_extra=needs(KeyScope.ADMIN),
+    response_model=ExperimentsOut,
+    summary="Show what recommendations earned",
+)
+async def list_experiments(query: Annotated[NoQuery, Query()], services: ServicesDep) -> Response:
     """Return counted events and rates by model version, and of A/B tests.
 
     Counted are events that carry the recommendation id of an answer. All intervals and tests hold however often they
@@ -47,14 +53,13 @@ async def list_experiments(query: Annotated[NoQuery, Query()], services: Service
     """
     shards = await services.counters.read()
     live, running = services.models.live.version, running_experiment(services.models)
-    return await in_work_thread(lambda: _experiments_out(shards, live, running))
+    return json_response(await in_work_thread(_encode, shards, live, running))
 
 
-def _experiments_out(shards: list[ShardCounts], live: str, running: str) -> ExperimentsOut:
-    return ExperimentsOut(
-        versions=[_version_out(result) for result in version_results(shards)],
-        experiments=[_experiment_out(result, running) for result in experiment_results(shards, live)],
-    )
+def _encode(shards: list[ShardCounts], live: str, running: str) -> bytes:
+    experiments = [_experiment_out(result, running) for result in experiment_results(shards, live)]
+    versions = [_version_out(result) for result in version_results(shards)]
+    return encode_long({"experiments": experiments, "versions": versions}, "versions")
 
 
 def _version_out(result: VersionResult) -> VersionEarnedOut:

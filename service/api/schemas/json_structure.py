@@ -13,7 +13,7 @@ from json.scanner import py_make_scanner  # type: ignore[attr-defined]
 from typing import Any
 
 MAX_VALUES = 2_048  # a list of 1,000 ids and a few fields
-MAX_VALUES_OF_A_BATCH = 6_144  # 1,000 events with four fields each have some 5,000
+MAX_VALUES_OF_A_BATCH = 8_192  # 1,000 events with all of their seven fields have some 8,000
 MAX_STRING_BYTES = 64 * 1024
 MAX_ESCAPES = 800_000  # as many as 4 MiB hold, if every character is escaped as \\u0000
 SLICE_BYTES = 64 * 1024

@@ -17,14 +17,23 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add
 from typing import NamedTuple, Protocol
 
 USER_SHARDS = 64
+COUNTERS_ON_A_PAGE = 64  # some 0.1 ms of Redis and of the event loop
 MICRO = 1_000_000  # a value's unit in a counter
 
 _AMOUNT = re.compile(r"([a-z])(-?[0-9]+)")
+
+
+class CounterPage(NamedTuple):
+    """Page of a shard's counters; the first has no cursor."""
+
+    shard: int
+    cursor: str = ""
 
 
 class CounterStore(Protocol):
@@ -33,8 +42,11 @@ class CounterStore(Protocol):
     They are changed by appends and undos of events with a credit, and by nothing else.
     """
 
-    async def attribution_counters(self) -> list[dict[str, int]]:
-        """Return the counters of each shard by name; raises `StoreUnavailable`."""
+    async def attribution_counters(self, pages: Sequence[CounterPage]) -> list[tuple[dict[str, int], str]]:
+        """Return some counters by name, and the next cursor, for each page.
+
+        The last cursor is "". A counter may be on two pages of a shard. Raises `StoreUnavailable`.
+        """
         ...
 
 
@@ -51,6 +63,9 @@ def additions(credit: str) -> list[tuple[str, int]]:
     ]
 
 
+Amounts = tuple[int, int, int, int]  # the fields of `Counts`
+
+
 class Counts(NamedTuple):
     """Counted events, and their value."""
 
@@ -64,12 +79,12 @@ class Counts(NamedTuple):
         """Sum of the values."""
         return self.micro_value / MICRO
 
-    def plus(self, other: Counts) -> Counts:
+    def plus(self, other: Amounts) -> Counts:
         """Return the sums."""
-        return Counts(*[mine + theirs for mine, theirs in zip(self, other, strict=True)])
+        return Counts(*map(add, self, other))
 
 
-_FIELDS = {"i": "impressions", "c": "clicks", "o": "conversions", "v": "micro_value"}
+_FIELDS = {"i": 0, "c": 1, "o": 2, "v": 3}  # indices in `Counts`
 _NONE = Counts()
 
 
@@ -78,17 +93,21 @@ class ShardCounts:
     """Counters of one shard.
 
     Attributes:
-        positions: By placement, model version and position.
+        positions: By placement, model version and position. A year of versions has 200,000 in all shards, and the
+            garbage collector visits no plain tuples of numbers.
         experiments: By experiment and model version.
     """
 
-    positions: dict[tuple[int, str, int], Counts] = field(default_factory=dict)
+    positions: dict[tuple[int, str, int], Amounts] = field(default_factory=dict)
     experiments: dict[tuple[str, str], Counts] = field(default_factory=dict)
 
 
-def parse_counters(counters: Mapping[str, int]) -> ShardCounts:
-    """Return a shard's counters by what they count; skip unknown names."""
-    found = ShardCounts()
+def parse_counters(counters: Mapping[str, int], found: ShardCounts | None = None) -> ShardCounts:
+    """Return a shard's counters by what they count; skip unknown names.
+
+    They are added to those `found` on earlier pages. Of a counter on two pages the later amount counts.
+    """
+    found = ShardCounts() if found is None else found
     for name, amount in counters.items():
         kind, _, rest = name.partition(":")
         counter, _, letter = rest.rpartition(":")
@@ -98,15 +117,18 @@ def parse_counters(counters: Mapping[str, int]) -> ShardCounts:
         if kind == "p":
             version, _, position = rest.rpartition(":")
             key = (int(group), version, int(position))
-            found.positions[key] = _added(found.positions.get(key, _NONE), letter, amount)
+            found.positions[key] = _with(found.positions.get(key, _NONE), letter, amount)
         elif kind == "x":
             arm = (group, rest)
-            found.experiments[arm] = _added(found.experiments.get(arm, _NONE), letter, amount)
+            found.experiments[arm] = Counts(*_with(found.experiments.get(arm, _NONE), letter, amount))
     return found
 
 
-def _added(counts: Counts, letter: str, amount: int) -> Counts:
-    return counts._replace(**{_FIELDS[letter]: getattr(counts, _FIELDS[letter]) + amount})
+def _with(counts: Amounts, letter: str, amount: int) -> Amounts:
+    amounts = [*counts]
+    amounts[_FIELDS[letter]] = amount
+    impressions, clicks, conversions, micro_value = amounts
+    return impressions, clicks, conversions, micro_value
 
 
 def total(counts: Iterable[Counts]) -> Counts:

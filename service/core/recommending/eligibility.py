@@ -85,6 +85,8 @@ class Eligible(NamedTuple):
 
 EVERYTHING = Eligible()
 MICROSECONDS = 1e6  # in a second; a float has them all until the year 2242
+_MAX_PROBLEMS = 20
+_MAX_SUGGESTIONS = 3  # each takes up to a millisecond
 ALWAYS_PRESENT = ("item_id", "title", "categories")  # fields of each item that need not be asked for
 
 
@@ -117,14 +119,16 @@ class Eligibility:
     def check_fields(self, names: Iterable[str]) -> None:
         """Raise `InvalidRequest` if a name is no attribute."""
         types = self.catalogue.types
-        if wrong := [name for name in names if name not in types and name not in ALWAYS_PRESENT]:
-            problems: list[dict[str, object]] = []
-            for name in wrong:
-                meant = suggestion(name, [*types, *ALWAYS_PRESENT])
-                problem = f"no attribute {name!r}" + (f"; did you mean {meant!r}?" if meant else "")
-                details: dict[str, object] = {"field": "fields", "problem": problem}
-                problems.append({**details, "suggestion": meant} if meant else details)
-            raise InvalidRequest(str(problems[0]["problem"]), details=problems)
+        wrong = [name for name in names if name not in types and name not in ALWAYS_PRESENT]
+        if not wrong:
+            return
+        problems: list[dict[str, object]] = []
+        for number, name in enumerate(wrong[:_MAX_PROBLEMS]):
+            meant = suggestion(name, [*types, *ALWAYS_PRESENT]) if number < _MAX_SUGGESTIONS else None
+            problem = f"no attribute {name!r}" + (f"; did you mean {meant!r}?" if meant else "")
+            details: dict[str, object] = {"field": "fields", "problem": problem}
+            problems.append({**details, "suggestion": meant} if meant else details)
+        raise InvalidRequest(str(problems[0]["problem"]), details=problems)
 
     async def of(self, version: str, request: FilterRequest | None) -> Eligible:
         """Return a model's eligible rows, their revision, and the time of now().

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from service.core.attribution.credits import CounterPage
 from service.core.errors import StoreUnavailable
 from service.core.events import (
     DAY_SECONDS,
@@ -25,7 +26,7 @@ from service.core.events import (
 )
 from service.store.errors import StoreUnreachableError
 from service.store.redis import layout, lua_scripts
-from service.store.redis.attribution_keys import attribution_key, attribution_keys
+from service.store.redis.attribution_pages import attribution_key, decode_page, page_call
 from service.store.redis.deployments.deployment import Call, Deployment, run_script
 from service.store.redis.deployments.deployment_factory import create_deployment
 from service.store.redis.deployments.url import parse_url
@@ -197,11 +198,10 @@ class RedisStore:
         found = (layout.user_of(key) for key in keys)
         return [user_id for user_id in found if user_id is not None], following
 
-    async def attribution_counters(self) -> list[dict[str, int]]:
+    async def attribution_counters(self, pages: Sequence[CounterPage]) -> list[tuple[dict[str, int], str]]:
         """See `CounterStore.attribution_counters`."""
-        calls = [Call((key,), ()) for key in attribution_keys()]
-        replies = await run_script(self._deployment, lua_scripts.READ_ATTRIBUTION, calls)
-        return [dict(zip(map(bytes.decode, reply[::2]), map(int, reply[1::2]), strict=True)) for reply in replies]
+        replies = await run_script(self._deployment, lua_scripts.READ_ATTRIBUTION, list(map(page_call, pages)))
+        return list(map(decode_page, replies))
 
     async def records(self) -> dict[str, str]:
         """See `Store.records`."""

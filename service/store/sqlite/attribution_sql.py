@@ -6,8 +6,9 @@ Each function runs within the caller's transaction.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 
-from service.core.attribution.credits import USER_SHARDS, additions, shard_of
+from service.core.attribution.credits import COUNTERS_ON_A_PAGE, CounterPage, additions, shard_of
 
 # Created in files of earlier releases too, which do not know the table and leave it alone.
 ATTRIBUTION_SCHEMA = """
@@ -29,9 +30,13 @@ def add_credit(db: sqlite3.Connection, user_id: str, credit: str, sign: int) -> 
     )
 
 
-def read_counters(db: sqlite3.Connection) -> list[dict[str, int]]:
+def read_counters(db: sqlite3.Connection, pages: Sequence[CounterPage]) -> list[tuple[dict[str, int], str]]:
     """See `CounterStore.attribution_counters`."""
-    shards: list[dict[str, int]] = [{} for _ in range(USER_SHARDS)]
-    for shard, name, amount in db.execute("SELECT shard, name, amount FROM attribution"):
-        shards[shard][name] = int(amount)
-    return shards
+    return [_read_page(db, page) for page in pages]
+
+
+def _read_page(db: sqlite3.Connection, page: CounterPage) -> tuple[dict[str, int], str]:
+    """Return a page, whose cursor is its last name."""
+    sql = "SELECT name, amount FROM attribution WHERE shard = ? AND name > ? ORDER BY name LIMIT ?"
+    found = dict(db.execute(sql, (*page, COUNTERS_ON_A_PAGE)))
+    return found, next(reversed(found)) if len(found) == COUNTERS_ON_A_PAGE else ""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from service.core.attribution.credits import CounterPage
 from service.core.errors import StoreUnavailable
 from service.core.events import AppendAndRead, History, LogView, Merged, SnapshotPut
 from service.store.errors import StoreRefusedError
@@ -111,9 +112,9 @@ class SqliteStore:
         """See `Store.users`."""
         return await self._thread.run(self._log, "DEFERRED", sql.users, cursor, limit)
 
-    async def attribution_counters(self) -> list[dict[str, int]]:
+    async def attribution_counters(self, pages: Sequence[CounterPage]) -> list[tuple[dict[str, int], str]]:
         """See `CounterStore.attribution_counters`."""
-        return await self._thread.run(self._log, "DEFERRED", read_counters)
+        return await self._thread.run(self._log, "DEFERRED", read_counters, pages)
 
     async def records(self) -> dict[str, str]:
         """See `Store.records`."""

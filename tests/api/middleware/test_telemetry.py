@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
 from service.api_keys import digest_of
 from service.observability.access_log import AccessLog
@@ -101,3 +102,33 @@ def test_log_lines_of_a_request_have_request_id_and_caller(
     for line in admin:
         assert (line["level"], line["caller"], line["request_id"]) == ("INFO", "operator", "abc")
         assert line["timestamp"]
+
+
+def test_large_body_is_sent_in_pieces(harness: AppHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = harness.get("/openapi.json").content
+    monkeypatch.setattr("service.api.middleware.telemetry.MAX_WRITTEN_BYTES", 1000)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "app": harness.app, "method": "GET", "path": "/openapi.json", "headers": []}
+    harness.run(harness.app({**scope, "query_string": b""}, receive, send))
+    pieces = [message["body"] for message in sent[1:]]
+    assert b"".join(pieces) == expected
+    assert max(map(len, pieces)) <= 1000
+    assert [message["more_body"] for message in sent[1:]] == [True] * (len(pieces) - 1) + [False]
+
+
+def test_large_answer_is_charged_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = AppHarness(tmp_path, keys=(OPERATOR.replace(" ", "-"),), rate_limit=20).start()
+    headers = {"x-api-key": OPERATOR.replace(" ", "-")}
+    for answer_bytes, status in ((1_000_000, 200), (10, 429)):
+        monkeypatch.setattr("service.api.middleware.telemetry.MAX_WRITTEN_BYTES", 100)
+        monkeypatch.setattr("service.api.request_costs._ANSWER_BYTES", answer_bytes)
+        assert harness.get("/v1/users/u/recommendations?k=20", headers=headers).status_code == 200
+        assert harness.get("/v1/users/u", headers=headers).status_code == (404 if status == 200 else status)
+    harness.close()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from service.core.attribution.credits import Counts, additions, parse_counters, shard_of, total
-from service.store.redis.attribution_keys import attribution_key, attribution_keys
+from service.core.attribution.credits import USER_SHARDS, Counts, additions, parse_counters, shard_of, total
+from service.store.redis.attribution_pages import attribution_key, shard_key
 from service.store.redis.layout import SHARDS, keys
 
 CREDIT = "c1o1v-19990000 p:0:2026:with:colons:3 x:0a0b0c0d:2026:with:colons"
@@ -28,6 +28,12 @@ def test_counters_are_parsed_by_what_they_count() -> None:
     assert counts.value == -19.99
 
 
+def test_counters_of_later_pages_are_added_and_replace_those_on_both() -> None:
+    found = parse_counters({"p:0:v:1:c": 2, "p:0:v:1:i": 3})
+    assert parse_counters({"p:0:v:1:c": 5, "p:0:v:2:c": 7}, found) is found
+    assert found.positions == {(0, "v", 1): Counts(3, 5), (0, "v", 2): Counts(0, 7)}
+
+
 def test_totals_are_sums() -> None:
     assert total([Counts(1, 2, 3, 4), Counts(10, 20, 30, 40)]) == Counts(11, 22, 33, 44)
     assert total([]) == Counts()
@@ -36,5 +42,5 @@ def test_totals_are_sums() -> None:
 def test_shards_are_those_of_the_redis_keys() -> None:
     for user in ("u", "ünï", "x" * 200):
         assert keys(user)[2] == f"{{{shard_of(user)}}}:stream"
-        assert attribution_keys()[shard_of(user)] == attribution_key(user) == f"{{{shard_of(user)}}}:attribution"
-    assert len(attribution_keys()) == SHARDS
+        assert shard_key(shard_of(user)) == attribution_key(user) == f"{{{shard_of(user)}}}:attribution"
+    assert USER_SHARDS == SHARDS

@@ -95,6 +95,14 @@ def test_unknown_field_is_refused_with_a_suggestion() -> None:
     ]
 
 
+def test_few_of_many_unknown_fields_are_named() -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        Eligibility(FakeCatalogue()).check_fields([f"price{number}" for number in range(64)])
+    details = raised.value.details or []
+    assert len(details) == 20
+    assert sum("suggestion" in each for each in details) == 3
+
+
 def test_item_hidden_while_the_event_is_appended_is_not_in_the_answer() -> None:
     catalogue = FakeCatalogue()
 

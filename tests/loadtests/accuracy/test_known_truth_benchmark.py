@@ -12,3 +12,4 @@ def test_model_is_compared_with_the_oracle() -> None:
     assert 0 < found["model"]["ndcg@10"] < 1.2 * found["oracle"]["ndcg@10"]
     assert found["of_oracle"]["hr@10"] == round(found["model"]["hr@10"] / found["oracle"]["hr@10"], 4)
     assert found["options"] == options
+    assert 0 < found["informed_ndcg@10"] < 1.1 * found["oracle"]["ndcg@10"]

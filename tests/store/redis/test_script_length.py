@@ -76,6 +76,24 @@ async def test_merge_and_deletion_run_short_scripts_however_long_the_logs(
     backend.check()
 
 
+async def test_deletion_of_a_user_who_is_being_merged_runs_short_scripts(
+    backend: RedisBackend, node: CountingNode
+) -> None:
+    store = RedisStore(node, LONG)
+    await fill(store, "u", 1)
+    await fill(store, "v", LONG)
+    keys = (*layout.keys("v")[:2], layout.deletions_key("v"), layout.detached_key("v"), layout.token_key("v"))
+    call = Call((*keys, *layout.detached_log_keys("v")), ("v", "u", 0, 0), durable=True)
+    [reply] = await node.run(lua_scripts.DETACH, [call])
+    assert reply[0] == b"detached"
+    node.most.clear()
+    assert await store.delete_user("v") == LONG
+    assert max(node.most.values()) <= 60, node.most
+    with backend.client() as client:
+        assert not client.exists(layout.detached_key("v"), *layout.detached_log_keys("v"))
+    backend.check()
+
+
 async def test_expiry_runs_short_scripts_however_long_the_log(backend: RedisBackend, node: CountingNode) -> None:
     store = RedisStore(node, LONG, days_kept=1)
     await fill(store, "u", LONG)

@@ -11,9 +11,10 @@ from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import AttributeIn
 from service.api.schemas.catalogue_responses import AttributeDeletedOut, AttributeOut, AttributesOut
 from service.api.schemas.requests import NoQuery
+from service.api.work_thread import BodyRoute
 from service.api_keys import KeyScope
 
-router = APIRouter(prefix="/v1/attributes", tags=["catalogue"])
+router = APIRouter(prefix="/v1/attributes", tags=["catalogue"], route_class=BodyRoute)
 
 _Name = Annotated[str, Path(max_length=256, description="Name of the attribute.")]
 

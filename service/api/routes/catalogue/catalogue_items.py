@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Query, Response
 
-from service.api.answers import encoded, json_response
+from service.api.answers import json_response
 from service.api.dependencies import CHARGED_BODY, ServicesDep
 from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import ItemIn, ItemPageQuery
@@ -19,14 +19,14 @@ from service.api.schemas.catalogue_responses import (
 from service.api.schemas.field_types import PathId
 from service.api.schemas.item_fields import value_out
 from service.api.schemas.requests import NoQuery
-from service.api.work_thread import in_work_thread
+from service.api.work_thread import BodyRoute, encode_long, in_work_thread
 from service.api_keys import KeyScope
 from service.core.catalogue.editing.item_editor import Edited
 from service.core.catalogue.filter_request import FilterRequest
 from service.core.catalogue.items import Item
 from service.core.errors import ServiceError
 
-router = APIRouter(prefix="/v1/items", tags=["catalogue"])
+router = APIRouter(prefix="/v1/items", tags=["catalogue"], route_class=BodyRoute)
 
 
 @router.put(
@@ -89,7 +89,7 @@ async def list_items(query: Annotated[ItemPageQuery, Query()], services: Service
         if vectors is not None:
             items = [{**item, "vector": vector_out(vectors.get(item["item_id"]))} for item in items]
         page = {"items": items, "next_cursor": cursor or None, "total": total, "catalogue_revision": revision}
-        return encoded(page)
+        return encode_long(page, "items")
 
     return json_response(await in_work_thread(page))
 

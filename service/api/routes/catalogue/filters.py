@@ -4,25 +4,28 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 
+from service.api.answers import json_response
 from service.api.dependencies import CHARGED_BODY, ServicesDep
 from service.api.route_scopes import needs
 from service.api.schemas.catalogue_requests import FilterIn, FilterName
 from service.api.schemas.catalogue_responses import FilterDeletedOut, FilterOut, FiltersOut
 from service.api.schemas.requests import NoQuery
+from service.api.work_thread import BodyRoute, encode_long, in_work_thread
 from service.api_keys import KeyScope
 
-router = APIRouter(prefix="/v1/filters", tags=["catalogue"])
+router = APIRouter(prefix="/v1/filters", tags=["catalogue"], route_class=BodyRoute)
 
 _Name = Annotated[FilterName, Path(description="Name of the filter. Letters, digits, _, . and -; at most 64.")]
 
 
-@router.get("", openapi_extra=needs(KeyScope.READ), summary="List the named filters")
-async def list_filters(query: Annotated[NoQuery, Query()], services: ServicesDep) -> FiltersOut:
+@router.get("", openapi_extra=needs(KeyScope.READ), response_model=FiltersOut, summary="List the named filters")
+async def list_filters(query: Annotated[NoQuery, Query()], services: ServicesDep) -> Response:
     """Return all named filters."""
     found = await services.catalogue.definitions.filters()
-    return FiltersOut(filters=[FilterOut(name=name, expression=text) for name, text in found.items()])
+    filters = [{"name": name, "expression": text} for name, text in found.items()]
+    return json_response(await in_work_thread(encode_long, {"filters": filters}, "filters"))
 
 
 @router.get("/{name}", openapi_extra=needs(KeyScope.READ), summary="Read a named filter")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
 
 from service.api import request_costs
-from service.api.answers import encoded, json_response
+from service.api.answers import json_response
 from service.api.dependencies import BodyBytesDep, CallerDep, ServicesDep
 from service.api.error_responses import error_body
 from service.api.route_scopes import needs
@@ -19,6 +19,7 @@ from service.api.schemas.catalogue_responses import ItemBatchOut
 from service.api.schemas.incremental_json import parse_rows
 from service.api.schemas.item_fields import Json
 from service.api.schemas.requests import NoQuery
+from service.api.work_thread import encoded
 from service.api_keys import KeyScope
 from service.core.catalogue.editing.item_changes import ItemChange
 from service.core.errors import InvalidRequest, ServiceError

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from heapq import nlargest
+from itertools import pairwise
 
 from service.core.catalogue.attributes import AttributeType, normalize, parse_time, to_microseconds
 from service.core.catalogue.expression import predicates, syntax
@@ -18,6 +20,7 @@ RESERVED: Mapping[str, AttributeType] = {
     "available": AttributeType.BOOL,
 }
 MAX_TEXT_SEARCHES = 8  # each may have to read every distinct string of a column
+_MAX_NAME, _MAX_COMPARED = 64, 3  # of names that were probably meant
 
 _KIND_NAMES = {
     AttributeType.BOOL: "true or false",
@@ -49,10 +52,25 @@ def check(tree: syntax.Condition, types: Mapping[str, AttributeType]) -> Checked
 
 
 def suggestion(name: str, names: Iterable[str]) -> str | None:
-    """Return the known name that was probably meant."""
+    """Return the known name that was probably meant.
+
+    A comparison of two long names takes 0.3 ms, so only those with the most parts in common are compared.
+    """
+    wanted = name[:_MAX_NAME].casefold()
+    parts = _parts(wanted)
+
+    def common(known: str) -> float:
+        others = _parts(known)
+        return len(parts & others) / (len(parts) + len(others))
+
     by_casefold = {known.casefold(): known for known in names}
-    close = get_close_matches(name.casefold(), by_casefold, n=1)
+    close = get_close_matches(wanted, nlargest(_MAX_COMPARED, by_casefold, key=common), n=1)
     return by_casefold[close[0]] if close else None
+
+
+def _parts(name: str) -> set[str | tuple[str, str]]:
+    """Return the letters and pairs of letters of a name."""
+    return {*name, *pairwise(name)}
 
 
 class _Checker:

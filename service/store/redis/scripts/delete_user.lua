@@ -7,8 +7,9 @@
 --          {"more", events} if the log is long: its oldest events are deleted; or
 --          {"finalize", source, generation, ...} if merges into the user are not finalized: their logs are still
 --          detached and would be applied again after the user's records are gone; or
---          {"emptied", target, generation, events} if the user's log is detached. It has no events any more, but a
---          process that read it before may still apply it, so the caller must revoke the target's token.
+--          {"emptied", target, generation, events} if the user's log is detached. Nobody reads it any more, but a
+--          process that read it before may still apply it, so the caller must revoke the target's token. Then it
+--          must discard the log, which takes several runs of a script if the log is long.
 --
 -- The stream stays even when empty: its last id keeps incremental readers from missing what is appended next.
 -- The first write is a removal, which Redis never refuses: a full server still deletes.
@@ -21,11 +22,6 @@ local value = redis.call('HGET', detached_logs, ARGV[1])
 if value then
   local detached = unpack_detached(value)
   local events = detached.entries and #detached.entries or redis.call('LLEN', KEYS[8])
-  local entries = redis.call('LRANGE', KEYS[8], 0, -1)
-  for first = 1, #entries, PIECE do
-    remove_streamed(stream, { unpack(entries, first, math.min(first + PIECE - 1, #entries)) })
-  end
-  redis.call('UNLINK', KEYS[7], KEYS[8])
   detached.kept = false
   rewrite_field(detached_logs, ARGV[1], pack_detached(detached))
   return { 'emptied', detached.target, detached.generation, events }

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 import pytest
 
-from service.core.catalogue.expression.checker import check
+from service.core.catalogue.expression import checker
+from service.core.catalogue.expression.checker import check, suggestion
 from service.core.catalogue.expression.parser import parse
 from service.core.catalogue.expression.syntax import ExpressionError
 from tests.core.catalogue.expressions import TYPES
@@ -46,3 +49,34 @@ def test_wrong_names_and_types_are_refused(text: str, problem: str, offset: int,
 def test_reserved_names_win_over_attributes() -> None:
     checked = check(parse("title = 'x'"), {**TYPES, "title": TYPES["price"]})
     assert checked.parameters == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("prise", "price"),
+        ("colour", "color"),
+        ("caetgories", "categories"),
+        ("release", "release_date"),
+        ("xyz", None),
+    ],
+)
+def test_suggestion_is_that_of_a_full_comparison(name: str, meant: str | None) -> None:
+    names = ["price", "color", "categories", "release_date", "stock", "title", "brand", "popularity"]
+    assert suggestion(name, names) == meant
+    assert get_close_matches(name, names, n=1) == ([] if meant is None else [meant])
+
+
+def test_suggestion_compares_few_of_many_long_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[str, list[str]]] = []
+
+    def recorded(name: str, names: list[str], n: int) -> list[str]:
+        compared.append((name, names))
+        return get_close_matches(name, names, n=n)
+
+    monkeypatch.setattr(checker, "get_close_matches", recorded)
+    names = ["ab" * 30 + f"{number:04}" for number in range(1000)]
+    assert suggestion("ab" * 30 + "0o07", names) in names
+    suggestion("ab" * 2000, names)
+    assert max(len(others) for _, others in compared) <= 3
+    assert max(len(name) for name, _ in compared) <= 64

@@ -62,13 +62,23 @@ def test_early_best_validation_trains_again_and_keeps_the_better(tmp_path: Path)
     assert alone.best_epoch <= LONG.epochs // 3  # else this data does not try anything
     run = noisy_histories(tmp_path / "run")
     result = train_on_schedule(run, "try")
-    second = read_epochs(tmp_path / "run" / "shorter")
-    assert len(second) <= 2 * alone.best_epoch
-    best = max(entry["validation_ndcg@10"] for entry in second if "validation_ndcg@10" in entry)
-    assert result.metrics["validation_ndcg@10"] == max(best, alone.metrics["validation_ndcg@10"])
-    assert result.run.folder == (
-        tmp_path / "run" / "shorter" if best > alone.metrics["validation_ndcg@10"] else run.folder
-    )
+    found = {run.folder: alone.metrics["validation_ndcg@10"]}
+    for name in ("shorter", "decayed"):
+        epochs = read_epochs(run.folder / name)
+        assert len(epochs) <= 2 * alone.best_epoch
+        validations = [entry["validation_ndcg@10"] for entry in epochs if "validation_ndcg@10" in entry]
+        found[run.folder / name] = max(validations)
+    assert len(set(found.values())) == 3  # three trainings
+    assert result.metrics["validation_ndcg@10"] == max(found.values())
+    assert found[result.run.folder] == max(found.values())
+    assert (result.run.hyperparameters.table_decay > 0) == (result.run.folder.name == "decayed")
+
+
+def test_given_decay_of_the_table_is_kept(tmp_path: Path) -> None:
+    result = train_on_schedule(noisy_histories(tmp_path, replace(LONG, table_decay=0.5)), "try")
+    assert (tmp_path / "shorter").exists()
+    assert not (tmp_path / "decayed").exists()
+    assert result.run.hyperparameters.table_decay == 0.5
 
 
 def test_finished_schedules_are_not_trained_again(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from model.training.trainer.hyperparameters import Hyperparameters
         ("dropout", -0.1),
         ("dropout", float("nan")),
         ("teachers", -1),
+        ("table_decay", -0.1),
         ("balance", -0.1),
         ("balance", 1.1),
         ("balance", float("nan")),

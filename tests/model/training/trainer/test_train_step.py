@@ -38,3 +38,16 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(part_events: int, full_
     assert losses[2] < losses[0]
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-5)
+
+
+def table_after_a_step(table_decay: float) -> torch.Tensor:
+    data = random_histories(300, 12, CONFIG.items)
+    batch = next(iter(SequencePacker(data, 10, 30, CONFIG.start_token, CPU).epoch(torch.Generator().manual_seed(0))))
+    torch.manual_seed(1)
+    network = RecBLR(CONFIG)
+    TrainStep(network, CPU, SINGLE_PROCESS, table_decay=table_decay)(batch, 1e-2)
+    return network.item_embedding.weight.detach()
+
+
+def test_table_decay_shrinks_the_table_by_its_share_of_the_learning_rate() -> None:
+    torch.testing.assert_close(table_after_a_step(3.0), (1 - 0.03) * table_after_a_step(0.0))

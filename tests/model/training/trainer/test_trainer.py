@@ -214,3 +214,14 @@ def test_refit_trains_on_all_events_for_the_given_epochs(tmp_path: Path) -> None
 def test_histories_of_less_than_three_events_raise(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no user has 3 events"):
         train(tmp_path / "run", markov(users=5, length=2))
+
+
+def test_trainer_passes_the_decay_of_the_table_on(tmp_path: Path) -> None:
+    data = markov(20, 6)
+    norms = []
+    for decay in (0.0, 50.0):
+        (folder := tmp_path / str(decay)).mkdir()
+        hyperparameters = replace(SHORT, epochs=2, table_decay=decay)
+        result = Trainer(TrainingRun(data, CONFIG, hyperparameters, folder, CPU)).run(lambda figures: None)
+        norms.append(float(result.network.item_embedding.weight.norm()))
+    assert norms[1] < 0.8 * norms[0]
