@@ -1,6 +1,6 @@
 """Benchmark of `exclude_events`: CPU per question with it and without.
 
-    python -m loadtests.micro.exclude_events_cost [--items 200000]
+    python -m loadtests.micro.request_cost.exclude_events_cost [--items 200000]
 
 One service on Redis answers top-10 questions of users with 100, 1,000 and 10,000 kept events, a third of which are
 purchases that the question leaves out. `--items` makes a catalogue of that size. Prints JSON for each user: CPU

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from loadtests.environment.servers import DEMO_BUNDLE
-from loadtests.micro.exclude_events_cost import measure
+from loadtests.micro.request_cost.exclude_events_cost import measure
 
 
 def test_question_with_exclude_events_costs_more_the_longer_the_log_is() -> None:
