@@ -82,7 +82,7 @@ _log = logging.getLogger(__name__)
 PAGES = Path(__file__).parent / "console"
 # The engine thread takes the GIL back after each kernel. With the interpreter's 5 ms it would wait that long.
 GIL_SWITCH_SECONDS = 0.2e-3
-# With the interpreter's 700, 10 and 10 each batch of requests began a garbage collection (decision 0134).
+# With the interpreter's 700, 10 and 10 each batch of requests began a garbage collection (decision 0136).
 COLLECTION_THRESHOLDS = (5_000, 7, 2)
 MAX_QUEUED_SNAPSHOTS = 16_384
 # Snapshots that are not written when a process is killed are replayed again, at most this much traffic.

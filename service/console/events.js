@@ -3,8 +3,17 @@
 
 const PAGE = 12;
 
+// Type and value of the next event, as the fields have them.
+function kindOfEvent() {
+  const type = $('type-input').value.trim(), text = $('value-input').value.trim();
+  const value = Number(text.replace(',', '.'));
+  if (text && !Number.isFinite(value)) throw new ApiError('A value is a number, such as 49.90.');
+  return { ...(type && { type }), ...(text && { value }) };
+}
+
 async function record(item) {
-  const event = { user_id: view.user, item_id: item, event_id: newId() };
+  const kind = kindOfEvent();
+  const event = { user_id: view.user, item_id: item, event_id: newId(), ...kind };
   if (view.named && view.order.includes(item)) event.recommendation_id = view.named;
   let done, refused;
   try {
@@ -15,11 +24,12 @@ async function record(item) {
     done = await call('POST', 'v1/events', event);
   }
   const { answer, ms } = done;
+  $('value-input').value = ''; // a price is of one event
+  const message = `Event ${answer.sequence} stored${kind.type ? ` as ${kind.type}` : ''}`;
   if (refused) {
-    $('status').textContent = `Event ${answer.sequence} stored in ${inMs(ms)}. ${refused.message}`;
+    $('status').textContent = `${message} in ${inMs(ms)}. ${refused.message}`;
     return;
   }
-  const message = `Event ${answer.sequence} stored`;
   if (answer.recommendations) {
     const changes = showList(answer.recommendations, true);
     $('status').textContent = `${message} and answered in ${inMs(ms)}${changes}.`;
@@ -63,7 +73,8 @@ function eventRow(event) {
   button.addEventListener('click', () => enqueue(() => deleteEvent(event, button.closest('li'))));
   const unknown = items.get(event.item_id)?.known === false ? 'unknown to the model' : null;
   const when = element('time', { dateTime: new Date(event.timestamp * 1000).toISOString() }, ageOf(event.timestamp));
-  const facts = [`event ${event.sequence}`, unknown].filter(Boolean);
+  const worth = event.value === null ? null : `value ${event.value}`;
+  const facts = [`event ${event.sequence}`, event.type, worth, unknown].filter(Boolean);
   return element('li', {}, nameButton(event.item_id, element('span', { className: 'soft' }, `${facts.join(' · ')} · `, when)), button);
 }
 
@@ -94,7 +105,10 @@ async function showUser() {
 }
 
 async function openUser(user, writing = false) {
-  if (user !== view.user) $(writing ? 'mode-write' : 'mode-view').checked = true;
+  if (user !== view.user) {
+    $(writing ? 'mode-write' : 'mode-view').checked = true;
+    $('type-input').value = $('value-input').value = '';
+  }
   view.user = user;
   view.order = [];
   view.rows = new Map();

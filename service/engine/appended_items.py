@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -66,6 +66,10 @@ class AppendedItems:
         """Return an item's row; 0 if it is not among these."""
         row = self._storage.rows.get(item_id, 0)
         return row if row <= self.last_row else 0
+
+    def has_none_of(self, item_ids: Collection[str]) -> bool:
+        """Return True only if none of the items is among these."""
+        return not self.count or self._storage.rows.keys().isdisjoint(item_ids)
 
     def id_of(self, row: int) -> str:
         """Return the item of an appended row."""

@@ -86,7 +86,12 @@ class ItemsOfEngine:
                 raise ValueError(f"item {first} does not follow {appended.count} appended ones")
             if any(item_id in self._rows for item_id, _ in items):
                 raise ValueError("an item is trained already")
-            self._known = KnownItems(self._rows, self._items, appended.append(items))
+            if items:
+                self._append(KnownItems(self._rows, self._items, appended.append(items)))
+
+    def _append(self, known: KnownItems) -> None:
+        """Let the next batches see appended items."""
+        self._known = known
 
     def reset_extension(self) -> None:
         """Remove all appended items."""

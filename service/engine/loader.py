@@ -157,7 +157,8 @@ class BundleLoader:
         if self._device == "cpu":
             return lambda bundle: CpuEngine(bundle, self._seen_limit, self._min_recall, self._min_indexed_items)
         try:  # imported here, because the default server is installed without torch
-            from service.engine.cuda.cuda_engine import CudaEngine, missing
+            from service.engine.cuda.cuda_engine import CudaEngine
+            from service.engine.cuda.cuda_graph import missing
         except ImportError:
             raise DeviceRefusedError(
                 "RECBLR_DEVICE: cuda (an NVIDIA GPU) needs PyTorch: install the extra gpu "

@@ -1,8 +1,7 @@
-"""Types and values of events over HTTP, and `exclude_events`."""
+"""Types and values of events over HTTP."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,56 +151,53 @@ def test_dislike_of_a_merged_user_excludes(app: AppHarness) -> None:
     assert [event["type"] for event in log(app)] == ["view", "dislike"]
 
 
+@pytest.mark.parametrize(
+    ("own", "moved", "shown"),
+    [
+        (("like", 50), ("dislike", 9), True),
+        (("dislike", 5), ("like", 9), True),
+        (("like", 5), ("dislike", 9), False),
+        (("like", 5), ("dislike", 5), False),  # at equal times the account's events come first
+    ],
+)
+def test_after_a_merge_the_newer_of_dislike_and_like_decides(
+    app: AppHarness, own: tuple[str, int], moved: tuple[str, int], shown: bool
+) -> None:
+    for user, (event_type, timestamp) in (("u", own), ("visitor", moved)):
+        send_event(app, "24", user, type=event_type, timestamp=timestamp, query="?k=1")
+    ok(app.post("/v1/users/u/merge", json={"from_user_id": "visitor"}))
+    assert ("24" in ids(read(app, {"k": 50, "exclude_seen": False}))) == shown
+
+
+def test_order_within_a_batch_decides_and_a_repeated_old_dislike_does_not(app: AppHarness) -> None:
+    sent = [("24", "dislike"), ("24", "like"), ("25", "like"), ("25", "dislike")]
+    events = [
+        {"user_id": "u", "item_id": item, "type": event_type, "event_id": f"{event_type}-{item}", "timestamp": 1}
+        for item, event_type in sent
+    ]
+    for again in (events, events[:1]):
+        ok(app.post("/v1/events/batch", json={"events": again}))
+        found = ids(read(app, {"k": 50, "exclude_seen": False}))
+        assert "24" in found and "25" not in found
+
+
+def test_cold_start_lacks_disliked_items_and_says_when_none_is_left(app: AppHarness) -> None:
+    every = ids(read(app, {"k": 50, "exclude_seen": False}))
+    for item in every[:-1]:
+        send_event(app, item, type="dislike")
+    answer = read(app, {"k": 50, "exclude_seen": False})
+    assert (answer["source"], ids(answer), answer["eligible"]) == ("cold_start", every[-1:], 1)
+    send_event(app, every[-1], type="dislike")
+    answer = read(app, {"k": 50})
+    assert (ids(answer), answer["short"], answer["eligible"]) == ([], True, 0)
+
+
 def test_ranking_keeps_a_disliked_item_as_not_eligible(app: AppHarness) -> None:
     send_event(app, "24", type="dislike")
     send_event(app, "23", type="purchase")
     body = {"candidates": ["23", "24", "25"], "exclude_events": ["purchase"]}
     ranked = ok(app.post("/v1/users/u/rank", json=body))["items"]
     assert {item["item_id"]: item["eligible"] for item in ranked} == {"23": False, "24": False, "25": True}
-
-
-@of_user
-def test_exclude_events_leaves_out_by_type_and_age_from_the_kept_log(app: AppHarness, question: Ask) -> None:
-    now, day = time.time(), 86_400.0
-    send_event(app, "21", type="purchase", timestamp=now - 40 * day)
-    send_event(app, "22", type="purchase", timestamp=now - 20 * day)
-    send_event(app, "23", type="cart", timestamp=now - 1)
-    for item in ("24", "30", "31"):
-        send_event(app, item, query="?k=1")
-
-    def left_out(*events: str) -> set[str]:
-        asked = {"k": 50, "exclude_seen": False, "exclude_events": list(events)}
-        return {"21", "22", "23", "24"} - set(ids(question(app, asked)))
-
-    assert left_out("purchase:30d") == {"22"}
-    assert left_out("purchase:3w") == {"22"}
-    assert left_out("purchase") == {"21", "22"}
-    assert left_out("purchase:30d", "cart:1m", "wish") == {"22", "23"}
-    assert left_out("view") == {"24"}
-    assert left_out("purchase", "purchase:1h") == {"21", "22"}
-    answer = question(app, {"k": 3, "exclude_events": ["purchase"]})
-    assert abs(answer["evaluated_at"] - time.time()) < 60
-
-
-@pytest.mark.parametrize("text", ["", "Purchase", "purchase:", "purchase:0d", "purchase:3", "purchase:3y", "a:1d,b"])
-def test_wrong_exclude_events_is_a_422_with_a_sentence(app: AppHarness, text: str) -> None:
-    problem = "must be a type of events, such as purchase, or a type and an age in m, h, d or w: purchase:30d"
-    for refused in (
-        app.refused(422, app.get("/v1/users/u/recommendations", params={"exclude_events": text})),
-        app.refused(422, app.post("/v1/users/u/recommendations", json={"exclude_events": [text]})),
-    ):
-        assert refused["details"] == [{"field": "exclude_events.0", "problem": problem}]
-
-
-def test_exclude_events_has_limits_and_needs_a_user_and_k(app: AppHarness) -> None:
-    many = {"exclude_events": ["cart"] * 33}
-    assert app.get("/v1/users/u/recommendations", params=many).status_code == 422
-    event = {"user_id": "u", "item_id": "1", "exclude_events": ["cart"] * 20}
-    assert app.post("/v1/events", params={"k": 3, "exclude_events": ["cart"] * 20}, json=event).status_code == 422
-    assert app.post("/v1/events", json={**event, "exclude_events": ["cart"]}).status_code == 422
-    assert app.post("/v1/recommendations", json={"history": [], "exclude_events": ["cart"]}).status_code == 422
-    assert app.get("/v1/items/5/similar", params={"exclude_events": "cart"}).status_code == 422
-    assert app.get("/v1/users/u/events").status_code == 404
 
 
 def test_audit_confirms_answers_with_types_and_refutes_disliked_items(app: AppHarness) -> None:

@@ -24,11 +24,12 @@ START_SECONDS = 300.0  # the first start in a checkout compiles the engine: 111 
 class RunningService:
     """Context manager that runs `python -m service` on a free port.
 
-    It returns once the service is ready.
+    It returns once the service is ready. `sources` are those of another release, if given.
     """
 
-    def __init__(self, folder: Path, state_url: str, bundles: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, state_url: str, bundles: Path, *, sources: Path = ROOT, **settings: str) -> None:
         port = free_port()
+        self._sources = sources
         self.url = f"http://127.0.0.1:{port}"
         self._log = folder / "service.log"
         self._environment = {
@@ -51,7 +52,7 @@ class RunningService:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service"],
-                cwd=ROOT,
+                cwd=self._sources,
                 env=self._environment,
                 stdout=log,
                 stderr=log,

@@ -156,6 +156,31 @@ def test_audit_of_an_answer_decides_what_does_not_depend_on_late_vectors(tmp_pat
             assert audit(user, after[user], items=unknown)["forbidden_items"] == ["of no model"]
 
 
+def test_what_a_recommended_new_item_earned_is_counted(tmp_path: Path) -> None:
+    write_first_model(tmp_path / "bundles")
+    url, keys = f"sqlite:///{tmp_path}/log.db", {"RECBLR_ID_KEYS": "key-of-the-ids-of-the-new-items-test"}
+    with RunningService(tmp_path, url, tmp_path / "bundles", **keys) as service:
+        put_new_items(service)
+        wait_for("the vectors", lambda: service.metric("recblr_item_vectors") == len(KNOWN_LATER), 30)
+        service.post("/events", {"user_id": "u", "item_id": "hiking-2"})
+        answer = service.get("/users/u/recommendations", k=50, exclude_seen="false")
+        position = 1 + [item["item_id"] for item in answer["items"]].index("new-hiking")
+        event = {"user_id": "u", "item_id": "new-hiking", "recommendation_id": answer["recommendation_id"]}
+        for more in ({"type": "impression"}, {}, {"type": "purchase", "value": 7.5}, {"type": "dislike"}):
+            service.post("/events", event | more)
+        expected = {"impressions": 1, "clicks": 2, "conversions": 1, "value": 7.5}
+        wait_for("the counts", lambda: earned(service) == expected)  # they are read once a second
+        [version] = service.get("/admin/experiments")["versions"]
+        assert version["positions"] == [{"position": position, **expected}]
+        assert "new-hiking" not in str(service.get("/users/u/recommendations", k=50, exclude_seen="false")["items"])
+
+
+def earned(service: RunningService) -> Any:
+    """Return the counts of the only version, if anything was counted."""
+    versions = service.get("/admin/experiments")["versions"]
+    return versions[0]["counts"] if versions else None
+
+
 def put_new_items(service: RunningService) -> None:
     items = [{"item_id": item_id, "categories": [item_id.removeprefix("new-")]} for item_id in KNOWN_LATER]
     service.post("/items/batch", {"items": items, "mode": "put"})

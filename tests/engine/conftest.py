@@ -50,7 +50,10 @@ class EngineHarness:
         return tuple(self.bundle.items[n].item_id for n in sampled)
 
 
-Kind = Literal["cpu", "cpu extended", "torch", "cuda"]
+Kind = Literal["cpu", "cpu extended", "torch", "torch extended", "cuda", "cuda extended"]
+
+
+_WITHOUT: dict[Kind, Kind] = {"cpu extended": "cpu", "torch extended": "torch", "cuda extended": "cuda"}
 
 
 def engine_of(kind: Kind, bundle: Bundle, seen_limit: int = 1000) -> Engine:
@@ -58,9 +61,9 @@ def engine_of(kind: Kind, bundle: Bundle, seen_limit: int = 1000) -> Engine:
 
     To an extended one a part of the items was appended.
     """
-    if kind == "cpu extended":
+    if kind.endswith("extended"):
         part, vectors = split(bundle, max(1, 2 * len(bundle.items) // 3))
-        engine = CpuEngine(part, seen_limit)
+        engine = engine_of(_WITHOUT[kind], part, seen_limit)
         append(engine, vectors, [len(vectors) // 4], [item.item_id for item in bundle.items[-len(vectors) :]])
         return AllAllowed(engine)
     if kind == "cpu":
@@ -90,10 +93,10 @@ def ids(items: tuple[ScoredItem, ...]) -> list[str]:
 _no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 
-_on_gpu = pytest.param("cuda", marks=[pytest.mark.gpu, _no_gpu])
+_on_gpu = [pytest.param(kind, marks=[pytest.mark.gpu, _no_gpu]) for kind in ("cuda", "cuda extended")]
 
 
-@pytest.fixture(scope="session", params=["cpu", "cpu extended", "torch", _on_gpu])
+@pytest.fixture(scope="session", params=["cpu", "cpu extended", "torch", "torch extended", *_on_gpu])
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Each kind of engine in turn: all of them keep one contract."""
     found: Kind = request.param

@@ -2,7 +2,7 @@
 
 The best weights of a run whose validation stops improving early were reached at a high learning rate. A schedule that
 ends soon after that epoch reaches better ones (decision 0122). Such data also have too few events for the size of the
-item table, whose weight decay is therefore tried (decision 0133).
+item table, whose weight decay is therefore tried (decision 0134).
 """
 
 from __future__ import annotations

@@ -78,6 +78,7 @@ class Recommender:
         vectors = new_items or NoNewItems()
         self.audits = Audits(batched_store, batched_engine, models, meter, lambda: clock() + timeout_seconds, vectors)
         self._replays = Replays(
+            store,
             batched_store,
             batched_engine,
             snapshots,

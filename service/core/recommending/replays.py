@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Container, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from dataclasses import replace
 
 from service.core.attribution.attribution import Attribution
@@ -14,7 +14,7 @@ from service.core.engine_requests import EngineResult, Query
 from service.core.errors import SnapshotDamagedError, StateDamagedError
 from service.core.event_types.exclusions import items_with_events
 from service.core.events import AppendAndRead, Event, LogView
-from service.core.ports import Engine, Meter
+from service.core.ports import Engine, Meter, Store
 from service.core.recommending.background_tasks import BackgroundTasks
 from service.core.recommending.batching import BatchedEngine, BatchedStore
 from service.core.recommending.eligibility import EVERYTHING, Eligibility, Eligible
@@ -25,11 +25,14 @@ from service.core.recommending.results import Answer
 
 _log = logging.getLogger(__name__)
 
+EVENTS_AT_ONCE = 500  # of a whole log; their decoding holds the event loop for a millisecond
+
 
 class Replays:
     """Replays pending events, answers, and writes due snapshots.
 
     Args:
+        log: The event log, for reads that are not batched.
         store: The event log.
         engine: Runs the replays.
         snapshots: Writes snapshots.
@@ -42,6 +45,7 @@ class Replays:
 
     def __init__(
         self,
+        log: Store,
         store: BatchedStore,
         engine: BatchedEngine,
         snapshots: SnapshotWriter,
@@ -51,6 +55,7 @@ class Replays:
         new_items: NewItems,
         attribution: Attribution | None = None,
     ) -> None:
+        self._log = log
         self._store = store
         self._engine = engine
         self._snapshots = snapshots
@@ -82,7 +87,7 @@ class Replays:
                 eligible = await self._eligibility.of(engine.version, request)
                 asked = query._replace(allowed=eligible.allowed)
             if query.exclude_events:
-                asked, eligible = await self._without_events(user_id, view, asked or query, eligible, deadline)
+                asked, eligible = await self._without_events(user_id, view, asked or query, eligible)
         try:
             replay, held = UserReplay.of(engine, user_id, view), self._new_items.lists.get(engine.version)
             if held is not None:
@@ -162,20 +167,27 @@ class Replays:
         return await self.answer(engine, user_id, view, query, deadline, request, repair=repair)
 
     async def _without_events(
-        self, user_id: str, view: LogView, query: Query, eligible: Eligible, deadline: float
+        self, user_id: str, view: LogView, query: Query, eligible: Eligible
     ) -> tuple[Query, Eligible]:
         """Return the query without the items of `exclude_events`.
 
         The second result names the time that ages count from.
         """
         evaluated_at = time.time() if eligible.evaluated_at is None else eligible.evaluated_at
-        events = await self._kept_events(user_id, view, deadline)
-        items = items_with_events(events, query.exclude_events, evaluated_at)
+        items: dict[str, None] = {}
+        async for events in self._kept_events(user_id, view):
+            items.update(dict.fromkeys(items_with_events(events, query.exclude_events, evaluated_at)))
         return query._replace(exclude=(*query.exclude, *items)), eligible._replace(evaluated_at=evaluated_at)
 
-    async def _kept_events(self, user_id: str, view: LogView, deadline: float) -> list[Event]:
-        """Return the kept events up to the view's sequence."""
-        if view.snapshot is not None:
-            whole = await self._store.append_and_read(AppendAndRead(user_id, None), deadline)
-            return [event for event in whole.pending if event.sequence <= view.sequence]
-        return list(view.pending)
+    async def _kept_events(self, user_id: str, view: LogView) -> AsyncIterator[Sequence[Event]]:
+        """Read the kept events up to the view's sequence, newest page first."""
+        if view.snapshot is None:
+            yield view.pending
+            return
+        before, kept = view.sequence + 1, True
+        while kept:
+            history = await self._log.history(user_id, before, EVENTS_AT_ONCE)
+            if kept := history is not None and len(history.events) == EVENTS_AT_ONCE:
+                before = history.events[0].sequence
+            if history is not None:
+                yield history.events

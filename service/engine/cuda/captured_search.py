@@ -71,7 +71,7 @@ class DeviceFilters:
             number = len(self._slots)
             if number == MAX_FILTERS:
                 _, (_, number) = self._slots.popitem(last=False)
-            words = torch.from_numpy(allowed.bitmap.view(np.int32))
+            words = torch.from_numpy(allowed.bitmap[: self.bitmaps.shape[1]].view(np.int32))  # without appended rows
             self.bitmaps[number, : len(words)].copy_(words)
             self._slots[id(allowed)] = allowed, number
         return self._slots[id(allowed)][1]

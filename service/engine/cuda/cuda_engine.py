@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, TypeGuard
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from model.bundle.bundle import Bundle
 from model.compiled.array_types import I64
-from model.network import RecBLR
 from model.state_layout import WORD_BYTES
 from service.core.engine_requests import (
     EngineRequest,
@@ -29,16 +29,21 @@ from service.core.engine_requests import (
     TopK,
 )
 from service.core.errors import StateDamagedError
-from service.engine.cuda.cuda_recurrence import CudaRecurrence
+from service.engine.cuda.cuda_recurrence import CudaRecurrence, load_network
 from service.engine.cuda.cuda_search import CudaSearch
+from service.engine.cuda.device_table import ItemTable, SharedUse
 from service.engine.cuda.replay_stream import Chunk, chunks_by_length
 from service.engine.cuda.top_items import AnswerBatch, TopItems
 from service.engine.engine import BundleEngine
 from service.engine.id_index import IdIndex
+from service.engine.known_items import KnownItems
 from service.engine.state_codec import join_states
 
 if TYPE_CHECKING:  # it needs Triton, which a CPU's torch does not bring
     from service.engine.cuda.request_pipeline import Advanced
+
+# Appended items that the device has memory for at first: 64 MB with a width of 64.
+ROOM = 1 << 18
 
 _Results = list[EngineResult | StateDamagedError]
 # One call in C; the constructor of a named tuple is one in Python.
@@ -48,19 +53,41 @@ _result = partial(tuple.__new__, EngineResult)
 class CudaEngine(BundleEngine):
     """A loaded model on `device`; see core.ports.Engine, and `CpuEngine` for `seen_limit`."""
 
-    def __init__(self, bundle: Bundle, seen_limit: int, device: str = "cuda") -> None:
-        self.network = _network(bundle, torch.device(device))
-        search = CudaSearch(self.network.item_embedding.weight.detach())
-        recurrence = CudaRecurrence(self.network, max(seen_limit, bundle.config.conv_width - 1), search.kernels)
-        super().__init__(bundle, recurrence, search)
-        self._stream, self._pipeline = recurrence.stream, recurrence.pipeline
+    def __init__(self, bundle: Bundle, seen_limit: int, device: str = "cuda", room: int = ROOM) -> None:
+        """Prepare the model; `room` is for appended items."""
+        self.network = load_network(bundle, torch.device(device))
+        self._max_rows = max(seen_limit, bundle.config.conv_width - 1)
+        self._trained_weights = self.network.item_embedding.weight.detach()
+        self._batches = SharedUse()  # rows of the table change their meaning only between batches
+        self._room = room if bundle.content is not None else 0
+        super().__init__(bundle, *self._build())
         self._ids_by_row = ["", *(item.item_id for item in bundle.items)]
         self._ids = IdIndex(self._rows)
 
-    @property
-    def encoder(self) -> None:
-        """None: items cannot be appended on a GPU yet."""
-        return None
+    def _build(self) -> tuple[CudaRecurrence, CudaSearch]:
+        """Prepare kernels and graphs of a table with room for appended items."""
+        self._table = ItemTable(self._trained_weights, self._room)
+        self.network.item_embedding.weight = nn.Parameter(self._table.whole, requires_grad=False)
+        search = CudaSearch(self._table)
+        recurrence = CudaRecurrence(self.network, self._max_rows, search.kernels)
+        self._stream, self._pipeline = recurrence.stream, recurrence.pipeline
+        return recurrence, search
+
+    def _append(self, known: KnownItems) -> None:
+        """Copy appended items to the device, then let batches see them."""
+        start = self._known.appended.count
+        if known.appended.count > self._room:
+            with self._batches.alone():  # takes seconds; once in ROOM items
+                self._room = 2 * known.appended.count
+                self._recurrence, self._search = self._build()
+            start = 0
+        self._table.write(known.appended, start)
+        super()._append(known)
+
+    def reset_extension(self) -> None:
+        """Remove all appended items, when no batch needs them."""
+        with self._batches.alone():
+            super().reset_extension()
 
     def cost(self, requests: Sequence[EngineRequest]) -> float:
         """Always run in the engine thread, because GPU calls block."""
@@ -68,14 +95,21 @@ class CudaEngine(BundleEngine):
 
     def run(self, requests: Sequence[EngineRequest]) -> _Results:
         """Replay and answer all requests as one batch; see core.ports.Engine."""
+        with self._batches.shared():
+            return self._run(requests)
+
+    def _run(self, requests: Sequence[EngineRequest]) -> _Results:
         if self._pipeline is None or not requests:
             return super().run(requests)
         lengths = np.array([len(request.items) for request in requests], np.int64)
         evaluated = [bool(request.evaluated) for request in requests]
         if lengths.max() <= 1 and True not in evaluated:
             return self._run_short(requests)
-        # Long histories with types are looked up event by event.
-        plain = ~(np.array(evaluated) | (lengths > 1) & np.array([bool(request.types) for request in requests]))
+        # Long histories with types or appended items are looked up event by event.
+        by_event = [
+            bool(request.types) or not self._known.appended.has_none_of(request.items) for request in requests
+        ]
+        plain = ~(np.array(evaluated) | (lengths > 1) & np.array(by_event))
         return _run_each(
             requests,
             (~plain, super().run),
@@ -85,13 +119,13 @@ class CudaEngine(BundleEngine):
 
     def _run_short(self, requests: Sequence[EngineRequest]) -> _Results:
         """Run requests of at most one event each."""
-        pipeline, known, initial_state = self._pipeline, self._rows, self._recurrence.initial_state
+        pipeline, known, initial_state = self._pipeline, self._known, self._recurrence.initial_state
         assert pipeline is not None  # noqa: S101 - `run` has checked
         given = [request.state for request in requests]
         states = [initial_state if state is None else state for state in given]
         new = np.array(
             [
-                known.get(request.items[0], 0) if request.items and not request.types else self._code(request)
+                known.row_of(request.items[0]) or 0 if request.items and not request.types else self._code(request)
                 for request in requests
             ],
             np.int64,
@@ -99,6 +133,8 @@ class CudaEngine(BundleEngine):
         sizes = np.fromiter(map(len, states), np.int64, len(states))
         words, found = sizes // WORD_BYTES, _Results()
         shaped = (sizes >= self._layout.float_bytes) & (sizes % WORD_BYTES == 0) & pipeline.fits(words)
+        if self._room and shaped.all():  # the kernels take every row of the table for an item
+            shaped = self._codec.valid(join_states(states), known.appended.last_row)
         if not shaped.all():  # not a state, or too long for the pipeline
             return _run_each(requests, (shaped, self._run_short), (~shaped, super().run))
         cold = (sizes == self._layout.float_bytes) & (new == 0)
@@ -111,7 +147,7 @@ class CudaEngine(BundleEngine):
 
     def _code(self, request: EngineRequest) -> int:
         """Return the code of a request's only event, 0 for none."""
-        codes = self._codes.of(request.items, request.types, self._rows.get)
+        codes = self._codes.of(request.items, request.types, self._known.row_of)
         return codes[0] if codes else 0
 
     def _searches(
@@ -170,7 +206,7 @@ class CudaEngine(BundleEngine):
         valid = np.ones(len(requests), np.bool_)
         if stored := [n for n, state in enumerate(given) if state is not None]:
             whole = [given[n] if len(given[n]) % WORD_BYTES == 0 else b"" for n in stored]
-            valid[stored] = self._codec.valid(join_states(whole), len(self._items))
+            valid[stored] = self._codec.valid(join_states(whole), self._known.appended.last_row)
         lengths, selected = np.fromiter(map(len, items), np.int64, len(items)), np.flatnonzero(valid)
         states = [self._recurrence.initial_state if state is None else state for state in given]
         advanced: list[list[int]] = []
@@ -211,21 +247,3 @@ def _run_each(
 def _is_plain(query: Query | None) -> TypeGuard[TopK]:
     """Return whether this is a top-k query without a filter and exclusions."""
     return isinstance(query, TopK) and query.allowed is None and not query.exclude
-
-
-def missing() -> str | None:
-    """Return why PyTorch cannot use a GPU, or None."""
-    if torch.version.cuda is None:
-        return f"PyTorch {torch.__version__} is built for CPUs: install one that is built for CUDA"
-    if not torch.cuda.is_available():
-        return "PyTorch finds no CUDA device: see that nvidia-smi lists one and that this process may use it"
-    return None
-
-
-def _network(bundle: Bundle, device: torch.device) -> RecBLR:
-    """Return the bundle's network on the device, in evaluation mode."""
-    with torch.device("meta"):  # no initialisation, because the weights are assigned below
-        network = RecBLR(bundle.config)
-    weights = {name: torch.tensor(array, device=device) for name, array in bundle.weights.items()}
-    network.load_state_dict(weights, assign=True)
-    return network.eval().requires_grad_(False)

@@ -106,6 +106,15 @@ def kernels_run(device: torch.device) -> bool:
     return device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
 
 
+def missing() -> str | None:
+    """Return why PyTorch cannot use a GPU, or None."""
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} is built for CPUs: install one that is built for CUDA"
+    if not torch.cuda.is_available():
+        return "PyTorch finds no CUDA device: see that nvidia-smi lists one and that this process may use it"
+    return None
+
+
 def capture(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """Record `work` as a CUDA graph and return its replay.
 

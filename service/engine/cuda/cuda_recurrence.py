@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.bundle.bundle import Bundle
 from model.compiled.array_types import F32, I64
 from model.network import RecBLR
 from model.state_layout import WORD_BYTES
@@ -132,6 +133,15 @@ class CudaRecurrence:
 
     def _put(self, array: F32 | I64) -> Tensor:
         return torch.from_numpy(array).to(self._device)
+
+
+def load_network(bundle: Bundle, device: torch.device) -> RecBLR:
+    """Return the bundle's network on the device, in evaluation mode."""
+    with torch.device("meta"):  # no initialisation, because the weights are assigned below
+        network = RecBLR(bundle.config)
+    weights = {name: torch.tensor(array, device=device) for name, array in bundle.weights.items()}
+    network.load_state_dict(weights, assign=True)
+    return network.eval().requires_grad_(False)
 
 
 def _parts(state: Tensor) -> tuple[F32, F32]:

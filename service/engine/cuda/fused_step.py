@@ -71,7 +71,7 @@ class FusedStep:
         self._initial_conv = initial_conv.to(self.device).contiguous()
         D, H, K = config.dim, config.hidden, config.conv_width
         DP, HP, FP, KP = max(16, _power(D)), max(16, _power(H)), max(16, _power(4 * D)), _power(K)
-        self._items, self._type_count = config.items, config.event_types
+        self._last_row, self._type_count = len(self._table) - 1, config.event_types
         self._sizes = {"D": D, "H": H, "K": K, "L": config.layers, "DP": DP, "HP": HP, "FP": FP, "KP": KP}
         self._sizes["TYPED"] = int(types is not None)
         self._scratch = torch.empty(MAX_USERS * KP * (2 * DP + HP + FP), device=self.device)
@@ -83,7 +83,7 @@ class FusedStep:
         step_kernel[(-(-M // users),)](
             a.words, a.start, a.end, a.new_row, a.new_type, a.out_start, a.out_end, a.out, a.valid, a.output,
             self._scratch, self._table, self._types, self._norm, self._weights, self._initial_conv,
-            M, self._items, self._type_count,
+            M, self._last_row, self._type_count,
             **self._sizes, EPS=LAYER_NORM_EPS, USERS=users, BLOCK=32, num_warps=8,
         )  # fmt: skip
 

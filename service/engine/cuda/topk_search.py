@@ -1,7 +1,7 @@
 """Exact top-k in two passes over a table.
 
 Pass 1 reads a float16 copy of the table and bounds each group of 32 rows: a rough score differs from the exact one
-by at most the group's blur (`topk_table`). Let T be the k-th largest lower bound of disjoint spans of rows: k
+by at most the group's blur (`device_table`). Let T be the k-th largest lower bound of disjoint spans of rows: k
 different rows have an exact score of at least T. A row of the result, ties included, therefore has an exact score of
 at least T, and the upper bound of its group reaches T. Pass 2 scores every row of those groups exactly, each by
 itself. Nothing is missed; a query with more candidate groups than there is room for is reported and must be searched
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from service.engine.cuda.device_table import GROUP, half_table, no_rows
 from service.engine.cuda.kernels import topk_bounds_kernels, topk_rescoring_kernels
-from service.engine.cuda.topk_table import GROUP, half_table, no_rows
 
 ANSWERS = 16  # rows of a query
 MAX_ANSWERS = 1024

@@ -103,7 +103,7 @@ def _search_allowed(
             begin, end = start * _WORD_ROWS, min((start + _BLOCK_WORDS) * _WORD_ROWS, len(table))
             length = NO_ROWS
             if end <= full + 1:
-                length = _list_all(begin == 0, end - begin, listed)
+                length = _list_all(NO_ROWS + (begin == 0), end - begin, listed)
             else:
                 for word in range(start, min(start + _BLOCK_WORDS, words)):
                     length = list_allowed(bitmap, word, len(table), listed, length)
@@ -199,9 +199,8 @@ def _search_listed(
 
 
 @kernel
-def _list_all(skip_first: bool, size: int, listed: I64) -> int:
-    """List all rows of a block, perhaps without the first."""
-    begin = 1 if skip_first else 0
+def _list_all(begin: int, size: int, listed: I64) -> int:
+    """List all rows of a block, from `begin` on."""
     for n in range(begin, size):
         listed[n - begin] = n
     return size - begin
@@ -211,12 +210,12 @@ def _list_all(skip_first: bool, size: int, listed: I64) -> int:
 def _list_block(bitmap: U32, full: int, first_row: int, size: int, listed: I64) -> int:
     """List the allowed ones among `size` rows, counted from `first_row`."""
     if first_row + size <= full + 1:
-        return _list_all(False, size, listed)
+        return _list_all(NO_ROWS, size, listed)
     length: int = NO_ROWS
     for word in range(first_row // _WORD_ROWS, (first_row + size - 1) // _WORD_ROWS + 1):
         bits = bitmap[word]
         if word * _WORD_ROWS < first_row:  # the word begins with rows before the block
-            bits &= np.uint32(0xFFFFFFFF) << np.uint32(first_row & 31)
+            bits = np.uint32(bits & (np.uint32(0xFFFFFFFF) << np.uint32(first_row & 31)))
         if bits:
             length = list_bits(bits, word, first_row + size, listed, length)
     for at in range(length):

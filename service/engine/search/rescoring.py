@@ -67,10 +67,12 @@ def keep_allowed(
         excluded, excluded_start, excluded_end: see `TopKQueries`.
         found: (Q,) is set to how many candidates of the first part are allowed, less the excluded rows.
     """
+    known = 32 * len(bitmap)  # rows beyond were appended later
     for q in selected:
         without = 0
         for row in excluded[excluded_start[q] : excluded_end[q]]:
-            without += is_allowed(bitmap, int(row))
+            if row < known:
+                without += is_allowed(bitmap, int(row))
         found[q] = -without
         for start in range(0, candidates.shape[1], part_width):
             left = most[q] + without

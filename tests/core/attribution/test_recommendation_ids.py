@@ -23,7 +23,7 @@ ITEMS = [f"item-{number}" for number in range(10)]
 VERSION = "20261128T052316Z-3cf3d5d7"
 
 
-def hashes(items: list[str]) -> list[int]:
+def hashes(items: list[str]) -> list[str]:
     return [item_hash(item) for item in items[:MAX_POSITIONS]]
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from service.core.engine_requests import AllowedRows, EngineRequest, EngineResult, RankCandidates, TopK
 from service.core.errors import StateDamagedError
 from service.core.ports import Engine
+from service.engine.cuda.device_table import pack_bits
 from service.engine.cuda.topk_search import Excluded, Filters, Found, TopKSearch
-from service.engine.cuda.topk_table import pack_bits
+from tests.engine.extended import AllAllowed, append, split
 from tests.model.builders import bundle_of
 
 
@@ -183,18 +184,32 @@ def one_row(n: int, items: int) -> AllowedRows:
     return AllowedRows.of(np.arange(items + 1) == 1 + n % items)
 
 
-def compare_engine(name: str, device: str, crowd_size: int = 70) -> None:
-    """Hold the CUDA engine with its kernels to the CPU engine."""
+def compare_engine(
+    name: str, device: str, crowd_size: int = 70, *, is_extended: bool = False, every: int = 1
+) -> None:
+    """Hold the CUDA engine with its kernels to the CPU engine.
+
+    With `is_extended` a third of the items were appended to both. Of the requests, one in `every` is run.
+    """
     from service.engine.cpu.cpu_engine import CpuEngine
     from service.engine.cuda.cuda_engine import CudaEngine
     from tests.model.builders import CONFIGS
 
     bundle = bundle_of(CONFIGS[name], seed=4)
-    engine, reference = CudaEngine(bundle, 20, device), CpuEngine(bundle, 20)
+    engine: Engine
+    reference: Engine
+    if is_extended:
+        part, vectors = split(bundle, 2 * len(bundle.items) // 3)
+        engine, reference = CudaEngine(part, 20, device), CpuEngine(part, 20)
+        for each in (engine, reference):
+            append(each, vectors, [2])
+        engine, reference = AllAllowed(engine), AllAllowed(reference)
+    else:
+        engine, reference = CudaEngine(bundle, 20, device), CpuEngine(bundle, 20)
     histories = [tuple(f"i{1 + n % len(bundle.items)}" for n in range(length)) for length in (1, 2, 3, 19, 20, 30)]
     results = reference.run([EngineRequest(None, history, None) for history in histories])
     states = [result.state for result in results if isinstance(result, EngineResult)]
-    requests = mixed_requests(states, len(bundle.items))
+    requests = mixed_requests(states, len(bundle.items))[::every]
     assert_same_results(engine, reference, requests)
     assert_same_results(engine, reference, [request for request in requests if len(request.items) <= 1])
     crowd = [EngineRequest(states[0], (), TopK(2, False, one_row(n, len(bundle.items)))) for n in range(crowd_size)]

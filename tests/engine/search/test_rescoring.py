@@ -62,8 +62,9 @@ def test_forbidden_candidates_and_those_beyond_the_most_are_dropped_from_each_pa
     candidates = np.stack([np.concatenate(parts[:2]), np.concatenate(parts[2:])])
     candidates[:, 50:60] = -1
     before, found = candidates.copy(), np.array([-7, -7])
-    excluded = np.flatnonzero(mask)[:3].astype(np.uint32)  # of the second query only
-    starts, ends = np.zeros(2, np.int64), np.array([0, 3])
+    # Of the second query only. The last one was appended after the bitmap was made.
+    excluded = np.append(np.flatnonzero(mask)[:3], 1 << 30).astype(np.uint32)
+    starts, ends = np.zeros(2, np.int64), np.array([0, 4])
     most = np.array([10, 10])
     keep_allowed(AllowedRows.of(mask).bitmap, np.array([1]), candidates, 60, most, excluded, starts, ends, found)
     assert (candidates[0] == before[0]).all() and found[0] == -7

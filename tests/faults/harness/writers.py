@@ -105,6 +105,15 @@ class Load:
             for writer in range(len(self._random)):
                 group.create_task(self._write(writer, events))
 
+    async def repeat(self, number: int) -> bool:
+        """Post an acknowledged event again; return whether it is a duplicate."""
+        client, sequence = Client(self.url), self.acknowledged[number]
+        before = self.acknowledged_as_duplicate
+        del self.acknowledged[number]
+        await self._post(client, number)
+        client.close()
+        return self.acknowledged_as_duplicate == before + 1 and self.acknowledged[number] == sequence
+
     async def wait_for_acknowledged(self, count: int) -> None:
         """Wait until `count` more events are acknowledged."""
         target = len(self.acknowledged) + count

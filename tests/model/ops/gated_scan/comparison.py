@@ -20,9 +20,10 @@ Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None], 
 NAMES = ("h", "last_h", "dx", "dgates", "dLambda", "dinitial")
 # Every step valid; histories that end; histories that begin inside a row.
 MODES = ("whole", "ragged", "starts")
-INTERPRETED = [(T, H, "ragged") for T in (1, 2, 7, 37) for H in (32, 96, 33)]
-INTERPRETED += [(7, 33, "whole"), (37, 32, "whole"), (2, 32, "starts"), (37, 33, "starts")]
-INTERPRETED += [(130, 33, "ragged"), (130, 32, "starts")]  # several chained tiles
+INTERPRETED = [(T, H, "ragged") for T in (1, 2, 7) for H in (32, 96, 33)]
+INTERPRETED += [(7, 33, "whole"), (2, 32, "starts")]
+# Chained tiles: 2 and 3 of them backward, 3 and 5 forward.
+INTERPRETED += [(37, 32, "ragged"), (37, 32, "whole"), (37, 33, "starts"), (70, 33, "ragged"), (70, 32, "starts")]
 BATCH = 3
 
 

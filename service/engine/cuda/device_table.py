@@ -1,17 +1,83 @@
-"""Float16 copy of an embedding table, with error bounds."""
+"""Embedding table on the device, and its float16 copy with error bounds."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from service.engine.appended_items import AppendedItems
+
 GROUP = 32  # consecutive rows, one word of a bitmap
 _ROWS_AT_ONCE = 1 << 22
 _EPSILON = 2.0**-23  # of float32
 _HALF = 2.0**-11  # relative rounding of float16
+
+
+class ItemTable:
+    """Vectors of trained items, and room for those of appended ones.
+
+    CUDA graphs read it, so its place in memory is fixed. Rows of appended items are written before a batch can name
+    them.
+
+    Attributes:
+        whole: (V + 1 + room, D) float32.
+        trained: (V + 1, D) its first rows; row 0 is not an item.
+        per_norm: (V + 1 + room,) one over the length of each vector.
+        longest: The largest length of a vector.
+    """
+
+    def __init__(self, weights: Tensor, room: int = 0) -> None:
+        rows, D = weights.shape
+        self.whole = weights
+        if room:
+            self.whole = torch.zeros(rows + room, D, device=weights.device)  # a CPU holds no memory for zeros
+            self.whole[:rows] = weights
+        self.trained = self.whole[:rows]
+        norms, tiny = weights.norm(dim=1), torch.finfo(torch.float32).tiny
+        self.per_norm = torch.zeros(rows + room, device=weights.device)
+        self.per_norm[:rows] = 1 / norms.clamp(min=tiny)
+        self.longest = float(norms.max())
+
+    def write(self, appended: AppendedItems, start: int) -> None:
+        """Copy the vectors of appended items, from the `start`-th on."""
+        first, device = appended.first + start, self.whole.device
+        vectors = torch.from_numpy(appended.vectors[start:].copy()).to(device)
+        norms = torch.from_numpy(appended.inverse_norms[start:].copy()).to(device)
+        self.longest = max(self.longest, float(vectors.norm(dim=1).max()))
+        self.whole[first : first + len(vectors)] = vectors
+        self.per_norm[first : first + len(vectors)] = norms
+
+
+class SharedUse:
+    """Lets batches run beside each other, and changes between them."""
+
+    def __init__(self) -> None:
+        self._running, self._changed = 0, Condition()
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        """Run a batch."""
+        with self._changed:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait for the running batches, and hold up others."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running)
+            yield
 
 
 class HalfTable(NamedTuple):
