@@ -70,6 +70,9 @@ class FakeTransport(NamedTuple):
     def is_closing(self) -> bool:
         return False
 
+    def write(self, data: bytes) -> None:
+        raise AssertionError("nothing is sent")
+
     def get_extra_info(self, name: str) -> object:
         return getattr(self, name)
 

@@ -6,6 +6,7 @@ The file is `metrics.jsonl` in the run's folder; stderr shows a bar, or a line n
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -34,7 +35,8 @@ class EpochLog:
         self._title = title
         self._validation = ""
         self._printed_at = 0.0
-        self._file = (folder / METRICS_FILE).open("a", encoding="utf-8")
+        self._file = (folder / METRICS_FILE).open("a+b", buffering=0)
+        self._end_last_line()
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("epoch {task.completed:.0f}/{task.total:.0f}"),
@@ -59,8 +61,7 @@ class EpochLog:
 
     def __call__(self, entry: dict[str, Any]) -> None:
         """Record the figures of one epoch."""
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        self._file.write(json.dumps(entry).encode() + b"\n")
         if "diverged" in entry:
             self._print(
                 f"epoch {entry['epoch']}: the loss is not finite; restarting the training at half the learning rate, "
@@ -79,6 +80,13 @@ class EpochLog:
             )
         description = f"loss {entry['loss']:.4f}  {self._validation}"
         self._bar.update(self._task, completed=entry["epoch"], description=description)
+
+    def _end_last_line(self) -> None:
+        """End the half line that a killed run may have left."""
+        if self._file.seek(0, os.SEEK_END):
+            self._file.seek(-1, os.SEEK_CUR)
+            if self._file.read(1) != b"\n":
+                self._file.write(b"\n")
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, soft_wrap=True)

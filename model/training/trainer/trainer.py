@@ -109,19 +109,19 @@ class Trainer:
             DataError: the loss is still not finite after three restarts at half the learning rate.
         """
         self._resume()
-        numbers = self._numbers
+        numbers, evaluate_every = self._numbers, self._hyperparameters.evaluate_every
         while numbers["epoch"] < self._last_epoch and not self._has_stopped_improving():
             numbers["epoch"] += 1
             figures = self._train_epoch(numbers["epoch"])
             if not math.isfinite(figures["loss"]):
                 report(self._restart(numbers["epoch"]))
                 continue
-            is_last = numbers["epoch"] == self._last_epoch
-            if is_last or numbers["epoch"] % self._hyperparameters.evaluate_every == 0:
-                figures |= {} if self._is_refit else self._validate()
-                if self._run.processes.is_first:
-                    self._save()
-            report(figures)
+            is_checkpoint = numbers["epoch"] == self._last_epoch or numbers["epoch"] % evaluate_every == 0
+            if is_checkpoint and not self._is_refit:
+                figures |= self._validate()
+            report(figures)  # before the checkpoint, so that a killed run has repeated an epoch rather than lost one
+            if is_checkpoint and self._run.processes.is_first:
+                self._save()
         return self._result()
 
     def _train_epoch(self, epoch: int) -> dict[str, Any]:

@@ -16,6 +16,16 @@ def test_repeated_epochs_count_as_written_last_and_damaged_lines_are_skipped(tmp
     assert read_epochs(tmp_path) == [{"epoch": 1, "loss": 3}, {"epoch": 2, "loss": 1}]
 
 
+def test_epoch_after_half_a_line_is_read(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "loss": 3}\n{"epoch": 2, "lo')
+    entry = {"epoch": 2, "loss": 2.0, "seconds": 1.0}
+    for _ in range(2):
+        with open_epoch_log(tmp_path, 2, "training on cpu") as report:
+            report(entry)
+    assert read_epochs(tmp_path) == [{"epoch": 1, "loss": 3}, entry]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
+
+
 def test_folder_without_metrics_has_no_epochs(tmp_path: Path) -> None:
     assert read_epochs(tmp_path) == []
 
