@@ -18,7 +18,7 @@ from service.core.recommending.heavy_work import LIGHT_REQUESTS, LightRequests
 PAUSE_FACTOR = 4  # of the length of the slot before
 MIN_PAUSE_SECONDS = 0.001  # a timer's resolution
 MAX_ANSWER_SECONDS = 0.02  # a slot that started a request lasts until the answer, but no longer than this
-MAX_SKIPPED = 64  # works without anything to do that one slot passes over
+MAX_SKIPPED = 64  # queued connections with nothing to do that one slot passes over
 # Connections that wait, and their received bytes. Each connection is some 10 KB more.
 MAX_WAITING, MAX_WAITING_BYTES = 1024, 16 * 1024 * 1024
 

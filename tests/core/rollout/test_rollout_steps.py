@@ -110,7 +110,8 @@ def test_worker_switches_when_its_model_has_the_vectors_of_all_new_items(lacking
             workers = [first, second] if lacking == "the author" else [second, first]
             reload = asyncio.create_task(first.reload("2"))
             await until(lambda: versions(workers[1]) == [["2"]])
-            await asyncio.sleep(0.3)  # passes of the reconciler
+            for _ in range(3):
+                await workers[0]._reconciler.wait_for_next_pass()
             assert versions(workers[0]) == [["1"]]
             assert not reload.done()
             incomplete.clear()

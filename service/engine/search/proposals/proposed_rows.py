@@ -1,11 +1,11 @@
 """Search of the rows that an index proposes.
 
-It also serves filters that allow many rows. A filter of a share of the rows needs as many times more proposals. Their
-bits are tested before they are scored, so deeper proposals cost little. All queries of a batch that need about as
-many are searched together, whatever their filters, because the index is faster for several queries.
+It also serves filters that allow many rows. A filter that allows a tenth of the rows needs ten times as many
+proposals. The filter is tested before a row is scored, so more proposals cost little. All queries of a batch that
+need about as many are searched together, whatever their filters, because the index is faster for several queries.
 
-What matters is the share of the proposals that a filter allows. Users like or dislike what it allows, so that share
-is learnt for each filter. A query with too few allowed proposals is searched again, deeper.
+A filter may allow a larger part of the proposals than of all rows, or a smaller one: users like or dislike what it
+allows. So that part is learnt for each filter. A query with too few allowed proposals is searched again, deeper.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MOST_EXTRA_SHARE = 0.5
 # With more candidates than this other ways are as fast.
 _MAX_CANDIDATES, _MAX_FILTERED_CANDIDATES = 4096, 8192
 _RECALL_K = 10
-# Under filters, recall is better than the least allowed one by this part of what it may lack.
+# Under filters the aim is above the least allowed recall, by this part of the distance to 1.
 _SPARE_RECALL = 0.3
 # Queries on which the recall of deeper classes is measured: each has 26 results at least.
 _DEEP_SAMPLES = 64
@@ -46,8 +46,8 @@ _LEAST_SHARES = 1 / np.array(_DEPTHS)
 _ANSWERED = len(_DEPTHS) + 1  # instead of an index of them
 # Filters that allow less of all rows are searched otherwise.
 COMMON_SHARE = 1 / _DEPTHS[-2]
-# Users dislike what a filter allows if it allows less than this part of its share among their proposals. The best of
-# it may then be in lists that are far away, so the proposals are not used.
+# Users dislike what a filter allows if it is rarer among their proposals than among all rows, by this factor. The
+# best of it may then be in lists that are far away, so the proposals are not used.
 _DISLIKED = 0.75
 # Proposals are enough if they have this part of the allowed rows that were expected.
 _ENOUGH = 0.75
